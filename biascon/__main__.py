@@ -1,0 +1,5 @@
+"""``python -m biascon``."""
+
+from biascon.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""Checkpoints: the complete state at the end of an epoch, written atomically, read as data only.
+
+What is random is a function of (seed, purpose, epoch), see ``biascon.seeds``, so that weights,
+optimiser and position are the complete state: a run that goes on from here computes what it would
+have computed without the interruption.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biascon.errors import RunError
+from biascon.files import write_atomic
+
+NAME = "checkpoint.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write the state (tensors and plain data) to ``folder/checkpoint.pt``, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(folder / NAME, buffer.getvalue())
+
+
+def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read the state with ``weights_only=True``, or return None if there is none.
+
+    Raises:
+        RunError: The file is not a checkpoint of biascon.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"cannot read {path} ({first}); delete the folder to start anew") from error
+    if not isinstance(state, dict) or "epoch" not in state:
+        raise RunError(f"{path} is not a checkpoint of biascon; delete the folder to start anew")
+    return state

@@ -1,0 +1,97 @@
+"""The command line: a roof without logic. Subcommands are imported when they are used.
+
+Exit codes: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, TextIO
+
+import click
+
+from biascon import __version__, registry
+from biascon.errors import BiasconError, BiasconWarning, did_you_mean
+
+COMMANDS = {
+    "make-bmnist": "biascon.commands.make_bmnist:command",
+    "inspect": "biascon.commands.inspect:command",
+    "train": "biascon.commands.train:command",
+    "evaluate": "biascon.commands.evaluate:command",
+    "report": "biascon.commands.report:command",
+    "list": "biascon.commands.list:command",
+    "doctor": "biascon.commands.doctor:command",
+    "demo": "biascon.commands.demo:command",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand, or suggest the nearest name."""
+        if cmd_name in COMMANDS:
+            found: click.Command = registry.load(COMMANDS[cmd_name])
+            return found
+        known = f"known: {', '.join(COMMANDS)}"
+        ctx.fail(f"unknown command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)} ({known})")
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="biascon")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Measure whether a model leans on a bias, and whether a contrastive loss cures it.
+
+    \b
+    biascon make-bmnist --rho 0.997
+    biascon evaluate --loss contex --loss supcon
+    biascon report
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    warnings.showwarning = _show_warning
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(args=words, prog_name="biascon", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; the same command goes on from the last finished epoch", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in words:
+            raise
+        if isinstance(error, BiasconError):
+            _fail(str(error), error.exit_code)
+        if isinstance(error, OSError) and error.strerror:
+            _fail(f"{error.strerror}: {error.filename or 'a file'}", 1)
+        _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> Any:
+    if issubclass(category, BiasconWarning):
+        click.echo(f"warning: {message}", err=True)

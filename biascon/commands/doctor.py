@@ -1,0 +1,22 @@
+"""``biascon doctor``: what this machine has."""
+
+from __future__ import annotations
+
+import click
+
+from biascon.commands.shared import table
+
+
+@click.command(name="doctor")
+def command() -> None:
+    """Show versions, devices, and which source of MNIST would be used."""
+    from biascon.data.sources import find_digits
+    from biascon.evaluate import pick_device
+    from biascon.runs import environment
+
+    about = environment(str(pick_device()))
+    rows = [[key, str(value)] for key, value in about.items() if key != "packages"]
+    rows += [[name, str(version)] for name, version in about["packages"].items()]
+    digits = find_digits()
+    rows.append(["MNIST", f"{digits.origin} ({len(digits.train_labels):,} training digits)"])
+    click.echo(table(["what", "here"], rows, left=2))

@@ -1,0 +1,97 @@
+"""``biascon evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.commands.shared import (
+    Progress,
+    choose_dataset,
+    configurations,
+    note,
+    percent,
+    percent_interval,
+    table,
+    training_options,
+)
+
+
+@click.command(name="evaluate")
+@training_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
+def command(
+    losses: tuple[str, ...],
+    seeds: list[int],
+    data: Path | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+    device: str,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Train what is missing, probe the frozen encoders, and measure them on the unbiased test split."""
+    from biascon.data.dataset import load
+    from biascon.evaluate import evaluate, pick_device
+
+    place = pick_device(device)
+    configs = configurations(losses, seeds, preset, settings, place.type)
+    dataset = load(choose_dataset(data))
+    found = []
+    for config in configs:
+        progress = Progress(config)
+        try:
+            folder, evaluation, reused = evaluate(
+                config, dataset, root=root, device=place, say=progress
+            )
+        finally:
+            progress.close()
+        note(f"{folder}: {'finished before, reused' if reused else 'done'}")
+        found.append(evaluation)
+        if as_json:
+            click.echo(json.dumps(evaluation))
+    if not as_json:
+        click.echo(show(found))
+
+
+def show(evaluations: list[dict[str, Any]]) -> str:
+    """Lay out evaluations of one dataset and preset as a table, with the protocol above it."""
+    first = evaluations[0]
+    rows = [
+        [
+            e["loss"],
+            str(e["seed"]),
+            percent(e["top1"]),
+            percent_interval(e["unbiased"]),
+            percent(e["bias_aligned"]),
+            percent(e["bias_conflicting"]),
+            f"{percent(e['worst_group'])} (n={e['worst_group']['n']})",
+            percent(e["demographic_parity_difference"]),
+            percent(e["equalized_odds_difference"]),
+            percent(e["equal_opportunity_difference"]),
+            e["digest"][:8],
+        ]
+        for e in evaluations
+    ]
+    header = [
+        "loss", "seed", "top-1", "unbiased [95 %]", "aligned", "conflicting", "worst group",
+        "DPD", "EOD", "EOpp", "run",
+    ]  # fmt: skip
+    protocol = first["protocol"]
+    return "\n".join(
+        [
+            f"{first['dataset']} ({first['source']}), preset {first['preset']}, percent",
+            f"test: {protocol['test']}, n = {first['top1']['n']:,}; {protocol['evaluation']}; "
+            f"selection: {protocol['selection']}",
+            "",
+            table(header, rows),
+            "",
+            "unbiased, aligned, conflicting: mean over label x bias cells; interval: bootstrap over "
+            "test images",
+            "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
+            "mean over classes",
+        ]
+    )

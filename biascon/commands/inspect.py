@@ -1,0 +1,71 @@
+"""``biascon inspect``: what a dataset folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.commands.shared import FOLDER, choose_dataset, note, table
+
+
+@click.command(name="inspect")
+@click.argument("folder", type=FOLDER, required=False)
+@click.option(
+    "--png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also draw a contact sheet: a row a class, aligned and conflicting examples.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="train",
+    show_default=True,
+    help="Which split the contact sheet shows.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables.")
+def command(folder: Path | None, png: Path | None, split: str, as_json: bool) -> None:
+    """Check every byte of a dataset FOLDER (default: the last made) and show its counts."""
+    from biascon.data import dataset
+    from biascon.files import pretty_json
+
+    folder = choose_dataset(folder)
+    manifest = dataset.read_manifest(folder)
+    if png is not None:
+        from biascon.data.sheet import contact_sheet
+
+        contact_sheet(dataset.load(folder), split, png)
+        note(f"{png}: written")
+    else:
+        dataset.verify(folder, manifest)
+    click.echo(pretty_json(manifest) if as_json else show(manifest), nl=not as_json)
+
+
+def show(manifest: Mapping[str, Any]) -> str:
+    """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
+    labels, values = manifest["labels"], manifest["bias"]["values"]
+    lines = [
+        f"{manifest['name']}: {manifest['source']['origin']}",
+        *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
+        "",
+        table(
+            ["split", "images", "aligned", "conflicting", "empty cells"],
+            [
+                [name, *(f"{counts[key]:,}" for key in ("n", "aligned", "conflicting")),
+                 f"{counts['empty_cells']} of {len(labels) * len(values)}"]
+                for name, counts in manifest["counts"].items()
+            ],
+        ),
+        "",
+        f"train, images per label (row) and {manifest['bias']['name']} (column); . is an empty cell",
+        table(
+            ["label", *values],
+            [
+                [label, *(f"{n:,}" if n else "." for n in row)]
+                for label, row in zip(labels, manifest["counts"]["train"]["cells"], strict=True)
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines)

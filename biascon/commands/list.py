@@ -1,0 +1,30 @@
+"""``biascon list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import click
+
+from biascon.commands.shared import table
+
+
+@click.command(name="list")
+@click.argument("what", type=click.Choice(["losses", "encoders", "presets"]))
+def command(what: str) -> None:
+    """List the losses, encoders or presets."""
+    if what == "presets":
+        from biascon.config import presets
+
+        click.echo("\n".join(presets()))
+    elif what == "encoders":
+        from biascon.encoders import ENCODERS
+
+        rows = [[name, (make.__doc__ or "").splitlines()[0]] for name, make in ENCODERS.items()]
+        click.echo(table(["encoder", "what it is"], rows, left=2))
+    else:
+        from biascon import registry
+        from biascon.losses import LOSSES, PLUGIN_GROUP, entry
+
+        names = [*LOSSES, *registry.plugins(PLUGIN_GROUP)]
+        entries = [(name, entry(name)) for name in names]
+        rows = [[name, e.on, ", ".join(e.needs), e.formula, e.source] for name, e in entries]
+        click.echo(table(["loss", "on", "needs", "loss of an anchor", "source"], rows, left=5))

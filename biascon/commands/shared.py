@@ -1,0 +1,153 @@
+"""What several subcommands share: options, progress, and tables of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from biascon.config import RunConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class Seeds(click.ParamType[list[int]]):
+    """Seeds as ``0,1,2`` or ``0-4``."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        """Return the seeds in the order given, each once."""
+        if isinstance(value, list):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            low, dash, high = part.strip().partition("-")
+            if not low.isdigit() or (dash and not high.isdigit()):
+                self.fail(f"expected seeds like 0,1,2 or 0-4, but got '{value}'", param, ctx)
+            seeds += range(int(low), int(high if dash else low) + 1)
+        if not seeds:
+            self.fail(f"expected at least one seed, but got '{value}'", param, ctx)
+        return list(dict.fromkeys(seeds))
+
+
+def training_options(command: F) -> F:
+    """Add the options that decide which runs are meant, for ``train`` and ``evaluate``."""
+    options = [
+        click.option("--loss", "losses", multiple=True, required=True, metavar="NAME",
+                     help="A loss (see: biascon list losses); repeat it for several."),
+        click.option("--seeds", type=Seeds(), default="0", show_default=True, metavar="0,1,2",
+                     help="Seeds of weights, order and views."),
+        click.option("--data", type=FOLDER, help="Dataset folder.  [default: the last made in ./data]"),
+        click.option("--preset", metavar="NAME|FILE", help="Recipe.  [default: cpu; paper on CUDA]"),
+        click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
+                     help="Override a number of the preset; repeat it for several."),
+        click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+        click.option("--runs", "root", type=FOLDER, default="runs", show_default=True,
+                     help="Folder of runs."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def configurations(
+    losses: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Sequence[str],
+    device: str,
+) -> list[RunConfig]:
+    """Resolve every run that the options mean, before the first of them starts."""
+    from biascon.config import default_preset, make_config
+
+    name = preset or default_preset(device)
+    return [
+        make_config(loss, seed=seed, preset=name, settings=settings)
+        for loss in dict.fromkeys(losses)
+        for seed in seeds
+    ]
+
+
+def choose_dataset(folder: Path | None) -> Path:
+    """Return the folder that was named, or the dataset made last, which is then told."""
+    from biascon.data.dataset import latest
+
+    if folder is not None:
+        return folder
+    found = latest(Path("data"))
+    note(f"dataset: {found} (the last made; --data chooses another)")
+    return found
+
+
+def note(line: str) -> None:
+    """Print a line of progress to standard error."""
+    click.echo(line, err=True)
+
+
+class Progress:
+    """A bar of epochs on a terminal, a line an epoch elsewhere; both to standard error."""
+
+    def __init__(self, config: RunConfig) -> None:
+        from tqdm import tqdm
+
+        self.name = f"{config.loss} seed {config.seed}"
+        self.epochs = config.train.epochs
+        self.bar = (
+            tqdm(total=self.epochs, desc=self.name, unit="epoch", leave=False)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Show the metrics of an epoch."""
+        if self.bar is None:
+            note(
+                f"{self.name}: epoch {line['epoch']}/{self.epochs}, loss {line['loss']:.4f}, "
+                f"{line['seconds']:.1f} s, {line['views_per_second']:,.0f} views/s"
+            )
+        else:
+            self.bar.update(line["epoch"] - self.bar.n)
+            self.bar.set_postfix(loss=f"{line['loss']:.4f}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Lay out columns of text; the first ``left`` columns are flush left, the others flush right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def layout(row: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(
+        [layout(header), layout(["-" * width for width in widths]), *map(layout, rows)]
+    )
+
+
+def percent(metric: dict[str, Any] | None, digits: int = 1) -> str:
+    """Write a metric's value in percent, ``-`` where it is undefined."""
+    value = None if metric is None else metric["value"]
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def percent_interval(metric: dict[str, Any]) -> str:
+    """Write a metric in percent with its 95 % interval."""
+    low, high = metric["ci"]
+    if metric["value"] is None or low is None or high is None:
+        return percent(metric)
+    return f"{percent(metric)} [{100 * low:.1f}, {100 * high:.1f}]"

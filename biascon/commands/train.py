@@ -1,0 +1,52 @@
+"""``biascon train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from biascon.commands.shared import (
+    Progress,
+    choose_dataset,
+    configurations,
+    table,
+    training_options,
+)
+
+
+@click.command(name="train")
+@training_options
+def command(
+    losses: tuple[str, ...],
+    seeds: list[int],
+    data: Path | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+    device: str,
+    root: Path,
+) -> None:
+    """Train encoders and measure them on the validation split; the test split is not read.
+
+    This is the command to choose a recipe with. An interrupted run goes on from its last epoch.
+    """
+    from biascon.data.dataset import load
+    from biascon.evaluate import ACCURACIES, pick_device, validate
+
+    place = pick_device(device)
+    configs = configurations(losses, seeds, preset, settings, place.type)
+    dataset = load(choose_dataset(data), only=("train", "val"))
+    rows = []
+    for config in configs:
+        progress = Progress(config)
+        try:
+            folder, chosen = validate(config, dataset, root=root, device=place, say=progress)
+        finally:
+            progress.close()
+        values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
+        cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+        rows.append([config.loss, str(config.seed), *cells, str(folder)])
+    n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
+    click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
+    header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]
+    click.echo(table(header, rows))

@@ -1,0 +1,288 @@
+"""RunConfig: every number of a run, from a preset (TOML) and ``--set section.key=value``.
+
+An unknown key is an error, all wrong keys at once. The digest of a run covers its configuration and
+the dataset's digest, so that two runs with one digest are the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
+from biascon.files import digest_of
+
+RECIPE_VERSION = 1  # raised when the same configuration would train other weights
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The views of an image: see ``biascon.augment.Recipe`` for each part."""
+
+    views: int = 2
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    rotation: float = 20.0
+    flip_p: float = 0.0
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter_p: float = 0.8
+    grey_p: float = 0.2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The encoder's name and the widths of the projection head."""
+
+    encoder: str = "fastconvnet"
+    head: tuple[int, ...] = (128, 128)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW or SGD with momentum 0.9; ``warmup`` is a share of all steps."""
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length, batch, precision (``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA), CPU threads."""
+
+    epochs: int = 4
+    batch_size: int = 256
+    precision: str = "auto"
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """The linear probe: inverse L2 strength C on standardised features, and when to stop."""
+
+    c: float = 1.0
+    tolerance: float = 1e-4
+    max_iterations: int = 1000
+
+
+SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "augment": AugmentConfig,
+    "optimiser": OptimiserConfig,
+    "train": TrainConfig,
+    "probe": ProbeConfig,
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: a loss and a seed under a preset.
+
+    Attributes:
+        loss: The registry's name.
+        seed: Decides weights, order and views, each by its own purpose.
+        preset: Where the numbers came from.
+        parameters: The loss's parameters, defaults included.
+    """
+
+    loss: str
+    seed: int = 0
+    preset: str = "cpu"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    train: TrainConfig = TrainConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.seed >= 0, "seed", self.seed, "0 or more"),
+            (self.augment.views >= 1, "augment.views", self.augment.views, "1 or more"),
+            (self.train.epochs >= 1, "train.epochs", self.train.epochs, "1 or more"),
+            (self.train.batch_size >= 2, "train.batch_size", self.train.batch_size, "2 or more"),
+            (self.train.threads >= 1, "train.threads", self.train.threads, "1 or more"),
+            (0 < self.optimiser.lr < float("inf"), "optimiser.lr", self.optimiser.lr, "above 0"),
+            (self.optimiser.weight_decay >= 0, "optimiser.weight_decay", self.optimiser.weight_decay, "0 or more"),
+            (0 <= self.optimiser.warmup <= 1, "optimiser.warmup", self.optimiser.warmup, "in 0..1"),
+            (self.optimiser.name in OPTIMISERS, "optimiser.name", self.optimiser.name, f"one of {', '.join(OPTIMISERS)}"),
+            (self.optimiser.schedule in SCHEDULES, "optimiser.schedule", self.optimiser.schedule, f"one of {', '.join(SCHEDULES)}"),
+            (self.train.precision in PRECISIONS, "train.precision", self.train.precision, f"one of {', '.join(PRECISIONS)}"),
+            (self.probe.c > 0, "probe.c", self.probe.c, "above 0"),
+            (self.probe.tolerance > 0, "probe.tolerance", self.probe.tolerance, "above 0"),
+            (self.probe.max_iterations >= 1, "probe.max_iterations", self.probe.max_iterations, "1 or more"),
+        ]  # fmt: skip
+        wrong = [f"{key} to be {want}, but got {got}" for ok, key, got, want in checks if not ok]
+        if wrong:
+            raise UsageError(f"expected {'; '.join(wrong)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data (tuples as lists), in the order of the sections."""
+        flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
+        sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
+        return {**flat, "parameters": _plain(dict(self.parameters)), **sections}
+
+    def digest(self, dataset_digest: str) -> str:
+        """Return the SHA-256 that names this run on that dataset."""
+        return digest_of(
+            {"config": self.as_dict(), "dataset": dataset_digest, "recipe": RECIPE_VERSION}
+        )
+
+
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant", "thirds")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def presets() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    folder = resources.files("biascon") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
+    """Read a preset by name, or a TOML file by path; return its name and its sections.
+
+    Raises:
+        UsageError: No such preset.
+        BiasconError: A file that cannot be read or is not TOML.
+    """
+    if preset in presets():
+        text = (resources.files("biascon") / "presets" / f"{preset}.toml").read_text("utf-8")
+        return preset, tomllib.loads(text)
+    path = Path(preset)
+    if path.suffix != ".toml":
+        raise unknown_name("preset", preset, presets())
+    try:
+        return path.stem, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BiasconError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Turn ``["train.epochs=8", "loss.wa=0.3"]`` into ``{"train": {"epochs": 8}, ...}``.
+
+    A value is read as TOML; what is not TOML is a string.
+
+    Raises:
+        UsageError: Not of the form section.key=value.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise UsageError(f"expected --set section.key=value, but got '{setting}'")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except ValueError:
+            parsed = value.strip()
+        tree.setdefault(section, {})[key] = parsed
+    return tree
+
+
+def make_config(
+    loss: str, *, seed: int = 0, preset: str = "cpu", settings: Sequence[str] = ()
+) -> RunConfig:
+    """Resolve a run's configuration.
+
+    Loss parameters of the preset's ``[loss]`` table that this loss does not have are left out, so
+    that one preset serves every loss; those of ``--set loss.KEY`` must fit it.
+
+    Args:
+        loss: The registry's name.
+        seed: 0 or more.
+        preset: A preset's name, or the path of a TOML file.
+        settings: ``section.key=value`` strings that override the preset.
+
+    Raises:
+        UsageError: Unknown keys (all at once, with suggestions) or values of the wrong kind.
+    """
+    from biascon.losses import entry, get_loss, parameters_of
+
+    entry(loss)
+    name, tree = load_preset(preset)
+    override = parse_settings(settings)
+    wrong = []
+    for part in (tree, override):
+        for section, values in part.items():
+            if section == "loss":
+                continue
+            known = SECTIONS.get(section)
+            if known is None or not isinstance(values, dict):
+                wrong.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
+                continue
+            keys = {f.name for f in dataclasses.fields(known)}
+            wrong += [f"'{section}.{k}'{did_you_mean(k, keys)}" for k in values if k not in keys]
+    if wrong:
+        raise UsageError(f"unknown setting: {', '.join(wrong)}")
+    free = parameters_of(loss)
+    parameters = {k: v for k, v in tree.get("loss", {}).items() if k in free}
+    parameters |= override.get("loss", {})
+    sections = {
+        section: _build(known, section, {**tree.get(section, {}), **override.get(section, {})})
+        for section, known in SECTIONS.items()
+    }
+    resolved = get_loss(loss, **parameters).parameters
+    return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
+
+
+def _build(kind: type, section: str, values: Mapping[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    return kind(**{k: _coerce(hints[k], v, f"{section}.{k}") for k, v in values.items()})
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    """Fit a TOML value to a field's type, or say what was expected."""
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"expected {where} to be a list, but got {value!r}")
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise UsageError(f"expected {where} to have {len(inner)} values, but got {value!r}")
+        return tuple(_coerce(inner[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UsageError(f"expected {where} to be of type {hint.__name__}, but got {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (dict, types.MappingProxyType)):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_toml(value: Mapping[str, Any]) -> str:
+    """Write two levels of plain data (scalars and lists) as TOML."""
+    import json
+
+    def scalar(item: Any) -> str:
+        return json.dumps(item)  # TOML's strings, numbers, booleans and lists of them read JSON's
+
+    lines = [f"{k} = {scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
+    for section, table in value.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{section}]", *(f"{k} = {scalar(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def default_preset(device_type: str) -> str:
+    """Return the preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
+    return "paper" if device_type == "cuda" else "cpu"

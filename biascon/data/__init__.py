@@ -1,0 +1,1 @@
+"""Datasets: where images come from, the builders, and the dataset folder that they write."""

@@ -1,0 +1,158 @@
+"""Encoders: image batch ``(N, 3, H, W)`` -> features ``(N, dim)``; and the projection head.
+
+Weights are drawn from an explicit generator: a network is built without storage (on the ``meta``
+device), so that constructing one draws nothing from PyTorch's global generator, then filled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from biascon.errors import UsageError, unknown_name
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Encoder(nn.Module):
+    """A feature extractor with its feature dimension.
+
+    Attributes:
+        dim: D, the number of features.
+        smallest: The smallest side in pixels that the network takes.
+    """
+
+    def __init__(self, body: nn.Module, dim: int, smallest: int) -> None:
+        super().__init__()
+        self.body = body
+        self.dim = dim
+        self.smallest = smallest
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, H, W)`` to ``(N, dim)``."""
+        features: Tensor = self.body(images)
+        return features
+
+
+def _conv(i: int, o: int, kernel: int, stride: int, *, bias: bool = False) -> list[nn.Module]:
+    conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, bias=bias)
+    return [conv, nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+
+
+def simpleconvnet() -> Encoder:
+    """The papers' BiasedMNIST network: 4 x [conv 7x7, batch norm, ReLU], 16-32-64-128, 128-d.
+
+    No stride; global average pooling; kaiming fan-out initialisation. About 0.4 GMAC an image of
+    28 x 28 pixels: a network for GPUs.
+    """
+    layers: list[nn.Module] = []
+    for i, o in zip((3, 16, 32, 64), (16, 32, 64, 128), strict=True):
+        layers += _conv(i, o, 7, 1, bias=True)
+    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 1)
+
+
+def fastconvnet() -> Encoder:
+    """A strided network for CPUs: conv 5x5/2-16, 3x3/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU."""
+    layers = [
+        *_conv(3, 16, 5, 2),
+        *_conv(16, 32, 3, 2),
+        *_conv(32, 64, 3, 2),
+        *_conv(64, 128, 3, 1),
+    ]
+    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 8)
+
+
+def _resnet(name: str, dim: int) -> Encoder:
+    from biascon.vision import torchvision
+
+    body = getattr(torchvision().models, name)(weights=None)
+    body.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    body.maxpool = nn.Identity()
+    body.fc = nn.Identity()
+    return Encoder(body, dim, 8)
+
+
+def resnet18() -> Encoder:
+    """torchvision's ResNet-18 with a stem for 32-pixel images (3x3 convolution, no pooling), 512-d."""
+    return _resnet("resnet18", 512)
+
+
+def resnet50() -> Encoder:
+    """torchvision's ResNet-50 with a stem for 32-pixel images (3x3 convolution, no pooling), 2048-d."""
+    return _resnet("resnet50", 2048)
+
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "simpleconvnet": simpleconvnet,
+    "fastconvnet": fastconvnet,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+}
+
+
+def build_encoder(name: str, generator: torch.Generator) -> Encoder:
+    """Return a freshly initialised encoder on the CPU.
+
+    Args:
+        name: A key of ``ENCODERS``.
+        generator: A CPU generator; the same state gives the same weights.
+
+    Raises:
+        UsageError: No such encoder.
+    """
+    if name not in ENCODERS:
+        raise unknown_name("encoder", name, ENCODERS)
+    with torch.device("meta"):
+        encoder = ENCODERS[name]()
+    return _materialise(encoder, generator)
+
+
+def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) -> nn.Module:
+    """Return an MLP head: linear layers of the given widths with ReLU between them.
+
+    ``(128, 128)`` is the projection head of the contrastive papers; ``(K,)`` a linear classifier.
+
+    Raises:
+        UsageError: A width below 1, or none.
+    """
+    if not widths or min(widths) < 1:
+        raise UsageError(f"expected head widths of 1 or more, but got {list(widths)}")
+    layers: list[nn.Module] = []
+    with torch.device("meta"):
+        for i, o in zip((dim, *widths), widths, strict=False):
+            layers += [nn.Linear(i, o), nn.ReLU(inplace=True)]
+        head = nn.Sequential(*layers[:-1])
+    return _materialise(head, generator)
+
+
+def _materialise(module: Module, generator: torch.Generator) -> Module:
+    """Give a network of the ``meta`` device storage on the CPU and draw its weights."""
+    module.to_empty(device="cpu")
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                part.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+            _uniform(part.bias, part.weight[0].numel(), generator)
+        elif isinstance(part, nn.Linear):
+            _uniform(part.weight, part.in_features, generator)
+            _uniform(part.bias, part.in_features, generator)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif next(part.parameters(recurse=False), None) is not None:
+            raise UsageError(f"no initialisation is known for a layer of {type(part).__name__}")
+    return module
+
+
+def _uniform(parameter: Tensor | None, fan_in: int, generator: torch.Generator) -> None:
+    """PyTorch's own default for linear layers and biases: uniform within 1 / sqrt(fan_in)."""
+    if parameter is not None:
+        bound = 1.0 / math.sqrt(fan_in)
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)

@@ -1,0 +1,146 @@
+"""Files that are whole or not there: atomic writes, digests, folders that are renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from biascon.errors import BiasconError, DataError
+
+
+def explain(error: OSError, what: str, path: Path | str) -> BiasconError:
+    """Turn an ``OSError`` into one line: what could not be done, where, and why."""
+    return BiasconError(f"cannot {what} {path}: {error.strerror or error}")
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, never a part.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk (fsync), and the
+    file is renamed over ``path``.
+
+    Raises:
+        BiasconError: The folder is missing or unwritable, or the disk is full; nothing is left.
+    """
+    blob = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(blob)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise explain(error, "write", path) from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise explain(error, "read", path) from error
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to JSON with sorted keys and no spaces: the text that digests are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of ``canonical_json(value)``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def pretty_json(value: Any) -> str:
+    """Serialise to indented JSON that ends in a newline."""
+    return json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: It is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON ({error})") from error
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside ``target`` and rename it to ``target`` when the block ends well.
+
+    If the block fails, or the process is killed, no ``target`` appears; what a killed process left
+    is swept away by the next call for the same target.
+
+    Args:
+        target: The folder to make; its parents are created.
+        replace: Whether an existing ``target`` is replaced (after the new one is complete).
+
+    Raises:
+        BiasconError: The place is not writable, the disk is full, or ``target`` exists.
+    """
+    prefix = f".{target.name}."
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent, prefix)
+        work = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", dir=target.parent))
+    except OSError as error:
+        raise explain(error, "create a folder in", target.parent) from error
+    try:
+        yield work
+        work.chmod(0o777 & ~_umask())
+        if target.exists():
+            if not replace:
+                raise BiasconError(f"{target} exists already; pass --force to replace it")
+            old = work.with_name(work.name + ".old")
+            target.rename(old)
+            work.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            work.rename(target)
+    except OSError as error:
+        raise explain(error, "write", target) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Remove the temporary folders of processes that are no longer alive."""
+    for path in folder.glob(f"{prefix}*"):
+        owner = path.name.removeprefix(prefix).split(".")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

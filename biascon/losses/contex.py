@@ -1,0 +1,56 @@
+"""ConTeX (Deng and Yang, IEEE TMM 2025): a context term over labels and a self term over views."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from biascon.losses.pairwise import Anchors, anchors, log_sum_exp, mean_of_anchors, mean_over
+from biascon.losses.simclr import self_term
+
+
+def contex(
+    z: Tensor,
+    labels: Tensor,
+    bias: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+    wa: float = 0.5,
+    wb: float = 0.5,
+    clip: bool = False,
+) -> Tensor:
+    """Return wa * La + wb * Lb.
+
+    La, the context term: mean over anchors of -mean_{p in P(i)} f(s_ip - log sum_{n in N(i)} exp s_in):
+    positives of the same label against the anchors of *other* labels only.
+    Lb, the self term: SimCLR's loss on the same batch.
+
+    ``clip=False`` is f(u) = u, the authors' entry point, unbounded below (a positive already far
+    closer than every negative is still pulled). ``clip=True`` is f(u) = min(u, 0), their clamped
+    variant: such a positive gives no more loss and no more gradient. Reports name the one that ran.
+
+    Args:
+        z: ``(B, V, D)`` L2-normalised embeddings. With one view Lb is 0; with one label in the
+            batch no anchor has a negative and La is 0.
+        labels: ``(B,)`` integers.
+        bias: Ignored.
+        temperature: T > 0, the same in both terms.
+        wa: Weight of La, at least 0.
+        wb: Weight of Lb, at least 0. The authors' later code uses wa = w, wb = 1 - w.
+        clip: Which f.
+
+    Raises:
+        UsageError: Shapes or dtypes that do not fit.
+    """
+    batch = anchors(z, labels, temperature)
+    return wa * context_term(batch, clip=clip) + wb * self_term(batch)
+
+
+def context_term(batch: Anchors, *, clip: bool) -> Tensor:
+    """La above; an anchor counts if it has both a positive and a negative."""
+    repulsion, has_negative = log_sum_exp(batch.s, batch.negatives)
+    u = batch.s - repulsion[:, None]  # (N, N)
+    if clip:
+        u = torch.clamp(u, max=0.0)
+    attraction, has_positive = mean_over(u, batch.positives)
+    return mean_of_anchors(-attraction, has_positive & has_negative)

@@ -1,0 +1,1 @@
+"""Metrics as pure functions of the label x bias x prediction counts, with their intervals."""

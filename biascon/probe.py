@@ -1,0 +1,118 @@
+"""Stage two: the head is dropped, features of the frozen encoder, a linear probe on them.
+
+The probe is multinomial logistic regression on standardised features, solved to a stated tolerance by
+scikit-learn (L-BFGS): it is convex, so that the result does not depend on a seed or a schedule.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from biascon.augment import normalise
+from biascon.config import ProbeConfig
+from biascon.encoders import Encoder
+from biascon.errors import BiasconWarning, RunError
+
+Array = npt.NDArray[Any]
+
+
+def extract(
+    encoder: Encoder, images: Array, *, device: torch.device, batch_size: int = 1000
+) -> Array:
+    """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
+
+    Args:
+        encoder: On ``device``.
+        images: uint8 ``(N, 3, H, W)``.
+        device: Where to compute.
+        batch_size: Images at a time.
+
+    Raises:
+        RunError: A feature is not finite.
+    """
+    training = encoder.training
+    encoder.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            block = torch.from_numpy(images[start : start + batch_size]).to(device)
+            parts.append(encoder(normalise(block)).float().cpu())
+    encoder.train(training)
+    features: Array = torch.cat(parts).numpy()
+    if not np.isfinite(features).all():
+        raise RunError("the encoder gives features that are not finite; its training diverged")
+    return features
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted probe: scores = ((features - mean) / scale) @ weights.T + intercept.
+
+    Attributes:
+        mean: ``(D,)`` of the training features.
+        scale: ``(D,)`` their standard deviation, 1 where it is 0.
+        weights: ``(K, D)``.
+        intercept: ``(K,)``.
+        iterations: How many the solver took.
+        converged: Whether it met the tolerance.
+    """
+
+    mean: Array
+    scale: Array
+    weights: Array
+    intercept: Array
+    iterations: int
+    converged: bool
+
+    def probabilities(self, features: Array) -> Array:
+        """Return float32 ``(N, K)``: softmax of the scores."""
+        logits = ((features - self.mean) / self.scale) @ self.weights.T + self.intercept
+        logits -= logits.max(axis=1, keepdims=True)
+        exp = np.exp(logits)
+        result: Array = (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
+        return result
+
+
+def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> LinearProbe:
+    """Fit multinomial logistic regression: minimise sum_i CE_i + ||W||^2 / (2 C).
+
+    Args:
+        features: float32 ``(N, D)``.
+        labels: int64 ``(N,)``, with every class present.
+        n_labels: K, 2 or more.
+        config: C, the tolerance on the gradient, and the most iterations.
+
+    Raises:
+        RunError: A class is missing.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(labels)) != n_labels:
+        raise RunError(f"the training split has {len(np.unique(labels))} of {n_labels} classes")
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 0, scale, 1).astype(features.dtype)
+    solver = LogisticRegression(C=config.c, tol=config.tolerance, max_iter=config.max_iterations)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solver.fit((features - mean) / scale, labels)
+    iterations = int(solver.n_iter_.max())
+    converged = iterations < config.max_iterations
+    if not converged:
+        warnings.warn(
+            f"the linear probe did not converge in {iterations} iterations; "
+            "raise --set probe.max_iterations=...",
+            BiasconWarning,
+            stacklevel=2,
+        )
+    weights, intercept = solver.coef_, solver.intercept_
+    if n_labels == 2:  # one row of log-odds: give each class half of it
+        weights = np.concatenate((-weights, weights)) / 2
+        intercept = np.concatenate((-intercept, intercept)) / 2
+    return LinearProbe(mean, scale, weights, intercept, iterations, converged)

@@ -1,0 +1,129 @@
+"""The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: what a run is, has done, and left.
+
+``config.toml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``encoder.safetensors``,
+``predictions.parquet``, ``evaluation.json``, and ``done`` with the SHA-256 of each, written last.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from biascon import __version__
+from biascon.config import RunConfig, to_toml
+from biascon.errors import DataError, RunError
+from biascon.files import explain, pretty_json, read_json, sha256_file, write_atomic
+
+DONE = "done"
+EVALUATION = "evaluation.json"
+PREDICTIONS = "predictions.parquet"
+ENCODER = "encoder.safetensors"
+_SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
+
+
+def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path:
+    """Return the folder of a run; its name holds what tells it from every other run."""
+    return root / dataset / config.loss / f"seed{config.seed}-{digest[:8]}"
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Create the folder and hold its lock, which the system frees if the process dies.
+
+    Raises:
+        RunError: Another process works on this run.
+        BiasconError: The place is not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"another process works on {folder}; wait for it, or stop it") from error
+    except OSError as error:
+        raise explain(error, "create", folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def begin(folder: Path, config: RunConfig, device: str) -> None:
+    """Write what is known before the first step."""
+    write_atomic(folder / "config.toml", to_toml(config.as_dict()))
+    write_atomic(folder / "environment.json", pretty_json(environment(device)))
+
+
+def seal(folder: Path, digest: str) -> None:
+    """Write ``done``: from now on the run is finished and its files are what it says."""
+    files = {name: sha256_file(folder / name) for name in _SEALED}
+    write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
+
+
+def finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
+    """Return the evaluation of a finished run, or None if it is not finished.
+
+    Raises:
+        RunError: It says that it is finished, but a file is missing or differs, or it is another run.
+    """
+    marker = folder / DONE
+    if not marker.is_file():
+        return None
+    try:
+        stated = read_json(marker)
+        for name in _SEALED:
+            if sha256_file(folder / name) != stated["files"][name]:
+                raise RunError(
+                    f"{folder / name} has changed since the run ended; delete the folder"
+                )
+        evaluation = read_json(folder / EVALUATION)
+        found = stated["digest"]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{marker} is not a marker of biascon; delete the folder") from error
+    except DataError as error:
+        raise RunError(str(error)) from error
+    if digest is not None and found != digest:
+        raise RunError(f"{folder} holds another run ({found[:8]}); delete the folder")
+    if not isinstance(evaluation, dict) or evaluation.get("digest") != found:
+        raise RunError(f"{folder / EVALUATION} does not belong to its run; delete the folder")
+    return evaluation
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return what a reader must know to judge times and last digits: versions, system, device."""
+    import torch
+
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
+    about: dict[str, Any] = {
+        "biascon": __version__,
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "vector": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.startswith("cuda"):
+        about["accelerator"] = torch.cuda.get_device_name()
+    return about
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cores() -> int | None:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
