@@ -9,8 +9,10 @@ are clamped once at the end instead of after every step, and hue is a rotation o
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -185,9 +187,8 @@ def _crops(recipe: Recipe, draw: _Draw, aspect: float) -> tuple[Tensor, Tensor, 
 def _colour(pixels: Tensor, recipe: Recipe, draw: _Draw) -> tuple[Tensor, Tensor]:
     """The colour chain and the normalisation of each view as ``(B, 3, 3)`` and ``(B, 3, 1)``."""
     b, device = pixels.shape[0], pixels.device
-    eye = torch.eye(3, device=device)
-    luma = torch.tensor(LUMA, device=device)
-    grey = luma.expand(3, 3)  # maps a colour to its luma in all three channels
+    fixed = _constants(device)
+    eye, luma, grey = fixed.eye, fixed.luma, fixed.grey
     matrix = eye.expand(b, 3, 3) / 255
     offset = torch.zeros(b, 3, 1, device=device)
     if recipe.jitter_p > 0 and max(recipe.jitter) > 0:
@@ -227,16 +228,30 @@ def _colour(pixels: Tensor, recipe: Recipe, draw: _Draw) -> tuple[Tensor, Tensor
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
+class _Constants(NamedTuple):
+    """Fixed ``(3, 3)`` matrices and the luma row ``(3,)``, float32 on one device."""
+
+    eye: Tensor
+    luma: Tensor
+    grey: Tensor  # maps a colour to its luma in all three channels
+    keep: Tensor  # a hue rotation is keep + cos * chroma + sin * turn
+    chroma: Tensor
+    turn: Tensor
+
+
+@functools.cache
+def _constants(device: torch.device) -> _Constants:
+    to = torch.tensor(_YIQ, dtype=torch.float64)
+    back = torch.linalg.inv(to)
+    keep = back[:, :1] @ to[:1]
+    turn = back[:, 1:] @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64) @ to[1:]
+    eye, luma = torch.eye(3, dtype=torch.float64), torch.tensor(LUMA, dtype=torch.float64)
+    matrices = (eye, luma, luma.expand(3, 3), keep, eye - keep, turn)
+    return _Constants(*(m.to(torch.float32).to(device) for m in matrices))
+
+
 def _hue_rotation(angle: Tensor) -> Tensor:
     """``(B, 3, 3)``: rotate the chroma of a colour by ``angle`` radians ``(B,)``; greys stay."""
-    to = torch.tensor(_YIQ, device=angle.device, dtype=torch.float64)
-    back = torch.linalg.inv(to)
-    keep = back @ torch.diag(torch.tensor([1.0, 0, 0], dtype=to.dtype, device=to.device)) @ to
-    turn = (
-        back
-        @ torch.tensor([[0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]], dtype=to.dtype, device=to.device)
-        @ to
-    )
-    keep, chroma, turn = (m.to(torch.float32) for m in (keep, back @ to - keep, turn))
+    fixed = _constants(angle.device)
     cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    return keep + cos * chroma + sin * turn
+    return fixed.keep + cos * fixed.chroma + sin * fixed.turn

@@ -7,6 +7,7 @@ the dataset's digest, so that two runs with one digest are the same run.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -57,7 +58,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch, precision (``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA), CPU threads."""
+    """Length, batch, precision and CPU threads; precision ``auto`` is bfloat16 on CUDA, else float32."""
 
     epochs: int = 4
     batch_size: int = 256
@@ -105,22 +106,33 @@ class RunConfig:
     probe: ProbeConfig = ProbeConfig()
 
     def __post_init__(self) -> None:
+        a, o, t, p = self.augment, self.optimiser, self.train, self.probe
         checks = [
             (self.seed >= 0, "seed", self.seed, "0 or more"),
-            (self.augment.views >= 1, "augment.views", self.augment.views, "1 or more"),
-            (self.train.epochs >= 1, "train.epochs", self.train.epochs, "1 or more"),
-            (self.train.batch_size >= 2, "train.batch_size", self.train.batch_size, "2 or more"),
-            (self.train.threads >= 1, "train.threads", self.train.threads, "1 or more"),
-            (0 < self.optimiser.lr < float("inf"), "optimiser.lr", self.optimiser.lr, "above 0"),
-            (self.optimiser.weight_decay >= 0, "optimiser.weight_decay", self.optimiser.weight_decay, "0 or more"),
-            (0 <= self.optimiser.warmup <= 1, "optimiser.warmup", self.optimiser.warmup, "in 0..1"),
-            (self.optimiser.name in OPTIMISERS, "optimiser.name", self.optimiser.name, f"one of {', '.join(OPTIMISERS)}"),
-            (self.optimiser.schedule in SCHEDULES, "optimiser.schedule", self.optimiser.schedule, f"one of {', '.join(SCHEDULES)}"),
-            (self.train.precision in PRECISIONS, "train.precision", self.train.precision, f"one of {', '.join(PRECISIONS)}"),
-            (self.probe.c > 0, "probe.c", self.probe.c, "above 0"),
-            (self.probe.tolerance > 0, "probe.tolerance", self.probe.tolerance, "above 0"),
-            (self.probe.max_iterations >= 1, "probe.max_iterations", self.probe.max_iterations, "1 or more"),
-        ]  # fmt: skip
+            (a.views >= 1, "augment.views", a.views, "1 or more"),
+            (o.name in OPTIMISERS, "optimiser.name", o.name, f"one of {', '.join(OPTIMISERS)}"),
+            (0 < o.lr < math.inf, "optimiser.lr", o.lr, "above 0"),
+            (0 <= o.weight_decay < math.inf, "optimiser.weight_decay", o.weight_decay, "0 or more"),
+            (
+                o.schedule in SCHEDULES,
+                "optimiser.schedule",
+                o.schedule,
+                f"one of {', '.join(SCHEDULES)}",
+            ),
+            (0 <= o.warmup <= 1, "optimiser.warmup", o.warmup, "in 0..1"),
+            (t.epochs >= 1, "train.epochs", t.epochs, "1 or more"),
+            (t.batch_size >= 2, "train.batch_size", t.batch_size, "2 or more"),
+            (
+                t.precision in PRECISIONS,
+                "train.precision",
+                t.precision,
+                f"one of {', '.join(PRECISIONS)}",
+            ),
+            (t.threads >= 1, "train.threads", t.threads, "1 or more"),
+            (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
+            (p.tolerance > 0, "probe.tolerance", p.tolerance, "above 0"),
+            (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
+        ]
         wrong = [f"{key} to be {want}, but got {got}" for ok, key, got, want in checks if not ok]
         if wrong:
             raise UsageError(f"expected {'; '.join(wrong)}")

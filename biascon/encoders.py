@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from biascon.errors import UsageError, unknown_name
 
-
 Module = TypeVar("Module", bound=nn.Module)
 
 

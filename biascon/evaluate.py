@@ -22,12 +22,13 @@ from biascon.data.dataset import BiasedDataset, Split
 from biascon.encoders import Encoder, build_encoder
 from biascon.errors import UsageError
 from biascon.files import digest_of, pretty_json, write_atomic
+from biascon.losses import parameters_of
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
 from biascon.metrics.intervals import bootstrap
 from biascon.probe import LinearProbe, extract, fit
 from biascon.seeds import numpy_generator, torch_generator
-from biascon.train import train
+from biascon.train import place, train
 
 Array = npt.NDArray[Any]
 Say = Callable[[dict[str, Any]], None]
@@ -139,7 +140,7 @@ def _trained(
         unused = torch_generator(config.seed, "weights/encoder")
         encoder = build_encoder(config.model.encoder, unused)
         encoder.load_state_dict(load_file(path))
-        return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return place(encoder, device)
     runs.begin(folder, config, str(device))
     encoder = train(config, data, folder, device=device, say=say)
     state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
@@ -177,6 +178,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
             "evaluation": f"linear probe on frozen features (C = {config.probe.c:g})",
         },
         "loss": config.loss,
+        "label": _label(config),
         "parameters": plain["parameters"],
         "preset": config.preset,
         "seed": config.seed,
@@ -186,6 +188,13 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
     }
+
+
+def _label(config: RunConfig) -> str:
+    """Return the loss's name, with the parameters that are not its defaults."""
+    defaults = parameters_of(config.loss)
+    changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
+    return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 
 
 def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from biascon.seeds import permutation, torch_generator
 
 METRICS = "metrics.jsonl"
 Say = Callable[[dict[str, Any]], None]
+Placed = TypeVar("Placed", bound=nn.Module)
 
 
 class Model(nn.Module):
@@ -34,7 +35,8 @@ class Model(nn.Module):
 
     def __init__(self, encoder: Encoder, head: nn.Module, *, embeds: bool) -> None:
         super().__init__()
-        self.encoder, self.head, self.embeds = encoder, head, embeds
+        self.encoder: Encoder = encoder
+        self.head, self.embeds = head, embeds
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to unit vectors ``(N, D)``, or to logits ``(N, K)``."""
@@ -80,7 +82,7 @@ def train(
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
 
-    model = build_model(config, data.n_labels).to(device, memory_format=torch.channels_last)
+    model = place(build_model(config, data.n_labels), device)
     optimiser = _optimiser(model, config.optimiser)
     state = checkpoint.load(folder, device)
     history: list[dict[str, Any]] = []
@@ -145,6 +147,12 @@ def train(
         )
         say(line)
     return model.encoder
+
+
+def place(module: Placed, device: torch.device) -> Placed:
+    """Move a network to a device, its kernels channels-last."""
+    moved: Placed = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:

@@ -9,7 +9,6 @@ Learning De-biased Representations with Biased Representations, ICML 2020, as pu
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,9 @@ _REBIAS = (
     (0, 255, 255), (255, 128, 0), (255, 0, 128), (128, 0, 255), (128, 128, 128),
 )  # fmt: skip
 COLOURS = {"rebias": _REBIAS, "fairkl": (*_REBIAS[:9], (50, 255, 128))}
-COLOUR_NAMES = ("red", "green", "blue", "yellow", "magenta", "cyan", "orange", "rose", "violet", "grey")  # fmt: skip
+COLOUR_NAMES = (
+    "red", "green", "blue", "yellow", "magenta", "cyan", "orange", "rose", "violet", "grey",
+)  # fmt: skip
 FAIRKL_NINTH = "spring green"
 UNBIASED_RHO = 0.1  # ten colours, each as likely as the other
 HELD_OUT = 0.1  # the share of the training digits that validates
@@ -66,7 +67,7 @@ class Spec:
     leftover: str = "chunk"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rho, numbers.Real) or not 0 <= self.rho <= 1:
+        if not 0 <= self.rho <= 1:
             raise UsageError(f"expected rho in [0, 1], but got {self.rho}")
         if not 1 <= self.n_confusing <= 9:
             raise UsageError(f"expected n_confusing in 1..9, but got {self.n_confusing}")

@@ -26,6 +26,9 @@ FORMAT = 1
 SPLITS = ("train", "val", "test")
 
 Array = npt.NDArray[Any]
+_KEYS = (
+    "name", "builder", "protocol", "parameters", "source", "labels", "bias", "counts", "files",
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -181,10 +184,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "make one with: biascon make-bmnist --rho 0.997"
         )
     manifest = read_json(path)
-    needed = ("name", "builder", "protocol", "parameters", "source", "labels", "bias", "counts", "files")  # fmt: skip
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path} is not a manifest of format {FORMAT}; build the dataset again")
-    missing = [key for key in needed if key not in manifest]
+    missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; build the dataset again")
     if not _NAME.fullmatch(str(manifest["name"])):  # it becomes part of a path
@@ -260,7 +262,7 @@ def _check_split(path: Path, arrays: Mapping[str, Array], n_labels: int, n_bias:
         if arrays[name].ndim != want or len(arrays[name]) != n:
             raise DataError(f"{path}: '{name}' has shape {arrays[name].shape} for {n} labels")
     for name, size in (("labels", n_labels), ("bias", n_bias)):
-        if n and not (0 <= arrays[name].min() and arrays[name].max() < size):
+        if n and not (arrays[name].min() >= 0 and arrays[name].max() < size):
             raise DataError(f"{path}: '{name}' has values outside 0..{size - 1}")
     return Split(**{name: arrays[name] for name in _DTYPES})
 

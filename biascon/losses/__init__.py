@@ -53,30 +53,19 @@ _SUPCON = "-mean_P [s_ip - log sum_A exp s]"
 _SIMCLR = "-mean_S [s_ip - log sum_A exp s]"
 _CONTEX = f"-wa mean_P f(s_ip - log sum_N exp s) {_SIMCLR.replace('-mean', '- wb mean')}"
 
+_VIEWS_AND_LABELS = ("views", "labels")
+_CE = "biascon.losses.cross_entropy:cross_entropy"
+_CTX = "biascon.losses.contex:contex"
+
+# fmt: off
 LOSSES: dict[str, LossEntry] = {
-    "ce": LossEntry(
-        "biascon.losses.cross_entropy:cross_entropy",
-        "-log softmax(logits)_y",
-        "cross-entropy",
-        on="logits",
-    ),  # fmt: skip
+    "ce": LossEntry(_CE, "-log softmax(logits)_y", "cross-entropy", on="logits"),
     "simclr": LossEntry("biascon.losses.simclr:simclr", _SIMCLR, CHEN, needs=("views",)),
     "supcon": LossEntry("biascon.losses.supcon:supcon", _SUPCON, KHOSLA),
-    "contex": LossEntry(
-        "biascon.losses.contex:contex",
-        f"{_CONTEX}, f(u) = u",
-        DENG,
-        needs=("views", "labels"),
-        fixed={"clip": False},
-    ),  # fmt: skip
-    "contex-clip": LossEntry(
-        "biascon.losses.contex:contex",
-        f"{_CONTEX}, f(u) = min(u, 0)",
-        DENG,
-        needs=("views", "labels"),
-        fixed={"clip": True},
-    ),  # fmt: skip
+    "contex": LossEntry(_CTX, f"{_CONTEX}, f(u) = u", DENG, "embeddings", _VIEWS_AND_LABELS, {"clip": False}),
+    "contex-clip": LossEntry(_CTX, f"{_CONTEX}, f(u) = min(u, 0)", DENG, "embeddings", _VIEWS_AND_LABELS, {"clip": True}),  # noqa: E501
 }
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def count(
     if len({len(column) for column in columns}) != 1:
         raise UsageError(f"expected equally long columns, but got {[len(c) for c in columns]}")
     for name, column, size in zip(("labels", "bias", "predictions"), columns, shape, strict=True):
-        if len(column) and not (0 <= column.min() and column.max() < size):
+        if len(column) and not (column.min() >= 0 and column.max() < size):
             got = f"{column.min()}..{column.max()}"
             raise UsageError(f"expected {name} in 0..{size - 1}, but got {got}")
     flat = np.ravel_multi_index([c.astype(np.int64) for c in columns], shape)

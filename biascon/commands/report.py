@@ -1,0 +1,31 @@
+"""``biascon report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from biascon.commands.shared import FOLDER
+
+
+@click.command(name="report")
+@click.option(
+    "--runs", "root", type=FOLDER, default="runs", show_default=True, help="Folder of runs."
+)
+@click.option(
+    "--out", type=FOLDER, default="report", show_default=True, help="Folder of the report."
+)
+@click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
+def command(root: Path, out: Path, dataset: str | None) -> None:
+    """Write the report of all finished runs: Markdown, a LaTeX table, a figure, and a CSV."""
+    from biascon.report.collect import find_runs, group
+    from biascon.report.compare import comparisons, in_words
+    from biascon.report.write import write_report
+
+    files = write_report(root, out, dataset=dataset)
+    for one in group(find_runs(root, dataset)):
+        click.echo(one.title)
+        for difference in comparisons(one):
+            click.echo(f"  {in_words(difference)}")
+    click.echo(f"written: {', '.join(str(path) for path in files)}")

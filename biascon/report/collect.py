@@ -1,0 +1,134 @@
+"""Finished runs as plain data, in groups within which numbers may be compared.
+
+Two runs may stand in one table only if dataset, preset and every number of the recipe but the loss
+and the seed agree; everything else is another protocol.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biascon import runs
+from biascon.errors import BiasconWarning, RunError
+
+METRICS = {
+    "top1": "top-1",
+    "unbiased": "unbiased",
+    "bias_aligned": "bias-aligned",
+    "bias_conflicting": "bias-conflicting",
+    "worst_group": "worst group",
+    "demographic_parity_difference": "DP difference",
+    "equalized_odds_difference": "EO difference",
+    "equal_opportunity_difference": "EOpp difference",
+}
+LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
+ORDER = ("ce", "simclr", "supcon", "contex", "contex-clip")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it is, and its ``evaluation.json``."""
+
+    folder: Path
+    evaluation: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The loss, with the parameters that are not its defaults."""
+        return str(self.evaluation["label"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.evaluation["seed"])
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric's value, None where it is undefined."""
+        value = self.evaluation[metric]["value"]
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one dataset and one recipe: by loss, then by seed."""
+
+    first: dict[str, Any]
+    losses: dict[str, list[Run]]
+
+    def values(self, label: str, metric: str) -> dict[int, float]:
+        """Return a metric by seed, without the seeds for which it is undefined."""
+        pairs = {run.seed: run.value(metric) for run in self.losses[label]}
+        return {seed: value for seed, value in pairs.items() if value is not None}
+
+    @property
+    def title(self) -> str:
+        """Dataset, preset and source in a line."""
+        first = self.first
+        return f"{first['dataset']}, preset {first['preset']} (source: {first['source']})"
+
+
+def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
+    """Return the finished runs under a folder, in the order of their paths.
+
+    A run that is not finished is left out; so is, with a warning, one that is damaged.
+
+    Raises:
+        RunError: There is none; the message gives the command that makes one.
+    """
+    found, unfinished = [], 0
+    for config in sorted(root.glob("*/*/*/config.toml")):
+        folder = config.parent
+        if dataset is not None and folder.parent.parent.name != dataset:
+            continue
+        try:
+            evaluation = runs.finished(folder)
+            if evaluation is not None:
+                _check(folder, evaluation)
+        except RunError as error:
+            warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=2)
+            continue
+        if evaluation is None:
+            unfinished += 1
+        else:
+            found.append(Run(folder, evaluation))
+    if unfinished:
+        warnings.warn(f"left out: {unfinished} unfinished run(s)", BiasconWarning, stacklevel=2)
+    if not found:
+        where = f"{root}/{dataset}" if dataset else str(root)
+        raise RunError(
+            f"there is no finished run in {where}; make one with: biascon evaluate --loss contex"
+        )
+    return found
+
+
+_KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "preset", "seed")
+
+
+def _check(folder: Path, evaluation: dict[str, Any]) -> None:
+    missing = [key for key in (*_KEYS, "recipe", *METRICS) if key not in evaluation]
+    if evaluation.get("format") != 1 or missing:
+        raise RunError(f"{folder} is a run of another version of biascon; evaluate it again")
+
+
+def group(found: Sequence[Run]) -> list[Group]:
+    """Sort runs into groups that may be compared; losses in the order of the papers, then by name."""
+    groups: dict[tuple[str, ...], dict[str, list[Run]]] = {}
+    for run in found:
+        e = run.evaluation
+        key = tuple(str(e[part]) for part in ("dataset", "dataset_digest", "preset", "recipe"))
+        groups.setdefault(key, {}).setdefault(run.label, []).append(run)
+    result = []
+    for key in sorted(groups):
+        labels = sorted(groups[key], key=lambda label: (_rank(groups[key][label][0]), label))
+        losses = {label: sorted(groups[key][label], key=lambda r: r.seed) for label in labels}
+        result.append(Group(losses[labels[0]][0].evaluation, losses))
+    return result
+
+
+def _rank(run: Run) -> int:
+    loss = run.evaluation["loss"]
+    return ORDER.index(loss) if loss in ORDER else len(ORDER)

@@ -1,0 +1,144 @@
+"""Comparisons within a group: means over seeds, paired differences, and the verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from biascon.metrics.intervals import Mean, bootstrap, t_interval
+from biascon.report.collect import LOWER_IS_BETTER, Group, Run
+from biascon.runs import PREDICTIONS
+from biascon.seeds import numpy_generator
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over."""
+
+    a: str
+    b: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    over: str
+
+    @property
+    def decides(self) -> bool:
+        """Whether the interval excludes 0."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+def summary(group: Group, label: str, metric: str) -> Mean | None:
+    """Return the mean over the seeds for which the metric is defined, None if there is none."""
+    values = list(group.values(label, metric).values())
+    return t_interval(values) if values else None
+
+
+def over_seeds(group: Group, a: str, b: str, metric: str) -> Difference | None:
+    """Return the paired difference over common seeds with its t interval; None below two seeds."""
+    first, second = group.values(a, metric), group.values(b, metric)
+    common = sorted(first.keys() & second.keys())
+    if len(common) < 2:
+        return None
+    paired = t_interval([first[seed] - second[seed] for seed in common])
+    over = f"paired t over {len(common)} seeds"
+    return Difference(a, b, metric, paired.mean, paired.low, paired.high, over)
+
+
+def best(group: Group, metric: str) -> str | None:
+    """Return the loss that is better than every other beyond doubt, or None.
+
+    It must have the best mean, and its paired interval over seeds must exclude 0 against each other
+    loss. Among fewer than two losses nothing is best.
+    """
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    means = {}
+    for label in group.losses:
+        mean = summary(group, label, metric)
+        if mean is None:
+            return None
+        means[label] = sign * mean.mean
+    if len(means) < 2:
+        return None
+    leader = max(means, key=lambda label: means[label])
+    for other in means:
+        if other == leader:
+            continue
+        difference = over_seeds(group, leader, other, metric)
+        if difference is None or not difference.decides:
+            return None
+    return leader
+
+
+def over_images(a: Run, b: Run) -> Difference | None:
+    """Return the difference in unbiased accuracy of two runs, bootstrapped over their test images.
+
+    Both must have been tested on the same images in the same order. It says how sure the difference
+    between these two encoders is, and nothing about other seeds.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["index", "label", "bias", "prediction"]
+    frames = [
+        pq.read_table(run.folder / PREDICTIONS, columns=columns).to_pydict() for run in (a, b)
+    ]
+    if any(frames[0][key] != frames[1][key] for key in ("index", "label", "bias")):
+        return None
+    label, bias = (np.asarray(frames[0][key]) for key in ("label", "bias"))
+    right = [np.asarray(frame["prediction"]) == label for frame in frames]
+    # Per cell: both wrong, only b right, only a right, both right.
+    table = np.zeros((label.max() + 1, bias.max() + 1, 4), dtype=np.int64)
+    np.add.at(table, (label, bias, 2 * right[0].astype(int) + right[1]), 1)
+
+    def difference(tables: np.ndarray) -> dict[str, np.ndarray]:
+        rows = tables.sum(axis=-1)
+        gap = (tables[..., 2] - tables[..., 1]) / np.where(rows > 0, rows, 1)
+        filled = (rows > 0).sum(axis=(-1, -2))
+        return {"unbiased": np.where(rows > 0, gap, 0.0).sum(axis=(-1, -2)) / filled}
+
+    low, high = bootstrap(table, difference, numpy_generator(0, "bootstrap/paired"))["unbiased"]
+    point = float(difference(table)["unbiased"])
+    over = f"bootstrap over the {len(label):,} test images, one seed"
+    return Difference(a.label, b.label, "unbiased", point, float(low), float(high), over)
+
+
+def compare(group: Group, a: str, b: str) -> Difference | None:
+    """Return the difference in unbiased accuracy: over seeds if there are two, else over images."""
+    paired = over_seeds(group, a, b, "unbiased")
+    if paired is not None:
+        return paired
+    seeds = {run.seed: run for run in group.losses[a]}
+    for run in group.losses[b]:
+        if run.seed in seeds:
+            return over_images(seeds[run.seed], run)
+    return None
+
+
+def comparisons(group: Group) -> list[Difference]:
+    """Return each loss against SupCon, or against the first loss where SupCon did not run."""
+    labels = list(group.losses)
+    reference = "supcon" if "supcon" in labels else labels[0]
+    others = [label for label in labels if label != reference]
+    # ConTeX first: it is what the report is asked about.
+    others.sort(key=lambda label: not label.startswith("contex"))
+    found = [compare(group, label, reference) for label in others]
+    return [difference for difference in found if difference is not None]
+
+
+def in_words(difference: Difference) -> str:
+    """Say what a difference in unbiased accuracy shows, and no more."""
+    points = f"{100 * abs(difference.mean):.1f} points"
+    interval = f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    how = f"({interval}; {difference.over})"
+    if not difference.decides:
+        return (
+            f"Undecided: the unbiased accuracy of {difference.a} differs from that of "
+            f"{difference.b} by {100 * difference.mean:+.1f} points {how}; the interval includes 0."
+        )
+    side, lean = ("above", "less") if difference.mean > 0 else ("below", "more")
+    return (
+        f"The unbiased accuracy of {difference.a} is {points} {side} that of {difference.b} {how}: "
+        f"on this dataset and protocol {difference.a} leans {lean} on the bias attribute."
+    )

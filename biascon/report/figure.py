@@ -1,0 +1,70 @@
+"""The figure of the report: accuracy on aligned, all and conflicting cells, by loss."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from biascon.report.collect import Group
+from biascon.report.compare import summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by marker as well.
+SERIES = (
+    ("bias_aligned", "bias-aligned cells", "#E69F00", "^"),
+    ("unbiased", "all cells (unbiased)", "#0072B2", "o"),
+    ("bias_conflicting", "bias-conflicting cells", "#D55E00", "v"),
+)
+
+
+def draw_group(group: Group, ax: Axes) -> Axes:
+    """Draw a group: a row a loss, a small mark a seed, the mean with its 95 % t interval."""
+    labels = list(group.losses)
+    for metric, name, colour, marker in SERIES:
+        for row, label in enumerate(labels):
+            values = [100 * value for value in group.values(label, metric).values()]
+            mean = summary(group, label, metric)
+            if mean is None:
+                continue
+            legend = name if row == 0 else None
+            ax.plot(values, [row] * len(values), marker, color=colour, ms=4, alpha=0.45, mew=0)
+            ax.plot(100 * mean.mean, row, marker, color=colour, ms=8, label=legend)
+            if metric == "unbiased" and mean.n > 1:
+                ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=2)
+    seeds = sorted({len(found) for found in group.losses.values()})
+    n = group.first["top1"]["n"]
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.set_xlim(right=101)
+    ax.set_xlabel("linear-probe test accuracy, %")
+    counted = " or ".join(str(k) for k in seeds)
+    ax.set_title(
+        f"{group.first['dataset']}, preset {group.first['preset']}: "
+        f"{counted} seed{'s' if seeds != [1] else ''}, n = {n:,} test images",
+        fontsize="medium",
+    )
+    ax.grid(axis="x", alpha=0.3)
+    return ax
+
+
+def figure(groups: Sequence[Group]) -> bytes:
+    """Return the figure as a PNG: one panel a group."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    heights = [1.1 + 0.38 * len(group.losses) for group in groups]
+    page = Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
+    FigureCanvasAgg(page)
+    axes = page.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for group, ax in zip(groups, axes, strict=True):
+        draw_group(group, ax)
+    handles, names = axes[0].get_legend_handles_labels()
+    page.legend(
+        handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize="small"
+    )
+    buffer = io.BytesIO()
+    page.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,205 @@
+"""Write the report: ``report.md``, ``table.tex``, ``figure.png`` and ``runs.csv``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from biascon import __version__
+from biascon.files import explain, write_atomic
+from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_runs, group
+from biascon.report.compare import best, comparisons, in_words, summary
+from biascon.report.figure import figure
+
+
+def write_report(root: Path, out: Path, *, dataset: str | None = None) -> list[Path]:
+    """Report on the finished runs of a folder.
+
+    Args:
+        root: The folder of runs.
+        out: Where the report goes; files of other names there stay.
+        dataset: Only the runs on this dataset.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunError: There is no finished run.
+        BiasconError: The place is not writable.
+    """
+    found = find_runs(root, dataset)
+    groups = group(found)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, "create", out) from error
+    files: dict[str, bytes | str] = {
+        "runs.csv": runs_csv(found),
+        "figure.png": figure(groups),
+        "table.tex": latex(groups),
+        "report.md": markdown(groups),
+    }
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    return [out / name for name in reversed(files)]
+
+
+def cells(one: Group) -> list[dict[str, Any]]:
+    """Return the rows of a group's table: label, seeds, and per metric ``mean``, ``sd``, ``bold``."""
+    leaders = {metric: best(one, metric) for metric in METRICS}
+    rows = []
+    for label, runs in one.losses.items():
+        row: dict[str, Any] = {"label": label, "seeds": len(runs), "metrics": {}}
+        for metric in METRICS:
+            mean = summary(one, label, metric)
+            row["metrics"][metric] = {
+                "mean": None if mean is None else f"{100 * mean.mean:.1f}",
+                "sd": None if mean is None or mean.n < 2 else f"{100 * mean.sd:.1f}",
+                "n": 0 if mean is None else mean.n,
+                "bold": leaders[metric] == label,
+            }
+        rows.append(row)
+    return rows
+
+
+def _cell(cell: dict[str, Any], seeds: int, plus_minus: str, bold: str) -> str:
+    if cell["mean"] is None:
+        return "-"
+    text = cell["mean"] if cell["sd"] is None else f"{cell['mean']} {plus_minus} {cell['sd']}"
+    text = bold.format(text) if cell["bold"] else text
+    return text if cell["n"] == seeds else f"{text} (n={cell['n']})"
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """Return the report as Markdown."""
+    parts = []
+    for one in groups:
+        rows = [
+            [
+                _escape_markdown(row["label"]),
+                str(row["seeds"]),
+                *(_cell(cell, row["seeds"], "±", "**{}**") for cell in row["metrics"].values()),
+            ]
+            for row in cells(one)
+        ]
+        worst = sorted(
+            {run.evaluation["worst_group"]["n"] for runs in one.losses.values() for run in runs}
+        )
+        parts.append(
+            {
+                "title": _escape_markdown(one.title),
+                "first": one.first,
+                "verdicts": [_escape_markdown(in_words(d)) for d in comparisons(one)],
+                "rows": rows,
+                "worst_n": f"{worst[0]}" if len(worst) == 1 else f"{worst[0]} to {worst[-1]}",
+                "runs": [
+                    (_escape_markdown(label), run)
+                    for label, runs in one.losses.items()
+                    for run in runs
+                ],
+            }
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("biascon.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown: what comes from data is escaped above
+    )
+    page = environment.get_template("report.md.j2")
+    columns = [f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in METRICS.items()]
+    return page.render(groups=parts, columns=columns, version=__version__)
+
+
+def latex(groups: Sequence[Group]) -> str:
+    """Return one booktabs table a group, to ``\\input`` after ``\\usepackage{booktabs}``."""
+    import pandas as pd
+
+    parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs}}."]
+    for one in groups:
+        data = {
+            _escape_latex(row["label"]): [
+                _cell(cell, row["seeds"], "$\\pm$", "\\textbf{{{}}}")
+                for cell in row["metrics"].values()
+            ]
+            for row in cells(one)
+        }
+        down = r" $\downarrow$"
+        header = [name + down * (key in LOWER_IS_BETTER) for key, name in METRICS.items()]
+        frame = pd.DataFrame.from_dict(data, orient="index", columns=header)
+        seeds = sorted({len(runs) for runs in one.losses.values()})
+        protocol = one.first["protocol"]
+        about = [
+            one.title,
+            f"{' or '.join(map(str, seeds))} seeds, mean and sample standard deviation in percent",
+            f"test: {protocol['test']}, n = {one.first['top1']['n']:,}",
+            f"validation: {protocol['val']}",
+            protocol["evaluation"],
+            f"selection: {protocol['selection']}",
+            "bold: paired 95 % interval over seeds against every other loss excludes 0",
+        ]
+        caption = "; ".join(_escape_latex(part) for part in about) + "."
+        digests = [f"%   {run.label}, seed {run.seed}: {run.evaluation['digest']}"
+                   for runs in one.losses.values() for run in runs]  # fmt: skip
+        table = frame.style.to_latex(
+            hrules=True,
+            column_format="l" + "r" * len(METRICS),
+            caption=caption,
+            position_float="centering",
+        )
+        parts.append(
+            "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
+        )
+    return "\n\n".join(parts)
+
+
+def runs_csv(found: Sequence[Run]) -> str:
+    """Return every run in long form: one row a run and metric, with n, interval and digests."""
+    import pandas as pd
+
+    identity = ("dataset", "source", "preset", "label", "seed")
+    rows = [
+        {
+            **{key: run.evaluation[key] for key in identity},
+            "metric": metric,
+            "value": run.evaluation[metric]["value"],
+            "n": run.evaluation[metric]["n"],
+            "ci_low": run.evaluation[metric]["ci"][0],
+            "ci_high": run.evaluation[metric]["ci"][1],
+            "run": run.evaluation["digest"],
+            "dataset_digest": run.evaluation["dataset_digest"],
+        }
+        for run in found
+        for metric in METRICS
+    ]
+    text: str = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def _escape_latex(text: str) -> str:
+    """Escape LaTeX's special characters.
+
+    >>> _escape_latex("50 % of a_b")
+    '50 \\\\% of a\\\\_b'
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _escape_markdown(text: str) -> str:
+    """Escape what Markdown or a table in it would take for markup.
+
+    >>> _escape_markdown("a|b*c")
+    'a\\\\|b\\\\*c'
+    """
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
