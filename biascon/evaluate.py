@@ -8,7 +8,7 @@ once, after everything is fixed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,9 @@ def evaluate(
             **_identity(config, data, digest),
             "probe": {"iterations": probe.iterations, "converged": probe.converged},
             "validation": chosen,
-            **measure(test, scores.argmax(axis=1), data.n_labels, data.n_bias, seed=config.seed),
+            **measure(
+                test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
+            ),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))
@@ -225,21 +227,22 @@ def _accuracies(table: Array, aligned: Array) -> dict[str, Array]:
 
 
 def measure(
-    split: Split, predictions: Array, n_labels: int, n_bias: int, *, seed: int
+    split: Split, predictions: Array, labels: Sequence[str], n_bias: int, *, seed: int
 ) -> dict[str, Any]:
     """Return every metric of predictions on a split, each with its value, n and 95 % interval.
 
     Args:
         split: The rows that were predicted.
         predictions: int ``(N,)`` in 0..K-1.
-        n_labels: K.
+        labels: The names of the K classes.
         n_bias: M.
         seed: Of the bootstrap.
 
     Returns:
-        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": [...], "counts": [[[...]]]}``;
+        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "counts": [[[...]]]}``;
         an undefined value is None.
     """
+    n_labels = len(labels)
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
     aligned = aligned_cells(split, n_labels, n_bias)
 
@@ -268,13 +271,13 @@ def measure(
     if worst is not None:
         result["worst_group"]["n"] = int(table[worst].sum())
         result["worst_group"]["group"] = {"label": worst[0], "bias": worst[1]}
-    result["by_class"] = [
-        {
+    result["by_class"] = {
+        label: {
             name: _metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
             for name, value in per_class.items()
         }
-        for k in range(n_labels)
-    ]
+        for k, label in enumerate(labels)
+    }
     result["counts"] = table.tolist()
     return result
 

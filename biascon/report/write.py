@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from biascon import __version__
-from biascon.files import explain, write_atomic
+from biascon.files import explain, read_json, write_atomic
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_runs, group
 from biascon.report.compare import best, comparisons, in_words, summary
 from biascon.report.figure import figure
@@ -95,6 +95,10 @@ def markdown(groups: Sequence[Group]) -> str:
                 "first": one.first,
                 "verdicts": [_escape_markdown(in_words(d)) for d in comparisons(one)],
                 "rows": rows,
+                "parameters": [
+                    (_escape_markdown(k), _parameters(v[0])) for k, v in one.losses.items()
+                ],
+                "machines": _machines(one),
                 "worst_n": f"{worst[0]}" if len(worst) == 1 else f"{worst[0]} to {worst[-1]}",
                 "runs": [
                     (_escape_markdown(label), run)
@@ -109,11 +113,30 @@ def markdown(groups: Sequence[Group]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown: what comes from data is escaped above
+        autoescape=False,  # this is Markdown: what comes from data is escaped by the filter below
     )
+    environment.filters["md"] = _escape_markdown
     page = environment.get_template("report.md.j2")
     columns = [f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in METRICS.items()]
     return page.render(groups=parts, columns=columns, version=__version__)
+
+
+def _parameters(run: Run) -> str:
+    """Return the parameters of a run's loss, so that the form that ran is always said."""
+    parameters = run.evaluation["parameters"]
+    return _escape_markdown(", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters")
+
+
+def _machines(one: Group) -> str:
+    """Return the devices and versions that the runs of a group name, each once."""
+    found = set()
+    for runs in one.losses.values():
+        for run in runs:
+            about = read_json(run.folder / "environment.json")
+            device = about.get("accelerator", about["device"])
+            torch = about["packages"]["torch"]
+            found.add(f"{device}, {about['system']}, torch {torch}, biascon {about['biascon']}")
+    return _escape_markdown("; ".join(sorted(found)))
 
 
 def latex(groups: Sequence[Group]) -> str:

@@ -1,0 +1,54 @@
+"""Images a second of the encoders (forward and backward), and views a second of a training epoch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from biascon.encoders import build_encoder
+from biascon.losses import LOSSES, get_loss
+from biascon.seeds import torch_generator
+from biascon.train import place
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "batch", "rounds"),
+    [("fastconvnet", 512, 30), ("simpleconvnet", 32, 3), ("resnet18", 32, 3)],
+)
+def test_encoder(
+    benchmark: BenchmarkFixture, name: str, batch: int, rounds: int, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    generator = torch_generator(0, "bench")
+    encoder = place(build_encoder(name, generator), torch.device("cpu"))
+    x = torch.randn(batch, 3, 28, 28, generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
+
+    def step() -> None:
+        encoder.zero_grad(set_to_none=True)
+        encoder(x).square().mean().backward()
+
+    benchmark.pedantic(step, rounds=rounds, warmup_rounds=2)
+    median = benchmark.stats.stats.median
+    benchmark.extra_info["images_per_second"] = round(batch / median)
+    print(f"\n{name}, {threads} thread(s): {batch / median:,.0f} images/s (median)")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
+    torch.set_num_threads(2)
+    loss = get_loss(name)
+    generator = torch_generator(0, "bench")
+    width = 128 if loss.on == "embeddings" else 10
+    z = torch.nn.functional.normalize(torch.randn(256, 2, width, generator=generator), dim=-1)
+    z.requires_grad_()
+    labels = torch.arange(256) % 10
+
+    def step() -> None:
+        z.grad = None
+        loss(z, labels).backward()
+
+    benchmark.pedantic(step, rounds=30, warmup_rounds=5)

@@ -1,0 +1,100 @@
+"""Fixtures that several rooms share. No test reaches the network or the user's own folders."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from biascon.cli import main
+from biascon.data import biased_mnist, dataset, sources
+from biascon.data.biased_mnist import Spec
+from biascon.data.sources import Digits
+from biascon.errors import BiasconWarning
+
+MNIST = os.environ.get(sources.VARIABLE)  # read before any test hides it
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the user's MNIST and cache, and refuse every download."""
+    monkeypatch.delenv(sources.VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "download", lambda folder: "tests use no network")
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder of the real MNIST, where the environment names one."""
+    if not MNIST:
+        pytest.skip(f"needs the real MNIST: set {sources.VARIABLE} to the folder of its IDX files")
+    return Path(MNIST)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """100 training and 20 test images a class, made by integer arithmetic alone."""
+    n = 1200
+    i, row, column = np.ogrid[:n, :28, :28]
+    grey = (i * 37 + row * 11 + column * 5 + (row * column) % 17) % 256
+    images = np.where((row + 2 * column + i) % 5 < 2, grey, 0).astype(np.uint8)
+    labels = np.arange(n, dtype=np.int64) * 7 % 10  # interleaved, as in MNIST
+    return Digits(
+        kind="mnist5k",
+        origin="made for the tests",
+        sha256={"made": "0" * 64},
+        train_images=images[:1000],
+        train_labels=labels[:1000],
+        test_images=images[1000:],
+        test_labels=labels[1000:],
+        train_index=np.arange(1000) * 3 + 1,  # an index that is not the position
+        test_index=np.arange(200) * 3 + 2,
+    )
+
+
+@pytest.fixture
+def make_dataset(digits: Digits) -> Callable[..., Path]:
+    """Write a small BiasedMNIST to a folder and return the folder: ``make_dataset(folder, rho=0.9)``."""
+
+    def make(folder: Path, **parameters: object) -> Path:
+        spec = Spec(**{"rho": 0.9, **parameters})  # type: ignore[arg-type]
+        description = biased_mnist.describe(digits, spec)
+        dataset.save(folder, biased_mnist.build(digits, spec), description, replace=False)
+        return folder
+
+    return make
+
+
+class Outcome(NamedTuple):
+    """What a command line left: its exit code and its two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run the command line in this process, in an empty folder: ``cli("inspect", "data/x")``."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path) -> Outcome:
+        capsys.readouterr()
+        code: object = 0
+        with warnings.catch_warnings():  # also puts warnings.showwarning back
+            warnings.simplefilter("default", BiasconWarning)
+            try:
+                main([str(word) for word in words])
+            except SystemExit as stop:
+                code = stop.code or 0
+        assert isinstance(code, int)
+        return Outcome(code, *capsys.readouterr())
+
+    return run

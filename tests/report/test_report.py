@@ -1,0 +1,284 @@
+"""The report: what may be compared, what is bold, what is said, and that every number has its run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from biascon.config import make_config
+from biascon.data.dataset import load
+from biascon.errors import BiasconError, BiasconWarning, RunError
+from biascon.evaluate import evaluate
+from biascon.report.collect import METRICS, Group, Run, find_runs, group
+from biascon.report.compare import Difference, best, comparisons, in_words, over_images, over_seeds
+from biascon.report.write import latex, markdown, write_report
+
+
+def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run:
+    """A run whose every metric has one value."""
+    metric = {
+        "value": unbiased,
+        "n": 1000,
+        "ci": [0.1, 0.9] if unbiased is not None else [None, None],
+    }
+    evaluation = {
+        "format": 1,
+        "dataset": "bmnist-0.5",
+        "dataset_digest": "d" * 64,
+        "source": "made up",
+        "protocol": {
+            "train": "rho 0.5",
+            "val": "none",
+            "test": "100 % made_up",
+            "selection": "none",
+            "evaluation": "linear probe",
+        },
+        "loss": loss,
+        "label": loss,
+        "parameters": {"temperature": 0.1},
+        "preset": "smoke",
+        "seed": seed,
+        "digest": f"{loss}{seed}".ljust(64, "0"),
+        "recipe": "r" * 64,
+        "encoder": "fastconvnet",
+        "epochs": 2,
+        "batch_size": 64,
+        **{name: dict(metric) for name in METRICS},
+        **changes,
+    }
+    evaluation["worst_group"]["n"] = 17
+    return Run(Path("nowhere"), evaluation)
+
+
+def one_group(*runs: Run) -> Group:
+    (found,) = group(runs)
+    return found
+
+
+CLEAR = [made_up("supcon", s, 0.50 + 0.01 * s) for s in range(3)] + [
+    made_up("contex", s, 0.60 + 0.011 * s) for s in range(3)
+]
+
+
+@pytest.fixture
+def runs(make_dataset: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = _CACHE.get("root")
+    if root is None:
+        root = _CACHE["root"] = tmp_path_factory.mktemp("report")
+        data = load(make_dataset(root / "data"))
+        for loss in ("ce", "contex"):
+            for seed in (0, 1):
+                config = make_config(loss, seed=seed, preset="smoke")
+                evaluate(config, data, root=root / "runs", device=torch.device("cpu"))
+    return root / "runs"
+
+
+_CACHE: dict[str, Path] = {}
+
+
+def test_the_report_has_its_files_and_the_same_runs_give_the_same_bytes(
+    runs: Path, tmp_path: Path
+) -> None:
+    files = write_report(runs, tmp_path / "a")
+    assert {file.name for file in files} == {"report.md", "table.tex", "figure.png", "runs.csv"}
+    for file in files:
+        other = tmp_path / "b" / file.name
+        write_report(runs, tmp_path / "b")
+        assert file.read_bytes() == other.read_bytes()
+    with Image.open(tmp_path / "a" / "figure.png") as figure:
+        assert figure.size[0] > 600
+
+
+def test_a_file_of_the_user_in_the_folder_of_the_report_stays(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    write_report(runs, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_every_run_and_protocol_is_in_the_report(runs: Path, tmp_path: Path) -> None:
+    write_report(runs, tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    tex = (tmp_path / "table.tex").read_text()
+    for run in find_runs(runs):
+        e = run.evaluation
+        assert f"| {e['seed']} | {100 * e['unbiased']['value']:.1f} [" in page
+        for text in (
+            e["digest"][:8],
+            e["source"],
+            e["preset"],
+            e["dataset"],
+            *e["protocol"].values(),
+        ):
+            assert text in page
+        assert e["digest"] in tex
+        assert e["dataset_digest"] in tex
+    assert "clip False" in page  # which form of ConTeX ran is said
+
+
+def test_the_csv_has_every_metric_of_every_run_with_n_interval_and_digests(
+    runs: Path, tmp_path: Path
+) -> None:
+    write_report(runs, tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text())))
+    found = {run.evaluation["digest"]: run.evaluation for run in find_runs(runs)}
+    assert len(rows) == len(found) * len(METRICS)
+    for row in rows:
+        metric = found[row["run"]][row["metric"]]
+        assert int(row["n"]) == metric["n"]
+        if metric["value"] is not None:
+            assert float(row["value"]) == metric["value"]
+
+
+def test_means_deviations_and_bold_are_those_of_the_seeds() -> None:
+    page = markdown_of(*CLEAR)
+    assert "| supcon | 3 | 51.0 ± 1.0 | 51.0 ± 1.0 |" in page
+    assert "| contex | 3 | **61.1 ± 1.1** | **61.1 ± 1.1** |" in page
+
+
+def markdown_of(*found: Run) -> str:
+    one = group(found)
+    for run in found:
+        assert run.folder == Path("nowhere")
+    import biascon.report.write as module
+
+    before, module._machines = module._machines, lambda group: "a machine"
+    try:
+        return markdown(one)
+    finally:
+        module._machines = before
+
+
+def test_bold_needs_an_interval_that_excludes_zero_against_every_other_loss() -> None:
+    assert best(one_group(*CLEAR), "unbiased") == "contex"
+    noisy = [made_up("supcon", s, 0.5 + 0.1 * s) for s in range(3)]
+    level = [made_up("contex", s, 0.61 - 0.01 * s) for s in range(3)]
+    assert best(one_group(*noisy, *level), "unbiased") is None
+    assert (
+        best(one_group(*CLEAR, *[made_up("ce", s, 0.61 - 0.01 * s) for s in range(3)]), "top1")
+        is None
+    )
+
+
+def test_where_lower_is_better_the_lowest_is_best() -> None:
+    assert best(one_group(*CLEAR), "equalized_odds_difference") == "supcon"
+
+
+def test_nothing_is_bold_with_one_seed_or_one_loss_or_an_undefined_value() -> None:
+    assert best(one_group(made_up("ce", 0, 0.1), made_up("contex", 0, 0.9)), "top1") is None
+    assert best(one_group(*CLEAR[:3]), "top1") is None
+    assert best(one_group(*CLEAR, made_up("ce", 0, None)), "top1") is None
+
+
+def test_a_paired_difference_uses_the_seeds_that_both_have() -> None:
+    found = one_group(*CLEAR, made_up("contex", 9, 0.0))
+    difference = over_seeds(found, "contex", "supcon", "unbiased")
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.101)
+    assert difference.over == "paired t over 3 seeds"
+    assert over_seeds(one_group(CLEAR[0], CLEAR[4]), "contex", "supcon", "unbiased") is None
+
+
+def test_what_the_verdict_says_follows_the_interval() -> None:
+    def said(low: float, high: float) -> str:
+        return in_words(
+            Difference("contex", "supcon", "unbiased", (low + high) / 2, low, high, "x")
+        )
+
+    assert said(0.01, 0.03).startswith("The unbiased accuracy of contex is 2.0 points above")
+    assert "leans less" in said(0.01, 0.03)
+    assert "leans more" in said(-0.03, -0.01)
+    assert said(-0.01, 0.03).startswith("Undecided")
+    for text in (said(0.01, 0.03), said(-0.03, -0.01), said(-0.01, 0.03)):
+        assert "95 % interval" in text
+
+
+def test_supcon_is_the_reference_and_contex_is_told_first() -> None:
+    found = one_group(*CLEAR, *[made_up("ce", s, 0.3 + 0.02 * s) for s in range(3)])
+    assert [(d.a, d.b) for d in comparisons(found)] == [("contex", "supcon"), ("ce", "supcon")]
+
+
+def test_over_images_is_the_paired_difference_in_unbiased_accuracy(runs: Path) -> None:
+    by_loss = {run.label: run for run in find_runs(runs) if run.seed == 0}
+    difference = over_images(by_loss["contex"], by_loss["ce"])
+    assert difference is not None
+    expected = [by_loss[label].value("unbiased") for label in ("contex", "ce")]
+    assert difference.mean == pytest.approx(expected[0] - expected[1])  # type: ignore[operator]
+    assert difference.low <= difference.mean <= difference.high
+    same = over_images(by_loss["ce"], by_loss["ce"])
+    assert same is not None
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+
+
+def test_runs_of_other_recipes_or_datasets_never_share_a_table() -> None:
+    other = made_up("contex", 0, 0.9, recipe="s" * 64)
+    another = made_up("contex", 0, 0.9, dataset_digest="e" * 64)
+    assert len(group([*CLEAR, other, another])) == 3
+
+
+def test_an_undefined_value_is_a_dash_and_its_seeds_are_counted() -> None:
+    page = markdown_of(
+        made_up("ce", 7, None), made_up("supcon", 0, 0.5), made_up("supcon", 1, None)
+    )
+    assert "| ce | 1 | - | - |" in page
+    assert "| supcon | 2 | 50.0 (n=1) |" in page
+
+
+def test_specials_in_names_are_escaped() -> None:
+    runs = [made_up("a_b|50%&$#{x}", s, 0.5, source="<b>_x_</b> & 5%") for s in range(2)]
+    page, tex = markdown_of(*runs), latex(group(runs))
+    assert r"a\_b\|50%&$#{x}" in page
+    assert "<b>" not in page.replace(r"\<b\>", "")
+    assert r"a\_b|50\%\&\$\#\{x\} &" in tex
+    assert r"100 \% made\_up" in tex
+
+
+def test_the_latex_table_is_a_booktabs_table() -> None:
+    tex = latex(group(CLEAR))
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert tex.count(rule) == 1
+    assert r"supcon & 51.0 $\pm$ 1.0 &" in tex
+    assert r"contex & \textbf{61.1 $\pm$ 1.1} &" in tex
+    assert tex.count("{") == tex.count("}")
+
+
+def test_unfinished_and_damaged_runs_are_left_out_and_told(runs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    shutil.copytree(runs, root)
+    first, second, third, fourth = sorted(root.glob("*/*/*"))
+    (first / "done").unlink()
+    (second / "evaluation.json").write_text("{}")
+    marker = json.loads((third / "done").read_text())
+    evaluation = json.loads((third / "evaluation.json").read_text()) | {"format": 99}
+    (third / "evaluation.json").write_text(json.dumps(evaluation))
+    import hashlib
+
+    digest = hashlib.sha256((third / "evaluation.json").read_bytes()).hexdigest()
+    marker["files"]["evaluation.json"] = digest
+    (third / "done").write_text(json.dumps(marker))
+    with pytest.warns(BiasconWarning) as caught:
+        found = find_runs(root)
+    assert [run.folder for run in found] == [fourth]
+    told = " ".join(str(warning.message) for warning in caught)
+    assert "1 unfinished" in told
+    assert "evaluation.json has changed" in told
+    assert "another version" in told
+
+
+def test_no_run_and_no_place_are_told(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="biascon evaluate --loss contex"):
+        write_report(tmp_path / "none", tmp_path / "report")
+    with pytest.raises(RunError, match="other"):
+        write_report(runs, tmp_path / "report", dataset="other")
+    assert not (tmp_path / "report").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BiasconError, match="cannot create"):
+        write_report(runs, tmp_path / "file" / "report")

@@ -1,0 +1,71 @@
+"""SIGKILL at any moment, then the same command: bit-identical to a run that was never killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+SEALED = ("encoder.safetensors", "predictions.parquet", "evaluation.json", "config.toml")
+
+
+def command(data: Path, runs: Path) -> list[str]:
+    words = ["evaluate", "--loss", "contex", "--preset", "smoke", "--set", "train.epochs=4"]
+    return [sys.executable, "-m", "biascon", *words, "--data", str(data), "--runs", str(runs)]
+
+
+def kill_at(line: str, words: list[str]) -> None:
+    """Start the command and kill it as soon as it prints a line with these words."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        seen = []
+        for printed in process.stderr:
+            seen.append(printed)
+            if line in printed:
+                process.send_signal(signal.SIGKILL)
+                break
+        assert process.wait() == -signal.SIGKILL, "".join(seen)
+
+
+def only_run(runs: Path) -> Path:
+    (found,) = runs.glob("*/*/seed0-*")
+    return found
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_dataset(tmp_path / "data")
+    subprocess.run(command(data, tmp_path / "whole"), check=True, capture_output=True)
+    killed = command(data, tmp_path / "killed")
+    for line in ("epoch 1/4", "epoch 3/4", "epoch 4/4"):
+        kill_at(line, killed)  # each start goes on from the last: epoch 1 is not printed again
+        assert not (only_run(tmp_path / "killed") / "done").exists()
+    subprocess.run(killed, check=True, capture_output=True)
+    for name in SEALED:
+        whole, other = (only_run(tmp_path / kind) / name for kind in ("whole", "killed"))
+        assert whole.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data")
+    subprocess.run(command(data, tmp_path / "whole"), check=True, capture_output=True)
+    for moment in range(20):
+        runs = tmp_path / f"killed{moment}"
+        try:
+            subprocess.run(
+                command(data, runs), check=True, capture_output=True, timeout=0.5 + 0.4 * moment
+            )
+        except subprocess.TimeoutExpired:  # subprocess.run kills with SIGKILL
+            subprocess.run(command(data, runs), check=True, capture_output=True)
+        for name in SEALED:
+            pair = [only_run(tmp_path / kind) / name for kind in ("whole", runs.name)]
+            assert pair[0].read_bytes() == pair[1].read_bytes(), (moment, name)

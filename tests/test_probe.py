@@ -1,0 +1,95 @@
+"""Stage two: the probe is the exact minimiser it says it is, and features are what the encoder gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from biascon.config import ProbeConfig
+from biascon.encoders import build_encoder
+from biascon.errors import BiasconWarning, RunError
+from biascon.probe import extract, fit
+from biascon.seeds import torch_generator
+
+CPU = torch.device("cpu")
+
+
+def blobs(k: int, n: int = 400, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % k
+    centres = rng.normal(size=(k, d))
+    return (centres[labels] + rng.normal(size=(n, d))).astype(np.float32) * 3 + 7, labels
+
+
+@pytest.mark.parametrize("k", [2, 3, 10])
+@pytest.mark.parametrize("c", [0.01, 1.0])
+def test_the_gradient_of_the_stated_objective_vanishes_at_the_solution(k: int, c: float) -> None:
+    features, labels = blobs(k)
+    probe = fit(features.astype(np.float64), labels, k, ProbeConfig(c=c, tolerance=1e-9))
+    x = (features - probe.mean) / probe.scale
+    residual = probe.probabilities(features).astype(np.float64) - np.eye(k)[labels]
+    # For two classes scikit-learn penalises the difference w of the rows, with ||w||^2 / (2 C).
+    weights = probe.weights[1] - probe.weights[0] if k == 2 else probe.weights
+    data_term = (residual.T @ x)[1] if k == 2 else residual.T @ x
+    np.testing.assert_allclose(data_term + weights / c, 0, atol=2e-3)
+    np.testing.assert_allclose(residual.sum(axis=0), 0, atol=2e-3)
+    assert probe.converged
+
+
+def test_probabilities_sum_to_one_and_do_not_overflow() -> None:
+    features, labels = blobs(3)
+    probe = fit(features, labels, 3, ProbeConfig())
+    scores = probe.probabilities(features * 1e4)
+    assert scores.shape == (400, 3)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_scaling_and_shifting_a_feature_changes_no_prediction() -> None:
+    features, labels = blobs(3)
+    moved = features * np.array([1, 10, 0.1, 5, 2], np.float32) + 3
+    scores = [
+        fit(x, labels, 3, ProbeConfig(tolerance=1e-8)).probabilities(x) for x in (features, moved)
+    ]
+    np.testing.assert_allclose(*scores, atol=2e-3)
+
+
+def test_a_constant_feature_is_harmless() -> None:
+    features, labels = blobs(3)
+    features[:, 2] = 4
+    assert np.isfinite(fit(features, labels, 3, ProbeConfig()).probabilities(features)).all()
+
+
+def test_a_missing_class_is_refused() -> None:
+    features, labels = blobs(3)
+    with pytest.raises(RunError, match="3 of 4 classes"):
+        fit(features, labels, 4, ProbeConfig())
+
+
+def test_too_few_iterations_are_warned_about_and_recorded() -> None:
+    features, labels = blobs(10)
+    with pytest.warns(BiasconWarning, match="did not converge in 1 iterations"):
+        probe = fit(features, labels, 10, ProbeConfig(max_iterations=1))
+    assert not probe.converged
+
+
+def test_features_do_not_depend_on_the_batch_and_the_mode_is_restored() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    images = np.random.default_rng(0).integers(0, 256, (23, 3, 28, 28), dtype=np.uint8)
+    encoder.train()
+    state = {k: v.clone() for k, v in encoder.state_dict().items()}
+    whole = extract(encoder, images, device=CPU)
+    assert whole.shape == (23, encoder.dim)
+    np.testing.assert_allclose(whole, extract(encoder, images, device=CPU, batch_size=5), atol=1e-5)
+    assert encoder.training
+    for key, value in encoder.state_dict().items():  # batch norm saw nothing of these images
+        assert torch.equal(value, state[key])
+
+
+def test_features_that_are_not_finite_are_told() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError, match="not finite"):
+        extract(encoder, np.zeros((2, 3, 28, 28), np.uint8), device=CPU)

@@ -1,0 +1,152 @@
+"""The registry: names that are imported on use, plug-ins of installed packages, near names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from biascon import losses, registry
+from biascon.errors import BiasconError, UsageError
+
+GROUP = "biascon.losses"
+
+PLUGIN = '''
+from biascon.losses import LossEntry
+
+def spread(z, labels, bias=None, *, scale=2.0):
+    """A loss of one line."""
+    return scale * z.var()
+
+entry = LossEntry(
+    "{module}:spread", "var z", "nobody", needs=("views",), fixed={{"scale": 3.0}}
+)
+'''
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a package with entry points where Python finds installed ones; returns its module's name.
+
+    The metadata are real files, so that the discovery itself is under test.
+    """
+    modules = []
+
+    def put(points, source=PLUGIN, group=GROUP):
+        module = f"biascon_plugin_{len(modules)}_{tmp_path.name.replace('-', '_')}"
+        modules.append(module)
+        (tmp_path / f"{module}.py").write_text(source.format(module=module), encoding="utf-8")
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        about = f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
+        (info / "METADATA").write_text(about, encoding="utf-8")
+        lines = [f"[{group}]", *(f"{name} = {module}:{attr}" for name, attr in points.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return module
+
+    yield put
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_target_is_imported_and_its_attribute_returned():
+    assert registry.load("collections:OrderedDict").__name__ == "OrderedDict"
+
+
+def test_known_names_come_before_plugins(install):
+    install({"supcon": "spread"})
+    known = {"supcon": "biascon.losses.supcon:supcon"}
+    assert registry.resolve("loss", "supcon", known, GROUP).__module__ == "biascon.losses.supcon"
+    assert losses.entry("supcon") is losses.LOSSES["supcon"]
+
+
+def test_nothing_is_imported_before_it_is_used():
+    script = (
+        "import sys, biascon.losses; biascon.losses.entry('contex'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("group", [None, GROUP])
+def test_unknown_name_is_refused_with_the_nearest_one(group):
+    with pytest.raises(UsageError, match="unknown thing 'helo'; did you mean 'hello'\\?") as caught:
+        registry.resolve("thing", "helo", {"hello": "a:b", "other": "c:d"}, group)
+    assert "(known: hello, other)" in str(caught.value)
+
+
+def test_plugins_are_found_by_group(install):
+    module = install({"zeta": "spread", "alpha": "entry"})
+    found = registry.plugins(GROUP)
+    assert {name: point.value for name, point in found.items()} == {
+        "alpha": f"{module}:entry",
+        "zeta": f"{module}:spread",
+    }
+    assert module not in sys.modules  # not imported by being listed
+    assert registry.plugins("biascon.nothing") == {}
+
+
+def test_plugin_is_not_looked_for_without_a_group(install):
+    install({"spread": "spread"})
+    with pytest.raises(UsageError, match="unknown loss 'spread'"):
+        registry.resolve("loss", "spread", {})
+    assert registry.resolve("loss", "spread", {}, GROUP).__name__ == "spread"
+
+
+def test_bare_function_of_a_plugin_is_a_loss(install):
+    module = install({"spread": "spread"})
+    loss = losses.get_loss("spread", scale=4.0)
+    z = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    assert loss(z, None).item() == pytest.approx(4 * z.var().item())
+    assert losses.parameters_of("spread") == {"scale": 2.0}
+    known = losses.entry("spread")
+    assert (known.target, known.on, known.needs) == (f"{module}:spread", "embeddings", ("labels",))
+
+
+def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
+    install({"spread": "entry"})
+    loss = losses.get_loss("spread")
+    assert (loss.name, loss.needs, dict(loss.parameters)) == ("spread", ("views",), {"scale": 3.0})
+    with pytest.raises(UsageError, match="has no parameter 'scale'"):
+        losses.get_loss("spread", scale=1.0)
+
+
+def test_plugins_are_suggested_and_listed_too(install):
+    install({"spread": "spread"})
+    with pytest.raises(UsageError, match="did you mean 'spread'") as caught:
+        losses.get_loss("spraed")
+    assert "contex-clip" in str(caught.value)
+    with pytest.raises(UsageError, match="'scael'; did you mean 'scale'"):
+        losses.get_loss("spread", scael=1.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "attribute", "why"),
+    [
+        ("raise RuntimeError('broken inside')", "spread", "broken inside"),
+        ("import not_a_module_of_anyone", "spread", "not_a_module_of_anyone"),
+        ("", "spread", "spread"),
+    ],
+    ids=["raises", "lacks a module", "lacks the attribute"],
+)
+def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, attribute, why):
+    install({"spread": attribute}, source=source)
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' fails to import: .*{why}"):
+        losses.get_loss("spread")
+
+
+def test_broken_plugin_leaves_the_other_losses_usable(install):
+    install({"broken": "spread"}, source="raise RuntimeError('broken inside')")
+    assert losses.get_loss("contex").name == "contex"
+    with pytest.raises(UsageError, match="did you mean 'contex'"):
+        losses.get_loss("contx")
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_loss_of_the_registry_can_be_loaded(name):
+    assert callable(registry.load(losses.LOSSES[name].target))
