@@ -91,17 +91,13 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator, views: i
     _check(images)
     if views < 1:
         raise UsageError(f"expected views to be 1 or more, but got {views}")
-    b, c, h, w = images.shape
-    source = images.to(torch.float32)  # (B, 3, H, W) in 0..255
-    out = torch.empty((b, views, c, h * w), device=images.device)
-    for v in range(views):
-        draw = _Draw(b, images.device, generator)
-        pixels = _geometry(source, recipe, draw).reshape(b, c, h * w)
-        matrix, offset = _colour(pixels, recipe, draw)
-        torch.clamp(
-            torch.baddbmm(offset, matrix, pixels), -MEAN / STD, (1 - MEAN) / STD, out=out[:, v]
-        )
-    return out.view(b * views, c, h, w).contiguous(memory_format=torch.channels_last)
+    n, c, h, w = len(images) * views, *images.shape[1:]
+    source = images.to(torch.float32).repeat_interleave(views, dim=0)  # (N, 3, H, W) in 0..255
+    draw = _Draw(n, images.device, generator)
+    pixels = _geometry(source, recipe, draw).reshape(n, c, h * w)
+    matrix, offset = _colour(pixels, recipe, draw)
+    out = torch.baddbmm(offset, matrix, pixels).clamp_(-MEAN / STD, (1 - MEAN) / STD)
+    return out.view(n, c, h, w).contiguous(memory_format=torch.channels_last)
 
 
 def _check(images: Tensor) -> None:

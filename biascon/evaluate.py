@@ -68,6 +68,7 @@ def evaluate(
     *,
     root: Path = Path("runs"),
     device: torch.device,
+    resume: bool = True,
     say: Say = lambda line: None,
 ) -> tuple[Path, dict[str, Any], bool]:
     """Return a run's folder, its evaluation, and whether it was there already.
@@ -80,6 +81,7 @@ def evaluate(
         data: With ``train`` and ``test``; ``val`` is measured too where it is there.
         root: The folder of runs.
         device: Where to compute.
+        resume: Whether an interrupted run goes on from its last epoch, or starts anew.
         say: Called with each epoch's line of metrics.
 
     Raises:
@@ -91,6 +93,8 @@ def evaluate(
     if known is not None:
         return folder, known, True
     with runs.exclusive(folder):
+        if not resume:
+            runs.forget(folder)
         encoder = _trained(config, data, folder, device, say)
         probe, chosen = _probe(config, encoder, data, device)
         test = data.splits["test"]
@@ -117,6 +121,7 @@ def validate(
     *,
     root: Path = Path("runs"),
     device: torch.device,
+    resume: bool = True,
     say: Say = lambda line: None,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train what is missing, and return the run's folder and its accuracies on validation, if any.
@@ -126,6 +131,8 @@ def validate(
     digest = config.digest(data.digest)
     folder = runs.run_folder(root, data.name, config, digest)
     with runs.exclusive(folder):
+        if not resume:
+            runs.forget(folder)
         encoder = _trained(config, data, folder, device, say)
         return folder, _probe(config, encoder, data, device)[1]
 

@@ -61,6 +61,13 @@ def begin(folder: Path, config: RunConfig, device: str) -> None:
     write_atomic(folder / "environment.json", pretty_json(environment(device)))
 
 
+def forget(folder: Path) -> None:
+    """Remove what an unfinished run has computed; a finished one is left as it is."""
+    if not (folder / DONE).exists():
+        for name in ("checkpoint.pt", ENCODER, "metrics.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+
+
 def seal(folder: Path, digest: str) -> None:
     """Write ``done``: from now on the run is finished and its files are what it says."""
     files = {name: sha256_file(folder / name) for name in _SEALED}

@@ -90,9 +90,12 @@ def train(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         history = state["history"]
-        write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
+    # What was logged after the last checkpoint is computed again.
+    write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
 
-    images = torch.from_numpy(split.images).to(device)  # uint8 (N, 3, H, W), on the device once
+    images = torch.from_numpy(split.images)  # uint8 (N, 3, H, W)
+    if _fits(images, device):
+        images = images.to(device)  # once; else a batch at a time
     labels = torch.from_numpy(split.labels).to(device)  # (N,)
     bias = torch.from_numpy(split.bias).to(device)  # (N,)
     recipe = recipe_of(config.augment)
@@ -106,7 +109,8 @@ def train(
         total = torch.zeros((), device=device)
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]  # (B,)
-            x = augment(images[rows], recipe, generator, views)  # (B * V, 3, H, W)
+            pictures = images[rows.to(images.device)].to(device, non_blocking=True)
+            x = augment(pictures, recipe, generator, views)  # (B * V, 3, H, W)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 out = model(x).view(batch, views, -1)  # (B, V, D) or (B, V, K)
             value = loss(out, labels[rows], bias[rows])
@@ -203,6 +207,14 @@ def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimiz
 def _half_precision(config: RunConfig, device: torch.device) -> bool:
     wanted = config.train.precision
     return wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether the whole split may live on the device: it takes at most half of what is free."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes <= free / 2
 
 
 def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int) -> None:

@@ -252,3 +252,17 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="no cuda device here"):
             pick_device("cuda:0")
+
+
+def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
+    done: tuple[Path, dict[str, Any]], data: BiasedDataset, folder: Path, tmp_path: Path
+) -> None:
+    where, _ = validate(
+        CONFIG, load(folder / "data", only=("train", "val")), root=tmp_path, device=CPU
+    )
+    lines: list[dict[str, Any]] = []
+    evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False, say=lines.append)
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert (where / "done").exists()
+    _, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)
+    assert reused

@@ -30,6 +30,7 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
+    resume: bool,
     root: Path,
     as_json: bool,
 ) -> None:
@@ -45,7 +46,7 @@ def command(
         progress = Progress(config)
         try:
             folder, evaluation, reused = evaluate(
-                config, dataset, root=root, device=place, say=progress
+                config, dataset, root=root, device=place, resume=resume, say=progress
             )
         finally:
             progress.close()

@@ -50,6 +50,8 @@ def training_options(command: F) -> F:
         click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
                      help="Override a number of the preset; repeat it for several."),
         click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+        click.option("--resume/--no-resume", default=True, show_default=True,
+                     help="Go on from the last epoch of an interrupted run, or start it anew."),
         click.option("--runs", "root", type=FOLDER, default="runs", show_default=True,
                      help="Folder of runs."),
     ]  # fmt: skip

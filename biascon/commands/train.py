@@ -24,6 +24,7 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
+    resume: bool,
     root: Path,
 ) -> None:
     """Train encoders and measure them on the validation split; the test split is not read.
@@ -40,7 +41,9 @@ def command(
     for config in configs:
         progress = Progress(config)
         try:
-            folder, chosen = validate(config, dataset, root=root, device=place, say=progress)
+            folder, chosen = validate(
+                config, dataset, root=root, device=place, resume=resume, say=progress
+            )
         finally:
             progress.close()
         values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
