@@ -2,16 +2,17 @@
 
 Geometry (random resized crop, flip, rotation) is one bilinear gather. Colour (brightness, contrast,
 saturation, hue, greyscale) and normalisation are affine in (R, G, B), so that a view's whole chain is
-one 3 x 4 matrix, applied once. Two things differ from the per-image pipelines by that: values
-are clamped once at the end instead of after every step, and hue is a rotation of chroma in YIQ space
-(luma is kept) instead of a shift in HSV. The tests bound what that changes against kornia.
+one 3 x 4 matrix, applied once. Three things differ from the per-image pipelines by that: values
+are clamped once at the end instead of after every step; hue is a rotation of chroma in YIQ space
+(luma is kept) instead of a shift in HSV, which moves saturated colours less; and a corner that is
+rotated out of its crop shows what is there in the image, not the crop's border. The tests bound
+what that changes against kornia and state it.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,51 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.errors import UsageError
+from biascon.recipe import Recipe
 
 MEAN, STD = 0.5, 0.5  # normalisation of every image, in [0, 1] units
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision and kornia
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The distribution of a view; every part can be switched off.
-
-    Attributes:
-        crop_scale: Range of the area share of the random resized crop; (1, 1) is off.
-        crop_ratio: Range of the crop's aspect ratio, drawn log-uniformly.
-        rotation: Largest rotation in degrees, drawn uniformly from both sides; 0 is off.
-        flip_p: Probability of a horizontal flip (0 for digits).
-        jitter: Strengths of brightness, contrast, saturation (factors uniform in
-            [max(0, 1 - s), 1 + s]) and hue (share of a full turn, uniform in [-s, s]), in an order
-            drawn for each view.
-        jitter_p: Probability that a view is jittered at all; 0 is off.
-        grey_p: Probability that a view loses its colour.
-    """
-
-    crop_scale: tuple[float, float] = (1.0, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    rotation: float = 20.0
-    flip_p: float = 0.0
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
-    jitter_p: float = 0.8
-    grey_p: float = 0.2
-
-    def __post_init__(self) -> None:
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise UsageError(f"expected 0 < low <= high <= 1 for crop_scale, but got {low}, {high}")
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            raise UsageError(f"expected 0 < low <= high for crop_ratio, but got {low}, {high}")
-        if not 0 <= self.rotation <= 180:
-            raise UsageError(f"expected rotation in 0..180 degrees, but got {self.rotation}")
-        for name in ("flip_p", "jitter_p", "grey_p"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UsageError(f"expected {name} to be a probability, but got {value}")
-        if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5:
-            got = list(self.jitter)
-            raise UsageError(f"expected four strengths of jitter, hue at most 0.5, but got {got}")
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -101,7 +61,8 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator, views: i
 
 
 def _check(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+    fits = images.ndim == 4 and images.shape[1] == 3 and 0 not in images.shape[2:]
+    if not fits or images.dtype != torch.uint8:
         got = f"{images.dtype} {tuple(images.shape)}"
         raise UsageError(f"expected images as uint8 of shape (N, 3, H, W), but got {got}")
 
@@ -181,73 +142,51 @@ def _crops(recipe: Recipe, draw: _Draw, aspect: float) -> tuple[Tensor, Tensor, 
 
 
 def _colour(pixels: Tensor, recipe: Recipe, draw: _Draw) -> tuple[Tensor, Tensor]:
-    """The colour chain and the normalisation of each view as ``(B, 3, 3)`` and ``(B, 3, 1)``."""
-    b, device = pixels.shape[0], pixels.device
-    fixed = _constants(device)
-    eye, luma, grey = fixed.eye, fixed.luma, fixed.grey
-    matrix = eye.expand(b, 3, 3) / 255
-    offset = torch.zeros(b, 3, 1, device=device)
+    """The colour chain and the normalisation of each view as ``(B, 3, 3)`` and ``(B, 3, 1)``.
+
+    Brightness scales a colour, contrast blends it with the view's mean luma, saturation scales its
+    chroma, hue turns its chroma, greyscale takes its chroma away. Chroma leaves luma alone and the
+    other way round, so that without clamping in between all of them commute: no order is drawn.
+    """
+    fixed = _constants(pixels.device)
+    one = torch.ones(len(pixels), device=pixels.device)
+    brightness, contrast, saturation, angle = one, one, one, 0 * one
     if recipe.jitter_p > 0 and max(recipe.jitter) > 0:
         applied = draw.happens(recipe.jitter_p)
         brightness, contrast, saturation = (
-            torch.where(applied, draw.uniform(max(0.0, 1 - s), 1 + s), 1.0)[:, None, None]
+            torch.where(applied, draw.uniform(max(0.0, 1 - s), 1 + s), 1.0)
             for s in recipe.jitter[:3]
         )
-        hue = torch.where(applied, draw.uniform(-recipe.jitter[3], recipe.jitter[3]), 0.0)
-        steps = torch.stack(
-            (
-                brightness * eye,
-                contrast * eye,
-                saturation * eye + (1 - saturation) * grey,
-                _hue_rotation(hue * (2 * math.pi)),
-            ),
-            dim=1,
-        )  # (B, 4, 3, 3)
-        mean = pixels.mean(dim=2, keepdim=True)  # (B, 3, 1)
-        order = draw.uniform(k=4).argsort(dim=1)  # (B, 4)
-        rows = torch.arange(b, device=device)
-        for k in range(4):
-            step = steps[rows, order[:, k]]
-            # Contrast blends with the mean luma of the view as it is at this step.
-            toward = torch.where((order[:, k] == 1)[:, None, None], 1 - contrast, 0.0)
-            level = luma @ (torch.bmm(matrix, mean) + offset)  # (B, 1)
-            matrix, offset = torch.bmm(step, matrix), torch.bmm(step, offset)
-            offset = offset + toward * level[:, None, :]
+        turn = draw.uniform(-recipe.jitter[3], recipe.jitter[3]) * (2 * math.pi)
+        angle = torch.where(applied, turn, 0.0)
     if recipe.grey_p > 0:
-        to_grey = draw.happens(recipe.grey_p)[:, None, None]
-        matrix = torch.where(to_grey, grey @ matrix, matrix)
-        offset = torch.where(to_grey, grey @ offset, offset)
-    return matrix / STD, (offset - MEAN) / STD
+        saturation = torch.where(draw.happens(recipe.grey_p), 0.0, saturation)
+    cos = (saturation * torch.cos(angle))[:, None, None]
+    sin = (saturation * torch.sin(angle))[:, None, None]
+    matrix = fixed.keep + cos * fixed.chroma + sin * fixed.turn
+    gain = brightness * contrast / (255 * STD)
+    lift = brightness * (1 - contrast) * (pixels.mean(dim=2) @ fixed.luma) / (255 * STD)
+    return gain[:, None, None] * matrix, (lift - MEAN / STD)[:, None, None].expand(-1, 3, 1)
 
 
 # RGB -> YIQ (NTSC): luma in the first row, chroma in the other two.
-_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+_YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
 class _Constants(NamedTuple):
     """Fixed ``(3, 3)`` matrices and the luma row ``(3,)``, float32 on one device."""
 
-    eye: Tensor
     luma: Tensor
-    grey: Tensor  # maps a colour to its luma in all three channels
-    keep: Tensor  # a hue rotation is keep + cos * chroma + sin * turn
+    keep: Tensor  # a colour's luma, in all three channels; keep + chroma is the identity
     chroma: Tensor
-    turn: Tensor
+    turn: Tensor  # the chroma turned by a right angle
 
 
 @functools.cache
 def _constants(device: torch.device) -> _Constants:
     to = torch.tensor(_YIQ, dtype=torch.float64)
     back = torch.linalg.inv(to)
-    keep = back[:, :1] @ to[:1]
+    keep = torch.ones((3, 1), dtype=torch.float64) @ to[:1]
     turn = back[:, 1:] @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64) @ to[1:]
-    eye, luma = torch.eye(3, dtype=torch.float64), torch.tensor(LUMA, dtype=torch.float64)
-    matrices = (eye, luma, luma.expand(3, 3), keep, eye - keep, turn)
+    matrices = (to[0], keep, torch.eye(3, dtype=torch.float64) - keep, turn)
     return _Constants(*(m.to(torch.float32).to(device) for m in matrices))
-
-
-def _hue_rotation(angle: Tensor) -> Tensor:
-    """``(B, 3, 3)``: rotate the chroma of a colour by ``angle`` radians ``(B,)``; greys stay."""
-    fixed = _constants(angle.device)
-    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    return fixed.keep + cos * fixed.chroma + sin * fixed.turn

@@ -19,22 +19,16 @@ from typing import Any
 
 from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.files import digest_of
+from biascon.recipe import Recipe
 
 RECIPE_VERSION = 1  # raised when the same configuration would train other weights
 
 
-@dataclass(frozen=True)
-class AugmentConfig:
-    """The views of an image: see ``biascon.augment.Recipe`` for each part."""
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig(Recipe):
+    """The recipe of a view, and how many views an image has."""
 
     views: int = 2
-    crop_scale: tuple[float, float] = (1.0, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    rotation: float = 20.0
-    flip_p: float = 0.0
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
-    jitter_p: float = 0.8
-    grey_p: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         a, o, t, p = self.augment, self.optimiser, self.train, self.probe
+        head = list(self.model.head)
         checks = [
+            (bool(head) and min(head, default=0) >= 1, "model.head", head, "widths of 1 or more"),
             (self.seed >= 0, "seed", self.seed, "0 or more"),
             (a.views >= 1, "augment.views", a.views, "1 or more"),
             (o.name in OPTIMISERS, "optimiser.name", o.name, f"one of {', '.join(OPTIMISERS)}"),
@@ -130,7 +126,7 @@ class RunConfig:
             ),
             (t.threads >= 1, "train.threads", t.threads, "1 or more"),
             (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
-            (p.tolerance > 0, "probe.tolerance", p.tolerance, "above 0"),
+            (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
             (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
         ]
         wrong = [f"{key} to be {want}, but got {got}" for ok, key, got, want in checks if not ok]
@@ -223,6 +219,7 @@ def make_config(
     Raises:
         UsageError: Unknown keys (all at once, with suggestions) or values of the wrong kind.
     """
+    from biascon.encoders import ENCODERS
     from biascon.losses import entry, get_loss, parameters_of
 
     entry(loss)
@@ -231,7 +228,7 @@ def make_config(
     wrong = []
     for part in (tree, override):
         for section, values in part.items():
-            if section == "loss":
+            if section == "loss" and isinstance(values, dict):
                 continue
             known = SECTIONS.get(section)
             if known is None or not isinstance(values, dict):
@@ -248,6 +245,8 @@ def make_config(
         section: _build(known, section, {**tree.get(section, {}), **override.get(section, {})})
         for section, known in SECTIONS.items()
     }
+    if sections["model"].encoder not in ENCODERS:
+        raise unknown_name("encoder", sections["model"].encoder, ENCODERS)
     resolved = get_loss(loss, **parameters).parameters
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
 
@@ -286,7 +285,8 @@ def to_toml(value: Mapping[str, Any]) -> str:
     import json
 
     def scalar(item: Any) -> str:
-        return json.dumps(item)  # TOML's strings, numbers, booleans and lists of them read JSON's
+        # TOML reads JSON's strings, numbers, booleans and lists of them, but no escaped surrogates.
+        return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
 
     lines = [f"{k} = {scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
     for section, table in value.items():

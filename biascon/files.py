@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -95,11 +96,10 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         BiasconError: The place is not writable, the disk is full, or ``target`` exists.
     """
-    prefix = f".{target.name}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent, prefix)
-        work = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", dir=target.parent))
+        _sweep(target)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
     except OSError as error:
         raise explain(error, "create a folder in", target.parent) from error
     try:
@@ -110,7 +110,11 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
                 raise BiasconError(f"{target} exists already; pass --force to replace it")
             old = work.with_name(work.name + ".old")
             target.rename(old)
-            work.rename(target)
+            try:
+                work.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             work.rename(target)
@@ -126,11 +130,12 @@ def _umask() -> int:
     return mask
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove the temporary folders of processes that are no longer alive."""
-    for path in folder.glob(f"{prefix}*"):
-        owner = path.name.removeprefix(prefix).split(".")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+def _sweep(target: Path) -> None:
+    """Remove the temporary folders for this target of processes that are no longer alive."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[^.]+(?:\.old)?")
+    for path in sorted(target.parent.iterdir()):
+        found = pattern.fullmatch(path.name)
+        if found is not None and not _alive(int(found[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 

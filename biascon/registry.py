@@ -13,7 +13,10 @@ from biascon.errors import BiasconError, unknown_name
 def load(target: str) -> Any:
     """Import ``"package.module:attribute"`` and return the attribute."""
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def plugins(group: str) -> dict[str, metadata.EntryPoint]:

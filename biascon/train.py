@@ -7,7 +7,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from biascon import checkpoint
-from biascon.augment import Recipe, augment
-from biascon.config import AugmentConfig, OptimiserConfig, RunConfig
+from biascon.augment import augment
+from biascon.config import OptimiserConfig, RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import Encoder, build_encoder, build_head
 from biascon.errors import BiasconWarning, RunError, UsageError
@@ -98,7 +97,6 @@ def train(
         images = images.to(device)  # once; else a batch at a time
     labels = torch.from_numpy(split.labels).to(device)  # (N,)
     bias = torch.from_numpy(split.bias).to(device)  # (N,)
-    recipe = recipe_of(config.augment)
     half = _half_precision(config, device)
 
     model.train()
@@ -110,7 +108,7 @@ def train(
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]  # (B,)
             pictures = images[rows.to(images.device)].to(device, non_blocking=True)
-            x = augment(pictures, recipe, generator, views)  # (B * V, 3, H, W)
+            x = augment(pictures, config.augment, generator, views)  # (B * V, 3, H, W)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 out = model(x).view(batch, views, -1)  # (B, V, D) or (B, V, K)
             value = loss(out, labels[rows], bias[rows])
@@ -175,13 +173,6 @@ def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
     if config.schedule == "thirds":
         return config.lr * 0.1 ** int(3 * step / total)
     return config.lr
-
-
-def recipe_of(config: AugmentConfig) -> Recipe:
-    """Return the augmentation of a configuration (all of it but the number of views)."""
-    values = asdict(config)
-    del values["views"]
-    return Recipe(**values)
 
 
 def _free(config: RunConfig) -> dict[str, Any]:

@@ -171,7 +171,6 @@ class TestWrongUsage:
         assert message in refused(cli(*words))
         assert [p.name for p in tmp_path.iterdir()] == ["file"]  # and nothing was begun
 
-    @pytest.mark.xfail(reason="Seeds asks str.isdigit, which takes what int() does not")
     def test_a_superscript_is_no_seed(self, cli: Any) -> None:
         refused(cli("evaluate", "--loss", "ce", "--seeds", "²"))
 

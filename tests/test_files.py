@@ -152,7 +152,6 @@ class TestNewFolder:
         assert names(tmp_path) == ["x"]
         assert names(tmp_path / "x") == ["old"]
 
-    @pytest.mark.xfail(reason="the old folder stays aside when the new one cannot take its place")
     def test_a_failed_last_rename_puts_the_old_folder_back(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -184,7 +183,6 @@ class TestNewFolder:
             pass
         assert names(tmp_path) == sorted([*kept, "x"])
 
-    @pytest.mark.xfail(reason="_sweep takes any folder that begins with .NAME.NUMBER for its own")
     def test_what_a_living_process_makes_for_a_longer_name_is_not_swept(
         self, tmp_path: Path
     ) -> None:

@@ -121,6 +121,8 @@ def test_plugins_are_suggested_and_listed_too(install):
     with pytest.raises(UsageError, match="did you mean 'spread'") as caught:
         losses.get_loss("spraed")
     assert "contex-clip" in str(caught.value)
+    with pytest.raises(UsageError, match=r"did you mean 'spread'.*\(known: other, spread\)"):
+        registry.resolve("loss", "spraed", {"other": "a:b"}, GROUP)
     with pytest.raises(UsageError, match="'scael'; did you mean 'scale'"):
         losses.get_loss("spread", scael=1.0)
 

@@ -30,7 +30,7 @@ class Seeds(click.ParamType[list[int]]):
         seeds: list[int] = []
         for part in str(value).split(","):
             low, dash, high = part.strip().partition("-")
-            if not low.isdigit() or (dash and not high.isdigit()):
+            if not low.isdecimal() or (dash and not high.isdecimal()):
                 self.fail(f"expected seeds like 0,1,2 or 0-4, but got '{value}'", param, ctx)
             seeds += range(int(low), int(high if dash else low) + 1)
         if not seeds:

@@ -67,6 +67,10 @@ class Spec:
     leftover: str = "chunk"
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "rho", float(self.rho) + 0.0)  # 1 and -0.0 are 1.0 and 0.0
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"expected rho in [0, 1], but got {self.rho!r}") from error
         if not 0 <= self.rho <= 1:
             raise UsageError(f"expected rho in [0, 1], but got {self.rho}")
         if not 1 <= self.n_confusing <= 9:
@@ -240,6 +244,8 @@ def make_biased_mnist(
     )
     description = describe(digits, spec)
     folder = out if out is not None else root / description["name"]
+    if folder.exists() and not dataset.is_ours(folder):
+        raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
     if folder.exists() and not force:
         manifest = _same(folder, description)
         dataset.touch(folder)
@@ -250,8 +256,6 @@ def make_biased_mnist(
 
 def _same(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of an intact folder that this very command made, or refuse."""
-    if not (folder / "manifest.json").is_file():
-        raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
     manifest = dataset.read_manifest(folder)
     keys = ("name", "builder", "protocol", "parameters", "labels", "bias")
     differs = [key for key in keys if manifest[key] != description[key]]

@@ -103,8 +103,6 @@ class BiasedDataset:
 def summarise(split: Split, n_labels: int, n_bias: int) -> dict[str, Any]:
     """Return the counts of a split as the manifest holds them."""
     table = split.counts(n_labels, n_bias)
-    own = np.zeros_like(table, dtype=bool)
-    own[split.labels[split.aligned], split.bias[split.aligned]] = True
     return {
         "n": len(split),
         "aligned": int(split.aligned.sum()),
@@ -189,9 +187,39 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; build the dataset again")
+    wrong = _misfits(manifest)
+    if wrong:
+        raise DataError(f"{path} is damaged: it has no proper {wrong}; build the dataset again")
+    for name in ("train", "test"):
+        if f"{name}.safetensors" not in manifest["files"]:
+            raise DataError(f"{folder} has no {name} split; build the dataset again")
     if not _NAME.fullmatch(str(manifest["name"])):  # it becomes part of a path
         raise DataError(f"{path} has a name that no dataset may have: {manifest['name']!r}")
     return manifest
+
+
+def _misfits(manifest: Mapping[str, Any]) -> str | None:
+    """Return the key of a manifest whose value is of another kind than biascon writes, or None."""
+    texts = {"labels": manifest["labels"]}
+    for key in ("protocol", "parameters", "source", "bias", "counts", "files"):
+        if not isinstance(manifest[key], dict):
+            return key
+    texts["bias"] = manifest["bias"].get("values")
+    for key, names in texts.items():
+        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
+            return key
+    if not isinstance(manifest["source"].get("origin"), str):
+        return "source"
+    entries = manifest["files"].values()
+    if not all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries):
+        return "files"
+    return None
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a builder writes, so that it may be replaced."""
+    known = {"manifest.json", *(f"{name}.safetensors" for name in SPLITS)}
+    return folder.is_dir() and all(path.name in known for path in folder.iterdir())
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -244,9 +272,6 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         except (SafetensorError, OSError) as error:
             raise DataError(f"cannot read {path}: {error}") from error
         splits[name] = _check_split(path, arrays, *sizes)
-    for name in ("train", "test"):
-        if name in only and name not in splits:
-            raise DataError(f"{folder} has no {name} split; build the dataset again")
     return BiasedDataset(manifest["name"], manifest, splits, digest_of(manifest))
 
 

@@ -14,6 +14,7 @@ import threading
 import urllib.request
 import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,12 @@ def download(folder: Path) -> str | None:
             for name, blob in blobs.items():
                 write_atomic(folder / f"{name}.gz", blob)
             outcome.append(None)
+        except HTTPException as error:
+            outcome.append(f"{type(error).__name__}: {error}")
         except (OSError, EOFError, zlib.error, BiasconError) as error:
             outcome.append(str(getattr(error, "reason", error)))
-        reached.set()
+        finally:
+            reached.set()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

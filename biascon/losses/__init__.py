@@ -11,6 +11,7 @@ mean over the anchors whose sets are not empty, and 0 with a zero gradient where
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -107,7 +108,8 @@ def entry(name: str) -> LossEntry:
     found = registry.resolve("loss", name, {}, PLUGIN_GROUP)
     if isinstance(found, LossEntry):
         return found
-    return LossEntry(outside[name].value, "see its package", outside[name].value)
+    target = outside[name].value.partition("[")[0].strip()  # without the names of extras
+    return LossEntry(target, "see its package", target)
 
 
 def parameters_of(name: str) -> dict[str, Any]:
@@ -142,8 +144,16 @@ def get_loss(name: str, **parameters: Any) -> Loss:
         has = ", ".join(free) or "none"
         raise UsageError(f"loss '{name}' has no parameter {told} (it has: {has})")
     resolved = {**free, **parameters, **known.fixed}
+    for key, default in free.items():
+        # 1 and 1.0 are one value, and so one run.
+        if isinstance(default, float) and _is_number(resolved[key]):
+            resolved[key] = float(resolved[key])
     _check(name, resolved)
     return Loss(name, known.on, known.needs, resolved, registry.load(known.target))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check(name: str, parameters: Mapping[str, Any]) -> None:
@@ -151,8 +161,9 @@ def _check(name: str, parameters: Mapping[str, Any]) -> None:
     for key, value in parameters.items():
         if key not in ("temperature", "wa", "wb"):
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not (0 < value < float("inf") or (value == 0 and key != "temperature")):
+        if not _is_number(value) or not (
+            0 < value < float("inf") or (value == 0 and key != "temperature")
+        ):
             bound = "larger than 0" if key == "temperature" else "at least 0"
             raise UsageError(f"loss '{name}': expected {key} to be {bound}, but got {value!r}")
     if "form" in parameters and parameters["form"] not in ("out", "in"):

@@ -25,6 +25,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) ->
     if labels is None:
         raise UsageError("this loss needs labels, but got None")
     b, v, k = logits.shape
+    labels = labels.long()
+    if labels.device.type == "cpu" and b and not 0 <= int(labels.min()) <= int(labels.max()) < k:
+        got = f"{int(labels.min())}..{int(labels.max())}"
+        raise UsageError(f"expected labels in 0..{k - 1}, but got {got}")
     flat = logits.reshape(b * v, k)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()

@@ -8,8 +8,8 @@ positive rate P(p = k | y != k, b). Over the groups, as fairlearn defines them:
 - equal opportunity difference: of the true positive rates.
 
 A rate without rows is undefined. So is then what compares it with other groups: NaN, where
-fairlearn puts 0.0. A group without any row is no group. The mean over classes is over those for
-which the metric is defined.
+fairlearn puts 0.0; and so is the ratio of two rates of 0, where it puts 1.0. A group without any
+row is no group. The mean over classes is over those for which the metric is defined.
 
 There are two ways to the same numbers: ``through_metric_frame`` asks fairlearn's MetricFrame, from
 rows, and gives the reported values; ``from_counts`` works on counts with leading axes, thousands
@@ -56,20 +56,23 @@ def through_metric_frame(
     """Return each metric per class, ``(K,)``, by one fairlearn MetricFrame a class.
 
     Args:
-        labels: ``(N,)`` integers in 0..K-1, N at least 1.
+        labels: ``(N,)`` integers in 0..K-1; without rows every metric is undefined.
         predictions: ``(N,)``.
         bias: ``(N,)``, the sensitive feature.
         n_labels: K.
     """
+    import pandas as pd
     from fairlearn.metrics import MetricFrame
 
+    if len(labels) == 0:
+        return {name: np.full(n_labels, np.nan) for name in METRICS}
     rates = {"selection": _selection_rate, "tpr": _true_positive_rate, "fpr": _false_positive_rate}
     frames = [
         MetricFrame(
             metrics=rates,
             y_true=(labels == k).astype(np.int64),
             y_pred=(predictions == k).astype(np.int64),
-            sensitive_features=bias,
+            sensitive_features=pd.Series(bias),
         ).by_group
         for k in range(n_labels)
     ]

@@ -332,7 +332,6 @@ class TestSpec:
         with pytest.raises(UsageError, match=message):
             Spec(**parameters)
 
-    @pytest.mark.xfail(reason="Spec keeps rho as given, so 1 and 1.0 differ in their manifests")
     @pytest.mark.parametrize("rho", [1, np.float64(1.0), np.float32(1.0), True])
     def test_a_number_is_the_same_rho_of_whatever_type(self, digits: Digits, rho: Any) -> None:
         given, plain = (json.dumps(describe(digits, Spec(r))) for r in (rho, 1.0))
@@ -493,7 +492,6 @@ class TestFolder:
             make(at="thesis")
         assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 
-    @pytest.mark.xfail(reason="--force replaces, that is deletes, any folder")
     def test_force_does_not_delete_what_is_no_dataset(self, make: Any, tmp_path: Path) -> None:
         (tmp_path / "thesis").mkdir()
         (tmp_path / "thesis" / "chapter.tex").write_text("years of work")

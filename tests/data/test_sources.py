@@ -136,9 +136,10 @@ class TestFolder:
             lambda blob: blob[: len(blob) // 2],
             lambda blob: blob[:40] + bytes([blob[40] ^ 255]) + blob[41:],
             lambda blob: blob[:-5] + bytes([blob[-5] ^ 255]) + blob[-4:],  # the checksum
+            lambda blob: blob[:10] + b"\x07" + blob[11:],  # a block of no type
             lambda blob: blob[:2],
         ],
-        ids=["truncated", "corrupt", "checksum", "magic-only"],
+        ids=["truncated", "corrupt", "checksum", "block", "magic-only"],
     )
     def test_a_damaged_gzip_file_is_refused_by_name(
         self,
@@ -192,16 +193,18 @@ class TestOrder:
     ) -> None:
         named = put(tmp_path / "named")
         monkeypatch.setenv(sources.VARIABLE, str(put(tmp_path / "variable")))
-        local = put(Path("data/MNIST/raw"))
-        cached = put(sources.cache_folder(), suffix=".gz")
         embedded = object()
         monkeypatch.setattr(sources, "embedded", lambda: embedded)
 
         assert find_digits(mnist_dir=named).origin == "IDX files of --mnist-dir"
         assert find_digits().origin == "IDX files of $BIASCON_MNIST"
         monkeypatch.delenv(sources.VARIABLE)
+        assert find_digits() is embedded
+        local = put(Path("data/MNIST/raw"))
         assert find_digits().origin == "torchvision's folder"
         (local / TRAIN_IMAGES).unlink()  # half a folder that nobody named is no source
+        assert find_digits() is embedded
+        cached = put(sources.cache_folder(), suffix=".gz")
         assert find_digits().origin == "torchvision's folder"
         (cached / f"{TRAIN_IMAGES}.gz").unlink()
         assert find_digits() is embedded
@@ -465,7 +468,6 @@ class TestDownload:
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
         assert "file" in (DOWNLOAD(tmp_path / "file" / "raw") or "")
 
-    @pytest.mark.xfail(reason="download() lets http.client.HTTPException escape from its thread")
     def test_an_answer_cut_short_is_a_reason(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

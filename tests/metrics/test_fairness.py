@@ -169,7 +169,6 @@ def test_both_agree_with_fairlearn_where_every_rate_is_defined(table: np.ndarray
                 assert found[name][k] == pytest.approx(expected, rel=1e-12, abs=1e-15), (name, k)
 
 
-@pytest.mark.xfail(reason="MetricFrame squeezes an array of one sensitive feature to a scalar")
 def test_one_row_is_one_group() -> None:
     table = np.zeros((2, 2, 2), dtype=int)
     table[0, 1, 0] = 1
