@@ -52,12 +52,26 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch, precision and CPU threads; precision ``auto`` is bfloat16 on CUDA, else float32."""
+    """Length, batch, precision and CPU threads.
+
+    Attributes:
+        epochs: Passes over the training split; more where they would be fewer than ``min_steps``.
+        min_steps: The least number of steps, so that a small dataset is trained enough.
+        batch_size: Images a step.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, else float32.
+        threads: CPU threads; the last bits of a result depend on it.
+    """
 
     epochs: int = 4
+    min_steps: int = 0
     batch_size: int = 256
     precision: str = "auto"
     threads: int = 2
+
+    def epochs_for(self, n: int) -> int:
+        """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
+        steps = n // self.batch_size
+        return max(self.epochs, math.ceil(self.min_steps / steps)) if steps else 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ class RunConfig:
             ),
             (0 <= o.warmup <= 1, "optimiser.warmup", o.warmup, "in 0..1"),
             (t.epochs >= 1, "train.epochs", t.epochs, "1 or more"),
+            (t.min_steps >= 0, "train.min_steps", t.min_steps, "0 or more"),
             (t.batch_size >= 2, "train.batch_size", t.batch_size, "2 or more"),
             (
                 t.precision in PRECISIONS,

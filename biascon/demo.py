@@ -62,7 +62,7 @@ def plan() -> Plan:
         "embedded",
         0.97,
         (0, 1, 2),
-        ("train.epochs=40",),
+        (),
         f"digits: {digits.origin}, for MNIST was neither found nor could be downloaded: rho 0.97, "
         "since 0.997 would leave some ten conflicting images; these are not MNIST's numbers",
     )

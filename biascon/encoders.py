@@ -38,8 +38,10 @@ class Encoder(nn.Module):
         return features
 
 
-def _conv(i: int, o: int, kernel: int, stride: int, *, bias: bool = False) -> list[nn.Module]:
-    conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, bias=bias)
+def _conv(
+    i: int, o: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = False
+) -> list[nn.Module]:
+    conv = nn.Conv2d(i, o, kernel, stride, padding, bias=bias)
     return [conv, nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
 
 
@@ -51,19 +53,22 @@ def simpleconvnet() -> Encoder:
     """
     layers: list[nn.Module] = []
     for i, o in zip((3, 16, 32, 64), (16, 32, 64, 128), strict=True):
-        layers += _conv(i, o, 7, 1, bias=True)
+        layers += _conv(i, o, 7, padding=3, bias=True)
     return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 1)
 
 
 def fastconvnet() -> Encoder:
-    """A strided network for CPUs: conv 5x5/2-16, 3x3/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU."""
+    """A strided network for CPUs: conv 4x4/2-16, 4x4/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU, 128-d.
+
+    Global average pooling; kaiming fan-out initialisation. About 1.1 MMAC an image of 28 x 28 pixels.
+    """
     layers = [
-        *_conv(3, 16, 5, 2),
-        *_conv(16, 32, 3, 2),
-        *_conv(32, 64, 3, 2),
-        *_conv(64, 128, 3, 1),
+        *_conv(3, 16, 4, stride=2, padding=1),
+        *_conv(16, 32, 4, stride=2, padding=1),
+        *_conv(32, 64, 3, stride=2, padding=1),
+        *_conv(64, 128, 3),
     ]
-    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 8)
+    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 20)
 
 
 def _resnet(name: str, dim: int) -> Encoder:

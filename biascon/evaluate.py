@@ -194,7 +194,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
         "digest": digest,
         "recipe": digest_of(recipe),
         "encoder": config.model.encoder,
-        "epochs": config.train.epochs,
+        "epochs": config.train.epochs_for(len(data.splits["train"])),
         "batch_size": config.train.batch_size,
     }
 

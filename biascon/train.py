@@ -73,7 +73,7 @@ def train(
         RunError: The loss is no longer finite; the message has epoch and step.
     """
     split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
-    steps = len(split) // batch
+    steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
     if steps == 0:
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
     loss = get_loss(config.loss, **_free(config))
@@ -82,6 +82,10 @@ def train(
         torch.set_num_threads(config.train.threads)
 
     model = place(build_model(config, data.n_labels), device)
+    side = min(split.images.shape[2:])
+    if side < model.encoder.smallest:
+        need = f"{config.model.encoder} needs {model.encoder.smallest}"
+        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
     optimiser = _optimiser(model, config.optimiser)
     state = checkpoint.load(folder, device)
     history: list[dict[str, Any]] = []
@@ -100,7 +104,7 @@ def train(
     half = _half_precision(config, device)
 
     model.train()
-    for epoch in range(len(history), config.train.epochs):
+    for epoch in range(len(history), epochs):
         started = time.perf_counter()
         order = torch.from_numpy(permutation(len(split), config.seed, f"order/{epoch}")).to(device)
         generator = torch_generator(config.seed, f"views/{epoch}", device)
@@ -112,9 +116,7 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 out = model(x).view(batch, views, -1)  # (B, V, D) or (B, V, K)
             value = loss(out, labels[rows], bias[rows])
-            rate = learning_rate(
-                config.optimiser, epoch * steps + step, config.train.epochs * steps
-            )
+            rate = learning_rate(config.optimiser, epoch * steps + step, epochs * steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
@@ -130,6 +132,7 @@ def train(
         seconds = time.perf_counter() - started
         line = {
             "epoch": epoch + 1,
+            "epochs": epochs,
             "loss": mean,
             "lr": rate,
             "seconds": round(seconds, 3),

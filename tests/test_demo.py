@@ -46,7 +46,7 @@ def test_it_runs_from_digits_to_verdict(
     digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(biased_mnist, "find_digits", lambda *_: digits)
-    small = ("train.epochs=1", "train.batch_size=64", "train.threads=1")
+    small = ("train.epochs=1", "train.min_steps=0", "train.batch_size=64", "train.threads=1")
     chosen = Plan("embedded", 0.9, (0, 1), small, "why")
     said: list[str] = []
     found = run(chosen, tmp_path, device="cpu", say=said.append, progress=Quiet)

@@ -101,21 +101,17 @@ class Progress:
         from tqdm import tqdm
 
         self.name = f"{config.loss} seed {config.seed}"
-        self.epochs = config.train.epochs
-        self.bar = (
-            tqdm(total=self.epochs, desc=self.name, unit="epoch", leave=False)
-            if sys.stderr.isatty()
-            else None
-        )
+        self.bar = tqdm(desc=self.name, unit="epoch", leave=False) if sys.stderr.isatty() else None
 
     def __call__(self, line: dict[str, Any]) -> None:
         """Show the metrics of an epoch."""
         if self.bar is None:
             note(
-                f"{self.name}: epoch {line['epoch']}/{self.epochs}, loss {line['loss']:.4f}, "
+                f"{self.name}: epoch {line['epoch']}/{line['epochs']}, loss {line['loss']:.4f}, "
                 f"{line['seconds']:.1f} s, {line['views_per_second']:,.0f} views/s"
             )
         else:
+            self.bar.total = line["epochs"]
             self.bar.update(line["epoch"] - self.bar.n)
             self.bar.set_postfix(loss=f"{line['loss']:.4f}")
 

@@ -35,6 +35,7 @@ COLOUR_NAMES = (
 )  # fmt: skip
 FAIRKL_NINTH = "spring green"
 UNBIASED_RHO = 0.1  # ten colours, each as likely as the other
+FEW = 50  # conflicting training images below which a small dataset is warned about
 HELD_OUT = 0.1  # the share of the training digits that validates
 
 VARIANTS = tuple(COLOURS)
@@ -251,6 +252,12 @@ def make_biased_mnist(
         dataset.touch(folder)
         return Made(folder, manifest, reused=True)
     manifest = dataset.save(folder, build(digits, spec), description, replace=force)
+    few = manifest["counts"]["train"]["conflicting"]
+    if digits.kind != "mnist" and few < FEW:
+        say(
+            f"these are not MNIST's 60,000 digits: only {few} conflicting images are left to train on; "
+            "a result depends on which ones (a lower --rho leaves more)"
+        )
     return Made(folder, manifest, reused=False)
 
 
