@@ -56,7 +56,8 @@ class TrainConfig:
 
     Attributes:
         epochs: Passes over the training split; more where they would be fewer than ``min_steps``.
-        min_steps: The least number of steps, so that a small dataset is trained enough.
+        min_steps: The least number of steps, so that a small dataset is trained enough; 0 where
+            ``epochs`` is set by hand.
         batch_size: Images a step.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, else float32.
         threads: CPU threads; the last bits of a result depend on it.
@@ -240,6 +241,8 @@ def make_config(
     entry(loss)
     name, tree = load_preset(preset)
     override = parse_settings(settings)
+    if "epochs" in override.get("train", {}):
+        override["train"].setdefault("min_steps", 0)  # who asks for three epochs gets three
     wrong = []
     for part in (tree, override):
         for section, values in part.items():

@@ -319,3 +319,16 @@ class TestToml:
 
     def test_every_text_round_trips(self) -> None:
         assert tomllib.loads(to_toml({"preset": "🙂"})) == {"preset": "🙂"}
+
+
+class TestLength:
+    def test_a_small_dataset_gets_more_epochs(self) -> None:
+        config = make_config("ce", settings=["train.batch_size=100", "train.min_steps=1000"]).train
+        assert config.epochs_for(100_000) == config.epochs
+        assert config.epochs_for(1_050) == 100  # ten steps an epoch
+        assert config.epochs_for(99) == 0
+
+    def test_epochs_set_by_hand_are_taken_as_they_are(self) -> None:
+        assert make_config("ce", settings=["train.epochs=3"]).train.epochs_for(128) == 3
+        both = ["train.epochs=3", "train.min_steps=7"]
+        assert make_config("ce", settings=both).train.epochs_for(128) == 7
