@@ -9,7 +9,7 @@ from biascon.commands.shared import table
 
 @click.command(name="doctor")
 def command() -> None:
-    """Show versions, devices, and which source of MNIST would be used."""
+    """Show versions, devices, and which digits are here; nothing is downloaded."""
     from biascon.data.sources import find_digits
     from biascon.evaluate import pick_device
     from biascon.runs import environment
@@ -17,6 +17,6 @@ def command() -> None:
     about = environment(str(pick_device()))
     rows = [[key, str(value)] for key, value in about.items() if key != "packages"]
     rows += [[name, str(version)] for name, version in about["packages"].items()]
-    digits = find_digits()
+    digits = find_digits(network=False)
     rows.append(["MNIST", f"{digits.origin} ({len(digits.train_labels):,} training digits)"])
     click.echo(table(["what", "here"], rows, left=2))

