@@ -43,7 +43,7 @@ def test_kornia(benchmark: BenchmarkFixture, images: torch.Tensor, threads: int)
 
     torch.set_num_threads(threads)
     pipeline = torch.nn.Sequential(
-        K.RandomRotation(RECIPE.rotation, p=1.0, padding_mode="border"),
+        K.RandomAffine(RECIPE.rotation, p=1.0, padding_mode="border"),
         K.ColorJitter(*RECIPE.jitter, p=RECIPE.jitter_p),
         K.RandomGrayscale(p=RECIPE.grey_p),
         K.Normalize(mean=torch.full((3,), 0.5), std=torch.full((3,), 0.5)),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
-import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from biascon.data.biased_mnist import Spec, make_biased_mnist
-from biascon.data.sources import VARIABLE
 
 
-@pytest.mark.skipif(VARIABLE not in os.environ, reason=f"needs the real MNIST: set {VARIABLE}")
-def test_make_bmnist(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_make_bmnist(benchmark: BenchmarkFixture, tmp_path: Path, mnist_dir: Path) -> None:
     seconds = []
 
     def build() -> None:
         started = time.process_time()
-        make_biased_mnist(Spec(0.997, val_protocol="none"), root=tmp_path, source="env", force=True)
+        spec = Spec(0.997, val_protocol="none")
+        make_biased_mnist(spec, root=tmp_path, mnist_dir=mnist_dir, force=True)
         seconds.append(time.process_time() - started)
 
     benchmark.pedantic(build, rounds=5, warmup_rounds=1)
