@@ -64,7 +64,7 @@ def plan() -> Plan:
         (0, 1, 2),
         (),
         f"digits: {digits.origin}, for MNIST was neither found nor could be downloaded: rho 0.97, "
-        "since 0.997 would leave some ten conflicting images; these are not MNIST's numbers",
+        "since 0.997 would leave some 20 conflicting images; these are not MNIST's numbers",
     )
 
 
