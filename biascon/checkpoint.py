@@ -28,7 +28,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     write_atomic(folder / NAME, buffer.getvalue())
 
 
-def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
+def load(folder: Path) -> dict[str, Any] | None:
     """Read the state with ``weights_only=True``, or return None if there is none.
 
     Raises:
@@ -40,10 +40,14 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is not a checkpoint is told below
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"cannot read {path} ({first}); delete the folder to start anew") from error
+        raise damaged(path) from error
     if not isinstance(state, dict) or "epoch" not in state:
-        raise RunError(f"{path} is not a checkpoint of biascon; delete the folder to start anew")
+        raise damaged(path)
     return state
+
+
+def damaged(path: Path) -> RunError:
+    """The error for a file of an unfinished run that cannot be gone on from."""
+    return RunError(f"{path} is damaged; delete it or pass --no-resume, to start the run anew")

@@ -64,7 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; the same command goes on from the last finished epoch", 130)
+        resumes = {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words
+        hint = "; the same command goes on from the last finished epoch" if resumes else ""
+        _fail(f"interrupted{hint}", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except BrokenPipeError:
@@ -76,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, BiasconError):
             _fail(str(error), error.exit_code)
         if isinstance(error, OSError) and error.strerror:
-            _fail(f"{error.strerror}: {error.filename or 'a file'}", 1)
+            _fail(f"{error.strerror}: {error.filename or 'standard output'}", 1)
         _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", 1)
 
 

@@ -80,7 +80,7 @@ class ProbeConfig:
     """The linear probe: inverse L2 strength C on standardised features, and when to stop."""
 
     c: float = 1.0
-    tolerance: float = 1e-4
+    tolerance: float = 1e-6
     max_iterations: int = 1000
 
 
@@ -149,6 +149,26 @@ class RunConfig:
         if wrong:
             raise UsageError(f"expected {'; '.join(wrong)}")
 
+    def for_device(self, device_type: str) -> RunConfig:
+        """Return this configuration with precision ``auto`` resolved, so that the digest says which."""
+        if self.train.precision != "auto":
+            return self
+        precision = "bfloat16" if device_type == "cuda" else "float32"
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, precision=precision))
+
+    def changes(self) -> list[str]:
+        """Return the settings that differ from the packaged preset, as ``section.key=value``."""
+        if self.preset not in presets():
+            return []
+        base = make_config(self.loss, seed=self.seed, preset=self.preset).as_dict()
+        mine = self.as_dict()
+        return [
+            f"{section}.{key}={value}"
+            for section in SECTIONS
+            for key, value in mine[section].items()
+            if value != base[section][key] and (section, key, value) not in _RESOLVED
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data (tuples as lists), in the order of the sections."""
         flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
@@ -162,6 +182,7 @@ class RunConfig:
         )
 
 
+_RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -187,9 +208,9 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         return preset, tomllib.loads(text)
     path = Path(preset)
     if path.suffix != ".toml":
-        raise unknown_name("preset", preset, presets())
+        raise UsageError(f"{unknown_name('preset', preset, presets())}; a file must end in .toml")
     try:
-        return path.stem, tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.name, tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -249,7 +270,10 @@ def make_config(
             if section == "loss" and isinstance(values, dict):
                 continue
             known = SECTIONS.get(section)
-            if known is None or not isinstance(values, dict):
+            if not isinstance(values, dict):
+                wrong.append(f"'{section}', which is no table")
+                continue
+            if known is None:
                 wrong.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
                 continue
             keys = {f.name for f in dataclasses.fields(known)}

@@ -12,7 +12,6 @@ from biascon.data import dataset
 from biascon.data.biased_mnist import Spec, make_biased_mnist
 from biascon.data.sources import find_digits
 from biascon.evaluate import evaluate, pick_device
-from biascon.report.collect import find_runs, group
 from biascon.report.compare import comparisons, in_words
 from biascon.report.write import write_report
 
@@ -103,7 +102,6 @@ def run(
             finally:
                 watch.close()
             found.append((evaluation, reused))
-    files = write_report(out / "runs", out / "report", dataset=data.name)
-    groups = group(find_runs(out / "runs", data.name))
+    files, groups = write_report(out / "runs", out / "report", dataset=data.name)
     verdicts = [in_words(difference) for one in groups for difference in comparisons(one)]
     return Outcome(found, verdicts, files)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
-from biascon import runs
-from biascon.config import RunConfig
+from biascon import checkpoint, runs
+from biascon.config import RECIPE_VERSION, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.encoders import Encoder, build_encoder
 from biascon.errors import UsageError
@@ -28,7 +29,7 @@ from biascon.metrics.counts import count
 from biascon.metrics.intervals import bootstrap
 from biascon.probe import LinearProbe, extract, fit
 from biascon.seeds import numpy_generator, torch_generator
-from biascon.train import place, train
+from biascon.train import check, place, train
 
 Array = npt.NDArray[Any]
 Say = Callable[[dict[str, Any]], None]
@@ -57,8 +58,9 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"unknown device '{name}' (known: auto, cpu, cuda, mps)") from error
-    if not has.get(device.type, False):
-        raise UsageError(f"there is no {device.type} device here; pass --device auto")
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if beyond or not has.get(device.type, False):
+        raise UsageError(f"there is no {device} device here; pass --device auto")
     return device
 
 
@@ -87,12 +89,14 @@ def evaluate(
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
     """
-    digest = config.digest(data.digest)
-    folder = runs.run_folder(root, data.name, config, digest)
+    config, digest, folder = _prepare(config, data, root, device)
     known = runs.finished(folder, digest)
     if known is not None:
         return folder, known, True
     with runs.exclusive(folder):
+        known = runs.finished(folder, digest)  # by another process, in between
+        if known is not None:
+            return folder, known, True
         if not resume:
             runs.forget(folder)
         encoder = _trained(config, data, folder, device, say)
@@ -128,8 +132,7 @@ def validate(
 
     ``data`` may lack its test split: it is not read.
     """
-    digest = config.digest(data.digest)
-    folder = runs.run_folder(root, data.name, config, digest)
+    config, _, folder = _prepare(config, data, root, device)
     with runs.exclusive(folder):
         if not resume:
             runs.forget(folder)
@@ -137,10 +140,23 @@ def validate(
         return folder, _probe(config, encoder, data, device)[1]
 
 
+def _prepare(
+    config: RunConfig, data: BiasedDataset, root: Path, device: torch.device
+) -> tuple[RunConfig, str, Path]:
+    """Check a run before anything is written, and return it resolved, with its digest and folder."""
+    check(config, data)
+    config = config.for_device(device.type)
+    if device.type == "cpu":
+        torch.set_num_threads(config.train.threads)
+    digest = config.digest(data.digest)
+    return config, digest, runs.run_folder(root, data.name, config, digest)
+
+
 def _trained(
     config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device, say: Say
 ) -> Encoder:
     """Read the trained encoder of a run, or train it."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from safetensors.torch import save as to_bytes
 
@@ -148,7 +164,10 @@ def _trained(
     if path.is_file():
         unused = torch_generator(config.seed, "weights/encoder")
         encoder = build_encoder(config.model.encoder, unused)
-        encoder.load_state_dict(load_file(path))
+        try:
+            encoder.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise checkpoint.damaged(path) from error
         return place(encoder, device)
     runs.begin(folder, config, str(device))
     encoder = train(config, data, folder, device=device, say=say)
@@ -163,7 +182,8 @@ def _probe(
     """Fit the probe on the training split; measure it on validation, if there is one."""
     train_split = data.splits["train"]
     features = extract(encoder, train_split.images, device=device)
-    probe = fit(features, train_split.labels, data.n_labels, config.probe)
+    with threadpool_limits(config.train.threads):  # sums over threads differ in their last bits
+        probe = fit(features, train_split.labels, data.n_labels, config.probe)
     if "val" not in data.splits:
         return probe, None
     val = data.splits["val"]
@@ -177,6 +197,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
     manifest = data.manifest
     plain = config.as_dict()
     recipe = {k: v for k, v in plain.items() if k not in ("loss", "seed", "parameters")}
+    probe = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
     return {
         "dataset": data.name,
         "dataset_digest": data.digest,
@@ -184,7 +205,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
         "protocol": {
             **manifest["protocol"],
             "selection": "none: the last epoch",
-            "evaluation": f"linear probe on frozen features (C = {config.probe.c:g})",
+            "evaluation": f"linear probe on frozen features ({probe})",
         },
         "loss": config.loss,
         "label": _label(config),
@@ -192,7 +213,9 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
         "preset": config.preset,
         "seed": config.seed,
         "digest": digest,
-        "recipe": digest_of(recipe),
+        "changes": config.changes(),
+        "config": recipe,
+        "recipe": digest_of({"config": recipe, "version": RECIPE_VERSION}),
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
         "batch_size": config.train.batch_size,

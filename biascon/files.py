@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,45 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         BiasconError: The folder is missing or unwritable, or the disk is full; nothing is left.
     """
-    blob = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes | str]) -> None:
+    """Write several files so that a full disk leaves all the old ones: rename after all are complete.
+
+    Raises:
+        BiasconError: A folder is missing or unwritable, or the disk is full; nothing is left.
+    """
+    staged: dict[Path, Path] = {}
+    path = Path()
     try:
-        with temporary.open("wb") as handle:
-            handle.write(blob)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        for path, data in files.items():
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            staged[temporary] = path
+            with temporary.open("wb") as handle:
+                handle.write(data.encode() if isinstance(data, str) else data)
+                handle.flush()
+                os.fsync(handle.fileno())
+        for temporary, path in staged.items():
+            temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        raise explain(error, "write", path) from error
+    finally:
+        for temporary in staged:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a log.
+
+    Raises:
+        BiasconError: The place is not writable, or the disk is full.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as log:
+            log.write(line)
+    except OSError as error:
         raise explain(error, "write", path) from error
 
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from biascon import __version__
 from biascon.config import RunConfig, to_toml
-from biascon.errors import DataError, RunError
+from biascon.errors import BiasconError, RunError
 from biascon.files import explain, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
@@ -50,6 +50,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise explain(error, "create", folder) from error
     try:
+        for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -94,8 +96,10 @@ def finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
         found = stated["digest"]
     except (KeyError, TypeError) as error:
         raise RunError(f"{marker} is not a marker of biascon; delete the folder") from error
-    except DataError as error:
-        raise RunError(str(error)) from error
+    except RunError:
+        raise
+    except BiasconError as error:
+        raise RunError(f"{error}; delete the folder {folder}") from error
     if digest is not None and found != digest:
         raise RunError(f"{folder} holds another run ({found[:8]}); delete the folder")
     if not isinstance(evaluation, dict) or evaluation.get("digest") != found:
@@ -119,7 +123,7 @@ def environment(device: str) -> dict[str, Any]:
         "vector": torch.backends.cpu.get_cpu_capability(),
     }
     if device.startswith("cuda"):
-        about["accelerator"] = torch.cuda.get_device_name()
+        about["accelerator"] = torch.cuda.get_device_name(torch.device(device))
     return about
 
 

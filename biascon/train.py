@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,9 +19,9 @@ from biascon import checkpoint
 from biascon.augment import augment
 from biascon.config import OptimiserConfig, RunConfig
 from biascon.data.dataset import BiasedDataset
-from biascon.encoders import Encoder, build_encoder, build_head
-from biascon.errors import BiasconWarning, RunError, UsageError
-from biascon.files import write_atomic
+from biascon.encoders import ENCODERS, Encoder, build_encoder, build_head
+from biascon.errors import BiasconWarning, DataError, RunError, UsageError
+from biascon.files import append, write_atomic
 from biascon.losses import get_loss
 from biascon.seeds import permutation, torch_generator
 
@@ -70,29 +71,24 @@ def train(
         say: Called with each epoch's line of metrics.
 
     Raises:
-        RunError: The loss is no longer finite; the message has epoch and step.
+        RunError: The loss is no longer finite; the message has the epoch.
     """
     split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
     steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
-    if steps == 0:
-        raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
+    check(config, data)
     loss = get_loss(config.loss, **_free(config))
-    _warn(config, loss.needs, data.n_labels)
-    if device.type == "cpu":
-        torch.set_num_threads(config.train.threads)
-
+    _warn(config, loss.needs, data.n_labels, embeds=loss.on == "embeddings")
     model = place(build_model(config, data.n_labels), device)
-    side = min(split.images.shape[2:])
-    if side < model.encoder.smallest:
-        need = f"{config.model.encoder} needs {model.encoder.smallest}"
-        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
     optimiser = _optimiser(model, config.optimiser)
-    state = checkpoint.load(folder, device)
+    state = checkpoint.load(folder)
     history: list[dict[str, Any]] = []
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        history = state["history"]
+        try:
+            model.load_state_dict(state["model"])
+            optimiser.load_state_dict(state["optimiser"])
+            history = list(state["history"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise checkpoint.damaged(folder / checkpoint.NAME) from error
     # What was logged after the last checkpoint is computed again.
     write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
 
@@ -101,7 +97,7 @@ def train(
         images = images.to(device)  # once; else a batch at a time
     labels = torch.from_numpy(split.labels).to(device)  # (N,)
     bias = torch.from_numpy(split.bias).to(device)  # (N,)
-    half = _half_precision(config, device)
+    half = config.for_device(device.type).train.precision == "bfloat16"
 
     model.train()
     for epoch in range(len(history), epochs):
@@ -127,7 +123,7 @@ def train(
         if not math.isfinite(mean):
             raise RunError(
                 f"{config.loss}: the loss is {mean} in epoch {epoch + 1}; "
-                "lower it with --set optimiser.lr=..."
+                "lower the learning rate with --set optimiser.lr=..."
             )
         seconds = time.perf_counter() - started
         line = {
@@ -139,8 +135,7 @@ def train(
             "views_per_second": round(steps * batch * views / seconds, 1),
         }
         history.append(line)
-        with (folder / METRICS).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        append(folder / METRICS, json.dumps(line) + "\n")
         checkpoint.save(
             folder,
             {
@@ -152,6 +147,27 @@ def train(
         )
         say(line)
     return model.encoder
+
+
+def check(config: RunConfig, data: BiasedDataset) -> None:
+    """Refuse a run that cannot be trained or probed, before anything of it is computed.
+
+    Raises:
+        UsageError: A batch larger than the training split, or images too small for the encoder.
+        DataError: A training split without one of the classes.
+    """
+    split, batch = data.splits["train"], config.train.batch_size
+    if batch > len(split):
+        raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
+    with torch.device("meta"):
+        smallest = ENCODERS[config.model.encoder]().smallest
+    side = min(split.images.shape[2:])
+    if side < smallest:
+        need = f"{config.model.encoder} needs {smallest}"
+        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
+    present = len(np.unique(split.labels))
+    if present != data.n_labels:
+        raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
 
 
 def place(module: Placed, device: torch.device) -> Placed:
@@ -198,11 +214,6 @@ def _optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=config.lr)
 
 
-def _half_precision(config: RunConfig, device: torch.device) -> bool:
-    wanted = config.train.precision
-    return wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
-
-
 def _fits(images: Tensor, device: torch.device) -> bool:
     """Whether the whole split may live on the device: it takes at most half of what is free."""
     if device.type != "cuda":
@@ -211,14 +222,14 @@ def _fits(images: Tensor, device: torch.device) -> bool:
     return images.nbytes <= free / 2
 
 
-def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int) -> None:
+def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int, *, embeds: bool) -> None:
     if "views" in needs and config.augment.views < 2:
         warnings.warn(
             f"{config.loss} compares views of an image, but augment.views is 1: that term is 0",
             BiasconWarning,
             stacklevel=3,
         )
-    if "labels" in needs and config.train.batch_size <= n_labels:
+    if embeds and "labels" in needs and config.train.batch_size <= n_labels:
         warnings.warn(
             f"batch_size {config.train.batch_size} is not larger than the {n_labels} classes: by "
             "Lemma 1 of the ConTeX paper an anchor is then not sure of two positives in its batch",

@@ -419,7 +419,7 @@ class TestErrors:
             (DataError("broken\n  twice"), 1, "error: broken twice"),
             (UsageError("no sense"), 2, "error: no sense"),
             (OSError(28, "No space left on device", "x"), 1, "error: No space left on device: x"),
-            (OSError(5, "Input/output error"), 1, "error: Input/output error: a file"),
+            (OSError(5, "Input/output error"), 1, "error: Input/output error: standard output"),
             (
                 RuntimeError("bad\nluck"),
                 1,

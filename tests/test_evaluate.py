@@ -18,7 +18,7 @@ from filelock import FileLock
 from biascon import runs
 from biascon.config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load
-from biascon.errors import RunError, UsageError
+from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluate import aligned_cells, evaluate, measure, pick_device, validate
 
 CPU = torch.device("cpu")
@@ -250,7 +250,7 @@ def test_devices() -> None:
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         pick_device("gpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="no cuda device here"):
+        with pytest.raises(UsageError, match="no cuda:0 device here"):
             pick_device("cuda:0")
 
 
@@ -266,3 +266,47 @@ def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
     assert (where / "done").exists()
     _, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)
     assert reused
+
+
+def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="at most 900 images"):
+        evaluate(
+            make_config("ce", preset="smoke", settings=["train.batch_size=901"]),
+            data, root=tmp_path, device=CPU,
+        )  # fmt: skip
+    split = data.splits["train"]
+    lacking = dataclasses.replace(split, labels=np.where(split.labels == 3, 4, split.labels))
+    without = dataclasses.replace(data, splits={**data.splits, "train": lacking})
+    with pytest.raises(DataError, match="9 of 10 classes"):
+        evaluate(CONFIG, without, root=tmp_path, device=CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt"])
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"x" * 1000])
+def test_a_damaged_file_of_an_unfinished_run_is_told_and_no_resume_goes_on(
+    name: str, content: bytes, data: BiasedDataset, folder: Path, tmp_path: Path
+) -> None:
+    where, _ = validate(CONFIG, data, root=tmp_path, device=CPU)
+    if name == "checkpoint.pt":
+        (where / "encoder.safetensors").unlink()
+    (where / name).write_bytes(content)
+    with pytest.raises(
+        RunError, match=f"{name} is damaged; delete it or pass --no-resume"
+    ) as caught:
+        evaluate(CONFIG, data, root=tmp_path, device=CPU)
+    assert "weights_only" not in str(caught.value)
+    assert not evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
+
+
+def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> None:
+    auto = make_config("ce", preset="smoke", settings=["train.precision=auto"])
+    assert auto.for_device("cuda").train.precision == "bfloat16"
+    assert auto.for_device("cpu").train.precision == "float32"
+    assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
+    assert auto.for_device("cpu").changes() == []
+    assert make_config("ce", preset="smoke", settings=["optimiser.lr=0.5"]).changes() == [
+        "optimiser.lr=0.5"
+    ]

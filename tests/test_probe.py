@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -93,3 +95,22 @@ def test_features_that_are_not_finite_are_told() -> None:
         next(encoder.parameters()).fill_(float("nan"))
     with pytest.raises(RunError, match="not finite"):
         extract(encoder, np.zeros((2, 3, 28, 28), np.uint8), device=CPU)
+
+
+def test_the_default_tolerance_is_at_the_optimum() -> None:
+    """A hundred times stricter, the weights hardly move; at 1e-3 they are far from there."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(3000) % 10
+    colour = np.where(rng.random(3000) < 0.99, labels, rng.integers(0, 10, 3000))
+    shape = rng.normal(size=(10, 20))[labels] + 0.7 * rng.normal(size=(3000, 20))
+    latent = np.concatenate((10 * np.eye(10)[colour], shape), axis=1)  # colour is the easy way
+    features = (latent @ rng.normal(size=(30, 60)) / 5).astype(np.float32)
+    config = ProbeConfig()
+    tolerances = (config.tolerance / 100, config.tolerance, 1e-3)
+    exact, found, loose = (
+        fit(features, labels, 10, dataclasses.replace(config, tolerance=t)).weights
+        for t in tolerances
+    )
+    scale = np.linalg.norm(exact)
+    assert np.linalg.norm(found - exact) / scale < 1e-3
+    assert np.linalg.norm(loose - exact) / scale > 1e-2

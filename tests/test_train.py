@@ -156,7 +156,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
     content: bytes, data: BiasedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / checkpoint.NAME).write_bytes(content)
-    with pytest.raises(RunError, match="delete the folder to start anew") as caught:
+    with pytest.raises(RunError, match="is damaged; delete it or pass --no-resume") as caught:
         train(smoke(), data, tmp_path, device=CPU)
     assert "\n" not in str(caught.value)
 

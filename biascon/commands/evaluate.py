@@ -82,9 +82,10 @@ def show(evaluations: list[dict[str, Any]]) -> str:
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
     protocol = first["protocol"]
+    preset = " + ".join([first["preset"], *first["changes"]])
     return "\n".join(
         [
-            f"{first['dataset']} ({first['source']}), preset {first['preset']}, percent",
+            f"{first['dataset']} ({first['source']}), preset {preset}, percent",
             f"test: {protocol['test']}, n = {first['top1']['n']:,}; {protocol['evaluation']}; "
             f"selection: {protocol['selection']}",
             "",

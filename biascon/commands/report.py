@@ -19,12 +19,11 @@ from biascon.commands.shared import FOLDER
 @click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
 def command(root: Path, out: Path, dataset: str | None) -> None:
     """Write the report of all finished runs: Markdown, a LaTeX table, a figure, and a CSV."""
-    from biascon.report.collect import find_runs, group
     from biascon.report.compare import comparisons, in_words
     from biascon.report.write import write_report
 
-    files = write_report(root, out, dataset=dataset)
-    for one in group(find_runs(root, dataset)):
+    files, groups = write_report(root, out, dataset=dataset)
+    for one in groups:
         click.echo(one.title)
         for difference in comparisons(one):
             click.echo(f"  {in_words(difference)}")

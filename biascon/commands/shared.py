@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class Seeds(click.ParamType[list[int]]):
+class Seeds(click.ParamType):  # type: ignore[type-arg]
     """Seeds as ``0,1,2`` or ``0-4``."""
 
     name = "seeds"
@@ -32,7 +32,10 @@ class Seeds(click.ParamType[list[int]]):
             low, dash, high = part.strip().partition("-")
             if not low.isdecimal() or (dash and not high.isdecimal()):
                 self.fail(f"expected seeds like 0,1,2 or 0-4, but got '{value}'", param, ctx)
-            seeds += range(int(low), int(high if dash else low) + 1)
+            first, last = int(low), int(high if dash else low)
+            if last - first >= 1000:
+                self.fail(f"expected at most 1,000 seeds, but got '{value}'", param, ctx)
+            seeds += range(first, last + 1)
         if not seeds:
             self.fail(f"expected at least one seed, but got '{value}'", param, ctx)
         return list(dict.fromkeys(seeds))

@@ -247,11 +247,12 @@ def make_biased_mnist(
     folder = out if out is not None else root / description["name"]
     if folder.exists() and not dataset.is_ours(folder):
         raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
-    if folder.exists() and not force:
+    occupied = folder.exists() and any(folder.iterdir())
+    if occupied and not force:
         manifest = _same(folder, description)
         dataset.touch(folder)
         return Made(folder, manifest, reused=True)
-    manifest = dataset.save(folder, build(digits, spec), description, replace=force)
+    manifest = dataset.save(folder, build(digits, spec), description, replace=force or not occupied)
     few = manifest["counts"]["train"]["conflicting"]
     if digits.kind != "mnist" and few < FEW:
         say(

@@ -81,7 +81,7 @@ class BiasedDataset:
         name: The folder's name in reports, such as ``bmnist-0.997``.
         manifest: ``manifest.json`` as plain data.
         splits: The splits that exist, by name.
-        digest: SHA-256 of the manifest: it stands for every byte of the dataset.
+        digest: SHA-256 that stands for every byte of the dataset, see ``identity``.
     """
 
     name: str
@@ -155,6 +155,7 @@ def save(
             "counts": {name: summarise(split, *sizes) for name, split in splits.items()},
             "files": files,
         }
+        manifest = sealed(manifest)
         (work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
         _flush(work)
     return manifest
@@ -198,6 +199,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def identity(manifest: Mapping[str, Any]) -> str:
+    """Return the digest of what a dataset is: all of its manifest but who wrote it, and found where."""
+    source = {k: v for k, v in manifest["source"].items() if k != "origin"}
+    what = {k: v for k, v in manifest.items() if k not in ("biascon", "sha256", "source")}
+    return digest_of({**what, "source": source})
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the SHA-256 of itself (of all its other keys) as its last key."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return {**rest, "sha256": digest_of(rest)}
+
+
 def _misfits(manifest: Mapping[str, Any]) -> str | None:
     """Return the key of a manifest whose value is of another kind than biascon writes, or None."""
     texts = {"labels": manifest["labels"]}
@@ -228,6 +242,11 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         DataError: A file is missing or differs.
     """
+    if manifest != sealed(manifest):
+        raise DataError(
+            f"{folder / 'manifest.json'} has changed since it was written (its sha256 does not fit); "
+            "build the dataset again with --force"
+        )
     for name, stated in manifest["files"].items():
         if name not in {f"{split}.safetensors" for split in SPLITS}:
             raise DataError(
@@ -272,7 +291,7 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         except (SafetensorError, OSError) as error:
             raise DataError(f"cannot read {path}: {error}") from error
         splits[name] = _check_split(path, arrays, *sizes)
-    return BiasedDataset(manifest["name"], manifest, splits, digest_of(manifest))
+    return BiasedDataset(manifest["name"], manifest, splits, identity(manifest))
 
 
 def _check_split(path: Path, arrays: Mapping[str, Array], n_labels: int, n_bias: int) -> Split:

@@ -60,15 +60,27 @@ class Group:
     losses: dict[str, list[Run]]
 
     def values(self, label: str, metric: str) -> dict[int, float]:
-        """Return a metric by seed, without the seeds for which it is undefined."""
+        """Return a metric by seed, without the seeds for which it is undefined.
+
+        ``"gap"`` is bias-aligned minus bias-conflicting accuracy.
+        """
+        if metric == "gap":
+            aligned, other = (
+                self.values(label, f"bias_{kind}") for kind in ("aligned", "conflicting")
+            )
+            return {seed: aligned[seed] - other[seed] for seed in aligned.keys() & other.keys()}
         pairs = {run.seed: run.value(metric) for run in self.losses[label]}
         return {seed: value for seed, value in pairs.items() if value is not None}
 
     @property
+    def preset(self) -> str:
+        """The preset, with the settings that were changed."""
+        return " + ".join([self.first["preset"], *self.first["changes"]])
+
+    @property
     def title(self) -> str:
         """Dataset, preset and source in a line."""
-        first = self.first
-        return f"{first['dataset']}, preset {first['preset']} (source: {first['source']})"
+        return f"{self.first['dataset']}, preset {self.preset} (source: {self.first['source']})"
 
 
 def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
@@ -109,7 +121,9 @@ _KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "pr
 
 
 def _check(folder: Path, evaluation: dict[str, Any]) -> None:
-    missing = [key for key in (*_KEYS, "recipe", *METRICS) if key not in evaluation]
+    missing = [
+        key for key in (*_KEYS, "recipe", "changes", "config", *METRICS) if key not in evaluation
+    ]
     if evaluation.get("format") != 1 or missing:
         raise RunError(f"{folder} is a run of another version of biascon; evaluate it again")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from biascon.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class Difference:
-    """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over."""
+    """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over.
+
+    ``gap`` is the same for the gap between bias-aligned and bias-conflicting accuracy, over seeds.
+    """
 
     a: str
     b: str
@@ -23,6 +26,7 @@ class Difference:
     low: float
     high: float
     over: str
+    gap: Difference | None = None
 
     @property
     def decides(self) -> bool:
@@ -67,7 +71,7 @@ def best(group: Group, metric: str) -> str | None:
         if other == leader:
             continue
         difference = over_seeds(group, leader, other, metric)
-        if difference is None or not difference.decides:
+        if difference is None or not difference.decides or sign * difference.mean <= 0:
             return None
     return leader
 
@@ -100,7 +104,7 @@ def over_images(a: Run, b: Run) -> Difference | None:
 
     low, high = bootstrap(table, difference, numpy_generator(0, "bootstrap/paired"))["unbiased"]
     point = float(difference(table)["unbiased"])
-    over = f"bootstrap over the {len(label):,} test images, one seed"
+    over = f"bootstrap over the {len(label):,} test images"
     return Difference(a.label, b.label, "unbiased", point, float(low), float(high), over)
 
 
@@ -108,7 +112,7 @@ def compare(group: Group, a: str, b: str) -> Difference | None:
     """Return the difference in unbiased accuracy: over seeds if there are two, else over images."""
     paired = over_seeds(group, a, b, "unbiased")
     if paired is not None:
-        return paired
+        return replace(paired, gap=over_seeds(group, a, b, "gap"))
     seeds = {run.seed: run for run in group.losses[a]}
     for run in group.losses[b]:
         if run.seed in seeds:
@@ -119,26 +123,45 @@ def compare(group: Group, a: str, b: str) -> Difference | None:
 def comparisons(group: Group) -> list[Difference]:
     """Return each loss against SupCon, or against the first loss where SupCon did not run."""
     labels = list(group.losses)
-    reference = "supcon" if "supcon" in labels else labels[0]
+    losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
+    reference = next((label for label in labels if losses[label] == "supcon"), labels[0])
     others = [label for label in labels if label != reference]
     # ConTeX first: it is what the report is asked about.
-    others.sort(key=lambda label: not label.startswith("contex"))
+    others.sort(key=lambda label: not losses[label].startswith("contex"))
     found = [compare(group, label, reference) for label in others]
     return [difference for difference in found if difference is not None]
 
 
 def in_words(difference: Difference) -> str:
-    """Say what a difference in unbiased accuracy shows, and no more."""
-    points = f"{100 * abs(difference.mean):.1f} points"
-    interval = f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-    how = f"({interval}; {difference.over})"
-    if not difference.decides:
+    """Say what a difference in unbiased accuracy shows, and no more.
+
+    That a loss leans less on the bias is said only where its gap between aligned and conflicting
+    accuracy is smaller beyond doubt as well; of one seed, nothing is said about the losses.
+    """
+    a, b = difference.a, difference.b
+    how = f"({_interval(difference)}; {difference.over})"
+    if difference.decides:
+        side = "above" if difference.mean > 0 else "below"
+        text = f"is {100 * abs(difference.mean):.1f} points {side} that of {b} {how}"
+    else:
+        text = f"differs from that of {b} by {100 * difference.mean:+.1f} points {how}, which includes 0"
+    if difference.over.startswith("bootstrap"):
         return (
-            f"Undecided: the unbiased accuracy of {difference.a} differs from that of "
-            f"{difference.b} by {100 * difference.mean:+.1f} points {how}; the interval includes 0."
+            f"One seed: the unbiased accuracy of this encoder of {a} {text}. "
+            "That is about these two encoders; one seed says nothing about the losses."
         )
-    side, lean = ("above", "less") if difference.mean > 0 else ("below", "more")
+    gap = difference.gap
+    if not difference.decides:
+        return f"Undecided: the unbiased accuracy of {a} {text}."
+    if gap is None or not gap.decides or (gap.mean < 0) != (difference.mean > 0):
+        return f"The unbiased accuracy of {a} {text}."
+    size, lean = ("smaller", "less") if gap.mean < 0 else ("larger", "more")
     return (
-        f"The unbiased accuracy of {difference.a} is {points} {side} that of {difference.b} {how}: "
-        f"on this dataset and protocol {difference.a} leans {lean} on the bias attribute."
+        f"The unbiased accuracy of {a} {text}, and its gap between bias-aligned and bias-conflicting "
+        f"cells is {100 * abs(gap.mean):.1f} points {size} ({_interval(gap)}): on this dataset and "
+        f"protocol {a} leans {lean} on the bias attribute than {b}."
     )
+
+
+def _interval(difference: Difference) -> str:
+    return f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"

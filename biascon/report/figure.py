@@ -37,15 +37,22 @@ def draw_group(group: Group, ax: Axes) -> Axes:
     seeds = sorted({len(found) for found in group.losses.values()})
     n = group.first["top1"]["n"]
     ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.set_ylim(len(labels) + 0.1, -0.6)
     ax.set_xlim(right=101)
     ax.set_xlabel("linear-probe test accuracy, %")
     counted = " or ".join(str(k) for k in seeds)
     ax.set_title(
-        f"{group.first['dataset']}, preset {group.first['preset']}: "
+        f"{group.first['dataset']}, preset {group.preset}: "
         f"{counted} seed{'s' if seeds != [1] else ''}, n = {n:,} test images",
         fontsize="medium",
     )
+    protocol = group.first["protocol"]
+    about = (
+        f"{group.first['source']}; test: {protocol['test']}; selection: {protocol['selection']}\n"
+        f"{protocol['evaluation']}; dataset {group.first['dataset_digest'][:8]}, "
+        f"recipe {group.first['recipe'][:8]}"
+    )
+    ax.text(0.01, 0.02, about.replace("$", r"\$"), transform=ax.transAxes, fontsize=6, color="0.35")
     ax.grid(axis="x", alpha=0.3)
     return ax
 
@@ -55,7 +62,7 @@ def figure(groups: Sequence[Group]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = [1.1 + 0.38 * len(group.losses) for group in groups]
+    heights = [1.5 + 0.38 * len(group.losses) for group in groups]
     page = Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(page)
     axes = page.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]

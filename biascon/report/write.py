@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from biascon import __version__
-from biascon.files import explain, read_json, write_atomic
+from biascon.files import explain, read_json, write_together
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_runs, group
 from biascon.report.compare import best, comparisons, in_words, summary
 from biascon.report.figure import figure
 
 
-def write_report(root: Path, out: Path, *, dataset: str | None = None) -> list[Path]:
+def write_report(
+    root: Path, out: Path, *, dataset: str | None = None
+) -> tuple[list[Path], list[Group]]:
     """Report on the finished runs of a folder.
 
     Args:
@@ -25,7 +27,7 @@ def write_report(root: Path, out: Path, *, dataset: str | None = None) -> list[P
         dataset: Only the runs on this dataset.
 
     Returns:
-        The files written.
+        The files written, and the groups of runs that they report on.
 
     Raises:
         RunError: There is no finished run.
@@ -43,9 +45,8 @@ def write_report(root: Path, out: Path, *, dataset: str | None = None) -> list[P
         "table.tex": latex(groups),
         "report.md": markdown(groups),
     }
-    for name, content in files.items():
-        write_atomic(out / name, content)
-    return [out / name for name in reversed(files)]
+    write_together({out / name: content for name, content in files.items()})
+    return [out / name for name in reversed(files)], groups
 
 
 def cells(one: Group) -> list[dict[str, Any]]:
@@ -95,8 +96,14 @@ def markdown(groups: Sequence[Group]) -> str:
                 "first": one.first,
                 "verdicts": [_escape_markdown(in_words(d)) for d in comparisons(one)],
                 "rows": rows,
+                "preset": one.preset,
+                "settings": [
+                    (name, _parameters(one.first["config"][name]))
+                    for name in ("augment", "optimiser", "train")
+                ],
                 "parameters": [
-                    (_escape_markdown(k), _parameters(v[0])) for k, v in one.losses.items()
+                    (_escape_markdown(k), _parameters(v[0].evaluation["parameters"]))
+                    for k, v in one.losses.items()
                 ],
                 "machines": _machines(one),
                 "worst_n": f"{worst[0]}" if len(worst) == 1 else f"{worst[0]} to {worst[-1]}",
@@ -121,9 +128,8 @@ def markdown(groups: Sequence[Group]) -> str:
     return page.render(groups=parts, columns=columns, version=__version__)
 
 
-def _parameters(run: Run) -> str:
-    """Return the parameters of a run's loss, so that the form that ran is always said."""
-    parameters = run.evaluation["parameters"]
+def _parameters(parameters: Mapping[str, Any]) -> str:
+    """Return parameters in a line, so that what ran is always said."""
     return _escape_markdown(", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters")
 
 
@@ -159,7 +165,9 @@ def latex(groups: Sequence[Group]) -> str:
         protocol = one.first["protocol"]
         about = [
             one.title,
-            f"{' or '.join(map(str, seeds))} seeds, mean and sample standard deviation in percent",
+            f"training set: {protocol['train']}",
+            f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}, "
+            "mean and sample standard deviation in percent",
             f"test: {protocol['test']}, n = {one.first['top1']['n']:,}",
             f"validation: {protocol['val']}",
             protocol["evaluation"],
@@ -194,6 +202,9 @@ def runs_csv(found: Sequence[Run]) -> str:
             "n": run.evaluation[metric]["n"],
             "ci_low": run.evaluation[metric]["ci"][0],
             "ci_high": run.evaluation[metric]["ci"][1],
+            **{f"protocol_{key}": text for key, text in run.evaluation["protocol"].items()},
+            "changes": " ".join(run.evaluation["changes"]),
+            "recipe": run.evaluation["recipe"],
             "run": run.evaluation["digest"],
             "dataset_digest": run.evaluation["dataset_digest"],
         }

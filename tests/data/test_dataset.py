@@ -20,7 +20,16 @@ from safetensors import SafetensorError
 
 from biascon.data import biased_mnist, dataset
 from biascon.data.biased_mnist import Spec
-from biascon.data.dataset import Split, latest, load, read_manifest, save, verify
+from biascon.data.dataset import (
+    Split,
+    identity,
+    latest,
+    load,
+    read_manifest,
+    save,
+    sealed,
+    verify,
+)
 from biascon.data.sheet import contact_sheet
 from biascon.data.sources import Digits
 from biascon.errors import BiasconError, DataError
@@ -47,7 +56,9 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     replaced = change(manifest)
-    path.write_text(json.dumps(manifest if replaced is None else replaced))
+    manifest = manifest if replaced is None else replaced
+    # The manifest agrees with itself, so that what is asked for is not hidden by its own digest.
+    path.write_text(json.dumps(sealed(manifest) if isinstance(manifest, dict) else manifest))
 
 
 def put_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "train") -> None:
@@ -248,6 +259,34 @@ class TestDamage:
 
     def test_verify_accepts_an_intact_folder(self, folder: Path) -> None:
         verify(folder, read_manifest(folder))
+
+
+class TestIdentity:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda m: m["counts"]["train"].update(aligned=1),
+            lambda m: m["protocol"].update(train="rho 0.5"),
+            lambda m: m["source"].update(origin="elsewhere"),
+            lambda m: m.pop("sha256") and None,
+        ],
+    )
+    def test_a_changed_manifest_is_refused(self, folder: Path, change: Callable[..., Any]) -> None:
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(DataError, match=r"manifest\.json has changed since it was written"):
+            load(folder)
+
+    def test_it_is_the_same_wherever_the_digits_were_found_and_whoever_wrote_it(
+        self, folder: Path
+    ) -> None:
+        before = load(folder).digest
+        manifest = read_manifest(folder)
+        elsewhere = {**manifest, "biascon": "9", "source": {**manifest["source"], "origin": "x"}}
+        assert identity(sealed(elsewhere)) == before
+        assert identity(sealed({**manifest, "parameters": {}})) != before
 
 
 class TestForeignArrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -49,6 +50,8 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
         "seed": seed,
         "digest": f"{loss}{seed}".ljust(64, "0"),
         "recipe": "r" * 64,
+        "changes": [],
+        "config": {"augment": {"grey_p": 0.2}, "optimiser": {"lr": 0.1}, "train": {"epochs": 2}},
         "encoder": "fastconvnet",
         "epochs": 2,
         "batch_size": 64,
@@ -88,7 +91,7 @@ _CACHE: dict[str, Path] = {}
 def test_the_report_has_its_files_and_the_same_runs_give_the_same_bytes(
     runs: Path, tmp_path: Path
 ) -> None:
-    files = write_report(runs, tmp_path / "a")
+    files, _ = write_report(runs, tmp_path / "a")
     assert {file.name for file in files} == {"report.md", "table.tex", "figure.png", "runs.csv"}
     for file in files:
         other = tmp_path / "b" / file.name
@@ -188,17 +191,36 @@ def test_a_paired_difference_uses_the_seeds_that_both_have() -> None:
 
 
 def test_what_the_verdict_says_follows_the_interval() -> None:
-    def said(low: float, high: float) -> str:
-        return in_words(
-            Difference("contex", "supcon", "unbiased", (low + high) / 2, low, high, "x")
-        )
+    def found(low: float, high: float, over: str = "paired t over 3 seeds") -> Difference:
+        return Difference("contex", "supcon", "unbiased", (low + high) / 2, low, high, over)
+
+    def said(low: float, high: float, *gap: float) -> str:
+        return in_words(dataclasses.replace(found(low, high), gap=found(*gap) if gap else None))
 
     assert said(0.01, 0.03).startswith("The unbiased accuracy of contex is 2.0 points above")
-    assert "leans less" in said(0.01, 0.03)
-    assert "leans more" in said(-0.03, -0.01)
-    assert said(-0.01, 0.03).startswith("Undecided")
-    for text in (said(0.01, 0.03), said(-0.03, -0.01), said(-0.01, 0.03)):
+    assert "leans less" in said(0.01, 0.03, -0.05, -0.01)
+    assert "leans more" in said(-0.03, -0.01, 0.01, 0.05)
+    # A higher accuracy alone does not show that a loss leans less: every cell may be better.
+    for text in (said(0.01, 0.03), said(0.01, 0.03, -0.05, 0.01), said(0.01, 0.03, 0.01, 0.05)):
+        assert "leans" not in text
+    assert said(-0.01, 0.03, -0.05, -0.01).startswith("Undecided")
+    one = in_words(found(0.01, 0.03, "bootstrap over the 10,000 test images"))
+    assert one.startswith("One seed")
+    assert "says nothing about the losses" in one
+    for text in (said(0.01, 0.03), said(-0.03, -0.01), said(-0.01, 0.03), one):
         assert "95 % interval" in text
+
+
+def test_bold_never_goes_to_the_higher_mean_that_loses_on_every_common_seed() -> None:
+    first = [made_up("ce", s, value) for s, value in enumerate((0.50, 0.51, 0.95))]
+    second = [made_up("supcon", s, value) for s, value in enumerate((0.60, 0.611))]
+    assert best(one_group(*first, *second), "top1") is None
+
+
+def test_changed_settings_are_in_every_title() -> None:
+    changed = [made_up("ce", s, 0.5, changes=["optimiser.lr=0.1"]) for s in range(2)]
+    assert "preset smoke + optimiser.lr=0.1" in latex(group(changed))
+    assert "preset smoke + optimiser.lr=0.1" in markdown_of(*changed)
 
 
 def test_supcon_is_the_reference_and_contex_is_told_first() -> None:
