@@ -15,6 +15,8 @@ from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_ru
 from biascon.report.compare import best, comparisons, in_words, summary
 from biascon.report.figure import figure
 
+ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
+
 
 def write_report(
     root: Path, out: Path, *, dataset: str | None = None
@@ -161,6 +163,11 @@ def latex(groups: Sequence[Group]) -> str:
         down = r" $\downarrow$"
         header = [name + down * (key in LOWER_IS_BETTER) for key, name in METRICS.items()]
         frame = pd.DataFrame.from_dict(data, orient="index", columns=header)
+        # Two tabulars under each other: eight columns are wider than the page of an article.
+        halves = [
+            part.style.to_latex(hrules=True, column_format="l" + "r" * part.shape[1])
+            for part in (frame.iloc[:, :ACCURACIES], frame.iloc[:, ACCURACIES:])
+        ]
         seeds = sorted({len(runs) for runs in one.losses.values()})
         protocol = one.first["protocol"]
         about = [
@@ -177,11 +184,16 @@ def latex(groups: Sequence[Group]) -> str:
         caption = "; ".join(_escape_latex(part) for part in about) + "."
         digests = [f"%   {run.label}, seed {run.seed}: {run.evaluation['digest']}"
                    for runs in one.losses.values() for run in runs]  # fmt: skip
-        table = frame.style.to_latex(
-            hrules=True,
-            column_format="l" + "r" * len(METRICS),
-            caption=caption,
-            position_float="centering",
+        table = "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+                rf"\caption{{{caption}}}",
+                r"\medskip",
+                rf"{halves[0]}\par\medskip",
+                rf"{halves[1]}\end{{table}}",
+                "",
+            ]
         )
         parts.append(
             "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
