@@ -13,8 +13,8 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check biascon tests
+	$(BIN)/ruff format --check biascon tests
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
