@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from biascon.errors import BiasconError, unknown_name
+from biascon.errors import BiasconError
 
 
 def load(target: str) -> Any:
@@ -24,19 +24,13 @@ def plugins(group: str) -> dict[str, metadata.EntryPoint]:
     return {point.name: point for point in sorted(metadata.entry_points(group=group))}
 
 
-def resolve(kind: str, name: str, known: Mapping[str, str], group: str | None = None) -> Any:
-    """Return what ``name`` stands for, from ``known`` first and from installed plug-ins second.
+def resolve(kind: str, name: str, outside: Mapping[str, metadata.EntryPoint]) -> Any:
+    """Return what an installed plug-in stands for.
 
     Raises:
-        UsageError: No such name; the message suggests the nearest one.
-        BiasconError: A plug-in is registered under the name but fails to import.
+        BiasconError: It fails to import.
     """
-    if name in known:
-        return load(known[name])
-    outside = plugins(group) if group else {}
-    if name in outside:
-        try:
-            return outside[name].load()
-        except Exception as error:
-            raise BiasconError(f"plug-in {kind} '{name}' fails to import: {error}") from error
-    raise unknown_name(kind, name, [*known, *outside])
+    try:
+        return outside[name].load()
+    except Exception as error:
+        raise BiasconError(f"plug-in {kind} '{name}' fails to import: {error}") from error

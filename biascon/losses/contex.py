@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.pairwise import Anchors, anchors, log_sum_exp, mean_of_anchors, mean_over
+from biascon.losses.pairwise import Anchors, LogSums, anchors, mean_of_anchors, mean_over
 from biascon.losses.simclr import self_term
 
 
@@ -43,14 +43,18 @@ def contex(
         UsageError: Shapes or dtypes that do not fit.
     """
     batch = anchors(z, labels, temperature)
-    return wa * context_term(batch, clip=clip) + wb * self_term(batch)
+    logs = batch.log_sums("labels")
+    return wa * _context_term(batch, logs, clip=clip) + wb * self_term(batch, logs.every)
 
 
-def context_term(batch: Anchors, *, clip: bool) -> Tensor:
+def _context_term(batch: Anchors, logs: LogSums, *, clip: bool) -> Tensor:
     """La above; an anchor counts if it has both a positive and a negative."""
-    repulsion, has_negative = log_sum_exp(batch.s, batch.negatives)
-    u = batch.s - repulsion[:, None]  # (N, N)
     if clip:
-        u = torch.clamp(u, max=0.0)
-    attraction, has_positive = mean_over(u, batch.positives)
-    return mean_of_anchors(-attraction, has_positive & has_negative)
+
+        def clamped(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+            return mean_over(torch.clamp(s - logs.other[rows, None], max=0.0), mask)
+
+        u = batch.by_rows(clamped, "labels")
+    else:
+        u = batch.sums("labels")[0] / logs.n_same.clamp(min=1) - logs.other
+    return mean_of_anchors(-u, (logs.n_same > 0) & (logs.n_other > 0))

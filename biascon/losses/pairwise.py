@@ -1,121 +1,240 @@
-"""What every pairwise loss shares: the anchors of a batch, their similarities, masked reductions.
+"""What every pairwise loss shares: the anchors of a batch, and exact sums over their pairs.
 
-Half-precision embeddings are raised to float32 before the first product, so that sums over
-thousands of pairs keep their digits; float64 stays float64.
+N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the matrix is
+made (plain operations, no graph break under ``torch.compile``); beyond, everything runs by blocks of
+rows that are computed again in the backward pass (``biascon.losses.blocks``), so that memory grows
+linearly with N. Both give the same numbers. Half-precision embeddings are raised to float32 before the
+first product, so that sums over thousands of pairs keep their digits; float64 stays float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from biascon.errors import UsageError
+from biascon.losses import blocks
+
+DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
+
+Key = Literal["labels", "bias", "image"]
+Rows = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LogSums:
+    """Log-sum-exps of an anchor's similarities, each ``(N,)``, and the sizes of the sets.
+
+    Attributes:
+        same: log sum exp s_ij over the other anchors of i's group; 0 where there is none.
+        other: The same over the anchors of other groups.
+        every: The same over all other anchors, A(i).
+        n_same: How many other anchors i's group has.
+        n_other: How many anchors are in other groups.
+    """
+
+    same: Tensor
+    other: Tensor
+    every: Tensor
+    n_same: Tensor
+    n_other: Tensor
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """The N = B * V anchors of a batch and the relations between them.
+    """The N = B * V anchors of a batch.
 
     Attributes:
-        s: ``(N, N)`` similarities z_i . z_j / T, float32 or float64.
-        other: ``(N, N)`` bool, A(i): every anchor but i.
+        z: ``(N, D)`` embeddings, float32 or float64.
+        temperature: T.
         image: ``(N,)`` the image that each anchor is a view of.
         labels: ``(N,)`` or None.
+        bias: ``(N,)`` or None.
+        dense: Whether the N x N similarities may be kept.
     """
 
-    s: Tensor
-    other: Tensor
+    z: Tensor
+    temperature: float
     image: Tensor
     labels: Tensor | None
+    bias: Tensor | None
+    dense: bool
 
-    @property
-    def views(self) -> Tensor:
-        """``(N, N)`` bool, S(i): the other views of the same image."""
-        return (self.image[:, None] == self.image[None, :]) & self.other
+    def __len__(self) -> int:
+        return self.z.shape[0]
 
-    @property
-    def positives(self) -> Tensor:
-        """``(N, N)`` bool, P(i): the other anchors of the same label."""
-        return self._same_label() & self.other
+    def key(self, name: Key) -> Tensor:
+        """Return ``(N,)`` integers by which anchors are grouped.
 
-    @property
-    def negatives(self) -> Tensor:
-        """``(N, N)`` bool, N(i): the anchors of another label."""
-        return ~self._same_label()
+        Raises:
+            UsageError: The batch lacks them.
+        """
+        found: Tensor | None = getattr(self, name)
+        if found is None:
+            noun = "labels" if name == "labels" else "the bias attribute"
+            raise UsageError(f"this loss needs {noun}, but got None")
+        return found
 
-    def _same_label(self) -> Tensor:
-        if self.labels is None:
-            raise UsageError("this loss needs labels, but got None")
-        return self.labels[:, None] == self.labels[None, :]
+    def similarities(self) -> Tensor:
+        """Return ``(N, N)`` s_ij."""
+        return _similarities(self.z, self.z, self.temperature)
+
+    def same(self, *keys: Key) -> Tensor:
+        """Return bool ``(N, N)``: j is another anchor than i with the same value of every key."""
+        n = len(self)
+        mask = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
+        for name in keys:
+            ids = self.key(name)
+            mask = mask & (ids[:, None] == ids[None, :])
+        return mask
+
+    def log_sums(self, *keys: Key) -> LogSums:
+        """Return log-sum-exps over the anchors of the same group and of the others.
+
+        Without keys all anchors are one group.
+        """
+        n = len(self)
+        if not self.dense:
+            same, other, every, n_same = blocks.log_sums(self.z, self.ids(*keys), self.temperature)
+            return LogSums(same, other, every, n_same, n - 1 - n_same)
+        s, mask = self.similarities(), self.same(*keys)
+        off = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
+        n_same = mask.sum(dim=1)
+        return LogSums(
+            same=log_sum_exp(s, mask),
+            other=log_sum_exp(s, off & ~mask),
+            every=log_sum_exp(s, off),
+            n_same=n_same,
+            n_other=n - 1 - n_same,
+        )
+
+    def sums(self, *keys: Key) -> tuple[Tensor, Tensor]:
+        """Return ``(N,)`` the sum of s_ij over the other anchors of i's group, and how many they are.
+
+        The sum is linear in z_j, so that one vector a group is enough: no pair is visited.
+        """
+        if self.dense:
+            mask = self.same(*keys)
+            return torch.where(mask, self.similarities(), 0.0).sum(dim=1), mask.sum(dim=1)
+        return blocks.group_sums(self.z, self.ids(*keys), self.temperature)
+
+    def ids(self, *keys: Key) -> Tensor:
+        """Return ``(N,)`` group numbers 0..G-1: two anchors share one if they share every key."""
+        if not keys:
+            return torch.zeros_like(self.image)
+        stacked = torch.stack([self.key(name).long() for name in keys], dim=1)
+        _, inverse = torch.unique(stacked, dim=0, return_inverse=True)
+        return inverse
+
+    def by_rows(self, function: Rows, *keys: Key) -> Tensor:
+        """Return ``(N, ...)``: a function of each anchor's similarities to its group.
+
+        Args:
+            function: ``function(s, mask, rows, columns)`` with similarities ``(R, C)``, bool ``(R, C)``
+                that is true where the column is another anchor of the row's group, and the numbers of
+                the anchors in rows and columns; it returns ``(R, ...)``. It is called with all
+                anchors, or with a block of rows at a time, and then once more for the gradient.
+            keys: What makes a group; without keys the columns are all anchors.
+        """
+        everyone = torch.arange(len(self), device=self.z.device)
+        if self.dense or not len(self):
+            return function(self.similarities(), self.same(*keys), everyone, everyone)
+        ids = self.ids(*keys)
+        parts, order = [], torch.argsort(ids, stable=True)
+        for rows, columns in blocks.plan(ids[order], self.z):
+            here, there = order[rows], order[columns]
+
+            def part(here: Tensor = here, there: Tensor = there) -> Tensor:
+                s = _similarities(self.z[here], self.z[there], self.temperature)
+                mask = (ids[here][:, None] == ids[there][None, :]) & (
+                    here[:, None] != there[None, :]
+                )
+                return function(s, mask, here, there)
+
+            parts.append(checkpoint(part, use_reentrant=False, preserve_rng_state=False))
+        result = torch.cat(parts)
+        return result[torch.argsort(order)]
 
 
-def anchors(z: Tensor, labels: Tensor | None, temperature: float) -> Anchors:
-    """Flatten a batch to its anchors and compute their similarities.
+def anchors(
+    z: Tensor, labels: Tensor | None, temperature: float = 1.0, bias: Tensor | None = None
+) -> Anchors:
+    """Flatten a batch to its anchors.
 
     Args:
         z: ``(B, V, D)`` L2-normalised embeddings, any floating dtype.
         labels: ``(B,)`` integers, or None for a loss without labels.
         temperature: T > 0.
+        bias: ``(B,)`` integers, or None for a loss without the bias attribute.
 
     Raises:
         UsageError: A shape or dtype that does not fit.
     """
-    check_batch(z, labels)
+    check_batch(z, labels, bias)
     b, v, d = z.shape
-    flat = z.reshape(b * v, d)
-    if flat.dtype in (torch.float16, torch.bfloat16):
-        flat = flat.float()
-    with torch.autocast(device_type=z.device.type, enabled=False):
-        s = flat @ flat.T / temperature  # (N, N)
+    flat = raised(z).reshape(b * v, d)
     return Anchors(
-        s=s,
-        other=~torch.eye(b * v, dtype=torch.bool, device=z.device),
+        z=flat,
+        temperature=temperature,
         image=torch.arange(b, device=z.device).repeat_interleave(v),
         labels=None if labels is None else labels.repeat_interleave(v),
+        bias=None if bias is None else bias.repeat_interleave(v),
+        dense=b * v <= DENSE.get(z.device.type, 1024),
     )
 
 
-def check_batch(z: Tensor, labels: Tensor | None, last: str = "D") -> None:
+def raised(z: Tensor) -> Tensor:
+    """Return half precision as float32, and everything else as it is."""
+    return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
+
+def check_batch(
+    z: Tensor, labels: Tensor | None, bias: Tensor | None = None, last: str = "D"
+) -> None:
     """Refuse a batch whose shapes or dtypes do not fit, with what was got and what is expected."""
     if z.ndim != 3:
         raise UsageError(f"expected z of shape (B, V, {last}), but got {tuple(z.shape)}")
     if not z.is_floating_point():
         raise UsageError(f"expected z to be floating point, but got {z.dtype}")
-    if labels is None:
-        return
-    if labels.shape != z.shape[:1]:
-        want = (z.shape[0],)
-        raise UsageError(f"expected labels of shape {want}, but got {tuple(labels.shape)}")
-    if labels.is_floating_point() or labels.is_complex():
-        raise UsageError(f"expected labels to be integers, but got {labels.dtype}")
+    for name, ids in (("labels", labels), ("bias", bias)):
+        if ids is None:
+            continue
+        if ids.shape != z.shape[:1]:
+            want = (z.shape[0],)
+            raise UsageError(f"expected {name} of shape {want}, but got {tuple(ids.shape)}")
+        if ids.is_floating_point() or ids.is_complex():
+            raise UsageError(f"expected {name} to be integers, but got {ids.dtype}")
 
 
-def log_sum_exp(s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log sum over the mask of exp s, row by row, and which rows have anything in the mask.
+def log_sum_exp(s: Tensor, mask: Tensor) -> Tensor:
+    """Return ``(N,)`` log sum over the mask of exp s, row by row.
 
-    A row whose mask is empty gives 0 there, without a NaN in the value or in the gradient.
+    A row whose mask is empty gives 0, without a NaN in the value or in the gradient.
 
     Args:
         s: ``(N, N)``.
         mask: ``(N, N)`` bool.
-
-    Returns:
-        ``(N,)`` values and ``(N,)`` bool.
     """
     filled = mask.any(dim=1)
     inside = mask | ~filled[:, None]
-    return torch.where(filled, s.masked_fill(~inside, -torch.inf).logsumexp(dim=1), 0.0), filled
+    return torch.where(filled, s.masked_fill(~inside, -torch.inf).logsumexp(dim=1), 0.0)
 
 
-def mean_over(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of each row over its mask (0 where that is empty), and which rows have one."""
-    count = mask.sum(dim=1)
-    total = torch.where(mask, values, 0.0).sum(dim=1)
-    return total / count.clamp(min=1), count > 0
+def mean_over(values: Tensor, mask: Tensor) -> Tensor:
+    """Return ``(R,)`` the mean of each row over its mask, 0 where that is empty."""
+    return torch.where(mask, values, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def mean_of_anchors(values: Tensor, counted: Tensor) -> Tensor:
     """Return the mean over the counted anchors: a scalar, 0 with a zero gradient if none counts."""
     return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _similarities(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        return a @ b.T / temperature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from biascon.losses.pairwise import Anchors, anchors, log_sum_exp, mean_of_anchors, mean_over
+from biascon.losses.pairwise import Anchors, anchors, mean_of_anchors
 
 
 def simclr(
@@ -21,11 +21,11 @@ def simclr(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    return self_term(anchors(z, None, temperature))
+    batch = anchors(z, None, temperature)
+    return self_term(batch, batch.log_sums().every)
 
 
-def self_term(batch: Anchors) -> Tensor:
-    """The loss above on a batch whose similarities are known: also the second part of ConTeX."""
-    normaliser, _ = log_sum_exp(batch.s, batch.other)
-    attraction, counted = mean_over(batch.s, batch.views)
-    return mean_of_anchors(normaliser - attraction, counted)
+def self_term(batch: Anchors, every: Tensor) -> Tensor:
+    """The loss above on anchors whose log sum exp over A(i) is known: also a part of ConTeX."""
+    total, n = batch.sums("image")
+    return mean_of_anchors(every - total / n.clamp(min=1), n > 0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from biascon.losses.pairwise import anchors, log_sum_exp, mean_of_anchors, mean_over
+from biascon.losses.end import entangle
+from biascon.losses.fairkl import regulariser
+from biascon.losses.pairwise import Anchors, anchors, mean_of_anchors
 
 
 def supcon(
@@ -14,7 +18,7 @@ def supcon(
     bias: Tensor | None = None,
     *,
     temperature: float = 0.1,
-    form: str = "out",
+    form: Literal["out", "in"] = "out",
 ) -> Tensor:
     """Return the mean over anchors of the supervised contrastive loss, in either of its two forms.
 
@@ -31,11 +35,68 @@ def supcon(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature)
-    normaliser, _ = log_sum_exp(batch.s, batch.other)
+    return supervised(anchors(z, labels, temperature), form)
+
+
+def supervised(batch: Anchors, form: Literal["out", "in"] = "out") -> Tensor:
+    """The loss above on a batch of anchors."""
+    logs = batch.log_sums("labels")
     if form == "in":
-        total, counted = log_sum_exp(batch.s, batch.positives)
-        attraction = total - torch.log(batch.positives.sum(dim=1).clamp(min=1).to(total.dtype))
+        attraction = logs.same - torch.log(logs.n_same.clamp(min=1).to(logs.same.dtype))
     else:
-        attraction, counted = mean_over(batch.s, batch.positives)
-    return mean_of_anchors(normaliser - attraction, counted)
+        attraction = batch.sums("labels")[0] / logs.n_same.clamp(min=1)
+    return mean_of_anchors(logs.every - attraction, logs.n_same > 0)
+
+
+def supcon_fairkl(
+    z: Tensor,
+    labels: Tensor,
+    bias: Tensor,
+    *,
+    temperature: float = 0.1,
+    weight: float = 1.0,
+    form: Literal["paper", "code"] = "paper",
+    k: float = 1.0,
+) -> Tensor:
+    """Return SupCon (out) + ``weight`` * FairKL's regulariser (see ``biascon.losses.fairkl``).
+
+    Args:
+        z: ``(B, V, D)`` L2-normalised embeddings.
+        labels: ``(B,)`` integers.
+        bias: ``(B,)`` integers.
+        temperature: T > 0.
+        weight: Of the regulariser, at least 0.
+        form: Of the regulariser, ``"paper"`` or ``"code"``.
+        k: Of the regulariser's form ``"code"``, at least 0.
+
+    Raises:
+        UsageError: Shapes or dtypes that do not fit.
+    """
+    batch = anchors(z, labels, temperature, bias)
+    return supervised(batch) + weight * regulariser(batch, form=form, k=k)
+
+
+def supcon_end(
+    z: Tensor,
+    labels: Tensor,
+    bias: Tensor,
+    *,
+    temperature: float = 0.1,
+    alpha: float = 0.1,
+    beta: float = 0.1,
+) -> Tensor:
+    """Return SupCon (out) + EnD's two regularisers on the embeddings (see ``biascon.losses.end``).
+
+    Args:
+        z: ``(B, V, D)`` L2-normalised embeddings.
+        labels: ``(B,)`` integers.
+        bias: ``(B,)`` integers.
+        temperature: T > 0, of SupCon; EnD's Gram entries are plain cosines.
+        alpha: Weight of R_perp, at least 0.
+        beta: Weight of R_par, at least 0.
+
+    Raises:
+        UsageError: Shapes or dtypes that do not fit.
+    """
+    batch = anchors(z, labels, temperature, bias)
+    return supervised(batch) + entangle(anchors(z, labels, 1.0, bias), alpha, beta)

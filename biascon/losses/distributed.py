@@ -1,0 +1,68 @@
+"""The batch of all ranks: gathered with gradient, so that 2 ranks of 64 images equal 1 of 128.
+
+Every rank computes the same loss of the whole batch. Under ``DistributedDataParallel``, which takes the
+*mean* of the ranks' gradients, a rank's slice of the gradient is therefore scaled by their number W:
+the mean over ranks of W dL/dz_r dz_r/dw is dL/dw. What each rank holds must have the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from biascon.errors import UsageError
+
+WHOLE = (
+    "counts",
+    "group_weights",
+)  # inputs that are the same on every rank, and no rows of the batch
+
+
+def ranks() -> int:
+    """Return how many processes compute this loss together: 1 outside of ``torch.distributed``."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate along the first dimension in the order of the ranks; backward: W times one's slice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(ranks())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,) = grads
+        start = dist.get_rank() * ctx.rows
+        return grad[start : start + ctx.rows] * ranks()
+
+
+def gather(
+    z: Tensor, labels: Tensor | None, bias: Tensor | None, inputs: Mapping[str, Tensor]
+) -> tuple[Tensor, Any, Tensor | None, dict[str, Tensor]]:
+    """Return the batch of all ranks, the same on each.
+
+    Raises:
+        UsageError: The ranks hold batches of different sizes.
+    """
+    sizes = [torch.zeros(1, dtype=torch.long, device=z.device) for _ in range(ranks())]
+    dist.all_gather(sizes, torch.tensor([len(z)], device=z.device))
+    if z.device.type == "cpu" and len({int(size) for size in sizes}) > 1:
+        told = ", ".join(str(int(size)) for size in sizes)
+        raise UsageError(f"expected as many images on every rank, but got {told}")
+
+    def whole(x: Tensor | None) -> Tensor | None:
+        if x is None:
+            return None
+        gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+        return gathered
+
+    rows = {k: v if k in WHOLE else _Gather.apply(v) for k, v in inputs.items()}  # type: ignore[no-untyped-call]
+    return _Gather.apply(z), whole(labels), whole(bias), rows  # type: ignore[no-untyped-call]
