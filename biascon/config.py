@@ -21,7 +21,7 @@ from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.files import digest_of
 from biascon.recipe import Recipe
 
-RECIPE_VERSION = 1  # raised when the same configuration would train other weights
+RECIPE_VERSION = 2  # raised when the same configuration would train other weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ def make_config(
     Raises:
         UsageError: Unknown keys (all at once, with suggestions) or values of the wrong kind.
     """
-    from biascon.encoders import ENCODERS
+    from biascon.encoders import design
     from biascon.losses import entry, get_loss, parameters_of
 
     entry(loss)
@@ -287,8 +287,7 @@ def make_config(
         section: _build(known, section, {**tree.get(section, {}), **override.get(section, {})})
         for section, known in SECTIONS.items()
     }
-    if sections["model"].encoder not in ENCODERS:
-        raise unknown_name("encoder", sections["model"].encoder, ENCODERS)
+    design(sections["model"].encoder)  # refuses an unknown name
     resolved = get_loss(loss, **parameters).parameters
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
 

@@ -99,21 +99,49 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 
 
+NARROW = "-1x1"
+
+
+def design(name: str) -> Encoder:
+    """Return an encoder without storage, on the ``meta`` device.
+
+    Args:
+        name: A key of ``ENCODERS``; with ``-1x1`` after it, every kernel is 1 x 1 at the same strides and
+            without padding: a network that sees colours but no shapes, for methods that need a biased one.
+
+    Raises:
+        UsageError: No such encoder.
+    """
+    base = name.removesuffix(NARROW)
+    if base not in ENCODERS:
+        raise unknown_name("encoder", base, ENCODERS)
+    with torch.device("meta"):
+        encoder = ENCODERS[base]()
+        if name.endswith(NARROW):
+            encoder.smallest = 1
+            for part in list(encoder.modules()):
+                for key, child in part.named_children():
+                    if isinstance(child, nn.Conv2d):
+                        setattr(part, key, _narrowed(child))
+    return encoder
+
+
+def _narrowed(conv: nn.Conv2d) -> nn.Conv2d:
+    i, o, bias = conv.in_channels, conv.out_channels, conv.bias is not None
+    return nn.Conv2d(i, o, 1, conv.stride, 0, groups=conv.groups, bias=bias)  # type: ignore[arg-type]
+
+
 def build_encoder(name: str, generator: torch.Generator) -> Encoder:
     """Return a freshly initialised encoder on the CPU.
 
     Args:
-        name: A key of ``ENCODERS``.
+        name: As of ``design``.
         generator: A CPU generator; the same state gives the same weights.
 
     Raises:
         UsageError: No such encoder.
     """
-    if name not in ENCODERS:
-        raise unknown_name("encoder", name, ENCODERS)
-    with torch.device("meta"):
-        encoder = ENCODERS[name]()
-    return _materialise(encoder, generator)
+    return _materialise(design(name), generator)
 
 
 def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) -> nn.Module:

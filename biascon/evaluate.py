@@ -8,41 +8,29 @@ once, after everything is fixed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
-from biascon import checkpoint, runs
+from biascon import runs
 from biascon.config import RECIPE_VERSION, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
-from biascon.encoders import Encoder, build_encoder
 from biascon.errors import UsageError
 from biascon.files import digest_of, pretty_json, write_atomic
-from biascon.losses import parameters_of
-from biascon.metrics import accuracy, fairness
-from biascon.metrics.counts import count
-from biascon.metrics.intervals import bootstrap
-from biascon.probe import LinearProbe, extract, fit
-from biascon.seeds import numpy_generator, torch_generator
-from biascon.train import check, place, train
+from biascon.losses import entry, parameters_of
+from biascon.measure import measure, measure_accuracies
+from biascon.probe import LinearProbe, extract, fit, fit_balanced
+from biascon.stages import Network, Place, Say, first_config, obtain
+from biascon.train import check
 
 Array = npt.NDArray[Any]
-Say = Callable[[dict[str, Any]], None]
 FORMAT = 1
-ACCURACIES = (
-    "top1",
-    "unbiased",
-    "bias_aligned",
-    "bias_conflicting",
-    "worst_group",
-    "bias_aligned_samples",
-    "bias_conflicting_samples",
-)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -99,15 +87,26 @@ def evaluate(
             return folder, known, True
         if not resume:
             runs.forget(folder)
-        encoder = _trained(config, data, folder, device, say)
-        probe, chosen = _probe(config, encoder, data, device)
+        network = obtain(config, data, Place(root, device, resume), say)
+        judges = _judges(config, network, data, device)
         test = data.splits["test"]
-        scores = probe.probabilities(extract(encoder, test.images, device=device))
+        features = extract(network.encoder, test.images, device=device)
+        scores = judges[0].scores(features)
+        also = [
+            {
+                "by": judge.name,
+                **measure_accuracies(
+                    test, judge.scores(features).argmax(axis=1), data.n_labels, data.n_bias
+                ),
+            }
+            for judge in judges[1:]
+        ]
         evaluation = {
             "format": FORMAT,
-            **_identity(config, data, digest),
-            "probe": {"iterations": probe.iterations, "converged": probe.converged},
-            "validation": chosen,
+            **_identity(config, data, digest, judges[0]),
+            "probe": judges[0].about,
+            "validation": judges[0].validation,
+            "also": also,
             **measure(
                 test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
             ),
@@ -136,8 +135,8 @@ def validate(
     with runs.exclusive(folder):
         if not resume:
             runs.forget(folder)
-        encoder = _trained(config, data, folder, device, say)
-        return folder, _probe(config, encoder, data, device)[1]
+        network = obtain(config, data, Place(root, device, resume), say)
+        return folder, _judges(config, network, data, device)[0].validation
 
 
 def _prepare(
@@ -152,52 +151,83 @@ def _prepare(
     return config, digest, runs.run_folder(root, data.name, config, digest)
 
 
-def _trained(
-    config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device, say: Say
-) -> Encoder:
-    """Read the trained encoder of a run, or train it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    from safetensors.torch import save as to_bytes
+@dataclass(frozen=True)
+class Judge:
+    """What turns features into scores, and so judges an encoder.
 
-    path = folder / runs.ENCODER
-    if path.is_file():
-        unused = torch_generator(config.seed, "weights/encoder")
-        encoder = build_encoder(config.model.encoder, unused)
-        try:
-            encoder.load_state_dict(load_file(path))
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise checkpoint.damaged(path) from error
-        return place(encoder, device)
-    runs.begin(folder, config, str(device))
-    encoder = train(config, data, folder, device=device, say=say)
-    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    write_atomic(path, to_bytes(state))
-    return encoder
+    Attributes:
+        name: ``"linear probe"`` or ``"own classifier"``.
+        text: What it is, for the protocol.
+        scores: Features ``(N, D)`` to probabilities ``(N, K)``.
+        about: How its solver ended, None if it was trained with the encoder.
+        validation: Accuracies on the validation split, None where there is none or it was fitted there.
+    """
+
+    name: str
+    text: str
+    scores: Callable[[Array], Array]
+    about: dict[str, Any] | None
+    validation: dict[str, Any] | None
 
 
-def _probe(
-    config: RunConfig, encoder: Encoder, data: BiasedDataset, device: torch.device
-) -> tuple[LinearProbe, dict[str, Any] | None]:
-    """Fit the probe on the training split; measure it on validation, if there is one."""
-    train_split = data.splits["train"]
-    features = extract(encoder, train_split.images, device=device)
+def _judges(
+    config: RunConfig, network: Network, data: BiasedDataset, device: torch.device
+) -> list[Judge]:
+    """Return the linear probe and, where the method trains one, its own classifier; first who counts."""
+    known, train_split, val = entry(config.loss), data.splits["train"], data.splits.get("val")
+    features = extract(network.encoder, train_split.images, device=device)
+    of_val = None if val is None else extract(network.encoder, val.images, device=device)
+    solver = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
+    own: tuple[str, Callable[[Array], Array], LinearProbe | None] | None = None
     with threadpool_limits(config.train.threads):  # sums over threads differ in their last bits
         probe = fit(features, train_split.labels, data.n_labels, config.probe)
-    if "val" not in data.splits:
-        return probe, None
-    val = data.splits["val"]
-    predictions = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
-    table = count(val.labels, val.bias, predictions, n_labels=data.n_labels, n_bias=data.n_bias)
-    values = _accuracies(table, aligned_cells(val, data.n_labels, data.n_bias))
-    return probe, {"n": len(val), **{name: _number(values[name]) for name in ACCURACIES}}
+        if "held-out groups" in known.needs:
+            assert val is not None and of_val is not None  # _prepare has refused it
+            last = fit_balanced(
+                of_val, val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
+            )
+            text = f"last layer fitted on group-balanced draws of the validation split ({solver})"
+            own = (text, last.probabilities, last)
+    if own is None and network.classifier is not None and known.tells == "labels":
+        own = ("the classifier that the method trains", _softmax(network.classifier), None)
+
+    def judge(
+        name: str, text: str, scores: Callable[[Array], Array], solved: LinearProbe | None
+    ) -> Judge:
+        about = None if solved is None else {
+            "iterations": solved.iterations, "converged": solved.converged,
+        }  # fmt: skip
+        seen = "held-out groups" in known.needs and name == "own classifier"
+        if val is None or of_val is None or seen:
+            return Judge(name, text, scores, about, None)
+        told = scores(of_val).argmax(axis=1)
+        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
+        return Judge(name, text, scores, about, found)
+
+    text = f"linear probe on frozen features ({solver})"
+    judges = [judge("linear probe", text, probe.probabilities, probe)]
+    if own is not None:
+        judges.append(judge("own classifier", *own))
+    return judges[::-1] if known.judged == "classifier" else judges
 
 
-def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, Any]:
-    manifest = data.manifest
+def _softmax(classifier: nn.Module) -> Callable[[Array], Array]:
+    """Return what maps features to the probabilities of a linear classifier, on the CPU."""
+    classifier = classifier.cpu()
+
+    def scores(features: Array) -> Array:
+        with torch.inference_mode():
+            told: Array = classifier(torch.from_numpy(features)).softmax(dim=1).numpy()
+        return told
+
+    return scores
+
+
+def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge) -> dict[str, Any]:
+    manifest, known = data.manifest, entry(config.loss)
     plain = config.as_dict()
     recipe = {k: v for k, v in plain.items() if k not in ("loss", "seed", "parameters")}
-    probe = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
+    before = first_config(config)
     return {
         "dataset": data.name,
         "dataset_digest": data.digest,
@@ -205,11 +235,14 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
         "protocol": {
             **manifest["protocol"],
             "selection": "none: the last epoch",
-            "evaluation": f"linear probe on frozen features ({probe})",
+            "evaluation": judge.text,
         },
         "loss": config.loss,
         "label": _label(config),
         "parameters": plain["parameters"],
+        "judged": judge.name,
+        "sees_bias": known.sees_bias,
+        "first": None if before is None else _before(before, data),
         "preset": config.preset,
         "seed": config.seed,
         "digest": digest,
@@ -222,104 +255,21 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str) -> dict[str, 
     }
 
 
+def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
+    """What a reader must know of the network that a run builds on."""
+    return {
+        "loss": config.loss,
+        "encoder": config.model.encoder,
+        "epochs": config.train.epochs_for(len(data.splits["train"])),
+        "digest": config.digest(data.digest),
+    }
+
+
 def _label(config: RunConfig) -> str:
     """Return the loss's name, with the parameters that are not its defaults."""
     defaults = parameters_of(config.loss)
     changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
-
-
-def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:
-    """Return bool ``(K, M)``: the cells whose rows the dataset calls bias-aligned.
-
-    Raises:
-        UsageError: A cell has rows of both kinds.
-    """
-    table = np.zeros((2, n_labels, n_bias), dtype=np.int64)
-    np.add.at(table, (split.aligned.astype(np.int64), split.labels, split.bias), 1)
-    if ((table[0] > 0) & (table[1] > 0)).any():
-        raise UsageError("expected a cell to be aligned or conflicting, but got one that is both")
-    aligned: npt.NDArray[np.bool_] = table[1] > 0
-    return aligned
-
-
-def _accuracies(table: Array, aligned: Array) -> dict[str, Array]:
-    """The accuracy family of tables ``(..., K, M, K)``."""
-    return {
-        "top1": accuracy.top1(table),
-        "unbiased": accuracy.unbiased(table),
-        "bias_aligned": accuracy.bias_aligned(table, aligned),
-        "bias_conflicting": accuracy.bias_conflicting(table, aligned),
-        "worst_group": accuracy.worst_group(table),
-        "bias_aligned_samples": accuracy.aligned_samples(table, aligned),
-        "bias_conflicting_samples": accuracy.conflicting_samples(table, aligned),
-    }
-
-
-def measure(
-    split: Split, predictions: Array, labels: Sequence[str], n_bias: int, *, seed: int
-) -> dict[str, Any]:
-    """Return every metric of predictions on a split, each with its value, n and 95 % interval.
-
-    Args:
-        split: The rows that were predicted.
-        predictions: int ``(N,)`` in 0..K-1.
-        labels: The names of the K classes.
-        n_bias: M.
-        seed: Of the bootstrap.
-
-    Returns:
-        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "counts": [[[...]]]}``;
-        an undefined value is None.
-    """
-    n_labels = len(labels)
-    table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    aligned = aligned_cells(split, n_labels, n_bias)
-
-    def everything(tables: Array) -> dict[str, Array]:
-        per_class = fairness.from_counts(tables)
-        macro = {name: fairness.macro(value) for name, value in per_class.items()}
-        classes = {f"class/{name}": value for name, value in per_class.items()}
-        return {**_accuracies(tables, aligned), **macro, **classes}
-
-    limits = bootstrap(table, everything, numpy_generator(seed, "bootstrap"))
-    points: dict[str, Array] = dict(_accuracies(table, aligned))
-    per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
-    points |= {name: fairness.macro(value) for name, value in per_class.items()}
-    rows = int(table.sum())
-    on_aligned = int(table[aligned].sum())
-    n = {
-        "bias_aligned": on_aligned,
-        "bias_aligned_samples": on_aligned,
-        "bias_conflicting": rows - on_aligned,
-        "bias_conflicting_samples": rows - on_aligned,
-    }
-    result: dict[str, Any] = {
-        name: _metric(value, n.get(name, rows), limits[name]) for name, value in points.items()
-    }
-    worst = accuracy.worst_cell(table)
-    if worst is not None:
-        result["worst_group"]["n"] = int(table[worst].sum())
-        result["worst_group"]["group"] = {"label": worst[0], "bias": worst[1]}
-    result["by_class"] = {
-        label: {
-            name: _metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
-            for name, value in per_class.items()
-        }
-        for k, label in enumerate(labels)
-    }
-    result["counts"] = table.tolist()
-    return result
-
-
-def _metric(value: Array, n: int, limits: tuple[Array, ...]) -> dict[str, Any]:
-    low, high = (_number(side) for side in limits)
-    return {"value": _number(value), "n": n, "ci": [low, high]}
-
-
-def _number(value: Array | float) -> float | None:
-    number = float(value)
-    return number if np.isfinite(number) else None
 
 
 def _parquet(split: Split, scores: Array) -> bytes:

@@ -18,6 +18,7 @@ from biascon.augment import normalise
 from biascon.config import ProbeConfig
 from biascon.encoders import Encoder
 from biascon.errors import BiasconWarning, RunError
+from biascon.seeds import permutation
 
 Array = npt.NDArray[Any]
 
@@ -91,28 +92,95 @@ def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> L
     Raises:
         RunError: A class is missing.
     """
+    _every_class(labels, n_labels)
+    mean, scale = _standard(features)
+    return _told(_solve((features - mean) / scale, labels, n_labels, config, mean, scale))
+
+
+def fit_balanced(
+    features: Array, labels: Array, bias: Array, n_labels: int, config: ProbeConfig, *, seed: int
+) -> LinearProbe:
+    """Fit the last layer of DFR (Kirichenko et al., ICLR 2023) on a held-out split.
+
+    Ten times, from every (label, bias) group that has images, as many are drawn as the smallest has,
+    and logistic regression is fitted on them as in ``fit``; weights and intercepts are averaged.
+
+    Args:
+        features: float32 ``(N, D)``.
+        labels: int64 ``(N,)``, with every class present.
+        bias: int64 ``(N,)``.
+        n_labels: K, 2 or more.
+        config: As for ``fit``.
+        seed: Of the draws.
+
+    Raises:
+        RunError: A class is missing.
+    """
+    _every_class(labels, n_labels)
+    mean, scale = _standard(features)
+    x = (features - mean) / scale
+    _, group = np.unique(np.stack((labels, bias), axis=1), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    least = np.bincount(group).min()
+    found = []
+    for draw in range(DRAWS):
+        order = permutation(len(labels), seed, f"balanced/{draw}")
+        sorted_ = order[np.argsort(group[order], kind="stable")]  # by group, at random within it
+        place = np.arange(len(labels)) - np.searchsorted(group[sorted_], group[sorted_])
+        rows = np.sort(sorted_[place < least])
+        found.append(_solve(x[rows], labels[rows], n_labels, config, mean, scale))
+    return _told(
+        LinearProbe(
+            mean,
+            scale,
+            np.mean([one.weights for one in found], axis=0),
+            np.mean([one.intercept for one in found], axis=0),
+            max(one.iterations for one in found),
+            all(one.converged for one in found),
+        )
+    )
+
+
+DRAWS = 10
+
+
+def _every_class(labels: Array, n_labels: int) -> None:
+    present = len(np.unique(labels))
+    if present != n_labels:
+        raise RunError(f"the split that a probe is fitted on has {present} of {n_labels} classes")
+
+
+def _standard(features: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation, 1 where it is 0."""
+    scale = features.std(axis=0)
+    return features.mean(axis=0), np.where(scale > 0, scale, 1).astype(features.dtype)
+
+
+def _told(probe: LinearProbe) -> LinearProbe:
+    if not probe.converged:
+        warnings.warn(
+            f"the linear probe did not converge in {probe.iterations} iterations; "
+            "raise --set probe.max_iterations=...",
+            BiasconWarning,
+            stacklevel=3,
+        )
+    return probe
+
+
+def _solve(
+    x: Array, labels: Array, n_labels: int, config: ProbeConfig, mean: Array, scale: Array
+) -> LinearProbe:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    if len(np.unique(labels)) != n_labels:
-        raise RunError(f"the training split has {len(np.unique(labels))} of {n_labels} classes")
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(scale > 0, scale, 1).astype(features.dtype)
     solver = LogisticRegression(C=config.c, tol=config.tolerance, max_iter=config.max_iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit((features - mean) / scale, labels)
+        solver.fit(x, labels)
     iterations = int(solver.n_iter_.max())
-    converged = iterations < config.max_iterations
-    if not converged:
-        warnings.warn(
-            f"the linear probe did not converge in {iterations} iterations; "
-            "raise --set probe.max_iterations=...",
-            BiasconWarning,
-            stacklevel=2,
-        )
     weights, intercept = solver.coef_, solver.intercept_
     if n_labels == 2:  # one row of log-odds: give each class half of it
         weights = np.concatenate((-weights, weights)) / 2
         intercept = np.concatenate((-intercept, intercept)) / 2
+    converged = iterations < config.max_iterations
     return LinearProbe(mean, scale, weights, intercept, iterations, converged)

@@ -1,7 +1,8 @@
 """The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: what a run is, has done, and left.
 
 ``config.toml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``encoder.safetensors``,
-``predictions.parquet``, ``evaluation.json``, and ``done`` with the SHA-256 of each, written last.
+``classifier.safetensors`` where the method trains one, ``predictions.parquet``, ``evaluation.json``, and
+``done`` with the SHA-256 of each, written last.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ DONE = "done"
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
+CLASSIFIER = "classifier.safetensors"  # of methods that train one
+STEP_LOSSES = "losses.safetensors"  # of a network whose losses another needs
+_OPTIONAL = (CLASSIFIER, STEP_LOSSES)
 _SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
 
 
@@ -34,8 +38,12 @@ def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Create the folder and hold its lock, which the system frees if the process dies.
+
+    Args:
+        folder: The run folder.
+        wait: Whether to wait for another process that holds it, or to give up at once.
 
     Raises:
         RunError: Another process works on this run.
@@ -43,7 +51,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
         raise RunError(f"another process works on {folder}; wait for it, or stop it") from error
@@ -66,13 +74,14 @@ def begin(folder: Path, config: RunConfig, device: str) -> None:
 def forget(folder: Path) -> None:
     """Remove what an unfinished run has computed; a finished one is left as it is."""
     if not (folder / DONE).exists():
-        for name in ("checkpoint.pt", ENCODER, "metrics.jsonl"):
+        for name in ("checkpoint.pt", ENCODER, *_OPTIONAL, "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
 
 
 def seal(folder: Path, digest: str) -> None:
     """Write ``done``: from now on the run is finished and its files are what it says."""
-    files = {name: sha256_file(folder / name) for name in _SEALED}
+    there = [name for name in _OPTIONAL if (folder / name).is_file()]
+    files = {name: sha256_file(folder / name) for name in (*_SEALED, *there)}
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 
@@ -87,7 +96,7 @@ def finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
         return None
     try:
         stated = read_json(marker)
-        for name in _SEALED:
+        for name in (*_SEALED, *(name for name in _OPTIONAL if name in stated["files"])):
             if sha256_file(folder / name) != stated["files"][name]:
                 raise RunError(
                     f"{folder / name} has changed since the run ended; delete the folder"

@@ -8,22 +8,25 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from biascon import checkpoint
+from biascon import checkpoint, runs
 from biascon.augment import augment
 from biascon.config import OptimiserConfig, RunConfig
-from biascon.data.dataset import BiasedDataset
-from biascon.encoders import ENCODERS, Encoder, build_encoder, build_head
+from biascon.data.dataset import BiasedDataset, Split
+from biascon.encoders import Encoder, build_encoder, build_head, design
 from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.files import append, write_atomic
-from biascon.losses import get_loss
-from biascon.seeds import permutation, torch_generator
+from biascon.given import Given
+from biascon.losses import entry, get_loss
+from biascon.losses.cross_entropy import per_image
+from biascon.seeds import derive, permutation, torch_generator
 
 METRICS = "metrics.jsonl"
 Say = Callable[[dict[str, Any]], None]
@@ -31,26 +34,49 @@ Placed = TypeVar("Placed", bound=nn.Module)
 
 
 class Model(nn.Module):
-    """An encoder with a projection head (embeddings) or a linear classifier (logits) on top."""
+    """An encoder with a projection head, a linear classifier, or both on top."""
 
-    def __init__(self, encoder: Encoder, head: nn.Module, *, embeds: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, head: nn.Module | None, classifier: nn.Module | None
+    ) -> None:
         super().__init__()
         self.encoder: Encoder = encoder
-        self.head, self.embeds = head, embeds
+        self.head, self.classifier = head, classifier
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, H, W)`` to unit vectors ``(N, D)``, or to logits ``(N, K)``."""
-        z: Tensor = self.head(self.encoder(images))
-        return F.normalize(z.float(), dim=1) if self.embeds else z
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map ``(N, 3, H, W)`` to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K)."""
+        features = self.encoder(images)
+        out = {"features": features}
+        if self.head is not None:
+            out["z"] = F.normalize(self.head(features).float(), dim=1)
+        if self.classifier is not None:
+            out["logits"] = self.classifier(features)
+        return out
 
 
-def build_model(config: RunConfig, n_labels: int) -> Model:
+def build_model(config: RunConfig, data: BiasedDataset) -> Model:
     """Return the freshly initialised network of a run, on the CPU."""
-    embeds = get_loss(config.loss, **_free(config)).on == "embeddings"
+    known = entry(config.loss)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
-    widths = config.model.head if embeds else (n_labels,)
-    head = build_head(encoder.dim, widths, torch_generator(config.seed, "weights/head"))
-    return Model(encoder, head, embeds=embeds)
+    head = classifier = None
+    if known.on == "embeddings":
+        generator = torch_generator(config.seed, "weights/head")
+        head = build_head(encoder.dim, config.model.head, generator)
+    if classifies(config.loss):
+        classifier = build_classifier(config, encoder, data)
+    return Model(encoder, head, classifier)
+
+
+def classifies(loss: str) -> bool:
+    """Whether a run with this loss trains a linear classifier."""
+    known = entry(loss)
+    return known.on == "logits" or "logits" in known.inputs
+
+
+def build_classifier(config: RunConfig, encoder: Encoder, data: BiasedDataset) -> nn.Module:
+    """Return the freshly initialised linear classifier of a run, on the CPU."""
+    n = data.n_labels if entry(config.loss).tells == "labels" else data.n_bias
+    return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
 
 
 def train(
@@ -59,27 +85,33 @@ def train(
     folder: Path,
     *,
     device: torch.device,
+    given: Given | None = None,
     say: Say = lambda line: None,
-) -> Encoder:
-    """Train, or go on from the folder's checkpoint, and return the encoder.
+) -> Model:
+    """Train, or go on from the folder's checkpoint, and return the network.
 
     Args:
         config: The run.
         data: Its ``train`` split is all that is read.
         folder: The run folder; ``metrics.jsonl`` and ``checkpoint.pt`` are written there.
         device: Where to compute.
+        given: What the loss needs beyond the batch.
         say: Called with each epoch's line of metrics.
 
     Raises:
-        RunError: The loss is no longer finite; the message has the epoch.
+        RunError: The loss is no longer finite; the message has the epoch, the step and the batch.
     """
     split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
     steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
     check(config, data)
-    loss = get_loss(config.loss, **_free(config))
+    known, loss = entry(config.loss), get_loss(config.loss, **_free(config))
+    given = given or Given()
     _warn(config, loss.needs, data.n_labels, embeds=loss.on == "embeddings")
-    model = place(build_model(config, data.n_labels), device)
+    model = place(build_model(config, data), device)
     optimiser = _optimiser(model, config.optimiser)
+    # The cross-entropy of every image at every epoch, for a network that builds on this one.
+    keeps = config.loss == "gce"
+    kept = torch.full((epochs if keeps else 0, len(split)), torch.nan, device=device)
     state = checkpoint.load(folder)
     history: list[dict[str, Any]] = []
     if state is not None:
@@ -87,6 +119,8 @@ def train(
             model.load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
             history = list(state["history"])
+            given.load_state(state["given"])
+            kept.copy_(state["kept"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise checkpoint.damaged(folder / checkpoint.NAME) from error
     # What was logged after the last checkpoint is computed again.
@@ -102,34 +136,40 @@ def train(
     model.train()
     for epoch in range(len(history), epochs):
         started = time.perf_counter()
-        order = torch.from_numpy(permutation(len(split), config.seed, f"order/{epoch}")).to(device)
+        order = draw(split, config.seed, epoch, known.draw).to(device)
         generator = torch_generator(config.seed, f"views/{epoch}", device)
         total = torch.zeros((), device=device)
+        bad = torch.full((), steps, device=device)  # the first step whose loss is not finite
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]  # (B,)
             pictures = images[rows.to(images.device)].to(device, non_blocking=True)
             x = augment(pictures, config.augment, generator, views)  # (B * V, 3, H, W)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                out = model(x).view(batch, views, -1)  # (B, V, D) or (B, V, K)
-            value = loss(out, labels[rows], bias[rows])
+                out = {k: v.view(batch, views, -1) for k, v in model(x).items()}  # (B, V, ...)
+            main = out["z"] if loss.on == "embeddings" else out["logits"]
+            inputs: dict[str, Any] = given.batch(loss.inputs, epoch, rows, out)
+            value = loss(main, labels[rows], bias[rows], **inputs)
+            if keeps:
+                kept[epoch, rows] = per_image(main.detach(), labels[rows]).to(kept.dtype)
             rate = learning_rate(config.optimiser, epoch * steps + step, epochs * steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            total += value.detach()  # stays on the device: reading it would stall the queue
-        mean = float(total) / steps
-        if not math.isfinite(mean):
-            raise RunError(
-                f"{config.loss}: the loss is {mean} in epoch {epoch + 1}; "
-                "lower the learning rate with --set optimiser.lr=..."
-            )
+            # Both stay on the device: reading them would stall its queue. On the CPU there is none.
+            total += value.detach()
+            bad = torch.where(value.detach().isfinite(), bad, bad.clamp(max=step))
+            if device.type == "cpu" and int(bad) < steps:
+                break
+        if int(bad) < steps:
+            at = int(bad)
+            raise _diverged(config, data, epoch, at, order[at * batch : (at + 1) * batch].tolist())
         seconds = time.perf_counter() - started
         line = {
             "epoch": epoch + 1,
             "epochs": epochs,
-            "loss": mean,
+            "loss": float(total) / steps,
             "lr": rate,
             "seconds": round(seconds, 3),
             "views_per_second": round(steps * batch * views / seconds, 1),
@@ -143,10 +183,42 @@ def train(
                 "model": model.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "history": history,
+                "given": given.state(),
+                "kept": kept,
             },
         )
         say(line)
-    return model.encoder
+    if keeps:
+        write_atomic(folder / runs.STEP_LOSSES, to_bytes({"losses": kept.cpu()}))
+    return model
+
+
+def draw(split: Split, seed: int, epoch: int, how: Literal["once", "groups"] = "once") -> Tensor:
+    """Return int64 ``(N,)``: the training images of an epoch in their order.
+
+    ``once``: a permutation. ``groups``: N draws with replacement, first a (label, bias) group that has
+    images, each as likely, then one of its images, each as likely.
+    """
+    if how == "once":
+        return torch.from_numpy(permutation(len(split), seed, f"order/{epoch}"))
+    pairs = np.stack((split.labels, split.bias), axis=1)
+    _, group, sizes = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    members, starts = np.argsort(group.reshape(-1), kind="stable"), np.cumsum(sizes) - sizes
+    words = np.random.PCG64(derive(seed, f"order/{epoch}")).random_raw((2, len(split)))
+    share = (words >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
+    which = (share[0] * len(sizes)).astype(np.int64)
+    return torch.from_numpy(members[starts[which] + (share[1] * sizes[which]).astype(np.int64)])
+
+
+def _diverged(
+    config: RunConfig, data: BiasedDataset, epoch: int, step: int, rows: list[int]
+) -> RunError:
+    index = data.splits["train"].index[rows[:5]].tolist()
+    told = ", ".join(map(str, index)) + (", ..." if len(rows) > 5 else "")
+    return RunError(
+        f"{config.loss}: the loss is not finite at step {step + 1} of epoch {epoch + 1} "
+        f"(its batch: source images {told}); lower the learning rate with --set optimiser.lr=..."
+    )
 
 
 def check(config: RunConfig, data: BiasedDataset) -> None:
@@ -159,8 +231,7 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
     split, batch = data.splits["train"], config.train.batch_size
     if batch > len(split):
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
-    with torch.device("meta"):
-        smallest = ENCODERS[config.model.encoder]().smallest
+    smallest = design(config.model.encoder).smallest
     side = min(split.images.shape[2:])
     if side < smallest:
         need = f"{config.model.encoder} needs {smallest}"
@@ -168,6 +239,11 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
     present = len(np.unique(split.labels))
     if present != data.n_labels:
         raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
+    if "held-out groups" in entry(config.loss).needs and "val" not in data.splits:
+        raise UsageError(
+            f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
+            "make the dataset with --val-protocol held-out"
+        )
 
 
 def place(module: Placed, device: torch.device) -> Placed:
@@ -196,8 +272,6 @@ def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
 
 def _free(config: RunConfig) -> dict[str, Any]:
     """The loss's parameters without those that its name fixes."""
-    from biascon.losses import entry
-
     return {k: v for k, v in config.parameters.items() if k not in entry(config.loss).fixed}
 
 

@@ -108,12 +108,14 @@ class Progress:
 
     def __call__(self, line: dict[str, Any]) -> None:
         """Show the metrics of an epoch."""
+        name = f"{self.name}, {line['first']}" if "first" in line else self.name
         if self.bar is None:
             note(
-                f"{self.name}: epoch {line['epoch']}/{line['epochs']}, loss {line['loss']:.4f}, "
+                f"{name}: epoch {line['epoch']}/{line['epochs']}, loss {line['loss']:.4f}, "
                 f"{line['seconds']:.1f} s, {line['views_per_second']:,.0f} views/s"
             )
         else:
+            self.bar.set_description(name)
             self.bar.total = line["epochs"]
             self.bar.update(line["epoch"] - self.bar.n)
             self.bar.set_postfix(loss=f"{line['loss']:.4f}")

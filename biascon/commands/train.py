@@ -32,7 +32,8 @@ def command(
     This is the command to choose a recipe with. An interrupted run goes on from its last epoch.
     """
     from biascon.data.dataset import load
-    from biascon.evaluate import ACCURACIES, pick_device, validate
+    from biascon.evaluate import pick_device, validate
+    from biascon.measure import ACCURACIES
 
     place = pick_device(device)
     configs = configurations(losses, seeds, preset, settings, place.type)

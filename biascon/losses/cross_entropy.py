@@ -24,6 +24,23 @@ def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) ->
     return _mean(per_image(logits, labels))
 
 
+def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> Tensor:
+    """Return -mean log softmax(logits)_b over all anchors: a network that tells the bias attribute.
+
+    Args:
+        logits: ``(B, V, M)`` float.
+        labels: Ignored.
+        bias: ``(B,)`` integers in 0..M-1.
+
+    Raises:
+        UsageError: Shapes or dtypes that do not fit.
+    """
+    check_batch(logits, None, bias, last="M")
+    if bias is None:
+        raise UsageError("this loss needs the bias attribute, but got None")
+    return _mean(per_image(logits, bias))
+
+
 def gce(logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, q: float = 0.7) -> Tensor:
     """Return the mean generalised cross-entropy (1 - p_y^q) / q (Zhang and Sabuncu, NeurIPS 2018).
 

@@ -54,4 +54,5 @@ def entangle(batch: Anchors, alpha: float, beta: float) -> Tensor:
     of_group, n_group = batch.sums("labels", "bias")
     n = (n_label - n_group).sum()
     parallel = 0.5 - 0.5 * (of_label - of_group).sum() / n.clamp(min=1)
-    return alpha * size / pairs.clamp(min=1) + beta * torch.where(n > 0, parallel, 0.0)
+    value: Tensor = alpha * size / pairs.clamp(min=1) + beta * torch.where(n > 0, parallel, 0.0)
+    return value

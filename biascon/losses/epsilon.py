@@ -52,7 +52,7 @@ def eps_supcon(
     temperature: float = 0.1,
     epsilon: float = 0.25,
 ) -> Tensor:
-    """Return the mean over anchors of -mean_{p in P(i)} [s_ip - log(sum_{P(i)} exp(s - eps) + sum_{N(i)} exp s)].
+    """Return the mean over anchors of -mean_P(i) [s_ip - log(sum_P(i) exp(s - eps) + sum_N(i) exp s)].
 
     Args:
         z: ``(B, V, D)`` L2-normalised embeddings.

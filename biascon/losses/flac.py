@@ -76,4 +76,5 @@ def flac(
         return torch.stack((((p - q) * ratio).sum(dim=1), counted.sum(dim=1).to(p.dtype)), dim=1)
 
     total, n = batch.by_rows(rows_of).sum(dim=0)
-    return ce + alpha * total / n.clamp(min=1)
+    value: Tensor = ce + alpha * total / n.clamp(min=1)
+    return value

@@ -128,7 +128,7 @@ class Anchors:
         if not keys:
             return torch.zeros_like(self.image)
         stacked = torch.stack([self.key(name).long() for name in keys], dim=1)
-        _, inverse = torch.unique(stacked, dim=0, return_inverse=True)
+        inverse: Tensor = torch.unique(stacked, dim=0, return_inverse=True)[1]
         return inverse
 
     def by_rows(self, function: Rows, *keys: Key) -> Tensor:

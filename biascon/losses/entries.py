@@ -1,0 +1,143 @@
+"""What the registry knows of every loss: a line each, and nothing that imports PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+NEEDS = {
+    "views": "two or more views of an image",
+    "labels": "the class",
+    "bias": "the bias attribute",
+    "logits": "a linear classifier beside the projection head",
+    "features": "the encoder's features",
+    "counts": "how many training images each (label, bias) cell has",
+    "group_weights": "a weight for each (label, bias) cell, kept from step to step",
+    "bias_features": "features of a network that sees the bias",
+    "bias_losses": "the losses of a biased network at the same step",
+    "weights": "a weight for each image",
+    "held-out groups": "a validation split with the bias attribute",
+}
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """A network that is trained before, as a run of its own, and what the loss takes from it.
+
+    Attributes:
+        loss: With which loss.
+        gives: ``"features"`` and ``"errors"`` of the training images, the ``"losses"`` of its steps, or the
+            ``"encoder"`` itself, which is then not trained further.
+        narrow: Whether its kernels are 1 x 1, so that it sees colours but no shapes.
+    """
+
+    loss: str
+    gives: Literal["features", "errors", "losses", "encoder"]
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
+class LossEntry:
+    """What the registry knows of a loss without importing it.
+
+    Attributes:
+        target: ``"module:function"``.
+        formula: The loss of one anchor, in the notation of this package's docstring.
+        source: The paper.
+        on: ``"embeddings"`` (a projection head is trained) or ``"logits"`` (a linear classifier is).
+        needs: What it must be given: keys of ``NEEDS``.
+        fixed: Parameters that the name itself fixes.
+        first: The network that is trained before, if any.
+        draw: How an epoch's images are drawn: each once, or as often from every (label, bias) group.
+        judged: By a linear ``"probe"`` on the frozen encoder, or by the ``"classifier"`` that the
+            method itself trains, where that is what the method cures.
+        tells: What its classifier is to tell.
+    """
+
+    target: str
+    formula: str
+    source: str
+    on: Literal["embeddings", "logits"] = "embeddings"
+    needs: tuple[str, ...] = ("labels",)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    first: FirstStage | None = None
+    draw: Literal["once", "groups"] = "once"
+    judged: Literal["probe", "classifier"] = "probe"
+    tells: Literal["labels", "bias"] = "labels"
+
+    @property
+    def sees_bias(self) -> bool:
+        """Whether the method is given the bias labels of training or validation images."""
+        given = {"bias", "counts", "held-out groups"} & set(self.needs)
+        first = self.first is not None and LOSSES[self.first.loss].sees_bias
+        return bool(given) or first or self.draw == "groups"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that the loss is called with beyond ``z``, labels and bias, by keyword."""
+        return tuple(
+            n for n in self.needs if n not in ("views", "labels", "bias", "held-out groups")
+        )
+
+
+KHOSLA = "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020"
+CHEN = "Chen et al., A Simple Framework for Contrastive Learning, ICML 2020"
+DENG = "Deng and Yang, Context-Enriched Contrastive Loss, IEEE TMM 27:429-441, 2025"
+BARBANO = "Barbano et al., Unbiased Supervised Contrastive Learning, ICLR 2023"
+TARTAGLIONE = "Tartaglione et al., EnD: Entangling and Disentangling, CVPR 2021"
+HONG = "Hong and Yang, Bias-Contrastive and Bias-Balanced Learning, NeurIPS 2021"
+SARRIDIS = "Sarridis et al., FLAC, arXiv 2304.14252"
+SAGAWA = "Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020"
+NAM = "Nam et al., Learning from Failure, NeurIPS 2020"
+ZHANG = "Zhang and Sabuncu, Generalized Cross Entropy, NeurIPS 2018"
+LIU = "Liu et al., Just Train Twice, ICML 2021"
+KIRICHENKO = "Kirichenko et al., Last Layer Re-Training, ICLR 2023"
+
+_SUPCON = "-mean_P [s_ip - log sum_A exp s]"
+_SIMCLR = "-mean_S [s_ip - log sum_A exp s]"
+_CONTEX = f"-wa mean_P f(s_ip - log sum_N exp s) {_SIMCLR.replace('-mean', '- wb mean')}"
+_INFONCE = "-mean_P [s_ip - log(exp(s_ip - eps) + sum_N exp s)]"
+_EPS_SUPCON = "-mean_P [s_ip - log(sum_P exp(s - eps) + sum_N exp s)]"
+_FAIRKL = "weight KL(aligned similarities, conflicting ones)"
+_END = "alpha mean |g| of same-bias pairs + beta (1 - mean (1+g)/2 over Q pairs)"
+_BIASCON = "-mean_Q [s_iq - log sum_A exp s]"
+_CE = "-log softmax(logits)_y"
+_BIASBAL = "-log softmax(logits + log p(y|b))_y"
+_SOFTCON = "-sum_P w_ip [s_ip - log sum_A exp s] / sum_P w_ip, w = 1 - cos of bias features"
+
+_MODULE = "biascon.losses"
+_CROSS = f"{_MODULE}.cross_entropy"
+_CTX = f"{_MODULE}.contex:contex"
+_YV, _YB = ("views", "labels"), ("labels", "bias")
+_GIVES_BIAS_FEATURES = FirstStage("ce", "features", narrow=True)
+_OWN: Any = {"on": "logits", "judged": "classifier"}
+
+# fmt: off
+LOSSES: dict[str, LossEntry] = {
+    "ce": LossEntry(f"{_CROSS}:cross_entropy", _CE, "cross-entropy", on="logits"),
+    "simclr": LossEntry(f"{_MODULE}.simclr:simclr", _SIMCLR, CHEN, needs=("views",)),
+    "supcon": LossEntry(f"{_MODULE}.supcon:supcon", _SUPCON, KHOSLA),
+    "contex": LossEntry(_CTX, f"{_CONTEX}, f(u) = u", DENG, needs=_YV, fixed={"clip": False}),
+    "contex-clip": LossEntry(_CTX, f"{_CONTEX}, f(u) = min(u, 0)", DENG, needs=_YV, fixed={"clip": True}),
+    "eps_supinfonce": LossEntry(f"{_MODULE}.epsilon:eps_supinfonce", _INFONCE, BARBANO),
+    "eps_supcon": LossEntry(f"{_MODULE}.epsilon:eps_supcon", _EPS_SUPCON, BARBANO),
+    "gce": LossEntry(f"{_CROSS}:gce", "(1 - p_y^q) / q", ZHANG, on="logits"),
+    "bias-ce": LossEntry(f"{_CROSS}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", on="logits", needs=("bias",), tells="bias"),
+    "lff": LossEntry(f"{_CROSS}:lff", f"L_b / (L_b + L_d) {_CE}", NAM, needs=("labels", "bias_losses"), first=FirstStage("gce", "losses"), **_OWN),
+    "jtt": LossEntry(f"{_CROSS}:jtt", f"w {_CE}, w = up where a short ERM run errs", LIU, needs=("labels", "weights"), first=FirstStage("ce", "errors"), **_OWN),
+    "softcon": LossEntry(f"{_MODULE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, needs=("labels", "logits", "bias_features"), first=_GIVES_BIAS_FEATURES, judged="classifier"),
+    "flac": LossEntry(f"{_MODULE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, needs=("labels", "features", "bias_features"), first=FirstStage("bias-ce", "features"), **_OWN),
+    "fairkl": LossEntry(f"{_MODULE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, needs=_YB),
+    "supcon+fairkl": LossEntry(f"{_MODULE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", needs=_YB),
+    "supcon+end": LossEntry(f"{_MODULE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", needs=_YB),
+    "end": LossEntry(f"{_MODULE}.end:end", f"ce + {_END}", TARTAGLIONE, needs=(*_YB, "features"), **_OWN),
+    "biascon": LossEntry(f"{_MODULE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, needs=(*_YB, "logits"), judged="classifier"),
+    "biascon+biasbal": LossEntry(f"{_MODULE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, needs=(*_YB, "logits", "counts"), judged="classifier"),
+    "biasbal": LossEntry(f"{_MODULE}.bias_balance:biasbal", _BIASBAL, HONG, needs=(*_YB, "counts"), **_OWN),
+    "reweight": LossEntry(f"{_MODULE}.bias_balance:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", needs=(*_YB, "counts"), **_OWN),
+    "resample": LossEntry(f"{_CROSS}:cross_entropy", f"{_CE}, groups drawn as often", "group-balanced sampling", draw="groups", **_OWN),
+    "groupdro": LossEntry(f"{_CROSS}:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, needs=(*_YB, "group_weights"), **_OWN),
+    "dfr": LossEntry(f"{_CROSS}:cross_entropy", "ce, then a new last layer on balanced held-out groups", KIRICHENKO, needs=("labels", "held-out groups"), first=FirstStage("ce", "encoder"), **_OWN),
+}
+# fmt: on

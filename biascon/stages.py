@@ -1,0 +1,187 @@
+"""From a configuration to its trained network, computed once: read from the run folder, or trained.
+
+A method that builds on another network (``LossEntry.first``) gets it here: that network is a run of its own
+in its own folder, found or trained first, and shared by every method that needs the same one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from biascon import checkpoint, runs
+from biascon.config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.encoders import NARROW, Encoder, build_encoder
+from biascon.files import write_together
+from biascon.given import Given, from_counts
+from biascon.losses import entry, get_loss
+from biascon.probe import extract
+from biascon.seeds import torch_generator
+from biascon.train import build_classifier, check, classifies, place, train
+
+Say = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained encoder, and the classifier that was trained with it, if any."""
+
+    encoder: Encoder
+    classifier: nn.Module | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how runs are computed.
+
+    Attributes:
+        root: The folder of runs.
+        device: Where to compute.
+        resume: Whether an interrupted run goes on from its last epoch, or starts anew.
+    """
+
+    root: Path
+    device: torch.device
+    resume: bool = True
+
+    def folder(self, config: RunConfig, data: BiasedDataset) -> Path:
+        """Return the folder of a run."""
+        return runs.run_folder(self.root, data.name, config, config.digest(data.digest))
+
+
+def first_config(config: RunConfig) -> RunConfig | None:
+    """Return the configuration of the network that a run builds on, None if it builds on none."""
+    first = entry(config.loss).first
+    if first is None:
+        return None
+    changed: dict[str, Any] = {}
+    if first.narrow and not config.model.encoder.endswith(NARROW):
+        name = config.model.encoder + NARROW
+        changed["model"] = dataclasses.replace(config.model, encoder=name)
+    if "first_epochs" in config.parameters:
+        epochs = config.parameters["first_epochs"]
+        changed["train"] = dataclasses.replace(config.train, epochs=epochs, min_steps=0)
+    parameters = get_loss(first.loss).parameters
+    return dataclasses.replace(config, loss=first.loss, parameters=parameters, **changed)
+
+
+def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> Network:
+    """Return the trained network of a run whose folder is locked: read it, or train what is missing.
+
+    Raises:
+        RunError: A file is damaged, or training diverged.
+    """
+    first, before = entry(config.loss).first, first_config(config)
+    if first is None or before is None:
+        return _own(config, data, place_, from_counts(_inputs(config), data, place_.device), say)
+    if first.gives != "encoder" and (place_.folder(config, data) / runs.ENCODER).is_file():
+        return _own(config, data, place_, Given(), say)
+    check(before, data)
+    there = place_.folder(before, data)
+    with runs.exclusive(there, wait=True):
+        if not place_.resume:
+            runs.forget(there)
+        earlier = obtain(
+            before, data, place_, lambda line: say({**line, "first": f"first {before.loss}"})
+        )
+    if first.gives == "encoder":
+        folder = place_.folder(config, data)
+        runs.begin(folder, config, str(place_.device))
+        _copy_metrics(there, folder)
+        _save(folder, earlier)
+        return earlier
+    given = from_counts(_inputs(config), data, place_.device)
+    _take(first.gives, earlier, there, config, data, place_.device, given)
+    return _own(config, data, place_, given, say)
+
+
+def _inputs(config: RunConfig) -> tuple[str, ...]:
+    return entry(config.loss).inputs
+
+
+def _take(
+    what: str,
+    earlier: Network,
+    there: Path,
+    config: RunConfig,
+    data: BiasedDataset,
+    device: torch.device,
+    given: Given,
+) -> None:
+    """Put what the earlier network tells of the training images into ``given``."""
+    split = data.splits["train"]
+    if what == "losses":
+        given.steps["bias_losses"] = _read(there / runs.STEP_LOSSES, device)["losses"]
+        return
+    features = torch.from_numpy(extract(earlier.encoder, split.images, device=device)).to(device)
+    if what == "features":
+        given.images["bias_features"] = features
+        return
+    assert earlier.classifier is not None
+    with torch.inference_mode():
+        told = earlier.classifier(features).argmax(dim=1).cpu().numpy()
+    weights = np.where(told != split.labels, config.parameters["up"], 1.0)
+    given.images["weights"] = torch.from_numpy(weights / weights.mean()).float().to(device)
+
+
+def _own(config: RunConfig, data: BiasedDataset, place_: Place, given: Given, say: Say) -> Network:
+    """Read the trained network from its folder, or train it."""
+    folder, device = place_.folder(config, data), place_.device
+    if (folder / runs.ENCODER).is_file():
+        encoder = build_encoder(
+            config.model.encoder, torch_generator(config.seed, "weights/encoder")
+        )
+        _load(encoder, folder / runs.ENCODER)
+        classifier = None
+        if classifies(config.loss):
+            classifier = build_classifier(config, encoder, data)
+            _load(classifier, folder / runs.CLASSIFIER)
+            classifier.to(device)
+        return Network(place(encoder, device), classifier)
+    runs.begin(folder, config, str(device))
+    model = train(config, data, folder, device=device, given=given, say=say)
+    network = Network(model.encoder, model.classifier)
+    _save(folder, network)
+    return network
+
+
+def _save(folder: Path, network: Network) -> None:
+    files: dict[Path, bytes | str] = {folder / runs.ENCODER: _bytes(network.encoder)}
+    if network.classifier is not None:
+        files = {folder / runs.CLASSIFIER: _bytes(network.classifier), **files}
+    write_together(files)
+
+
+def _copy_metrics(there: Path, folder: Path) -> None:
+    """A run that takes another's encoder as it is has that one's training history."""
+    write_together({folder / "metrics.jsonl": (there / "metrics.jsonl").read_bytes()})
+
+
+def _bytes(module: nn.Module) -> bytes:
+    state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    return to_bytes(state)
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise checkpoint.damaged(path) from error
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return {k: v.to(device) for k, v in load_file(path).items()}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise checkpoint.damaged(path) from error
