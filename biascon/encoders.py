@@ -126,9 +126,16 @@ def design(name: str) -> Encoder:
     return encoder
 
 
-def _narrowed(conv: nn.Conv2d) -> nn.Conv2d:
-    i, o, bias = conv.in_channels, conv.out_channels, conv.bias is not None
-    return nn.Conv2d(i, o, 1, conv.stride, 0, groups=conv.groups, bias=bias)  # type: ignore[arg-type]
+def _narrowed(conv: nn.Conv2d) -> nn.Module:
+    """A 1 x 1 convolution of every s-th pixel.
+
+    The pixels are picked first: oneDNN's strided 1 x 1 kernels for channels-last images of odd size write
+    beyond their memory (seen with PyTorch 2.13, 32 channels of 7 x 7).
+    """
+    narrow = nn.Conv2d(
+        conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=conv.bias is not None
+    )
+    return narrow if conv.stride == (1, 1) else nn.Sequential(nn.MaxPool2d(1, conv.stride), narrow)
 
 
 def build_encoder(name: str, generator: torch.Generator) -> Encoder:

@@ -19,7 +19,8 @@ from biascon import runs
 from biascon.config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.errors import DataError, RunError, UsageError
-from biascon.evaluate import aligned_cells, evaluate, measure, pick_device, validate
+from biascon.evaluate import evaluate, pick_device, validate
+from biascon.measure import aligned_cells, measure
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")

@@ -1,0 +1,201 @@
+"""Batches for every loss of the registry: what a loss is given is read from its entry.
+
+``make`` draws one, ``value_of`` and ``value_and_gradients`` compute the loss on it, ``oracle`` does so
+in Python loops. What the registry does not tell of a loss stands in the few tables here.
+"""
+
+from __future__ import annotations
+
+import typing
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import settings
+from oracles import ORACLES
+from torch import Tensor
+
+from biascon import registry
+from biascon.losses import LOSSES, Loss, entry, parameters_of
+
+NAMES = list(LOSSES)
+EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].on == "embeddings"]
+PAIRWISE_NAMES = [name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs]
+LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].needs]
+FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].needs]
+BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].needs]
+FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].needs]
+WITH_TEMPERATURE = [name for name in NAMES if "temperature" in parameters_of(name)]
+# Their difference lies in the sampler, or in a last layer that is trained again.
+SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
+OF_A_CLASS = [name for name in NAMES if LOSSES[name].tells == "labels"]  # no network that tells the bias
+
+IMAGES = ("z", "logits", "features", "bias_features", "bias_losses", "weights")  # a row for each image
+VIEWS = ("z", "logits", "features")  # and in it one for each view
+TABLES = ("counts", "group_weights")  # a row for each label, a column for each bias value
+IN_THE_BATCH = ("logits", "features")  # what has a gradient beside z
+BY_THE_TRAINER = {("jtt", "up"), ("jtt", "first_epochs")}  # parameters that the loss itself does not read
+
+quick = settings(max_examples=20, deadline=None, derandomize=True)
+
+
+class Batch(NamedTuple):
+    """What a loss is called with."""
+
+    z: Tensor
+    labels: Tensor
+    bias: Tensor
+    inputs: dict[str, Tensor]
+
+    def having(self, **new: Tensor) -> Batch:
+        """The same batch with other tensors, by name; what the loss is not given is left out."""
+        own = {key: value for key, value in new.items() if key in self._fields}
+        inputs = {key: new.get(key, value) for key, value in self.inputs.items()}
+        return self._replace(inputs=inputs, **own)
+
+    def rows(self, order: Tensor) -> Batch:
+        """These images in that order."""
+        inputs = {k: v if k in TABLES else v[order] for k, v in self.inputs.items()}
+        return Batch(self.z[order], self.labels[order], self.bias[order], inputs)
+
+    def mapped(self, names: tuple[str, ...], function: Any) -> Batch:
+        """The tensors of these names changed by a function."""
+        tensors = {"z": self.z, **self.inputs}
+        return self.having(**{k: function(v) for k, v in tensors.items() if k in names})
+
+
+def make(
+    name, *, b=4, v=2, d=6, classes=3, seed=0, dtype=torch.float64, labels=None, bias=None
+) -> Batch:
+    """A random batch for a loss: unit embeddings or plain logits, labels and bias below D.
+
+    There are D classes and D + 1 bias values, so that a table that is read the wrong way round shows.
+    Training has the images of the batch, and some others.
+    """
+    draw = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=draw, dtype=torch.float64)
+
+    def few(given):
+        drawn = torch.randint(min(classes, d), (b,), generator=draw)
+        return drawn if given is None else torch.as_tensor(given)
+
+    z = normal(b, v, d)
+    if LOSSES[name].on == "embeddings":
+        z = z / z.norm(dim=-1, keepdim=True)
+    labels, bias = few(labels), few(bias)
+    counts = torch.randint(0, 30, (d, d + 1), generator=draw)
+    counts = torch.where(counts < 8, 0, counts)  # about one cell in four is empty
+    counts.index_put_((labels, bias), torch.ones(b, dtype=torch.long), accumulate=True)
+    q = uniform(d, d + 1) + 0.1
+    everything = {
+        "logits": normal(b, v, d),
+        "features": 2 * normal(b, v, 5),
+        "bias_features": normal(b, 4),
+        "bias_losses": 2 * uniform(b),
+        "weights": uniform(b) + 0.5,
+        "counts": counts,
+        "group_weights": q / q.sum(),
+    }
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    inputs = {
+        key: everything[key]
+        if key == "counts"
+        else everything[key].to(wide if key in TABLES else dtype)
+        for key in LOSSES[name].inputs
+    }
+    return Batch(z.to(dtype), labels, bias, inputs)
+
+
+def with_logits(batch: Batch, logits: Tensor) -> Batch:
+    """The batch with these logits, wherever the loss has its own."""
+    return batch.having(logits=logits) if "logits" in batch.inputs else batch.having(z=logits)
+
+
+def biased(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
+    """A batch of 3 classes whose bias is the label for 90 % of the images and the next label for 10 %."""
+    labels = torch.arange(b) % 3
+    bias = torch.where(torch.arange(b) % 10 == 0, (labels + 1) % 3, labels)
+    return make(name, b=b, v=v, d=d, seed=seed, dtype=dtype, labels=labels, bias=bias)
+
+
+def value_of(loss: Loss, batch: Batch, **more: Any) -> Tensor:
+    """The loss on a batch; group weights, which it changes, are copied first."""
+    inputs = {k: x.clone() if k == "group_weights" else x for k, x in batch.inputs.items()}
+    return loss(batch.z, batch.labels, batch.bias, **inputs, **more)
+
+
+def value_and_gradients(
+    loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None
+) -> tuple[float, dict[str, Tensor]]:
+    """The loss, and its gradient with respect to z and to what else comes from the network.
+
+    The context is that of the forward pass.
+    """
+    leaves = {"z": batch.z, **{k: batch.inputs[k] for k in IN_THE_BATCH if k in batch.inputs}}
+    leaves = {key: tensor.clone().requires_grad_() for key, tensor in leaves.items()}
+    with within or nullcontext():
+        value = value_of(loss, batch.having(**leaves))
+    assert value.shape == ()
+    gradients = torch.autograd.grad(value, list(leaves.values()))
+    return value.item(), dict(zip(leaves, gradients, strict=True))
+
+
+def oracle(loss: Loss, batch: Batch) -> float | None:
+    """The value in Python loops, or None where nothing counts."""
+    free = {key: loss.parameters[key] for key in parameters_of(loss.name)}
+    inputs = {key: tensor.double().tolist() for key, tensor in batch.inputs.items()}
+    lists = batch.z.double().tolist(), batch.labels.tolist(), batch.bias.tolist()
+    return ORACLES[loss.name](*lists, **inputs, **free)
+
+
+def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
+    """The value is the oracle's; gradients are finite, and exactly 0 where nothing counts."""
+    expected = oracle(loss, batch)
+    value, gradients = value_and_gradients(loss, batch)
+    for gradient in gradients.values():
+        assert torch.isfinite(gradient).all()
+    if expected is None:
+        assert value == 0.0
+        assert not any(gradient.any() for gradient in gradients.values())
+    else:
+        assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+def choices(name: str, key: str) -> tuple[str, ...]:
+    """The words that a parameter may be, or none if it is a number."""
+    hint = typing.get_type_hints(registry.load(entry(name).target)).get(key)
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def another(name: str, key: str) -> Any:
+    """A value that is allowed and not the default."""
+    default = parameters_of(name)[key]
+    words = [word for word in choices(name, key) if word != default]
+    if words:
+        return words[0]
+    return {"q": 0.4, "delta": 1.2}.get(key, 4 * default)
+
+
+def settings_of(name: str) -> list[dict[str, Any]]:
+    """The settings under which a loss is checked: its defaults, every number changed, and each word."""
+    free = [key for key in parameters_of(name) if (name, key) not in BY_THE_TRAINER]
+    numbers = {key: another(name, key) for key in free if not choices(name, key)}
+    found = [{}, numbers] if numbers else [{}]
+    for key in free:
+        for word in choices(name, key):
+            if word != parameters_of(name)[key]:
+                found.append({**numbers, key: word})
+    return found + [{"wa": wa, "wb": wb} for wa, wb in ((1, 0), (0, 1)) if "wa" in free]
+
+
+SETTINGS = [
+    pytest.param(name, extra, id="-".join([name, *(f"{k}={v}" for k, v in extra.items())]))
+    for name in NAMES
+    for extra in settings_of(name)
+]

@@ -1,0 +1,220 @@
+"""The losses that look at the bias, or at what tells of it, in Python loops over floats."""
+
+from __future__ import annotations
+
+import math
+
+from oracles_plain import ce, dot, eps_supinfonce, flatten, log_sum_exp, mean, of_image, supcon
+
+
+def _anchors(z, labels, bias):
+    """For each anchor its vector, its label and its bias."""
+    return [(vector, labels[image], bias[image]) for vector, image in flatten(z)]
+
+
+def _mean_and_variance(values):
+    centre = sum(values) / len(values)
+    return centre, max(sum((x - centre) ** 2 for x in values) / len(values), 1e-8)
+
+
+def _fairkl_term(z, labels, bias, form, k):
+    """FairKL's R: a sum over the pairs of one label and the pairs of two."""
+    points = _anchors(z, labels, bias)
+    total = 0.0
+    for one_label in (True, False):
+        aligned, conflicting = [], []
+        distinct = [0, 0]  # pairs, whichever comes first
+        for i, (zi, yi, bi) in enumerate(points):
+            for j, (zj, yj, bj) in enumerate(points):
+                if (yi == yj) != one_label or (i == j and form == "paper"):
+                    continue
+                (aligned if bi == bj else conflicting).append(dot(zi, zj))
+                distinct[bi != bj] += i <= j
+        if min(distinct) < 2:
+            continue
+        ma, va = _mean_and_variance(aligned)
+        mc, vc = _mean_and_variance(conflicting)
+        if form == "paper":
+            total += 0.5 * ((va + (ma - mc) ** 2) / vc - math.log(va / vc) - 1)
+        else:
+            total += (ma - mc) ** 2 + k * (math.sqrt(va) - math.sqrt(vc)) ** 2
+    return total
+
+
+def _sum(first, second):
+    """Of a loss that may be None where nothing counts, and a number."""
+    return (first or 0.0) + second
+
+
+def fairkl(z, labels, bias, *, temperature, epsilon, weight, form, k):
+    contrast = eps_supinfonce(z, labels, None, temperature=temperature, epsilon=epsilon)
+    return _sum(contrast, weight * _fairkl_term(z, labels, bias, form, k))
+
+
+def supcon_fairkl(z, labels, bias, *, temperature, weight, form, k):
+    contrast = supcon(z, labels, None, temperature=temperature, form="out")
+    return _sum(contrast, weight * _fairkl_term(z, labels, bias, form, k))
+
+
+def _end_term(unit, labels, bias, alpha, beta):
+    """EnD's alpha * R_perp + beta * R_par over vectors of norm 1."""
+    points = _anchors(unit, labels, bias)
+    orthogonal, parallel = [], []
+    for i, (xi, yi, bi) in enumerate(points):
+        for j, (xj, yj, bj) in enumerate(points):
+            if i == j:
+                continue
+            g = dot(xi, xj)
+            if bi == bj:
+                orthogonal.append(abs(g))
+            elif yi == yj:
+                parallel.append((1 + g) / 2)
+    total = 0.0
+    if orthogonal:
+        total += alpha * mean(orthogonal)
+    if parallel:
+        total += beta * (1 - mean(parallel))
+    return total
+
+
+def _unit(vector):
+    norm = math.sqrt(dot(vector, vector))
+    return [x / norm for x in vector] if norm > 0 else vector
+
+
+def end(z, labels, bias, *, features, alpha, beta):
+    unit = [[_unit(vector) for vector in views] for views in features]
+    return _sum(ce(z, labels, None), _end_term(unit, labels, bias, alpha, beta))
+
+
+def supcon_end(z, labels, bias, *, temperature, alpha, beta):
+    contrast = supcon(z, labels, None, temperature=temperature, form="out")
+    return _sum(contrast, _end_term(z, labels, bias, alpha, beta))
+
+
+def _weighted_contrast(z, labels, temperature, empty, weight):
+    """The mean over anchors of -sum_P w (s - log sum_A exp s) / sum_P w; weight(image, image) is w."""
+    points = flatten(z)
+    losses = []
+    for i, (zi, image) in enumerate(points):
+        others, pulled, weights = [], 0.0, 0.0
+        for j, (zj, other_image) in enumerate(points):
+            if j == i:
+                continue
+            s = dot(zi, zj) / temperature
+            others.append(s)
+            if labels[other_image] == labels[image]:
+                w = weight(image, other_image)
+                pulled += w * s
+                weights += w
+        if weights > 0:
+            losses.append(-(pulled / weights - log_sum_exp(others)))
+        elif empty == "zero":
+            losses.append(0.0)
+    return mean(losses) or 0.0
+
+
+def _bias_contrast(z, labels, bias, temperature, empty):
+    def other_bias(image, other_image):
+        return 1.0 if bias[image] != bias[other_image] else 0.0
+
+    return _weighted_contrast(z, labels, temperature, empty, other_bias)
+
+
+def biascon(z, labels, bias, *, logits, temperature, ce_weight, empty):
+    contrast = _bias_contrast(z, labels, bias, temperature, empty)
+    return contrast + ce_weight * (ce(logits, labels, None) or 0.0)
+
+
+def biascon_biasbal(z, labels, bias, *, logits, counts, temperature, ce_weight, empty):
+    contrast = _bias_contrast(z, labels, bias, temperature, empty)
+    return contrast + ce_weight * (biasbal(logits, labels, bias, counts=counts) or 0.0)
+
+
+def softcon(z, labels, bias, *, logits, bias_features, temperature, ce_weight, empty):
+    del bias
+    unit = [_unit(vector) for vector in bias_features]
+
+    def unlike(image, other_image):
+        w = 1 - dot(unit[image], unit[other_image])
+        return w if w > 1e-6 else 0.0  # two equal features, rounded
+
+    contrast = _weighted_contrast(z, labels, temperature, empty, unlike)
+    return contrast + ce_weight * (ce(logits, labels, None) or 0.0)
+
+
+def _kernel(a, b, delta):
+    squares = sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
+    return 1 / (1 + math.sqrt(squares + 1e-6) ** delta)
+
+
+def flac(z, labels, bias, *, features, bias_features, alpha, delta):
+    del bias
+    points = flatten(features)
+    if not points:
+        return ce(z, labels, None)
+    n = range(len(points))
+    s_b = [
+        [_kernel(bias_features[a], bias_features[b], delta) for _, b in points] for _, a in points
+    ]
+    th = (max(map(max, s_b)) + min(map(min, s_b))) / 2
+    terms = []
+    for i in n:
+        pairs = []
+        for j in n:
+            one_label = labels[points[i][1]] == labels[points[j][1]]
+            if i != j and (s_b[i][j] < th if one_label else s_b[i][j] > th):
+                pairs.append((1 - s_b[i][j], _kernel(points[i][0], points[j][0], delta)))
+        for p, q in pairs:
+            p /= sum(pair[0] for pair in pairs)
+            q /= sum(pair[1] for pair in pairs)
+            terms.append((p - q) * (math.log(p) - math.log(q)))
+    return ce(z, labels, None) + alpha * (mean(terms) or 0.0)
+
+
+def biasbal(z, labels, bias, *, counts):
+    losses = []
+    for logits, image in flatten(z):
+        column = [row[bias[image]] for row in counts]
+        share = [n / sum(column) if sum(column) else 0.0 for n in column]
+        moved = [logit + math.log(p + 1e-9) for logit, p in zip(logits, share, strict=True)]
+        losses.append(log_sum_exp(moved) - moved[labels[image]])
+    return mean(losses)
+
+
+def reweight(z, labels, bias, *, counts):
+    total = sum(map(sum, counts))
+    groups = sum(n > 0 for row in counts for n in row)
+    losses = []
+    for views, y, b in zip(z, labels, bias, strict=True):
+        if not views:
+            return None
+        p = counts[y][b] / total
+        losses.append(of_image(views, y) / (groups * p))
+    return mean(losses)
+
+
+def _group_losses(z, labels, bias):
+    """The mean cross-entropy of the images of each group that the batch has."""
+    found = {}
+    for views, y, b in zip(z, labels, bias, strict=True):
+        if views:
+            found.setdefault((y, b), []).append(of_image(views, y))
+    return {group: mean(losses) for group, losses in found.items()}
+
+
+def groupdro_weights(z, labels, bias, *, group_weights, eta):
+    """q after the step, as a table."""
+    losses = _group_losses(z, labels, bias)
+    grown = [
+        [q * math.exp(eta * losses.get((y, b), 0.0)) for b, q in enumerate(row)]
+        for y, row in enumerate(group_weights)
+    ]
+    total = sum(map(sum, grown))
+    return [[q / total for q in row] for row in grown]
+
+
+def groupdro(z, labels, bias, *, group_weights, eta):
+    q = groupdro_weights(z, labels, bias, group_weights=group_weights, eta=eta)
+    losses = _group_losses(z, labels, bias)
+    return sum(q[y][b] * loss for (y, b), loss in losses.items()) if losses else None

@@ -1,0 +1,181 @@
+"""The losses that do not look at the bias, in Python loops over floats."""
+
+from __future__ import annotations
+
+import math
+
+
+def flatten(z):
+    """The anchors in order: for each its vector and its image."""
+    return [(vector, image) for image, views in enumerate(z) for vector in views]
+
+
+def dot(a, b):
+    total = 0.0
+    for x, y in zip(a, b, strict=True):
+        total += x * y
+    return total
+
+
+def mean(values):
+    return sum(values) / len(values) if values else None
+
+
+def log_sum_exp(values):
+    top = max(values)
+    return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+def of_image(views, label):
+    """The cross-entropy of one image: the mean over its views."""
+    return mean([log_sum_exp(logits) - logits[label] for logits in views])
+
+
+def ce(z, labels, bias):
+    del bias
+    return mean([log_sum_exp(logits) - logits[labels[image]] for logits, image in flatten(z)])
+
+
+def bias_ce(z, labels, bias):
+    del labels
+    return ce(z, bias, None)
+
+
+def gce(z, labels, bias, *, q):
+    del bias
+    losses = []
+    for logits, image in flatten(z):
+        p = math.exp(logits[labels[image]]) / sum(math.exp(logit) for logit in logits)
+        losses.append((1 - p**q) / q)
+    return mean(losses)
+
+
+def lff(z, labels, bias, *, bias_losses):
+    del bias
+    losses = []
+    for views, label, theirs in zip(z, labels, bias_losses, strict=True):
+        if not views:
+            return None
+        own = of_image(views, label)
+        weight = theirs / (theirs + own) if theirs + own > 0 else 0.5
+        losses.append(weight * own)
+    return mean(losses)
+
+
+def jtt(z, labels, bias, *, weights, up, first_epochs):
+    del bias, up, first_epochs
+    losses = []
+    for views, label, weight in zip(z, labels, weights, strict=True):
+        if not views:
+            return None
+        losses.append(weight * of_image(views, label))
+    return mean(losses)
+
+
+def simclr(z, labels, bias, *, temperature):
+    del labels, bias
+    points = flatten(z)
+    losses = []
+    for i, (zi, image) in enumerate(points):
+        others = []
+        positives = []
+        for j, (zj, other_image) in enumerate(points):
+            if j == i:
+                continue
+            s = dot(zi, zj) / temperature
+            others.append(s)
+            if other_image == image:
+                positives.append(s)
+        if positives:
+            normaliser = log_sum_exp(others)
+            losses.append(-mean([s - normaliser for s in positives]))
+    return mean(losses)
+
+
+def supcon(z, labels, bias, *, temperature, form):
+    del bias
+    points = flatten(z)
+    losses = []
+    for i, (zi, image) in enumerate(points):
+        others = []
+        positives = []
+        for j, (zj, other_image) in enumerate(points):
+            if j == i:
+                continue
+            s = dot(zi, zj) / temperature
+            others.append(s)
+            if labels[other_image] == labels[image]:
+                positives.append(s)
+        if not positives:
+            continue
+        normaliser = log_sum_exp(others)
+        if form == "out":
+            losses.append(-mean([s - normaliser for s in positives]))
+        else:
+            losses.append(-(log_sum_exp(positives) - math.log(len(positives)) - normaliser))
+    return mean(losses)
+
+
+def sets(z, labels, temperature):
+    """For each anchor the similarities to its positives and to its negatives."""
+    points = flatten(z)
+    for i, (zi, image) in enumerate(points):
+        positives = []
+        negatives = []
+        for j, (zj, other_image) in enumerate(points):
+            s = dot(zi, zj) / temperature
+            if labels[other_image] != labels[image]:
+                negatives.append(s)
+            elif j != i:
+                positives.append(s)
+        yield positives, negatives
+
+
+def _context(z, labels, temperature, clip):
+    losses = []
+    for positives, negatives in sets(z, labels, temperature):
+        if not positives or not negatives:
+            continue
+        repulsion = log_sum_exp(negatives)
+        terms = [s - repulsion for s in positives]
+        if clip:
+            terms = [min(u, 0.0) for u in terms]
+        losses.append(-mean(terms))
+    return mean(losses)
+
+
+def _contex(z, labels, bias, *, temperature, wa, wb, clip):
+    del bias
+    la = _context(z, labels, temperature, clip)
+    lb = simclr(z, None, None, temperature=temperature)
+    if la is None and lb is None:
+        return None
+    return wa * (la or 0.0) + wb * (lb or 0.0)
+
+
+def contex(z, labels, bias, *, temperature, wa, wb):
+    return _contex(z, labels, bias, temperature=temperature, wa=wa, wb=wb, clip=False)
+
+
+def contex_clip(z, labels, bias, *, temperature, wa, wb):
+    return _contex(z, labels, bias, temperature=temperature, wa=wa, wb=wb, clip=True)
+
+
+def eps_supinfonce(z, labels, bias, *, temperature, epsilon):
+    del bias
+    losses = []
+    for positives, negatives in sets(z, labels, temperature):
+        if positives:
+            terms = [s - log_sum_exp([s - epsilon, *negatives]) for s in positives]
+            losses.append(-mean(terms))
+    return mean(losses)
+
+
+def eps_supcon(z, labels, bias, *, temperature, epsilon):
+    del bias
+    losses = []
+    for positives, negatives in sets(z, labels, temperature):
+        if positives:
+            normaliser = log_sum_exp([s - epsilon for s in positives] + negatives)
+            losses.append(-mean([s - normaliser for s in positives]))
+    return mean(losses)
