@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from biascon.data.dataset import BiasedDataset
+from biascon.errors import UsageError
 
 
 @dataclass
@@ -48,6 +49,30 @@ class Given:
             else:
                 found[name] = out[name]
         return found
+
+    def also(self, other: Given | None) -> Given:
+        """Return this together with another."""
+        if other is None:
+            return self
+        return Given(
+            {**self.whole, **other.whole},
+            {**self.images, **other.images},
+            {**self.steps, **other.steps},
+        )
+
+    def check(self, loss: str, names: Sequence[str]) -> None:
+        """Refuse to train a loss without its inputs.
+
+        Raises:
+            UsageError: One is missing that the network itself does not give.
+        """
+        there = {*self.whole, *self.images, *self.steps, "logits", "features"}
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise UsageError(
+                f"loss '{loss}' needs {', '.join(missing)} of another network: "
+                "train it with biascon.stages.obtain or the command line"
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Return what changes as training goes."""

@@ -24,7 +24,7 @@ from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import NARROW, Encoder, build_encoder
 from biascon.files import write_together
-from biascon.given import Given, from_counts
+from biascon.given import Given
 from biascon.losses import entry, get_loss
 from biascon.probe import extract
 from biascon.seeds import torch_generator
@@ -84,9 +84,9 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
     """
     first, before = entry(config.loss).first, first_config(config)
     if first is None or before is None:
-        return _own(config, data, place_, from_counts(_inputs(config), data, place_.device), say)
+        return _own(config, data, place_, None, say)
     if first.gives != "encoder" and (place_.folder(config, data) / runs.ENCODER).is_file():
-        return _own(config, data, place_, Given(), say)
+        return _own(config, data, place_, None, say)
     check(before, data)
     there = place_.folder(before, data)
     with runs.exclusive(there, wait=True):
@@ -101,13 +101,8 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
         _copy_metrics(there, folder)
         _save(folder, earlier)
         return earlier
-    given = from_counts(_inputs(config), data, place_.device)
-    _take(first.gives, earlier, there, config, data, place_.device, given)
+    given = _take(first.gives, earlier, there, config, data, place_.device)
     return _own(config, data, place_, given, say)
-
-
-def _inputs(config: RunConfig) -> tuple[str, ...]:
-    return entry(config.loss).inputs
 
 
 def _take(
@@ -117,25 +112,24 @@ def _take(
     config: RunConfig,
     data: BiasedDataset,
     device: torch.device,
-    given: Given,
-) -> None:
-    """Put what the earlier network tells of the training images into ``given``."""
-    split = data.splits["train"]
+) -> Given:
+    """Return what the earlier network tells of the training images."""
     if what == "losses":
-        given.steps["bias_losses"] = _read(there / runs.STEP_LOSSES, device)["losses"]
-        return
+        return Given(steps={"bias_losses": _read(there / runs.STEP_LOSSES, device)["losses"]})
+    split = data.splits["train"]
     features = torch.from_numpy(extract(earlier.encoder, split.images, device=device)).to(device)
     if what == "features":
-        given.images["bias_features"] = features
-        return
+        return Given(images={"bias_features": features})
     assert earlier.classifier is not None
     with torch.inference_mode():
         told = earlier.classifier(features).argmax(dim=1).cpu().numpy()
     weights = np.where(told != split.labels, config.parameters["up"], 1.0)
-    given.images["weights"] = torch.from_numpy(weights / weights.mean()).float().to(device)
+    return Given(images={"weights": torch.from_numpy(weights / weights.mean()).float().to(device)})
 
 
-def _own(config: RunConfig, data: BiasedDataset, place_: Place, given: Given, say: Say) -> Network:
+def _own(
+    config: RunConfig, data: BiasedDataset, place_: Place, given: Given | None, say: Say
+) -> Network:
     """Read the trained network from its folder, or train it."""
     folder, device = place_.folder(config, data), place_.device
     if (folder / runs.ENCODER).is_file():

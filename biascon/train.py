@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from biascon.data.dataset import BiasedDataset, Split
 from biascon.encoders import Encoder, build_encoder, build_head, design
 from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.files import append, write_atomic
-from biascon.given import Given
+from biascon.given import Given, from_counts
 from biascon.losses import entry, get_loss
 from biascon.losses.cross_entropy import per_image
 from biascon.seeds import derive, permutation, torch_generator
@@ -95,17 +95,19 @@ def train(
         data: Its ``train`` split is all that is read.
         folder: The run folder; ``metrics.jsonl`` and ``checkpoint.pt`` are written there.
         device: Where to compute.
-        given: What the loss needs beyond the batch.
+        given: What another network tells of the training images, for a loss that needs it.
         say: Called with each epoch's line of metrics.
 
     Raises:
         RunError: The loss is no longer finite; the message has the epoch, the step and the batch.
+        UsageError: The loss needs more than it is given.
     """
     split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
     steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
     check(config, data)
-    known, loss = entry(config.loss), get_loss(config.loss, **_free(config))
-    given = given or Given()
+    loss = get_loss(config.loss, **_free(config))
+    given = from_counts(loss.inputs, data, device).also(given)
+    given.check(config.loss, loss.inputs)
     _warn(config, loss.needs, data.n_labels, embeds=loss.on == "embeddings")
     model = place(build_model(config, data), device)
     optimiser = _optimiser(model, config.optimiser)
@@ -136,7 +138,7 @@ def train(
     model.train()
     for epoch in range(len(history), epochs):
         started = time.perf_counter()
-        order = draw(split, config.seed, epoch, known.draw).to(device)
+        order = draw(split, config.seed, epoch, by_groups="groups" in loss.needs).to(device)
         generator = torch_generator(config.seed, f"views/{epoch}", device)
         total = torch.zeros((), device=device)
         bad = torch.full((), steps, device=device)  # the first step whose loss is not finite
@@ -193,13 +195,13 @@ def train(
     return model
 
 
-def draw(split: Split, seed: int, epoch: int, how: Literal["once", "groups"] = "once") -> Tensor:
+def draw(split: Split, seed: int, epoch: int, *, by_groups: bool = False) -> Tensor:
     """Return int64 ``(N,)``: the training images of an epoch in their order.
 
-    ``once``: a permutation. ``groups``: N draws with replacement, first a (label, bias) group that has
-    images, each as likely, then one of its images, each as likely.
+    A permutation; or, by groups, N draws with replacement, first a (label, bias) group that has images,
+    each as likely, then one of its images, each as likely.
     """
-    if how == "once":
+    if not by_groups:
         return torch.from_numpy(permutation(len(split), seed, f"order/{epoch}"))
     pairs = np.stack((split.labels, split.bias), axis=1)
     _, group, sizes = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)

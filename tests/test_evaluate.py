@@ -105,7 +105,7 @@ def test_a_finished_run_is_read_and_not_computed_again(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("biascon.evaluate.train", None)
+    monkeypatch.setattr("biascon.stages.train", None)
     _, evaluation, reused = evaluate(CONFIG, data, root=folder / "runs", device=CPU)
     assert reused
     assert evaluation == done[1]

@@ -17,10 +17,15 @@ from biascon import checkpoint
 from biascon.config import OptimiserConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
+from biascon.given import Given
 from biascon.losses import LOSSES
-from biascon.train import build_model, learning_rate, train
+from biascon.train import build_model, draw, learning_rate, train
 
 CPU = torch.device("cpu")
+
+
+# The method without a training of its own is in test_stages.py.
+TRAINED = {name: entry for name, entry in LOSSES.items() if "held-out groups" not in entry.needs}
 
 
 def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
@@ -32,22 +37,33 @@ def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
     return load(make_dataset(tmp_path / "data"), only=("train",))
 
 
+def told(data: BiasedDataset, epochs: int) -> Given:
+    """What another network might tell of the training images, by arithmetic."""
+    n = len(data.splits["train"])
+    i = torch.arange(n)
+    features = torch.stack([torch.sin(i * k) for k in (1.0, 2.0, 3.0)], dim=1)
+    return Given(
+        images={"bias_features": features, "weights": 0.5 + (i % 3 == 0)},
+        steps={"bias_losses": (i % 7 / 7).expand(epochs, n)},
+    )
+
+
 def weights(encoder: torch.nn.Module) -> bytes:
     return b"".join(value.numpy().tobytes() for value in encoder.state_dict().values())
 
 
 def run(config: RunConfig, data: BiasedDataset, folder: Path) -> bytes:
     folder.mkdir(exist_ok=True)
-    return weights(train(config, data, folder, device=CPU))
+    return weights(train(config, data, folder, device=CPU, given=told(data, 9)))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", TRAINED)
 def test_every_loss_trains_and_its_loss_falls(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
     lines: list[dict[str, float]] = []
     config = smoke(loss, "train.epochs=4")
-    train(config, data, tmp_path, device=CPU, say=lines.append)
+    train(config, data, tmp_path, device=CPU, given=told(data, 4), say=lines.append)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert lines[-1]["loss"] < lines[0]["loss"]
     logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -71,10 +87,11 @@ def test_training_neither_reads_nor_sets_a_global_seed(data: BiasedDataset, tmp_
     assert first == run(smoke(), data, tmp_path / "b")
 
 
+@pytest.mark.parametrize("loss", ["contex", "groupdro", "gce"])  # two have a state of their own
 def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
-    data: BiasedDataset, tmp_path: Path
+    loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke("contex", "train.epochs=3")
+    config = smoke(loss, "train.epochs=3")
     whole = run(config, data, tmp_path / "whole")
 
     class StoppedError(Exception):
@@ -98,6 +115,9 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
             json.loads(x)["epoch"] for x in (folder / "metrics.jsonl").read_text().splitlines()
         ]
         assert epochs == [1, 2, 3]
+        if loss == "gce":
+            kept = [(tmp_path / name / "losses.safetensors") for name in ("whole", folder.name)]
+            assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
 def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
@@ -106,9 +126,12 @@ def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
     split = data.splits["train"]
     other = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
     without = dataclasses.replace(data, splits={"train": other})
-    for loss in LOSSES:
+    for loss, entry in TRAINED.items():
         config = smoke(loss, "train.epochs=1")
-        assert run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
+        same = run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
+        # What the bias changes of these is made before training, or after.
+        other = LOSSES[entry.first.loss].sees_bias if entry.first else False
+        assert same == (not entry.sees_bias or other), loss
 
 
 def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
@@ -117,10 +140,10 @@ def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
     split = data.splits["train"]
     shuffled = dataclasses.replace(split, labels=np.roll(split.labels, 1))
     other = dataclasses.replace(data, splits={"train": shuffled})
-    for loss, entry in LOSSES.items():
+    for loss, entry in TRAINED.items():
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
-        assert same == ("labels" not in entry.needs)
+        assert same == ("labels" not in entry.needs), loss
 
 
 def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
@@ -142,13 +165,54 @@ def test_a_batch_larger_than_the_split_is_refused(data: BiasedDataset, tmp_path:
         train(smoke("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
 
 
-def test_divergence_is_told_with_the_loss_and_the_epoch(
+def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     config = smoke("ce", "optimiser.lr=1e38", "optimiser.name=sgd", "optimiser.warmup=0.0")
-    with pytest.raises(RunError, match=r"ce: the loss is nan in epoch 1; .*optimiser\.lr"):
+    first = data.splits["train"].index[draw(data.splits["train"], 0, 0)[64:69]].tolist()
+    where = f"not finite at step 2 of epoch 1 .*: source images {', '.join(map(str, first))}, "
+    with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimiser\.lr"):
         train(config, data, tmp_path, device=CPU)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    given, split = told(data, 1), data.splits["train"]
+    row = int(draw(split, 0, 0)[5 * 64 + 3])
+    given.images["weights"][row] = torch.nan
+    with pytest.raises(RunError, match="jtt: the loss is not finite at step 6 of epoch 1"):
+        train(smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, given=given)
+
+
+def test_a_loss_without_what_another_network_tells_is_refused(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="'softcon' needs bias_features of another network"):
+        train(smoke("softcon"), data, tmp_path, device=CPU)
+
+
+def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None:
+    split = data.splits["train"]
+    counts = split.counts(data.n_labels, data.n_bias)
+    drawn = np.zeros_like(counts)
+    epochs = 40
+    for epoch in range(epochs):
+        rows = draw(split, 0, epoch, by_groups=True).numpy()
+        assert len(rows) == len(split)
+        np.add.at(drawn, (split.labels[rows], split.bias[rows]), 1)
+    assert ((drawn > 0) == (counts > 0)).all()
+    each = epochs * len(split) / (counts > 0).sum()
+    assert np.abs(drawn[counts > 0] / each - 1).max() < 5 / each**0.5  # five standard deviations
+    first, second = (draw(split, 0, epoch, by_groups=True) for epoch in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, draw(split, 0, 0, by_groups=True))
+
+
+def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
+    rows = draw(data.splits["train"], 0, 2).numpy()
+    assert np.array_equal(np.sort(rows), np.arange(len(data.splits["train"])))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"epoch": 1}), b"PK\x03\x04xx"])
@@ -200,12 +264,21 @@ def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
-def test_the_model_gives_unit_vectors_for_embeddings_and_one_logit_a_class_for_logits() -> None:
-    images = torch.randn(4, 3, 28, 28)
-    z = build_model(smoke("contex"), 10)(images)
-    torch.testing.assert_close(z.norm(dim=1), torch.ones(4))
-    assert z.shape == (4, 32)
-    assert build_model(smoke("ce"), 7)(images).shape == (4, 7)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDataset) -> None:
+    n = {"labels": 7, "bias": 5}
+    names = {"labels": [str(i) for i in range(7)], "bias": {"values": list("abcde")}}
+    small = dataclasses.replace(data, manifest={**data.manifest, **names})
+    out = build_model(smoke(loss), small)(torch.randn(4, 3, 28, 28))
+    entry = LOSSES[loss]
+    assert out["features"].shape == (4, 128)
+    assert ("z" in out) == (entry.on == "embeddings")
+    assert ("logits" in out) == (entry.on == "logits" or "logits" in entry.needs)
+    if "z" in out:
+        torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
+        assert out["z"].shape == (4, 32)
+    if "logits" in out:
+        assert out["logits"].shape == (4, n[entry.tells])
 
 
 def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:

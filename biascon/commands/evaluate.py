@@ -63,8 +63,9 @@ def show(evaluations: list[dict[str, Any]]) -> str:
     first = evaluations[0]
     rows = [
         [
-            e["loss"],
+            e["label"] + " †" * e["sees_bias"],
             str(e["seed"]),
+            e["judged"].split()[-1],
             percent(e["top1"]),
             percent_interval(e["unbiased"]),
             percent(e["bias_aligned"]),
@@ -78,15 +79,16 @@ def show(evaluations: list[dict[str, Any]]) -> str:
         for e in evaluations
     ]
     header = [
-        "loss", "seed", "top-1", "unbiased [95 %]", "aligned", "conflicting", "worst group",
+        "loss", "seed", "by", "top-1", "unbiased [95 %]", "aligned", "conflicting", "worst group",
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
     protocol = first["protocol"]
+    judges = list(dict.fromkeys(e["protocol"]["evaluation"] for e in evaluations))
     preset = " + ".join([first["preset"], *first["changes"]])
     return "\n".join(
         [
             f"{first['dataset']} ({first['source']}), preset {preset}, percent",
-            f"test: {protocol['test']}, n = {first['top1']['n']:,}; {protocol['evaluation']}; "
+            f"test: {protocol['test']}, n = {first['top1']['n']:,}; {' or '.join(judges)}; "
             f"selection: {protocol['selection']}",
             "",
             table(header, rows),
@@ -95,5 +97,10 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             "test images",
             "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
             "mean over classes",
+            *(
+                ["† is given bias labels: not comparable with a method that is not"]
+                if any(e["sees_bias"] for e in evaluations)
+                else []
+            ),
         ]
     )

@@ -22,9 +22,26 @@ def command(what: str) -> None:
         click.echo(table(["encoder", "what it is"], rows, left=2))
     else:
         from biascon import registry
-        from biascon.losses import LOSSES, PLUGIN_GROUP, entry
+        from biascon.losses import LOSSES, NEEDS, PLUGIN_GROUP, entry
 
         names = [*LOSSES, *registry.plugins(PLUGIN_GROUP)]
         entries = [(name, entry(name)) for name in names]
-        rows = [[name, e.on, ", ".join(e.needs), e.formula, e.source] for name, e in entries]
-        click.echo(table(["loss", "on", "needs", "loss of an anchor", "source"], rows, left=5))
+        rows = [
+            [
+                name + " †" * e.sees_bias,
+                e.on,
+                ", ".join(e.needs),
+                "2" if e.first else "1",
+                e.judged,
+                e.formula,
+                e.source,
+            ]
+            for name, e in entries
+        ]
+        header = ["loss", "on", "needs", "stages", "judged by", "loss of an anchor", "source"]
+        click.echo(table(header, rows, left=7))
+        click.echo("\n† is given bias labels: not comparable with a method that is not. Needs:")
+        used = {need for _, e in entries for need in e.needs}
+        click.echo(
+            table(["need", "what it is"], [[k, v] for k, v in NEEDS.items() if k in used], left=2)
+        )

@@ -17,6 +17,7 @@ NEEDS = {
     "bias_features": "features of a network that sees the bias",
     "bias_losses": "the losses of a biased network at the same step",
     "weights": "a weight for each image",
+    "groups": "the (label, bias) cell of each training image, to draw from",
     "held-out groups": "a validation split with the bias attribute",
 }
 
@@ -49,7 +50,6 @@ class LossEntry:
         needs: What it must be given: keys of ``NEEDS``.
         fixed: Parameters that the name itself fixes.
         first: The network that is trained before, if any.
-        draw: How an epoch's images are drawn: each once, or as often from every (label, bias) group.
         judged: By a linear ``"probe"`` on the frozen encoder, or by the ``"classifier"`` that the
             method itself trains, where that is what the method cures.
         tells: What its classifier is to tell.
@@ -62,37 +62,35 @@ class LossEntry:
     needs: tuple[str, ...] = ("labels",)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     first: FirstStage | None = None
-    draw: Literal["once", "groups"] = "once"
     judged: Literal["probe", "classifier"] = "probe"
     tells: Literal["labels", "bias"] = "labels"
 
     @property
     def sees_bias(self) -> bool:
         """Whether the method is given the bias labels of training or validation images."""
-        given = {"bias", "counts", "held-out groups"} & set(self.needs)
+        given = {"bias", "counts", "groups", "held-out groups"} & set(self.needs)
         first = self.first is not None and LOSSES[self.first.loss].sees_bias
-        return bool(given) or first or self.draw == "groups"
+        return bool(given) or first
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The tensors that the loss is called with beyond ``z``, labels and bias, by keyword."""
-        return tuple(
-            n for n in self.needs if n not in ("views", "labels", "bias", "held-out groups")
-        )
+        batch = ("views", "labels", "bias", "groups", "held-out groups")
+        return tuple(name for name in self.needs if name not in batch)
 
 
-KHOSLA = "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020"
-CHEN = "Chen et al., A Simple Framework for Contrastive Learning, ICML 2020"
-DENG = "Deng and Yang, Context-Enriched Contrastive Loss, IEEE TMM 27:429-441, 2025"
-BARBANO = "Barbano et al., Unbiased Supervised Contrastive Learning, ICLR 2023"
-TARTAGLIONE = "Tartaglione et al., EnD: Entangling and Disentangling, CVPR 2021"
-HONG = "Hong and Yang, Bias-Contrastive and Bias-Balanced Learning, NeurIPS 2021"
-SARRIDIS = "Sarridis et al., FLAC, arXiv 2304.14252"
-SAGAWA = "Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020"
-NAM = "Nam et al., Learning from Failure, NeurIPS 2020"
-ZHANG = "Zhang and Sabuncu, Generalized Cross Entropy, NeurIPS 2018"
-LIU = "Liu et al., Just Train Twice, ICML 2021"
-KIRICHENKO = "Kirichenko et al., Last Layer Re-Training, ICLR 2023"
+KHOSLA = "SupCon: Khosla et al., NeurIPS 2020"
+CHEN = "SimCLR: Chen et al., ICML 2020"
+DENG = "ConTeX: Deng and Yang, IEEE TMM 27:429-441, 2025"
+BARBANO = "FairKL: Barbano et al., ICLR 2023"
+TARTAGLIONE = "EnD: Tartaglione et al., CVPR 2021"
+HONG = "Hong and Yang, NeurIPS 2021"
+SARRIDIS = "FLAC: Sarridis et al., arXiv 2304.14252"
+SAGAWA = "GroupDRO: Sagawa et al., ICLR 2020"
+NAM = "LfF: Nam et al., NeurIPS 2020"
+ZHANG = "Zhang and Sabuncu, NeurIPS 2018"
+LIU = "JTT: Liu et al., ICML 2021"
+KIRICHENKO = "DFR: Kirichenko et al., ICLR 2023"
 
 _SUPCON = "-mean_P [s_ip - log sum_A exp s]"
 _SIMCLR = "-mean_S [s_ip - log sum_A exp s]"
@@ -136,7 +134,7 @@ LOSSES: dict[str, LossEntry] = {
     "biascon+biasbal": LossEntry(f"{_MODULE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, needs=(*_YB, "logits", "counts"), judged="classifier"),
     "biasbal": LossEntry(f"{_MODULE}.bias_balance:biasbal", _BIASBAL, HONG, needs=(*_YB, "counts"), **_OWN),
     "reweight": LossEntry(f"{_MODULE}.bias_balance:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", needs=(*_YB, "counts"), **_OWN),
-    "resample": LossEntry(f"{_CROSS}:cross_entropy", f"{_CE}, groups drawn as often", "group-balanced sampling", draw="groups", **_OWN),
+    "resample": LossEntry(f"{_CROSS}:cross_entropy", f"{_CE}, groups drawn as often", "group-balanced sampling", needs=("labels", "groups"), **_OWN),
     "groupdro": LossEntry(f"{_CROSS}:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, needs=(*_YB, "group_weights"), **_OWN),
     "dfr": LossEntry(f"{_CROSS}:cross_entropy", "ce, then a new last layer on balanced held-out groups", KIRICHENKO, needs=("labels", "held-out groups"), first=FirstStage("ce", "encoder"), **_OWN),
 }

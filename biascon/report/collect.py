@@ -14,6 +14,7 @@ from typing import Any
 
 from biascon import runs
 from biascon.errors import BiasconWarning, RunError
+from biascon.losses.entries import LOSSES
 
 METRICS = {
     "top1": "top-1",
@@ -26,7 +27,7 @@ METRICS = {
     "equal_opportunity_difference": "EOpp difference",
 }
 LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
-ORDER = ("ce", "simclr", "supcon", "contex", "contex-clip")
+ORDER = tuple(LOSSES)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,22 @@ class Run:
     def label(self) -> str:
         """The loss, with the parameters that are not its defaults."""
         return str(self.evaluation["label"])
+
+    @property
+    def sees_bias(self) -> bool:
+        """Whether the method is given bias labels: it then knows more than one that is not."""
+        return bool(self.evaluation["sees_bias"])
+
+    @property
+    def judge(self) -> str:
+        """What the accuracies are of: the linear probe or the method's own classifier."""
+        return str(self.evaluation["judged"])
+
+    @property
+    def other(self) -> tuple[str, float | None] | None:
+        """The other judge with its unbiased accuracy, None where the method has no classifier."""
+        also = self.evaluation["also"]
+        return (str(also[0]["by"]), also[0]["unbiased"]) if also else None
 
     @property
     def seed(self) -> int:
@@ -91,7 +108,7 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     Raises:
         RunError: There is none; the message gives the command that makes one.
     """
-    found, unfinished = [], 0
+    found, unfinished = [], []
     for config in sorted(root.glob("*/*/*/config.toml")):
         folder = config.parent
         if dataset is not None and folder.parent.parent.name != dataset:
@@ -104,11 +121,14 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
             warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=2)
             continue
         if evaluation is None:
-            unfinished += 1
+            unfinished.append(folder.name[-8:])
         else:
             found.append(Run(folder, evaluation))
-    if unfinished:
-        warnings.warn(f"left out: {unfinished} unfinished run(s)", BiasconWarning, stacklevel=2)
+    # A run that another one builds on is trained and never evaluated.
+    firsts = {str((run.evaluation["first"] or {}).get("digest", ""))[:8] for run in found}
+    left = len(set(unfinished) - firsts)
+    if left:
+        warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=2)
     if not found:
         where = f"{root}/{dataset}" if dataset else str(root)
         raise RunError(
@@ -117,13 +137,12 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     return found
 
 
+_MORE = ("recipe", "changes", "config", "judged", "sees_bias", "also", "first")
 _KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "preset", "seed")
 
 
 def _check(folder: Path, evaluation: dict[str, Any]) -> None:
-    missing = [
-        key for key in (*_KEYS, "recipe", "changes", "config", *METRICS) if key not in evaluation
-    ]
+    missing = [key for key in (*_KEYS, *_MORE, *METRICS) if key not in evaluation]
     if evaluation.get("format") != 1 or missing:
         raise RunError(f"{folder} is a run of another version of biascon; evaluate it again")
 

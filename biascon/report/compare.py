@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from biascon.seeds import numpy_generator
 class Difference:
     """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over.
 
-    ``gap`` is the same for the gap between bias-aligned and bias-conflicting accuracy, over seeds.
+    ``gap`` is the same for the gap between bias-aligned and bias-conflicting accuracy, over seeds;
+    ``note`` says in what else the two differ.
     """
 
     a: str
@@ -27,6 +29,7 @@ class Difference:
     high: float
     over: str
     gap: Difference | None = None
+    note: str = ""
 
     @property
     def decides(self) -> bool:
@@ -51,29 +54,38 @@ def over_seeds(group: Group, a: str, b: str, metric: str) -> Difference | None:
     return Difference(a, b, metric, paired.mean, paired.low, paired.high, over)
 
 
-def best(group: Group, metric: str) -> str | None:
-    """Return the loss that is better than every other beyond doubt, or None.
+def leader(group: Group, metric: str, labels: Sequence[str]) -> str | None:
+    """Return which of some losses is better than every other of them beyond doubt, or None.
 
     It must have the best mean, and its paired interval over seeds must exclude 0 against each other
     loss. Among fewer than two losses nothing is best.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     means = {}
-    for label in group.losses:
+    for label in labels:
         mean = summary(group, label, metric)
         if mean is None:
             return None
         means[label] = sign * mean.mean
     if len(means) < 2:
         return None
-    leader = max(means, key=lambda label: means[label])
+    first = max(means, key=lambda label: means[label])
     for other in means:
-        if other == leader:
+        if other == first:
             continue
-        difference = over_seeds(group, leader, other, metric)
+        difference = over_seeds(group, first, other, metric)
         if difference is None or not difference.decides or sign * difference.mean <= 0:
             return None
-    return leader
+    return first
+
+
+def leaders(group: Group, metric: str) -> set[str]:
+    """Return the best loss of those that are given no bias labels, and of those that are."""
+    found = set()
+    for given in (False, True):
+        labels = [label for label, found_ in group.losses.items() if found_[0].sees_bias == given]
+        found.add(leader(group, metric, labels))
+    return {label for label in found if label is not None}
 
 
 def over_images(a: Run, b: Run) -> Difference | None:
@@ -110,14 +122,33 @@ def over_images(a: Run, b: Run) -> Difference | None:
 
 def compare(group: Group, a: str, b: str) -> Difference | None:
     """Return the difference in unbiased accuracy: over seeds if there are two, else over images."""
+    note = _unlike(group.losses[a][0], group.losses[b][0])
     paired = over_seeds(group, a, b, "unbiased")
     if paired is not None:
-        return replace(paired, gap=over_seeds(group, a, b, "gap"))
+        return replace(paired, gap=over_seeds(group, a, b, "gap"), note=note)
     seeds = {run.seed: run for run in group.losses[a]}
     for run in group.losses[b]:
         if run.seed in seeds:
-            return over_images(seeds[run.seed], run)
+            found = over_images(seeds[run.seed], run)
+            return None if found is None else replace(found, note=note)
     return None
+
+
+def _unlike(a: Run, b: Run) -> str:
+    """Say in what two methods differ beyond their loss."""
+    parts = []
+    if a.sees_bias != b.sees_bias:
+        one, other = (a, b) if a.sees_bias else (b, a)
+        parts.append(
+            f"{one.label} is given bias labels and {other.label} is not: as methods they are not comparable."
+        )
+    if a.judge != b.judge:
+        parts.append(f"{a.label} is judged by {_the(a.judge)}, {b.label} by {_the(b.judge)}.")
+    return " ".join(parts)
+
+
+def _the(judge: str) -> str:
+    return "its own classifier" if judge.startswith("own") else f"a {judge}"
 
 
 def comparisons(group: Group) -> list[Difference]:
@@ -133,6 +164,11 @@ def comparisons(group: Group) -> list[Difference]:
 
 
 def in_words(difference: Difference) -> str:
+    """Say what a difference in unbiased accuracy shows, and in what else the two methods differ."""
+    return " ".join(part for part in (_in_words(difference), difference.note) if part)
+
+
+def _in_words(difference: Difference) -> str:
     """Say what a difference in unbiased accuracy shows, and no more.
 
     That a loss leans less on the bias is said only where its gap between aligned and conflicting

@@ -36,10 +36,14 @@ def draw_group(group: Group, ax: Axes) -> Axes:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=2)
     seeds = sorted({len(found) for found in group.losses.values()})
     n = group.first["top1"]["n"]
-    ax.set_yticks(range(len(labels)), labels)
+    names = [
+        label + " (c)" * (found[0].judge == "own classifier") + " †" * found[0].sees_bias
+        for label, found in group.losses.items()
+    ]
+    ax.set_yticks(range(len(labels)), names)
     ax.set_ylim(len(labels) + 0.1, -0.6)
     ax.set_xlim(right=101)
-    ax.set_xlabel("linear-probe test accuracy, %")
+    ax.set_xlabel("test accuracy, % († is given bias labels; (c): judged by its own classifier)")
     counted = " or ".join(str(k) for k in seeds)
     ax.set_title(
         f"{group.first['dataset']}, preset {group.preset}: "

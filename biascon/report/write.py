@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import jinja2
 from biascon import __version__
 from biascon.files import explain, read_json, write_together
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_runs, group
-from biascon.report.compare import best, comparisons, in_words, summary
+from biascon.report.compare import comparisons, in_words, leaders, summary
 from biascon.report.figure import figure
 
 ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
@@ -53,20 +55,36 @@ def write_report(
 
 def cells(one: Group) -> list[dict[str, Any]]:
     """Return the rows of a group's table: label, seeds, and per metric ``mean``, ``sd``, ``bold``."""
-    leaders = {metric: best(one, metric) for metric in METRICS}
+    first = {metric: leaders(one, metric) for metric in METRICS}
     rows = []
     for label, runs in one.losses.items():
-        row: dict[str, Any] = {"label": label, "seeds": len(runs), "metrics": {}}
+        row: dict[str, Any] = {
+            "label": label,
+            "sees_bias": runs[0].sees_bias,
+            "judge": runs[0].judge.split()[-1],
+            "other": _other(runs),
+            "seeds": len(runs),
+            "metrics": {},
+        }
         for metric in METRICS:
             mean = summary(one, label, metric)
             row["metrics"][metric] = {
                 "mean": None if mean is None else f"{100 * mean.mean:.1f}",
                 "sd": None if mean is None or mean.n < 2 else f"{100 * mean.sd:.1f}",
                 "n": 0 if mean is None else mean.n,
-                "bold": leaders[metric] == label,
+                "bold": label in first[metric],
             }
         rows.append(row)
     return rows
+
+
+def _other(runs: Sequence[Run]) -> str:
+    """Return the mean unbiased accuracy by the judge that does not count, with who that is."""
+    told = [run.other for run in runs]
+    values = [value for _, value in filter(None, told) if value is not None]
+    if not values or told[0] is None:
+        return "-"
+    return f"{100 * sum(values) / len(values):.1f} ({told[0][0].split()[-1]})"
 
 
 def _cell(cell: dict[str, Any], seeds: int, plus_minus: str, bold: str) -> str:
@@ -83,9 +101,11 @@ def markdown(groups: Sequence[Group]) -> str:
     for one in groups:
         rows = [
             [
-                _escape_markdown(row["label"]),
+                _escape_markdown(row["label"]) + " †" * row["sees_bias"],
                 str(row["seeds"]),
+                row["judge"],
                 *(_cell(cell, row["seeds"], "±", "**{}**") for cell in row["metrics"].values()),
+                row["other"],
             ]
             for row in cells(one)
         ]
@@ -108,6 +128,8 @@ def markdown(groups: Sequence[Group]) -> str:
                     for k, v in one.losses.items()
                 ],
                 "machines": _machines(one),
+                "judges": [tuple(map(_escape_markdown, pair)) for pair in _judged(one)],
+                "published": _published(one),
                 "worst_n": f"{worst[0]}" if len(worst) == 1 else f"{worst[0]} to {worst[-1]}",
                 "runs": [
                     (_escape_markdown(label), run)
@@ -127,6 +149,7 @@ def markdown(groups: Sequence[Group]) -> str:
     environment.filters["md"] = _escape_markdown
     page = environment.get_template("report.md.j2")
     columns = [f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in METRICS.items()]
+    columns = ["judged by", *columns, "unbiased by the other judge"]
     return page.render(groups=parts, columns=columns, version=__version__)
 
 
@@ -147,6 +170,24 @@ def _machines(one: Group) -> str:
     return _escape_markdown("; ".join(sorted(found)))
 
 
+def _judged(one: Group) -> list[tuple[str, str]]:
+    """Return what judged, with the losses that it judged."""
+    found: dict[str, list[str]] = {}
+    for label, runs in one.losses.items():
+        found.setdefault(runs[0].evaluation["protocol"]["evaluation"], []).append(label)
+    return [(text, ", ".join(labels)) for text, labels in found.items()]
+
+
+def _published(one: Group) -> list[tuple[str, str, str]]:
+    """Return method, unbiased accuracy and source of what papers print for this dataset."""
+    if not one.first["dataset"].startswith("bmnist-"):
+        return []
+    rho = one.first["dataset"].removeprefix("bmnist-").partition("-")[0]
+    text = (resources.files("biascon.report") / "published.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["result"]
+    return [(row["method"], f"{row[rho]:.1f}", row["source"]) for row in rows if rho in row]
+
+
 def latex(groups: Sequence[Group]) -> str:
     """Return one booktabs table a group, to ``\\input`` after ``\\usepackage{booktabs}``."""
     import pandas as pd
@@ -154,7 +195,7 @@ def latex(groups: Sequence[Group]) -> str:
     parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs}}."]
     for one in groups:
         data = {
-            _escape_latex(row["label"]): [
+            _escape_latex(row["label"]) + r"$^\dagger$" * row["sees_bias"]: [
                 _cell(cell, row["seeds"], "$\\pm$", "\\textbf{{{}}}")
                 for cell in row["metrics"].values()
             ]
@@ -177,11 +218,15 @@ def latex(groups: Sequence[Group]) -> str:
             "mean and sample standard deviation in percent",
             f"test: {protocol['test']}, n = {one.first['top1']['n']:,}",
             f"validation: {protocol['val']}",
-            protocol["evaluation"],
+            *(f"{text}: {labels}" for text, labels in _judged(one)),
             f"selection: {protocol['selection']}",
-            "bold: paired 95 % interval over seeds against every other loss excludes 0",
+            "bold: paired 95 % interval over seeds against every other loss of its kind excludes 0",
         ]
         caption = "; ".join(_escape_latex(part) for part in about) + "."
+        if any(runs[0].sees_bias for runs in one.losses.values()):
+            caption += (
+                r" $^\dagger$ is given bias labels: not comparable with a method that is not."
+            )
         digests = [f"%   {run.label}, seed {run.seed}: {run.evaluation['digest']}"
                    for runs in one.losses.values() for run in runs]  # fmt: skip
         table = "\n".join(
@@ -205,7 +250,7 @@ def runs_csv(found: Sequence[Run]) -> str:
     """Return every run in long form: one row a run and metric, with n, interval and digests."""
     import pandas as pd
 
-    identity = ("dataset", "source", "preset", "label", "seed")
+    identity = ("dataset", "source", "preset", "label", "seed", "judged", "sees_bias")
     rows = [
         {
             **{key: run.evaluation[key] for key in identity},

@@ -20,7 +20,15 @@ from biascon.data.dataset import load
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.evaluate import evaluate
 from biascon.report.collect import METRICS, Group, Run, find_runs, group
-from biascon.report.compare import Difference, best, comparisons, in_words, over_images, over_seeds
+from biascon.report.compare import (
+    Difference,
+    comparisons,
+    in_words,
+    leader,
+    leaders,
+    over_images,
+    over_seeds,
+)
 from biascon.report.write import latex, markdown, write_report
 
 
@@ -46,6 +54,10 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
         "loss": loss,
         "label": loss,
         "parameters": {"temperature": 0.1},
+        "judged": "linear probe",
+        "sees_bias": False,
+        "also": [],
+        "first": None,
         "preset": "smoke",
         "seed": seed,
         "digest": f"{loss}{seed}".ljust(64, "0"),
@@ -65,6 +77,11 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
 def one_group(*runs: Run) -> Group:
     (found,) = group(runs)
     return found
+
+
+def best_of(group: Group, metric: str) -> str | None:
+    """The leader among all losses of a group."""
+    return leader(group, metric, list(group.losses))
 
 
 CLEAR = [made_up("supcon", s, 0.50 + 0.01 * s) for s in range(3)] + [
@@ -143,8 +160,8 @@ def test_the_csv_has_every_metric_of_every_run_with_n_interval_and_digests(
 
 def test_means_deviations_and_bold_are_those_of_the_seeds() -> None:
     page = markdown_of(*CLEAR)
-    assert "| supcon | 3 | 51.0 ± 1.0 | 51.0 ± 1.0 |" in page
-    assert "| contex | 3 | **61.1 ± 1.1** | **61.1 ± 1.1** |" in page
+    assert "| supcon | 3 | probe | 51.0 ± 1.0 | 51.0 ± 1.0 |" in page
+    assert "| contex | 3 | probe | **61.1 ± 1.1** | **61.1 ± 1.1** |" in page
 
 
 def markdown_of(*found: Run) -> str:
@@ -161,24 +178,24 @@ def markdown_of(*found: Run) -> str:
 
 
 def test_bold_needs_an_interval_that_excludes_zero_against_every_other_loss() -> None:
-    assert best(one_group(*CLEAR), "unbiased") == "contex"
+    assert best_of(one_group(*CLEAR), "unbiased") == "contex"
     noisy = [made_up("supcon", s, 0.5 + 0.1 * s) for s in range(3)]
     level = [made_up("contex", s, 0.61 - 0.01 * s) for s in range(3)]
-    assert best(one_group(*noisy, *level), "unbiased") is None
+    assert best_of(one_group(*noisy, *level), "unbiased") is None
     assert (
-        best(one_group(*CLEAR, *[made_up("ce", s, 0.61 - 0.01 * s) for s in range(3)]), "top1")
+        best_of(one_group(*CLEAR, *[made_up("ce", s, 0.61 - 0.01 * s) for s in range(3)]), "top1")
         is None
     )
 
 
-def test_where_lower_is_better_the_lowest_is_best() -> None:
-    assert best(one_group(*CLEAR), "equalized_odds_difference") == "supcon"
+def test_where_lower_is_better_the_lowest_is_best_of() -> None:
+    assert best_of(one_group(*CLEAR), "equalized_odds_difference") == "supcon"
 
 
 def test_nothing_is_bold_with_one_seed_or_one_loss_or_an_undefined_value() -> None:
-    assert best(one_group(made_up("ce", 0, 0.1), made_up("contex", 0, 0.9)), "top1") is None
-    assert best(one_group(*CLEAR[:3]), "top1") is None
-    assert best(one_group(*CLEAR, made_up("ce", 0, None)), "top1") is None
+    assert best_of(one_group(made_up("ce", 0, 0.1), made_up("contex", 0, 0.9)), "top1") is None
+    assert best_of(one_group(*CLEAR[:3]), "top1") is None
+    assert best_of(one_group(*CLEAR, made_up("ce", 0, None)), "top1") is None
 
 
 def test_a_paired_difference_uses_the_seeds_that_both_have() -> None:
@@ -214,7 +231,43 @@ def test_what_the_verdict_says_follows_the_interval() -> None:
 def test_bold_never_goes_to_the_higher_mean_that_loses_on_every_common_seed() -> None:
     first = [made_up("ce", s, value) for s, value in enumerate((0.50, 0.51, 0.95))]
     second = [made_up("supcon", s, value) for s, value in enumerate((0.60, 0.611))]
-    assert best(one_group(*first, *second), "top1") is None
+    assert best_of(one_group(*first, *second), "top1") is None
+
+
+def bias_seeing(loss: str, seed: int, unbiased: float) -> Run:
+    """A run of a method that is given bias labels and judged by its own classifier."""
+    also = [{"by": "linear probe", "unbiased": unbiased - 0.2}]
+    return made_up(
+        loss, seed, unbiased, sees_bias=True, judged="own classifier", also=also,
+        protocol={**CLEAR[0].evaluation["protocol"], "evaluation": "the method's classifier"},
+    )  # fmt: skip
+
+
+def test_methods_that_see_the_bias_are_marked_and_never_outshine_the_others() -> None:
+    seeing = [bias_seeing("biasbal", s, 0.9 + 0.01 * s) for s in range(3)]
+    page = markdown_of(*CLEAR, *seeing)
+    assert "| biasbal † | 3 | classifier | 91.0 ± 1.0 |" in page  # alone of its kind: not bold
+    assert "| 71.0 (probe) |" in page  # by the other judge
+    assert "**61.1 ± 1.1**" in page  # contex leads those that do not see it
+    assert "| judged by | the method's classifier: biasbal |" in page
+    assert "| judged by | linear probe: supcon, contex |" in page
+    assert "biasbal is given bias labels and supcon is not: as methods they are not" in page
+    assert "biasbal is judged by its own classifier, supcon by a linear probe." in page
+    found = one_group(*CLEAR, *seeing)
+    assert leaders(found, "unbiased") == {"contex"}
+    assert r"biasbal$^\dagger$" in latex([found])
+    assert r"$^\dagger$ is given bias labels" in latex([found])
+    assert "dagger" not in latex([one_group(*CLEAR)])
+
+
+def test_published_numbers_stand_beside_and_say_that_they_are_of_another_protocol() -> None:
+    known = [made_up("biasbal", 0, 0.5, dataset="bmnist-0.997")]
+    page = markdown_of(*known)
+    assert "**other protocol, other network, other selection**" in page
+    assert "| BiasBal | 91.2 | FairKL preprint, table 3 |" in page
+    assert "FLAC" not in page  # its number at 0.997 is not known
+    assert "other network" not in markdown_of(made_up("biasbal", 0, 0.5, dataset="bmnist-0.9"))
+    assert "other network" not in markdown_of(made_up("biasbal", 0, 0.5, dataset="celeba"))
 
 
 def test_changed_settings_are_in_every_title() -> None:
@@ -250,8 +303,8 @@ def test_an_undefined_value_is_a_dash_and_its_seeds_are_counted() -> None:
     page = markdown_of(
         made_up("ce", 7, None), made_up("supcon", 0, 0.5), made_up("supcon", 1, None)
     )
-    assert "| ce | 1 | - | - |" in page
-    assert "| supcon | 2 | 50.0 (n=1) |" in page
+    assert "| ce | 1 | probe | - | - |" in page
+    assert "| supcon | 2 | probe | 50.0 (n=1) |" in page
 
 
 def test_specials_in_names_are_escaped() -> None:
