@@ -1,6 +1,7 @@
 """biascon: measure whether a model leans on a bias, and whether a contrastive loss cures it.
 
-The public names below are imported on first use, so that ``import biascon`` stays light.
+The public names below are imported on first use, so that ``import biascon`` stays light. None is the name
+of a module, which would take its place as soon as it is imported.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ _PUBLIC = {
     "load_dataset": "biascon.data.dataset:load",
     "make_biased_mnist": "biascon.data.biased_mnist:make_biased_mnist",
     "make_config": "biascon.config:make_config",
-    "evaluate": "biascon.evaluate:evaluate",
-    "measure": "biascon.evaluate:measure",
+    "evaluate_run": "biascon.evaluate:evaluate",
+    "measure": "biascon.measures:measure",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 

@@ -24,7 +24,7 @@ from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of
-from biascon.measure import measure, measure_accuracies
+from biascon.measures import measure, measure_accuracies
 from biascon.probe import LinearProbe, extract, fit, fit_balanced
 from biascon.stages import Network, Place, Say, first_config, obtain
 from biascon.train import check

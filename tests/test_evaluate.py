@@ -20,7 +20,7 @@ from biascon.config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluate import evaluate, pick_device, validate
-from biascon.measure import aligned_cells, measure
+from biascon.measures import aligned_cells, measure
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")

@@ -33,7 +33,7 @@ def command(
     """
     from biascon.data.dataset import load
     from biascon.evaluate import pick_device, validate
-    from biascon.measure import ACCURACIES
+    from biascon.measures import ACCURACIES
 
     place = pick_device(device)
     configs = configurations(losses, seeds, preset, settings, place.type)
