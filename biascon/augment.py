@@ -33,7 +33,13 @@ def normalise(images: Tensor) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def augment(images: Tensor, recipe: Recipe, generator: torch.Generator, views: int = 2) -> Tensor:
+def augment(
+    images: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    views: int = 2,
+    share: tuple[int, int] = (0, 1),
+) -> Tensor:
     """Draw ``views`` independent views of every image.
 
     Args:
@@ -41,6 +47,8 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator, views: i
         recipe: The distribution.
         generator: A generator on the device of the images; its state decides every draw.
         views: V, 1 or more.
+        share: ``(r, W)``: the images are part r of W equal parts of a batch; what is drawn for them is
+            what would be drawn for them in the whole batch.
 
     Returns:
         ``(B * V, 3, H, W)`` float32 in [-1, 1], channels-last; row b * V + v is view v of image b.
@@ -53,7 +61,7 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator, views: i
         raise UsageError(f"expected views to be 1 or more, but got {views}")
     n, c, h, w = len(images) * views, *images.shape[1:]
     source = images.to(torch.float32).repeat_interleave(views, dim=0)  # (N, 3, H, W) in 0..255
-    draw = _Draw(n, images.device, generator)
+    draw = _Draw(n, images.device, generator, share)
     pixels = _geometry(source, recipe, draw).reshape(n, c, h * w)
     matrix, offset = _colour(pixels, recipe, draw)
     out = torch.baddbmm(offset, matrix, pixels).clamp_(-MEAN / STD, (1 - MEAN) / STD)
@@ -68,14 +76,18 @@ def _check(images: Tensor) -> None:
 
 
 class _Draw:
-    """Uniform draws of one value a view."""
+    """Uniform draws of one value a view, for one part of a batch."""
 
-    def __init__(self, n: int, device: torch.device, generator: torch.Generator) -> None:
+    def __init__(
+        self, n: int, device: torch.device, generator: torch.Generator, share: tuple[int, int]
+    ) -> None:
         self.n, self.device, self.generator = n, device, generator
+        self.part, self.parts = share
 
     def uniform(self, low: float = 0.0, high: float = 1.0, k: int | None = None) -> Tensor:
-        shape = (self.n,) if k is None else (self.n, k)
-        return torch.rand(shape, device=self.device, generator=self.generator) * (high - low) + low
+        shape = (self.n * self.parts,) if k is None else (self.n * self.parts, k)
+        whole = torch.rand(shape, device=self.device, generator=self.generator)
+        return whole[self.part * self.n : (self.part + 1) * self.n] * (high - low) + low
 
     def happens(self, p: float) -> Tensor:
         return self.uniform() < p

@@ -61,6 +61,8 @@ class TrainConfig:
         batch_size: Images a step.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, else float32.
         threads: CPU threads; the last bits of a result depend on it.
+        processes: How many train the network together (``biascon.parallel``); a result depends on it in
+            its last bits and, on the CPU, by batch norm. The launcher decides.
     """
 
     epochs: int = 4
@@ -68,6 +70,7 @@ class TrainConfig:
     batch_size: int = 256
     precision: str = "auto"
     threads: int = 2
+    processes: int = 1
 
     def epochs_for(self, n: int) -> int:
         """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
@@ -141,6 +144,7 @@ class RunConfig:
                 f"one of {', '.join(PRECISIONS)}",
             ),
             (t.threads >= 1, "train.threads", t.threads, "1 or more"),
+            (t.processes >= 1, "train.processes", t.processes, "1 or more"),
             (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
             (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
             (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
@@ -149,12 +153,18 @@ class RunConfig:
         if wrong:
             raise UsageError(f"expected {'; '.join(wrong)}")
 
-    def for_device(self, device_type: str) -> RunConfig:
-        """Return this configuration with precision ``auto`` resolved, so that the digest says which."""
-        if self.train.precision != "auto":
-            return self
-        precision = "bfloat16" if device_type == "cuda" else "float32"
-        return dataclasses.replace(self, train=dataclasses.replace(self.train, precision=precision))
+    def for_device(self, device_type: str, processes: int = 1) -> RunConfig:
+        """Return this configuration with what the machine decides, so that the digest says it.
+
+        Precision ``auto`` is resolved; of several processes their number is set.
+        """
+        train = self.train
+        if train.precision == "auto":
+            precision = "bfloat16" if device_type == "cuda" else "float32"
+            train = dataclasses.replace(train, precision=precision)
+        if processes > 1:
+            train = dataclasses.replace(train, processes=processes)
+        return dataclasses.replace(self, train=train)
 
     def changes(self) -> list[str]:
         """Return the settings that differ from the packaged preset, as ``section.key=value``."""
@@ -166,13 +176,15 @@ class RunConfig:
             f"{section}.{key}={value}"
             for section in SECTIONS
             for key, value in mine[section].items()
-            if value != base[section][key] and (section, key, value) not in _RESOLVED
+            if value != base[section].get(key) and (section, key, value) not in _RESOLVED
         ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data (tuples as lists), in the order of the sections."""
         flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
         sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
+        if self.train.processes == 1:  # said only where it is not so
+            del sections["train"]["processes"]
         return {**flat, "parameters": _plain(dict(self.parameters)), **sections}
 
     def digest(self, dataset_digest: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of
+from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies
+from biascon.parallel import leads, wait
 from biascon.probe import LinearProbe, extract, fit, fit_balanced
 from biascon.stages import Network, Place, Say, first_config, obtain
 from biascon.train import check
@@ -64,7 +67,8 @@ def evaluate(
     """Return a run's folder, its evaluation, and whether it was there already.
 
     What is missing is computed: a finished run is only read; one that was interrupted goes on from
-    its last checkpoint.
+    its last checkpoint. Of several processes (``biascon.parallel``) all train, the first evaluates, and the
+    others get an empty evaluation.
 
     Args:
         config: The run.
@@ -81,13 +85,17 @@ def evaluate(
     known = runs.finished(folder, digest)
     if known is not None:
         return folder, known, True
-    with runs.exclusive(folder):
-        known = runs.finished(folder, digest)  # by another process, in between
-        if known is not None:
-            return folder, known, True
-        if not resume:
+    with runs.exclusive(folder) if leads() else nullcontext():
+        if ranks() == 1:
+            known = runs.finished(folder, digest)  # by another command, in between
+            if known is not None:
+                return folder, known, True
+        if leads() and not resume:
             runs.forget(folder)
+        wait()
         network = obtain(config, data, Place(root, device, resume), say)
+        if not leads():
+            return folder, {}, False
         judges = _judges(config, network, data, device)
         test = data.splits["test"]
         features = extract(network.encoder, test.images, device=device)
@@ -129,13 +137,17 @@ def validate(
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train what is missing, and return the run's folder and its accuracies on validation, if any.
 
-    ``data`` may lack its test split: it is not read.
+    ``data`` may lack its test split: it is not read. Of several processes (``biascon.parallel``) all train
+    and the first measures.
     """
     config, _, folder = _prepare(config, data, root, device)
-    with runs.exclusive(folder):
-        if not resume:
+    with runs.exclusive(folder) if leads() else nullcontext():
+        if leads() and not resume:
             runs.forget(folder)
+        wait()
         network = obtain(config, data, Place(root, device, resume), say)
+        if not leads():
+            return folder, None
         return folder, _judges(config, network, data, device)[0].validation
 
 
@@ -144,7 +156,7 @@ def _prepare(
 ) -> tuple[RunConfig, str, Path]:
     """Check a run before anything is written, and return it resolved, with its digest and folder."""
     check(config, data)
-    config = config.for_device(device.type)
+    config = config.for_device(device.type, ranks())
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
     digest = config.digest(data.digest)

@@ -120,6 +120,8 @@ def environment(device: str) -> dict[str, Any]:
     """Return what a reader must know to judge times and last digits: versions, system, device."""
     import torch
 
+    from biascon.losses.distributed import ranks
+
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
     about: dict[str, Any] = {
         "biascon": __version__,
@@ -129,6 +131,7 @@ def environment(device: str) -> dict[str, Any]:
         "device": device,
         "cores": _cores(),
         "threads": torch.get_num_threads(),
+        "processes": ranks(),
         "vector": torch.backends.cpu.get_cpu_capability(),
     }
     if device.startswith("cuda"):

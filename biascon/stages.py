@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from biascon.encoders import NARROW, Encoder, build_encoder
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
+from biascon.parallel import leads
 from biascon.probe import extract
 from biascon.seeds import torch_generator
 from biascon.train import build_classifier, check, classifies, place, train
@@ -89,17 +91,18 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
         return _own(config, data, place_, None, say)
     check(before, data)
     there = place_.folder(before, data)
-    with runs.exclusive(there, wait=True):
-        if not place_.resume:
+    with runs.exclusive(there, wait=True) if leads() else nullcontext():
+        if leads() and not place_.resume:
             runs.forget(there)
         earlier = obtain(
             before, data, place_, lambda line: say({**line, "first": f"first {before.loss}"})
         )
     if first.gives == "encoder":
         folder = place_.folder(config, data)
-        runs.begin(folder, config, str(place_.device))
-        _copy_metrics(there, folder)
-        _save(folder, earlier)
+        if leads():
+            runs.begin(folder, config, str(place_.device))
+            _copy_metrics(there, folder)
+            _save(folder, earlier)
         return earlier
     given = _take(first.gives, earlier, there, config, data, place_.device)
     return _own(config, data, place_, given, say)
@@ -143,10 +146,12 @@ def _own(
             _load(classifier, folder / runs.CLASSIFIER)
             classifier.to(device)
         return Network(place(encoder, device), classifier)
-    runs.begin(folder, config, str(device))
+    if leads():
+        runs.begin(folder, config, str(device))
     model = train(config, data, folder, device=device, given=given, say=say)
     network = Network(model.encoder, model.classifier)
-    _save(folder, network)
+    if leads():
+        _save(folder, network)
     return network
 
 

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,15 +20,19 @@ from biascon import checkpoint, runs
 from biascon.augment import augment
 from biascon.config import OptimiserConfig, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
+from biascon.data.mapped import release
 from biascon.encoders import Encoder, build_encoder, build_head, design
 from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.files import append, write_atomic
 from biascon.given import Given, from_counts
 from biascon.losses import entry, get_loss
 from biascon.losses.cross_entropy import per_image
+from biascon.losses.distributed import ranks, whole
+from biascon.parallel import leads, rank, shared, synchronised, wait
 from biascon.seeds import derive, permutation, torch_generator
 
 METRICS = "metrics.jsonl"
+RELEASE = 500  # steps after which pages of a large dataset are given back
 Say = Callable[[dict[str, Any]], None]
 Placed = TypeVar("Placed", bound=nn.Module)
 
@@ -105,11 +109,18 @@ def train(
     split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
     steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
     check(config, data)
+    if config.train.processes not in (1, ranks()):
+        n = config.train.processes
+        raise UsageError(
+            f"this run is one of {n} processes, but {ranks()} run; start it by torchrun"
+        )
     loss = get_loss(config.loss, **_free(config))
     given = from_counts(loss.inputs, data, device).also(given)
     given.check(config.loss, loss.inputs)
     _warn(config, loss.needs, data.n_labels, embeds=loss.on == "embeddings")
-    model = place(build_model(config, data), device)
+    world, me = ranks(), rank()
+    mine = slice(me * (batch // world), (me + 1) * (batch // world))  # of the rows of a batch
+    model = place(cast(Model, synchronised(build_model(config, data), device)), device)
     optimiser = _optimiser(model, config.optimiser)
     # The cross-entropy of every image at every epoch, for a network that builds on this one.
     keeps = config.loss == "gce"
@@ -125,8 +136,9 @@ def train(
             kept.copy_(state["kept"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise checkpoint.damaged(folder / checkpoint.NAME) from error
-    # What was logged after the last checkpoint is computed again.
-    write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
+    net = shared(model, device)
+    if leads():  # what was logged after the last checkpoint is computed again
+        write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
 
     images = torch.from_numpy(split.images)  # uint8 (N, 3, H, W)
     if _fits(images, device):
@@ -143,19 +155,21 @@ def train(
         total = torch.zeros((), device=device)
         bad = torch.full((), steps, device=device)  # the first step whose loss is not finite
         for step in range(steps):
-            rows = order[step * batch : (step + 1) * batch]  # (B,)
+            everyone = order[step * batch : (step + 1) * batch]  # (B,)
+            rows = everyone[mine]  # all of them in a single process
             pictures = images[rows.to(images.device)].to(device, non_blocking=True)
-            x = augment(pictures, config.augment, generator, views)  # (B * V, 3, H, W)
+            x = augment(pictures, config.augment, generator, views, (me, world))  # (B * V, 3, H, W)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                out = {k: v.view(batch, views, -1) for k, v in model(x).items()}  # (B, V, ...)
+                out = {k: v.view(len(rows), views, -1) for k, v in net(x).items()}  # (B, V, ...)
             main = out["z"] if loss.on == "embeddings" else out["logits"]
             inputs: dict[str, Any] = given.batch(loss.inputs, epoch, rows, out)
             value = loss(main, labels[rows], bias[rows], **inputs)
             if keeps:
-                kept[epoch, rows] = per_image(main.detach(), labels[rows]).to(kept.dtype)
-            rate = learning_rate(config.optimiser, epoch * steps + step, epochs * steps)
+                own = per_image(main.detach(), labels[rows]).to(kept.dtype)
+                kept[epoch, everyone] = whole(own)
+            lr = learning_rate(config.optimiser, epoch * steps + step, epochs * steps)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = lr
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -164,6 +178,8 @@ def train(
             bad = torch.where(value.detach().isfinite(), bad, bad.clamp(max=step))
             if device.type == "cpu" and int(bad) < steps:
                 break
+            if step % RELEASE == 0:
+                release(split.images)
         if int(bad) < steps:
             at = int(bad)
             raise _diverged(config, data, epoch, at, order[at * batch : (at + 1) * batch].tolist())
@@ -172,11 +188,13 @@ def train(
             "epoch": epoch + 1,
             "epochs": epochs,
             "loss": float(total) / steps,
-            "lr": rate,
+            "lr": lr,
             "seconds": round(seconds, 3),
             "views_per_second": round(steps * batch * views / seconds, 1),
         }
         history.append(line)
+        if not leads():
+            continue
         append(folder / METRICS, json.dumps(line) + "\n")
         checkpoint.save(
             folder,
@@ -190,8 +208,9 @@ def train(
             },
         )
         say(line)
-    if keeps:
+    if keeps and leads():
         write_atomic(folder / runs.STEP_LOSSES, to_bytes({"losses": kept.cpu()}))
+    wait()
     return model
 
 
@@ -231,6 +250,10 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
         DataError: A training split without one of the classes.
     """
     split, batch = data.splits["train"], config.train.batch_size
+    if batch % ranks():
+        raise UsageError(
+            f"expected batch_size to be a multiple of {ranks()} processes, but got {batch}"
+        )
     if batch > len(split):
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
     smallest = design(config.model.encoder).smallest

@@ -37,23 +37,28 @@ def command(
     """Train what is missing, probe the frozen encoders, and measure them on the unbiased test split."""
     from biascon.data.dataset import load
     from biascon.evaluate import evaluate, pick_device
+    from biascon.parallel import joined, leads
 
-    place = pick_device(device)
-    configs = configurations(losses, seeds, preset, settings, place.type)
-    dataset = load(choose_dataset(data))
     found = []
-    for config in configs:
-        progress = Progress(config)
-        try:
-            folder, evaluation, reused = evaluate(
-                config, dataset, root=root, device=place, resume=resume, say=progress
-            )
-        finally:
-            progress.close()
-        note(f"{folder}: {'finished before, reused' if reused else 'done'}")
-        found.append(evaluation)
-        if as_json:
-            click.echo(json.dumps(evaluation))
+    with joined(pick_device(device)) as place:
+        configs = configurations(losses, seeds, preset, settings, place.type)
+        dataset = load(choose_dataset(data))
+        for config in configs:
+            progress = Progress(config, show=leads())
+            try:
+                folder, evaluation, reused = evaluate(
+                    config, dataset, root=root, device=place, resume=resume, say=progress
+                )
+            finally:
+                progress.close()
+            if not leads():
+                continue
+            note(f"{folder}: {'finished before, reused' if reused else 'done'}")
+            found.append(evaluation)
+            if as_json:
+                click.echo(json.dumps(evaluation))
+    if not found:
+        return
     if not as_json:
         click.echo(show(found))
 

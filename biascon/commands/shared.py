@@ -100,14 +100,17 @@ def note(line: str) -> None:
 class Progress:
     """A bar of epochs on a terminal, a line an epoch elsewhere; both to standard error."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, show: bool = True) -> None:
         from tqdm import tqdm
 
-        self.name = f"{config.loss} seed {config.seed}"
-        self.bar = tqdm(desc=self.name, unit="epoch", leave=False) if sys.stderr.isatty() else None
+        self.name, self.show = f"{config.loss} seed {config.seed}", show
+        bar = show and sys.stderr.isatty()
+        self.bar = tqdm(desc=self.name, unit="epoch", leave=False) if bar else None
 
     def __call__(self, line: dict[str, Any]) -> None:
         """Show the metrics of an epoch."""
+        if not self.show:
+            return
         name = f"{self.name}, {line['first']}" if "first" in line else self.name
         if self.bar is None:
             note(

@@ -29,27 +29,31 @@ def command(
 ) -> None:
     """Train encoders and measure them on the validation split; the test split is not read.
 
-    This is the command to choose a recipe with. An interrupted run goes on from its last epoch.
+    This is the command to choose a recipe with. An interrupted run goes on from its last epoch. Started by
+    torchrun or srun, all processes train one network: torchrun --nproc-per-node 4 -m biascon train ...
     """
     from biascon.data.dataset import load
     from biascon.evaluate import pick_device, validate
     from biascon.measures import ACCURACIES
+    from biascon.parallel import joined, leads
 
-    place = pick_device(device)
-    configs = configurations(losses, seeds, preset, settings, place.type)
-    dataset = load(choose_dataset(data), only=("train", "val"))
     rows = []
-    for config in configs:
-        progress = Progress(config)
-        try:
-            folder, chosen = validate(
-                config, dataset, root=root, device=place, resume=resume, say=progress
-            )
-        finally:
-            progress.close()
-        values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
-        cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
-        rows.append([config.loss, str(config.seed), *cells, str(folder)])
+    with joined(pick_device(device)) as place:
+        configs = configurations(losses, seeds, preset, settings, place.type)
+        dataset = load(choose_dataset(data), only=("train", "val"))
+        for config in configs:
+            progress = Progress(config, show=leads())
+            try:
+                folder, chosen = validate(
+                    config, dataset, root=root, device=place, resume=resume, say=progress
+                )
+            finally:
+                progress.close()
+            values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
+            cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+            rows.append([config.loss, str(config.seed), *cells, str(folder)])
+        if not leads():
+            return
     n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
     header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon import __version__
+from biascon.data import mapped
 from biascon.errors import BiasconError, DataError
 from biascon.files import digest_of, explain, new_folder, pretty_json, read_json, sha256_file
 
@@ -265,7 +266,7 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
-    """Read a dataset folder and verify every byte of it.
+    """Read a dataset folder and verify every byte of it; the images stay on the disk, mapped.
 
     Args:
         folder: The dataset folder.
@@ -274,9 +275,6 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
     Raises:
         DataError: Something is missing, corrupt or not of this format.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
     manifest = read_manifest(folder)
     verify(folder, manifest)
@@ -286,11 +284,7 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         path = folder / f"{name}.safetensors"
         if path.name not in manifest["files"] or name not in only:
             continue
-        try:
-            arrays = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"cannot read {path}: {error}") from error
-        splits[name] = _check_split(path, arrays, *sizes)
+        splits[name] = _check_split(path, mapped.read(path), *sizes)
     return BiasedDataset(manifest["name"], manifest, splits, identity(manifest))
 
 

@@ -44,6 +44,14 @@ class _Gather(torch.autograd.Function):
         return grad[start : start + ctx.rows] * ranks()
 
 
+def whole(x: Tensor) -> Tensor:
+    """Return what all ranks hold, in their order; without other ranks ``x`` itself."""
+    if ranks() == 1:
+        return x
+    gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return gathered
+
+
 def gather(
     z: Tensor, labels: Tensor | None, bias: Tensor | None, inputs: Mapping[str, Tensor]
 ) -> tuple[Tensor, Any, Tensor | None, dict[str, Tensor]]:
@@ -58,11 +66,6 @@ def gather(
         told = ", ".join(str(int(size)) for size in sizes)
         raise UsageError(f"expected as many images on every rank, but got {told}")
 
-    def whole(x: Tensor | None) -> Tensor | None:
-        if x is None:
-            return None
-        gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
-        return gathered
-
-    rows = {k: v if k in WHOLE else _Gather.apply(v) for k, v in inputs.items()}  # type: ignore[no-untyped-call]
-    return _Gather.apply(z), whole(labels), whole(bias), rows  # type: ignore[no-untyped-call]
+    rows = {name: x if name in WHOLE else whole(x) for name, x in inputs.items()}
+    both = [None if x is None else whole(x) for x in (labels, bias)]
+    return whole(z), both[0], both[1], rows
