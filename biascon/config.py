@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
+from biascon.errors import UsageError, did_you_mean
 from biascon.files import digest_of
 from biascon.recipe import Recipe
+from biascon.settings import load_preset, parse_settings, presets
 
 RECIPE_VERSION = 2  # raised when the same configuration would train other weights
 
@@ -63,6 +61,9 @@ class TrainConfig:
         threads: CPU threads; the last bits of a result depend on it.
         processes: How many train the network together (``biascon.parallel``); a result depends on it in
             its last bits and, on the CPU, by batch norm. The launcher decides.
+        micro_batch: Images whose activations are held at a time, 0 for the whole batch. The loss stays that
+            of the whole batch; batch norm sees a part of it.
+        compile: Whether the network is compiled (``torch.compile``): faster after a slow first step.
     """
 
     epochs: int = 4
@@ -71,6 +72,8 @@ class TrainConfig:
     precision: str = "auto"
     threads: int = 2
     processes: int = 1
+    micro_batch: int = 0
+    compile: bool = False
 
     def epochs_for(self, n: int) -> int:
         """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
@@ -145,6 +148,7 @@ class RunConfig:
             ),
             (t.threads >= 1, "train.threads", t.threads, "1 or more"),
             (t.processes >= 1, "train.processes", t.processes, "1 or more"),
+            (t.micro_batch >= 0, "train.micro_batch", t.micro_batch, "0 or more"),
             (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
             (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
             (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
@@ -183,8 +187,9 @@ class RunConfig:
         """Return plain data (tuples as lists), in the order of the sections."""
         flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
         sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
-        if self.train.processes == 1:  # said only where it is not so
-            del sections["train"]["processes"]
+        for key, usual in _UNSAID.items():
+            if sections["train"][key] == usual:
+                del sections["train"][key]
         return {**flat, "parameters": _plain(dict(self.parameters)), **sections}
 
     def digest(self, dataset_digest: str) -> str:
@@ -194,61 +199,11 @@ class RunConfig:
         )
 
 
+_UNSAID = {"processes": 1, "micro_batch": 0, "compile": False}  # of [train]: only said where not so
 _RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-def presets() -> list[str]:
-    """Return the names of the presets that come with the package."""
-    folder = resources.files("biascon") / "presets"
-    return sorted(
-        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
-    )
-
-
-def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
-    """Read a preset by name, or a TOML file by path; return its name and its sections.
-
-    Raises:
-        UsageError: No such preset.
-        BiasconError: A file that cannot be read or is not TOML.
-    """
-    if preset in presets():
-        text = (resources.files("biascon") / "presets" / f"{preset}.toml").read_text("utf-8")
-        return preset, tomllib.loads(text)
-    path = Path(preset)
-    if path.suffix != ".toml":
-        raise UsageError(f"{unknown_name('preset', preset, presets())}; a file must end in .toml")
-    try:
-        return path.name, tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BiasconError(f"{path} is not valid TOML: {error}") from error
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Turn ``["train.epochs=8", "loss.wa=0.3"]`` into ``{"train": {"epochs": 8}, ...}``.
-
-    A value is read as TOML; what is not TOML is a string.
-
-    Raises:
-        UsageError: Not of the form section.key=value.
-    """
-    tree: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        section, dot, key = path.strip().partition(".")
-        if not (equals and dot and section and key):
-            raise UsageError(f"expected --set section.key=value, but got '{setting}'")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except ValueError:
-            parsed = value.strip()
-        tree.setdefault(section, {})[key] = parsed
-    return tree
 
 
 def make_config(
@@ -304,6 +259,13 @@ def make_config(
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
 
 
+def own_parameters(config: RunConfig) -> dict[str, Any]:
+    """Return the parameters of a run's loss without those that its name fixes."""
+    from biascon.losses import entry
+
+    return {k: v for k, v in config.parameters.items() if k not in entry(config.loss).fixed}
+
+
 def _build(kind: type, section: str, values: Mapping[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
     return kind(**{k: _coerce(hints[k], v, f"{section}.{k}") for k, v in values.items()})
@@ -331,23 +293,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def to_toml(value: Mapping[str, Any]) -> str:
-    """Write two levels of plain data (scalars and lists) as TOML."""
-    import json
-
-    def scalar(item: Any) -> str:
-        # TOML reads JSON's strings, numbers, booleans and lists of them, but no escaped surrogates.
-        return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-    lines = [f"{k} = {scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
-    for section, table in value.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{section}]", *(f"{k} = {scalar(v)}" for k, v in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def default_preset(device_type: str) -> str:
-    """Return the preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
-    return "paper" if device_type == "cuda" else "cpu"

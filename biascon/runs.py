@@ -18,9 +18,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from biascon import __version__
-from biascon.config import RunConfig, to_toml
+from biascon.config import RunConfig
 from biascon.errors import BiasconError, RunError
 from biascon.files import explain, pretty_json, read_json, sha256_file, write_atomic
+from biascon.settings import to_toml
 
 DONE = "done"
 EVALUATION = "evaluation.json"

@@ -27,10 +27,11 @@ from biascon.encoders import NARROW, Encoder, build_encoder
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
+from biascon.model import build_classifier, classifies, place
 from biascon.parallel import leads
 from biascon.probe import extract
 from biascon.seeds import torch_generator
-from biascon.train import build_classifier, check, classifies, place, train
+from biascon.train import check, train
 
 Say = Callable[[dict[str, Any]], None]
 

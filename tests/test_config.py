@@ -12,18 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biascon import config
-from biascon.config import (
-    SECTIONS,
-    RunConfig,
-    default_preset,
-    load_preset,
-    make_config,
-    parse_settings,
-    presets,
-    to_toml,
-)
+from biascon.config import SECTIONS, RunConfig, make_config
 from biascon.errors import BiasconError, UsageError
 from biascon.losses import LOSSES
+from biascon.settings import default_preset, load_preset, parse_settings, presets, to_toml
 
 FIELDS = [
     (section, field.name) for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)

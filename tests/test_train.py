@@ -17,9 +17,12 @@ from biascon import checkpoint
 from biascon.config import OptimiserConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
+from biascon.feed import draw
 from biascon.given import Given
 from biascon.losses import LOSSES
-from biascon.train import build_model, draw, learning_rate, train
+from biascon.model import build_model
+from biascon.optim import learning_rate
+from biascon.train import train
 
 CPU = torch.device("cpu")
 

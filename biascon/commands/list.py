@@ -12,7 +12,7 @@ from biascon.commands.shared import table
 def command(what: str) -> None:
     """List the losses, encoders or presets."""
     if what == "presets":
-        from biascon.config import presets
+        from biascon.settings import presets
 
         click.echo("\n".join(presets()))
     elif what == "encoders":

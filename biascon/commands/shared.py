@@ -71,7 +71,8 @@ def configurations(
     device: str,
 ) -> list[RunConfig]:
     """Resolve every run that the options mean, before the first of them starts."""
-    from biascon.config import default_preset, make_config
+    from biascon.config import make_config
+    from biascon.settings import default_preset
 
     name = preset or default_preset(device)
     return [

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.errors import UsageError
-from biascon.losses.pairwise import check_batch, raised
+from biascon.losses.pairwise import check_batch, raised, readable
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -174,7 +174,7 @@ def checked(logits: Tensor, labels: Tensor) -> None:
     if labels is None:
         raise UsageError("this loss needs labels, but got None")
     k = logits.shape[-1]
-    if labels.device.type == "cpu" and len(labels) and not torch.compiler.is_compiling():
+    if len(labels) and readable(labels.device):
         low, high = int(labels.min()), int(labels.max())
         if not 0 <= low <= high < k:
             raise UsageError(f"expected labels in 0..{k - 1}, but got {low}..{high}")

@@ -211,6 +211,11 @@ def check_batch(
             raise UsageError(f"expected {name} to be integers, but got {ids.dtype}")
 
 
+def readable(device: torch.device) -> bool:
+    """Whether a number can be read from a tensor there without waiting for a queue of work."""
+    return device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def log_sum_exp(s: Tensor, mask: Tensor) -> Tensor:
     """Return ``(N,)`` log sum over the mask of exp s, row by row.
 

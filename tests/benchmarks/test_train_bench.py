@@ -8,8 +8,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from biascon.encoders import build_encoder
 from biascon.losses import LOSSES, get_loss
+from biascon.model import place
 from biascon.seeds import torch_generator
-from biascon.train import place
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,0 +1,69 @@
+"""The network of a run: an encoder with what its loss needs on top."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from biascon.config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.encoders import Encoder, build_encoder, build_head
+from biascon.losses import entry
+from biascon.seeds import torch_generator
+
+Placed = TypeVar("Placed", bound=nn.Module)
+
+
+class Model(nn.Module):
+    """An encoder with a projection head, a linear classifier, or both on top."""
+
+    def __init__(
+        self, encoder: Encoder, head: nn.Module | None, classifier: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.head, self.classifier = head, classifier
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map ``(N, 3, H, W)`` to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K)."""
+        features = self.encoder(images)
+        out = {"features": features}
+        if self.head is not None:
+            out["z"] = F.normalize(self.head(features).float(), dim=1)
+        if self.classifier is not None:
+            out["logits"] = self.classifier(features)
+        return out
+
+
+def build_model(config: RunConfig, data: BiasedDataset) -> Model:
+    """Return the freshly initialised network of a run, on the CPU."""
+    known = entry(config.loss)
+    encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
+    head = classifier = None
+    if known.on == "embeddings":
+        generator = torch_generator(config.seed, "weights/head")
+        head = build_head(encoder.dim, config.model.head, generator)
+    if classifies(config.loss):
+        classifier = build_classifier(config, encoder, data)
+    return Model(encoder, head, classifier)
+
+
+def classifies(loss: str) -> bool:
+    """Whether a run with this loss trains a linear classifier."""
+    known = entry(loss)
+    return known.on == "logits" or "logits" in known.inputs
+
+
+def build_classifier(config: RunConfig, encoder: Encoder, data: BiasedDataset) -> nn.Module:
+    """Return the freshly initialised linear classifier of a run, on the CPU."""
+    n = data.n_labels if entry(config.loss).tells == "labels" else data.n_bias
+    return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
+
+
+def place(module: Placed, device: torch.device) -> Placed:
+    """Move a network to a device, its kernels channels-last."""
+    moved: Placed = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
