@@ -1,0 +1,268 @@
+"""A grid of runs: planned whole, what is done skipped, what died tried again, several at a time.
+
+Each run is a process of its own, ``python -m biascon evaluate`` with one loss and one seed: a run that dies
+takes nothing with it and goes on from its last epoch when it is tried again. Where they run is a pool's
+business: processes of this machine here, a Ray cluster in ``biascon.cluster``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from biascon import runs
+from biascon.config import RunConfig, make_config
+from biascon.data import dataset
+from biascon.errors import BiasconError, UsageError, did_you_mean
+
+TRIES = 3
+KEYS = ("losses", "seeds", "rho", "data", "preset", "settings")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a grid file says: the runs are the product of all lists.
+
+    Attributes:
+        losses: Names of losses.
+        seeds: Seeds.
+        rho: Colour correlations of BiasedMNISTs, which are built where they are missing.
+        data: Folders of datasets, beside or in place of ``rho``.
+        preset: Of all runs.
+        settings: ``section.key`` -> the values it takes.
+    """
+
+    losses: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    rho: tuple[float, ...] = ()
+    data: tuple[str, ...] = ()
+    preset: str = "cpu"
+    settings: Mapping[str, tuple[Any, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        config: Its configuration.
+        data: Its dataset folder.
+        folder: Its run folder.
+        settings: What was set over the preset, as ``section.key=value``.
+    """
+
+    config: RunConfig
+    data: Path
+    folder: Path
+    settings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Dataset, loss, seed and settings in a line."""
+        extra = "".join(f" {s}" for s in self.settings if not s.startswith("train.threads="))
+        return f"{self.data.name} {self.config.loss} seed {self.config.seed}{extra}"
+
+    def words(self, root: Path, device: str) -> list[str]:
+        """Return the command line of the run."""
+        sets = [word for setting in self.settings for word in ("--set", setting)]
+        return [
+            sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
+            "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
+            self.config.preset, "--device", device, "--runs", str(root), *sets,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        job: The run.
+        state: ``"there"`` before, ``"done"`` now, or ``"failed"``.
+        tries: How many processes it took.
+        seconds: Of them all.
+        told: The last line of a failed run.
+    """
+
+    job: Job
+    state: str
+    tries: int = 0
+    seconds: float = 0.0
+    told: str = ""
+
+
+class Pool(Protocol):
+    """Where the processes of a sweep run."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Run all jobs, some at a time; yield each as it ends."""
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        UsageError: Not TOML, an unknown key, or a value of the wrong kind.
+        BiasconError: It cannot be read.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    wrong = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
+    if wrong:
+        raise UsageError(f"{path}: unknown key: {', '.join(wrong)} (known: {', '.join(KEYS)})")
+    kinds: dict[str, Any] = {"losses": str, "seeds": int, "rho": (int, float), "data": str}
+    found: dict[str, Any] = {}
+    for key, kind in kinds.items():
+        value = tree.get(key, [0] if key == "seeds" else [])
+        good = isinstance(value, list) and all(
+            isinstance(item, kind) and not isinstance(item, bool) for item in value
+        )
+        if not good:
+            raise UsageError(f"{path}: expected {key} to be a list, but got {value!r}")
+        found[key] = tuple(dict.fromkeys(value))
+    if not found["losses"] or not found["seeds"] or not (found["rho"] or found["data"]):
+        raise UsageError(f"{path}: expected losses, seeds, and rho or data, each with an item")
+    settings = tree.get("settings", {})
+    if not isinstance(settings, dict) or not all(
+        isinstance(values, list) and values for values in settings.values()
+    ):
+        raise UsageError(f'{path}: expected [settings] as "section.key" = [values]')
+    preset = tree.get("preset", "cpu")
+    if not isinstance(preset, str):
+        raise UsageError(f"{path}: expected preset to be a name, but got {preset!r}")
+    return Grid(**found, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
+
+
+def plan(
+    grid: Grid, folders: Sequence[Path], root: Path, *, device: str, threads: int | None
+) -> list[Job]:
+    """Return the runs of a grid, each configuration resolved, in the order of the lists.
+
+    Args:
+        grid: The grid.
+        folders: Its dataset folders, all there.
+        root: The folder of runs.
+        device: The type of the device they will run on.
+        threads: CPU threads a run, None to leave it to the preset.
+
+    Raises:
+        BiasconError: A wrong name or value, or a folder that is no dataset.
+    """
+    extra = [] if threads is None else [f"train.threads={threads}"]
+    choices = [
+        [f"{key}={_toml(value)}" for value in values]
+        for key, values in (grid.settings or {}).items()
+    ]
+    jobs = []
+    for folder in folders:
+        manifest = dataset.read_manifest(folder)
+        digest = dataset.identity(manifest)
+        for loss, settings, seed in itertools.product(
+            grid.losses, itertools.product(*choices), grid.seeds
+        ):
+            sets = (*settings, *extra)
+            config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
+            config = config.for_device(device)
+            place = runs.run_folder(root, manifest["name"], config, config.digest(digest))
+            jobs.append(Job(config, folder, place, sets))
+    return list({job.folder: job for job in jobs}.values())
+
+
+def sweep(
+    jobs: Sequence[Job], pool: Pool, say: Callable[[Result], None] = lambda result: None
+) -> list[Result]:
+    """Run what is not done yet, and return how each run ended, in the order of the jobs.
+
+    A run that is damaged is not computed over: it counts as failed, with what is wrong.
+    """
+    results: dict[Path, Result] = {}
+    waiting = []
+    for job in jobs:
+        try:
+            there = runs.finished(job.folder) is not None
+        except BiasconError as error:
+            results[job.folder] = Result(job, "failed", told=str(error))
+        else:
+            if not there:
+                waiting.append(job)
+                continue
+            results[job.folder] = Result(job, "there")
+        say(results[job.folder])
+    for result in pool.run(waiting):
+        results[result.job.folder] = result
+        say(result)
+    return [results[job.folder] for job in jobs]
+
+
+@dataclass(frozen=True)
+class LocalPool:
+    """Processes of this machine.
+
+    Attributes:
+        root: The folder of runs.
+        workers: How many at a time.
+        threads: CPU threads of each.
+        device: As ``--device``.
+    """
+
+    root: Path
+    workers: int
+    threads: int
+    device: str
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Run all jobs, ``workers`` at a time."""
+        # What stages share is waited for by a lock: the same first network is not trained twice.
+        with ThreadPoolExecutor(self.workers) as threads:
+            pending: set[Future[Result]] = {
+                threads.submit(attempt, job, self.root, self.threads, self.device) for job in jobs
+            }
+            try:
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
+    """Run a job in a process of its own; one that dies is started again and goes on from its last epoch.
+
+    Wrong usage (exit code 2) is not tried again: it would end the same.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    started, told = time.monotonic(), ""
+    for count in range(1, tries + 1):
+        done = subprocess.run(
+            job.words(root, device), check=False, env=environment, capture_output=True, text=True
+        )
+        seconds = time.monotonic() - started
+        if done.returncode == 0:
+            return Result(job, "done", count, seconds)
+        lines = done.stderr.strip().splitlines()
+        told = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
+        if done.returncode < 0:
+            told = f"killed by signal {-done.returncode}"
+        if done.returncode == 2:
+            break
+    return Result(job, "failed", count, seconds, told)
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value)  # TOML reads JSON's scalars and lists
