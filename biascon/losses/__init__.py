@@ -84,6 +84,7 @@ class Loss:
         if set(inputs) != set(self.inputs):
             wants, got = ", ".join(self.inputs) or "none", ", ".join(inputs) or "none"
             raise UsageError(f"loss '{self.name}' expects the inputs {wants}, but got {got}")
+        _check_inputs(z, bias, inputs)
         if check:
             _check_values(self, z, inputs)
         if distributed.ranks() > 1:
@@ -196,6 +197,22 @@ def _check_parameters(name: str, parameters: Mapping[str, Any], function: Any) -
         raise UsageError(f"loss '{name}': expected {'; '.join(wrong)}")
     if parameters.get("wa") == 0 and parameters.get("wb") == 0:
         raise UsageError(f"loss '{name}': wa and wb cannot both be 0")
+
+
+def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
+    """Refuse inputs whose shapes, dtypes or tables do not fit the batch."""
+    from biascon.losses.cross_entropy import in_range
+
+    for name, values in inputs.items():
+        shape = tuple(values.shape)
+        if name in ("logits", "features") and z.ndim == 3:
+            if values.ndim != 3 or shape[:2] != tuple(z.shape[:2]):
+                want = f"({', '.join(map(str, z.shape[:2]))}, {'K' if name == 'logits' else 'F'})"
+                raise UsageError(f"expected {name} of shape {want}, but got {shape}")
+            if not values.is_floating_point():
+                raise UsageError(f"expected {name} to be floating point, but got {values.dtype}")
+        if name in ("counts", "group_weights") and values.ndim == 2 and bias is not None:
+            in_range("bias", bias, shape[1])
 
 
 def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:

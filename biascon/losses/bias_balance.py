@@ -29,7 +29,8 @@ def biasbal(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> 
     """
     table = _table(logits, labels, bias, counts)
     prior = torch.log(table / table.sum(dim=0).clamp(min=1) + FLOOR)  # (K, M)
-    return per_image(raised(logits) + prior.T[bias.long()][:, None], labels).mean()
+    value = per_image(raised(logits) + prior.T[bias.long()][:, None], labels)
+    return value.sum() / max(len(labels), 1)
 
 
 def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> T
     check_batch(logits, None, bias, last="M")
     if bias is None:
         raise UsageError("this loss needs the bias attribute, but got None")
+    in_range("bias", bias, logits.shape[-1])
     return _mean(per_image(logits, bias))
 
 
@@ -147,8 +148,7 @@ def groupdro(
     losses = torch.zeros_like(n).index_add(0, group, value) / n.clamp(min=1)
     with torch.no_grad():
         q = group_weights.view(-1)
-        grown = q * torch.exp(eta * losses.detach()).to(q.dtype)
-        q.copy_(grown / grown.sum())
+        q.copy_(torch.softmax(torch.log(q) + eta * losses.detach().to(q.dtype), dim=0))
     return (q.to(losses.dtype).clone() * losses).sum()
 
 
@@ -173,11 +173,15 @@ def checked(logits: Tensor, labels: Tensor) -> None:
     check_batch(logits, labels, last="K")
     if labels is None:
         raise UsageError("this loss needs labels, but got None")
-    k = logits.shape[-1]
-    if len(labels) and readable(labels.device):
-        low, high = int(labels.min()), int(labels.max())
+    in_range("labels", labels, logits.shape[-1])
+
+
+def in_range(name: str, ids: Tensor, k: int) -> None:
+    """Refuse integers outside 0..k-1, where looking at them does not wait for the device."""
+    if len(ids) and readable(ids.device):
+        low, high = int(ids.min()), int(ids.max())
         if not 0 <= low <= high < k:
-            raise UsageError(f"expected labels in 0..{k - 1}, but got {low}..{high}")
+            raise UsageError(f"expected {name} in 0..{k - 1}, but got {low}..{high}")
 
 
 def one_an_image(name: str, values: Tensor, like: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import Anchors, anchors
+from biascon.losses.pairwise import Anchors, anchors, raised
+
+TINY = 1e-6  # norm of features below which they have no direction
 
 
 def end(
@@ -37,7 +38,11 @@ def end(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    unit = F.normalize(features.float() if features.dtype.itemsize < 4 else features, dim=-1)
+    wide = raised(features)
+    norm = wide.norm(dim=-1, keepdim=True)
+    # Features that are all 0 have no direction: cosine 0 with everything, and no gradient.
+    there = norm > TINY
+    unit = torch.where(there, wide / torch.where(there, norm, 1.0), 0.0)
     return cross_entropy(logits, labels) + entangle(anchors(unit, labels, 1.0, bias), alpha, beta)
 
 

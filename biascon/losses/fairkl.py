@@ -103,13 +103,15 @@ def regulariser(
     spread = ((q_pa, n_pa), (q_pc, n_pc), (q_na, n_na), (q_nc, n_nc))
     variance = [(q / n.clamp(min=1)).clamp(min=FLOOR) for q, n in spread]
     total = torch.zeros((), dtype=x.dtype, device=x.device)
-    for a, c, n_a, n_c in ((0, 1, n_pa, n_pc), (2, 3, n_na, n_nc)):
+    # Two ordered pairs are one; a pair with itself is one alone.
+    n_own = len(x) if form == "code" else 0
+    for a, c, n_a, n_c in ((0, 1, n_pa + n_own, n_pc), (2, 3, n_na, n_nc)):
         gap, va, vc = (mean[a] - mean[c]) ** 2, variance[a], variance[c]
         if form == "paper":
             r = 0.5 * ((va + gap) / vc - torch.log(va / vc) - 1)
         else:
             r = gap + k * (va.sqrt() - vc.sqrt()) ** 2
-        total = total + torch.where((n_a >= 4) & (n_c >= 4), r, 0.0)  # ordered pairs
+        total = total + torch.where((n_a >= 4) & (n_c >= 4), r, 0.0)
     return total.to(batch.z.dtype)
 
 

@@ -53,23 +53,25 @@ def flac(
     theirs = raised(bias_features).detach().to(batch.z.dtype)
     image, ids, x = batch.image, batch.key("labels"), batch.z
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        squares = (a * a).sum(dim=1)[:, None] + (b * b).sum(dim=1)[None, :] - 2 * a @ b.T
-        return 1 / (1 + (squares.clamp(min=0) + FLOOR) ** (delta / 2))
+    def apart(a: Tensor, b: Tensor) -> Tensor:
+        # Differences first: a^2 + b^2 - 2ab loses the digits of features that lie close to each other.
+        d = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+        return (d * d + FLOOR) ** (delta / 2)
 
     def least(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        return kernel(theirs[image[rows]], theirs[image[columns]]).min(dim=1).values
+        return 1 / (1 + apart(theirs[image[rows]], theirs[image[columns]]).max(dim=1).values)
 
     highest = 1 / (1 + FLOOR ** (delta / 2))  # of an anchor with itself
     with torch.no_grad():
         th = (highest + batch.by_rows(least).min()) / 2
 
     def rows_of(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        s_b = kernel(theirs[image[rows]], theirs[image[columns]])
+        of_bias = apart(theirs[image[rows]], theirs[image[columns]])
+        s_b = 1 / (1 + of_bias)
         same = ids[rows][:, None] == ids[columns][None, :]
         counted = torch.where(same, s_b < th, s_b > th) & mask
-        p = torch.where(counted, 1 - s_b, 0.0)
-        q = torch.where(counted, kernel(x[rows], x[columns]), 0.0)
+        p = torch.where(counted, of_bias / (1 + of_bias), 0.0)  # 1 - s_b, to the last digit
+        q = torch.where(counted, 1 / (1 + apart(x[rows], x[columns])), 0.0)
         p = p / torch.where(counted.any(dim=1), p.sum(dim=1), 1.0)[:, None]
         q = q / torch.where(counted.any(dim=1), q.sum(dim=1), 1.0)[:, None]
         ratio = torch.log(torch.where(counted, p, 1.0)) - torch.log(torch.where(counted, q, 1.0))
