@@ -124,6 +124,41 @@ def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, a
         losses.get_loss("spread")
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def spread(z, labels): return z.var()", r"must take \(z, labels, bias=None, \*"),
+        ("def spread(a, b, c, d, e): return a", "must take"),
+        ("class S:\n  def __call__(self, z, y, b): return z\nspread = S()", "is not a function"),
+        ("import math as spread", "is not a function or a LossEntry, but a module"),
+        ("spread = 3", "but a int"),
+        ("def spread(z, labels, bias=None, *, depth): return z", "needs depth, which biascon does"),
+        (
+            "from biascon.losses import LossEntry\nspread = LossEntry('nowhere:f', '', '')",
+            "fails to import: No module named 'nowhere'",
+        ),
+        (
+            "from biascon.losses import LossEntry\nspread = LossEntry('math:f', '', '')",
+            "fails to import: module 'math' has no attribute 'f'",
+        ),
+    ],
+)
+def test_plugin_that_is_no_loss_is_told_in_a_line(install, source, told):
+    install({"spread": "spread"}, source=source)
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{told}") as caught:
+        losses.get_loss("spread")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_bare_function_requires_by_keyword_is_what_it_needs(install):
+    install(
+        {"spread": "spread"},
+        source="def spread(z, labels, bias=None, *, logits, scale=2.0): return logits.var()",
+    )
+    assert losses.entry("spread").inputs == ("logits",)
+    assert losses.parameters_of("spread") == {"scale": 2.0}
+
+
 def test_broken_plugin_leaves_the_other_losses_usable(install):
     install({"broken": "spread"}, source="raise RuntimeError('broken inside')")
     assert losses.get_loss("contex").name == "contex"

@@ -21,11 +21,9 @@ def command(what: str) -> None:
         rows = [[name, (make.__doc__ or "").splitlines()[0]] for name, make in ENCODERS.items()]
         click.echo(table(["encoder", "what it is"], rows, left=2))
     else:
-        from biascon import registry
-        from biascon.losses import LOSSES, NEEDS, PLUGIN_GROUP, entry
+        from biascon.losses import NEEDS, entry, names
 
-        names = [*LOSSES, *registry.plugins(PLUGIN_GROUP)]
-        entries = [(name, entry(name)) for name in names]
+        entries = [(name, entry(name)) for name in names()]
         rows = [
             [
                 name + " †" * e.sees_bias,

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from biascon import registry
 from biascon.errors import UsageError, did_you_mean, unknown_name
+from biascon.losses import outside
 from biascon.losses.entries import LOSSES, NEEDS, FirstStage, LossEntry
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSSES", "NEEDS", "PLUGIN_GROUP", "FirstStage", "Loss", "LossEntry", "entry", "get_loss",
-    "parameters_of",
+    "names", "parameters_of",
 ]  # fmt: skip
 
-PLUGIN_GROUP = "biascon.losses"
+PLUGIN_GROUP = outside.GROUP
 
 
 @dataclass(frozen=True)
@@ -101,23 +101,25 @@ def entry(name: str) -> LossEntry:
 
     Raises:
         UsageError: No such loss; the nearest name is suggested.
+        BiasconError: A plug-in that fails to import or is no loss.
     """
     if name in LOSSES:
         return LOSSES[name]
-    outside = registry.plugins(PLUGIN_GROUP)
-    if name not in outside:
-        raise unknown_name("loss", name, [*LOSSES, *outside])
-    found = registry.resolve("loss", name, outside)
-    if isinstance(found, LossEntry):
-        return found
-    target = outside[name].value.partition("[")[0].strip()  # without the names of extras
-    return LossEntry(target, "see its package", target)
+    found = outside.names()
+    if name not in found:
+        raise unknown_name("loss", name, [*LOSSES, *found])
+    return outside.outside_entry(name, found[name])
+
+
+def names() -> list[str]:
+    """Return the names of all losses, those of plug-ins last; none can take a name that is there."""
+    return list(dict.fromkeys([*LOSSES, *outside.names()]))
 
 
 def parameters_of(name: str) -> dict[str, Any]:
     """Return the free parameters of a loss with their defaults, by name."""
     known = entry(name)
-    signature = inspect.signature(registry.load(known.target))
+    signature = inspect.signature(_function(name, known))
     return {
         key: parameter.default
         for key, parameter in signature.parameters.items()
@@ -125,6 +127,10 @@ def parameters_of(name: str) -> dict[str, Any]:
         and key not in known.fixed
         and key not in known.inputs
     }
+
+
+def _function(name: str, known: LossEntry) -> Callable[..., Any]:
+    return outside.function_of(name, known, outside=name not in LOSSES)
 
 
 def get_loss(name: str, **parameters: Any) -> Loss:
@@ -147,7 +153,7 @@ def get_loss(name: str, **parameters: Any) -> Loss:
         told = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in wrong)
         has = ", ".join(free) or "none"
         raise UsageError(f"loss '{name}' has no parameter {told} (it has: {has})")
-    function = registry.load(known.target)
+    function = _function(name, known)
     resolved = {**free, **parameters, **known.fixed}
     for key, default in free.items():
         # 1 and 1.0 are one value, and so one run.

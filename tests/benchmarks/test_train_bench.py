@@ -45,10 +45,20 @@ def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
     width = 128 if loss.on == "embeddings" else 10
     z = torch.nn.functional.normalize(torch.randn(256, 2, width, generator=generator), dim=-1)
     z.requires_grad_()
-    labels = torch.arange(256) % 10
+    labels, bias = torch.arange(256) % 10, torch.arange(256) % 7
+    given = {
+        "logits": torch.randn(256, 2, 10, generator=generator),
+        "features": torch.randn(256, 2, 128, generator=generator),
+        "counts": torch.arange(1, 71).view(10, 7),
+        "group_weights": torch.full((10, 7), 1 / 70),
+        "bias_features": torch.randn(256, 128, generator=generator),
+        "bias_losses": torch.rand(256, generator=generator),
+        "weights": torch.rand(256, generator=generator),
+    }
+    inputs = {key: given[key] for key in loss.inputs}
 
     def step() -> None:
         z.grad = None
-        loss(z, labels).backward()
+        loss(z, labels, bias, **inputs).backward()
 
     benchmark.pedantic(step, rounds=30, warmup_rounds=5)

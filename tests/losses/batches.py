@@ -21,7 +21,9 @@ from biascon.losses import LOSSES, Loss, entry, parameters_of
 
 NAMES = list(LOSSES)
 EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].on == "embeddings"]
-PAIRWISE_NAMES = [name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs]
+PAIRWISE_NAMES = [
+    name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs
+]
 LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].needs]
 FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].needs]
 BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].needs]
@@ -29,15 +31,56 @@ FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].needs]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in parameters_of(name)]
 # Their difference lies in the sampler, or in a last layer that is trained again.
 SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
-OF_A_CLASS = [name for name in NAMES if LOSSES[name].tells == "labels"]  # no network that tells the bias
+OF_A_CLASS = [
+    name for name in NAMES if LOSSES[name].tells == "labels"
+]  # no network that tells the bias
 
-IMAGES = ("z", "logits", "features", "bias_features", "bias_losses", "weights")  # a row for each image
+IMAGES = (
+    "z",
+    "logits",
+    "features",
+    "bias_features",
+    "bias_losses",
+    "weights",
+)  # a row for each image
 VIEWS = ("z", "logits", "features")  # and in it one for each view
 TABLES = ("counts", "group_weights")  # a row for each label, a column for each bias value
 IN_THE_BATCH = ("logits", "features")  # what has a gradient beside z
-BY_THE_TRAINER = {("jtt", "up"), ("jtt", "first_epochs")}  # parameters that the loss itself does not read
+BY_THE_TRAINER = {
+    ("jtt", "up"),
+    ("jtt", "first_epochs"),
+}  # parameters that the loss itself does not read
+
+DEGENERATE: dict[str, dict[str, Any]] = {  # shapes of batches that have little to compare
+    "one label for all": {"b": 4, "labels": [1, 1, 1, 1]},
+    "one bias for all": {"b": 4, "labels": [0, 0, 1, 1], "bias": [2, 2, 2, 2]},
+    "one label and bias for all": {"b": 4, "labels": [1, 1, 1, 1], "bias": [2, 2, 2, 2]},
+    "bias is the label": {"b": 4, "labels": [0, 0, 1, 2], "bias": [0, 0, 1, 2]},
+    "one label, all biases distinct": {"b": 4, "labels": [1, 1, 1, 1], "bias": [3, 0, 2, 1]},
+    "three anchors of one label, all biases distinct": {
+        "b": 3,
+        "v": 1,
+        "labels": [1, 1, 1],
+        "bias": [3, 0, 2],
+    },
+    "all labels distinct": {"b": 4, "labels": [3, 0, 2, 1]},
+    "all labels distinct, one view": {"b": 4, "v": 1, "labels": [3, 0, 2, 1]},
+    "all labels and biases distinct, one view": {
+        "b": 4,
+        "v": 1,
+        "labels": [3, 0, 2, 1],
+        "bias": [0, 1, 2, 3],
+    },
+    "one view": {"b": 5, "v": 1, "labels": [0, 1, 0, 1, 2]},
+    "one image": {"b": 1},
+    "one image, one view": {"b": 1, "v": 1},
+    "one image of a rare label": {"b": 4, "v": 1, "labels": [0, 0, 0, 1]},
+    "two images": {"b": 2, "v": 1, "labels": [0, 1]},
+    "one dimension": {"b": 4, "d": 1, "labels": [0, 0, 0, 0]},
+}
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)
+quicker = settings(quick, max_examples=8)
 
 
 class Batch(NamedTuple):
@@ -83,7 +126,7 @@ def make(
 
     def few(given):
         drawn = torch.randint(min(classes, d), (b,), generator=draw)
-        return drawn if given is None else torch.as_tensor(given)
+        return drawn if given is None else torch.as_tensor(given, dtype=torch.long)
 
     z = normal(b, v, d)
     if LOSSES[name].on == "embeddings":
@@ -110,11 +153,6 @@ def make(
         for key in LOSSES[name].inputs
     }
     return Batch(z.to(dtype), labels, bias, inputs)
-
-
-def with_logits(batch: Batch, logits: Tensor) -> Batch:
-    """The batch with these logits, wherever the loss has its own."""
-    return batch.having(logits=logits) if "logits" in batch.inputs else batch.having(z=logits)
 
 
 def biased(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:

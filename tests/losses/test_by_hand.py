@@ -225,7 +225,11 @@ def test_groupdro():
     logits = [[[0.0, 0.0]], [[0.0, log(3)]], [[5.0, 5.0]]]
     q = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     loss = get_loss("groupdro", eta=1.0)
-    z, labels, bias = torch.tensor(logits).double(), torch.tensor([0, 0, 0]), torch.tensor([0, 1, 0])
+    z, labels, bias = (
+        torch.tensor(logits).double(),
+        torch.tensor([0, 0, 0]),
+        torch.tensor([0, 1, 0]),
+    )
     value = loss(z, labels, bias, group_weights=q)
     assert value.item() == pytest.approx(log(2) / 7 + 6 * log(4) / 7, abs=1e-7)
     assert torch.allclose(q[0], torch.tensor([1 / 7, 6 / 7, 0.0]).double(), atol=1e-7)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from batches import (
+    DEGENERATE,
     NAMES,
     PAIRWISE_NAMES,
     WITH_TEMPERATURE,
@@ -18,35 +19,7 @@ from batches import (
 
 from biascon.losses import LOSSES, get_loss
 
-DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-5, torch.bfloat16: 1e-5}
-
-DEGENERATE = {
-    "one label for all": {"b": 4, "labels": [1, 1, 1, 1]},
-    "one bias for all": {"b": 4, "labels": [0, 0, 1, 1], "bias": [2, 2, 2, 2]},
-    "one label and bias for all": {"b": 4, "labels": [1, 1, 1, 1], "bias": [2, 2, 2, 2]},
-    "bias is the label": {"b": 4, "labels": [0, 0, 1, 2], "bias": [0, 0, 1, 2]},
-    "one label, all biases distinct": {"b": 4, "labels": [1, 1, 1, 1], "bias": [3, 0, 2, 1]},
-    "three anchors of one label, all biases distinct": {
-        "b": 3,
-        "v": 1,
-        "labels": [1, 1, 1],
-        "bias": [3, 0, 2],
-    },
-    "all labels distinct": {"b": 4, "labels": [3, 0, 2, 1]},
-    "all labels distinct, one view": {"b": 4, "v": 1, "labels": [3, 0, 2, 1]},
-    "all labels and biases distinct, one view": {
-        "b": 4,
-        "v": 1,
-        "labels": [3, 0, 2, 1],
-        "bias": [0, 1, 2, 3],
-    },
-    "one view": {"b": 5, "v": 1, "labels": [0, 1, 0, 1, 2]},
-    "one image": {"b": 1},
-    "one image, one view": {"b": 1, "v": 1},
-    "one image of a rare label": {"b": 4, "v": 1, "labels": [0, 0, 0, 1]},
-    "two images": {"b": 2, "v": 1, "labels": [0, 1]},
-    "one dimension": {"b": 4, "d": 1, "labels": [0, 0, 0, 0]},
-}
+DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-5}
 
 
 @pytest.mark.parametrize("shape", DEGENERATE)
@@ -73,7 +46,9 @@ def test_identical_embeddings_have_the_oracle_s_value_and_a_finite_gradient(name
     for dtype in DTYPES:
         batch = make(name, b=4, labels=[0, 0, 1, 2], bias=[0, 1, 1, 2], dtype=dtype)
         same = batch.mapped(("z", "logits", "features"), lambda x: x[:1, :1].expand_as(x))
-        check_against_oracle(get_loss(name, **extra), same, 1e-9 if dtype == torch.float64 else 1e-4)
+        check_against_oracle(
+            get_loss(name, **extra), same, 1e-9 if dtype == torch.float64 else 1e-4
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -81,7 +56,9 @@ def test_identical_embeddings_have_the_oracle_s_value_and_a_finite_gradient(name
 def test_classes_that_have_collapsed_to_points_have_the_oracle_s_value(name, dtype):
     # As training ends: an orthogonal corner for each class, and all of its images there.
     batch = make(name, b=12, labels=[0, 1, 2] * 4, bias=[0] * 6 + [1] * 6, dtype=dtype)
-    corners = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64, generator=torch.manual_seed(0)))[0]
+    corners = torch.linalg.qr(
+        torch.randn(6, 6, dtype=torch.float64, generator=torch.manual_seed(0))
+    )[0]
     corners = corners.to(dtype)[batch.labels][:, None]
     if LOSSES[name].on == "embeddings":
         batch = batch.having(z=corners.expand(-1, 2, -1))
@@ -147,12 +124,27 @@ def test_groupdro_weights_stay_a_distribution_where_losses_are_large(eta):
     assert q.sum().item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("delta", [0.1, 1.0, 2.0, 4.0])
-def test_flac_is_finite_at_every_delta(delta):
+def test_flac_is_finite_at_every_delta(delta, dtype):
     # Images of other labels with the same bias features: 1 - s_b is nearly 0.
-    batch = make("flac", b=6, labels=[0, 1, 2, 0, 1, 2], dtype=torch.float32)
-    features = batch.inputs["bias_features"][[0, 0, 0, 1, 1, 1]]
-    check_against_oracle(get_loss("flac", delta=delta), batch.having(bias_features=features), 1e-3)
+    batch = make("flac", b=6, labels=[0, 1, 2, 0, 1, 2], dtype=dtype)
+    batch = batch.having(bias_features=batch.inputs["bias_features"][[0, 0, 0, 1, 1, 1]])
+    value, gradients = value_and_gradients(get_loss("flac", delta=delta), batch)
+    assert math.isfinite(value)
+    assert torch.isfinite(gradients["features"]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("which", ["features", "bias_features"])
+def test_flac_in_single_precision_tells_features_apart_that_lie_close_to_each_other(which, seed):
+    # Clusters as wide as 1/1000 of their distance from the origin, as a trained network makes them.
+    batch = make("flac", b=12, labels=[0, 1, 2] * 4, seed=seed)
+    near = 10 * batch.inputs[which][torch.arange(12) // 4] + 0.01 * batch.inputs[which]
+    batch = batch.having(**{which: near})
+    single = make("flac", b=12, labels=[0, 1, 2] * 4, seed=seed, dtype=torch.float32)
+    check_against_oracle(get_loss("flac"), single.having(**{which: near.float()}), 1e-4)
+    check_against_oracle(get_loss("flac"), batch, 1e-9)
 
 
 DISTINCT = DEGENERATE["all labels distinct, one view"]
@@ -173,7 +165,11 @@ NOTHING_COUNTS = {
     "contex, labels distinct, one view": ("contex", {}, DISTINCT),
     "contex-clip, one label, context alone": ("contex-clip", {"wa": 1, "wb": 0}, ONE_LABEL),
     "biascon, bias is the label": ("biascon", {"ce_weight": 0}, BIAS_IS_LABEL),
-    "biascon skip, bias is the label": ("biascon", {"ce_weight": 0, "empty": "skip"}, BIAS_IS_LABEL),
+    "biascon skip, bias is the label": (
+        "biascon",
+        {"ce_weight": 0, "empty": "skip"},
+        BIAS_IS_LABEL,
+    ),
     "biascon+biasbal, bias is the label": ("biascon+biasbal", {"ce_weight": 0}, BIAS_IS_LABEL),
     "softcon, labels distinct": ("softcon", {"ce_weight": 0}, DEGENERATE["all labels distinct"]),
     "fairkl, labels and biases distinct": ("fairkl", {}, ALONE),

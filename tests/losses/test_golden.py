@@ -24,19 +24,44 @@ LOSSES = {
     "context": ("contex", {"wa": 1.0, "wb": 0.0}),
     "context_clipped": ("contex-clip", {"wa": 1.0, "wb": 0.0}),
     "self": ("contex", {"wa": 0.0, "wb": 1.0}),
+    "eps_supinfonce_0.25": ("eps_supinfonce", {"epsilon": 0.25}),
+    "eps_supcon_0.25": ("eps_supcon", {"epsilon": 0.25}),
+    "bias_contrastive": ("biascon", {"ce_weight": 0.0, "empty": "zero"}),
 }
+
+
+def value_on(given, name, **parameters):
+    """The loss on a golden case; where it needs logits they are arbitrary."""
+    z = torch.tensor(given["features"], dtype=torch.float64)
+    labels, bias = torch.tensor(given["labels"]), torch.tensor(given["biases"])
+    loss = get_loss(name, temperature=given["temperature"], **parameters)
+    inputs = {"logits": z[..., :4] * 100} if loss.inputs else {}
+    return loss(z, labels, bias, **inputs)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 @pytest.mark.parametrize("golden", LOSSES)
 def test_value_equals_the_golden_one(golden, case):
     name, parameters = LOSSES[golden]
-    given = CASES[case]
-    z = torch.tensor(given["features"], dtype=torch.float64)
-    loss = get_loss(name, temperature=given["temperature"], **parameters)
-    value = loss(z, torch.tensor(given["labels"]), torch.tensor(given["biases"]))
+    value = value_on(CASES[case], name, **parameters)
     assert value.dtype == torch.float64
-    assert value.item() == pytest.approx(given["expected"][golden], rel=0, abs=1e-9)
+    assert value.item() == pytest.approx(CASES[case]["expected"][golden], rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_every_golden_value_is_checked(case):
+    assert set(CASES[case]["expected"]) == set(LOSSES)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_golden_bias_contrastive_value_over_the_anchors_that_have_a_positive(case):
+    given = CASES[case]
+    cells = list(zip(given["labels"], given["biases"], strict=True))
+    some = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
+    value = value_on(given, "biascon", ce_weight=0, empty="skip").item()
+    assert value * some / len(cells) == pytest.approx(
+        given["expected"]["bias_contrastive"], rel=0, abs=1e-9
+    )
 
 
 def test_golden_cases_tell_every_two_losses_apart():
@@ -48,7 +73,5 @@ def test_golden_cases_tell_every_two_losses_apart():
 
 def test_self_term_of_the_clipped_loss_is_simclr_too():
     for given in CASES:
-        z = torch.tensor(given["features"], dtype=torch.float64)
-        loss = get_loss("contex-clip", temperature=given["temperature"], wa=0.0, wb=1.0)
-        value = loss(z, torch.tensor(given["labels"])).item()
+        value = value_on(given, "contex-clip", wa=0.0, wb=1.0).item()
         assert value == pytest.approx(given["expected"]["simclr"], rel=0, abs=1e-9)

@@ -76,7 +76,9 @@ def test_autocast_changes_nothing(name):
 def test_gradient_is_that_of_finite_differences(name, extra):
     loss = get_loss(name, **extra)
     batch = make(name, b=4, v=2, d=3, labels=[0, 1, 0, 0], bias=[0, 1, 1, 0], seed=2)
-    leaves = {k: v for k, v in {"z": batch.z, **batch.inputs}.items() if k in ("z", "logits", "features")}
+    leaves = {
+        k: v for k, v in {"z": batch.z, **batch.inputs}.items() if k in ("z", "logits", "features")
+    }
     for tensor in leaves.values():
         tensor.requires_grad_()
 

@@ -1,0 +1,245 @@
+"""The two computing paths, dense and by blocks of rows, give the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from batches import (
+    DEGENERATE,
+    IN_THE_BATCH,
+    LABELLED_NAMES,
+    PAIRWISE_NAMES,
+    WITH_TEMPERATURE,
+    check_against_oracle,
+    choices,
+    make,
+    quicker,
+    value_and_gradients,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, blocks, get_loss, pairwise
+
+ROWS = 64  # of the smallest block
+SPANS = {"common shift": dict(blocks.SPAN), "a shift for each row": dict.fromkeys(blocks.SPAN, 0)}
+
+
+def forbidden(*_):
+    raise AssertionError("all similarities at once")
+
+
+def dense(patch):
+    patch.setattr(pairwise, "DENSE", {"cpu": 10**6})
+
+
+def blocked(patch, span="common shift"):
+    """Blocks of 64 rows whatever the batch is, and never the whole matrix."""
+    patch.setattr(pairwise, "DENSE", {"cpu": 0})
+    patch.setattr(pairwise.Anchors, "similarities", forbidden)
+    patch.setattr(blocks, "CACHE", 1)
+    patch.setattr(blocks, "SPAN", SPANS[span])
+
+
+def skewed(name, *, v, n, seed=0, dtype=torch.float64, far=False):
+    """Classes of 1, 1, 2, 4, 8, ... images in no order, and five bias values that lean on them."""
+    draw = torch.Generator().manual_seed(seed)
+    b = n // v
+    sizes = torch.tensor([1, 1, 2, 4, 8, 16, 32, 64, 128, 256])
+    labels = torch.arange(10).repeat_interleave(sizes)[:b][
+        torch.randperm(min(b, 512), generator=draw)
+    ]
+    own = torch.rand(b, generator=draw) < 0.7
+    bias = torch.where(own, labels % 5, torch.randint(5, (b,), generator=draw))
+    batch = make(name, b=b, v=v, d=10, labels=labels, bias=bias, seed=seed, dtype=dtype)
+    if far:
+        names = torch.tensor([2**40 - 3 * i if i % 2 else -(2**40) + i for i in range(10)])
+        batch = batch.having(labels=names[batch.labels], bias=names[batch.bias])
+    return batch
+
+
+def doubled(batch):
+    return batch.mapped(("z", *IN_THE_BATCH, "bias_features"), lambda x: x.double())
+
+
+def check_same(found, expected, tolerance, gradient_tolerance=None):
+    """Values alike, and gradients, relative to the largest entry."""
+    (value, gradients), (right, right_gradients) = found, expected
+    assert value == pytest.approx(right, rel=tolerance, abs=tolerance)
+    for key, gradient in right_gradients.items():
+        largest = gradient.abs().max().item()
+        gap = (gradients[key].double() - gradient).abs().max().item()
+        assert gap <= (gradient_tolerance or tolerance) * largest + 1e-13, key
+
+
+def temperatures(name):
+    return [{"temperature": t} for t in (0.01, 0.1, 1.0)] if name in WITH_TEMPERATURE else [{}]
+
+
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+def test_blocked_path_gives_the_dense_one_s_value_and_gradient(name, views):
+    double = skewed(name, v=views, n=240)
+    single = doubled(skewed(name, v=views, n=240, dtype=torch.float32))
+    for extra in temperatures(name):
+        loss = get_loss(name, **extra)
+        with pytest.MonkeyPatch.context() as patch:
+            dense(patch)
+            expected = value_and_gradients(loss, double)
+            rounded = value_and_gradients(loss, single)
+        for span in SPANS:
+            with pytest.MonkeyPatch.context() as patch:
+                blocked(patch, span)
+                check_same(value_and_gradients(loss, double), expected, 1e-12, 1e-11)
+                found = value_and_gradients(loss, skewed(name, v=views, n=240, dtype=torch.float32))
+                check_same(found, rounded, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        (name, {key: word})
+        for name in PAIRWISE_NAMES
+        for key in ("form", "empty")
+        for word in choices(name, key)[1:]
+    ],
+)
+def test_blocked_path_gives_the_dense_one_s_value_in_every_form(name, extra):
+    batch = skewed(name, v=2, n=200)
+    loss = get_loss(name, **extra)
+    with pytest.MonkeyPatch.context() as patch:
+        dense(patch)
+        expected = value_and_gradients(loss, batch)
+    with pytest.MonkeyPatch.context() as patch:
+        blocked(patch)
+        check_same(value_and_gradients(loss, batch), expected, 1e-12, 1e-11)
+
+
+@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+def test_blocked_path_in_bfloat16_has_the_value_of_the_rounded_batch(name):
+    batch = skewed(name, v=2, n=200, dtype=torch.bfloat16)
+    loss = get_loss(name)
+    with pytest.MonkeyPatch.context() as patch:
+        dense(patch)
+        expected = value_and_gradients(loss, doubled(batch))
+    with pytest.MonkeyPatch.context() as patch:
+        blocked(patch)
+        value, gradients = value_and_gradients(loss, batch)
+        check_same((value, gradients), expected, 1e-5, 2**-8)  # the gradient is rounded once
+        assert all(gradient.dtype == torch.bfloat16 for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+@quicker
+@given(data=st.data())
+def test_blocked_path_gives_the_dense_one_s_value_on_batches_of_any_size(name, span, data):
+    b = data.draw(st.sampled_from([1, 2, 3, 63, 64, 65, 127, 128, 129, 150]))
+    v = data.draw(st.integers(1, 2))
+    classes = data.draw(st.sampled_from([1, 2, 5, 70]))
+    seed = data.draw(st.integers(0, 10**6))
+    few = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (b,), generator=few)
+    bias = torch.randint(3, (b,), generator=few)
+    batch = make(name, b=b, v=v, d=70 if classes > 5 else 5, labels=labels, bias=bias, seed=seed)
+    loss = get_loss(name)
+    with pytest.MonkeyPatch.context() as patch:
+        dense(patch)
+        expected = value_and_gradients(loss, batch)
+    with pytest.MonkeyPatch.context() as patch:
+        blocked(patch, span)
+        check_same(value_and_gradients(loss, batch), expected, 1e-12, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("span", "dtype", "tolerance"),
+    [("common shift", torch.float64, 1e-9), ("a shift for each row", torch.float32, 1e-5)],
+)
+@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+def test_blocked_path_has_the_oracle_s_value_where_sets_are_empty(
+    name, span, dtype, tolerance, monkeypatch
+):
+    blocked(monkeypatch, span)
+    for shape in DEGENERATE.values():
+        check_against_oracle(get_loss(name), make(name, dtype=dtype, **shape), tolerance)
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+def test_blocked_path_is_finite_where_every_embedding_is_the_same(name, span):
+    shape = {"b": 200, "v": 1, "d": 10, "labels": [i % 7 for i in range(200)]}
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        batch = make(name, dtype=dtype, bias=[i % 3 for i in range(200)], **shape)
+        same = batch.mapped(("z", "features"), lambda x: x[:1].expand_as(x))
+        with pytest.MonkeyPatch.context() as patch:
+            dense(patch)
+            expected, _ = value_and_gradients(get_loss(name), doubled(same))
+        with pytest.MonkeyPatch.context() as patch:
+            blocked(patch, span)
+            value, gradients = value_and_gradients(get_loss(name), same)
+        assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize(
+    ("dtype", "temperature"), [(torch.float32, 0.0251), (torch.float64, 0.0034)]
+)
+@pytest.mark.parametrize("name", [name for name in PAIRWISE_NAMES if name in WITH_TEMPERATURE])
+def test_blocked_path_bears_an_anchor_that_is_opposite_to_all_others(
+    name, dtype, temperature, span
+):
+    # The largest and the least similarity lie as far apart as the common shift allows.
+    batch = make(name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype)
+    z = torch.nn.functional.normalize(batch.z.double() * 0.01 + torch.eye(6)[0].double(), dim=-1)
+    z[17] *= -1
+    batch = batch.having(z=z.to(dtype))
+    extra = {"temperature": temperature, **({"weight": 0} if "fairkl" in name else {})}
+    with pytest.MonkeyPatch.context() as patch:
+        dense(patch)
+        expected = value_and_gradients(get_loss(name, **extra), doubled(batch))
+    with pytest.MonkeyPatch.context() as patch:
+        blocked(patch, span)
+        found = value_and_gradients(get_loss(name, **extra), batch)
+    check_same(found, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
+
+
+OF_ANY_NAMES = [
+    name
+    for name in LABELLED_NAMES
+    if LOSSES[name].on == "embeddings" and "logits" not in LOSSES[name].inputs
+]
+
+
+@pytest.mark.parametrize("make_path", [dense, blocked])
+@pytest.mark.parametrize("name", OF_ANY_NAMES)
+def test_labels_may_be_as_large_as_two_to_the_fortieth(name, make_path, monkeypatch):
+    make_path(monkeypatch)
+    expected = value_and_gradients(get_loss(name), skewed(name, v=2, n=200))
+    found = value_and_gradients(get_loss(name), skewed(name, v=2, n=200, far=True))
+    check_same(found, expected, 1e-12, 1e-11)
+
+
+WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].inputs]
+
+
+@pytest.mark.parametrize("name", WITHOUT_COUNTS)
+def test_blocked_path_takes_bias_values_as_large_as_two_to_the_fortieth(name, monkeypatch):
+    blocked(monkeypatch)
+    batch = skewed(name, v=2, n=200)
+    far = batch.having(bias=2**40 - batch.bias)
+    loss = get_loss(name)
+    check_same(value_and_gradients(loss, far), value_and_gradients(loss, batch), 1e-12, 1e-11)
+
+
+def test_batches_of_these_tests_take_more_than_one_block(monkeypatch):
+    blocked(monkeypatch)
+    z = torch.zeros(200, 4)
+    found = [rows for rows, _ in blocks.plan(torch.zeros(200, dtype=torch.long), z)]
+    assert [rows.stop - rows.start for rows in found] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
+
+
+def test_default_limit_of_the_dense_path_is_that_of_the_anchors():
+    z = torch.nn.functional.normalize(torch.randn(513, 2, 4), dim=-1)
+    assert pairwise.anchors(z[:512], None).dense
+    assert not pairwise.anchors(z, None).dense

@@ -1,0 +1,312 @@
+"""What a loss refuses, and how it says so."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from batches import (
+    BIASED_NAMES,
+    EMBEDDING_NAMES,
+    IN_THE_BATCH,
+    LABELLED_NAMES,
+    NAMES,
+    PAIRWISE_NAMES,
+    choices,
+    make,
+    value_of,
+)
+
+from biascon.errors import UsageError
+from biascon.losses import LOSSES, entry, get_loss, parameters_of
+
+# z and batch
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 6, 1), (4,)])
+@pytest.mark.parametrize("name", NAMES)
+def test_z_of_another_rank_is_refused(name, shape):
+    with pytest.raises(UsageError, match=r"expected z of shape \(B, V, [DKM]\), but got \(4"):
+        value_of(get_loss(name), make(name).having(z=torch.zeros(shape)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_integer_z_is_refused(name):
+    batch = make(name)
+    with pytest.raises(UsageError, match=r"floating point, but got torch\.int64"):
+        value_of(get_loss(name), batch.having(z=batch.z.long()))
+
+
+WRONG_IDS = {
+    "short": torch.zeros(3, dtype=torch.long),
+    "one an anchor": torch.zeros(8, dtype=torch.long),
+    "two-dimensional": torch.zeros(4, 2).long(),
+}
+NEEDED = [(name, "labels") for name in LABELLED_NAMES] + [(name, "bias") for name in BIASED_NAMES]
+
+
+@pytest.mark.parametrize("ids", WRONG_IDS)
+@pytest.mark.parametrize(("name", "which"), NEEDED)
+def test_labels_and_bias_of_another_shape_are_refused(name, which, ids):
+    with pytest.raises(UsageError, match=rf"expected {which} of shape \(4,\), but got"):
+        value_of(get_loss(name), make(name).having(**{which: WRONG_IDS[ids]}))
+
+
+@pytest.mark.parametrize(("name", "which"), NEEDED)
+def test_float_labels_and_bias_are_refused(name, which):
+    batch = make(name)
+    floats = getattr(batch, which).float()
+    with pytest.raises(UsageError, match=rf"{which} to be integers, but got torch\.float32"):
+        value_of(get_loss(name), batch.having(**{which: floats}))
+
+
+@pytest.mark.parametrize(("name", "which"), NEEDED)
+def test_missing_labels_and_bias_are_refused(name, which):
+    noun = "labels" if which == "labels" else "the bias attribute"
+    with pytest.raises(UsageError, match=f"needs {noun}, but got None"):
+        value_of(get_loss(name), make(name).having(**{which: None}))
+
+
+CLASSIFIED = [
+    name
+    for name in LABELLED_NAMES
+    if LOSSES[name].on == "logits" or "logits" in LOSSES[name].inputs
+]
+
+
+@pytest.mark.parametrize("label", [-1, 6, 2**40])
+@pytest.mark.parametrize("name", CLASSIFIED)
+def test_label_without_a_logit_is_refused(name, label):
+    labels = torch.tensor([0, label, 1, 2])
+    low, high = min(label, 0), max(label, 2)
+    with pytest.raises(UsageError, match=rf"expected labels in 0\.\.5, but got {low}\.\.{high}"):
+        value_of(get_loss(name), make(name).having(labels=labels))
+
+
+@pytest.mark.parametrize("value", [-1, 6, 2**40])
+def test_bias_value_without_a_logit_is_refused_by_its_name(value):
+    with pytest.raises(UsageError, match=r"expected bias in 0\.\.5, but got"):
+        value_of(get_loss("bias-ce"), make("bias-ce").having(bias=torch.tensor([0, value, 1, 2])))
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_that_are_missing_or_not_expected_are_refused(name):
+    batch = make(name)
+    loss = get_loss(name)
+    wants = ", ".join(loss.inputs) or "none"
+    wrong = [{**batch.inputs, "zzz": batch.z}]
+    wrong += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.inputs]
+    for inputs in wrong:
+        got = ", ".join(inputs) or "none"
+        message = f"loss '{name}' expects the inputs {wants}, but got {got}"
+        with pytest.raises(UsageError, match=re.escape(message)):
+            loss(batch.z, batch.labels, batch.bias, **inputs)
+
+
+WRONG_INPUTS = {  # of a batch of 4 images with 2 views and 6 classes
+    "logits": [(4, 6), (3, 2, 6), (4, 2, 6, 1)],
+    "features": [(4, 5), (3, 2, 5), (4, 2, 5, 1)],
+    "bias_features": [(4,), (3, 5), (8, 5), (4, 2, 5)],
+    "bias_losses": [(3,), (8,), (4, 2), ()],
+    "weights": [(3,), (8,), (4, 2), ()],
+    "counts": [(5, 7), (7, 6), (6,), (6, 7, 1)],
+    "group_weights": [(5, 7), (7, 6), (6,), (6, 7, 1)],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "shape"),
+    [(n, k, shape) for n in NAMES for k in LOSSES[n].inputs for shape in WRONG_INPUTS[k]],
+)
+def test_input_of_another_shape_is_refused_by_its_name(name, key, shape):
+    said = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
+    with pytest.raises(UsageError, match=said):
+        value_of(get_loss(name), make(name).having(**{key: torch.ones(shape)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(n, k) for n in NAMES for k in IN_THE_BATCH if k in LOSSES[n].inputs]
+)
+def test_integer_input_of_the_network_is_refused_by_its_name(name, key):
+    batch = make(name)
+    with pytest.raises(UsageError, match=f"expected {key} to be floating point"):
+        value_of(get_loss(name), batch.having(**{key: batch.inputs[key].long()}))
+
+
+# check=True
+
+REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].inputs) if k != "counts"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("name", "key"), REAL)
+def test_checked_loss_refuses_what_is_not_finite_and_says_where(name, key, value):
+    batch = make(name, dtype=torch.float32)
+    tensor = {"z": batch.z, **batch.inputs}[key].clone()
+    place = tuple(size - 1 for size in tensor.shape)
+    tensor[place] = value
+    said = f"loss '{name}': {key}[{', '.join(map(str, place))}] is {value}"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        value_of(get_loss(name), batch.having(**{key: tensor}), check=True)
+
+
+@pytest.mark.parametrize(("name", "key"), REAL)
+def test_unchecked_loss_lets_what_is_not_finite_pass(name, key):
+    batch = make(name, dtype=torch.float32)
+    tensor = {"z": batch.z, **batch.inputs}[key].clone()
+    tensor[(0,) * tensor.ndim] = math.nan
+    value_of(get_loss(name), batch.having(**{key: tensor}))
+
+
+@pytest.mark.parametrize("length", [0.0, 0.99, 1.02, 7.0])
+@pytest.mark.parametrize("name", EMBEDDING_NAMES)
+def test_checked_loss_refuses_embeddings_that_are_not_of_norm_one_and_says_which(name, length):
+    batch = make(name, dtype=torch.float32)
+    z = batch.z.clone()
+    z[2, 1] *= length
+    said = f"expected embeddings of norm 1 (normalise them), but z[2, 1] has norm {length:.4g}"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        value_of(get_loss(name), batch.having(z=z), check=True)
+    value_of(get_loss(name), batch.having(z=z))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", NAMES)
+def test_checked_loss_is_the_same_on_a_batch_that_is_in_order(name, dtype):
+    batch = make(name, d=64, classes=6, dtype=dtype)
+    loss = get_loss(name)
+    assert torch.equal(value_of(loss, batch, check=True), value_of(loss, batch))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checked_loss_takes_an_empty_batch(name):
+    batch = make(name, b=0, labels=[], bias=[])
+    assert value_of(get_loss(name), batch, check=True).item() == 0.0
+
+
+# Parameters
+
+NO_NUMBER = (math.nan, math.inf, -math.inf, "a", True, None, [1])
+BELOW_0 = (-1, -1e-9)
+POSITIVE, AT_LEAST_0 = (0, 0.0, *BELOW_0), BELOW_0
+# parameter -> what it is told to be, and what it cannot be
+RANGES = {
+    "temperature": ("larger than 0", POSITIVE),
+    "delta": ("larger than 0", POSITIVE),
+    "wa": ("at least 0", AT_LEAST_0),
+    "wb": ("at least 0", AT_LEAST_0),
+    "epsilon": ("at least 0", AT_LEAST_0),
+    "weight": ("at least 0", AT_LEAST_0),
+    "ce_weight": ("at least 0", AT_LEAST_0),
+    "alpha": ("at least 0", AT_LEAST_0),
+    "beta": ("at least 0", AT_LEAST_0),
+    "eta": ("at least 0", AT_LEAST_0),
+    "k": ("at least 0", AT_LEAST_0),
+    "q": ("in (0, 1]", (*POSITIVE, 1.001, 2)),
+    "up": ("at least 1", (*POSITIVE, 0.999)),
+    "first_epochs": ("an integer of at least 1", (0, -1, 1.5, 1.0)),
+}
+EVERY = [(name, key) for name in NAMES for key in parameters_of(name)]
+
+
+@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not choices(*case)])
+def test_number_that_is_out_of_range_is_refused(name, key):
+    want, wrong = RANGES[key]
+    for value in (*wrong, *NO_NUMBER):
+        said = f"loss '{name}': expected {key} to be {want}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(said)):
+            get_loss(name, **{key: value})
+
+
+@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if choices(*case)])
+def test_word_that_is_unknown_is_refused_with_those_that_are_known(name, key):
+    known = " or ".join(map(repr, choices(name, key)))
+    for value in ("x", "", 1, None, True, ["out"]):
+        said = f"expected {key} to be {known}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(said)):
+            get_loss(name, **{key: value})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if parameters_of(name)])
+def test_all_wrong_parameters_are_told_at_once(name):
+    wrong = dict.fromkeys(parameters_of(name), "x")
+    with pytest.raises(UsageError) as caught:
+        get_loss(name, **wrong)
+    assert str(caught.value).count("but got 'x'") == len(wrong)
+    for key in wrong:
+        assert f"{key} to be " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["contex", "contex-clip"])
+def test_weights_that_are_both_zero_are_refused(name):
+    with pytest.raises(UsageError, match="wa and wb cannot both be 0"):
+        get_loss(name, wa=0, wb=0.0)
+
+
+@pytest.mark.parametrize(("name", "key"), EVERY)
+def test_unknown_parameters_are_named_all_at_once_with_the_nearest_ones(name, key):
+    misspelt = key[:-1] if len(key) > 3 else None
+    if misspelt is None or misspelt in parameters_of(name):
+        return
+    with pytest.raises(UsageError) as caught:
+        get_loss(name, **{misspelt: 1, "zzz": 2})
+    message = str(caught.value)
+    assert f"'{misspelt}'; did you mean '{key}'?" in message
+    assert "'zzz'" in message
+    assert f"(it has: {', '.join(parameters_of(name))})" in message
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not parameters_of(name)])
+def test_loss_without_parameters_says_that_it_has_none(name):
+    with pytest.raises(UsageError, match=rf"'{name}' has no parameter 'x' \(it has: none\)"):
+        get_loss(name, x=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_that_the_name_fixes_and_tensor_that_goes_by_the_call_cannot_be_given(name):
+    for key in (*LOSSES[name].fixed, *LOSSES[name].inputs, "bias", "z"):
+        with pytest.raises(UsageError, match=f"has no parameter '{key}'"):
+            get_loss(name, **{key: 1})
+
+
+# Names
+
+NEAR = {
+    "contx": "contex",
+    "eps-supcon": "eps_supcon",
+    "eps-supinfonce": "eps_supinfonce",
+    "supcon-fairkl": "supcon+fairkl",
+    "biascon-biasbal": "biascon+biasbal",
+    "bias_ce": "bias-ce",
+    "group-dro": "groupdro",
+    "SupCon": "supcon",
+    "contex_clip": "contex-clip",
+    "re-weight": "reweight",
+}
+
+
+@pytest.mark.parametrize("wrong", NEAR)
+@pytest.mark.parametrize("ask", [get_loss, entry, parameters_of])
+def test_unknown_loss_suggests_the_nearest(ask, wrong):
+    said = re.escape(f"unknown loss '{wrong}'; did you mean '{NEAR[wrong]}'?")
+    with pytest.raises(UsageError, match=said) as caught:
+        ask(wrong)
+    for name in NAMES:
+        assert name in str(caught.value)
+
+
+def test_unknown_loss_that_is_like_none_suggests_nothing():
+    with pytest.raises(UsageError) as caught:
+        get_loss("qqqqqq")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_tables_of_this_file_know_every_input_and_parameter():
+    assert {key for name in NAMES for key in LOSSES[name].inputs} <= set(WRONG_INPUTS)
+    assert {key for name, key in EVERY if not choices(name, key)} <= set(RANGES)
+    assert set(PAIRWISE_NAMES) >= set(EMBEDDING_NAMES)

@@ -1,0 +1,230 @@
+"""What must not change a loss, and what must."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from batches import (
+    BY_THE_TRAINER,
+    FREE_OF_BIAS,
+    FREE_OF_LABELS,
+    IMAGES,
+    NAMES,
+    SETTINGS,
+    TABLES,
+    VIEWS,
+    another,
+    choices,
+    make,
+    quicker,
+    value_of,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, get_loss, parameters_of
+
+SEEDS = st.integers(0, 10**6)
+
+
+@pytest.mark.parametrize(("name", "extra"), SETTINGS)
+@quicker
+@given(data=st.data(), b=st.integers(2, 6), v=st.integers(1, 3), seed=SEEDS)
+def test_order_of_images_does_not_matter(name, extra, data, b, v, seed):
+    batch = make(name, b=b, v=v, seed=seed)
+    order = torch.tensor(data.draw(st.permutations(range(b))))
+    loss = get_loss(name, **extra)
+    shuffled = value_of(loss, batch.rows(order))
+    assert torch.allclose(value_of(loss, batch), shuffled, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@quicker
+@given(data=st.data(), b=st.integers(1, 4), v=st.integers(2, 4), seed=SEEDS)
+def test_order_of_the_views_of_an_image_does_not_matter(name, data, b, v, seed):
+    batch = make(name, b=b, v=v, seed=seed)
+    orders = [torch.tensor(data.draw(st.permutations(range(v)))) for _ in range(b)]
+
+    def swap(tensor):
+        return torch.stack([views[order] for views, order in zip(tensor, orders, strict=True)])
+
+    loss = get_loss(name)
+    swapped = value_of(loss, batch.mapped(VIEWS, swap))
+    assert torch.allclose(value_of(loss, batch), swapped, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@quicker
+@given(seed=SEEDS)
+def test_rotation_of_a_feature_space_does_not_matter(name, seed):
+    batch = make(name, seed=seed)
+    draw = torch.Generator().manual_seed(seed + 1)
+    spaces = ["features", "bias_features", *(["z"] if LOSSES[name].on == "embeddings" else [])]
+
+    def rotate(tensor):
+        square = torch.randn(2 * tensor.shape[-1:], generator=draw, dtype=torch.float64)
+        return tensor @ torch.linalg.qr(square)[0]
+
+    loss = get_loss(name)
+    rotated = value_of(loss, batch.mapped(tuple(spaces), rotate))
+    assert torch.allclose(value_of(loss, batch), rotated, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["end", "softcon"])
+@quicker
+@given(seed=SEEDS)
+def test_length_of_a_feature_does_not_matter_where_only_its_direction_does(name, seed):
+    batch = make(name, seed=seed)
+    which = "features" if name == "end" else "bias_features"
+    draw = torch.Generator().manual_seed(seed)
+    lengths = torch.rand(*batch.inputs[which].shape[:-1], 1, generator=draw) * 100 + 0.01
+    scaled = batch.having(**{which: batch.inputs[which] * lengths})
+    loss = get_loss(name)
+    assert torch.allclose(value_of(loss, batch), value_of(loss, scaled), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@quicker
+@given(seed=SEEDS)
+def test_shift_of_all_logits_of_a_view_does_not_matter(name, seed):
+    batch = make(name, seed=seed)
+    logits = ("logits",) if LOSSES[name].on == "embeddings" else ("z",)
+    draw = torch.Generator().manual_seed(seed)
+    shifted = batch.mapped(logits, lambda x: x + 50 * torch.randn(*x.shape[:-1], 1, generator=draw))
+    loss = get_loss(name)
+    assert torch.allclose(value_of(loss, batch), value_of(loss, shifted), rtol=1e-9, atol=1e-9)
+
+
+def renamed(name, batch, data, which):
+    """The batch with other names for its labels or bias values.
+
+    The logits of a classifier and the tables of training go with the names; where there is none any
+    integers are names.
+    """
+    known = LOSSES[name]
+    old = batch.labels if which == "labels" else batch.bias
+    tables = [key for key in TABLES if key in batch.inputs]
+    told = which == known.tells
+    logits = "z" if known.on == "logits" else "logits"
+    has_logits = told and (known.on == "logits" or "logits" in batch.inputs)
+    if not has_logits and not tables:
+        distinct = st.lists(st.integers(-(2**40), 2**40), min_size=7, max_size=7, unique=True)
+        return batch.having(**{which: torch.tensor(data.draw(distinct))[old]})
+    n = batch.inputs[tables[0]].shape[which == "bias"] if tables else 6
+    new = torch.tensor(data.draw(st.permutations(range(n))))
+    dim = 0 if which == "labels" else 1
+    batch = batch.mapped(tuple(tables), lambda x: torch.empty_like(x).index_copy_(dim, new, x))
+    if has_logits:
+        batch = batch.mapped((logits,), lambda x: torch.empty_like(x).index_copy_(2, new, x))
+    return batch.having(**{which: new[old]})
+
+
+@pytest.mark.parametrize("which", ["labels", "bias"])
+@pytest.mark.parametrize("name", NAMES)
+@quicker
+@given(data=st.data(), seed=SEEDS)
+def test_names_of_the_classes_and_of_the_bias_values_do_not_matter(name, which, data, seed):
+    batch = make(name, b=6, seed=seed)
+    loss = get_loss(name)
+    again = value_of(loss, renamed(name, batch, data, which))
+    assert torch.allclose(value_of(loss, batch), again, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_loss_does_not_need_does_not_change_it(name):
+    batch = make(name)
+    loss = get_loss(name)
+    before = value_of(loss, batch)
+    if name in FREE_OF_BIAS:
+        assert torch.equal(before, loss(batch.z, batch.labels, **batch.inputs))
+        assert torch.equal(before, value_of(loss, batch.having(bias=1 + batch.bias.flip(0))))
+    if name in FREE_OF_LABELS:
+        assert torch.equal(before, loss(batch.z, None, batch.bias, **batch.inputs))
+        assert torch.equal(before, value_of(loss, batch.having(labels=torch.arange(4))))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (n, k)
+        for n in NAMES
+        for k in ("labels", "bias", *IMAGES, *TABLES)
+        if k in ("z", *LOSSES[n].needs)
+    ],
+)
+def test_what_a_loss_needs_changes_it(name, key):
+    batch = make(name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 0, 1, 0, 1, 1])
+    tensor = batch._asdict().get(key, batch.inputs.get(key))
+    if key in ("labels", "bias"):
+        other = torch.tensor([0, 1, 2, 0, 1, 0])
+    elif key in TABLES:
+        other = tensor + 10 * torch.eye(*tensor.shape).to(tensor.dtype)
+    else:
+        other = torch.cat((tensor[-1:], tensor[1:]))  # the last image in the place of the first
+    loss = get_loss(name)
+    changed = value_of(loss, batch.having(**{key: other}))
+    assert abs(value_of(loss, batch) - changed) > 1e-4
+
+
+WITH = {"k": {"form": "code"}}  # where a parameter matters only beside another
+EVERY_PARAMETER = [(name, key) for name in NAMES for key in parameters_of(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [case for case in EVERY_PARAMETER if case not in BY_THE_TRAINER]
+)
+def test_every_parameter_changes_the_loss_and_its_gradient(name, key):
+    batch = make(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
+    values = []
+    for value in [parameters_of(name)[key], another(name, key), *choices(name, key)[2:]]:
+        loss = get_loss(name, **{**WITH.get(key, {}), key: value})
+        values.append(value_of(loss, batch).item())
+    assert all(abs(one - two) > 1e-4 for i, one in enumerate(values) for two in values[:i])
+
+
+@pytest.mark.parametrize(("name", "key"), sorted(BY_THE_TRAINER))
+def test_parameter_that_only_the_trainer_reads_does_not_change_the_loss(name, key):
+    batch = make(name)
+    changed = get_loss(name, **{key: another(name, key)})
+    assert torch.equal(value_of(get_loss(name), batch), value_of(changed, batch))
+
+
+def test_k_of_fairkl_matters_in_one_form_alone():
+    batch = make("fairkl")
+    one, other = (value_of(get_loss("fairkl", k=k), batch) for k in (1, 2))
+    assert torch.equal(one, other)
+
+
+# (loss, parameters that switch a part off, what is left)
+LIMITS = {
+    "eps_supcon without a margin": ("eps_supcon", {"epsilon": 0}, "supcon", {}),
+    "fairkl without its weight": ("fairkl", {"weight": 0}, "eps_supinfonce", {}),
+    "supcon+fairkl without its weight": ("supcon+fairkl", {"weight": 0}, "supcon", {}),
+    "supcon+end without its weights": ("supcon+end", {"alpha": 0, "beta": 0}, "supcon", {}),
+    "end without its weights": ("end", {"alpha": 0, "beta": 0}, "ce", {}),
+    "flac without its weight": ("flac", {"alpha": 0}, "ce", {}),
+    "contex of its self term": ("contex", {"wa": 0, "wb": 1}, "simclr", {}),
+    "gce with a tiny q": ("gce", {"q": 1e-9}, "ce", {}),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_loss_without_a_part_is_the_rest(case):
+    name, extra, rest, others = LIMITS[case]
+    batch = make(name, b=6)
+    left = value_of(get_loss(rest, **others), batch._replace(inputs={}))
+    assert torch.allclose(value_of(get_loss(name, **extra), batch), left, rtol=1e-6, atol=1e-9)
+
+
+def test_parts_of_end_and_of_contex_add_up():
+    batch = make("end", b=6)
+    whole, first, second, none = (
+        value_of(get_loss("end", alpha=a, beta=b), batch)
+        for a, b in ((3, 2), (3, 0), (0, 2), (0, 0))
+    )
+    assert torch.allclose(whole + none, first + second, atol=1e-12)
+    batch = make("contex", b=6)
+    whole, first, second = (
+        value_of(get_loss("contex", wa=a, wb=b), batch) for a, b in ((0.3, 2), (1, 0), (0, 1))
+    )
+    assert torch.allclose(whole, 0.3 * first + 2 * second, atol=1e-12)

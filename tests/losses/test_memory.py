@@ -1,0 +1,73 @@
+"""Memory that grows with the number of anchors, and not with their pairs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Prints for each loss the peak in MiB beyond what the process held before the first. What getrusage tells
+# would begin at the peak of the process that started this one.
+SCRIPT = """
+import sys
+import torch
+from biascon.losses import get_loss, pairwise
+
+def peak():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+def step(name, n):
+    draw = torch.Generator().manual_seed(0)
+    labels, bias = (torch.randint(10, (n,), generator=draw) for _ in range(2))
+    z = torch.nn.functional.normalize(torch.randn(n, 2, 32, generator=draw), dim=-1)
+    logits = torch.zeros(n, 2, 10)
+    given = {"logits": logits, "features": z.clone(), "bias_features": z[:, 0].clone()}
+    loss = get_loss(name)
+    leaf = given["features"] if loss.on == "logits" else z
+    leaf.requires_grad_()
+    inputs = {key: given[key] for key in loss.inputs}
+    loss(logits if loss.on == "logits" else z, labels, bias, **inputs).backward()
+    assert leaf.grad.isfinite().all() and leaf.grad.any()
+
+path, anchors, *names = sys.argv[1:]
+if path == "dense":
+    pairwise.DENSE["cpu"] = 10**6
+for name in names:
+    step(name, 513)  # imports what it needs
+before = peak()
+for name in names:
+    step(name, int(anchors) // 2)
+    print(name, peak() - before)
+"""
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def peaks(path, anchors, *names):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, path, str(anchors), *names],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return {name: float(peak) for name, peak in map(str.split, done.stdout.splitlines())}
+
+
+def whole(anchors):
+    """All similarities in float32, in MiB."""
+    return anchors**2 * 4 / 2**20
+
+
+@linux
+def test_step_on_8192_anchors_needs_far_less_than_their_similarities():
+    found = peaks("blocked", 8192, "supcon", "contex", "end", "softcon", "fairkl")
+    assert max(found.values()) < whole(8192) / 4, found
+
+
+@linux
+def test_dense_step_shows_in_this_measure():
+    assert peaks("dense", 2048, "supcon")["supcon"] > whole(2048)
