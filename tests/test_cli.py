@@ -382,7 +382,12 @@ class TestList:
         outcome = cli("list", "losses")
         assert outcome.code == 0
         _, _, *rows = outcome.out.splitlines()
-        assert [row.split()[0] for row in rows][: len(LOSSES)] == list(LOSSES)
+        assert [row.split()[0] for row in rows[: len(LOSSES)]] == list(LOSSES)
+        marked = {row.split()[0] for row in rows[: len(LOSSES)] if row.split()[1] == "†"}
+        assert marked == {name for name, entry in LOSSES.items() if entry.sees_bias}
+        assert {"biasbal", "dfr", "flac", "resample"} < marked
+        assert not marked & {"ce", "contex", "supcon", "lff", "jtt", "softcon"}
+        assert any(row.startswith("bias_features ") for row in rows)  # what a need is
         assert all(entry.source in outcome.out for entry in LOSSES.values())
 
     def test_encoders(self, cli: Any) -> None:
