@@ -19,12 +19,15 @@ from biascon.commands.shared import FOLDER
 @click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
 def command(root: Path, out: Path, dataset: str | None) -> None:
     """Write the report of all finished runs: Markdown, a LaTeX table, a figure, and a CSV."""
-    from biascon.report.compare import comparisons, in_words
+    from biascon.report.compare import in_prose, in_words
     from biascon.report.write import write_report
 
     files, groups = write_report(root, out, dataset=dataset)
     for one in groups:
         click.echo(one.title)
-        for difference in comparisons(one):
+        prose, rest = in_prose(one)
+        for difference in prose:
             click.echo(f"  {in_words(difference)}")
+        if rest:
+            click.echo(f"  and {len(rest)} more comparisons, in the report")
     click.echo(f"written: {', '.join(str(path) for path in files)}")

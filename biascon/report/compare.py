@@ -163,6 +163,21 @@ def comparisons(group: Group) -> list[Difference]:
     return [difference for difference in found if difference is not None]
 
 
+def in_prose(group: Group) -> tuple[list[Difference], list[Difference]]:
+    """Return the comparisons to put in words, and, where there are many, the rest for a table.
+
+    ConTeX is what a report is asked about.
+    """
+    found = comparisons(group)
+    if len(found) <= PROSE:
+        return found, []
+    first = [d for d in found if d.a.startswith("contex")] or found[:PROSE]
+    return first, [d for d in found if d not in first]
+
+
+PROSE = 4
+
+
 def in_words(difference: Difference) -> str:
     """Say what a difference in unbiased accuracy shows, and in what else the two methods differ."""
     return " ".join(part for part in (_in_words(difference), difference.note) if part)

@@ -14,7 +14,7 @@ import jinja2
 from biascon import __version__
 from biascon.files import explain, read_json, write_together
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run, find_runs, group
-from biascon.report.compare import comparisons, in_words, leaders, summary
+from biascon.report.compare import in_prose, in_words, leaders, summary
 from biascon.report.figure import figure
 
 ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
@@ -116,7 +116,16 @@ def markdown(groups: Sequence[Group]) -> str:
             {
                 "title": _escape_markdown(one.title),
                 "first": one.first,
-                "verdicts": [_escape_markdown(in_words(d)) for d in comparisons(one)],
+                "verdicts": [_escape_markdown(in_words(d)) for d in in_prose(one)[0]],
+                "others": [
+                    (
+                        _escape_markdown(d.a) + " †" * one.losses[d.a][0].sees_bias,
+                        _escape_markdown(d.b),
+                        f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
+                        d.over,
+                    )
+                    for d in in_prose(one)[1]
+                ],
                 "rows": rows,
                 "preset": one.preset,
                 "settings": [

@@ -260,6 +260,17 @@ def test_methods_that_see_the_bias_are_marked_and_never_outshine_the_others() ->
     assert "dagger" not in latex([one_group(*CLEAR)])
 
 
+def test_many_methods_are_compared_in_a_table_and_contex_in_words() -> None:
+    names = ("ce", "simclr", "eps_supcon", "gce", "lff")
+    many = [*CLEAR, *(made_up(name, s, 0.4 + 0.01 * s) for name in names for s in range(3))]
+    page = markdown_of(*many)
+    assert "The unbiased accuracy of contex is 10.1 points above that of supcon" in page
+    assert "The unbiased accuracy of lff" not in page
+    assert "| lff | supcon | -10.0 [-10.0, -10.0] | paired t over 3 seeds |" in page
+    assert "| contex | supcon |" not in page
+    assert "The other methods" not in markdown_of(*CLEAR)
+
+
 def test_published_numbers_stand_beside_and_say_that_they_are_of_another_protocol() -> None:
     known = [made_up("biasbal", 0, 0.5, dataset="bmnist-0.997")]
     page = markdown_of(*known)
