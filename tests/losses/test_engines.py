@@ -164,6 +164,23 @@ def test_blocked_path_has_the_oracle_s_value_where_sets_are_empty(
         check_against_oracle(get_loss(name), make(name, dtype=dtype, **shape), tolerance)
 
 
+@pytest.mark.parametrize("path", ["dense", *SPANS])
+def test_log_sum_over_nothing_is_zero_with_a_zero_gradient(path, monkeypatch):
+    dense(monkeypatch) if path == "dense" else blocked(monkeypatch, path)
+    draw = torch.Generator().manual_seed(0)
+    cases = {
+        "same": torch.arange(150),
+        "other": torch.zeros(150, dtype=torch.long),
+        "every": torch.zeros(1, dtype=torch.long),
+    }
+    for empty, labels in cases.items():
+        z = torch.randn(len(labels), 1, 4, generator=draw, dtype=torch.float64, requires_grad=True)
+        found = getattr(pairwise.anchors(z, labels).log_sums("labels"), empty)
+        assert not found.any()
+        found.sum().backward()
+        assert not z.grad.any()
+
+
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 def test_blocked_path_is_finite_where_every_embedding_is_the_same(name, span):
@@ -183,24 +200,30 @@ def test_blocked_path_is_finite_where_every_embedding_is_the_same(name, span):
 
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize(
-    ("dtype", "temperature"), [(torch.float32, 0.0251), (torch.float64, 0.0034)]
+    ("dtype", "temperature"),
+    [
+        (torch.float32, 0.0251),
+        (torch.float32, 0.0126),
+        (torch.float64, 0.0034),
+        (torch.float64, 0.0017),
+    ],
 )
-@pytest.mark.parametrize("name", [name for name in PAIRWISE_NAMES if name in WITH_TEMPERATURE])
+@pytest.mark.parametrize("name", ["supcon", "contex", "eps_supcon", "biascon"])
 def test_blocked_path_bears_an_anchor_that_is_opposite_to_all_others(
     name, dtype, temperature, span
 ):
-    # The largest and the least similarity lie as far apart as the common shift allows.
+    # The largest and the least similarity lie as far apart as the common shift allows, and twice that.
     batch = make(name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype)
     z = torch.nn.functional.normalize(batch.z.double() * 0.01 + torch.eye(6)[0].double(), dim=-1)
     z[17] *= -1
     batch = batch.having(z=z.to(dtype))
-    extra = {"temperature": temperature, **({"weight": 0} if "fairkl" in name else {})}
+    loss = get_loss(name, temperature=temperature)
     with pytest.MonkeyPatch.context() as patch:
         dense(patch)
-        expected = value_and_gradients(get_loss(name, **extra), doubled(batch))
+        expected = value_and_gradients(loss, doubled(batch))
     with pytest.MonkeyPatch.context() as patch:
         blocked(patch, span)
-        found = value_and_gradients(get_loss(name, **extra), batch)
+        found = value_and_gradients(loss, batch)
     check_same(found, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
 
 
