@@ -43,10 +43,12 @@ def draw_group(group: Group, ax: Axes) -> Axes:
     ax.set_yticks(range(len(labels)), names)
     ax.set_ylim(len(labels) + 0.1, -0.6)
     ax.set_xlim(right=101)
-    ax.set_xlabel("test accuracy, % († is given bias labels; (c): judged by its own classifier)")
+    ax.set_xlabel(
+        "test accuracy, %\n(c): by its own classifier; †: is given bias labels", fontsize="small"
+    )
     counted = " or ".join(str(k) for k in seeds)
     ax.set_title(
-        f"{group.first['dataset']}, preset {group.preset}: "
+        f"{group.first['dataset']}, preset {group.preset}\n"
         f"{counted} seed{'s' if seeds != [1] else ''}, n = {n:,} test images",
         fontsize="medium",
     )
@@ -66,8 +68,8 @@ def figure(groups: Sequence[Group]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = [1.5 + 0.38 * len(group.losses) for group in groups]
-    page = Figure(figsize=(7, sum(heights) + 0.6), layout="constrained")
+    heights = [1.9 + 0.38 * len(group.losses) for group in groups]
+    page = Figure(figsize=(8.5, sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(page)
     axes = page.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for group, ax in zip(groups, axes, strict=True):
