@@ -372,6 +372,12 @@ class TestFailures:
         assert "cannot create file/runs" in message
 
 
+def test_all_unknown_losses_are_told_at_once(cli: Any) -> None:
+    outcome = cli("evaluate", "--loss", "supcn", "--loss", "ce", "--loss", "biascn")
+    assert outcome.code == 2
+    assert "unknown losses: 'supcn'; did you mean 'supcon'?, 'biascn'; did you mean" in outcome.err
+
+
 class TestList:
     def test_presets(self, cli: Any) -> None:
         assert cli("list", "presets") == (0, "cpu\npaper\nsmoke\n", "")

@@ -72,8 +72,14 @@ def configurations(
 ) -> list[RunConfig]:
     """Resolve every run that the options mean, before the first of them starts."""
     from biascon.config import make_config
+    from biascon.errors import UsageError, did_you_mean
+    from biascon.losses import names
     from biascon.settings import default_preset
 
+    known = names()
+    wrong = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
+    if len(wrong) > 1:
+        raise UsageError(f"unknown losses: {', '.join(wrong)} (biascon list losses shows all)")
     name = preset or default_preset(device)
     return [
         make_config(loss, seed=seed, preset=name, settings=settings)

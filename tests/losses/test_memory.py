@@ -21,7 +21,7 @@ def peak():
 
 def step(name, n):
     draw = torch.Generator().manual_seed(0)
-    labels, bias = (torch.randint(10, (n,), generator=draw) for _ in range(2))
+    labels, bias = (torch.randint(classes, (n,), generator=draw) for _ in range(2))
     z = torch.nn.functional.normalize(torch.randn(n, 2, 32, generator=draw), dim=-1)
     logits = torch.zeros(n, 2, 10)
     given = {"logits": logits, "features": z.clone(), "bias_features": z[:, 0].clone()}
@@ -32,7 +32,8 @@ def step(name, n):
     loss(logits if loss.on == "logits" else z, labels, bias, **inputs).backward()
     assert leaf.grad.isfinite().all() and leaf.grad.any()
 
-path, anchors, *names = sys.argv[1:]
+path, anchors, classes, *names = sys.argv[1:]
+classes = int(classes)
 if path == "dense":
     pairwise.DENSE["cpu"] = 10**6
 for name in names:
@@ -46,9 +47,10 @@ for name in names:
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
-def peaks(path, anchors, *names):
+def peaks(path, anchors, *names, classes=10):
+    """The peaks of losses on a batch of that many classes and bias values."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, path, str(anchors), *names],
+        [sys.executable, "-c", SCRIPT, path, str(anchors), str(classes), *names],
         capture_output=True,
         text=True,
         check=True,
