@@ -144,6 +144,8 @@ class Anchors:
         everyone = torch.arange(len(self), device=self.z.device)
         if self.dense or not len(self):
             return function(self.similarities(), self.same(*keys), everyone, everyone)
+        if self.z.device.type == "cpu":
+            blocks.return_large_blocks()
         ids = self.ids(*keys)
         parts, order = [], torch.argsort(ids, stable=True)
         for rows, columns in blocks.plan(ids[order], self.z):

@@ -64,20 +64,26 @@ def whole(anchors):
     return anchors**2 * 4 / 2**20
 
 
-def check(*names):
-    found = peaks("blocked", 8192, *names)
+@linux
+def test_step_on_8192_anchors_needs_far_less_than_their_similarities():
+    found = peaks("blocked", 8192, "supcon", "contex", "end")
     assert max(found.values()) < whole(8192) / 4, found
 
 
 @linux
-def test_step_on_8192_anchors_needs_far_less_than_their_similarities():
-    check("supcon", "contex", "end")
+def test_step_on_few_classes_needs_less_than_its_similarities():
+    # An anchor's group is then half of the batch: its pairs must not stay either, nor holes in the heap.
+    found = peaks("blocked", 6144, "fairkl", classes=2)
+    assert found["fairkl"] < whole(6144) * 2 / 3, found
 
 
 @linux
 @pytest.mark.slow
-def test_step_on_8192_anchors_of_every_other_way_to_visit_pairs_needs_no_more():
-    check("fairkl", "softcon", "contex-clip", "flac")
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("name", ["fairkl", "softcon", "contex-clip", "end", "flac"])
+def test_step_on_8192_anchors_of_every_way_to_visit_pairs_needs_far_less(name, classes):
+    found = peaks("blocked", 8192, name, classes=classes)
+    assert found[name] < whole(8192) / 3, found
 
 
 @linux
