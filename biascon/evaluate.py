@@ -186,17 +186,21 @@ def _judges(
     config: RunConfig, network: Network, data: BiasedDataset, device: torch.device
 ) -> list[Judge]:
     """Return the linear probe and, where the method trains one, its own classifier; first who counts."""
-    known, train_split, val = entry(config.loss), data.splits["train"], data.splits.get("val")
-    features = extract(network.encoder, train_split.images, device=device)
-    of_val = None if val is None else extract(network.encoder, val.images, device=device)
+    known = entry(config.loss)
+    parts = {name: data.splits[name] for name in ("train", "val") if name in data.splits}
+    features = {
+        name: extract(network.encoder, split.images, device=device) for name, split in parts.items()
+    }
     solver = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
     own: tuple[str, Callable[[Array], Array], LinearProbe | None] | None = None
     with threadpool_limits(config.train.threads):  # sums over threads differ in their last bits
-        probe = fit(features, train_split.labels, data.n_labels, config.probe)
-        if "held-out groups" in known.needs:
-            assert val is not None and of_val is not None  # _prepare has refused it
+        probe = fit(features["train"], parts["train"].labels, data.n_labels, config.probe)
+        if (
+            "held-out groups" in known.needs
+        ):  # a dataset without validation was refused before training
+            val = parts["val"]
             last = fit_balanced(
-                of_val, val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
+                features["val"], val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
             )
             text = f"last layer fitted on group-balanced draws of the validation split ({solver})"
             own = (text, last.probabilities, last)
@@ -210,10 +214,10 @@ def _judges(
             "iterations": solved.iterations, "converged": solved.converged,
         }  # fmt: skip
         seen = "held-out groups" in known.needs and name == "own classifier"
-        if val is None or of_val is None or seen:
+        if "val" not in parts or seen:
             return Judge(name, text, scores, about, None)
-        told = scores(of_val).argmax(axis=1)
-        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
+        told = scores(features["val"]).argmax(axis=1)
+        found = measure_accuracies(parts["val"], told, data.n_labels, data.n_bias)
         return Judge(name, text, scores, about, found)
 
     text = f"linear probe on frozen features ({solver})"

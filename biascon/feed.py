@@ -38,7 +38,9 @@ class Pictures:
     def __init__(self, split: Split, device: torch.device) -> None:
         self.split, self.device = split, device
         self.images = torch.from_numpy(split.images)  # uint8 (N, 3, H, W)
-        if _fits(self.images, device):
+        # Not found out by comparing devices: "cuda" and "cuda:0" are one and differ.
+        self.resident = _fits(self.images, device)
+        if self.resident:
             self.images = self.images.to(device)
 
     def batches(self, rows: list[Tensor]) -> Iterator[Tensor]:
@@ -50,10 +52,9 @@ class Pictures:
         Args:
             rows: Each int64 ``(B,)``, on the CPU.
         """
-        here = self.images.device
-        if here == self.device:
+        if self.resident:
             for step, part in enumerate(rows):
-                yield self.images[part.to(here, non_blocking=True)]
+                yield self.images[part.to(self.images.device, non_blocking=True)]
                 if step % RELEASE == 0:
                     release(self.split.images)
             return

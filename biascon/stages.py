@@ -24,6 +24,7 @@ from biascon import checkpoint, runs
 from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import NARROW, Encoder, build_encoder
+from biascon.errors import UsageError
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
@@ -124,7 +125,8 @@ def _take(
     features = torch.from_numpy(extract(earlier.encoder, split.images, device=device)).to(device)
     if what == "features":
         return Given(images={"bias_features": features})
-    assert earlier.classifier is not None
+    if earlier.classifier is None:  # of a plug-in: what is here trains one
+        raise UsageError(f"loss '{config.loss}' asks for errors of a network without a classifier")
     with torch.inference_mode():
         told = earlier.classifier(features).argmax(dim=1).cpu().numpy()
     weights = np.where(told != split.labels, config.parameters["up"], 1.0)

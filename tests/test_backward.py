@@ -17,6 +17,7 @@ from biascon import encoders
 from biascon.backward import forward_backward
 from biascon.config import make_config
 from biascon.data.dataset import BiasedDataset, load
+from biascon.feed import Pictures
 from biascon.losses import get_loss
 from biascon.train import train
 
@@ -101,6 +102,21 @@ def test_the_size_of_parts_is_said_only_where_there_are_any() -> None:
     config = make_config("ce", settings=["train.micro_batch=32"])
     assert config.changes() == ["train.micro_batch=32"]
     assert config.digest("x") != make_config("ce").digest("x")
+
+
+def test_images_on_the_device_are_known_as_such_whatever_its_number(data: BiasedDataset) -> None:
+    # As "cuda" and "cuda:0": one device, and not equal.
+    assert torch.device("cpu:0") != CPU
+    split = data.splits["train"]
+    pictures = Pictures(split, torch.device("cpu:0"))
+    assert pictures.resident
+    rows = [torch.tensor([3, 1]), torch.tensor([0, 2])]
+    pictures.resident = False  # the way of a device that they do not fit on gives the same
+    other = list(pictures.batches(rows))
+    pictures.resident = True
+    for part, one, two in zip(rows, pictures.batches(rows), other, strict=True):
+        assert torch.equal(one, torch.from_numpy(split.images)[part])
+        assert torch.equal(one, two)
 
 
 class Waits(TorchDispatchMode):
