@@ -8,8 +8,8 @@ once, after everything is fixed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,11 @@ def evaluate(
     known = runs.finished(folder, digest)
     if known is not None:
         return folder, known, True
-    with runs.exclusive(folder) if leads() else nullcontext():
+    with _held(folder, resume=resume):
         if ranks() == 1:
             known = runs.finished(folder, digest)  # by another command, in between
             if known is not None:
                 return folder, known, True
-        if leads() and not resume:
-            runs.forget(folder)
-        wait()
         network = obtain(config, data, Place(root, device, resume), say)
         if not leads():
             return folder, {}, False
@@ -141,14 +138,21 @@ def validate(
     and the first measures.
     """
     config, _, folder = _prepare(config, data, root, device)
-    with runs.exclusive(folder) if leads() else nullcontext():
-        if leads() and not resume:
-            runs.forget(folder)
-        wait()
+    with _held(folder, resume=resume):
         network = obtain(config, data, Place(root, device, resume), say)
         if not leads():
             return folder, None
         return folder, _judges(config, network, data, device)[0].validation
+
+
+@contextmanager
+def _held(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Hold a run's folder, by the first process for all of them."""
+    with runs.exclusive(folder) if leads() else nullcontext():
+        if leads() and not resume:
+            runs.forget(folder)
+        wait()
+        yield
 
 
 def _prepare(
