@@ -24,7 +24,7 @@ from biascon.config import RECIPE_VERSION, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.files import digest_of, pretty_json, write_atomic
-from biascon.losses import entry, parameters_of
+from biascon.losses import entry, parameters_of, sees_bias
 from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies
 from biascon.parallel import leads, wait
@@ -244,7 +244,7 @@ def _softmax(classifier: nn.Module) -> Callable[[Array], Array]:
 
 
 def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge) -> dict[str, Any]:
-    manifest, known = data.manifest, entry(config.loss)
+    manifest = data.manifest
     plain = config.as_dict()
     recipe = {k: v for k, v in plain.items() if k not in ("loss", "seed", "parameters")}
     before = first_config(config)
@@ -261,7 +261,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "label": _label(config),
         "parameters": plain["parameters"],
         "judged": judge.name,
-        "sees_bias": known.sees_bias,
+        "sees_bias": sees_bias(config.loss),
         "first": None if before is None else _before(before, data),
         "preset": config.preset,
         "seed": config.seed,

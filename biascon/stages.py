@@ -127,6 +127,8 @@ def _take(
         return Given(images={"bias_features": features})
     if earlier.classifier is None:  # of a plug-in: what is here trains one
         raise UsageError(f"loss '{config.loss}' asks for errors of a network without a classifier")
+    if "up" not in config.parameters:
+        raise UsageError(f"loss '{config.loss}' asks for errors, but has no parameter 'up'")
     with torch.inference_mode():
         told = earlier.classifier(features).argmax(dim=1).cpu().numpy()
     weights = np.where(told != split.labels, config.parameters["up"], 1.0)

@@ -91,9 +91,8 @@ def train(
             kept.copy_(state["kept"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise checkpoint.damaged(folder / checkpoint.NAME) from error
-    net = shared(model, device)
-    if config.train.compile:
-        net = cast(nn.Module, torch.compile(net))
+    compiled = cast(nn.Module, torch.compile(model)) if config.train.compile else model
+    net = shared(compiled, device)
     if leads():  # what was logged after the last checkpoint is computed again
         write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
 

@@ -15,10 +15,17 @@ import torch
 from torch.nn import functional as F
 
 from biascon import losses
-from biascon.losses import LOSSES, LossEntry
+from biascon.errors import BiasconError
+from biascon.losses import LOSSES, FirstStage, LossEntry
 
 MODULE = "outside_losses"
-POINTS = {"tilt": "tilt", "reach": "entry", "supcon": "tilt"}  # the last name is taken
+POINTS = {
+    "tilt": "tilt",
+    "reach": "entry",
+    "after": "after",  # builds on a loss of the same package, and that on one that is given the bias
+    "middle": "middle",
+    "supcon": "tilt",  # this name is taken
+}
 
 PROJECT = """
 [build-system]
@@ -40,7 +47,7 @@ SOURCE = '''
 
 from torch.nn import functional as F
 
-from biascon.losses import LossEntry
+from biascon.losses import FirstStage, LossEntry
 
 
 def tilt(z, labels, bias=None, *, strength: float = 2.0):
@@ -61,6 +68,13 @@ entry = LossEntry(
     needs=("labels", "logits"),
     fixed={"depth": 3},
 )
+
+
+def on(first):
+    return LossEntry("outside_losses:tilt", "", "", first=FirstStage(first, "features"))
+
+
+after, middle = on("middle"), on("end")
 '''
 BROKEN = "raise RuntimeError('it wants\\nanother library')"
 
@@ -147,6 +161,23 @@ def test_entry_says_what_its_loss_is_given(outside):
         loss(z, labels)
     with pytest.raises(losses.UsageError, match="ce_weight to be at least 0, but got -1"):
         losses.get_loss("reach", ce_weight=-1)
+
+
+def test_methods_that_build_on_others_of_the_package(outside):
+    assert losses.sees_bias("after")
+    assert not losses.sees_bias("tilt")
+
+
+def test_method_that_builds_on_itself_is_refused(monkeypatch):
+    ring = {"a": "b", "b": "a"}
+    entries = {
+        name: LossEntry("m:f", "", "", first=FirstStage(first, "features"))
+        for name, first in ring.items()
+    }
+    monkeypatch.setattr(losses.outside, "names", lambda: ring)
+    monkeypatch.setattr(losses.outside, "outside_entry", lambda name, _: entries[name])
+    with pytest.raises(BiasconError, match="'a' builds on itself: a -> b -> a"):
+        losses.entry("a")
 
 
 def test_both_are_listed_beside_the_others(outside, cli):

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
 from biascon.feed import draw
 from biascon.given import Given
-from biascon.losses import LOSSES
+from biascon.losses import LOSSES, sees_bias
 from biascon.model import build_model
 from biascon.optim import learning_rate
 from biascon.train import train
@@ -133,8 +134,8 @@ def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
         # What the bias changes of these is made before training, or after.
-        other = LOSSES[entry.first.loss].sees_bias if entry.first else False
-        assert same == (not entry.sees_bias or other), loss
+        other = sees_bias(entry.first.loss) if entry.first else False
+        assert same == (not sees_bias(loss) or other), loss
 
 
 def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
@@ -289,3 +290,36 @@ def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:
     config = smoke("contex", "train.precision=bfloat16", "train.epochs=1")
     train(config, data, tmp_path, device=CPU, say=lines.append)
     assert np.isfinite(lines[0]["loss"])
+
+
+@pytest.mark.parametrize("part", [0, 8])
+def test_a_compiled_network_is_the_same_network(
+    part: int, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the backend that only traces, so that what is compared is not the compiler's arithmetic."""
+    calls, compiler = [], torch.compile
+
+    def traced(net: torch.nn.Module) -> object:
+        calls.append(net)
+        return compiler(net, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    settings = ("train.epochs=1", f"train.micro_batch={part}")
+    want = run(smoke("contex", *settings), data, tmp_path / "plain")
+    assert not calls
+    assert run(smoke("contex", *settings, "train.compile=true"), data, tmp_path / "b") == want
+    assert len(calls) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path: Path) -> None:
+    lines: list[float] = []
+    for name, on in (("plain", "false"), ("compiled", "true")):
+        config = smoke("contex", "train.epochs=1", f"train.compile={on}")
+        (tmp_path / name).mkdir()
+        train(
+            config, data, tmp_path / name, device=CPU, say=lambda line: lines.append(line["loss"])
+        )
+    assert lines[0] == pytest.approx(lines[1], rel=1e-4)

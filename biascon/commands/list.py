@@ -21,12 +21,12 @@ def command(what: str) -> None:
         rows = [[name, (make.__doc__ or "").splitlines()[0]] for name, make in ENCODERS.items()]
         click.echo(table(["encoder", "what it is"], rows, left=2))
     else:
-        from biascon.losses import NEEDS, entry, names
+        from biascon.losses import NEEDS, entry, names, sees_bias
 
         entries = [(name, entry(name)) for name in names()]
         rows = [
             [
-                name + " †" * e.sees_bias,
+                name + " †" * sees_bias(name),
                 e.on,
                 ", ".join(e.needs),
                 "2" if e.first else "1",

@@ -16,9 +16,10 @@ import numbers
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal
 
-from biascon.errors import UsageError, did_you_mean, unknown_name
+from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.losses import outside
 from biascon.losses.entries import LOSSES, NEEDS, FirstStage, LossEntry
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSSES", "NEEDS", "PLUGIN_GROUP", "FirstStage", "Loss", "LossEntry", "entry", "get_loss",
-    "names", "parameters_of",
+    "names", "parameters_of", "sees_bias",
 ]  # fmt: skip
 
 PLUGIN_GROUP = outside.GROUP
@@ -101,14 +102,37 @@ def entry(name: str) -> LossEntry:
 
     Raises:
         UsageError: No such loss; the nearest name is suggested.
-        BiasconError: A plug-in that fails to import or is no loss.
+        BiasconError: A plug-in that fails to import, is no loss, or builds on itself.
     """
     if name in LOSSES:
         return LOSSES[name]
     found = outside.names()
+    known = last = _look(name, found)
+    chain = [name]
+    while last.first is not None:
+        chain.append(last.first.loss)
+        if chain.count(chain[-1]) > 1:
+            raise BiasconError(f"plug-in loss '{name}' builds on itself: {' -> '.join(chain)}")
+        last = _look(chain[-1], found)
+    return known
+
+
+def _look(name: str, found: Mapping[str, EntryPoint]) -> LossEntry:
+    if name in LOSSES:
+        return LOSSES[name]
     if name not in found:
         raise unknown_name("loss", name, [*LOSSES, *found])
     return outside.outside_entry(name, found[name])
+
+
+def sees_bias(name: str) -> bool:
+    """Whether a loss, or the network it builds on, is given the bias labels of training or validation images.
+
+    Raises:
+        UsageError: No such loss.
+    """
+    known = entry(name)
+    return known.given_bias or (known.first is not None and sees_bias(known.first.loss))
 
 
 def names() -> list[str]:
@@ -208,17 +232,15 @@ def _check_parameters(name: str, parameters: Mapping[str, Any], function: Any) -
 def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
     """Refuse inputs whose shapes, dtypes or tables do not fit the batch."""
     from biascon.losses.cross_entropy import in_range
+    from biascon.losses.pairwise import check_shape
 
     for name, values in inputs.items():
-        shape = tuple(values.shape)
         if name in ("logits", "features") and z.ndim == 3:
-            if values.ndim != 3 or shape[:2] != tuple(z.shape[:2]):
-                want = f"({', '.join(map(str, z.shape[:2]))}, {'K' if name == 'logits' else 'F'})"
-                raise UsageError(f"expected {name} of shape {want}, but got {shape}")
+            check_shape(name, values, *z.shape[:2], "K" if name == "logits" else "F")
             if not values.is_floating_point():
                 raise UsageError(f"expected {name} to be floating point, but got {values.dtype}")
         if name in ("counts", "group_weights") and values.ndim == 2 and bias is not None:
-            in_range("bias", bias, shape[1])
+            in_range("bias", bias, values.shape[1])
 
 
 def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.errors import UsageError
 from biascon.losses.cross_entropy import per_image
-from biascon.losses.pairwise import raised
+from biascon.losses.pairwise import check_shape, raised
 
 FLOOR = 1e-9  # added to p(y given b) before the logarithm, for cells that training does not have
 
@@ -57,7 +56,5 @@ def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) ->
 def _table(logits: Tensor, labels: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:
     """Return the counts as floats of the logits' precision, checked."""
     per_image(logits, labels, bias, needs_bias=True)
-    if counts.ndim != 2 or counts.shape[0] != logits.shape[-1]:
-        want, got = (logits.shape[-1], "M"), tuple(counts.shape)
-        raise UsageError(f"expected counts of shape {want}, but got {got}")
+    check_shape("counts", counts, logits.shape[-1], "M")
     return counts.to(raised(logits[:0]).dtype)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from biascon.errors import UsageError
 from biascon.losses.bias_balance import biasbal
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import Anchors, anchors, mean_of_anchors, raised
+from biascon.losses.pairwise import Anchors, anchors, check_shape, mean_of_anchors, raised
 
 Empty = Literal["zero", "skip"]
 
@@ -119,9 +118,7 @@ def softcon(
     """
     batch = anchors(z, labels, temperature)
     batch.key("labels")
-    if bias_features.shape[:1] != z.shape[:1] or bias_features.ndim != 2:
-        want, got = (z.shape[0], "F"), tuple(bias_features.shape)
-        raise UsageError(f"expected bias_features of shape {want}, but got {got}")
+    check_shape("bias_features", bias_features, len(z), "F")
     unit = F.normalize(raised(bias_features).to(batch.z.dtype), dim=1)[batch.image]  # (N, F)
 
     def weighted(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

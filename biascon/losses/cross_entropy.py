@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.errors import UsageError
-from biascon.losses.pairwise import check_batch, raised, readable
+from biascon.losses.pairwise import check_batch, check_shape, raised, readable
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -138,9 +138,7 @@ def groupdro(
         UsageError: Shapes or dtypes that do not fit.
     """
     value = per_image(logits, labels, bias, needs_bias=True)
-    if group_weights.ndim != 2 or group_weights.shape[0] != logits.shape[-1]:
-        want, got = (logits.shape[-1], "M"), tuple(group_weights.shape)
-        raise UsageError(f"expected group_weights of shape {want}, but got {got}")
+    check_shape("group_weights", group_weights, logits.shape[-1], "M")
     k, m = group_weights.shape
     group = labels.long() * m + bias.long()  # (B,) 0..K*M-1: one number a pair
     n = torch.zeros(k * m, dtype=value.dtype, device=value.device)
@@ -186,9 +184,7 @@ def in_range(name: str, ids: Tensor, k: int) -> None:
 
 def one_an_image(name: str, values: Tensor, like: Tensor) -> Tensor:
     """Return one number an image in the precision of ``like``, or refuse another shape."""
-    if values.shape != like.shape:
-        want, got = tuple(like.shape), tuple(values.shape)
-        raise UsageError(f"expected {name} of shape {want}, but got {got}")
+    check_shape(name, values, *like.shape)
     return values.detach().to(like.dtype)
 
 

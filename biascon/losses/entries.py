@@ -66,11 +66,9 @@ class LossEntry:
     tells: Literal["labels", "bias"] = "labels"
 
     @property
-    def sees_bias(self) -> bool:
-        """Whether the method is given the bias labels of training or validation images."""
-        given = {"bias", "counts", "groups", "held-out groups"} & set(self.needs)
-        first = self.first is not None and LOSSES[self.first.loss].sees_bias
-        return bool(given) or first
+    def given_bias(self) -> bool:
+        """Whether the loss itself is given the bias labels of training or validation images."""
+        return not {"bias", "counts", "groups", "held-out groups"}.isdisjoint(self.needs)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.errors import UsageError
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import anchors, raised
+from biascon.losses.pairwise import anchors, check_shape, raised
 
 FLOOR = 1e-6  # added to a squared distance, so that its root has a gradient at 0
 
@@ -45,9 +44,7 @@ def flac(
     """
     ce = cross_entropy(logits, labels)
     batch = anchors(features, labels)
-    if bias_features.shape[:1] != features.shape[:1] or bias_features.ndim != 2:
-        want, got = (features.shape[0], "G"), tuple(bias_features.shape)
-        raise UsageError(f"expected bias_features of shape {want}, but got {got}")
+    check_shape("bias_features", bias_features, len(features), "G")
     if len(batch) == 0:
         return ce
     theirs = raised(bias_features).detach().to(batch.z.dtype)

@@ -142,7 +142,7 @@ class Anchors:
             keys: What makes a group; without keys the columns are all anchors.
         """
         everyone = torch.arange(len(self), device=self.z.device)
-        if self.dense or not len(self):
+        if self.dense:
             return function(self.similarities(), self.same(*keys), everyone, everyone)
         if self.z.device.type == "cpu":
             blocks.return_large_blocks()
@@ -199,18 +199,30 @@ def check_batch(
     z: Tensor, labels: Tensor | None, bias: Tensor | None = None, last: str = "D"
 ) -> None:
     """Refuse a batch whose shapes or dtypes do not fit, with what was got and what is expected."""
-    if z.ndim != 3:
-        raise UsageError(f"expected z of shape (B, V, {last}), but got {tuple(z.shape)}")
+    check_shape("z", z, "B", "V", last)
     if not z.is_floating_point():
         raise UsageError(f"expected z to be floating point, but got {z.dtype}")
     for name, ids in (("labels", labels), ("bias", bias)):
         if ids is None:
             continue
-        if ids.shape != z.shape[:1]:
-            want = (z.shape[0],)
-            raise UsageError(f"expected {name} of shape {want}, but got {tuple(ids.shape)}")
+        check_shape(name, ids, len(z))
         if ids.is_floating_point() or ids.is_complex():
             raise UsageError(f"expected {name} to be integers, but got {ids.dtype}")
+
+
+def check_shape(name: str, values: Tensor, *sides: int | str) -> None:
+    """Refuse a tensor whose shape differs; a side given by a letter may have any length.
+
+    Raises:
+        UsageError: With the shape that is expected and the one that was got.
+    """
+    got = tuple(values.shape)
+    fits = len(got) == len(sides) and all(
+        isinstance(side, str) or side == n for side, n in zip(sides, got, strict=True)
+    )
+    if not fits:
+        want = ", ".join(map(str, sides)) + "," * (len(sides) == 1)
+        raise UsageError(f"expected {name} of shape ({want}), but got {got}")
 
 
 def readable(device: torch.device) -> bool:

@@ -206,7 +206,7 @@ def test_table_of_another_shape_is_refused(name, shape):
     batch = one_of_every_cell(name, 3, 7)
     key = "group_weights" if name == "groupdro" else "counts"
     with pytest.raises(
-        UsageError, match=rf"expected {key} of shape \(3, 'M'\), but got \({shape[0]}"
+        UsageError, match=rf"expected {key} of shape \(3, M\), but got \({shape[0]}"
     ):
         value_and_gradients(get_loss(name), batch.having(**{key: torch.ones(shape)}))
 
