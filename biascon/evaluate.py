@@ -23,12 +23,13 @@ from biascon import runs
 from biascon.config import RECIPE_VERSION, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
+from biascon.features import of_run
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of, sees_bias
 from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies
 from biascon.parallel import leads, wait
-from biascon.probe import LinearProbe, extract, fit, fit_balanced
+from biascon.probe import LinearProbe, fit, fit_balanced
 from biascon.stages import Network, Place, Say, first_config, obtain
 from biascon.train import check
 
@@ -93,9 +94,9 @@ def evaluate(
         network = obtain(config, data, Place(root, device, resume), say)
         if not leads():
             return folder, {}, False
-        judges = _judges(config, network, data, device)
+        judges = _judges(config, network, data, folder, device)
         test = data.splits["test"]
-        features = extract(network.encoder, test.images, device=device)
+        features = of_run(folder, "test", test, network.encoder, device=device)
         scores = judges[0].scores(features)
         also = [
             {
@@ -142,7 +143,7 @@ def validate(
         network = obtain(config, data, Place(root, device, resume), say)
         if not leads():
             return folder, None
-        return folder, _judges(config, network, data, device)[0].validation
+        return folder, _judges(config, network, data, folder, device)[0].validation
 
 
 @contextmanager
@@ -187,13 +188,14 @@ class Judge:
 
 
 def _judges(
-    config: RunConfig, network: Network, data: BiasedDataset, device: torch.device
+    config: RunConfig, network: Network, data: BiasedDataset, folder: Path, device: torch.device
 ) -> list[Judge]:
     """Return the linear probe and, where the method trains one, its own classifier; first who counts."""
     known = entry(config.loss)
     parts = {name: data.splits[name] for name in ("train", "val") if name in data.splits}
     features = {
-        name: extract(network.encoder, split.images, device=device) for name, split in parts.items()
+        name: of_run(folder, name, split, network.encoder, device=device)
+        for name, split in parts.items()
     }
     solver = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
     own: tuple[str, Callable[[Array], Array], LinearProbe | None] | None = None

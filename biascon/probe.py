@@ -1,4 +1,4 @@
-"""Stage two: the head is dropped, features of the frozen encoder, a linear probe on them.
+"""Stage two: a linear probe on the features of the frozen encoder.
 
 The probe is multinomial logistic regression on standardised features, solved to a stated tolerance by
 scikit-learn (L-BFGS): it is convex, so that the result does not depend on a seed or a schedule.
@@ -12,43 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from biascon.augment import normalise
 from biascon.config import ProbeConfig
-from biascon.encoders import Encoder
 from biascon.errors import BiasconWarning, RunError
 from biascon.seeds import permutation
 
 Array = npt.NDArray[Any]
-
-
-def extract(
-    encoder: Encoder, images: Array, *, device: torch.device, batch_size: int = 1000
-) -> Array:
-    """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
-
-    Args:
-        encoder: On ``device``.
-        images: uint8 ``(N, 3, H, W)``.
-        device: Where to compute.
-        batch_size: Images at a time.
-
-    Raises:
-        RunError: A feature is not finite.
-    """
-    training = encoder.training
-    encoder.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            block = torch.from_numpy(images[start : start + batch_size]).to(device)
-            parts.append(encoder(normalise(block)).float().cpu())
-    encoder.train(training)
-    features: Array = torch.cat(parts).numpy()
-    if not np.isfinite(features).all():
-        raise RunError("the encoder gives features that are not finite; its training diverged")
-    return features
 
 
 @dataclass(frozen=True)
@@ -73,7 +42,8 @@ class LinearProbe:
 
     def probabilities(self, features: Array) -> Array:
         """Return float32 ``(N, K)``: softmax of the scores."""
-        logits = ((features - self.mean) / self.scale) @ self.weights.T + self.intercept
+        standard = _standardised(features, self.mean, self.scale)
+        logits = standard @ self.weights.T + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         exp = np.exp(logits)
         result: Array = (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -94,7 +64,9 @@ def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> L
     """
     _every_class(labels, n_labels)
     mean, scale = _standard(features)
-    return _told(_solve((features - mean) / scale, labels, n_labels, config, mean, scale))
+    return _told(
+        _solve(_standardised(features, mean, scale), labels, n_labels, config, mean, scale)
+    )
 
 
 def fit_balanced(
@@ -118,7 +90,7 @@ def fit_balanced(
     """
     _every_class(labels, n_labels)
     mean, scale = _standard(features)
-    x = (features - mean) / scale
+    x = _standardised(features, mean, scale)
     _, group = np.unique(np.stack((labels, bias), axis=1), axis=0, return_inverse=True)
     group = group.reshape(-1)
     least = np.bincount(group).min()
@@ -154,6 +126,13 @@ def _standard(features: Array) -> tuple[Array, Array]:
     """Mean and standard deviation, 1 where it is 0."""
     scale = features.std(axis=0)
     return features.mean(axis=0), np.where(scale > 0, scale, 1).astype(features.dtype)
+
+
+def _standardised(features: Array, mean: Array, scale: Array) -> Array:
+    """Return (features - mean) / scale, with one copy of the features and no more."""
+    x: Array = features - mean
+    x /= scale
+    return x
 
 
 def _told(probe: LinearProbe) -> LinearProbe:

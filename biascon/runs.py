@@ -1,8 +1,8 @@
 """The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: what a run is, has done, and left.
 
 ``config.toml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``encoder.safetensors``,
-``classifier.safetensors`` where the method trains one, ``predictions.parquet``, ``evaluation.json``, and
-``done`` with the SHA-256 of each, written last.
+``classifier.safetensors`` where the method trains one, ``features-<split>.safetensors`` where they are not
+too large, ``predictions.parquet``, ``evaluation.json``, and ``done`` with the SHA-256 of each, written last.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"  # of methods that train one
+FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
 STEP_LOSSES = "losses.safetensors"  # of a network whose losses another needs
-_OPTIONAL = (CLASSIFIER, STEP_LOSSES)
+_OPTIONAL = (CLASSIFIER, STEP_LOSSES, *FEATURES)
 _SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
 
 
@@ -97,7 +98,10 @@ def finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
         return None
     try:
         stated = read_json(marker)
-        for name in (*_SEALED, *(name for name in _OPTIONAL if name in stated["files"])):
+        there = [name for name in _OPTIONAL if name in stated["files"]]
+        for name in (*_SEALED, *there):
+            if name in FEATURES and not (folder / name).exists():
+                continue  # they take space, and can be computed again
             if sha256_file(folder / name) != stated["files"][name]:
                 raise RunError(
                     f"{folder / name} has changed since the run ended; delete the folder"

@@ -25,12 +25,12 @@ from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import NARROW, Encoder, build_encoder
 from biascon.errors import UsageError
+from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
 from biascon.model import build_classifier, classifies, place
 from biascon.parallel import leads
-from biascon.probe import extract
 from biascon.seeds import torch_generator
 from biascon.train import check, train
 

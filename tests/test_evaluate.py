@@ -49,6 +49,7 @@ def test_the_run_folder_holds_what_the_design_says(done: tuple[Path, dict[str, A
     assert names == {
         "config.toml", "environment.json", "metrics.jsonl", "encoder.safetensors",
         "predictions.parquet", "evaluation.json", "done",
+        "features-train.safetensors", "features-val.safetensors", "features-test.safetensors",
     }  # fmt: skip
     assert where.parts[-3:] == ("bmnist5k-0.9", "contex", f"seed0-{evaluation['digest'][:8]}")
     assert json.loads((where / "evaluation.json").read_text()) == evaluation

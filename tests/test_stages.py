@@ -17,11 +17,11 @@ from biascon.config import RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
 from biascon.evaluate import evaluate, validate
+from biascon.features import extract
 from biascon.feed import draw
 from biascon.losses import LOSSES
 from biascon.model import build_model
 from biascon.optim import learning_rate
-from biascon.probe import extract
 from biascon.report.collect import find_runs
 from biascon.seeds import torch_generator
 from biascon.stages import Network, Place, first_config, obtain
