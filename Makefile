@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -19,6 +19,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -o addopts= --benchmark-only
+	$(BIN)/python tests/benchmarks/performance
+
+bench-gpu: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/performance --device cuda
 
 $(VENV)/bin/python:
 	@for python in python3 python3.13 python3.12 python3.11; do \

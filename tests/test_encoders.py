@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from biascon.encoders import ENCODERS, build_encoder, build_head
+from biascon.encoders import ENCODERS, Conv2d, build_encoder, build_head
 from biascon.errors import UsageError
 
 NAMES = list(ENCODERS)
@@ -218,3 +218,22 @@ def test_head_weights_are_those_of_the_generator():
 def test_head_without_a_width_of_one_or_more_is_refused(widths):
     with pytest.raises(UsageError, match=r"head widths of 1 or more, but got \["):
         build_head(8, widths, generator())
+
+
+@pytest.mark.parametrize(("side", "kernel"), [(3, 3), (4, 3), (1, 1), (3, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("last", [True, False], ids=["channels-last", "channels-first"])
+def test_convolution_of_a_whole_image_is_the_convolution(side, kernel, bias, last):
+    ours = Conv2d(5, 7, kernel, bias=bias).double()
+    plain = nn.Conv2d(5, 7, kernel, bias=bias).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.rand(4, 5, side, side, dtype=torch.float64, generator=generator())
+    x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    found = []
+    for layer in (ours, plain):
+        here = x.clone().requires_grad_()
+        out = layer(here)
+        out.square().sum().backward()
+        found.append((out, here.grad, *(p.grad for p in layer.parameters())))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want)

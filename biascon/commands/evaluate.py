@@ -30,6 +30,7 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
+    compiled: bool,
     resume: bool,
     root: Path,
     as_json: bool,
@@ -41,7 +42,7 @@ def command(
 
     found = []
     with joined(pick_device(device)) as place:
-        configs = configurations(losses, seeds, preset, settings, place.type)
+        configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
         dataset = load(choose_dataset(data))
         for config in configs:
             progress = Progress(config, show=leads())

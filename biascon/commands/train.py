@@ -24,6 +24,7 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
+    compiled: bool,
     resume: bool,
     root: Path,
 ) -> None:
@@ -39,7 +40,7 @@ def command(
 
     rows = []
     with joined(pick_device(device)) as place:
-        configs = configurations(losses, seeds, preset, settings, place.type)
+        configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
         dataset = load(choose_dataset(data), only=("train", "val"))
         for config in configs:
             progress = Progress(config, show=leads())

@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 LOSSES, SEEDS = ("supcon", "contex"), (0,)
@@ -74,8 +74,8 @@ def run(row: str, loss: str, seed: int, folder: Path) -> dict[str, object]:
     _, told = found
     assert told is not None
     speed = statistics.median(line["views_per_second"] for line in lines)
-    unbiased, conflicting = told["unbiased"], told["bias_conflicting"]
-    figures = (round(unbiased["value"], 4), round(conflicting["value"], 4), unbiased["n"])
+    accuracies = [round(told[name], 4) for name in ("unbiased", "bias_conflicting")]
+    figures = (*accuracies, told["n"])
     return dict(zip(FIELDS, (row, loss, seed, *figures, speed, round(seconds, 1)), strict=True))
 
 
@@ -96,7 +96,7 @@ def main() -> None:
         if (row, loss, seed) not in there
     ]
     with ProcessPoolExecutor(2) as pool:
-        for done in [pool.submit(run, *job, Path(folder)) for job in todo]:
+        for done in as_completed([pool.submit(run, *job, Path(folder)) for job in todo]):
             line = done.result()
             new = not path.exists()
             with path.open("a", newline="") as file:

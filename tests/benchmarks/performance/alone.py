@@ -1,0 +1,109 @@
+"""One job in a process of its own, with its seconds and its peak resident memory as JSON on the last line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def peak() -> int:
+    """The largest resident memory so far in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (
+        20 if sys.platform == "darwin" else 10
+    )
+
+
+def probe(n: int, d: int, k: int) -> dict[str, float]:
+    """Fit the probe on made features: rectified mixtures of fewer latent numbers, so that they correlate."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from biascon.config import ProbeConfig
+    from biascon.probe import fit
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % k
+    centres = torch.randn(k, 64, generator=generator)
+    mix = torch.randn(64, d, generator=generator) / 8
+    features = torch.empty(n, d)
+    for rows in torch.arange(n).split(10_000):
+        latent = centres[labels[rows]] + 1.5 * torch.randn(len(rows), 64, generator=generator)
+        features[rows] = (latent @ mix).relu()
+    found, y = features.numpy(), labels.numpy()
+    before = peak()
+    started = time.perf_counter()
+    with threadpool_limits(2):
+        done = fit(found, y, k, ProbeConfig())
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": round(seconds, 1),
+        "iterations": done.iterations,
+        "features, MiB": found.nbytes >> 20,
+        "peak, MiB": peak(),
+        "peak before, MiB": before,
+    }
+
+
+def build() -> dict[str, float]:
+    """Build BiasedMNIST."""
+    from biascon.data.biased_mnist import Spec, make_biased_mnist
+
+    with tempfile.TemporaryDirectory() as root:
+        make_biased_mnist(Spec(0.997), root=Path(root))
+    return {"peak, MiB": peak()}
+
+
+def million(root: str) -> dict[str, float]:
+    """Write a dataset folder of a million made images."""
+    from biascon.data import dataset
+    from biascon.data.biased_mnist import Spec, describe
+    from biascon.data.sources import find_digits
+
+    n, rng = 1_000_000, np.random.default_rng(0)
+    labels = np.arange(n) % 10
+    bias = np.where(rng.random(n) < 0.99, labels, rng.integers(0, 10, n))
+    split = dataset.Split(
+        images=rng.integers(0, 256, (n, 3, 28, 28), dtype=np.uint8),
+        labels=labels,
+        bias=bias,
+        aligned=labels == bias,
+        index=np.arange(n),
+    )
+    about = describe(find_digits(), Spec(0.99, val_protocol="none"))
+    few = dataset.Split(**{name: array[:1000] for name, array in split.arrays().items()})
+    splits = {"train": split, "test": few}
+    dataset.save(Path(root) / "million", splits, about, replace=False)
+    return {}
+
+
+def train(root: str) -> dict[str, float]:
+    """Train on it for an epoch."""
+    import torch
+
+    from biascon.config import make_config
+    from biascon.data.dataset import load
+    from biascon.train import train as run
+
+    torch.set_num_threads(2)
+    data = load(Path(root) / "million", only=("train",))
+    config = make_config("contex", preset="cpu", settings=["train.epochs=1", "train.min_steps=0"])
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run(config, data, Path(folder), device=torch.device("cpu"))
+    seconds = time.perf_counter() - started
+    return {"seconds": round(seconds), "peak, MiB": peak()}
+
+
+if __name__ == "__main__":
+    name, *words = sys.argv[1:]
+    if name == "probe":
+        n, d, k = map(int, words)
+        print(json.dumps(probe(n, d, k)))
+    else:
+        print(json.dumps({"build": build, "million": million, "train": train}[name](*words)))
