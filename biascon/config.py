@@ -19,7 +19,7 @@ from biascon.files import digest_of
 from biascon.recipe import Recipe
 from biascon.settings import load_preset, parse_settings, presets
 
-RECIPE_VERSION = 2  # raised when the same configuration would train other weights
+RECIPE_VERSION = 3  # raised when the same configuration would train other weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,15 +73,16 @@ def simpleconvnet() -> Encoder:
 def fastconvnet() -> Encoder:
     """A strided network for CPUs: conv 4x4/2-16, 4x4/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU, 128-d.
 
-    Global average pooling; kaiming fan-out initialisation. About 1.1 MMAC an image of 28 x 28 pixels.
+    Of 28 x 28 pixels the last kernel sees all; larger images are averaged at the end. Kaiming fan-out
+    initialisation. About 0.8 MMAC an image of 28 x 28 pixels.
     """
     layers = [
         *_conv(3, 16, 4, stride=2, padding=1),
         *_conv(16, 32, 4, stride=2, padding=1),
-        *_conv(32, 64, 3, stride=2, padding=1),
+        *_conv(32, 64, 3, stride=2),
         *_conv(64, 128, 3),
     ]
-    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 20)
+    return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 28)
 
 
 def _resnet(name: str, dim: int) -> Encoder:

@@ -22,15 +22,24 @@ LOSSES, SEEDS = ("supcon", "contex"), (0,)
 FIELDS = ("row", "loss", "seed", "unbiased", "conflicting", "n", "views_per_second", "seconds")
 
 # name: layers as kernel/stride-channels with p for padding; and settings over the preset.
+B = "4p/2-16 4p/2-32 3/2-64 3/1-128"
 RECIPES: dict[str, tuple[str, str]] = {
     # The networks, 4 epochs.
     "A": ("4p/2-16 4p/2-32 3p/2-64 3/1-128", "train.epochs=4"),
-    "B": ("4p/2-16 4p/2-32 3/2-64 3/1-128", "train.epochs=4"),
+    "B": (B, "train.epochs=4"),
     "C": ("4p/2-16 3p/2-32 3/2-64 3/1-128", "train.epochs=4"),
     "D": ("4p/2-16 4p/2-32 3p/2-64 2/2-128", "train.epochs=4"),
     "E": ("4p/2-16 4p/2-48 3/2-96 3/1-128", "train.epochs=4"),
     "F": ("6p/3-24 4p/2-48 2/1-96 3/1-128", "train.epochs=4"),
     "G": ("5p/2-16 5p/2-32 3/2-64 3/1-128", "train.epochs=4"),
+    # The chosen one, longer, and what could be better.
+    "B, 6 epochs": (B, ""),
+    "B, 6 epochs, learning rate 0.01": (B, "optimiser.lr=0.01"),
+    "B, 6 epochs, batch 192, learning rate 0.02": (
+        B,
+        "train.batch_size=192 optimiser.lr=0.02",
+    ),
+    "B, 5 epochs, batch 96": (B, "train.epochs=5 train.batch_size=96"),
 }
 
 
@@ -69,7 +78,9 @@ def run(row: str, loss: str, seed: int, folder: Path) -> dict[str, object]:
     lines: list[dict[str, float]] = []
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as root:
-        found = validate(config, data, root=Path(root), device=torch.device("cpu"), say=lines.append)
+        found = validate(
+            config, data, root=Path(root), device=torch.device("cpu"), say=lines.append
+        )
     seconds = time.perf_counter() - started
     _, told = found
     assert told is not None
