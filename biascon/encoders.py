@@ -40,7 +40,7 @@ class Encoder(nn.Module):
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that is a matrix product where the kernel covers the image: four times as fast on a CPU."""
+    """A convolution that is a matrix product where the kernel covers the image: faster on a CPU."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``."""

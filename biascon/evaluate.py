@@ -274,6 +274,12 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
         "batch_size": config.train.batch_size,
+        "labels": manifest["labels"],
+        "bias": {"name": manifest["bias"]["name"], "values": manifest["bias"]["values"]},
+        "training": {
+            "n": manifest["counts"]["train"]["n"],
+            "cells": manifest["counts"]["train"]["cells"],
+        },
     }
 
 

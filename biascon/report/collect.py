@@ -137,7 +137,9 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     return found
 
 
-_MORE = ("recipe", "changes", "config", "judged", "sees_bias", "also", "first")
+_MORE = (
+    "recipe", "changes", "config", "judged", "sees_bias", "also", "first", "labels", "bias", "training",
+)  # fmt: skip
 _KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "preset", "seed")
 
 
