@@ -18,7 +18,7 @@ def optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimize
         {"params": weights, "weight_decay": config.weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
-    fused = weights[0].device.type == "cuda"  # one kernel for all weights
+    fused = weights[0].device.type in ("cpu", "cuda")  # one kernel for all weights
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=fused)
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused)

@@ -1,9 +1,10 @@
 """What every pairwise loss shares: the anchors of a batch, and exact sums over their pairs.
 
 N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the matrix is
-made (plain operations, no graph break under ``torch.compile``); beyond, everything runs by blocks of
-rows that are computed again in the backward pass (``biascon.losses.blocks``), so that memory grows
-linearly with N. Both give the same numbers. Half-precision embeddings are raised to float32 before the
+made; beyond, everything runs by blocks of rows that are computed again in the backward pass
+(``biascon.losses.blocks``), so that memory grows linearly with N. Log-sum-exps are faster by blocks on a CPU
+whatever N is; elsewhere blocks would wait for the device, so that up to ``PLAIN`` anchors, and whenever
+``torch.compile`` traces, they are plain operations on the matrix. All ways give the same numbers. Half-precision embeddings are raised to float32 before the
 first product, so that sums over thousands of pairs keep their digits; float64 stays float64.
 """
 
@@ -21,6 +22,7 @@ from biascon.errors import UsageError
 from biascon.losses import blocks
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
+PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # and whose log-sum-exps are plain operations on them
 
 Key = Literal["labels", "bias", "image"]
 Rows = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -56,6 +58,7 @@ class Anchors:
         labels: ``(N,)`` or None.
         bias: ``(N,)`` or None.
         dense: Whether the N x N similarities may be kept.
+        plain: Whether log-sum-exps are plain operations on them.
     """
 
     z: Tensor
@@ -64,6 +67,7 @@ class Anchors:
     labels: Tensor | None
     bias: Tensor | None
     dense: bool
+    plain: bool
 
     def __len__(self) -> int:
         return self.z.shape[0]
@@ -99,7 +103,7 @@ class Anchors:
         Without keys all anchors are one group.
         """
         n = len(self)
-        if not self.dense:
+        if not self.plain:
             same, other, every, n_same = blocks.log_sums(self.z, self.ids(*keys), self.temperature)
             return LogSums(same, other, every, n_same, n - 1 - n_same)
         s, mask = self.similarities(), self.same(*keys)
@@ -118,7 +122,7 @@ class Anchors:
 
         The sum is linear in z_j, so that one vector a group is enough: no pair is visited.
         """
-        if self.dense:
+        if self.plain:
             mask = self.same(*keys)
             return torch.where(mask, self.similarities(), 0.0).sum(dim=1), mask.sum(dim=1)
         return blocks.group_sums(self.z, self.ids(*keys), self.temperature)
@@ -127,9 +131,12 @@ class Anchors:
         """Return ``(N,)`` group numbers 0..G-1: two anchors share one if they share every key."""
         if not keys:
             return torch.zeros_like(self.image)
-        stacked = torch.stack([self.key(name).long() for name in keys], dim=1)
-        inverse: Tensor = torch.unique(stacked, dim=0, return_inverse=True)[1]
-        return inverse
+        found = torch.zeros_like(self.image)
+        for name in keys:
+            values, number = torch.unique(self.key(name), return_inverse=True)
+            # Of a pair of numbers, one; renumbered, so that it stays below N squared.
+            _, found = torch.unique(found * len(values) + number, return_inverse=True)
+        return found
 
     def by_rows(self, function: Rows, *keys: Key) -> Tensor:
         """Return ``(N, ...)``: a function of each anchor's similarities to its group.
@@ -179,14 +186,17 @@ def anchors(
     """
     check_batch(z, labels, bias)
     b, v, d = z.shape
-    flat = raised(z).reshape(b * v, d)
+    flat, n = raised(z).reshape(b * v, d), b * v
+    dense = n <= DENSE.get(z.device.type, 1024)
+    plain = n <= PLAIN.get(z.device.type, 1024) or (dense and torch.compiler.is_compiling())
     return Anchors(
         z=flat,
         temperature=temperature,
         image=torch.arange(b, device=z.device).repeat_interleave(v),
         labels=None if labels is None else labels.repeat_interleave(v),
         bias=None if bias is None else bias.repeat_interleave(v),
-        dense=b * v <= DENSE.get(z.device.type, 1024),
+        dense=dense,
+        plain=plain,
     )
 
 

@@ -31,6 +31,7 @@ def forbidden(*_):
 
 def dense(patch):
     patch.setattr(pairwise, "DENSE", {"cpu": 10**6})
+    patch.setattr(pairwise, "PLAIN", {"cpu": 10**6})
 
 
 def blocked(patch, span="common shift"):

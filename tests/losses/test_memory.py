@@ -35,7 +35,7 @@ def step(name, n):
 path, anchors, classes, *names = sys.argv[1:]
 classes = int(classes)
 if path == "dense":
-    pairwise.DENSE["cpu"] = 10**6
+    pairwise.DENSE["cpu"] = pairwise.PLAIN["cpu"] = 10**6
 for name in names:
     step(name, 513)  # imports what it needs
 before = peak()

@@ -1,0 +1,151 @@
+"""The report as one self-contained HTML file: no network, inline SVG, light and dark, sortable tables.
+
+Every number stands in an element that carries, in ``data-runs``, the digests of the runs that it is computed
+from, or in ``data-source`` where else it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from biascon import __version__
+from biascon.report.collect import Group, Run
+from biascon.report.compare import Difference, in_prose, in_words
+from biascon.report.figure import Drawing, drawings, drawings_across
+from biascon.report.tables import COLUMNS, about, cell_text, cells, published, worst_n
+
+
+def html(groups: Sequence[Group]) -> str:
+    """Return the report as an HTML page; what comes from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("biascon.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+    )
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        groups=[_section(one) for one in groups],
+        across=[_figure(drawing) for drawing in drawings_across(groups)],
+        columns=["loss", "seeds", *COLUMNS],
+        version=__version__,
+    )
+
+
+def digests(one: Group, *labels: str) -> str:
+    """Return the digests of the runs of some losses, or of all, as a list in a line."""
+    chosen = labels or tuple(one.losses)
+    return " ".join(run.evaluation["digest"][:8] for label in chosen for run in one.losses[label])
+
+
+def _figure(drawing: Drawing) -> dict[str, Any]:
+    return {"svg": Markup(drawing.svg()), "caption": drawing.caption, "runs": drawing.runs}
+
+
+def _section(one: Group) -> dict[str, Any]:
+    prose, rest = in_prose(one)
+    return {
+        "title": one.title,
+        "first": one.first,
+        "verdicts": [{"text": in_words(d), "runs": digests(one, d.a, d.b)} for d in prose],
+        "others": [_other(one, d) for d in rest],
+        "rows": [_row(one, row) for row in cells(one)],
+        "runs_digests": digests(one),
+        "worst_n": worst_n(one),
+        "figures": [_figure(drawing) for drawing in drawings(one)],
+        "published": published(one),
+        "about": about(one),
+        "counts": _counts(one.first),
+        "runs": [_run(run) for runs in one.losses.values() for run in runs],
+        "commands": _commands(one),
+    }
+
+
+def _other(one: Group, d: Difference) -> dict[str, Any]:
+    return {
+        "a": d.a + " †" * one.losses[d.a][0].sees_bias,
+        "b": d.b,
+        "value": f"{100 * d.mean:.4f}",
+        "text": f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
+        "over": d.over,
+        "runs": digests(one, d.a, d.b),
+    }
+
+
+def _row(one: Group, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "label": row["label"] + " †" * row["sees_bias"],
+        "runs": digests(one, row["label"]),
+        "seeds": row["seeds"],
+        "judge": row["judge"],
+        "cells": [
+            {
+                "text": cell_text(cell, row["seeds"], "±", "{}"),
+                "value": cell["mean"] or "",
+                "bold": cell["bold"],
+            }
+            for cell in row["metrics"].values()
+        ],
+        "other": row["other"],
+        "other_value": row["other"].split()[0].removeprefix("-"),
+    }
+
+
+def _counts(first: dict[str, Any]) -> dict[str, Any]:
+    table = first["training"]["cells"]
+    flat = [n for row in table for n in row]
+    return {
+        "bias": first["bias"]["name"],
+        "values": first["bias"]["values"],
+        "n": first["training"]["n"],
+        "cells": len(flat),
+        "empty": flat.count(0),
+        "rows": [
+            (label, [f"{n:,}" if n else "." for n in row])
+            for label, row in zip(first["labels"], table, strict=True)
+        ],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    unbiased, worst = run.evaluation["unbiased"], run.evaluation["worst_group"]
+    text = "-" if unbiased["value"] is None else f"{100 * unbiased['value']:.1f}"
+    if unbiased["value"] is not None and None not in unbiased["ci"]:
+        low, high = unbiased["ci"]
+        text += f" [{100 * low:.1f}, {100 * high:.1f}]"
+    least = "-" if worst["value"] is None else f"{100 * worst['value']:.1f} (n={worst['n']})"
+    return {
+        "label": run.label,
+        "seed": run.seed,
+        "judge": run.judge,
+        "unbiased": text,
+        "value": "" if unbiased["value"] is None else unbiased["value"],
+        "worst": least,
+        "worst_value": "" if worst["value"] is None else worst["value"],
+        "digest": run.evaluation["digest"],
+    }
+
+
+def _commands(one: Group) -> str:
+    """Return the commands that make these runs anew, on a dataset of the same name."""
+    first = one.first
+    sets = "".join(f" --set {change}" for change in first["changes"])
+    lines = []
+    if first["dataset"].startswith("bmnist-"):
+        lines.append(f"biascon make-bmnist --rho {first['dataset'].split('-')[1]}")
+    for runs in one.losses.values():
+        e = runs[0].evaluation
+        own = e["label"].removeprefix(e["loss"]).strip(" ()")
+        given = "".join(f" --set loss.{part}" for part in own.split(", ") if part)
+        seeds = ",".join(str(run.seed) for run in runs)
+        lines.append(
+            f"biascon evaluate --loss {e['loss']} --seeds {seeds} --preset {first['preset']}"
+            f" --data data/{first['dataset']}{sets}{given}"
+        )
+    return "\n".join([*lines, "biascon report"])

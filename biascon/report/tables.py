@@ -1,0 +1,131 @@
+"""What the tables of a report hold, before any form is given to it: plain text and numbers."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from biascon.files import read_json
+from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run
+from biascon.report.compare import leaders, summary
+
+ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
+COLUMNS = [
+    "judged by",
+    *(f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in METRICS.items()),
+    "unbiased by the other judge",
+]
+
+
+def cells(one: Group) -> list[dict[str, Any]]:
+    """Return the rows of a group's table: label, seeds, and per metric ``mean``, ``sd``, ``bold``."""
+    first = {metric: leaders(one, metric) for metric in METRICS}
+    rows = []
+    for label, runs in one.losses.items():
+        row: dict[str, Any] = {
+            "label": label,
+            "sees_bias": runs[0].sees_bias,
+            "judge": runs[0].judge.split()[-1],
+            "other": other(runs),
+            "seeds": len(runs),
+            "metrics": {},
+        }
+        for metric in METRICS:
+            mean = summary(one, label, metric)
+            row["metrics"][metric] = {
+                "mean": None if mean is None else f"{100 * mean.mean:.1f}",
+                "sd": None if mean is None or mean.n < 2 else f"{100 * mean.sd:.1f}",
+                "n": 0 if mean is None else mean.n,
+                "bold": label in first[metric],
+            }
+        rows.append(row)
+    return rows
+
+
+def other(runs: Sequence[Run]) -> str:
+    """Return the mean unbiased accuracy by the judge that does not count, with who that is."""
+    told = [run.other for run in runs]
+    values = [value for _, value in filter(None, told) if value is not None]
+    if not values or told[0] is None:
+        return "-"
+    return f"{100 * sum(values) / len(values):.1f} ({told[0][0].split()[-1]})"
+
+
+def cell_text(cell: dict[str, Any], seeds: int, plus_minus: str, bold: str) -> str:
+    """Write a cell of ``cells`` with a form's sign and its way to be bold; how many seeds, if not all."""
+    if cell["mean"] is None:
+        return "-"
+    text = cell["mean"] if cell["sd"] is None else f"{cell['mean']} {plus_minus} {cell['sd']}"
+    text = bold.format(text) if cell["bold"] else text
+    return text if cell["n"] == seeds else f"{text} (n={cell['n']})"
+
+
+def in_a_line(parameters: Mapping[str, Any]) -> str:
+    """Return parameters in a line, so that what ran is always said."""
+    return ", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters"
+
+
+def machines(one: Group) -> str:
+    """Return the devices and versions that the runs of a group name, each once."""
+    found = set()
+    for runs in one.losses.values():
+        for run in runs:
+            about = read_json(run.folder / "environment.json")
+            device = about.get("accelerator", about["device"])
+            torch = about["packages"]["torch"]
+            found.add(f"{device}, {about['system']}, torch {torch}, biascon {about['biascon']}")
+    return "; ".join(sorted(found))
+
+
+def judged(one: Group) -> list[tuple[str, str]]:
+    """Return what judged, with the losses that it judged."""
+    found: dict[str, list[str]] = {}
+    for label, runs in one.losses.items():
+        found.setdefault(runs[0].evaluation["protocol"]["evaluation"], []).append(label)
+    return [(text, ", ".join(labels)) for text, labels in found.items()]
+
+
+def published(one: Group) -> list[tuple[str, str, str]]:
+    """Return method, unbiased accuracy and source of what papers print for this dataset."""
+    if not one.first["dataset"].startswith("bmnist-"):
+        return []
+    rho = one.first["dataset"].removeprefix("bmnist-").partition("-")[0]
+    text = (resources.files("biascon.report") / "published.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["result"]
+    return [(row["method"], f"{row[rho]:.1f}", row["source"]) for row in rows if rho in row]
+
+
+def about(one: Group) -> list[tuple[str, str]]:
+    """Return what was run, as names and texts."""
+    first = one.first
+    protocol, epochs = first["protocol"], first["epochs"]
+    return [
+        ("source of the images", first["source"]),
+        ("training set", protocol["train"]),
+        ("validation set", protocol["val"]),
+        ("test set", f"{protocol['test']}, n = {first['top1']['n']:,}"),
+        *(("judged by", f"{text}: {labels}") for text, labels in judged(one)),
+        ("selection", protocol["selection"]),
+        (
+            "encoder",
+            f"{first['encoder']}, {epochs} epoch{'s' if epochs != 1 else ''}, batch {first['batch_size']}",
+        ),
+        *(
+            (f"{label} ran with", in_a_line(runs[0].evaluation["parameters"]))
+            for label, runs in one.losses.items()
+        ),
+        ("computed on", machines(one)),
+        *((name, in_a_line(first["config"][name])) for name in ("augment", "optimiser", "train")),
+        ("preset, recipe digest", f"{one.preset}, {first['recipe'][:8]}"),
+        ("dataset digest", first["dataset_digest"][:8]),
+    ]
+
+
+def worst_n(one: Group) -> str:
+    """Return how many test images the worst groups of the runs have."""
+    found = sorted(
+        {run.evaluation["worst_group"]["n"] for runs in one.losses.values() for run in runs}
+    )
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"

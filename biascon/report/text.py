@@ -1,0 +1,72 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import jinja2
+
+from biascon import __version__
+from biascon.report.collect import Group
+from biascon.report.compare import in_prose, in_words
+from biascon.report.tables import COLUMNS, about, cell_text, cells, published, worst_n
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """Return the report as Markdown."""
+    parts = []
+    for one in groups:
+        rows = [
+            [
+                escape(row["label"]) + " †" * row["sees_bias"],
+                str(row["seeds"]),
+                row["judge"],
+                *(cell_text(cell, row["seeds"], "±", "**{}**") for cell in row["metrics"].values()),
+                row["other"],
+            ]
+            for row in cells(one)
+        ]
+        parts.append(
+            {
+                "title": escape(one.title),
+                "first": one.first,
+                "verdicts": [escape(in_words(d)) for d in in_prose(one)[0]],
+                "others": [
+                    (
+                        escape(d.a) + " †" * one.losses[d.a][0].sees_bias,
+                        escape(d.b),
+                        f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
+                        d.over,
+                    )
+                    for d in in_prose(one)[1]
+                ],
+                "rows": rows,
+                "about": [(escape(name), escape(text)) for name, text in about(one)],
+                "published": published(one),
+                "worst_n": worst_n(one),
+                "runs": [
+                    (escape(label), run) for label, runs in one.losses.items() for run in runs
+                ],
+            }
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("biascon.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # this is Markdown: what comes from data is escaped by the filter below
+    )
+    environment.filters["md"] = escape
+    page = environment.get_template("report.md.j2")
+    return page.render(groups=parts, columns=COLUMNS, version=__version__)
+
+
+def escape(text: str) -> str:
+    """Escape what Markdown or a table in it would take for markup.
+
+    >>> escape("a|b*c")
+    'a\\\\|b\\\\*c'
+    """
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
