@@ -16,13 +16,20 @@ from biascon.commands.shared import FOLDER
 @click.option(
     "--out", type=FOLDER, default="report", show_default=True, help="Folder of the report."
 )
+@click.option(
+    "--format",
+    "forms",
+    multiple=True,
+    metavar="FORM",
+    help="html, markdown, latex, csv or json; repeat it for several.  [default: all]",
+)
 @click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
-def command(root: Path, out: Path, dataset: str | None) -> None:
-    """Write the report of all finished runs: Markdown, a LaTeX table, a figure, and a CSV."""
+def command(root: Path, out: Path, dataset: str | None, forms: tuple[str, ...]) -> None:
+    """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
     from biascon.report.compare import in_prose, in_words
     from biascon.report.write import write_report
 
-    files, groups = write_report(root, out, dataset=dataset)
+    files, groups = write_report(root, out, dataset=dataset, forms=forms)
     for one in groups:
         click.echo(one.title)
         prose, rest = in_prose(one)

@@ -4,8 +4,9 @@ N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` 
 made; beyond, everything runs by blocks of rows that are computed again in the backward pass
 (``biascon.losses.blocks``), so that memory grows linearly with N. Log-sum-exps are faster by blocks on a CPU
 whatever N is; elsewhere blocks would wait for the device, so that up to ``PLAIN`` anchors, and whenever
-``torch.compile`` traces, they are plain operations on the matrix. All ways give the same numbers. Half-precision embeddings are raised to float32 before the
-first product, so that sums over thousands of pairs keep their digits; float64 stays float64.
+``torch.compile`` traces, they are plain operations on the matrix. All ways give the same numbers.
+Half-precision embeddings are raised to float32 before the first product, so that sums over thousands of pairs
+keep their digits; float64 stays float64.
 """
 
 from __future__ import annotations

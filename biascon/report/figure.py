@@ -46,14 +46,18 @@ class Drawing:
     draw: Callable[[Axes], Axes]
     size: tuple[float, float]
 
+    @property
+    def file(self) -> str:
+        """Its name as that of a file, without an ending."""
+        return re.sub(r"[^a-z0-9]+", "-", f"figure-{self.name}".lower()).strip("-")
+
     def svg(self) -> str:
         """Return an ``<svg>`` element for a page: names of its own, its caption as its label."""
         raw = _saved(self, "svg").decode()
         raw = raw[raw.index("<svg") :]
         raw = re.sub(r"<metadata>.*?</metadata>", "", raw, flags=re.DOTALL)
-        prefix = re.sub(r"[^a-z0-9]+", "-", f"{self.name}-{self.runs[:8]}".lower())
-        raw = re.sub(r'\bid="', f'id="{prefix}-', raw)
-        raw = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", raw)
+        raw = re.sub(r'\bid="', f'id="{self.file}-', raw)
+        raw = re.sub(r'(href="#|url\(#)', rf"\g<1>{self.file}-", raw)
         label = _escape(self.caption)
         return raw.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
@@ -130,6 +134,13 @@ def _name(group: Group, label: str) -> str:
     return label.replace("$", r"\$") + own + " †" * first.sees_bias
 
 
+def _marks(group: Group) -> str:
+    """Say what the marks on names mean, where there are any."""
+    runs = [found[0] for found in group.losses.values()]
+    own = " (c): by its own classifier." if any(r.judge == "own classifier" for r in runs) else ""
+    return own + (" †: is given bias labels." if any(r.sees_bias for r in runs) else "")
+
+
 def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
     """Draw the accuracy of each (label, bias) cell of the test images, mean over seeds, as a heat map."""
     ax = _axes(ax, COLUMN, COLUMN)
@@ -199,9 +210,8 @@ def drawings(group: Group) -> list[Drawing]:
     found = [
         Drawing(
             f"accuracies-{name}",
-            f"Accuracy on bias-aligned, all and bias-conflicting cells by loss, {n}. Small marks: seeds; large "
-            "marks: their mean; lines: 95 % t intervals of the unbiased accuracy. (c): by its own classifier; "
-            "†: is given bias labels.",
+            f"Accuracy on bias-aligned, all and bias-conflicting cells by loss, {n}. Small marks: seeds; "
+            f"large marks: their mean; lines: 95 % t intervals of the unbiased accuracy.{_marks(group)}",
             runs(*group.losses),
             lambda ax: draw_accuracies(group, ax),
             (PAGE, height),
@@ -213,8 +223,8 @@ def drawings(group: Group) -> list[Drawing]:
         found.append(
             Drawing(
                 f"cells-{label}-{name}",
-                f"{label}: accuracy of each cell of label and {group.first['bias']['name']} in percent, mean over "
-                f"seeds, {n}.",
+                f"{label}: accuracy of each cell of label and {group.first['bias']['name']} in percent, "
+                f"mean over seeds, {n}.",
                 runs(label),
                 lambda ax, label=label: draw_cells(group, label, ax),  # type: ignore[misc]
                 (COLUMN, COLUMN),

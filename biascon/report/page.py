@@ -102,7 +102,7 @@ def _counts(first: dict[str, Any]) -> dict[str, Any]:
     flat = [n for row in table for n in row]
     return {
         "bias": first["bias"]["name"],
-        "values": first["bias"]["values"],
+        "columns": first["bias"]["values"],
         "n": first["training"]["n"],
         "cells": len(flat),
         "empty": flat.count(0),

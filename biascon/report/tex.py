@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from biascon import __version__
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group
+from biascon.report.figure import PAGE, Drawing, drawings, drawings_across
 from biascon.report.tables import ACCURACIES, cell_text, cells, judged
 
 
 def latex(groups: Sequence[Group]) -> str:
-    """Return one booktabs table a group, to ``\\input`` after ``\\usepackage{booktabs}``."""
+    """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``."""
     import pandas as pd
 
-    parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs}}."]
+    parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
+    parts += [_figure(drawing) for drawing in drawings_across(groups)]
     for one in groups:
         data = {
             escape(row["label"]) + r"$^\dagger$" * row["sees_bias"]: [
@@ -64,12 +66,44 @@ def latex(groups: Sequence[Group]) -> str:
         parts.append(
             "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
         )
+        parts += [_figure(drawing) for drawing in drawings(one)]
     return "\n\n".join(parts)
+
+
+def _figure(drawing: Drawing) -> str:
+    width = f"{drawing.size[0] / PAGE:.3g}"
+    return "\n".join(
+        [
+            f"% runs: {drawing.runs}",
+            r"\begin{figure}",
+            r"\centering",
+            rf"\includegraphics[width={width}\linewidth]{{{drawing.file}.pdf}}",
+            rf"\caption{{{escape(drawing.caption)}}}",
+            r"\end{figure}",
+            "",
+        ]
+    )
+
+
+def main_file() -> str:
+    """Return a document that has the appendix in it and nothing else."""
+    return r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage[margin=1in]{geometry}
+\usepackage{booktabs,graphicx}
+\begin{document}
+\appendix
+\section{Fairness report}
+\input{appendix}
+\end{document}
+"""
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "†": r"$^\dagger$", "↓": r"$\downarrow$", "±": r"$\pm$",
 }  # fmt: skip
 
 
