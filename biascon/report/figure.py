@@ -184,6 +184,7 @@ def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
             capsize=2, label=label.replace("$", r"\$"),
         )  # fmt: skip
     ax.set_xticks(range(len(groups)), [_rho(group) for group in groups])
+    ax.set_ylim(top=min(101.0, ax.get_ylim()[1]))
     ax.set_xlabel("rho")
     ax.set_ylabel(f"unbiased accuracy, % (n = {groups[0].first['top1']['n']:,})")
     ax.grid(axis="y", alpha=0.3)
