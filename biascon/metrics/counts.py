@@ -53,11 +53,10 @@ def count(
 
 def divide(numerator: Array, denominator: Array) -> Array:
     """Return numerator / denominator as float64, NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(
-        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    )
-    out = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator != 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # laid out in memory as the operands are: replicates side by side stay so
+        out = np.asarray(np.true_divide(numerator, denominator, dtype=np.float64))
+    np.copyto(out, np.nan, where=np.equal(denominator, 0))
     return out
 
 

@@ -9,7 +9,6 @@ minus a minimum lies above 0 even where there is no disparity: it says how large
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +34,7 @@ def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterat
     flat = counts.reshape(-1)
     small = np.flatnonzero((flat > 0) & (flat <= _SMALL))
     large = np.flatnonzero(flat > _SMALL)
-    rows = np.repeat(small, flat[small])  # the cell of every row of the small cells
+    rows = np.repeat(np.arange(len(small)), flat[small])  # the small cell of each of their rows
     n = int(flat.sum())
     share = (np.append(flat[large], len(rows)) if len(rows) else flat[large]) / n
     for start in range(0, replicates, _BLOCK):
@@ -46,10 +45,8 @@ def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterat
         block[large] = drawn[:, : len(large)].T
         if len(rows):
             cells = rows[rng.integers(0, len(rows), drawn[:, -1].sum())]
-            replicate = np.repeat(np.arange(size), drawn[:, -1])
-            block += np.bincount(cells * size + replicate, minlength=block.size).reshape(
-                block.shape
-            )
+            places = cells * size + np.repeat(np.arange(size), drawn[:, -1])
+            block[small] = np.bincount(places, minlength=len(small) * size).reshape(-1, size)
         yield block.T.reshape(size, *counts.shape)
 
 
@@ -87,11 +84,12 @@ def bootstrap(
 
 def _limits(values: Array, level: float) -> tuple[Array, Array]:
     tails = [(1 - level) / 2, (1 + level) / 2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(values, tails, axis=0)
-    undefined = np.isnan(values).mean(axis=0) > 0.05
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+    columns = values.reshape(len(values), -1).T.copy()  # a metric's replicates side by side
+    undefined = np.isnan(columns)
+    low, high = np.quantile(columns, tails, axis=1)  # NaN where a replicate is undefined
+    for i in np.flatnonzero(undefined.any(axis=1) & (undefined.mean(axis=1) <= 0.05)):
+        low[i], high[i] = np.quantile(columns[i, ~undefined[i]], tails)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
 def wilson(successes: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:

@@ -85,12 +85,12 @@ def test_of_wilson_s_interval_without_a_simulation(n: int) -> None:
 def paired_coverage(tables: int, replicates: int) -> float:
     """Of the difference of two classifiers that err on partly the same rows."""
     rng = numpy_generator(0, "paired coverage")
-    covered = 0
+    covered, n = 0, 1001  # of 1000 rows the truth is a value that the difference takes
     for _ in range(tables):
-        labels, bias = rng.integers(0, 2, 500), rng.integers(0, 2, 500)
-        hard = rng.random(500) < 0.3
-        a = np.where(hard & (rng.random(500) < 0.8), 1 - labels, labels)  # right: 0.76
-        b = np.where(hard | (rng.random(500) < 0.1), 1 - labels, labels)  # right: 0.63
+        labels, bias = rng.integers(0, 2, n), rng.integers(0, 2, n)
+        hard = rng.random(n) < 0.3
+        a = np.where(hard & (rng.random(n) < 0.8), 1 - labels, labels)  # right: 0.76
+        b = np.where(hard | (rng.random(n) < 0.1), 1 - labels, labels)  # right: 0.63
         counts = joint(labels, bias, a, b, n_labels=2, n_bias=2)
         found = paired_bootstrap(
             counts, lambda t: {"top1": accuracy.top1(t)}, rng, replicates=replicates

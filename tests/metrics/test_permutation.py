@@ -167,7 +167,7 @@ def false_positives(within: str, trials: int, replicates: int) -> dict[str, floa
         truth = joint[:, None] * np.array([0.6, 0.4])[None, :, None]
     found = {DPD: 0, EOD: 0}
     for _ in range(trials):
-        table = rng.multinomial(400, truth.reshape(-1)).reshape(2, 2, 2)
+        table = rng.multinomial(3000, truth.reshape(-1)).reshape(2, 2, 2)
         tested = permutation_test(table, macro, rng, within=within, replicates=replicates)
         for name in found:
             found[name] += bool(tested[name].p <= 0.05)
