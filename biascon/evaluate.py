@@ -30,6 +30,7 @@ from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies
 from biascon.parallel import leads, wait
 from biascon.probe import LinearProbe, fit, fit_balanced
+from biascon.represent import measure_representation
 from biascon.stages import Network, Place, Say, first_config, obtain
 from biascon.train import check
 
@@ -113,6 +114,7 @@ def evaluate(
             "probe": judges[0].about,
             "validation": judges[0].validation,
             "also": also,
+            "representation": _represent(config, network, data, folder, features, device),
             **measure(
                 test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
             ),
@@ -231,6 +233,30 @@ def _judges(
     if own is not None:
         judges.append(judge("own classifier", *own))
     return judges[::-1] if known.judged == "classifier" else judges
+
+
+def _represent(
+    config: RunConfig,
+    network: Network,
+    data: BiasedDataset,
+    folder: Path,
+    features: Array,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Measure what the test features hold, with probes fitted on the held-out split where there is one."""
+    fitted = None
+    if "val" in data.splits:
+        val = data.splits["val"]
+        fitted = (of_run(folder, "val", val, network.encoder, device=device), val)
+    with threadpool_limits(config.train.threads):
+        return measure_representation(
+            features,
+            data.splits["test"],
+            fitted=fitted,
+            n_labels=data.n_labels,
+            n_bias=data.n_bias,
+            config=config.probe,
+        )
 
 
 def _softmax(classifier: nn.Module) -> Callable[[Array], Array]:

@@ -139,6 +139,7 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
 
 _MORE = (
     "recipe", "changes", "config", "judged", "sees_bias", "also", "first", "labels", "bias", "training",
+    "representation",
 )  # fmt: skip
 _KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "preset", "seed")
 
