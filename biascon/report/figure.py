@@ -164,6 +164,33 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
     return ax
 
 
+KINDS = {
+    "same_bias": ("one label, one bias value", "-"),
+    "other_bias": ("one label, other bias values", "--"),
+    "negative": ("other labels", ":"),
+}
+
+
+def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
+    """Draw how similar the features of which pairs of test images are: densities, mean over seeds."""
+    ax = _axes(ax, COLUMN, 2.4)
+    for k, (kind, (name, style)) in enumerate(KINDS.items()):
+        found = [
+            run.evaluation["representation"]["similarities"].get(kind)
+            for run in group.losses[label]
+        ]
+        counts = [np.array(one["counts"]) / one["n"] for one in found if one]
+        if counts:
+            mean = np.mean(counts, axis=0)
+            edges = np.linspace(-1, 1, len(mean) + 1)
+            ax.stairs(mean * len(mean) / 2, edges, color=COLOURS[k], ls=style, lw=1.4, label=name)
+    ax.set_xlabel("cosine of two features")
+    ax.set_ylabel("density")
+    ax.set_title(_name(group, label), fontsize="medium")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
 def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
     """Draw unbiased accuracy against the colour correlation rho, a line a loss, with 95 % t intervals."""
     ax = _axes(ax, PAGE, 3.2)
@@ -229,6 +256,17 @@ def drawings(group: Group) -> list[Drawing]:
                 runs(label),
                 lambda ax, label=label: draw_cells(group, label, ax),  # type: ignore[misc]
                 (COLUMN, COLUMN),
+            )
+        )
+    for label in wanted or list(names)[:1]:
+        found.append(
+            Drawing(
+                f"similarities-{label}-{name}",
+                f"{label}: cosine similarities of the features of all pairs of test images, mean over seeds, "
+                f"{n}. Leaning on the bias parts pairs of one label whose bias differs.",
+                runs(label),
+                lambda ax, label=label: draw_similarities(group, label, ax),  # type: ignore[misc]
+                (COLUMN, 2.4),
             )
         )
     return found

@@ -16,7 +16,17 @@ from biascon import __version__
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words
 from biascon.report.figure import Drawing, drawings, drawings_across
-from biascon.report.tables import COLUMNS, about, cell_text, cells, published, worst_n
+from biascon.report.tables import (
+    COLUMNS,
+    READOUTS,
+    about,
+    cell_text,
+    cells,
+    published,
+    readouts,
+    readouts_fitted_on,
+    worst_n,
+)
 
 
 def html(groups: Sequence[Group]) -> str:
@@ -34,6 +44,7 @@ def html(groups: Sequence[Group]) -> str:
         groups=[_section(one) for one in groups],
         across=[_figure(drawing) for drawing in drawings_across(groups)],
         columns=["loss", "seeds", *COLUMNS],
+        readout_columns=list(READOUTS.values()),
         version=__version__,
     )
 
@@ -59,6 +70,11 @@ def _section(one: Group) -> dict[str, Any]:
         "runs_digests": digests(one),
         "worst_n": worst_n(one),
         "figures": [_figure(drawing) for drawing in drawings(one)],
+        "readouts": [
+            {"label": label, "runs": digests(one, label), "cells": row}
+            for label, row in readouts(one)
+        ],
+        "fitted_on": readouts_fitted_on(one),
         "published": published(one),
         "about": about(one),
         "counts": _counts(one.first),

@@ -97,6 +97,43 @@ def published(one: Group) -> list[tuple[str, str, str]]:
     return [(row["method"], f"{row[rho]:.1f}", row["source"]) for row in rows if rho in row]
 
 
+READOUTS = {
+    "label_readout": "label, by a probe",
+    "bias_readout": "bias, by a probe",
+    "class_alignment": "distance within a label",
+    "bias_alignment": "distance within a bias value",
+    "uniformity": "uniformity",
+}
+
+
+def readouts(one: Group) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what the features of each loss hold: per readout its text and value, mean over seeds."""
+    rows = []
+    for label, runs in one.losses.items():
+        row = []
+        for key in READOUTS:
+            values = [run.evaluation["representation"][key]["value"] for run in runs]
+            known = [value for value in values if value is not None]
+            if not known:
+                row.append(("-", ""))
+                continue
+            mean = sum(known) / len(known)
+            text = f"{100 * mean:.1f}" if key.endswith("_readout") else f"{mean:.3f}"
+            row.append(
+                (text if len(known) == len(values) else f"{text} (n={len(known)})", f"{mean:.6f}")
+            )
+        rows.append((label, row))
+    return rows
+
+
+def readouts_fitted_on(one: Group) -> str:
+    """Say on what the probes of the readouts are fitted."""
+    n = one.first["representation"]["fitted_on"]
+    return (
+        "nothing: there is no validation split" if n is None else f"the validation split, n = {n:,}"
+    )
+
+
 def about(one: Group) -> list[tuple[str, str]]:
     """Return what was run, as names and texts."""
     first = one.first

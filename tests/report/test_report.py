@@ -73,6 +73,18 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
         "bias": {"name": "colour", "values": ["red", "green"]},
         "training": {"n": 101, "cells": [[60, 0], [1, 40]]},
         "counts": [[[5, 1], [1, 1]], [[0, 2], [2, 4]]],
+        "representation": {
+            "fitted_on": 50,
+            "label_readout": {"value": unbiased, "n": 1000},
+            **{
+                key: {"value": 0.25, "n": 1000}
+                for key in ("bias_readout", "class_alignment", "bias_alignment", "uniformity")
+            },
+            "similarities": {
+                kind: {"n": 10, "mean": 0.1, "sd": 0.2, "counts": [0, 4, 6, 0]}
+                for kind in ("same_bias", "other_bias", "negative")
+            },
+        },
         **{name: dict(metric) for name in METRICS},
         **changes,
     }
