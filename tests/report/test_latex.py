@@ -1,0 +1,54 @@
+"""The appendix compiles as it is, without an overfull table."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_report import CLEAR, bias_seeing, made_up
+
+from biascon.report import tables
+from biascon.report.collect import group
+from biascon.report.write import FORMS
+
+PDFLATEX = shutil.which("pdflatex")
+pytestmark = pytest.mark.skipif(
+    PDFLATEX is None, reason="needs LaTeX: apt-get install texlive-latex-recommended"
+)
+
+
+def test_the_appendix_compiles_without_an_overfull_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "machines", lambda group: "cpu")
+    odd = r"a_b & 50 % $x$ #1 {c} ~ ^ \d"
+    runs = [
+        *CLEAR,
+        *(bias_seeing("biascon+biasbal", s, 0.9 + 0.01 * s) for s in range(3)),
+        *(
+            made_up("eps_supinfonce", s, 1.0, label="eps_supinfonce (epsilon=0.25)")
+            for s in range(3)
+        ),
+        made_up("supcon", 0, 0.7, dataset="bmnist-0.9", dataset_digest="e" * 64, source=odd),
+    ]
+    files = FORMS["latex"](runs, group(runs))
+    for name, content in files.items():
+        data = content.encode() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(data)
+    assert PDFLATEX is not None
+    done = subprocess.run(
+        [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "main.pdf").stat().st_size > 10_000
+    assert not re.findall(r"Overfull.*", done.stdout)
+    assert not re.findall(r"LaTeX Warning.*(?:undefined|missing).*", done.stdout)
