@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 LEVEL = 0.95
 REPLICATES = 2000
 _BLOCK = 500
+_BLOCK_CELLS = 1 << 22  # replicates of a large table are drawn fewer at a time
 
 
 def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterator[Array]:
@@ -28,8 +29,9 @@ def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterat
     flat = counts.reshape(-1)
     filled = np.flatnonzero(flat)
     n = int(flat.sum())
-    for start in range(0, replicates, _BLOCK):
-        size = min(_BLOCK, replicates - start)
+    step = max(1, min(_BLOCK, _BLOCK_CELLS // flat.size))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
         block = np.zeros((size, flat.size), dtype=np.int64)
         block[:, filled] = rng.multinomial(n, flat[filled] / n, size=size)
         yield block.reshape(size, *counts.shape)
