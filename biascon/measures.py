@@ -105,10 +105,11 @@ def measure_counts(
     Args:
         table: int64 ``(K, M, K)``: label x bias x prediction.
         labels: The names of the K classes.
-        aligned: bool ``(K, M)``, or None where it is not known which cells are aligned: those metrics are None,
-            of 0 rows.
+        aligned: bool ``(K, M)``, or None where it is not known which cells are aligned: those metrics are
+            None, of 0 rows.
         seed: Of the bootstrap.
-        per_class: The fairness metrics, each ``(K,)``, where they were computed from rows; else from the table.
+        per_class: The fairness metrics, each ``(K,)``, where they were computed from rows; else they are
+            computed from the table.
         intervals: Whether to compute them; without, they are None.
     """
 
