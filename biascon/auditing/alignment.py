@@ -90,34 +90,34 @@ def align(
 def _pairs_for(bias: str, given: Given | None, *, several: bool) -> Pairs | None:
     if given is None:
         return None
-    nested = [isinstance(value, Mapping) for value in given.values()]
-    if not any(nested):
+    if not any(isinstance(value, Mapping) for value in given.values()):
         if several:
             raise UsageError(
                 "expected aligned values for each bias column, as {column: {label: value}}, but got one "
                 "mapping for several bias columns"
             )
         return _pairs(given)
-    if not all(nested):
-        raise UsageError(
-            "expected aligned values as {label: value} or as {column: {label: value}}, but got a mixture"
-        )
     return _pairs(given[bias]) if bias in given else None
 
 
 def check(given: Given | None, names: Sequence[str]) -> None:
-    """Check that a mapping for several columns names columns that there are.
+    """Check that a mapping is a plain one, or names columns that there are.
 
     Raises:
-        UsageError: It names another.
+        UsageError: It is a mixture, or names another column.
     """
-    if given is None or not any(isinstance(value, Mapping) for value in given.values()):
+    nested = [isinstance(value, Mapping) for value in ({} if given is None else given).values()]
+    if given is None or not any(nested):
         return
+    if not all(nested):
+        raise UsageError(
+            "expected aligned values as {label: value} or as {column: {label: value}}, but got a mixture"
+        )
     strange = [str(name) for name in given if name not in names]
     if strange:
         raise UsageError(
             f"aligned values are given for {few(strange)}, which is no bias column"
-            f"{did_you_mean(strange[0], names)} (there is {few(names)})"
+            f"{did_you_mean(strange[0], names)} (there is {few(dict.fromkeys(names))})"
         )
 
 

@@ -42,6 +42,10 @@ class Predictions:
         self.path = path
         if path.is_dir():
             raise DataError(f"cannot read {path}: it is a folder; expected a CSV or Parquet file")
+        if path.exists() and not path.is_file():
+            raise DataError(
+                f"cannot read {path}: expected a file, which is read twice, but got a stream"
+            )
         try:
             with path.open("rb") as file:
                 start = file.read(8)
@@ -133,9 +137,14 @@ class Predictions:
         return names
 
     def _parquet_batches(self, names: list[str], rows: int) -> Iterator[Any]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path, read_dictionary=names) as file:
+        with pq.ParquetFile(self.path) as file:
+            schema = file.schema_arrow
+        text = (pa.types.is_string, pa.types.is_large_string)
+        coded = [name for name in names if any(kind(schema.field(name).type) for kind in text)]
+        with pq.ParquetFile(self.path, read_dictionary=coded) as file:
             yield from file.iter_batches(batch_size=rows, columns=names)
 
     def _csv_names(self) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.auditing.alignment import Alignment
-from biascon.auditing.values import few
+from biascon.auditing.values import few, first
 from biascon.measures import ACCURACIES, measure_counts, number
 from biascon.metrics import fairness
 from biascon.metrics.accuracy import cell_accuracy, correct
@@ -151,11 +151,9 @@ class Audit:
 
         return html(self)
 
-    def to_text(self) -> str:
-        """Return the tables as text."""
-        from biascon.auditing.sections import text
-
-        return text(self)
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return self.to_html()
 
 
 def _row(bias: str, metric: str, label: str | None, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,12 +227,18 @@ def _gaps(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[s
         return notes
     empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabelled]
     if empty:
-        where = [f"{classes[k]}' in '{groups[m]}" for k, m in empty]
+        where = first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
         which = few(dict.fromkeys(classes[k] for k, _ in empty))
         notes.append(
-            f"labels without a row (n = 0) in a group: {few(where)}: equal opportunity and equalized odds of "
+            f"labels without a row (n = 0) in a group: {where}: equal opportunity and equalized odds of "
             f"class {which} are undefined"
         )
+    told = {k for k, _ in empty}
+    alone = [(k, m) for k, m in np.argwhere(rows == rows.sum(axis=0)).tolist() if k not in told]
+    if alone:
+        where = first([f"'{groups[m]}' has only '{classes[k]}'" for k, m in alone])
+        which = few(dict.fromkeys(classes[k] for k, _ in alone))
+        notes.append(f"groups of one label: {where}: equalized odds of class {which} are undefined")
     return notes
 
 

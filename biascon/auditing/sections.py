@@ -1,4 +1,4 @@
-"""The tables of an audit, and the audit as text: n beside the numbers, ``-`` for what is undefined."""
+"""The tables of an audit: n beside the numbers, ``-`` for what is undefined."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SHORT = {
     "equal_opportunity_difference": "EOpp diff.",
 }
 LEGEND = (
-    "In percent, ratios in 0..1; n: rows. Unbiased, aligned, conflicting: mean over cells label x bias; "
-    "worst group: the cell of lowest accuracy. Differences and ratios are between groups: demographic parity (DP), "
-    "equalized odds (EO), equal opportunity (EOpp), mean over classes, one against the rest. Intervals: "
-    "95 %, bootstrap over rows, Wilson for groups. That of a difference lies above 0 even where there is none: "
-    "it says how large, not whether."
+    "In percent, ratios in 0..1; n: rows; -: undefined. Unbiased, aligned, conflicting: mean over cells "
+    "label x bias; worst group: the cell of lowest accuracy. Differences and ratios are between groups: "
+    "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), mean over classes, one against "
+    "the rest. Intervals: 95 %, bootstrap over rows, Wilson for groups. That of a difference lies above 0 "
+    "even where there is none: it says how large, not whether."
 )
 MOST = 20  # rows of a table; the rest is in the data
 
@@ -170,23 +170,3 @@ def visible(text: str) -> str:
     'a\\\\nb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def text(audit: Audit) -> str:
-    """Lay an audit out as text."""
-    from biascon.commands.shared import table
-
-    parts = [visible(heading(audit))]
-    for one in each(audit):
-        for section in tables(one):
-            rows = [[visible(cell) for cell in row] for row in section.rows]
-            header = [visible(cell) for cell in section.header]
-            parts.append(f"{visible(section.title)}\n{table(header, rows, left=section.left)}")
-        parts += ["\n".join(f"note: {visible(note)}" for note in one.notes)] * bool(one.notes)
-    return "\n\n".join([*parts, _wrapped(LEGEND)])
-
-
-def _wrapped(line: str) -> str:
-    import textwrap
-
-    return textwrap.fill(line, 110)

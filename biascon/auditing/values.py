@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Integral, Real
@@ -47,7 +47,7 @@ def text_of(value: object) -> str | None:
     >>> [text_of(value) for value in (1, 1.0, "1", "1.0", "01", 0.5, True, float("nan"))]
     ['1', '1', '1', '1', '01', '0.5', 'True', None]
     """
-    if value is None or value != value or type(value).__name__ in ("NaTType", "NAType"):
+    if value is None or type(value).__name__ in ("NaTType", "NAType") or value != value:
         return None
     if isinstance(value, str):
         whole = _WHOLE.fullmatch(value)
@@ -97,6 +97,10 @@ def few(values: Iterable[str], most: int = 5) -> str:
     >>> few(["a", "b", "c"], 2)
     "'a', 'b' and 1 more"
     """
-    found = [f"'{value}'" for value in values]
-    more = f" and {len(found) - most:,} more" if len(found) > most else ""
-    return ", ".join(found[:most]) + more
+    return first([f"'{value}'" for value in values], most)
+
+
+def first(parts: Sequence[str], most: int = 5) -> str:
+    """Join the first parts in a line, and say how many more there are."""
+    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more

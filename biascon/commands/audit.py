@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.commands.shared import note
+from biascon.commands.shared import note, table
 
 if TYPE_CHECKING:
     from biascon.auditing.result import Audit
@@ -94,7 +94,25 @@ def command(
 
         write_atomic(out, written(found, out.suffix.lower()))
         note(f"{out}: written")
-    click.echo(as_lines(found) if as_json else found.to_text() + "\n", nl=False)  # fmt: skip
+    click.echo(as_lines(found) if as_json else show(found) + "\n", nl=False)  # fmt: skip
+
+
+def show(found: Audit) -> str:
+    """Lay an audit out as text."""
+    import textwrap
+
+    from biascon.auditing.sections import LEGEND, each, heading, tables, visible
+
+    parts = [visible(heading(found))]
+    for one in each(found):
+        for section in tables(one):
+            header, *rows = [
+                [visible(cell) for cell in row] for row in [section.header, *section.rows]
+            ]
+            parts.append(f"{visible(section.title)}\n{table(header, rows, left=section.left)}")
+        if one.notes:
+            parts.append("\n".join(f"note: {visible(note)}" for note in one.notes))
+    return "\n\n".join([*parts, textwrap.fill(LEGEND, 110)])
 
 
 def as_lines(found: Audit) -> str:
@@ -115,6 +133,6 @@ def written(found: Audit, suffix: str) -> str:
         ".html": lambda: page(found),
         ".tex": found.to_latex,
         ".csv": lambda: found.to_frame().to_csv(index=False, lineterminator="\n"),
-        ".txt": lambda: found.to_text() + "\n",
+        ".txt": lambda: show(found) + "\n",
     }
     return forms[suffix]()
