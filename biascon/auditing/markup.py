@@ -11,7 +11,7 @@ from biascon.auditing.sections import LEGEND, Table, each, heading, tables, visi
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # after a line break these would be its options
 }  # fmt: skip
 
@@ -30,9 +30,7 @@ def latex(audit: Audit) -> str:
     from biascon import __version__
 
     e = escape_latex
-    parts = [
-        rf"% Made by biascon {__version__}. Needs \usepackage[T1]{{fontenc}}, \usepackage{{booktabs}}."
-    ]
+    parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs}}."]
     if "sha256" in audit.data:
         parts.append(f"% predictions sha256 {audit.data['sha256']}")
     for one in each(audit):

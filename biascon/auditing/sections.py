@@ -32,8 +32,9 @@ LEGEND = (
     "In percent, ratios in 0..1; n: rows; -: undefined. Unbiased, aligned, conflicting: mean over cells "
     "label x bias; worst group: the cell of lowest accuracy. Differences and ratios are between groups: "
     "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), mean over classes, one against "
-    "the rest. Intervals: 95 %, bootstrap over rows, Wilson for groups. That of a difference lies above 0 "
-    "even where there is none: it says how large, not whether."
+    "the rest. Intervals: 95 %, bootstrap over rows, Wilson for groups. Those of an extreme (worst group, "
+    "differences, ratios) are shifted outwards, more so the fewer rows a cell has: they say how large a "
+    "difference is, not whether there is one."
 )
 MOST = 20  # rows of a table; the rest is in the data
 
