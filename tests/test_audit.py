@@ -278,7 +278,7 @@ class TestValues:
             text_of(v) for v in (1, 1.0, "1", "1.0", np.int8(1), np.float32(1), Decimal("1.00"))
         } == {"1"}
         others = {"01": "01", "1e3": "1e3", "0.10": "0.10", -0.0: "0", "-0.0": "0", 1e300: "1e+300",
-                  True: "True", b"x": "x"}  # fmt: skip
+                  True: "True", b"x": "x", " a b\n": "a b", "  ": None}  # fmt: skip
         for value, text in others.items():
             assert text_of(value) == text
         assert text_of(np.bool_(False)) == "False"
@@ -470,6 +470,27 @@ class TestWhatIsTold:
         assert found.cells.loc["2", "n_positive"].tolist() == [0, 0]
         assert found.cells.loc["2", "true_positive_rate"].isna().all()
         assert found.notes == ("predicted, but the label of no row (n = 0): '2'",)
+
+    @pytest.mark.parametrize("swap", [False, True])
+    def test_true_and_false_are_1_and_0_beside_numbers(self, swap: bool) -> None:
+        y, scores = np.array([0, 1, 1, 0, 1]), np.array([0.1, 0.9, 0.2, 0.3, 0.8])
+        both = [y, scores > 0.5]
+        found = biascon.audit(*both[:: -1 if swap else 1], sensitive_features=list("aabba"))
+        assert found.data["labels"] == ["0", "1"]
+        assert found.overall["top1"] == 0.8
+        assert found.notes[0] == "True and False are taken as 1 and 0"
+        same = biascon.audit(y > 0, scores > 0.5, sensitive_features=list("aabba"))
+        assert same.data["labels"] == ["False", "True"]
+        assert (
+            same.data["counts"]
+            == biascon.audit(y, both[1], sensitive_features=list("aabba")).data["counts"]
+        )
+
+    def test_label_and_prediction_without_a_common_value(self) -> None:
+        found = biascon.audit(["cat", "dog"], [0, 1], sensitive_features=["a", "b"])
+        assert found.notes[0] == (
+            "no row is right: label ('cat', 'dog') and prediction ('0', '1') have no value in common"
+        )
 
     def test_a_large_table_has_no_intervals(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("biascon.auditing.result.MAX_RESAMPLED", 10)

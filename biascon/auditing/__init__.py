@@ -139,6 +139,7 @@ def _finish(
         if tally.counted == 0:
             raise DataError(f"{where}{told}: nothing is left")
         notes.append(f"left out: {told}")
+    notes += tally.unify()
 
     def one(columns: Sequence[int], by_feature: dict[str, Audit]) -> Audit:
         groups = tally.groups(columns)

@@ -85,6 +85,8 @@ def coded(name: str, values: Any) -> Coded:
         raise UsageError(f"expected {name} of shape (N,), but got {tuple(values.shape)}")
     try:
         codes, found = pd.factorize(values)
+        if found.dtype.kind in "mM":
+            found = pd.Index(found)  # its values print as those of a file do
         texts = [text_of(value) for value in found]
     except (TypeError, DataError) as error:  # what cannot be hashed is no value
         raise DataError(f"{name} cannot be counted: {error}") from error

@@ -208,4 +208,6 @@ class Predictions:
                 why = f"it is not UTF-8 text ({why})"
             elif "Empty CSV" in why:
                 why = "it has no rows"
+            elif "straddling" in why:
+                why = f"a row is longer than {PART_BYTES >> 20} MiB; is a quote not closed?"
             raise DataError(f"cannot read {self.path}: {why[:300]}") from error

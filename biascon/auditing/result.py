@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 METRICS = (*ACCURACIES, *fairness.METRICS)
-MAX_RESAMPLED = 500_000  # cells of a table beyond which the bootstrap would take minutes
+MAX_RESAMPLED = 200_000  # cells of a table beyond which the bootstrap would take minutes
 PRODUCT = " x "
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.values import Coded, in_order
+from biascon.auditing.values import Coded, few, in_order
 from biascon.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -19,6 +19,7 @@ MAX_GROUPS = 10_000
 MAX_CELLS = 10_000_000  # of a dense table label x bias x prediction, 80 MB
 MAX_DIFFERENT = 1_000_000  # rows that differ, over all columns
 _DENSE = 1 << 20
+_TRUTH = {"True": "1", "False": "0"}
 
 
 class Tally:
@@ -103,6 +104,29 @@ class Tally:
                 )
             ids[text] = len(ids)
         return ids[text]
+
+    def unify(self) -> list[str]:
+        """Take True and False as 1 and 0 where label or prediction has the ones and the other the others.
+
+        Returns:
+            What was done, or what is strange about label and prediction, in words.
+        """
+        label, prediction = self._present(0), self._present(-1)
+        if not label or label & prediction:
+            return []
+        for truths, numbers in ((label, prediction), (prediction, label)):
+            if truths <= set(_TRUTH) and numbers <= set(_TRUTH.values()):
+                new = [self._id(0, _TRUTH.get(text, text)) for text in list(self._ids[0])]
+                cells: dict[tuple[int, ...], int] = {}
+                for cell, count in self._cells.items():
+                    key = (new[cell[0]], *cell[1:-1], new[cell[-1]])
+                    cells[key] = cells.get(key, 0) + count
+                self._cells = cells
+                return ["True and False are taken as 1 and 0"]
+        return [
+            f"no row is right: label ({few(in_order(label))}) and prediction ({few(in_order(prediction))}) "
+            "have no value in common"
+        ]
 
     @property
     def classes(self) -> list[str]:

@@ -36,22 +36,23 @@ class Coded:
 
 
 def text_of(value: object) -> str | None:
-    """Return a value as text: a whole number without a point, None where it is missing (None, NaN, NaT).
+    """Return a value as text: a whole number without a point, None where it is missing.
 
-    Text that reads as a whole number with a point is written without, since that is what a table of whole
+    Missing are None, NaN, NaT and text of nothing but white space, which is taken off at both ends. Text that reads as a whole number with a point is written without, since that is what a table of whole
     numbers becomes once a value of it was missing.
 
     Raises:
         DataError: Bytes that are not UTF-8, or a list, a mapping or an array.
 
-    >>> [text_of(value) for value in (1, 1.0, "1", "1.0", "01", 0.5, True, float("nan"))]
+    >>> [text_of(value) for value in (1, 1.0, " 1", "1.0", "01", 0.5, True, float("nan"))]
     ['1', '1', '1', '1', '01', '0.5', 'True', None]
     """
     if value is None or type(value).__name__ in ("NaTType", "NAType") or value != value:
         return None
     if isinstance(value, str):
+        value = value.strip()
         whole = _WHOLE.fullmatch(value)
-        return value if whole is None else _zero(whole[1])
+        return (value or None) if whole is None else _zero(whole[1])
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, Integral):
@@ -65,7 +66,7 @@ def text_of(value: object) -> str | None:
         return str(value)
     if isinstance(value, bytes):
         try:
-            return value.decode()
+            return text_of(value.decode())
         except UnicodeDecodeError as error:
             raise DataError(f"expected text in UTF-8, but got the bytes {value[:20]!r}") from error
     if isinstance(value, list | tuple | dict | set | np.ndarray):
