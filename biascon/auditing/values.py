@@ -38,7 +38,8 @@ class Coded:
 def text_of(value: object) -> str | None:
     """Return a value as text: a whole number without a point, None where it is missing.
 
-    Missing are None, NaN, NaT and text of nothing but white space, which is taken off at both ends. Text that reads as a whole number with a point is written without, since that is what a table of whole
+    Missing are None, NaN, NaT and text of nothing but white space, which is taken off at both ends. Text
+    that reads as a whole number with a point is written without, since that is what a table of whole
     numbers becomes once a value of it was missing.
 
     Raises:
