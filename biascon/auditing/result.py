@@ -15,6 +15,7 @@ from biascon.measures import ACCURACIES, measure_counts, number
 from biascon.metrics import fairness
 from biascon.metrics.accuracy import cell_accuracy, correct
 from biascon.metrics.counts import divide
+from biascon.metrics.intervals import wilson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -263,15 +264,3 @@ def _by_group(table: Array, classes: Sequence[str], groups: Sequence[str]) -> li
         }
         for m, group in enumerate(groups)
     ]  # fmt: skip
-
-
-def wilson(right: Array, n: Array, level: float = 0.95) -> tuple[Array, Array]:
-    """Return Wilson's interval (low, high) of the shares right / n, NaN where n is 0."""
-    from scipy.special import ndtri
-
-    z2 = ndtri((1 + level) / 2) ** 2
-    share = divide(right, n)
-    centre = share + divide(np.full(n.shape, z2 / 2), n)
-    half = np.sqrt(z2 * (divide(share * (1 - share), n) + divide(np.full(n.shape, z2 / 4), n * n)))
-    scale = 1 + divide(np.full(n.shape, z2), n)
-    return np.maximum((centre - half) / scale, 0.0), np.minimum((centre + half) / scale, 1.0)

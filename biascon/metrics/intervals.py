@@ -1,5 +1,7 @@
 """Intervals: over test images by a multinomial bootstrap on counts, over seeds by Student's t.
 
+Of a single rate there is Wilson's, without a draw.
+
 Resampling N rows with replacement and counting them is one multinomial draw of the counts, so a
 replicate costs as much as the table has cells, whatever N is. A percentile interval of a maximum
 minus a minimum lies above 0 even where there is no disparity: it says how large, not whether.
@@ -7,7 +9,6 @@ minus a minimum lies above 0 even where there is no disparity: it says how large
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,19 +23,33 @@ LEVEL = 0.95
 REPLICATES = 2000
 _BLOCK = 500
 _BLOCK_CELLS = 1 << 22  # replicates of a large table are drawn fewer at a time
+_SMALL = 5  # rows
 
 
 def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterator[Array]:
-    """Yield blocks ``(R, *counts.shape)`` of multinomial resamples of a table, replicates in all."""
+    """Yield blocks ``(R, *counts.shape)`` of multinomial resamples of a table, replicates in all.
+
+    Cells of few rows are drawn as one cell first; which of its rows it was is then drawn a row at a
+    time. That is the same distribution, and cheaper than a binomial for each of many small cells.
+    """
     flat = counts.reshape(-1)
-    filled = np.flatnonzero(flat)
+    small = np.flatnonzero((flat > 0) & (flat <= _SMALL))
+    large = np.flatnonzero(flat > _SMALL)
+    rows = np.repeat(np.arange(len(small)), flat[small])  # the small cell of each of their rows
     n = int(flat.sum())
+    share = (np.append(flat[large], len(rows)) if len(rows) else flat[large]) / n
     step = max(1, min(_BLOCK, _BLOCK_CELLS // flat.size))
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
-        block = np.zeros((size, flat.size), dtype=np.int64)
-        block[:, filled] = rng.multinomial(n, flat[filled] / n, size=size)
-        yield block.reshape(size, *counts.shape)
+        # The replicates lie side by side in memory: a sum over cells adds long rows of them.
+        block = np.zeros((flat.size, size), dtype=np.int64)
+        drawn = rng.multinomial(n, share, size=size)
+        block[large] = drawn[:, : len(large)].T
+        if len(rows):
+            cells = rows[rng.integers(0, len(rows), drawn[:, -1].sum())]
+            places = cells * size + np.repeat(np.arange(size), drawn[:, -1])
+            block[small] = np.bincount(places, minlength=len(small) * size).reshape(-1, size)
+        yield block.T.reshape(size, *counts.shape)
 
 
 def bootstrap(
@@ -71,11 +86,52 @@ def bootstrap(
 
 def _limits(values: Array, level: float) -> tuple[Array, Array]:
     tails = [(1 - level) / 2, (1 + level) / 2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(values, tails, axis=0)
-    undefined = np.isnan(values).mean(axis=0) > 0.05
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+    columns = values.reshape(len(values), -1).T.copy()  # a metric's replicates side by side
+    undefined = np.isnan(columns)
+    low, high = np.quantile(columns, tails, axis=1)  # NaN where a replicate is undefined
+    for i in np.flatnonzero(undefined.any(axis=1) & (undefined.mean(axis=1) <= 0.05)):
+        low[i], high[i] = np.quantile(columns[i, ~undefined[i]], tails)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def wilson(successes: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
+    """Return Wilson's score interval (low, high) of each rate successes / n, NaN where n is 0.
+
+    With r = successes / n and z the normal quantile of (1 + level) / 2::
+
+        (r + z^2 / 2n  -+  z sqrt(r (1 - r) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Wilson, Journal of the American Statistical Association 22, 1927. It stays within 0..1 and has
+    a width for a rate of 0 or 1 too. It is for one rate of independent rows: the top-1 accuracy or
+    that of a cell, not a mean, minimum or difference of several.
+
+    Args:
+        successes: Integers, of any shape.
+        n: Integers of the same shape, or one that it broadcasts with.
+        level: The coverage aimed at, between 0 and 1.
+
+    Raises:
+        UsageError: Not 0 <= successes <= n, or another level.
+
+    >>> low, high = wilson(0, 10)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.000 0.278
+    """
+    from scipy import stats
+
+    k, rows = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(n, np.float64))
+    if not ((k >= 0) & (k <= rows)).all():
+        raise UsageError("expected 0 <= successes <= n, but got others")
+    if not 0 < level < 1:
+        raise UsageError(f"expected a level between 0 and 1, but got {level}")
+    z = float(stats.norm.ppf((1 + level) / 2))
+    filled = np.where(rows > 0, rows, np.nan)
+    rate, extra = k / filled, z * z / filled
+    centre = (rate + extra / 2) / (1 + extra)
+    half = np.sqrt(extra * (rate * (1 - rate) + extra / 4)) / (1 + extra)
+    low = np.where(k == 0, 0 * filled, np.maximum(centre - half, 0.0))  # 0 and 1 exactly
+    high = np.where(k == rows, 1 + 0 * filled, np.minimum(centre + half, 1.0))
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy import stats
 from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
-from biascon.metrics.intervals import Mean, bootstrap, resample, t_interval
+from biascon.metrics.intervals import Mean, bootstrap, resample, t_interval, wilson
 
 TABLE = np.array([[[40, 10], [12, 8]], [[5, 15], [9, 51]]])
 
@@ -52,6 +52,29 @@ class TestResample:
         error = np.sqrt(variance / replicates)
         assert (abs(found.mean(axis=0) - TABLE) < 5 * error).all()
         assert found.var(axis=0) == pytest.approx(variance, rel=5 * math.sqrt(2 / replicates))
+
+    @pytest.mark.parametrize("least", [0, 1, 6])
+    def test_cells_of_few_rows_are_drawn_as_well_as_others(self, least: int) -> None:
+        """Means and covariances of all cells, many of them of one to five rows."""
+        table = np.array([[[1, 2, 5], [6, 30, 3]], [[0, 1, 4], [7, 2, 1]]])
+        table = np.where(table > 0, np.maximum(table, least), 0)
+        replicates, n = 40000, table.sum()
+        found = np.concatenate(list(resample(table, generator(), replicates)))
+        assert (found.sum(axis=(1, 2, 3)) == n).all()
+        assert not found[:, 1, 0, 0].any()
+        flat, p = found.reshape(replicates, -1), table.reshape(-1) / n
+        expected = n * (np.diag(p) - np.outer(p, p))
+        variance = np.diag(expected)
+        assert (abs(flat.mean(axis=0) - n * p) <= 5 * np.sqrt(variance / replicates)).all()
+        error = np.sqrt(np.outer(variance, variance) * 2 / replicates) + 0.02
+        assert (abs(np.cov(flat.T) - expected) <= 5 * error).all()
+
+    def test_a_cell_of_few_rows_is_binomial(self) -> None:
+        table = np.array([[[50, 2], [1, 40]]])
+        found = np.concatenate(list(resample(table, generator(), 20000)))[:, 0, 0, 1]
+        for k in range(6):
+            p = stats.binom.pmf(k, 93, 2 / 93)
+            assert abs((found == k).mean() - p) < 5 * math.sqrt(p / 20000)
 
 
 class TestBootstrap:
@@ -142,6 +165,49 @@ class TestBootstrap:
         table = np.zeros((2, 2, 2), dtype=int)
         table[[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 1]] = 25
         assert bootstrap(table, everything, generator())["top1"] == (1.0, 1.0)
+
+
+class TestWilson:
+    @given(st.integers(1, 400), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+    @settings(deadline=None)
+    def test_is_scipy_s(self, n: int, share: float, level: float) -> None:
+        successes = round(share * n)
+        low, high = wilson(successes, n, level)
+        expected = stats.binomtest(successes, n).proportion_ci(level, "wilson")
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+    def test_published(self) -> None:
+        """Newcombe, Statistics in Medicine 17, 1998, table I, method 3."""
+        low, high = wilson([81, 15, 0, 1], [263, 148, 20, 29])
+        assert np.round(low, 4).tolist() == [0.2553, 0.0624, 0.0, 0.0061]
+        assert np.round(high, 4).tolist() == [0.3662, 0.1605, 0.1611, 0.1718]
+
+    def test_the_ends_are_exact(self) -> None:
+        low, high = wilson([0, 7], [7, 7])
+        assert low[0] == 0.0
+        assert high[1] == 1.0
+        assert high[0] == pytest.approx(1 - low[1])
+
+    def test_without_rows_it_is_undefined(self) -> None:
+        low, high = wilson([[0, 1], [0, 2]], [[0, 4], [3, 2]])
+        assert np.isnan(low).tolist() == np.isnan(high).tolist() == [[True, False], [False, False]]
+
+    def test_it_broadcasts(self) -> None:
+        low, high = wilson(np.arange(3), 2)
+        assert low.shape == high.shape == (3,)
+        assert (low <= np.arange(3) / 2).all()
+
+    @pytest.mark.parametrize(
+        ("successes", "n", "level", "message"),
+        [
+            (3, 2, 0.95, "0 <= successes <= n"),
+            (-1, 2, 0.95, "0 <= successes <= n"),
+            (1, 2, 1.0, "a level between 0 and 1, but got 1.0"),
+        ],
+    )
+    def test_what_is_refused(self, successes: int, n: int, level: float, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            wilson(successes, n, level)
 
 
 class TestTInterval:

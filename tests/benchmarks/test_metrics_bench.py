@@ -1,0 +1,109 @@
+"""Seconds of the intervals and tests of count metrics, beside fairlearn's own bootstrap.
+
+make bench, on an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from biascon.metrics import fairness
+from biascon.metrics.calibration import tally
+from biascon.metrics.intervals import bootstrap
+from biascon.metrics.paired import joint, paired_bootstrap
+from biascon.metrics.permutation import permutation_test
+from biascon.metrics.representation import similarities, uniformity
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "metrics"))
+from everything import all_metrics, made
+
+SECONDS = 0.1  # the goal: all count metrics, 2,000 replicates, 20,000 rows, 100 groups
+
+
+@pytest.mark.parametrize(("n_labels", "n_bias"), [(10, 10), (5, 4), (2, 2)])
+def test_bootstrap(benchmark: BenchmarkFixture, n_labels: int, n_bias: int) -> None:
+    table = made(n_labels, n_bias)
+    aligned, training = np.eye(n_labels, n_bias, dtype=bool), table.sum(axis=-1)
+    rng = np.random.default_rng(0)
+    benchmark(bootstrap, table, lambda t: all_metrics(t, aligned, training), rng)
+    if benchmark.stats is not None and benchmark.stats["min"] >= SECONDS:
+        if os.getloadavg()[0] > 1.2:
+            pytest.skip(f"the goal is for an idle machine: load {os.getloadavg()[0]:.1f}")
+        pytest.fail(f"{benchmark.stats['min']:.3f} s at least, the goal is {SECONDS} s")
+
+
+@pytest.mark.parametrize("within", ["labels", "rows"])
+def test_permutation_test(benchmark: BenchmarkFixture, within: str) -> None:
+    rng = np.random.default_rng(0)
+    benchmark(permutation_test, made(10, 10), fairness.from_counts, rng, within=within)
+
+
+def test_paired_bootstrap(benchmark: BenchmarkFixture) -> None:
+    table = made(10, 10)
+    label, bias, a = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
+    rng = np.random.default_rng(0)
+    b = np.where(rng.random(len(a)) < 0.03, rng.integers(0, 10, len(a)), a)
+    counts = joint(label, bias, a, b, n_labels=10, n_bias=10)
+    aligned, training = np.eye(10, dtype=bool), table.sum(axis=-1)
+    benchmark(paired_bootstrap, counts, lambda t: all_metrics(t, aligned, training), rng)
+
+
+def test_beside_metric_frame(benchmark: BenchmarkFixture) -> None:
+    """A replicate of fairlearn's ``n_boot`` against one of ours: the three rates of one class."""
+    table = made(10, 10)
+    label, bias, prediction = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
+    rates = {"s": selection_rate, "t": true_positive_rate, "f": false_positive_rate}
+
+    def theirs(n_boot: int | None) -> float:
+        started = time.perf_counter()
+        MetricFrame(
+            metrics=rates,
+            y_true=label == 0,
+            y_pred=prediction == 0,
+            sensitive_features=bias,
+            n_boot=n_boot,
+            ci_quantiles=None if n_boot is None else [0.025, 0.975],
+            random_state=None if n_boot is None else 0,
+        )
+        return time.perf_counter() - started
+
+    alone = theirs(None)
+    a_replicate = (theirs(10) - alone) / 10
+    rng = np.random.default_rng(0)
+    benchmark(bootstrap, table, fairness.from_counts, rng)
+    if benchmark.stats is not None:
+        ours = statistics.median(benchmark.stats.stats.data) / 2000 / 10  # ten classes at once
+        benchmark.extra_info["times"] = a_replicate / ours
+        print(f"\na replicate: fairlearn {a_replicate:.4f} s, here {ours * 1e6:.1f} us")
+        assert a_replicate > 1000 * ours
+
+
+def test_calibration_of_a_million_rows(benchmark: BenchmarkFixture) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random((1_000_000, 2))
+    scores /= scores.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, 2, 1_000_000)
+    benchmark.pedantic(tally, (labels, labels, scores), {"n_bias": 2}, rounds=3)
+
+
+@pytest.mark.parametrize("n", [2_000, 10_000])
+def test_representation(benchmark: BenchmarkFixture, n: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 128)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    labels, bias = rng.integers(0, 10, n), rng.integers(0, 10, n)
+
+    def both() -> None:
+        similarities(x, labels, bias)
+        uniformity(x)
+
+    benchmark.pedantic(both, rounds=3)
