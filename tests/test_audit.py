@@ -569,6 +569,116 @@ class TestAligned:
         )
 
 
+class TestScores:
+    @staticmethod
+    def scored(n: int = 3000, classes: int = 3) -> pd.DataFrame:
+        df = frame(n, classes=classes)
+        logits = np.random.default_rng(1).normal(size=(n, classes)) + 2 * np.eye(classes)[df.p]
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return df.assign(**{f"s{k}": scores[:, k] for k in range(classes)})
+
+    def test_are_the_sums_of_plain_code_in_every_group(self) -> None:
+        df = self.scored()
+        scores = df[["s0", "s1", "s2"]].to_numpy()
+        found = audit(df, "g", "h", scores=scores)
+        for one in (*found.by_feature.values(), found):
+            names = df[list(one.columns)].astype(str).agg(" x ".join, axis=1)
+            for row in one.data["by_group"]:
+                rows = (names == row["bias"]).to_numpy()
+                s, y, p = scores[rows], df.y[rows].to_numpy(), df.p[rows].to_numpy()
+                squares = ((s - np.eye(3)[y]) ** 2).sum(axis=1)
+                assert row["brier"]["value"] == pytest.approx(squares.mean())
+                confidence = s[np.arange(len(s)), p]
+                bins = np.ceil(confidence * 15).astype(int)
+                gaps = [
+                    abs((p[bins == b] == y[bins == b]).sum() - confidence[bins == b].sum())
+                    for b in range(1, 16)
+                ]
+                assert row["calibration_error"]["value"] == pytest.approx(sum(gaps) / len(s))
+                assert row["brier"]["n"] == rows.sum()
+
+    def test_one_column_is_the_second_of_two_classes(self) -> None:
+        df = self.scored(classes=2)
+        one, two = audit(df, scores=df["s1"]), audit(df, scores=df[["s0", "s1"]])
+        assert json.dumps(one.data) == json.dumps(two.data)
+        theirs = sklearn.metrics.brier_score_loss(df.y, df.s1)
+        assert one.overall["brier"] == pytest.approx(2 * theirs)
+
+    def test_truths_beside_numbers(self) -> None:
+        df = self.scored(classes=2)
+        found = biascon.audit(df.y, df.p > 0, sensitive_features=df[["g"]], scores=df.s1)
+        assert found.data["brier"] == audit(df, scores=df.s1).data["brier"]
+
+    def test_a_file_in_any_parts_gives_the_same_bytes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        df = self.scored()
+        columns = ["s0", "s1", "s2"]
+        told = [metrics(audit(df, "g", "h", scores=df[columns]))]
+        for name in ("x.csv", "x.parquet"):
+            path = write(tmp_path, name, df)
+            for rows, size in ((1 << 20, 1 << 23), (60, 1 << 12)):
+                method = Predictions.scored_parts
+
+                def small(self: Any, names: Any, scores: Any, rows: int = rows, size: int = size,
+                          method: Any = method, **_: int) -> Any:  # fmt: skip
+                    return method(self, names, scores, part_rows=rows, part_bytes=size)
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(Predictions, "scored_parts", small)
+                    found = audit_file(
+                        path, label="y", prediction="p", bias=["g", "h"], scores=columns
+                    )
+                told.append(metrics(found))
+        assert len({json.dumps(one) for one in told}) == 1
+
+    def test_without_scores_calibration_is_none_of_no_rows(self) -> None:
+        found = audit(frame())
+        assert found.data["brier"] == {"value": None, "n": 0, "ci": [None, None]}
+        assert found.by_group["calibration_error"].isna().all()
+        assert "Brier" not in found.to_html()
+
+    def test_rows_without_a_score(self, cli: Any, tmp_path: Path) -> None:
+        df = self.scored(400)
+        df.loc[[3, 5], "s1"] = np.nan
+        path = write(tmp_path, "x.csv", df)
+        words = ("audit", path, *COLUMNS, "--scores", "s0,s1,s2")
+        assert "2 of 400 rows lack a score" in failed(cli(*words))
+        found = json.loads(cli(*words, "--drop-missing", "--json").out)
+        assert (found["rows"], found["brier"]["n"], found["top1"]["n"]) == (400, 398, 400)
+        assert found["notes"][0] == "left out of the calibration: 2 of 400 rows lack a score"
+
+    @pytest.mark.parametrize(
+        ("scores", "message"),
+        [
+            ("s0,s1", "expected one score for each of the 3 classes '0', '1', '2'"),
+            ("s0,s1,s3", "lacks column 's3' (it has "),
+            ("s0,s1,h2", "expected the scores of a row to sum to 1"),
+            ("s0,s1,big", "expected scores in 0..1"),
+            ("s0,s1,word", "invalid value 'a'"),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_bad_scores_are_one_line(
+        self, cli: Any, tmp_path: Path, scores: str, message: str, suffix: str
+    ) -> None:
+        df = self.scored(50).assign(h2=1.0, big=7, word="a")
+        path = write(tmp_path, f"x{suffix}", df)
+        line = failed(cli("audit", path, *COLUMNS, "--scores", scores))
+        assert message in line or "Failed to parse string: 'a'" in line
+        assert path.name in line
+
+    def test_a_column_in_two_roles(self, cli: Any, tmp_path: Path) -> None:
+        path = write(tmp_path, "x.csv", self.scored(50))
+        assert "but got 'p' twice" in failed(cli("audit", path, *COLUMNS, "--scores", "p"), 2)
+
+    def test_arrays_that_do_not_fit(self) -> None:
+        with pytest.raises(UsageError, match=r"expected scores of shape \(400,\)"):
+            audit(frame(), scores=[0.5])
+        with pytest.raises(UsageError, match="expected scores to be numbers"):
+            audit(frame(), scores=["a"] * 400)
+
+
 class Tables(html.parser.HTMLParser):
     """The text of every cell, and the names of every tag."""
 
@@ -659,7 +769,7 @@ class TestForms:
     def test_to_frame_is_long(self) -> None:
         found = audit(frame(), "g", "h")
         long = found.to_frame()
-        assert long.groupby("bias").size().tolist() == [12 + 3 * 5] * 3
+        assert long.groupby("bias").size().tolist() == [14 + 3 * 5] * 3
         first = long[(long.bias == "g x h") & (long.metric == "top1")].iloc[0]
         assert first["value"] == found.overall["top1"]
         assert long["n"].dtype == int

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from biascon.auditing.alignment import Given, align, check
 from biascon.auditing.result import PRODUCT, Audit, measured
+from biascon.auditing.scores import calibrate, matrix, told_of_missing
 from biascon.auditing.tally import Tally
+from biascon.auditing.values import Coded
 from biascon.errors import DataError, UsageError
 
 __all__ = ["Audit", "audit", "audit_file"]
@@ -19,6 +21,7 @@ def audit(
     y_pred: Any,
     *,
     sensitive_features: Any,
+    scores: Any = None,
     aligned: Given | None = None,
     drop_missing: bool = False,
     seed: int = 0,
@@ -31,6 +34,8 @@ def audit(
         sensitive_features: What groups the rows: ``(N,)`` or ``(N, F)`` values, a Series, a DataFrame, a
             dict of arrays, or a list of arrays. Of several, the groups are the combinations that occur,
             and ``.by_feature`` has each alone.
+        scores: Probabilities for the calibration: ``(N, K)`` for the classes in order, or ``(N,)`` for the
+            second of two.
         aligned: Which bias values go with a label: ``{label: value or values}``; for several features
             ``{feature: {label: ...}}``. Without it, aligned means label = bias where both have the same
             values, and is else not known.
@@ -56,7 +61,9 @@ def audit(
         raise UsageError(f"expected equally many rows, but got {lengths}")
     tally.add(parts)
     about = {"label": "y_true", "prediction": "y_pred"}
-    return _finish(tally, aligned, about, "", drop_missing=drop_missing, seed=seed)
+    told = None if scores is None else matrix(scores, tally.rows)
+    again = None if told is None else lambda: [(parts, told)]
+    return _finish(tally, aligned, about, "", again, drop_missing=drop_missing, seed=seed)
 
 
 def audit_file(
@@ -65,6 +72,7 @@ def audit_file(
     label: str,
     prediction: str,
     bias: Sequence[str],
+    scores: Sequence[str] = (),
     aligned: Given | None = None,
     drop_missing: bool = False,
     seed: int = 0,
@@ -76,6 +84,7 @@ def audit_file(
         label: The column of labels.
         prediction: The column of predicted labels.
         bias: One or more bias columns; of several, the groups are the combinations that occur.
+        scores: Columns of probabilities: one for each class, in order, or one for the second of two.
         aligned: As for ``audit``.
         drop_missing: As for ``audit``.
         seed: Of the bootstrap.
@@ -89,15 +98,16 @@ def audit_file(
     from biascon.files import sha256_file
 
     path = Path(path)
-    names = [label, *bias, prediction]
+    names = [label, *bias, prediction, *scores]
     if not bias:
         raise UsageError("expected at least one bias column, but got none")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(
-            f"expected label, prediction and bias in columns of their own, but got '{twice[0]}' twice"
+            f"expected label, prediction, bias and scores in columns of their own, but got '{twice[0]}' twice"
         )
     file = Predictions(path)
+    file.require(names)
     tally = Tally(label, bias, prediction)
     for part in file.parts(tally.names):
         tally.add(part)
@@ -107,7 +117,8 @@ def audit_file(
         "label": label,
         "prediction": prediction,
     }
-    return _finish(tally, aligned, about, f"{path}: ", drop_missing=drop_missing, seed=seed)  # fmt: skip
+    parts = (lambda: file.scored_parts(tally.names, scores)) if scores else None
+    return _finish(tally, aligned, about, f"{path}: ", parts, drop_missing=drop_missing, seed=seed)
 
 
 def _finish(
@@ -115,6 +126,7 @@ def _finish(
     given: Given | None,
     about: Mapping[str, Any],
     where: str,
+    scored: Callable[[], Iterable[tuple[Sequence[Coded], Any]]] | None,
     *,
     drop_missing: bool,
     seed: int,
@@ -140,6 +152,13 @@ def _finish(
             raise DataError(f"{where}{told}: nothing is left")
         notes.append(f"left out: {told}")
     notes += tally.unify()
+    calibrated = None
+    if scored is not None:
+        try:
+            calibrated = calibrate(tally, scored())
+        except UsageError as error:
+            raise (DataError(f"{where}{error}") if where else error) from error
+        notes += told_of_missing(calibrated, where, drop_missing=drop_missing)
 
     def one(columns: Sequence[int], by_feature: dict[str, Audit]) -> Audit:
         groups = tally.groups(columns)
@@ -155,6 +174,7 @@ def _finish(
             about={**about, "bias": name, "dropped": tally.incomplete},
             notes=notes,
             seed=seed,
+            calibrated=None if calibrated is None else calibrated.by(columns, groups),
         )
         return Audit(data, tuple(bias[k] for k in columns), tuple(groups), by_feature)
 

@@ -7,8 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from biascon.auditing.values import Coded, few, text_of
 from biascon.errors import DataError, did_you_mean
+
+Array = npt.NDArray[Any]
 
 PART_BYTES = 1 << 23  # of a CSV
 PART_ROWS = 1 << 20  # of a Parquet file
@@ -90,27 +95,43 @@ class Predictions:
     def parts(
         self, names: Sequence[str], *, part_bytes: int = PART_BYTES, part_rows: int = PART_ROWS
     ) -> Iterator[list[Coded]]:
-        """Yield the columns of the file, a part of its rows at a time.
+        """Yield the columns of the file, a part of its rows at a time, as ``scored_parts`` does."""
+        for columns, _ in self.scored_parts(names, [], part_bytes=part_bytes, part_rows=part_rows):
+            yield columns
+
+    def scored_parts(
+        self,
+        names: Sequence[str],
+        scores: Sequence[str],
+        *,
+        part_bytes: int = PART_BYTES,
+        part_rows: int = PART_ROWS,
+    ) -> Iterator[tuple[list[Coded], Array]]:
+        """Yield columns of values and float64 ``(N, S)`` scores, a part of the rows at a time.
 
         Args:
-            names: Columns; one may be named twice.
+            names: Columns of values.
+            scores: Columns of numbers; NaN where one is missing.
             part_bytes: How much of a CSV is read at a time.
             part_rows: How many rows of a Parquet file are read at a time.
 
         Raises:
             DataError: A column is missing, or the file is damaged.
         """
-        self.require(names)
-        once = list(dict.fromkeys(names))
+        self.require([*names, *scores])
+        part_rows = max(1, part_rows // max(1, len(scores)))
         with self._clear_errors():
             batches = (
-                self._parquet_batches(once, part_rows)
+                self._parquet_batches([*names, *scores], part_rows)
                 if self.parquet
-                else self._csv_batches(once, part_bytes)
+                else self._csv_batches(names, scores, part_bytes)
             )
             for batch in batches:
-                coded = {name: self._coded(name, batch.column(name)) for name in once}
-                yield [coded[name] for name in names]
+                told = np.empty((batch.num_rows, len(scores)))
+                for k, name in enumerate(scores):
+                    column = batch.column(name).cast("float64", safe=False)
+                    told[:, k] = column.to_numpy(zero_copy_only=False)
+                yield [self._coded(name, batch.column(name)) for name in names], told
 
     def _coded(self, name: str, array: Any) -> Coded:
         import pyarrow as pa
@@ -168,7 +189,9 @@ class Predictions:
             name.encode()
         return names
 
-    def _csv_batches(self, names: list[str], part_bytes: int) -> Iterator[Any]:
+    def _csv_batches(
+        self, names: Sequence[str], scores: Sequence[str], part_bytes: int
+    ) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.csv as pc
 
@@ -180,8 +203,8 @@ class Predictions:
                 read_options=pc.ReadOptions(block_size=part_bytes),
                 parse_options=pc.ParseOptions(newlines_in_values=True),
                 convert_options=pc.ConvertOptions(
-                    include_columns=names,
-                    column_types=dict.fromkeys(names, text),
+                    include_columns=[*names, *scores],
+                    column_types=dict.fromkeys(names, text) | dict.fromkeys(scores, pa.float64()),
                     strings_can_be_null=True,
                 ),
             ) as reader,

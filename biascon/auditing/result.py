@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.auditing.alignment import Alignment
+from biascon.auditing.scores import NAMES as SCORES
+from biascon.auditing.scores import figures
 from biascon.auditing.values import few, first
 from biascon.measures import ACCURACIES, measure_counts, number
 from biascon.metrics import fairness
 from biascon.metrics.accuracy import cell_accuracy, correct
+from biascon.metrics.calibration import Tally as CalibrationSums
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import wilson
 
@@ -67,10 +70,15 @@ class Audit:
 
     @property
     def overall(self) -> pd.Series[float]:
-        """The metrics of all rows by name, NaN where undefined; fairness is the mean over classes."""
+        """The metrics of all rows by name, NaN where undefined; fairness is the mean over classes.
+
+        Calibration error and Brier score are undefined without scores.
+        """
         import pandas as pd
 
-        return pd.Series({name: self.data[name]["value"] for name in METRICS}, dtype=float)
+        return pd.Series(
+            {name: self.data[name]["value"] for name in (*METRICS, *SCORES)}, dtype=float
+        )
 
     @property
     def by_group(self) -> pd.DataFrame:
@@ -86,12 +94,14 @@ class Audit:
                 "worst_label": row["worst_label"]["label"],
                 "worst_accuracy": row["worst_label"]["value"],
                 "worst_n": row["worst_label"]["n"],
+                **{name: row[name]["value"] for name in SCORES},
             }
             for row in self.data["by_group"]
         ]
         index = pd.MultiIndex.from_tuples(self.groups, names=self.columns)
         single = pd.Index([group[0] for group in self.groups], name=self.columns[0])
-        return pd.DataFrame(rows, index=single if len(self.columns) == 1 else index)
+        frame = pd.DataFrame(rows, index=single if len(self.columns) == 1 else index)
+        return frame.astype(dict.fromkeys(SCORES, "float64"))
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -131,7 +141,7 @@ class Audit:
         rows = []
         for audit in every if len(self.columns) == 1 else [*every, self]:
             data = audit.data
-            rows += [_row(data["bias"], name, None, data[name]) for name in METRICS]
+            rows += [_row(data["bias"], name, None, data[name]) for name in (*METRICS, *SCORES)]
             for label, metrics in data["by_class"].items():
                 rows += [
                     _row(data["bias"], name, label, metrics[name]) for name in fairness.METRICS
@@ -174,6 +184,7 @@ def measured(
     about: Mapping[str, Any],
     notes: Sequence[str],
     seed: int,
+    calibrated: CalibrationSums | None = None,
 ) -> dict[str, Any]:
     """Return an audit's data from its table ``(K, M, K)``.
 
@@ -185,7 +196,9 @@ def measured(
         about: What comes before the metrics: the source, the columns.
         notes: What is already known to be worth telling.
         seed: Of the bootstrap.
+        calibrated: The sums of scores by the same groups, if there are scores.
     """
+    overall, by_group = figures(calibrated, len(groups))
     told = [*notes, *alignment.notes, *_gaps(table, classes, groups)]
     intervals = table.size <= MAX_RESAMPLED
     if not intervals:
@@ -200,7 +213,6 @@ def measured(
             "label": classes[worst["label"]],
             "bias": groups[worst["bias"]],
         }
-    counts = found.pop("counts")
     return {
         **about,
         "rows": int(table.sum()),
@@ -209,9 +221,14 @@ def measured(
         "groups": list(groups),
         "aligned": alignment.rule,
         "notes": told,
-        **found,
-        "by_group": _by_group(table, classes, groups),
-        "counts": counts,
+        **{name: found[name] for name in METRICS},
+        **overall,
+        "by_class": found["by_class"],
+        "by_group": [
+            row | scored
+            for row, scored in zip(_by_group(table, classes, groups), by_group, strict=True)
+        ],
+        "counts": found["counts"],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from biascon.auditing.result import METRICS, Audit
+from biascon.auditing.scores import NAMES as SCORES
 
 NAMES = {
     "top1": "top-1 accuracy",
@@ -20,6 +21,8 @@ NAMES = {
     "equalized_odds_difference": "equalized odds difference",
     "equalized_odds_ratio": "equalized odds ratio",
     "equal_opportunity_difference": "equal opportunity difference",
+    "calibration_error": "expected calibration error",
+    "brier": "Brier score",
 }
 SHORT = {
     "demographic_parity_difference": "DP diff.",
@@ -69,11 +72,12 @@ def tables(audit: Audit) -> list[Table]:
     """Return the tables of one audit: the metrics, the groups, the classes, the lowest cells."""
     data = audit.data
     bias = data["bias"]
+    shown = [*METRICS, *(name for name in SCORES if data[name]["n"])]
     return [
         Table(
             f"By {bias}: {len(data['groups']):,} groups; aligned: {data['aligned']}",
             ["metric", "value", "95 % interval", "n"],
-            [[NAMES[name] + _where(data[name]), *_cells(name, data[name])] for name in METRICS],
+            [[NAMES[name] + _where(data[name]), *_cells(name, data[name])] for name in shown],
         ),
         _groups(data, bias),
         _classes(data, bias),
@@ -85,9 +89,19 @@ def _groups(data: dict[str, Any], bias: str) -> Table:
     rows = sorted(data["by_group"], key=lambda row: row["accuracy"]["value"])
     keep = {id(row) for row in rows[:MOST]}
     shown = [row for row in data["by_group"] if id(row) in keep]
+    scores = {"calibration_error": "cal. error", "brier": "Brier"} if data["brier"]["n"] else {}
     return Table(
         "Groups" + _some(len(rows), "the lowest accuracy"),
-        [bias, "n", "accuracy", "95 % interval", "worst label", "its accuracy", "its n"],
+        [
+            bias,
+            "n",
+            "accuracy",
+            "95 % interval",
+            "worst label",
+            "its accuracy",
+            "its n",
+            *scores.values(),
+        ],
         [
             [
                 row["bias"],
@@ -96,6 +110,7 @@ def _groups(data: dict[str, Any], bias: str) -> Table:
                 row["worst_label"]["label"],
                 _number("accuracy", row["worst_label"]["value"]),
                 f"{row['worst_label']['n']:,}",
+                *(_number(name, row[name]["value"]) for name in scores),
             ]
             for row in shown
         ],
@@ -155,6 +170,8 @@ def _where(metric: dict[str, Any]) -> str:
 def _number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
+    if name == "brier":
+        return f"{value:.3f}"
     return f"{value:.2f}" if name.endswith("_ratio") else f"{100 * value:.1f}"
 
 

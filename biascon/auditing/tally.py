@@ -40,6 +40,7 @@ class Tally:
         classes: dict[str, int] = {}  # labels and predictions share their values
         self._ids: list[dict[str, int]] = [classes, *({} for _ in bias), classes]
         self._cells: dict[tuple[int, ...], int] = {}
+        self._renamed: dict[str, str] = {}
         self.rows = 0
         self.incomplete = 0  # rows that lack a value
         self.first_incomplete: int | None = None
@@ -122,11 +123,16 @@ class Tally:
                     key = (new[cell[0]], *cell[1:-1], new[cell[-1]])
                     cells[key] = cells.get(key, 0) + count
                 self._cells = cells
+                self._renamed = _TRUTH
                 return ["True and False are taken as 1 and 0"]
         return [
             f"no row is right: label ({few(in_order(label))}) and prediction ({few(in_order(prediction))}) "
             "have no value in common"
         ]
+
+    def renamed(self, text: str) -> str:
+        """Return the class that a value of label or prediction is of."""
+        return self._renamed.get(text, text)
 
     @property
     def classes(self) -> list[str]:

@@ -30,6 +30,11 @@ FORMS = (".json", ".html", ".tex", ".csv", ".txt")
     help="The column that groups the rows; repeat it for several: each alone, and their combinations.",
 )
 @click.option(
+    "--scores",
+    metavar="COLUMN,...",
+    help="Probabilities, for the calibration: a column a class, in order, or one for the second of two.",
+)
+@click.option(
     "--aligned",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -56,6 +61,7 @@ def command(
     label: str,
     prediction: str,
     bias: tuple[str, ...],
+    scores: str | None,
     aligned: Path | None,
     drop_missing: bool,
     seed: int,
@@ -81,6 +87,7 @@ def command(
             label=label,
             prediction=prediction,
             bias=bias,
+            scores=scores.split(",") if scores else (),
             aligned=given,
             drop_missing=drop_missing,
             seed=seed,
