@@ -17,6 +17,7 @@ _PUBLIC = {
     "make_config": "biascon.config:make_config",
     "evaluate_run": "biascon.evaluate:evaluate",
     "measure": "biascon.measures:measure",
+    "audit": "biascon.auditing:audit",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 

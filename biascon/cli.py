@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "biascon.commands.inspect:command",
     "train": "biascon.commands.train:command",
     "evaluate": "biascon.commands.evaluate:command",
+    "audit": "biascon.commands.audit:command",
     "sweep": "biascon.commands.sweep:command",
     "report": "biascon.commands.report:command",
     "list": "biascon.commands.list:command",

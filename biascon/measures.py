@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ ACCURACIES = (
     "bias_aligned_samples",
     "bias_conflicting_samples",
 )
+NEED_ALIGNED = tuple(name for name in ACCURACIES if name.startswith("bias_"))
 
 
 def measure_accuracies(
@@ -50,8 +51,12 @@ def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bo
     return aligned
 
 
-def accuracies(table: Array, aligned: Array) -> dict[str, Array]:
-    """The accuracy family of tables ``(..., K, M, K)``."""
+def accuracies(table: Array, aligned: Array | None) -> dict[str, Array]:
+    """The accuracy family of tables ``(..., K, M, K)``; NaN where it needs ``aligned`` and that is None."""
+    if aligned is None:
+        every = accuracies(table, np.zeros(table.shape[-3:-1], dtype=bool))
+        unknown = np.full(table.shape[:-3], np.nan)
+        return {name: unknown if name in NEED_ALIGNED else every[name] for name in ACCURACIES}
     return {
         "top1": accuracy.top1(table),
         "unbiased": accuracy.unbiased(table),
@@ -82,6 +87,31 @@ def measure(
     n_labels = len(labels)
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
     aligned = aligned_cells(split, n_labels, n_bias)
+    per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
+    return measure_counts(table, labels, aligned, seed=seed, per_class=per_class)
+
+
+def measure_counts(
+    table: Array,
+    labels: Sequence[str],
+    aligned: Array | None,
+    *,
+    seed: int,
+    per_class: Mapping[str, Array] | None = None,
+    intervals: bool = True,
+) -> dict[str, Any]:
+    """Return every metric of a table of counts, in the form of ``measure``.
+
+    Args:
+        table: int64 ``(K, M, K)``: label x bias x prediction.
+        labels: The names of the K classes.
+        aligned: bool ``(K, M)``, or None where it is not known which cells are aligned: those metrics are
+            None, of 0 rows.
+        seed: Of the bootstrap.
+        per_class: The fairness metrics, each ``(K,)``, where they were computed from rows; else they are
+            computed from the table.
+        intervals: Whether to compute them; without, they are None.
+    """
 
     def everything(tables: Array) -> dict[str, Array]:
         per_class = fairness.from_counts(tables)
@@ -89,17 +119,23 @@ def measure(
         classes = {f"class/{name}": value for name, value in per_class.items()}
         return {**accuracies(tables, aligned), **macro, **classes}
 
-    limits = bootstrap(table, everything, numpy_generator(seed, "bootstrap"))
+    if per_class is None:
+        per_class = fairness.from_counts(table)
     points: dict[str, Array] = dict(accuracies(table, aligned))
-    per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
     points |= {name: fairness.macro(value) for name, value in per_class.items()}
+    if intervals:
+        limits = bootstrap(table, everything, numpy_generator(seed, "bootstrap"))
+    else:
+        limits = {name: (np.full((), np.nan),) * 2 for name in points}
+        limits |= {f"class/{name}": (np.full(len(labels), np.nan),) * 2 for name in per_class}
     rows = int(table.sum())
-    on_aligned = int(table[aligned].sum())
+    on_aligned = 0 if aligned is None else int(table[aligned].sum())
+    on_others = 0 if aligned is None else rows - on_aligned
     n = {
         "bias_aligned": on_aligned,
         "bias_aligned_samples": on_aligned,
-        "bias_conflicting": rows - on_aligned,
-        "bias_conflicting_samples": rows - on_aligned,
+        "bias_conflicting": on_others,
+        "bias_conflicting_samples": on_others,
     }
     result: dict[str, Any] = {
         name: _metric(value, n.get(name, rows), limits[name]) for name, value in points.items()

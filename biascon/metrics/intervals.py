@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 LEVEL = 0.95
 REPLICATES = 2000
 _BLOCK = 500
+_BLOCK_CELLS = 1 << 22  # replicates of a large table are drawn fewer at a time
 _SMALL = 5  # rows
 
 
@@ -37,8 +38,9 @@ def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterat
     rows = np.repeat(np.arange(len(small)), flat[small])  # the small cell of each of their rows
     n = int(flat.sum())
     share = (np.append(flat[large], len(rows)) if len(rows) else flat[large]) / n
-    for start in range(0, replicates, _BLOCK):
-        size = min(_BLOCK, replicates - start)
+    step = max(1, min(_BLOCK, _BLOCK_CELLS // flat.size))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
         # The replicates lie side by side in memory: a sum over cells adds long rows of them.
         block = np.zeros((flat.size, size), dtype=np.int64)
         drawn = rng.multinomial(n, share, size=size)
