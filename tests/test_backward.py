@@ -18,7 +18,7 @@ from biascon.backward import forward_backward
 from biascon.config import make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.feed import Pictures
-from biascon.losses import get_loss
+from biascon.losses import get_loss, pairwise
 from biascon.train import train
 
 CPU = torch.device("cpu")
@@ -140,6 +140,7 @@ def test_the_loop_reads_no_number_from_the_device(
     # As on a device with a queue, where nothing is read early.
     monkeypatch.setattr("biascon.train.readable", lambda device: False)
     monkeypatch.setattr("biascon.losses.cross_entropy.readable", lambda device: False)
+    monkeypatch.setitem(pairwise.PLAIN, "cpu", pairwise.PLAIN["cuda"])
     counts = []
     for batch in (64, 32):
         config = make_config(
