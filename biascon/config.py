@@ -64,6 +64,8 @@ class TrainConfig:
         micro_batch: Images whose activations are held at a time, 0 for the whole batch. The loss stays that
             of the whole batch; batch norm sees a part of it.
         compile: Whether the network is compiled (``torch.compile``): faster after a slow first step.
+        probe_every: After how many epochs a linear probe is fitted and measured on validation, to show how
+            fast a loss learns; 0 is never. It changes nothing in the training.
     """
 
     epochs: int = 4
@@ -74,6 +76,7 @@ class TrainConfig:
     processes: int = 1
     micro_batch: int = 0
     compile: bool = False
+    probe_every: int = 0
 
     def epochs_for(self, n: int) -> int:
         """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
@@ -149,6 +152,7 @@ class RunConfig:
             (t.threads >= 1, "train.threads", t.threads, "1 or more"),
             (t.processes >= 1, "train.processes", t.processes, "1 or more"),
             (t.micro_batch >= 0, "train.micro_batch", t.micro_batch, "0 or more"),
+            (t.probe_every >= 0, "train.probe_every", t.probe_every, "0 or more"),
             (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
             (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
             (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
@@ -199,7 +203,12 @@ class RunConfig:
         )
 
 
-_UNSAID = {"processes": 1, "micro_batch": 0, "compile": False}  # of [train]: only said where not so
+_UNSAID = {
+    "processes": 1,
+    "micro_batch": 0,
+    "compile": False,
+    "probe_every": 0,
+}  # of [train]: only said where not so
 _RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")

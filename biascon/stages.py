@@ -29,10 +29,12 @@ from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
+from biascon.measures import measure_accuracies
 from biascon.model import build_classifier, classifies, place
 from biascon.parallel import leads
+from biascon.probe import fit
 from biascon.seeds import torch_generator
-from biascon.train import check, train
+from biascon.train import Follow, check, train
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -76,6 +78,10 @@ def first_config(config: RunConfig) -> RunConfig | None:
     if "first_epochs" in config.parameters:
         epochs = config.parameters["first_epochs"]
         changed["train"] = dataclasses.replace(config.train, epochs=epochs, min_steps=0)
+    followed = changed.get(
+        "train", config.train
+    )  # only the network that is asked about is followed
+    changed["train"] = dataclasses.replace(followed, probe_every=0)
     parameters = get_loss(first.loss).parameters
     return dataclasses.replace(config, loss=first.loss, parameters=parameters, **changed)
 
@@ -153,11 +159,33 @@ def _own(
         return Network(place(encoder, device), classifier)
     if leads():
         runs.begin(folder, config, str(device))
-    model = train(config, data, folder, device=device, given=given, say=say)
+    follow = _follow(config, data, device)
+    model = train(config, data, folder, device=device, given=given, say=say, follow=follow)
     network = Network(model.encoder, model.classifier)
     if leads():
         _save(folder, network)
     return network
+
+
+def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Follow | None:
+    """Return what measures an encoder while it trains: a probe of the training split, on validation."""
+    if config.train.probe_every == 0:
+        return None
+    if "val" not in data.splits:
+        raise UsageError(
+            "train.probe_every measures on validation, but the dataset has no such split"
+        )
+    train_, val = data.splits["train"], data.splits["val"]
+
+    def follow(encoder: Encoder) -> dict[str, Any]:
+        features = extract(encoder, train_.images, device=device)
+        probe = fit(features, train_.labels, data.n_labels, config.probe)
+        told = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
+        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
+        kept = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
+        return {"probe": {key: found[key] for key in kept}}
+
+    return follow
 
 
 def _save(folder: Path, network: Network) -> None:

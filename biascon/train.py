@@ -20,7 +20,7 @@ from biascon.augment import augment
 from biascon.backward import forward_backward
 from biascon.config import RunConfig, own_parameters
 from biascon.data.dataset import BiasedDataset
-from biascon.encoders import design
+from biascon.encoders import Encoder, design
 from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.feed import Pictures, draw
 from biascon.files import append, write_atomic
@@ -36,6 +36,7 @@ from biascon.seeds import torch_generator
 
 METRICS = "metrics.jsonl"
 Say = Callable[[dict[str, Any]], None]
+Follow = Callable[[Encoder], dict[str, Any]]
 
 
 def train(
@@ -46,6 +47,7 @@ def train(
     device: torch.device,
     given: Given | None = None,
     say: Say = lambda line: None,
+    follow: Follow | None = None,
 ) -> Model:
     """Train, or go on from the folder's checkpoint, and return the network.
 
@@ -56,6 +58,8 @@ def train(
         device: Where to compute.
         given: What another network tells of the training images, for a loss that needs it.
         say: Called with each epoch's line of metrics.
+        follow: Called with the encoder after every ``train.probe_every`` epochs; what it returns is added to
+            the line.
 
     Raises:
         RunError: The loss is no longer finite; the message has the epoch, the step and the batch.
@@ -149,6 +153,8 @@ def train(
             "views_per_second": round(steps * batch * views / seconds, 1),
             "peak_memory_mib": _peak(device),
         }
+        if follow is not None and leads() and (epoch + 1) % config.train.probe_every == 0:
+            line |= follow(model.encoder)
         history.append(line)
         if not leads():
             continue

@@ -12,6 +12,7 @@ import numpy as np
 
 from biascon.report.collect import Group
 from biascon.report.compare import summary
+from biascon.report.convergence import curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,6 +192,38 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
+    """Draw unbiased validation accuracy of a probe by epoch: a thin line a seed, their mean."""
+    ax = _axes(ax, PAGE, 2.8)
+    for k, (label, found) in enumerate(curves(group).items()):
+        colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+        for one in found:
+            ax.plot(
+                [p.epoch for p in one],
+                [100 * p.unbiased for p in one],
+                color=colour,
+                lw=0.6,
+                alpha=0.5,
+            )
+        epochs = sorted({p.epoch for one in found for p in one})
+        means = [
+            np.mean([p.unbiased for one in found for p in one if p.epoch == e]) for e in epochs
+        ]
+        ax.plot(
+            epochs,
+            [100 * m for m in means],
+            color=colour,
+            marker=marker,
+            ms=4,
+            label=_name(group, label),
+        )
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("unbiased validation accuracy, %")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
 def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
     """Draw unbiased accuracy against the colour correlation rho, a line a loss, with 95 % t intervals."""
     ax = _axes(ax, PAGE, 3.2)
@@ -267,6 +300,17 @@ def drawings(group: Group) -> list[Drawing]:
                 runs(label),
                 lambda ax, label=label: draw_similarities(group, label, ax),  # type: ignore[misc]
                 (COLUMN, 2.4),
+            )
+        )
+    if curves(group):
+        found.append(
+            Drawing(
+                f"convergence-{name}",
+                f"Unbiased validation accuracy of a linear probe by epoch, {counted}: thin lines are seeds. "
+                "Validation, not test.",
+                runs(*curves(group)),
+                lambda ax: draw_convergence(group, ax),
+                (PAGE, 2.8),
             )
         )
     return found

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from biascon import __version__
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words
+from biascon.report.convergence import in_words as in_words_
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import (
     COLUMNS,
@@ -75,6 +76,10 @@ def _section(one: Group) -> dict[str, Any]:
             for label, row in readouts(one)
         ],
         "fitted_on": readouts_fitted_on(one),
+        "convergence": [
+            {"label": label, "text": text, "runs": digests(one, label)}
+            for label, text in in_words_(one)
+        ],
         "published": published(one),
         "about": about(one),
         "counts": _counts(one.first),

@@ -1,0 +1,71 @@
+"""How fast a loss learns: validation accuracy of a linear probe by epoch, where runs were followed.
+
+A run is followed with ``--set train.probe_every=1``: after each epoch a probe is fitted on the training split
+and measured on validation, and the line of ``metrics.jsonl`` has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from biascon.report.collect import Group, Run
+
+
+@dataclass(frozen=True)
+class Point:
+    """After an epoch: its number, the seconds of training so far, and the probe's unbiased accuracy."""
+
+    epoch: int
+    seconds: float
+    unbiased: float
+
+
+def curve(run: Run) -> list[Point]:
+    """Return the points of a run, none where it was not followed."""
+    path = run.folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    points, seconds = [], 0.0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        seconds += told["seconds"]
+        value = told.get("probe", {}).get("unbiased")
+        if value is not None:
+            points.append(Point(told["epoch"], seconds, value))
+    return points
+
+
+def reached(points: Sequence[Point], accuracy: float) -> Point | None:
+    """Return the first point with at least an accuracy, None where it is never reached.
+
+    >>> reached([Point(1, 9.0, 0.5), Point(2, 18.0, 0.8)], 0.7)
+    Point(epoch=2, seconds=18.0, unbiased=0.8)
+    """
+    return next((point for point in points if point.unbiased >= accuracy), None)
+
+
+def curves(group: Group) -> dict[str, list[list[Point]]]:
+    """Return the curves of the followed runs of each loss."""
+    found = {label: [curve(run) for run in runs] for label, runs in group.losses.items()}
+    return {label: [c for c in each if c] for label, each in found.items() if any(each)}
+
+
+def in_words(group: Group) -> list[tuple[str, str]]:
+    """Say of each followed loss after how many epochs and seconds it was where the last one to get there was.
+
+    The accuracy is the highest that every followed run reaches at all, in whole percent, rounded down.
+    """
+    found = curves(group)
+    if not found:
+        return []
+    ends = [max(p.unbiased for p in one) for each in found.values() for one in each]
+    goal = int(100 * min(ends)) / 100
+    rows = []
+    for label, each in found.items():
+        there = [point for point in (reached(one, goal) for one in each) if point is not None]
+        epochs = sum(point.epoch for point in there) / len(there)
+        seconds = sum(point.seconds for point in there) / len(there)
+        rows.append((label, f"{100 * goal:.0f} % after {epochs:.3g} epochs, {seconds:.0f} s"))
+    return rows
