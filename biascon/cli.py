@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "biascon.commands.train:command",
     "evaluate": "biascon.commands.evaluate:command",
     "audit": "biascon.commands.audit:command",
+    "compare": "biascon.commands.compare:command",
     "sweep": "biascon.commands.sweep:command",
     "report": "biascon.commands.report:command",
     "list": "biascon.commands.list:command",

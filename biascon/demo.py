@@ -102,6 +102,6 @@ def run(
             finally:
                 watch.close()
             found.append((evaluation, reused))
-    files, groups = write_report(out / "runs", out / "report", dataset=data.name)
+    files, groups = write_report(out / "runs", out / "report", dataset=data.name, data=out / "data")
     verdicts = [in_words(difference) for one in groups for difference in comparisons(one)]
     return Outcome(found, verdicts, files)

@@ -23,13 +23,20 @@ from biascon.commands.shared import FOLDER
     metavar="FORM",
     help="html, markdown, latex, csv or json; repeat it for several.  [default: all]",
 )
+@click.option(
+    "--data",
+    type=FOLDER,
+    default="data",
+    show_default=True,
+    help="Folder of datasets: of those that are there, images are shown.",
+)
 @click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
-def command(root: Path, out: Path, dataset: str | None, forms: tuple[str, ...]) -> None:
+def command(root: Path, out: Path, dataset: str | None, data: Path, forms: tuple[str, ...]) -> None:
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
     from biascon.report.compare import in_prose, in_words
     from biascon.report.write import write_report
 
-    files, groups = write_report(root, out, dataset=dataset, forms=forms)
+    files, groups = write_report(root, out, dataset=dataset, forms=forms, data=data)
     for one in groups:
         click.echo(one.title)
         prose, rest = in_prose(one)

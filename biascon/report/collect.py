@@ -7,13 +7,14 @@ and the seed agree; everything else is another protocol.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from biascon import runs
-from biascon.errors import BiasconWarning, RunError
+from biascon.data.dataset import Split, identity, load, read_manifest
+from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.entries import LOSSES
 
 METRICS = {
@@ -108,17 +109,44 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     Raises:
         RunError: There is none; the message gives the command that makes one.
     """
+    folders = [config.parent for config in sorted(root.glob("*/*/*/config.toml"))]
+    found = _finished(f for f in folders if dataset is None or f.parent.parent.name == dataset)
+    if not found:
+        where = f"{root}/{dataset}" if dataset else str(root)
+        raise RunError(
+            f"there is no finished run in {where}; make one with: biascon evaluate --loss contex"
+        )
+    return found
+
+
+def runs_at(folders: Iterable[Path]) -> list[Run]:
+    """Return the finished runs at some folders: each a run, or a folder with runs below it; none twice.
+
+    Raises:
+        RunError: A folder without a finished run.
+    """
+    found: dict[Path, Run] = {}
+    for folder in folders:
+        here = [folder] if (folder / "config.toml").is_file() else [
+            config.parent for config in sorted(folder.rglob("config.toml"))
+        ]  # fmt: skip
+        runs_here = _finished(here)
+        if not runs_here:
+            raise RunError(f"there is no finished run in {folder}")
+        found |= {run.folder.resolve(): run for run in runs_here}
+    return list(found.values())
+
+
+def _finished(folders: Iterable[Path]) -> list[Run]:
+    """Return the finished runs of these folders, and warn of the others."""
     found, unfinished = [], []
-    for config in sorted(root.glob("*/*/*/config.toml")):
-        folder = config.parent
-        if dataset is not None and folder.parent.parent.name != dataset:
-            continue
+    for folder in folders:
         try:
             evaluation = runs.finished(folder)
             if evaluation is not None:
                 _check(folder, evaluation)
         except RunError as error:
-            warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=2)
+            warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=3)
             continue
         if evaluation is None:
             unfinished.append(folder.name[-8:])
@@ -128,12 +156,24 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     firsts = {str((run.evaluation["first"] or {}).get("digest", ""))[:8] for run in found}
     left = len(set(unfinished) - firsts)
     if left:
-        warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=2)
-    if not found:
-        where = f"{root}/{dataset}" if dataset else str(root)
-        raise RunError(
-            f"there is no finished run in {where}; make one with: biascon evaluate --loss contex"
-        )
+        warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=3)
+    return found
+
+
+def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
+    """Return the test splits of the groups' datasets that are in a folder of datasets, by their digest.
+
+    One that is damaged, or of another version, is as one that is not there.
+    """
+    wanted = {group.first["dataset_digest"] for group in groups}
+    found: dict[str, Split] = {}
+    for manifest in sorted(root.glob("*/manifest.json")):
+        try:
+            if identity(read_manifest(manifest.parent)) in wanted:
+                data = load(manifest.parent, only=("test",))
+                found[data.digest] = data.splits["test"]
+        except BiasconError:
+            continue
     return found
 
 

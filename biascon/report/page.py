@@ -6,13 +6,14 @@ from, or in ``data-source`` where else it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from biascon import __version__
+from biascon.data.dataset import Split
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words
 from biascon.report.convergence import in_words as in_words_
@@ -30,8 +31,13 @@ from biascon.report.tables import (
 )
 
 
-def html(groups: Sequence[Group]) -> str:
-    """Return the report as an HTML page; what comes from data is escaped."""
+def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
+    """Return the report as an HTML page; what comes from data is escaped.
+
+    Args:
+        groups: The runs.
+        tests: The test splits that are at hand, by the digest of their dataset.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("biascon.report"),
         undefined=jinja2.StrictUndefined,
@@ -42,7 +48,7 @@ def html(groups: Sequence[Group]) -> str:
     )
     page = environment.get_template("report.html.j2")
     return page.render(
-        groups=[_section(one) for one in groups],
+        groups=[_section(one, tests) for one in groups],
         across=[_figure(drawing) for drawing in drawings_across(groups)],
         columns=["loss", "seeds", *COLUMNS],
         readout_columns=list(READOUTS.values()),
@@ -60,7 +66,7 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
     return {"svg": Markup(drawing.svg()), "caption": drawing.caption, "runs": drawing.runs}
 
 
-def _section(one: Group) -> dict[str, Any]:
+def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
     prose, rest = in_prose(one)
     return {
         "title": one.title,
@@ -70,7 +76,7 @@ def _section(one: Group) -> dict[str, Any]:
         "rows": [_row(one, row) for row in cells(one)],
         "runs_digests": digests(one),
         "worst_n": worst_n(one),
-        "figures": [_figure(drawing) for drawing in drawings(one)],
+        "figures": [_figure(drawing) for drawing in drawings(one, tests)],
         "readouts": [
             {"label": label, "runs": digests(one, label), "cells": row}
             for label, row in readouts(one)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from biascon import __version__
+from biascon.data.dataset import Split
 from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group
-from biascon.report.figure import PAGE, Drawing, drawings, drawings_across
+from biascon.report.draw import PAGE
+from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import ACCURACIES, cell_text, cells, judged
 
 
-def latex(groups: Sequence[Group]) -> str:
+def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
     """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``."""
     import pandas as pd
 
@@ -66,7 +68,7 @@ def latex(groups: Sequence[Group]) -> str:
         parts.append(
             "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
         )
-        parts += [_figure(drawing) for drawing in drawings(one)]
+        parts += [_figure(drawing) for drawing in drawings(one, tests)]
     return "\n\n".join(parts)
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
-from biascon.files import explain, write_together
-from biascon.report.collect import METRICS, Group, Run, find_runs, group
+from biascon.files import explain, write_atomic, write_together
+from biascon.report.collect import METRICS, Group, Run, find_runs, find_tests, group
 from biascon.report.figure import drawings, drawings_across, figure
 from biascon.report.page import html
 from biascon.report.tex import latex, main_file
 from biascon.report.text import markdown
 
 Files = Mapping[str, bytes | str]
+Tests = Mapping[str, Split]
 
 
 def write_report(
-    root: Path, out: Path, *, dataset: str | None = None, forms: Sequence[str] = ()
+    root: Path,
+    out: Path,
+    *,
+    dataset: str | None = None,
+    forms: Sequence[str] = (),
+    data: Path = Path("data"),
 ) -> tuple[list[Path], list[Group]]:
     """Report on the finished runs of a folder.
 
@@ -28,6 +36,7 @@ def write_report(
         out: Where the report goes; files of other names there stay.
         dataset: Only the runs on this dataset.
         forms: Names of ``FORMS``; without any, all.
+        data: The folder of datasets; of those that are there, the report shows images.
 
     Returns:
         The files written, and the groups of runs that they report on.
@@ -48,47 +57,71 @@ def write_report(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, "create", out) from error
+    tests = find_tests(data, groups)
     files: dict[str, bytes | str] = {}
     for form in forms or FORMS:
-        files |= FORMS[form](found, groups)
+        files |= FORMS[form](found, groups, tests)
     write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], groups
 
 
-def _markdown(_: Sequence[Run], groups: Sequence[Group]) -> Files:
+def _markdown(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     return {"report.md": markdown(groups), "figure.png": figure(groups)}
 
 
-def _html(_: Sequence[Run], groups: Sequence[Group]) -> Files:
-    return {"report.html": html(groups)}
+def _html(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+    return {"report.html": html(groups, tests)}
 
 
-def _latex(_: Sequence[Run], groups: Sequence[Group]) -> Files:
-    drawn = [*drawings_across(groups), *(one for each in groups for one in drawings(each))]
+def _latex(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+    drawn = [*drawings_across(groups), *(one for each in groups for one in drawings(each, tests))]
     return {
-        "appendix.tex": latex(groups),
+        "appendix.tex": latex(groups, tests),
         "main.tex": main_file(),
         **{f"{one.file}.pdf": one.pdf() for one in drawn},
     }
 
 
-def _csv(found: Sequence[Run], _: Sequence[Group]) -> Files:
+def _csv(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     import pandas as pd
 
     return {"runs.csv": pd.DataFrame(long_rows(found)).to_csv(index=False, lineterminator="\n")}
 
 
-def _json(found: Sequence[Run], _: Sequence[Group]) -> Files:
+def _json(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     return {"runs.json": json.dumps(long_rows(found), indent=1) + "\n"}
 
 
-FORMS: dict[str, Callable[[Sequence[Run], Sequence[Group]], Files]] = {
+FORMS: dict[str, Callable[[Sequence[Run], Sequence[Group], Tests], Files]] = {
     "html": _html,
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
     "json": _json,
 }
+
+
+def write_long(found: Sequence[Run], path: Path) -> None:
+    """Write every metric of every run in long form, as CSV, Parquet or JSON by the file's ending.
+
+    Raises:
+        UsageError: Another ending.
+        BiasconError: The place is not writable.
+    """
+    import pandas as pd
+
+    frame, buffer = pd.DataFrame(long_rows(found)), io.BytesIO()
+    if path.suffix == ".csv":
+        write_atomic(path, frame.to_csv(index=False, lineterminator="\n"))
+    elif path.suffix == ".json":
+        write_atomic(path, json.dumps(long_rows(found), indent=1) + "\n")
+    elif path.suffix == ".parquet":
+        frame.to_parquet(buffer, index=False)
+        write_atomic(path, buffer.getvalue())
+    else:
+        raise UsageError(
+            f"expected a file that ends in .csv, .parquet or .json, but got {path.name}"
+        )
 
 
 def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def test_the_appendix_compiles_without_an_overfull_box(
         ),
         made_up("supcon", 0, 0.7, dataset="bmnist-0.9", dataset_digest="e" * 64, source=odd),
     ]
-    files = FORMS["latex"](runs, group(runs))
+    files = FORMS["latex"](runs, group(runs), {})
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / name).write_bytes(data)
