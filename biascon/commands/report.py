@@ -31,11 +31,27 @@ from biascon.commands.shared import FOLDER
     help="Folder of datasets: of those that are there, images are shown.",
 )
 @click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
-def command(root: Path, out: Path, dataset: str | None, data: Path, forms: tuple[str, ...]) -> None:
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Write the model card of this run, or of all runs in this folder, and nothing else.",
+)
+def command(
+    root: Path,
+    out: Path,
+    forms: tuple[str, ...],
+    data: Path,
+    dataset: str | None,
+    card: Path | None,
+) -> None:  # fmt: skip
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
     from biascon.report.compare import in_prose, in_words
-    from biascon.report.write import write_report
+    from biascon.report.write import write_cards, write_report
 
+    if card is not None:
+        click.echo(f"written: {', '.join(map(str, write_cards(card, out)))}")
+        return
     files, groups = write_report(root, out, dataset=dataset, forms=forms, data=data)
     for one in groups:
         click.echo(one.title)
@@ -44,4 +60,4 @@ def command(root: Path, out: Path, dataset: str | None, data: Path, forms: tuple
             click.echo(f"  {in_words(difference)}")
         if rest:
             click.echo(f"  and {len(rest)} more comparisons, in the report")
-    click.echo(f"written: {', '.join(str(path) for path in files)}")
+    click.echo(f"written: {', '.join(map(str, files))}")

@@ -138,7 +138,8 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
                 Drawing(
                     f"tsne-{by}-{label}-{name}",
                     f"{label}, seed {group.losses[label][0].seed}: t-SNE of the features of up to "
-                    f"{draw.SHOWN:,} test images, coloured by {what}. Far groups: their distance means nothing.",
+                    f"{draw.SHOWN:,} test images, coloured by {what}. How far apart groups are means "
+                    "nothing.",
                     group.losses[label][0].evaluation["digest"][:8],
                     lambda ax, label=label, by=by: draw.draw_tsne(group, label, by, ax),  # type: ignore[misc]
                     (COLUMN + 0.8, COLUMN),

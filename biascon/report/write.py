@@ -11,7 +11,8 @@ from typing import Any
 from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
 from biascon.files import explain, write_atomic, write_together
-from biascon.report.collect import METRICS, Group, Run, find_runs, find_tests, group
+from biascon.report.card import card
+from biascon.report.collect import METRICS, Group, Run, find_runs, find_tests, group, runs_at
 from biascon.report.figure import drawings, drawings_across, figure
 from biascon.report.page import html
 from biascon.report.tex import latex, main_file
@@ -90,6 +91,25 @@ def _csv(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
 
 def _json(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     return {"runs.json": json.dumps(long_rows(found), indent=1) + "\n"}
+
+
+def write_cards(folder: Path, out: Path) -> list[Path]:
+    """Write the model cards of the runs at a folder: a run's own, or of all runs below it.
+
+    Raises:
+        RunError: There is no finished run.
+        BiasconError: The place is not writable.
+    """
+    found = runs_at([folder])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, "create", out) from error
+    files: dict[Path, bytes | str] = {
+        out / f"card-{run.evaluation['loss']}-{run.folder.name}.md": card(run) for run in found
+    }
+    write_together(files)
+    return list(files)
 
 
 FORMS: dict[str, Callable[[Sequence[Run], Sequence[Group], Tests], Files]] = {

@@ -1,0 +1,66 @@
+"""The model card of a run, as Markdown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jinja2
+
+from biascon import __version__
+from biascon.encoders import design
+from biascon.files import read_json
+from biascon.losses import entry
+from biascon.report.collect import METRICS, Run
+from biascon.report.tables import in_a_line
+from biascon.report.text import escape
+
+
+def card(run: Run) -> str:
+    """Return the model card of a run's encoder.
+
+    Raises:
+        BiasconError: The run's environment cannot be read, or its loss is not installed here.
+    """
+    e = run.evaluation
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("biascon.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # this is Markdown: what comes from data is escaped by the filter below
+    )
+    environment.filters["md"] = lambda text: escape(str(text))
+    about = read_json(run.folder / "environment.json")
+    cells = [n for row in e["training"]["cells"] for n in row]
+    group = e["worst_group"].get("group")
+    return environment.get_template("card.md.j2").render(
+        e=e,
+        version=__version__,
+        known=entry(e["loss"]),
+        parameters=in_a_line(e["parameters"]),
+        weights=sum(math.prod(p.shape) for p in design(e["encoder"]).parameters()),
+        machine=f"{about.get('accelerator', about['device'])}, torch {about['packages']['torch']}",
+        empty=cells.count(0),
+        cells=len(cells),
+        metrics=[_row(name, e[key]) for key, name in METRICS.items()],
+        worst={
+            "label": "-" if group is None else e["labels"][group["label"]],
+            "bias": "-" if group is None else e["bias"]["values"][group["bias"]],
+        },
+        readouts={
+            key: _percent(e["representation"][f"{key}_readout"]["value"])
+            for key in ("label", "bias")
+        },
+    )
+
+
+def _row(name: str, metric: dict[str, Any]) -> tuple[str, str, str, str]:
+    low, high = metric["ci"]
+    interval = "-" if low is None or high is None else f"{_percent(low)} to {_percent(high)}"
+    return name, _percent(metric["value"]), interval, f"{metric['n']:,}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
