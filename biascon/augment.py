@@ -109,18 +109,14 @@ def _geometry(source: Tensor, recipe: Recipe, draw: _Draw) -> Tensor:
     cos, sin = torch.cos(angle), torch.sin(angle)
     x, y = _centres(w, source.device), _centres(h, source.device)  # (W,), (H,) in [-1, 1]
 
-    def plane(along_x: Tensor, along_y: Tensor, centre: Tensor) -> Tensor:
-        rows = along_y[:, None, None] * y[None, :, None] + centre[:, None, None]  # (B, H, 1)
-        return rows + along_x[:, None, None] * x[None, None, :]  # (B, H, W)
-
     # A rotation of pixels: in coordinates that run over [-1, 1] on both axes it is scaled by w / h.
-    grid = torch.stack(
-        (
-            plane(half_x * cos, -half_x * sin * (h / w), centre_x),
-            plane(half_y * sin * (w / h), half_y * cos, centre_y),
-        ),
-        dim=-1,
-    )
+    along_x = torch.complex(
+        half_x * cos, half_y * sin * (w / h)
+    )  # (B,): how x and y change along a row
+    along_y = torch.complex(-half_x * sin * (h / w), half_y * cos)
+    centre = torch.complex(centre_x, centre_y)
+    down = along_y[:, None, None] * y[None, :, None] + centre[:, None, None]  # (B, H, 1)
+    grid = torch.view_as_real(down + along_x[:, None, None] * x[None, None, :])  # (B, H, W, 2)
     return F.grid_sample(source, grid, padding_mode="border", align_corners=False)
 
 

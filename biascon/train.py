@@ -25,6 +25,7 @@ from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.feed import Pictures, draw
 from biascon.files import append, write_atomic
 from biascon.given import Given, from_counts
+from biascon.heap import keep_blocks
 from biascon.losses import entry, get_loss
 from biascon.losses.cross_entropy import per_image
 from biascon.losses.distributed import ranks, whole
@@ -100,6 +101,8 @@ def train(
     if leads():  # what was logged after the last checkpoint is computed again
         write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
 
+    if device.type == "cpu":
+        keep_blocks()
     pictures = Pictures(split, device)
     labels = torch.from_numpy(split.labels).to(device)  # (N,)
     bias = torch.from_numpy(split.bias).to(device)  # (N,)

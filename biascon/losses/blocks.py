@@ -12,9 +12,6 @@ Three products of 2 N^2 D operations in all, forward and backward.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,21 +20,6 @@ from torch import Tensor
 
 CACHE = 1 << 20  # elements of a block: 4 MiB of float32 stay in the cache of a core
 SPAN = {torch.float32: 80.0, torch.float64: 600.0}  # exp of minus that is still a normal number
-
-
-@functools.cache
-def return_large_blocks() -> None:
-    """Have glibc give memory of a megabyte or more back to the system as soon as it is freed.
-
-    By itself it keeps freed blocks of up to 32 MiB in its heap, where the small results of a loop over
-    rows come to lie between them: a loop that never holds more than one block then grows with N^2. Where
-    there is no glibc nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
-
-
-M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def block_rows(n: int, z: Tensor) -> int:

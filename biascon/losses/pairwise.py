@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from biascon.errors import UsageError
+from biascon.heap import return_blocks
 from biascon.losses import blocks
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
@@ -153,7 +154,7 @@ class Anchors:
         if self.dense:
             return function(self.similarities(), self.same(*keys), everyone, everyone)
         if self.z.device.type == "cpu":
-            blocks.return_large_blocks()
+            return_blocks()
         ids = self.ids(*keys)
         parts, order = [], torch.argsort(ids, stable=True)
         for rows, columns in blocks.plan(ids[order], self.z):

@@ -211,21 +211,15 @@ def figure(groups: Sequence[Group]) -> bytes:
     for group, ax in zip(groups, axes, strict=True):
         draw.draw_accuracies(group, ax)
         protocol = group.first["protocol"]
-        ax.set_title(
-            f"{group.first['dataset']}, preset {group.preset}\n".replace("$", r"\$"),
-            fontsize="medium",
-        )
+        title = f"{group.first['dataset']}, preset {group.preset}"
+        ax.set_title(title.replace("$", r"\$"), fontsize="medium", pad=26)
         about = (
             f"{group.first['source']}; test: {protocol['test']}; selection: {protocol['selection']}\n"
             f"{protocol['evaluation']}; dataset {group.first['dataset_digest'][:8]}, "
-            f"recipe {group.first['recipe'][:8]}; (c): by its own classifier; †: is given bias labels"
+            f"recipe {group.first['recipe'][:8]}.{marks(group)}"
         )
-        ax.text(
-            0.0, -0.02, about.replace("$", r"\$"), transform=ax.transAxes, fontsize=6, color="0.35",
-            va="top",
-        )  # fmt: skip
-        ax.xaxis.set_ticks_position("bottom")
-        ax.xaxis.labelpad = 14
+        what = f"{ax.get_xlabel()}\n\n{about}"
+        ax.set_xlabel(what.replace("$", r"\$"), fontsize="x-small", linespacing=1.4)
     buffer = io.BytesIO()
     page.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

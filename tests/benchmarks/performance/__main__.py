@@ -24,6 +24,8 @@ from machine import describe, load
 from page import render
 from sections import ON_CPU, SECTIONS
 
+from biascon.heap import keep_blocks
+
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     path = out.with_suffix(".json")
     found = json.loads(path.read_text("utf-8")) if path.exists() else {"sections": {}}
     found["machine"] = describe(device)
+    keep_blocks()  # as training does
     for section in wanted:
         if device.type != "cpu" and section in ON_CPU:
             continue
