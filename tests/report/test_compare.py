@@ -154,7 +154,7 @@ def test_long_form_is_the_same_in_every_file(
     [
         (["nowhere"], 1, "there is no finished run in nowhere"),
         ([], 2, "Missing argument"),
-        (["RUNS", "--against", "supcom"], 2, "no run of 'supcom', did you mean 'supcon'?"),
+        (["RUNS", "--against", "supcom"], 2, "no run of 'supcom'; did you mean 'supcon'?"),
         (["RUNS", "--out", "x.txt"], 2, "expected a file that ends in .csv, .parquet or .json"),
     ],
 )
