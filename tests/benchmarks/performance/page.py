@@ -17,7 +17,7 @@ TITLES = {
 }
 
 NOTES = {
-    "limits": "The largest that a matrix product and a copy of 256 MiB reach: nothing below can be faster.",
+    "limits": "The best of 15 matrix products and copies of 256 MiB: what nothing below can much exceed.",
     "augmentation": (
         "Two views of every image of a batch of 256, uint8 in, normalised floats out. torchvision runs "
         "image by image in two worker processes of one thread, as the papers' code does; kornia on the batch."
@@ -64,6 +64,11 @@ def render(found: dict[str, Any]) -> str:
         lines.append("|" + "---|" * len(columns))
         for row in section["rows"]:
             lines.append("| " + " | ".join(_cell(row.get(c)) for c in columns) + " |")
+    lines += [
+        "",
+        "Elsewhere: [the whole comparison of two losses](results/verdict/README.md), from raw files to the report;",
+        "[the pairwise losses](results/losses.md) by size of batch, beside dense code and pytorch-metric-learning.",
+    ]
     return "\n".join(lines) + "\n"
 
 

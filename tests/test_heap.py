@@ -1,0 +1,57 @@
+"""What the allocator keeps: pages are asked for once, and given back where that is wanted."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from biascon import heap
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc")
+
+STEPS = """
+import resource, sys, torch
+from biascon import heap
+torch.set_num_threads(1)
+getattr(heap, sys.argv[1])()
+
+def step():
+    held = [torch.ones(n << 18) for n in (2, 5, 9, 3, 7)]  # megabytes of float32
+    return sum(float(one[0]) for one in held)
+
+for _ in range(5):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(name: str) -> int:
+    """Pages that 40 steps ask for which take and free 26 MiB each."""
+    words = [sys.executable, "-c", STEPS, name]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    return int(done.stdout)
+
+
+def test_kept_memory_is_not_asked_for_again() -> None:
+    pages = 40 * 26 * 256  # of 4 KiB, if every step asked for all
+    kept, returned = faults("keep_blocks"), faults("return_blocks")
+    assert kept < pages / 20
+    assert returned > pages / 2
+
+
+def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        """A C library without mallopt."""
+
+        def __init__(self, name: object) -> None:
+            pass
+
+    monkeypatch.setattr(heap.ctypes, "CDLL", Other)
+    heap.keep_blocks.__wrapped__()
+    heap.return_blocks.__wrapped__()
