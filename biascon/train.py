@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from biascon.errors import BiasconWarning, DataError, RunError, UsageError
 from biascon.feed import Pictures, draw
 from biascon.files import append, write_atomic
 from biascon.given import Given, from_counts
-from biascon.heap import keep_blocks
+from biascon.heap import keep_blocks, peak_mib
 from biascon.losses import entry, get_loss
 from biascon.losses.cross_entropy import per_image
 from biascon.losses.distributed import ranks, whole
@@ -229,12 +228,7 @@ def _peak(device: torch.device) -> int:
     """The largest memory so far in MiB: of the epoch on a CUDA device, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) >> 20
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return 0
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size >> (20 if sys.platform == "darwin" else 10)
+    return peak_mib()
 
 
 def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int, *, embeds: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,13 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(heap.ctypes, "CDLL", Other)
     heap.keep_blocks.__wrapped__()
     heap.return_blocks.__wrapped__()
+
+
+def test_peak_is_of_this_process_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = heap.peak_mib()
+    held = bytearray(64 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    assert heap.peak_mib() >= first
+    assert heap.peak_mib() > 64
+    monkeypatch.setattr(heap, "Path", lambda name: Path("nowhere"))
+    assert heap.peak_mib() > 64  # by getrusage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -11,12 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-
-def peak() -> int:
-    """The largest resident memory so far in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (
-        20 if sys.platform == "darwin" else 10
-    )
+from biascon.heap import peak_mib
 
 
 def probe(n: int, d: int, k: int) -> dict[str, float]:
@@ -36,7 +30,7 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
         latent = centres[labels[rows]] + 1.5 * torch.randn(len(rows), 64, generator=generator)
         features[rows] = (latent @ mix).relu()
     found, y = features.numpy(), labels.numpy()
-    before = peak()
+    before = peak_mib()
     started = time.perf_counter()
     with threadpool_limits(2):
         done = fit(found, y, k, ProbeConfig())
@@ -45,7 +39,7 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
         "seconds": round(seconds, 1),
         "iterations": done.iterations,
         "features, MiB": found.nbytes >> 20,
-        "peak, MiB": peak(),
+        "peak, MiB": peak_mib(),
         "peak before, MiB": before,
     }
 
@@ -56,7 +50,7 @@ def build() -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as root:
         make_biased_mnist(Spec(0.997), root=Path(root))
-    return {"peak, MiB": peak()}
+    return {"peak, MiB": peak_mib()}
 
 
 def million(root: str) -> dict[str, float]:
@@ -93,11 +87,9 @@ def train(root: str) -> dict[str, float]:
     torch.set_num_threads(2)
     data = load(Path(root) / "million", only=("train",))
     config = make_config("contex", preset="cpu", settings=["train.epochs=1", "train.min_steps=0"])
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run(config, data, Path(folder), device=torch.device("cpu"))
-    seconds = time.perf_counter() - started
-    return {"seconds": round(seconds), "peak, MiB": peak()}
+    return {"peak, MiB": peak_mib()}
 
 
 if __name__ == "__main__":

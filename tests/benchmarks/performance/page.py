@@ -66,8 +66,9 @@ def render(found: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(_cell(row.get(c)) for c in columns) + " |")
     lines += [
         "",
-        "Elsewhere: [the whole comparison of two losses](results/verdict/README.md), from raw files to the report;",
-        "[the pairwise losses](results/losses.md) by size of batch, beside dense code and pytorch-metric-learning.",
+        "Elsewhere: [the whole comparison of two losses](results/verdict/README.md), from raw files to the",
+        "report; [the pairwise losses](results/losses.md) by size of batch, beside dense code and",
+        "pytorch-metric-learning.",
     ]
     return "\n".join(lines) + "\n"
 
