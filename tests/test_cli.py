@@ -498,3 +498,27 @@ class TestErrors:
             os.close(write)
         assert done.returncode == 1
         assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("set_", "expected"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+def test_threads_that_wait_give_up_their_core_unless_the_user_says_otherwise(
+    set_: dict[str, str], expected: str
+) -> None:
+    script = (
+        "import os, sys\nfrom biascon.cli import main\n"
+        "try:\n    main(['list', 'presets'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules\nprint(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(
+        words, env={**clean, **set_}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == expected
