@@ -254,9 +254,11 @@ def make_config(
                 continue
             keys = {f.name for f in dataclasses.fields(known)}
             wrong += [f"'{section}.{k}'{did_you_mean(k, keys)}" for k in values if k not in keys]
-    if wrong:
-        raise UsageError(f"unknown setting: {', '.join(wrong)}")
     free = parameters_of(loss)
+    if wrong:  # a wrong parameter of the loss alone is told by the loss, with those that it has
+        asked = override.get("loss", {})
+        wrong += [f"'loss.{k}'{did_you_mean(k, free)}" for k in asked if k not in free]
+        raise UsageError(f"unknown setting: {', '.join(wrong)}")
     parameters = {k: v for k, v in tree.get("loss", {}).items() if k in free}
     parameters |= override.get("loss", {})
     sections = {

@@ -323,3 +323,12 @@ class TestLength:
         assert make_config("ce", settings=["train.epochs=3"]).train.epochs_for(128) == 3
         both = ["train.epochs=3", "train.min_steps=7"]
         assert make_config("ce", settings=both).train.epochs_for(128) == 7
+
+
+def test_wrong_settings_and_wrong_parameters_of_the_loss_are_told_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        make_config("contex", settings=["train.epoch=3", "loss.temprature=1"])
+    assert str(caught.value) == (
+        "unknown setting: 'train.epoch'; did you mean 'epochs'?, "
+        "'loss.temprature'; did you mean 'temperature'?"
+    )

@@ -133,7 +133,8 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("cosine of two features")
     ax.set_ylabel("density")
     ax.set_title(_name(group, label), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper left")
+    ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     return ax
 
 
