@@ -151,11 +151,17 @@ def _the(judge: str) -> str:
     return "its own classifier" if judge.startswith("own") else f"a {judge}"
 
 
-def comparisons(group: Group) -> list[Difference]:
-    """Return each loss against SupCon, or against the first loss where SupCon did not run."""
+def reference_of(group: Group) -> str:
+    """Return what the others are compared with: SupCon, or the first loss where it did not run."""
     labels = list(group.losses)
     losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
-    reference = next((label for label in labels if losses[label] == "supcon"), labels[0])
+    return next((label for label in labels if losses[label] == "supcon"), labels[0])
+
+
+def comparisons(group: Group) -> list[Difference]:
+    """Return each loss against SupCon, or against the first loss where SupCon did not run."""
+    labels, reference = list(group.losses), reference_of(group)
+    losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
     others = [label for label in labels if label != reference]
     # ConTeX first: it is what the report is asked about.
     others.sort(key=lambda label: not losses[label].startswith("contex"))

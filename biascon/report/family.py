@@ -81,12 +81,13 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
     return {k: None if k in undefined else v for k, v in found.items()}
 
 
-def family(group: Group, against: str | None = None) -> list[Tested]:
+def family(group: Group, against: str | None = None, *, images: bool = True) -> list[Tested]:
     """Return the tests of every pair of losses, or of each against one; Holm is over these.
 
     Args:
         group: Runs of one dataset and recipe.
         against: A label of the group.
+        images: Whether each seed is tested on its test images too, which reads their predictions.
     """
     labels = list(group.losses)
     if against is None:
@@ -107,7 +108,7 @@ def family(group: Group, against: str | None = None) -> list[Tested]:
     return [
         Tested(
             a, b, n, *(nan, nan, nan) if mean is None else (mean.mean, mean.low, mean.high),
-            p_t, float(p_holm), p_w, tuple(_on_images(group, a, b)),
+            p_t, float(p_holm), p_w, tuple(_on_images(group, a, b)) if images else (),
         )
         for (a, b, n, mean, p_t, p_w), p_holm in zip(rows, adjusted, strict=True)
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from, or in ``data-source`` where else it comes from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from markupsafe import Markup
 from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report.collect import Group, Run
-from biascon.report.compare import Difference, in_prose, in_words
+from biascon.report.compare import Difference, in_prose, in_words, reference_of
 from biascon.report.convergence import in_words as in_words_
+from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import (
     COLUMNS,
@@ -77,6 +79,7 @@ def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
         "runs_digests": digests(one),
         "worst_n": worst_n(one),
         "figures": [_figure(drawing) for drawing in drawings(one, tests)],
+        "tested": _tested(one),
         "readouts": [
             {"label": label, "runs": digests(one, label), "cells": row}
             for label, row in readouts(one)
@@ -122,6 +125,30 @@ def _row(one: Group, row: dict[str, Any]) -> dict[str, Any]:
         "other": row["other"],
         "other_value": row["other"].split()[0].removeprefix("-"),
     }
+
+
+def _tested(one: Group) -> list[dict[str, Any]]:
+    """Return the paired tests over seeds against the reference, where there are two seeds or more."""
+    found = [t for t in family(one, reference_of(one), images=False) if t.seeds > 1]
+    return [
+        {
+            "a": t.a + " †" * one.losses[t.a][0].sees_bias,
+            "b": t.b,
+            "runs": digests(one, t.a, t.b),
+            "seeds": t.seeds,
+            "value": f"{100 * t.difference:.4f}",
+            "text": f"{100 * t.difference:+.1f} [{100 * t.low:+.1f}, {100 * t.high:+.1f}]",
+            "p": [_p(t.p_t), _p(t.p_t_holm), _p(t.p_wilcoxon)],
+        }
+        for t in found
+    ]
+
+
+def _p(value: float) -> tuple[str, str]:
+    """Return a p-value as text and as what a table is sorted by."""
+    if math.isnan(value):
+        return "-", ""
+    return ("< 0.001" if value < 0.001 else f"{value:.3f}"), f"{value:.6g}"
 
 
 def _counts(first: dict[str, Any]) -> dict[str, Any]:

@@ -141,3 +141,18 @@ def test_accuracy_is_drawn_against_rho_where_there_are_two(monkeypatch: pytest.M
     found = page_of(*CLEAR, *more, monkeypatch=monkeypatch)
     assert "Unbiased accuracy against rho" in found
     assert not Walk(found).around
+
+
+def test_paired_tests_are_told_with_holm(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from biascon.report.family import family
+
+    (one,) = group([*CLEAR, *UNDEFINED])
+    found = {t.a: t for t in family(one, "supcon", images=False)}
+    part = page[page.index("Paired tests over seeds") :]
+    for label in ("contex", "ce"):
+        row = part[part.index(f'<th scope="row">{label}</th>') :]
+        row = row[: row.index("</tr>")]
+        assert f'data-value="{100 * found[label].difference:.4f}"' in row
+        assert f'data-value="{found[label].p_t_holm:.6g}"' in row
+    alone = page_of(made_up("supcon", 0, 0.5), monkeypatch=monkeypatch)
+    assert "Paired tests" not in alone
