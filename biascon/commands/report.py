@@ -21,7 +21,7 @@ from biascon.commands.shared import FOLDER
     "forms",
     multiple=True,
     metavar="FORM",
-    help="html, markdown, latex, csv or json; repeat it for several.  [default: all]",
+    help="html, markdown, latex, csv, parquet or json; repeat it for several.  [default: all]",
 )
 @click.option(
     "--data",

@@ -89,6 +89,18 @@ def _csv(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     return {"runs.csv": pd.DataFrame(long_rows(found)).to_csv(index=False, lineterminator="\n")}
 
 
+def _parquet(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+    return {"runs.parquet": _as_parquet(found)}
+
+
+def _as_parquet(found: Sequence[Run]) -> bytes:
+    import pandas as pd
+
+    buffer = io.BytesIO()
+    pd.DataFrame(long_rows(found)).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
 def _json(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
     return {"runs.json": json.dumps(long_rows(found), indent=1) + "\n"}
 
@@ -117,6 +129,7 @@ FORMS: dict[str, Callable[[Sequence[Run], Sequence[Group], Tests], Files]] = {
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
+    "parquet": _parquet,
     "json": _json,
 }
 
@@ -130,14 +143,13 @@ def write_long(found: Sequence[Run], path: Path) -> None:
     """
     import pandas as pd
 
-    frame, buffer = pd.DataFrame(long_rows(found)), io.BytesIO()
     if path.suffix == ".csv":
+        frame = pd.DataFrame(long_rows(found))
         write_atomic(path, frame.to_csv(index=False, lineterminator="\n"))
     elif path.suffix == ".json":
         write_atomic(path, json.dumps(long_rows(found), indent=1) + "\n")
     elif path.suffix == ".parquet":
-        frame.to_parquet(buffer, index=False)
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, _as_parquet(found))
     else:
         raise UsageError(
             f"expected a file that ends in .csv, .parquet or .json, but got {path.name}"

@@ -129,7 +129,8 @@ def test_the_report_has_its_files_and_the_same_runs_give_the_same_bytes(
     files, _ = write_report(runs, tmp_path / "a")
     names = {file.name for file in files if file.suffix != ".pdf"}
     assert names == {
-        "report.html", "report.md", "figure.png", "appendix.tex", "main.tex", "runs.csv", "runs.json"
+        "report.html", "report.md", "figure.png", "appendix.tex", "main.tex", "runs.csv",
+        "runs.parquet", "runs.json",
     }  # fmt: skip
     for file in files:
         other = tmp_path / "b" / file.name
