@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
-from biascon.metrics.counts import _check_range, divide
+from biascon.metrics.counts import check_range, divide
 
 Array = npt.NDArray[Any]
 BINS = 15
@@ -124,7 +124,7 @@ def tally(
         ("bias", bias, n_bias),
         ("predictions", predicted, k),
     ):
-        _check_range(name, column, size)
+        check_range(name, column, size)
     _check_scores(scores)
     confidence = np.take_along_axis(scores, predicted.astype(np.int64)[:, None], 1)[:, 0]
     of_label = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]

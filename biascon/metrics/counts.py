@@ -46,7 +46,7 @@ def count(
     if len({len(column) for column in columns}) != 1:
         raise UsageError(f"expected equally long columns, but got {[len(c) for c in columns]}")
     for name, column, size in zip(("labels", "bias", "predictions"), columns, shape, strict=True):
-        _check_range(name, column, size)
+        check_range(name, column, size)
     flat = np.ravel_multi_index([c.astype(np.int64) for c in columns], shape)
     return np.bincount(flat, minlength=n_labels * n_bias * n_labels).reshape(shape)
 
@@ -90,7 +90,7 @@ def cross(
         raise UsageError(f"expected equally long columns, but got {lengths}")
     sizes = tuple(len(values[name]) for name in values)
     for name, size in zip(values, sizes, strict=True):
-        _check_range(name, columns[name], size)
+        check_range(name, columns[name], size)
     ordered = [np.asarray(columns[name]).astype(np.int64) for name in values]
     return np.ravel_multi_index(ordered, sizes), group_names(values)
 
@@ -193,7 +193,8 @@ class Counts:
         return Counts(self.labels, {name: self.attributes[name] for name in names}, table)
 
 
-def _check_range(name: str, column: Array, size: int) -> None:
+def check_range(name: str, column: Array, size: int) -> None:
+    """Refuse a column with values outside 0..size-1."""
     if len(column) and not (column.min() >= 0 and column.max() < size):
         got = f"{column.min()}..{column.max()}"
         raise UsageError(f"expected {name} in 0..{size - 1}, but got {got}")

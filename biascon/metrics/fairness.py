@@ -92,7 +92,7 @@ def macro(per_class: Array) -> Array:
 
 def _compare(selection: Array, tpr: Array, fpr: Array, present: Array) -> dict[str, Array]:
     """Compare rates ``(..., K, M)`` over the groups that are present."""
-    selection_range, tpr_range, fpr_range = (_range(r, present) for r in (selection, tpr, fpr))
+    selection_range, tpr_range, fpr_range = (spread(r, present) for r in (selection, tpr, fpr))
     difference = {name: high - low for name, (low, high) in
                   zip("stf", (selection_range, tpr_range, fpr_range), strict=True)}  # fmt: skip
     ratio = {name: divide(low, high) for name, (low, high) in
@@ -106,7 +106,7 @@ def _compare(selection: Array, tpr: Array, fpr: Array, present: Array) -> dict[s
     }
 
 
-def _range(rate: Array, present: Array) -> tuple[Array, Array]:
+def spread(rate: Array, present: Array) -> tuple[Array, Array]:
     """Smallest and largest rate over the groups; NaN if one is undefined or there are not two."""
     undefined = (np.isnan(rate) & present).any(axis=-1) | (present.sum(axis=-1) < 2)
     low = np.where(present, rate, np.inf).min(axis=-1)

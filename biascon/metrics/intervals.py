@@ -81,10 +81,13 @@ def bootstrap(
     for block in resample(counts, rng, replicates):
         for name, value in metrics(block).items():
             parts.setdefault(name, []).append(value)
-    return {name: _limits(np.concatenate(values), level) for name, values in parts.items()}
+    return {
+        name: percentile_limits(np.concatenate(values), level) for name, values in parts.items()
+    }
 
 
-def _limits(values: Array, level: float) -> tuple[Array, Array]:
+def percentile_limits(values: Array, level: float) -> tuple[Array, Array]:
+    """Return the percentile limits of replicates ``(R, ...)``, NaN where over 5 % are undefined."""
     tails = [(1 - level) / 2, (1 + level) / 2]
     columns = values.reshape(len(values), -1).T.copy()  # a metric's replicates side by side
     undefined = np.isnan(columns)

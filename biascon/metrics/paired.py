@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
-from biascon.metrics.counts import _check_range
-from biascon.metrics.intervals import LEVEL, REPLICATES, _limits
+from biascon.metrics.counts import check_range
+from biascon.metrics.intervals import LEVEL, REPLICATES, percentile_limits
 
 Array = npt.NDArray[Any]
 _BLOCK = 2_000_000  # drawn numbers at a time
@@ -86,7 +86,7 @@ def joint(labels: Array, bias: Array, a: Array, b: Array, *, n_labels: int, n_bi
         lengths = [len(column) for column in columns.values()]
         raise UsageError(f"expected equally long columns, but got {lengths}")
     for (name, column), size in zip(columns.items(), shape, strict=True):
-        _check_range(name, column, size)
+        check_range(name, column, size)
     flat = np.ravel_multi_index([np.asarray(c).astype(np.int64) for c in columns.values()], shape)
     filled, n = np.unique(flat, return_counts=True)
     cells = np.stack(np.unravel_index(filled, shape), axis=1).astype(np.int64)
@@ -178,7 +178,9 @@ def paired_bootstrap(
         rows = min(size, replicates - start)
         for name, value in differences(rng.multinomial(total, counts.n / total, rows)).items():
             parts[name].append(value)
-    limits = {name: _limits(np.concatenate(drawn), level) for name, drawn in parts.items()}
+    limits = {
+        name: percentile_limits(np.concatenate(drawn), level) for name, drawn in parts.items()
+    }
     return {name: Difference(value, *limits[name]) for name, value in values.items()}
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import divide
-from biascon.metrics.fairness import _range
+from biascon.metrics.fairness import spread
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +40,7 @@ def from_counts(counts: Array) -> dict[str, Array]:
     rates = precision(counts)
     group = counts.sum(axis=(-3, -1))  # (..., M)
     present = np.broadcast_to((group > 0)[..., None, :], rates.shape)
-    low, high = _range(rates, present)
+    low, high = spread(rates, present)
     return {
         "predictive_parity_difference": high - low,
         "predictive_parity_ratio": divide(low, high),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jinja2
-
 from biascon import __version__
 from biascon.encoders import design
 from biascon.files import read_json
 from biascon.losses import entry
 from biascon.report.collect import METRICS, Run
+from biascon.report.rendered import render
 from biascon.report.tables import in_a_line
 from biascon.report.text import escape
 
@@ -23,19 +22,12 @@ def card(run: Run) -> str:
         BiasconError: The run's environment cannot be read, or its loss is not installed here.
     """
     e = run.evaluation
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("biascon.report"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # this is Markdown: what comes from data is escaped by the filter below
-    )
-    environment.filters["md"] = lambda text: escape(str(text))
     about = read_json(run.folder / "environment.json")
     cells = [n for row in e["training"]["cells"] for n in row]
     group = e["worst_group"].get("group")
-    return environment.get_template("card.md.j2").render(
+    return render(
+        "card.md.j2",
+        escape=escape,
         e=e,
         version=__version__,
         known=entry(e["loss"]),

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from biascon.metrics.intervals import Mean, bootstrap, t_interval
+from biascon.metrics.intervals import Mean, t_interval
 from biascon.report.collect import LOWER_IS_BETTER, Group, Run
-from biascon.runs import PREDICTIONS
-from biascon.seeds import numpy_generator
+from biascon.report.family import on_images
 
 
 @dataclass(frozen=True)
@@ -89,35 +86,12 @@ def leaders(group: Group, metric: str) -> set[str]:
 
 
 def over_images(a: Run, b: Run) -> Difference | None:
-    """Return the difference in unbiased accuracy of two runs, bootstrapped over their test images.
-
-    Both must have been tested on the same images in the same order. It says how sure the difference
-    between these two encoders is, and nothing about other seeds.
-    """
-    import pyarrow.parquet as pq
-
-    columns = ["index", "label", "bias", "prediction"]
-    frames = [
-        pq.read_table(run.folder / PREDICTIONS, columns=columns).to_pydict() for run in (a, b)
-    ]
-    if any(frames[0][key] != frames[1][key] for key in ("index", "label", "bias")):
+    """Return the difference in unbiased accuracy of two runs over their test images; see ``on_images``."""
+    found = on_images(a, b)
+    if found is None:
         return None
-    label, bias = (np.asarray(frames[0][key]) for key in ("label", "bias"))
-    right = [np.asarray(frame["prediction"]) == label for frame in frames]
-    # Per cell: both wrong, only b right, only a right, both right.
-    table = np.zeros((label.max() + 1, bias.max() + 1, 4), dtype=np.int64)
-    np.add.at(table, (label, bias, 2 * right[0].astype(int) + right[1]), 1)
-
-    def difference(tables: np.ndarray) -> dict[str, np.ndarray]:
-        rows = tables.sum(axis=-1)
-        gap = (tables[..., 2] - tables[..., 1]) / np.where(rows > 0, rows, 1)
-        filled = (rows > 0).sum(axis=(-1, -2))
-        return {"unbiased": np.where(rows > 0, gap, 0.0).sum(axis=(-1, -2)) / filled}
-
-    low, high = bootstrap(table, difference, numpy_generator(0, "bootstrap/paired"))["unbiased"]
-    point = float(difference(table)["unbiased"])
-    over = f"bootstrap over the {len(label):,} test images"
-    return Difference(a.label, b.label, "unbiased", point, float(low), float(high), over)
+    over = f"bootstrap over the {found.n:,} test images"
+    return Difference(a.label, b.label, "unbiased", found.difference, found.low, found.high, over)
 
 
 def compare(group: Group, a: str, b: str) -> Difference | None:

@@ -52,7 +52,7 @@ def curves(group: Group) -> dict[str, list[list[Point]]]:
     return {label: [c for c in each if c] for label, each in found.items() if any(each)}
 
 
-def in_words(group: Group) -> list[tuple[str, str]]:
+def speeds(group: Group) -> list[tuple[str, str]]:
     """Say of each followed loss after how many epochs and seconds it was where the last one to get there was.
 
     The accuracy is the highest that every followed run reaches at all, in whole percent, rounded down.

@@ -116,28 +116,34 @@ def family(group: Group, against: str | None = None, *, images: bool = True) -> 
 
 def _on_images(group: Group, a: str, b: str) -> list[OnImages]:
     second = {run.seed: run for run in group.losses[b]}
-    found = []
-    for run in group.losses[a]:
-        if run.seed not in second:
-            continue
-        both = _joint(run, second[run.seed])
-        if both is None:
-            continue
-        only_a, only_b = both.discordant
-        test = mcnemar(only_a, only_b)
-        difference = paired_bootstrap(
-            both,
-            lambda tables: {"unbiased": accuracy.unbiased(tables)},
-            numpy_generator(run.seed, "bootstrap/paired"),
-        )["unbiased"]
-        n = int(both.n.sum())
-        found.append(
-            OnImages(
-                run.seed, n, only_a, only_b, test.mid,
-                float(difference.value), float(difference.low), float(difference.high),
-            )
-        )  # fmt: skip
-    return found
+    found = [on_images(run, second[run.seed]) for run in group.losses[a] if run.seed in second]
+    return [one for one in found if one is not None]
+
+
+def on_images(a: Run, b: Run) -> OnImages | None:
+    """Test two runs on their test images, which must be the same in the same order; None if they are not.
+
+    It says how sure the difference between these two encoders is, and nothing about other seeds.
+    """
+    both = _joint(a, b)
+    if both is None:
+        return None
+    only_a, only_b = both.discordant
+    difference = paired_bootstrap(
+        both,
+        lambda tables: {"unbiased": accuracy.unbiased(tables)},
+        numpy_generator(a.seed, "bootstrap/paired"),
+    )["unbiased"]
+    return OnImages(
+        seed=a.seed,
+        n=int(both.n.sum()),
+        only_a=only_a,
+        only_b=only_b,
+        mcnemar=mcnemar(only_a, only_b).mid,
+        difference=float(difference.value),
+        low=float(difference.low),
+        high=float(difference.high),
+    )
 
 
 def _joint(a: Run, b: Run) -> Joint | None:

@@ -55,10 +55,6 @@ class Drawing:
         """Return a PDF page."""
         return _saved(self, "pdf")
 
-    def png(self) -> bytes:
-        """Return a PNG."""
-        return _saved(self, "png")
-
 
 def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
@@ -70,7 +66,6 @@ def _saved(drawing: Drawing, form: str) -> bytes:
     nothing: dict[str, dict[str, Any]] = {
         "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
     }
     with mpl.rc_context({"svg.hashsalt": drawing.name, "svg.fonttype": "path", "font.size": 8}):
         page = page_of(*drawing.size)

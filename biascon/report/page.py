@@ -10,16 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words, reference_of
-from biascon.report.convergence import in_words as in_words_
+from biascon.report.convergence import speeds
 from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
+from biascon.report.rendered import render
 from biascon.report.tables import (
     COLUMNS,
     READOUTS,
@@ -40,16 +40,8 @@ def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> s
         groups: The runs.
         tests: The test splits that are at hand, by the digest of their dataset.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("biascon.report"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
-    page = environment.get_template("report.html.j2")
-    return page.render(
+    return render(
+        "report.html.j2",
         groups=[_section(one, tests) for one in groups],
         across=[_figure(drawing) for drawing in drawings_across(groups)],
         columns=["loss", "seeds", *COLUMNS],
@@ -87,7 +79,7 @@ def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
         "fitted_on": readouts_fitted_on(one),
         "convergence": [
             {"label": label, "text": text, "runs": digests(one, label)}
-            for label, text in in_words_(one)
+            for label, text in speeds(one)
         ],
         "published": published(one),
         "about": about(one),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import jinja2
-
 from biascon import __version__
 from biascon.report.collect import Group
 from biascon.report.compare import in_prose, in_words
+from biascon.report.rendered import render
 from biascon.report.tables import COLUMNS, about, cell_text, cells, published, worst_n
 
 
@@ -50,17 +49,7 @@ def markdown(groups: Sequence[Group]) -> str:
                 ],
             }
         )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("biascon.report"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # this is Markdown: what comes from data is escaped by the filter below
-    )
-    environment.filters["md"] = escape
-    page = environment.get_template("report.md.j2")
-    return page.render(groups=parts, columns=COLUMNS, version=__version__)
+    return render("report.md.j2", escape=escape, groups=parts, columns=COLUMNS, version=__version__)
 
 
 def escape(text: str) -> str:

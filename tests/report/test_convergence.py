@@ -14,7 +14,7 @@ from biascon.data.dataset import load
 from biascon.errors import UsageError
 from biascon.evaluate import evaluate
 from biascon.report.collect import Run, group
-from biascon.report.convergence import Point, curve, curves, in_words, reached
+from biascon.report.convergence import Point, curve, curves, reached, speeds
 from biascon.report.page import html
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_the_accuracy_told_is_one_that_all_reach(tmp_path: Path) -> None:
         runs.append(Run(written(tmp_path / f"{label}{seed}", values), run.evaluation))
     (one,) = group(runs)
     assert set(curves(one)) == {"supcon", "contex"}
-    assert dict(in_words(one)) == {
+    assert dict(speeds(one)) == {
         "supcon": "61 % after 2.5 epochs, 25 s",
         "contex": "61 % after 3 epochs, 30 s",
     }
