@@ -45,21 +45,24 @@ def command(folder: Path | None, png: Path | None, split: str, as_json: bool) ->
 
 def show(manifest: Mapping[str, Any]) -> str:
     """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
-    labels, values = manifest["labels"], manifest["bias"]["values"]
+    labels, values = manifest["labels"], (manifest["bias"] or {"values": ["images"]})["values"]
+    by = f"and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
     lines = [
         f"{manifest['name']}: {manifest['source']['origin']}",
         *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
+        *attributes(manifest),
         "",
         table(
             ["split", "images", "aligned", "conflicting", "empty cells"],
             [
-                [name, *(f"{counts[key]:,}" for key in ("n", "aligned", "conflicting")),
+                [name, *("-" if counts[key] is None else f"{counts[key]:,}"
+                         for key in ("n", "aligned", "conflicting")),
                  f"{counts['empty_cells']} of {len(labels) * len(values)}"]
                 for name, counts in manifest["counts"].items()
             ],
         ),
         "",
-        f"train, images per label (row) and {manifest['bias']['name']} (column); . is an empty cell",
+        f"train, images per label (row) {by}; . is an empty cell",
         table(
             ["label", *values],
             [
@@ -69,3 +72,20 @@ def show(manifest: Mapping[str, Any]) -> str:
         ),
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def attributes(manifest: Mapping[str, Any]) -> list[str]:
+    """Say what the bias attribute and its alignment are, which others there are, and what was left out."""
+    bias, others = manifest["bias"], manifest.get("attributes", {})
+    lines = []
+    if bias is None:
+        lines.append("  bias: no bias attribute; group metrics do not apply")
+    elif "aligned" in bias:
+        told = bias["aligned"]
+        lines.append(f"  bias: {bias['name']}; aligned: {told or 'not defined'}")
+    lines += [f"  attribute {name}: {', '.join(about['values'])}" for name, about in others.items()]
+    if "rejected" in manifest:
+        left = manifest["rejected"]
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in left["by_reason"].items())
+        lines.append(f"  left out: {left['n']:,}{f' ({reasons})' if reasons else ''}")
+    return lines

@@ -1,9 +1,11 @@
 """The dataset folder: ``train|val|test.safetensors`` and ``manifest.json``, readable without biascon.
 
 Each split holds ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,), ``bias`` int64 (N,), ``aligned``
-bool (N,) and ``index`` int64 (N,), the row in the source. The manifest holds what made the folder, the
-counts of every (label, bias) cell and the SHA-256 of every file; a folder that differs by a byte is
-refused. Nothing here needs PyTorch.
+bool (N,) and ``index`` int64 (N,), the row in the source; further attributes of the images are int64 (N,)
+arrays named ``attribute.<name>``. Without a bias attribute ``bias`` is all 0; ``aligned`` is all False there
+and where no alignment is defined. The manifest (``biascon.data.manifest``) holds what made the folder, the
+counts of every (label, bias) cell and the SHA-256 of every file; a folder that differs by a byte is refused.
+Nothing here needs PyTorch.
 """
 
 from __future__ import annotations
@@ -11,26 +13,42 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biascon import __version__
+from biascon.data import manifest as manifests
 from biascon.data import mapped
-from biascon.errors import BiasconError, DataError
-from biascon.files import digest_of, explain, new_folder, pretty_json, read_json, sha256_file
+from biascon.data.manifest import (
+    FORMAT,
+    REJECTED,
+    SPLITS,
+    file_entry,
+    flush,
+    identity,
+    is_ours,
+    manifest_of,
+    read_manifest,
+    sealed,
+    verify,
+)
+from biascon.errors import BiasconError, DataError, UsageError, did_you_mean
+from biascon.files import digest_of, explain, new_folder, pretty_json
 
-FORMAT = 1
-SPLITS = ("train", "val", "test")
+__all__ = [
+    "FORMAT", "REJECTED", "SPLITS", "BiasedDataset", "Split", "choose_bias", "file_entry", "flush",
+    "identity", "is_ours", "latest", "load", "manifest_of", "read_manifest", "save", "sealed", "summarise",
+    "touch", "verify",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
-_KEYS = (
-    "name", "builder", "protocol", "parameters", "source", "labels", "bias", "counts", "files",
-)  # fmt: skip
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+ATTRIBUTE = "attribute."  # what the name of an attribute's array starts with
+PRODUCT = " x "
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Split:
         bias: int64 ``(N,)`` in 0..M-1.
         aligned: bool ``(N,)``: whether the bias attribute is the one that goes with the label.
         index: int64 ``(N,)``: the row in the source.
+        attributes: int64 ``(N,)`` each, by name: further attributes, and the bias attribute among them.
     """
 
     images: Array
@@ -50,6 +69,7 @@ class Split:
     bias: Array
     aligned: Array
     index: Array
+    attributes: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,8 +81,9 @@ class Split:
         return table
 
     def arrays(self) -> dict[str, Array]:
-        """Return the five arrays by name."""
-        return {name: getattr(self, name) for name in _DTYPES}
+        """Return the arrays by the names that they have in the split's file."""
+        more = {f"{ATTRIBUTE}{name}": array for name, array in self.attributes.items()}
+        return {**{name: getattr(self, name) for name in _DTYPES}, **more}
 
 
 _DTYPES: dict[str, Any] = {
@@ -83,12 +104,14 @@ class BiasedDataset:
         manifest: ``manifest.json`` as plain data.
         splits: The splits that exist, by name.
         digest: SHA-256 that stands for every byte of the dataset, see ``identity``.
+        base: The dataset as it was read, where this is its view by another attribute (``choose_bias``).
     """
 
     name: str
     manifest: Mapping[str, Any]
     splits: Mapping[str, Split]
     digest: str
+    base: BiasedDataset | None = None
 
     @property
     def n_labels(self) -> int:
@@ -97,17 +120,36 @@ class BiasedDataset:
 
     @property
     def n_bias(self) -> int:
-        """M, the number of values of the bias attribute."""
-        return len(self.manifest["bias"]["values"])
+        """M, the number of values of the bias attribute; 1 without one."""
+        return manifests.n_bias(self.manifest)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the dataset has a bias attribute."""
+        return self.manifest["bias"] is not None
+
+    @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which (label, bias) cells are bias-aligned."""
+        return manifests.knows_aligned(self.manifest)
 
 
-def summarise(split: Split, n_labels: int, n_bias: int) -> dict[str, Any]:
-    """Return the counts of a split as the manifest holds them."""
+def summarise(
+    split: Split, n_labels: int, n_bias: int, *, knows_aligned: bool = True
+) -> dict[str, Any]:
+    """Return the counts of a split as the manifest holds them.
+
+    Args:
+        split: Only ``labels``, ``bias`` and ``aligned`` are read.
+        n_labels: K.
+        n_bias: M, 1 without a bias attribute.
+        knows_aligned: Whether an alignment is defined; else ``aligned`` and ``conflicting`` are None.
+    """
     table = split.counts(n_labels, n_bias)
     return {
         "n": len(split),
-        "aligned": int(split.aligned.sum()),
-        "conflicting": int((~split.aligned).sum()),
+        "aligned": int(split.aligned.sum()) if knows_aligned else None,
+        "conflicting": int((~split.aligned).sum()) if knows_aligned else None,
         "empty_cells": int((table == 0).sum()),
         "cells": table.tolist(),
     }
@@ -122,7 +164,7 @@ def save(
         folder: Where; it appears only when it is complete.
         splits: The splits by name.
         description: What the manifest says besides counts and digests: ``name``, ``builder``,
-            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``.
+            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``, perhaps ``attributes``.
         replace: Whether an existing folder gives way.
 
     Returns:
@@ -133,13 +175,14 @@ def save(
     """
     from safetensors.numpy import save_file
 
-    sizes = (len(description["labels"]), len(description["bias"]["values"]))
+    sizes = (len(description["labels"]), manifests.n_bias(description))
+    known = manifests.knows_aligned(description)
     with new_folder(folder, replace=replace) as work:
         files = {}
         for name, split in splits.items():
             path = work / f"{name}.safetensors"
             arrays = {
-                key: np.ascontiguousarray(value, dtype=_DTYPES[key])
+                key: np.ascontiguousarray(value, dtype=_DTYPES.get(key, np.int64))
                 for key, value in split.arrays().items()
             }
             try:
@@ -148,121 +191,14 @@ def save(
                 raise explain(error, "write", folder) from error
             except Exception as error:  # safetensors reports a full disk as an error of its own
                 raise BiasconError(f"cannot write {folder}: {error}") from error
-            files[path.name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-        manifest = {
-            "format": FORMAT,
-            "biascon": __version__,
-            **description,
-            "counts": {name: summarise(split, *sizes) for name, split in splits.items()},
-            "files": files,
+            files[path.name] = file_entry(path)
+        counts = {
+            name: summarise(split, *sizes, knows_aligned=known) for name, split in splits.items()
         }
-        manifest = sealed(manifest)
+        manifest = manifest_of(description, counts, files)
         (work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
-        _flush(work)
+        flush(work)
     return manifest
-
-
-def _flush(folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read and check ``manifest.json``.
-
-    Raises:
-        DataError: There is none, or it is not one of this format.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise DataError(
-            f"{folder} is not a dataset folder: it has no manifest.json; "
-            "make one with: biascon make-bmnist --rho 0.997"
-        )
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError(f"{path} is not a manifest of format {FORMAT}; build the dataset again")
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; build the dataset again")
-    wrong = _misfits(manifest)
-    if wrong:
-        raise DataError(f"{path} is damaged: it has no proper {wrong}; build the dataset again")
-    for name in ("train", "test"):
-        if f"{name}.safetensors" not in manifest["files"]:
-            raise DataError(f"{folder} has no {name} split; build the dataset again")
-    if not _NAME.fullmatch(str(manifest["name"])):  # it becomes part of a path
-        raise DataError(f"{path} has a name that no dataset may have: {manifest['name']!r}")
-    return manifest
-
-
-def identity(manifest: Mapping[str, Any]) -> str:
-    """Return the digest of what a dataset is: all of its manifest but who wrote it, and found where."""
-    source = {k: v for k, v in manifest["source"].items() if k != "origin"}
-    what = {k: v for k, v in manifest.items() if k not in ("biascon", "sha256", "source")}
-    return digest_of({**what, "source": source})
-
-
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the SHA-256 of itself (of all its other keys) as its last key."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return {**rest, "sha256": digest_of(rest)}
-
-
-def _misfits(manifest: Mapping[str, Any]) -> str | None:
-    """Return the key of a manifest whose value is of another kind than biascon writes, or None."""
-    texts = {"labels": manifest["labels"]}
-    for key in ("protocol", "parameters", "source", "bias", "counts", "files"):
-        if not isinstance(manifest[key], dict):
-            return key
-    texts["bias"] = manifest["bias"].get("values")
-    for key, names in texts.items():
-        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
-            return key
-    if not isinstance(manifest["source"].get("origin"), str):
-        return "source"
-    entries = manifest["files"].values()
-    if not all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries):
-        return "files"
-    return None
-
-
-def is_ours(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a builder writes, so that it may be replaced."""
-    known = {"manifest.json", *(f"{name}.safetensors" for name in SPLITS)}
-    return folder.is_dir() and all(path.name in known for path in folder.iterdir())
-
-
-def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Check the SHA-256 of every file that the manifest names.
-
-    Raises:
-        DataError: A file is missing or differs.
-    """
-    if manifest != sealed(manifest):
-        raise DataError(
-            f"{folder / 'manifest.json'} has changed since it was written (its sha256 does not fit); "
-            "build the dataset again with --force"
-        )
-    for name, stated in manifest["files"].items():
-        if name not in {f"{split}.safetensors" for split in SPLITS}:
-            raise DataError(
-                f"{folder / 'manifest.json'} names a file that no dataset has: {name!r}"
-            )
-        path = folder / name
-        if not path.is_file():
-            raise DataError(f"{path} is missing; build the dataset again with --force")
-        found = sha256_file(path)
-        if found != stated["sha256"]:
-            raise DataError(
-                f"{path} is not the file that its manifest describes "
-                f"(sha256 {found[:12]}..., expected {stated['sha256'][:12]}...); "
-                "build the dataset again with --force"
-            )
 
 
 def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
@@ -278,31 +214,106 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
     folder = Path(folder)
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    sizes = (len(manifest["labels"]), len(manifest["bias"]["values"]))
     splits = {}
     for name in SPLITS:
         path = folder / f"{name}.safetensors"
         if path.name not in manifest["files"] or name not in only:
             continue
-        splits[name] = _check_split(path, mapped.read(path), *sizes)
+        splits[name] = _check_split(path, mapped.read(path), manifest)
     return BiasedDataset(manifest["name"], manifest, splits, identity(manifest))
 
 
-def _check_split(path: Path, arrays: Mapping[str, Array], n_labels: int, n_bias: int) -> Split:
-    """Refuse a split whose arrays do not fit each other, whoever wrote it."""
-    for name, dtype in _DTYPES.items():
+def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
+    """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
+    attributes = manifest.get("attributes", {})
+    dtypes = {**_DTYPES, **{f"{ATTRIBUTE}{name}": np.int64 for name in attributes}}
+    for name, dtype in dtypes.items():
         if name not in arrays or arrays[name].dtype != dtype:
             got = arrays[name].dtype if name in arrays else "nothing"
             raise DataError(f"{path}: expected '{name}' as {np.dtype(dtype)}, but got {got}")
     n = len(arrays["labels"])
-    for name in _DTYPES:
+    for name in dtypes:
         want = 4 if name == "images" else 1
         if arrays[name].ndim != want or len(arrays[name]) != n:
             raise DataError(f"{path}: '{name}' has shape {arrays[name].shape} for {n} labels")
-    for name, size in (("labels", n_labels), ("bias", n_bias)):
+    sizes = {"labels": len(manifest["labels"]), "bias": manifests.n_bias(manifest)}
+    sizes |= {f"{ATTRIBUTE}{name}": len(about["values"]) for name, about in attributes.items()}
+    for name, size in sizes.items():
         if n and not (arrays[name].min() >= 0 and arrays[name].max() < size):
             raise DataError(f"{path}: '{name}' has values outside 0..{size - 1}")
-    return Split(**{name: arrays[name] for name in _DTYPES})
+    if arrays["aligned"].any() and not manifests.knows_aligned(manifest):
+        raise DataError(f"{path}: 'aligned' has rows where the manifest defines no alignment")
+    more = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
+    if manifest["bias"] is not None and attributes:
+        own = manifest["bias"]["name"]
+        aligned = _aligned(arrays["labels"], more[own], manifest, own)
+        if not (
+            np.array_equal(more[own], arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
+        ):
+            raise DataError(f"{path}: 'bias' or 'aligned' is not what its attribute '{own}' says")
+    return Split(**{name: arrays[name] for name in _DTYPES}, attributes=more)
+
+
+def _aligned(labels: Array, values: Array, manifest: Mapping[str, Any], name: str) -> Array:
+    """Return bool ``(N,)``: whether each (label, value) is one of the attribute's aligned pairs."""
+    about = manifest["attributes"][name]
+    cells = np.zeros((len(manifest["labels"]), len(about["values"])), dtype=bool)
+    for label, value in about.get("aligned") or ():
+        cells[manifest["labels"].index(label), about["values"].index(value)] = True
+    return cells[labels, values]
+
+
+def choose_bias(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
+    """Return a dataset seen by another of its attributes, or by the product of several.
+
+    A product has a value for every combination, the last attribute changing fastest, and no alignment.
+    The view's digest is that of the base's digest and the names; choosing the bias attribute that the
+    dataset was built with gives the dataset itself.
+
+    Args:
+        data: The dataset.
+        names: Of one attribute or more, each once.
+
+    Raises:
+        UsageError: No name, one twice, or one that the dataset does not have.
+    """
+    data = data.base or data
+    manifest, names = data.manifest, list(names)
+    attributes = manifest.get("attributes", {})
+    if manifest["bias"] is not None and names == [manifest["bias"]["name"]]:
+        return data
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"expected one bias attribute or several, each once, but got {names}")
+    wrong = [name for name in names if name not in attributes]
+    if wrong:
+        known = list(attributes) or ([manifest["bias"]["name"]] if data.has_bias else [])
+        there = f"it has: {', '.join(known)}" if known else "it has none"
+        near = did_you_mean(wrong[0], known)
+        raise UsageError(f"{data.name} has no attribute '{wrong[0]}'{near} ({there})")
+    sizes = tuple(len(attributes[name]["values"]) for name in names)
+    values = [PRODUCT.join(part) for part in product(*(attributes[n]["values"] for n in names))]
+    pairs = attributes[names[0]].get("aligned") if len(names) == 1 else None
+    splits = {}
+    for key, split in data.splits.items():
+        bias = np.ravel_multi_index([split.attributes[name] for name in names], sizes)
+        if pairs is None:
+            aligned = np.zeros(len(split), dtype=bool)
+        else:
+            aligned = _aligned(split.labels, bias, manifest, names[0])
+        splits[key] = with_changes(split, bias=bias.astype(np.int64), aligned=aligned)
+    told = None if pairs is None else ", ".join(f"{label} = {value}" for label, value in pairs)
+    size = (data.n_labels, len(values))
+    seen = {
+        **{key: value for key, value in manifest.items() if key != "sha256"},
+        "bias": {"name": PRODUCT.join(names), "values": values, "aligned": told, "chosen": names},
+        "counts": {
+            key: summarise(split, *size, knows_aligned=pairs is not None)
+            for key, split in splits.items()
+        },
+    }
+    name = f"{data.name}-by-{re.sub('[^A-Za-z0-9._]+', '_', '-'.join(names))}"
+    digest = digest_of({"dataset": data.digest, "bias": names})
+    return BiasedDataset(name, seen, splits, digest, base=data)
 
 
 def latest(root: Path) -> Path:
