@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
@@ -116,7 +117,12 @@ def evaluate(
             "also": also,
             "representation": _represent(config, network, data, folder, features, device),
             **measure(
-                test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
+                test,
+                scores.argmax(axis=1),
+                data.manifest["labels"],
+                data.n_bias,
+                seed=config.seed,
+                training=np.array(data.manifest["counts"]["train"]["cells"]),
             ),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
