@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.data.dataset import Split
+from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.metrics import accuracy, amplification, fairness, parity
 from biascon.metrics.counts import count
@@ -28,6 +28,7 @@ ACCURACIES = (
     "bias_aligned_samples",
     "bias_conflicting_samples",
 )
+TOP = 5
 NEED_ALIGNED = tuple(name for name in ACCURACIES if name.startswith("bias_"))
 COMPARISONS = (*fairness.METRICS, *parity.METRICS)  # of the groups
 AMPLIFICATIONS = amplification.METRICS[:2]  # the third needs predictions of the bias attribute
@@ -40,12 +41,18 @@ MAX_PERMUTED = 20_000  # cells of a table beyond which the test would take minut
 
 
 def measure_accuracies(
-    split: Split, predictions: Array, n_labels: int, n_bias: int
-) -> dict[str, Any]:
-    """Return the accuracy family of predictions on a split, with its n; an undefined value is None."""
-    table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    values = accuracies(table, aligned_cells(split, n_labels, n_bias))
-    return {"n": len(split), **{name: number(values[name]) for name in ACCURACIES}}
+    split: Split, predictions: Array, data: BiasedDataset
+) -> dict[str, float | int | None]:
+    """Return the accuracy family of predictions on a split of a dataset, with its n.
+
+    An undefined value is None, as is every one but top-1 where the dataset has no bias attribute.
+    """
+    sizes = {"n_labels": data.n_labels, "n_bias": data.n_bias}
+    table = count(split.labels, split.bias, predictions, **sizes)
+    aligned = aligned_cells(split, *sizes.values()) if data.knows_aligned else None
+    values = {name: number(value) for name, value in accuracies(table, aligned).items()}
+    known = {name: value if data.has_bias else None for name, value in values.items()}
+    return {"n": len(split), **known, "top1": values["top1"]}
 
 
 def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:
@@ -87,6 +94,8 @@ def measure(
     *,
     seed: int,
     training: Array | None = None,
+    has_bias: bool = True,
+    knows_aligned: bool = True,
 ) -> dict[str, Any]:
     """Return every metric of predictions on a split, each with its value, n and 95 % interval.
 
@@ -97,16 +106,69 @@ def measure(
         n_bias: M.
         seed: Of the bootstrap.
         training: int ``(K, M)``, as of ``measure_counts``.
+        has_bias: Whether there is a bias attribute; without, every metric but top-1 is None, of 0 rows,
+            and ``counts`` is None.
+        knows_aligned: Whether it is known which cells are aligned; else those metrics are None, of 0 rows.
 
     Returns:
         Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "disparity": {...},
         "counts": [[[...]]]}``; an undefined value is None.
     """
     n_labels = len(labels)
+    if not has_bias:
+        return _without_bias(split, predictions, labels)
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    aligned = aligned_cells(split, n_labels, n_bias)
+    aligned = aligned_cells(split, n_labels, n_bias) if knows_aligned else None
     per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
     return measure_counts(table, labels, aligned, seed=seed, per_class=per_class, training=training)
+
+
+def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
+    rights = np.asarray(predictions) == split.labels
+    return {
+        **{name: _nothing() for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)},
+        "top1": _rate(rights),
+        "by_class": {label: {name: _nothing() for name in COMPARISONS} for label in labels},
+        "disparity": None,
+        "counts": None,
+    }
+
+
+def _nothing() -> dict[str, Any]:
+    return {"value": None, "n": 0, "ci": [None, None]}
+
+
+def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:
+    """Return the share of rows whose label is among the five classes of the highest scores.
+
+    Of equal scores the class that comes first counts as higher, as for the prediction.
+
+    Args:
+        labels: int ``(N,)`` in 0..K-1.
+        scores: float ``(N, K)``.
+
+    Returns:
+        ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
+    """
+    if scores.shape[1] <= TOP:
+        return _nothing()
+    return _rate(top_k(labels, scores, TOP))
+
+
+def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:
+    """Return bool ``(N,)``: whether fewer than k classes come before the label by score."""
+    own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
+    first = np.arange(scores.shape[1]) < labels[:, None]
+    before = ((scores > own) | ((scores == own) & first)).sum(axis=1)
+    found: npt.NDArray[np.bool_] = before < k
+    return found
+
+
+def _rate(rights: Array) -> dict[str, Any]:
+    """Return a share of rows with Wilson's interval."""
+    rows = len(rights)
+    value = np.asarray(rights.mean() if rows else np.nan)
+    return _metric(value, rows, wilson(int(rights.sum()), rows))
 
 
 def measure_counts(

@@ -181,7 +181,7 @@ def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Fol
         features = extract(encoder, train_.images, device=device)
         probe = fit(features, train_.labels, data.n_labels, config.probe)
         told = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
-        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
+        found = measure_accuracies(val, told, data)
         kept = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
         return {"probe": {key: found[key] for key in kept}}
 
