@@ -24,7 +24,7 @@ from biascon import runs
 from biascon.config import RECIPE_VERSION, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
-from biascon.features import of_run
+from biascon.features import of_run, of_two_views
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of, sees_bias
 from biascon.losses.distributed import ranks
@@ -255,14 +255,19 @@ def _represent(
     if "val" in data.splits:
         val = data.splits["val"]
         fitted = (of_run(folder, "val", val, network.encoder, device=device), val)
+    test = data.splits["test"]
+    views = of_two_views(
+        network.encoder, test.images, config.augment, seed=config.seed, device=device
+    )
     with threadpool_limits(config.train.threads):
         return measure_representation(
             features,
-            data.splits["test"],
+            test,
             fitted=fitted,
             n_labels=data.n_labels,
             n_bias=data.n_bias if data.has_bias else None,
             config=config.probe,
+            views=views,
         )
 
 

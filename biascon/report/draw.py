@@ -113,6 +113,7 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
 
 ONE_LABEL = {"same_bias": ("one label", "-"), "negative": ("other labels", ":")}
 KINDS = {
+    "self": ("two views of one image", "-."),
     "same_bias": ("one label, one bias value", "-"),
     "other_bias": ("one label, other bias values", "--"),
     "negative": ("other labels", ":"),
