@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,12 @@ def test_an_interrupted_run_does_not_compute_them_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(features_module, "extract", None)  # calling it is an error
+
+    def only_views(*args: Any, **kwargs: Any) -> np.ndarray:
+        assert "prepare" in kwargs  # of augmented views, which are not kept
+        return extract(*args, **kwargs)
+
+    monkeypatch.setattr(features_module, "extract", only_views)
     folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     monkeypatch.undo()
     other, afresh, _ = evaluate(CONFIG, data, root=tmp_path / "again", device=CPU)
