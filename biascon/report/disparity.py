@@ -74,11 +74,11 @@ def permuted(one: Group) -> int:
     return min(told, default=0)
 
 
-TESTED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
+PAIRED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
 
 
-def tested_cells(one: Group) -> list[list[str]]:
-    """Return the paired tests over seeds against the reference, cells of ``TESTED_COLUMNS``.
+def paired_cells(one: Group) -> list[list[str]]:
+    """Return the paired tests over seeds against the reference, cells of ``PAIRED_COLUMNS``.
 
     Only of losses that share two seeds or more with it.
     """

@@ -8,7 +8,7 @@ from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report.collect import LOWER_IS_BETTER, Group
 from biascon.report.compare import reference_of
-from biascon.report.disparity import COLUMNS, TESTED_COLUMNS, disparities, permuted, tested_cells
+from biascon.report.disparity import COLUMNS, PAIRED_COLUMNS, disparities, paired_cells, permuted
 from biascon.report.draw import PAGE
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import ACCURACIES, cell_text, cells, judged, remark
@@ -61,10 +61,10 @@ def _results(one: Group) -> str:
 
 def _tests(one: Group) -> list[str]:
     """Return the paired tests over seeds, where there are any."""
-    rows = tested_cells(one)
+    rows = paired_cells(one)
     if not rows:
         return []
-    header = TESTED_COLUMNS[1:]
+    header = PAIRED_COLUMNS[1:]
     caption = (
         f"{one.title}: {one.accuracy} against {reference_of(one)} on the same seeds, difference in points "
         "with its 95 % t interval; p of the paired t test, adjusted by Holm over this table, and of "

@@ -9,7 +9,7 @@ from biascon import __version__
 from biascon.report import disparity
 from biascon.report.collect import Group
 from biascon.report.compare import in_prose, in_words, reference_of
-from biascon.report.disparity import disparities, permuted, tested_cells
+from biascon.report.disparity import disparities, paired_cells, permuted
 from biascon.report.rendered import render
 from biascon.report.tables import about, cell_text, cells, columns, published, remark, worst_n
 
@@ -52,7 +52,7 @@ def markdown(groups: Sequence[Group]) -> str:
                     [escape(label), *(cell.text for cell in row)] for label, row in disparities(one)
                 ],
                 "permuted": f"{permuted(one):,}",
-                "tested": [[escape(row[0]), *row[1:]] for row in tested_cells(one)],
+                "tested": [[escape(row[0]), *row[1:]] for row in paired_cells(one)],
                 "reference": escape(reference_of(one)),
                 "published": published(one),
                 "worst_n": worst_n(one),
@@ -66,7 +66,7 @@ def markdown(groups: Sequence[Group]) -> str:
         escape=escape,
         groups=parts,
         version=__version__,
-        tested_columns=disparity.TESTED_COLUMNS,
+        tested_columns=disparity.PAIRED_COLUMNS,
         disparity_columns=disparity.COLUMNS,
     )
 

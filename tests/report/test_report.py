@@ -352,7 +352,7 @@ def test_specials_in_names_are_escaped() -> None:
 def test_the_latex_table_is_a_booktabs_table() -> None:
     tex = latex(group(CLEAR))
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert tex.count(rule) == 2  # accuracies, and differences below them
+        assert tex.count(rule) == 3  # accuracies, differences below them, and paired tests
     assert r"supcon & 51.0 $\pm$ 1.0 &" in tex
     assert r"contex & \textbf{61.1 $\pm$ 1.1} &" in tex
     assert tex.count("{") == tex.count("}")
