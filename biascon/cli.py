@@ -18,6 +18,8 @@ from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 COMMANDS = {
     "make-bmnist": "biascon.commands.make_bmnist:command",
     "make-utkface": "biascon.commands.make_utkface:command",
+    "make-celeba": "biascon.commands.make_celeba:command",
+    "make-table": "biascon.commands.make_table:command",
     "make-standard": "biascon.commands.make_standard:command",
     "inspect": "biascon.commands.inspect:command",
     "train": "biascon.commands.train:command",
@@ -94,6 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         resumes = {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words
         hint = "; the same command goes on from the last finished epoch" if resumes else ""
+        if {"make-utkface", "make-celeba", "make-table"} & set(words):
+            hint = "; the same command goes on behind the pictures that are done"
         _fail(f"interrupted{hint}", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
