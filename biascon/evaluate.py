@@ -32,7 +32,7 @@ from biascon.measures import measure, measure_accuracies, measure_top5
 from biascon.parallel import leads, wait
 from biascon.probe import LinearProbe, fit, fit_balanced
 from biascon.represent import measure_representation
-from biascon.stages import Network, Place, Say, first_config, obtain
+from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
 from biascon.train import check
 
 Array = npt.NDArray[Any]
@@ -303,6 +303,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "judged": judge.name,
         "sees_bias": sees_bias(config.loss),
         "first": None if before is None else _before(before, data),
+        **_shared(config, data),
         "preset": config.preset,
         "seed": config.seed,
         "digest": digest,
@@ -321,6 +322,12 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
     }
 
 
+def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
+    """Return the digest of the run that trained the network, where that is another."""
+    base = trained_on(config, data)
+    return {} if base is data else {"network_of": config.digest(base.digest)}
+
+
 def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the name and values of the bias attribute, and, where it says so, what is aligned."""
     kept = ("name", "values", "aligned", "chosen")
@@ -333,7 +340,7 @@ def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
         "loss": config.loss,
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
-        "digest": config.digest(data.digest),
+        "digest": config.digest(trained_on(config, data).digest),
     }
 
 

@@ -10,8 +10,8 @@ import click
 
 from biascon.commands.shared import (
     Progress,
-    choose_dataset,
     configurations,
+    load_dataset,
     note,
     percent,
     percent_interval,
@@ -27,6 +27,7 @@ def command(
     losses: tuple[str, ...],
     seeds: list[int],
     data: Path | None,
+    bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
@@ -36,14 +37,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Train what is missing, probe the frozen encoders, and measure them on the unbiased test split."""
-    from biascon.data.dataset import load
     from biascon.evaluate import evaluate, pick_device
     from biascon.parallel import joined, leads
 
     found = []
     with joined(pick_device(device)) as place:
         configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
-        dataset = load(choose_dataset(data))
+        dataset = load_dataset(data, bias)
         for config in configs:
             progress = Progress(config, show=leads())
             try:

@@ -6,6 +6,7 @@ and the seed agree; everything else is another protocol.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon import runs
-from biascon.data.dataset import Split, identity, load, read_manifest
+from biascon.data.dataset import Split, choose_bias, identity, load, read_manifest, seen_as
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.entries import LOSSES
 
@@ -108,6 +109,11 @@ class Group:
         return self.first["bias"] is not None
 
     @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which cells are bias-aligned."""
+        return self.has_bias and self.first["bias"].get("aligned", "as built") is not None
+
+    @property
     def headline(self) -> str:
         """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
         return "unbiased" if self.has_bias else "top1"
@@ -192,6 +198,7 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
             found.append(Run(folder, evaluation))
     # A run that another one builds on is trained and never evaluated.
     firsts = {str((run.evaluation["first"] or {}).get("digest", ""))[:8] for run in found}
+    firsts |= {str(run.evaluation.get("network_of", ""))[:8] for run in found}
     left = len(set(unfinished) - firsts)
     if left:
         warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=3)
@@ -203,16 +210,27 @@ def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
 
     One that is damaged, or of another version, is as one that is not there.
     """
-    wanted = {group.first["dataset_digest"] for group in groups}
+    wanted = {
+        group.first["dataset_digest"]: (group.first["bias"] or {}).get("chosen") for group in groups
+    }
     found: dict[str, Split] = {}
     for manifest in sorted(root.glob("*/manifest.json")):
-        try:
-            if identity(read_manifest(manifest.parent)) in wanted:
-                data = load(manifest.parent, only=("test",))
-                found[data.digest] = data.splits["test"]
-        except BiasconError:
-            continue
+        with contextlib.suppress(BiasconError):
+            about = read_manifest(manifest.parent)
+            digest = identity(about)
+            for want, names in wanted.items():
+                if want == digest if names is None else _is_view(about, digest, names, want):
+                    data = load(manifest.parent, only=("test",))
+                    data = data if names is None else choose_bias(data, names)
+                    found[want] = data.splits["test"]
     return found
+
+
+def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+    try:
+        return seen_as(about, digest, names)[1] == wanted
+    except BiasconError:
+        return False
 
 
 _MORE = (

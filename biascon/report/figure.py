@@ -12,7 +12,7 @@ from biascon.data.dataset import Split
 from biascon.report import bars, draw
 from biascon.report.collect import Group
 from biascon.report.convergence import curves
-from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of
+from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +93,8 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
 
     what = "Top-1 and top-5 accuracy"
     if group.has_bias:
+        what = "Accuracy on all cells"
+    if group.knows_aligned:
         what = "Accuracy on bias-aligned, all and bias-conflicting cells"
 
     def runs(*labels: str) -> str:
@@ -171,8 +173,7 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
             break
         run = group.losses[label][0]
         wrong = len(draw.wrongly(run))
-        known = group.has_bias and group.bias.get("aligned", "") is not None
-        which = "bias-conflicting test images" if known else "test images"
+        which = "bias-conflicting test images" if group.knows_aligned else "test images"
         found.append(
             Drawing(
                 f"gallery-{label}-{name}",
@@ -200,13 +201,13 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
 
 def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
     """Return the figures of several groups: accuracy against rho, for each recipe run at two rhos or more."""
-    recipes: dict[tuple[str, str], list[Group]] = {}
+    recipes: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
         if rho_of(group):
-            key = (group.preset, group.first["recipe"])
+            key = (group.preset, group.first["recipe"], shapes_of(group))
             recipes.setdefault(key, []).append(group)
     found = []
-    for (preset, recipe), same in recipes.items():
+    for (preset, recipe, of), same in recipes.items():
         if len({rho_of(group) for group in same}) < 2:
             continue
         same = sorted(same, key=lambda group: float(rho_of(group)))
@@ -215,7 +216,7 @@ def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
         )
         found.append(
             Drawing(
-                f"rho-{recipe[:8]}",
+                f"rho-{recipe[:8]}" if of == "bmnist" else f"rho-{of}-{recipe[:8]}",
                 f"Unbiased accuracy against rho, preset {preset}, mean over seeds with 95 % t intervals, "
                 f"n = {same[0].first['top1']['n']:,} test images.",
                 runs,

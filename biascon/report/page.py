@@ -18,6 +18,7 @@ from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words, reference_of
 from biascon.report.convergence import speeds
 from biascon.report.disparity import disparities, on_the_images, p_cell, permuted
+from biascon.report.draw import rho_of, shapes_of
 from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.rendered import render
@@ -190,13 +191,19 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
+_SOURCES = {"bmnist": "", "fashion-bmnist": " --source fashion", "kbmnist": " --source kmnist"}
+
+
 def _commands(one: Group) -> str:
     """Return the commands that make these runs anew, on a dataset of the same name."""
     first = one.first
     sets = "".join(f" --set {change}" for change in first["changes"])
+    chosen = one.bias.get("chosen", [])
+    data, seen = first["dataset"], f" --bias {','.join(chosen)}" if chosen else ""
+    data = data.rsplit("-by-", 1)[0] if chosen else data
     lines = []
-    if first["dataset"].startswith("bmnist-"):
-        lines.append(f"biascon make-bmnist --rho {first['dataset'].split('-')[1]}")
+    if shapes_of(one) in _SOURCES:
+        lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
         own = e["label"].removeprefix(e["loss"]).strip(" ()")
@@ -204,6 +211,6 @@ def _commands(one: Group) -> str:
         seeds = ",".join(str(run.seed) for run in runs)
         lines.append(
             f"biascon evaluate --loss {e['loss']} --seeds {seeds} --preset {first['preset']}"
-            f" --data data/{first['dataset']}{sets}{given}"
+            f" --data data/{data}{seen}{sets}{given}"
         )
     return "\n".join([*lines, "biascon report"])
