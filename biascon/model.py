@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from biascon import weights
 from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import Encoder, build_encoder, build_head
@@ -39,9 +40,10 @@ class Model(nn.Module):
 
 
 def build_model(config: RunConfig, data: BiasedDataset) -> Model:
-    """Return the freshly initialised network of a run, on the CPU."""
+    """Return the network of a run before its first step, on the CPU; the encoder starts from its weights."""
     known = entry(config.loss)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
+    weights.start(encoder, config)
     head = classifier = None
     if known.on == "embeddings":
         generator = torch_generator(config.seed, "weights/head")

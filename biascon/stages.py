@@ -74,7 +74,9 @@ def first_config(config: RunConfig) -> RunConfig | None:
     changed: dict[str, Any] = {}
     if first.narrow and not config.model.encoder.endswith(NARROW):
         name = config.model.encoder + NARROW
-        changed["model"] = dataclasses.replace(config.model, encoder=name)
+        changed["model"] = dataclasses.replace(  # other shapes: no weights of the whole network fit
+            config.model, encoder=name, weights="none", file=None
+        )
     if "first_epochs" in config.parameters:
         epochs = config.parameters["first_epochs"]
         changed["train"] = dataclasses.replace(config.train, epochs=epochs, min_steps=0)
