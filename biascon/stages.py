@@ -29,12 +29,12 @@ from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
-from biascon.measures import measure_accuracies
 from biascon.model import build_classifier, classifies, place
 from biascon.parallel import leads
 from biascon.probe import fit
 from biascon.seeds import torch_generator
 from biascon.train import Follow, check, train
+from biascon.validation import accuracies
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -182,10 +182,8 @@ def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Fol
     def follow(encoder: Encoder) -> dict[str, Any]:
         features = extract(encoder, train_.images, device=device)
         probe = fit(features, train_.labels, data.n_labels, config.probe)
-        told = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
-        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
-        kept = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
-        return {"probe": {key: found[key] for key in kept}}
+        scores = probe.probabilities(extract(encoder, val.images, device=device))
+        return {"probe": accuracies(data, scores)}
 
     return follow
 
