@@ -27,7 +27,7 @@ from biascon.features import of_run
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of, sees_bias
 from biascon.losses.distributed import ranks
-from biascon.measures import measure, measure_accuracies
+from biascon.measures import measure, measure_accuracies, measure_top5
 from biascon.parallel import leads, wait
 from biascon.probe import LinearProbe, fit, fit_balanced
 from biascon.represent import measure_representation
@@ -102,9 +102,7 @@ def evaluate(
         also = [
             {
                 "by": judge.name,
-                **measure_accuracies(
-                    test, judge.scores(features).argmax(axis=1), data.n_labels, data.n_bias
-                ),
+                **measure_accuracies(test, judge.scores(features).argmax(axis=1), data),
             }
             for judge in judges[1:]
         ]
@@ -116,8 +114,15 @@ def evaluate(
             "also": also,
             "representation": _represent(config, network, data, folder, features, device),
             **measure(
-                test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
+                test,
+                scores.argmax(axis=1),
+                data.manifest["labels"],
+                data.n_bias,
+                seed=config.seed,
+                has_bias=data.has_bias,
+                knows_aligned=data.knows_aligned,
             ),
+            "top5": measure_top5(test.labels, scores, seed=config.seed),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))
@@ -225,7 +230,7 @@ def _judges(
         if "val" not in parts or seen:
             return Judge(name, text, scores, about, None)
         told = scores(features["val"]).argmax(axis=1)
-        found = measure_accuracies(parts["val"], told, data.n_labels, data.n_bias)
+        found = measure_accuracies(parts["val"], told, data)
         return Judge(name, text, scores, about, found)
 
     text = f"linear probe on frozen features ({solver})"
@@ -254,7 +259,7 @@ def _represent(
             data.splits["test"],
             fitted=fitted,
             n_labels=data.n_labels,
-            n_bias=data.n_bias,
+            n_bias=data.n_bias if data.has_bias else None,
             config=config.probe,
         )
 
@@ -301,12 +306,18 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "epochs": config.train.epochs_for(len(data.splits["train"])),
         "batch_size": config.train.batch_size,
         "labels": manifest["labels"],
-        "bias": {"name": manifest["bias"]["name"], "values": manifest["bias"]["values"]},
+        "bias": _bias(manifest["bias"]),
         "training": {
             "n": manifest["counts"]["train"]["n"],
             "cells": manifest["counts"]["train"]["cells"],
         },
     }
+
+
+def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the name and values of the bias attribute, and, where it says so, what is aligned."""
+    kept = ("name", "values", "aligned", "chosen")
+    return None if bias is None else {key: bias[key] for key in kept if key in bias}
 
 
 def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:

@@ -27,7 +27,9 @@ METRICS = {
     "equalized_odds_difference": "EO difference",
     "equal_opportunity_difference": "EOpp difference",
 }
+WITHOUT_BIAS = {"top1": "top-1", "top5": "top-5"}  # what applies where there is no bias attribute
 LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
+NAMES = {"unbiased": "unbiased accuracy", "top1": "top-1 accuracy"}
 ORDER = tuple(LOSSES)
 
 
@@ -54,10 +56,20 @@ class Run:
         return str(self.evaluation["judged"])
 
     @property
+    def has_bias(self) -> bool:
+        """Whether its dataset has a bias attribute."""
+        return self.evaluation["bias"] is not None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: unbiased, or top-1 without a bias attribute."""
+        return "unbiased" if self.has_bias else "top1"
+
+    @property
     def other(self) -> tuple[str, float | None] | None:
-        """The other judge with its unbiased accuracy, None where the method has no classifier."""
+        """The other judge with its headline accuracy, None where the method has no classifier."""
         also = self.evaluation["also"]
-        return (str(also[0]["by"]), also[0]["unbiased"]) if also else None
+        return (str(also[0]["by"]), also[0][self.headline]) if also else None
 
     @property
     def seed(self) -> int:
@@ -65,8 +77,8 @@ class Run:
         return int(self.evaluation["seed"])
 
     def value(self, metric: str) -> float | None:
-        """Return a metric's value, None where it is undefined."""
-        value = self.evaluation[metric]["value"]
+        """Return a metric's value, None where it is undefined, or of a run older than the metric."""
+        value = self.evaluation.get(metric, {"value": None})["value"]
         return None if value is None else float(value)
 
 
@@ -89,6 +101,32 @@ class Group:
             return {seed: aligned[seed] - other[seed] for seed in aligned.keys() & other.keys()}
         pairs = {run.seed: run.value(metric) for run in self.losses[label]}
         return {seed: value for seed, value in pairs.items() if value is not None}
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the dataset has a bias attribute; without, group metrics do not apply."""
+        return self.first["bias"] is not None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
+        return "unbiased" if self.has_bias else "top1"
+
+    @property
+    def accuracy(self) -> str:
+        """The headline in words."""
+        return NAMES[self.headline]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The metrics that apply to the dataset, with their names."""
+        return METRICS if self.has_bias else WITHOUT_BIAS
+
+    @property
+    def bias(self) -> dict[str, Any]:
+        """The bias attribute's name and values; without one, all images are of one value."""
+        found: dict[str, Any] | None = self.first["bias"]
+        return {"name": "no bias attribute", "values": ["all"]} if found is None else found
 
     @property
     def preset(self) -> str:

@@ -174,5 +174,6 @@ def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:
             "dataset_digest": run.evaluation["dataset_digest"],
         }
         for run in found
-        for metric in METRICS
+        for metric in (*METRICS, "top5")
+        if metric in run.evaluation
     ]
