@@ -32,7 +32,8 @@ from biascon.settings import load_preset, parse_settings, presets
 
 __all__ = [
     "FILE", "PRETRAINED", "SECTIONS", "AugmentConfig", "FinetuneConfig", "ModelConfig", "OptimiserConfig",
-    "Origin", "ProbeConfig", "RunConfig", "TrainConfig", "make_config", "own_parameters",
+    "Origin", "ProbeConfig", "RunConfig", "TrainConfig", "make_config", "own_parameters", "read_config",
+    "with_probe",
 ]  # fmt: skip
 RECIPE_VERSION = 3  # raised when the same configuration would train other weights
 
@@ -233,6 +234,64 @@ def make_config(
     design(sections["model"].encoder)  # refuses an unknown name
     resolved = get_loss(loss, **parameters).parameters
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
+
+
+def read_config(tree: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that a run's ``config.toml`` says, as it is.
+
+    Raises:
+        KeyError: A section is missing.
+        TypeError: A key is unknown, or missing.
+        UsageError: A value is not allowed.
+    """
+    flat = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
+    sections = {
+        name: _build(known, name, tree[name] if name != "finetune" else tree.get(name, {}))
+        for name, known in SECTIONS.items()
+    }
+    origin = Origin(**tree["origin"]) if "origin" in tree else None
+    unknown = set(tree) - {*flat, *SECTIONS, "origin"}
+    if unknown:
+        raise KeyError(f"unknown: {sorted(unknown)}")
+    return RunConfig(**flat, **sections, origin=origin)
+
+
+def with_probe(
+    config: RunConfig,
+    *,
+    protocol: str | None = None,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+) -> RunConfig:
+    """Return the configuration of an encoder that is there, judged otherwise.
+
+    Args:
+        config: Of the run that trained it.
+        protocol: ``probe.kind``; None is what ``settings`` say, or ``linear``.
+        preset: Whose [probe] and [finetune] are taken; None is the run's own [probe], and [finetune] of the
+            preset that it names, where that comes with the package.
+        settings: ``probe.KEY=VALUE`` and ``finetune.KEY=VALUE``.
+
+    Raises:
+        UsageError: A setting of the training, which is over, or a wrong one.
+    """
+    asked = parse_settings(settings)
+    over = [f"'{section}.{key}'" for section in asked for key in asked[section]
+            if section not in ("probe", "finetune")]  # fmt: skip
+    if over:
+        raise UsageError(
+            "the encoder is trained already: expected --set of probe.* or finetune.*, "
+            f"but got {', '.join(over)}"
+        )
+    base = preset or (config.preset if config.preset in presets() else "cpu")
+    given = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
+    if preset is None:
+        own = config.probe
+        given = [
+            f"probe.{key}={getattr(own, key)!r}" for key in ("c", "tolerance", "max_iterations")
+        ] + given
+    found = make_config(config.loss, preset=base, settings=given)
+    return dataclasses.replace(config, probe=found.probe, finetune=found.finetune)
 
 
 def own_parameters(config: RunConfig) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Fine-tuning: a trained encoder and a new linear layer, trained on with labels; a judge of the encoder.
 
 It starts from a copy: the run's ``encoder.safetensors`` stays what training left. Images are cropped, flipped
-and turned as in the run's views, and keep their colours. Each epoch's loss and its accuracies on validation are
-a line of ``finetune.jsonl``; the last epoch judges, none is chosen. The weights are kept in
+and turned as in the run's views, and keep their colours. Each epoch's loss and accuracies on validation are a
+line of ``finetune.jsonl``; the last epoch judges, none is chosen. The weights are kept in
 ``finetuned.safetensors``.
 """
 
@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,10 +28,10 @@ from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.data.mapped import release
 from biascon.encoders import Encoder, build_encoder, build_head
-from biascon.errors import RunError, UsageError
+from biascon.errors import RunError
 from biascon.feed import Pictures
 from biascon.files import append, write_atomic
-from biascon.model import place
+from biascon.model import load_weights, place
 from biascon.optim import learning_rate, optimiser
 from biascon.seeds import permutation, torch_generator
 from biascon.validation import accuracies
@@ -54,17 +52,6 @@ class Tuned(nn.Module):
         """Map ``(N, 3, H, W)`` to logits ``(N, K)``."""
         logits: Tensor = self.layer(self.encoder(images))
         return logits
-
-
-def check(config: RunConfig, data: BiasedDataset) -> None:
-    """Refuse a batch that is larger than the training split.
-
-    Raises:
-        UsageError: It is.
-    """
-    n, batch = len(data.splits["train"]), config.finetune.batch_size
-    if batch > n:
-        raise UsageError(f"expected finetune.batch_size of at most {n} images, but got {batch}")
 
 
 def finetune(
@@ -89,10 +76,9 @@ def finetune(
     """
     model = place(_start(config, data, folder), device)
     if (folder / runs.FINETUNED).is_file():
-        _load(model, folder / runs.FINETUNED)
+        load_weights(model, folder / runs.FINETUNED)
         return model
     tuning, split = config.finetune, data.splits["train"]
-    check(config, data)
     steps, batch = len(split) // tuning.batch_size, tuning.batch_size
     steered = optimiser(model, tuning)
     history: list[dict[str, Any]] = []
@@ -133,7 +119,7 @@ def finetune(
                 "lower the learning rate with --set finetune.lr=..."
             )
         seconds = time.perf_counter() - started
-        line = {
+        line: dict[str, Any] = {
             "epoch": epoch + 1,
             "epochs": tuning.epochs,
             "loss": float(total) / steps,
@@ -172,13 +158,6 @@ def probabilities(
 def _start(config: RunConfig, data: BiasedDataset, folder: Path) -> Tuned:
     generator = torch_generator(config.seed, "weights/finetune")
     encoder = build_encoder(config.model.encoder, generator)  # its weights are read right away
-    _load(encoder, folder / runs.ENCODER)
+    load_weights(encoder, folder / runs.ENCODER)
     generator = torch_generator(config.seed, "weights/finetune/layer")
     return Tuned(encoder, build_head(encoder.dim, (data.n_labels,), generator))
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    try:
-        module.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise checkpoint.damaged(path) from error

@@ -29,7 +29,7 @@ from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss
-from biascon.model import build_classifier, classifies, place
+from biascon.model import build_classifier, classifies, load_weights, place
 from biascon.parallel import leads
 from biascon.probe import fit
 from biascon.seeds import torch_generator
@@ -68,6 +68,7 @@ class Place:
 
 def first_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the network that a run builds on, None if it builds on none."""
+    config = config.trained()  # how this run is judged is nothing to that one
     first = entry(config.loss).first
     if first is None:
         return None
@@ -91,9 +92,14 @@ def first_config(config: RunConfig) -> RunConfig | None:
 def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> Network:
     """Return the trained network of a run whose folder is locked: read it, or train what is missing.
 
+    A run that is not judged by the linear probe takes its encoder from the one that is, which is trained once
+    for all of them.
+
     Raises:
         RunError: A file is damaged, or training diverged.
     """
+    if config.probe.kind != "linear":
+        return _of_trained(config, data, place_, say)
     first, before = entry(config.loss).first, first_config(config)
     if first is None or before is None:
         return _own(config, data, place_, None, say)
@@ -116,6 +122,24 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
         return earlier
     given = _take(first.gives, earlier, there, config, data, place_.device)
     return _own(config, data, place_, given, say)
+
+
+def _of_trained(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> Network:
+    """Return the network of the run that trains this one's, and copy it into this one's folder."""
+    folder = place_.folder(config, data)
+    if (folder / runs.ENCODER).is_file():
+        return _own(config, data, place_, None, say)
+    before = config.trained()
+    there = place_.folder(before, data)
+    with runs.exclusive(there, wait=True) if leads() else nullcontext():
+        if leads() and not place_.resume:
+            runs.forget(there)
+        earlier = obtain(before, data, place_, say)
+    if leads():
+        runs.begin(folder, config, str(place_.device))
+        _copy_metrics(there, folder)
+        _save(folder, earlier)
+    return earlier
 
 
 def _take(
@@ -149,16 +173,7 @@ def _own(
     """Read the trained network from its folder, or train it."""
     folder, device = place_.folder(config, data), place_.device
     if (folder / runs.ENCODER).is_file():
-        encoder = build_encoder(
-            config.model.encoder, torch_generator(config.seed, "weights/encoder")
-        )
-        _load(encoder, folder / runs.ENCODER)
-        classifier = None
-        if classifies(config.loss):
-            classifier = build_classifier(config, encoder, data)
-            _load(classifier, folder / runs.CLASSIFIER)
-            classifier.to(device)
-        return Network(place(encoder, device), classifier)
+        return load_network(config, data, folder, device)
     if leads():
         runs.begin(folder, config, str(device))
     follow = _follow(config, data, device)
@@ -167,6 +182,23 @@ def _own(
     if leads():
         _save(folder, network)
     return network
+
+
+def load_network(
+    config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device
+) -> Network:
+    """Return the trained network that a run's folder holds.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    generator = torch_generator(config.seed, "weights/encoder")
+    encoder = load_weights(build_encoder(config.model.encoder, generator), folder / runs.ENCODER)
+    classifier = None
+    if classifies(config.loss):
+        classifier = build_classifier(config, encoder, data)
+        load_weights(classifier, folder / runs.CLASSIFIER).to(device)
+    return Network(place(encoder, device), classifier)
 
 
 def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Follow | None:
@@ -203,13 +235,6 @@ def _copy_metrics(there: Path, folder: Path) -> None:
 def _bytes(module: nn.Module) -> bytes:
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     return to_bytes(state)
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    try:
-        module.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise checkpoint.damaged(path) from error
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Tensor]:

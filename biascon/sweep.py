@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from biascon import runs
+from biascon import runs, weights
 from biascon.config import RunConfig, make_config
 from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
@@ -176,7 +176,7 @@ def plan(
         ):
             sets = (*settings, *extra)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
-            config = config.for_device(device)
+            config = weights.resolved(config).for_device(device)
             place = runs.run_folder(root, manifest["name"], config, config.digest(digest))
             jobs.append(Job(config, folder, place, sets))
     return list({job.folder: job for job in jobs}.values())

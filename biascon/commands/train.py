@@ -23,6 +23,8 @@ def command(
     data: Path | None,
     preset: str | None,
     settings: tuple[str, ...],
+    weights: Path | None,
+    protocol: str | None,
     device: str,
     compiled: bool,
     resume: bool,
@@ -40,7 +42,10 @@ def command(
 
     rows = []
     with joined(pick_device(device)) as place:
-        configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
+        configs = configurations(
+            losses, seeds, preset, settings, place.type,
+            compiled=compiled, weights=weights, protocol=protocol,
+        )  # fmt: skip
         dataset = load(choose_dataset(data), only=("train", "val"))
         for config in configs:
             progress = Progress(config, show=leads())
