@@ -1,7 +1,7 @@
 """Who judges a trained encoder: a linear probe, nearest neighbours, fine-tuning, the method's own classifier.
 
 The protocol (``probe.kind``) is part of a run's configuration, and what judged stands in its evaluation. All
-are fitted on the training split and measured on validation; the test split is read when its scores are wanted.
+are fitted on the training split and measured on validation; what they tell of the test split is asked last.
 """
 
 from __future__ import annotations

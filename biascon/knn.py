@@ -2,8 +2,8 @@
 
 Of a feature f, the K training features with the largest cosine s_i vote for their labels, each with weight
 exp(s_i / T): Wu et al. (Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018),
-with their K = 200 and T = 0.07. The neighbours are exact. Similarities are computed a block at a time, so that
-memory beside the features is bounded.
+with their K = 200 and T = 0.07. The neighbours are exact. Similarities are computed a block at a time, so
+that memory beside the features is bounded.
 """
 
 from __future__ import annotations

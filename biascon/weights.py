@@ -24,9 +24,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from biascon.config import FILE, PRETRAINED, RunConfig
-from biascon.encoders import IMAGENET, NARROW, Encoder
+from biascon.encoders import IMAGENET, NARROW, Encoder, design
 from biascon.errors import BiasconError, DataError, UsageError
-from biascon.files import explain, sha256_file
 
 SHOWN = 3  # of the keys of one kind that do not fit
 
@@ -39,7 +38,7 @@ def resolved(config: RunConfig, file: Path | None = None) -> RunConfig:
         file: The weights to start from, in place of what the configuration says.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, is not one of weights, or does not fit the encoder.
         BiasconError: The pretrained weights are not here and cannot be downloaded.
         UsageError: The encoder has no pretrained weights, or only the digest of a file is known.
     """
@@ -52,13 +51,13 @@ def resolved(config: RunConfig, file: Path | None = None) -> RunConfig:
         return config
     elif model.weights.startswith(f"{PRETRAINED}:"):
         path, kind = pretrained(model.encoder), PRETRAINED
-        if model.weights != f"{PRETRAINED}:{_sha256(path, _stamp(path))}":
-            raise UsageError(f"{path} are not the weights of that run, {model.weights}")
+        if model.weights != f"{PRETRAINED}:{_sha256(path, _stamp(path), model.encoder)}":
+            raise UsageError(f"{path} holds other weights than that run's, {model.weights}")
     else:
         raise UsageError(
             f"model.weights is {model.weights}, but its file is not known; pass it with --weights FILE"
         )
-    said = f"{kind}:{_sha256(path, _stamp(path))}"
+    said = f"{kind}:{_sha256(path, _stamp(path), model.encoder)}"
     return dataclasses.replace(config, model=dataclasses.replace(model, weights=said, file=path))
 
 
@@ -73,8 +72,18 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=8)
-def _sha256(path: Path, stamp: tuple[int, int]) -> str:
-    return sha256_file(path)
+def _sha256(path: Path, stamp: tuple[int, int], encoder: str) -> str:
+    """Return the digest of a file of weights that fit an encoder: refused before a run begins."""
+    blob = _bytes(path)
+    fitting(design(encoder).state_dict(), read(blob, path), path, encoder)
+    return hashlib.sha256(blob).hexdigest()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
 
 
 def pretrained(encoder: str) -> Path:
@@ -133,13 +142,11 @@ def start(encoder: Encoder, config: RunConfig) -> None:
     path = resolved(config).model.file
     if path is None:
         raise UsageError(f"model.weights is {config.model.weights}, but its file is not known")
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise explain(error, "read weights", path) from error
+    blob = _bytes(path)
     if hashlib.sha256(blob).hexdigest() != config.model.weights.partition(":")[2]:
         raise DataError(f"{path} has changed since the run was configured; start the command again")
-    fit(encoder, read(blob, path), path, config.model.encoder)
+    own = encoder.state_dict()
+    encoder.load_state_dict({**own, **fitting(own, read(blob, path), path, config.model.encoder)})
 
 
 def read(blob: bytes, path: Path) -> dict[str, Tensor]:
@@ -182,14 +189,21 @@ def read(blob: bytes, path: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
-def fit(encoder: Encoder, found: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Load tensors with torchvision's names or ours; a classifier ``fc`` is dropped.
+def fitting(
+    own: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str
+) -> dict[str, Tensor]:
+    """Return tensors of torchvision's names or ours under ours; a classifier ``fc`` is dropped.
+
+    Args:
+        own: What the encoder has, also on the ``meta`` device.
+        found: What the file has.
+        path: The file.
+        name: The encoder's.
 
     Raises:
         DataError: Names or shapes that do not fit, all told together, at most some of each kind by name; or
             values that are not finite.
     """
-    own = encoder.state_dict()
     ours = any(key.startswith("body.") for key in found)
     given = {key if ours else f"body.{key}": tensor for key, tensor in found.items()}
     given = {k: v for k, v in given.items() if k in own or not k.startswith("body.fc.")}
@@ -222,7 +236,7 @@ def fit(encoder: Encoder, found: Mapping[str, Tensor], path: Path, name: str) ->
     odd = [k for k in both if own[k].is_floating_point() and not bool(given[k].isfinite().all())]
     if odd:
         raise DataError(f"{path} has values that are not finite in {_some(odd)}")
-    encoder.load_state_dict({**own, **given})
+    return given
 
 
 def _some(keys: Sequence[str]) -> str:

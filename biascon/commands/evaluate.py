@@ -148,7 +148,8 @@ def show(evaluations: list[dict[str, Any]]) -> str:
         for e in evaluations
     ]
     header = [
-        "loss", "seed", "by", *(["trained on"] if elsewhere else []), *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
+        "loss", "seed", "by", *(["trained on"] if elsewhere else []),
+        *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
         "unbiased [95 %]", "aligned", "conflicting", "worst group",
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
