@@ -17,6 +17,7 @@ from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 
 COMMANDS = {
     "make-bmnist": "biascon.commands.make_bmnist:command",
+    "make-utkface": "biascon.commands.make_utkface:command",
     "inspect": "biascon.commands.inspect:command",
     "train": "biascon.commands.train:command",
     "evaluate": "biascon.commands.evaluate:command",

@@ -28,7 +28,7 @@ from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies, measure_top5
 from biascon.parallel import leads, wait
 from biascon.represent import measure_representation
-from biascon.stages import Network, Place, Say, first_config, obtain
+from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
 from biascon.train import check, check_images
 from biascon.transfer import Source, adopt
 
@@ -112,7 +112,7 @@ def evaluate(
             "probe": found[0].about,
             "validation": found[0].validation,
             "also": also,
-            **_encoder_from(config, data, folder, source),
+            **_encoder_from(config, data, folder),
             "representation": _represent(bench),
             **measure(
                 test,
@@ -211,15 +211,13 @@ def _represent(bench: Bench) -> dict[str, Any]:
         )
 
 
-def _encoder_from(
-    config: RunConfig, data: BiasedDataset, folder: Path, source: Source | None
-) -> dict[str, Any]:
+def _encoder_from(config: RunConfig, data: BiasedDataset, folder: Path) -> dict[str, Any]:
     """Say which run trained the encoder, where it is not this one."""
-    before = config.trained()
     if config.origin is None and config.probe.kind == "linear":
         return {}
-    digest = before.digest(data.digest)
-    origin = config.origin or Origin(digest, data.name, data.digest)
+    base = trained_on(config, data)
+    own = Origin(config.trained().digest(base.digest), base.name, base.digest)
+    origin = config.origin or own
     where = f"{origin.dataset}/{config.loss}/seed{config.seed}-{origin.digest[:8]}"
     return {
         "encoder_from": {
@@ -259,6 +257,7 @@ def _identity(
         "judged": judge.name,
         "sees_bias": sees_bias(config.loss),
         "first": first,
+        **_shared(config, data),
         "preset": config.preset,
         "seed": config.seed,
         "digest": digest,
@@ -277,6 +276,14 @@ def _identity(
     }
 
 
+def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
+    """Return the digest of the run that trained the network, where that is another."""
+    base = trained_on(config, data)
+    if base is data or config.origin is not None:
+        return {}
+    return {"network_of": config.trained().digest(base.digest)}
+
+
 def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the name and values of the bias attribute, and, where it says so, what is aligned."""
     kept = ("name", "values", "aligned", "chosen")
@@ -289,7 +296,7 @@ def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
         "loss": config.loss,
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
-        "digest": config.digest(data.digest),
+        "digest": config.digest(trained_on(config, data).digest),
     }
 
 

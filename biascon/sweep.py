@@ -26,7 +26,7 @@ from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
 
 TRIES = 3
-KEYS = ("losses", "seeds", "rho", "data", "preset", "settings")
+KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Grid:
         seeds: Seeds.
         rho: Colour correlations of BiasedMNISTs, which are built where they are missing.
         data: Folders of datasets, beside or in place of ``rho``.
+        bias: What each dataset is seen by, as ``--bias``; without any, by its own attribute.
         preset: Of all runs.
         settings: ``section.key`` -> the values it takes.
     """
@@ -46,6 +47,7 @@ class Grid:
     seeds: tuple[int, ...] = (0,)
     rho: tuple[float, ...] = ()
     data: tuple[str, ...] = ()
+    bias: tuple[str, ...] = ()
     preset: str = "cpu"
     settings: Mapping[str, tuple[Any, ...]] | None = None
 
@@ -59,22 +61,26 @@ class Job:
         data: Its dataset folder.
         folder: Its run folder.
         settings: What was set over the preset, as ``section.key=value``.
+        bias: What the dataset is seen by, as ``--bias``; "" for its own attribute.
     """
 
     config: RunConfig
     data: Path
     folder: Path
     settings: tuple[str, ...]
+    bias: str = ""
 
     @property
     def name(self) -> str:
         """Dataset, loss, seed and settings in a line."""
         extra = "".join(f" {s}" for s in self.settings if not s.startswith("train.threads="))
-        return f"{self.data.name} {self.config.loss} seed {self.config.seed}{extra}"
+        by = f" by {self.bias}" if self.bias else ""
+        return f"{self.data.name}{by} {self.config.loss} seed {self.config.seed}{extra}"
 
     def words(self, root: Path, device: str) -> list[str]:
         """Return the command line of the run."""
         sets = [word for setting in self.settings for word in ("--set", setting)]
+        sets += ["--bias", self.bias] if self.bias else []
         return [
             sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
@@ -124,7 +130,13 @@ def read_grid(path: Path) -> Grid:
     wrong = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
     if wrong:
         raise UsageError(f"{path}: unknown key: {', '.join(wrong)} (known: {', '.join(KEYS)})")
-    kinds: dict[str, Any] = {"losses": str, "seeds": int, "rho": (int, float), "data": str}
+    kinds: dict[str, Any] = {
+        "losses": str,
+        "seeds": int,
+        "rho": (int, float),
+        "data": str,
+        "bias": str,
+    }
     found: dict[str, Any] = {}
     for key, kind in kinds.items():
         value = tree.get(key, [0] if key == "seeds" else [])
@@ -170,15 +182,16 @@ def plan(
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        digest = dataset.identity(manifest)
-        for loss, settings, seed in itertools.product(
-            grid.losses, itertools.product(*choices), grid.seeds
+        own = (manifest["name"], dataset.identity(manifest))
+        for bias, loss, settings, seed in itertools.product(
+            grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):
+            seen = dataset.seen_as(manifest, own[1], _names(bias)) if bias else own
             sets = (*settings, *extra)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
             config = weights.resolved(config).for_device(device)
-            place = runs.run_folder(root, manifest["name"], config, config.digest(digest))
-            jobs.append(Job(config, folder, place, sets))
+            place = runs.run_folder(root, seen[0], config, config.digest(seen[1]))
+            jobs.append(Job(config, folder, place, sets, bias))
     return list({job.folder: job for job in jobs}.values())
 
 
@@ -262,6 +275,10 @@ def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES)
         if done.returncode == 2:
             break
     return Result(job, "failed", count, seconds, told)
+
+
+def _names(bias: str) -> list[str]:
+    return [name.strip() for name in bias.split(",")]
 
 
 def _toml(value: Any) -> str:

@@ -25,7 +25,7 @@ from biascon.errors import BiasconError, RunError
 from biascon.files import sha256_file, write_together
 from biascon.model import load_weights, place
 from biascon.seeds import torch_generator
-from biascon.stages import Network, load_network
+from biascon.stages import Network, load_network, trained_on
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def transfer_config(
         UsageError: Another setting.
     """
     config = with_probe(source.config, protocol=protocol, preset=preset, settings=settings)
-    own = data.digest == source.origin.dataset_digest
+    own = source.origin.dataset_digest in (data.digest, trained_on(config, data).digest)
     return dataclasses.replace(config, origin=None if own else source.origin)
 
 

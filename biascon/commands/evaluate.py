@@ -12,8 +12,8 @@ import click
 from biascon.commands.shared import (
     FOLDER,
     Progress,
-    choose_dataset,
     configurations,
+    load_dataset,
     note,
     percent,
     percent_interval,
@@ -34,6 +34,7 @@ def command(
     losses: tuple[str, ...],
     seeds: list[int],
     data: Path | None,
+    bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
     weights: Path | None,
@@ -49,7 +50,6 @@ def command(
 
     With --run an encoder that was trained before, on this dataset or on another one, is judged on --data.
     """
-    from biascon.data.dataset import load
     from biascon.evaluate import evaluate, pick_device
     from biascon.parallel import joined, leads
     from biascon.transfer import Source, read_source, transfer_config
@@ -65,7 +65,7 @@ def command(
             )  # fmt: skip
             jobs = [(config, None) for config in configs]
         origins = [read_source(folder) for folder in dict.fromkeys(sources)]
-        dataset = load(choose_dataset(data))
+        dataset = load_dataset(data, bias)
         for origin in origins:
             config = transfer_config(
                 origin, dataset, protocol=protocol, preset=preset, settings=settings

@@ -107,8 +107,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def identity(manifest: Mapping[str, Any]) -> str:
-    """Return the digest of what a dataset is: all of its manifest but who wrote it, and found where."""
-    source = {k: v for k, v in manifest["source"].items() if k != "origin"}
+    """Return the digest of what a dataset is: all of its manifest but who wrote it, found where and how."""
+    source = {k: v for k, v in manifest["source"].items() if k not in ("origin", "decoder")}
     what = {k: v for k, v in manifest.items() if k not in ("biascon", "sha256", "source")}
     return digest_of({**what, "source": source})
 

@@ -6,6 +6,7 @@ and the seed agree; everything else is another protocol.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon import runs
-from biascon.data.dataset import Split, identity, load, read_manifest
+from biascon.data.dataset import Split, choose_bias, identity, load, read_manifest, seen_as
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.entries import LOSSES
 
@@ -196,6 +197,7 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
         for run in found
         for key in ("first", "encoder_from")
     }
+    firsts |= {str(run.evaluation.get("network_of", ""))[:8] for run in found}
     left = len(set(unfinished) - firsts)
     if left:
         warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=3)
@@ -207,16 +209,27 @@ def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
 
     One that is damaged, or of another version, is as one that is not there.
     """
-    wanted = {group.first["dataset_digest"] for group in groups}
+    wanted = {
+        group.first["dataset_digest"]: (group.first["bias"] or {}).get("chosen") for group in groups
+    }
     found: dict[str, Split] = {}
     for manifest in sorted(root.glob("*/manifest.json")):
-        try:
-            if identity(read_manifest(manifest.parent)) in wanted:
-                data = load(manifest.parent, only=("test",))
-                found[data.digest] = data.splits["test"]
-        except BiasconError:
-            continue
+        with contextlib.suppress(BiasconError):
+            about = read_manifest(manifest.parent)
+            digest = identity(about)
+            for want, names in wanted.items():
+                if want == digest if names is None else _is_view(about, digest, names, want):
+                    data = load(manifest.parent, only=("test",))
+                    data = data if names is None else choose_bias(data, names)
+                    found[want] = data.splits["test"]
     return found
+
+
+def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+    try:
+        return seen_as(about, digest, names)[1] == wanted
+    except BiasconError:
+        return False
 
 
 _MORE = (

@@ -6,6 +6,7 @@ Colours are told apart without seeing colour: by marker or line as well.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -202,8 +203,20 @@ def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
 
 def rho_of(group: Group) -> str:
     """Return the rho of a BiasedMNIST from its name, nothing of another dataset."""
-    name: str = group.first["dataset"]
-    return name.split("-")[1] if name.startswith("bmnist") else ""
+    found = _BMNIST.match(group.first["dataset"])
+    return found[2] if found else ""
+
+
+def shapes_of(group: Group) -> str:
+    """Return what a BiasedMNIST is made of, from its name: ``bmnist``, ``bmnist5k``, ``fashion-bmnist``, ...
+
+    Nothing of another dataset.
+    """
+    found = _BMNIST.match(group.first["dataset"])
+    return found[1] if found else ""
+
+
+_BMNIST = re.compile(r"((?:fashion-|k)?bmnist(?:5k)?)-(\d\.\d+)")
 
 
 NAMED = 40  # values that a legend may have

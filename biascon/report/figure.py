@@ -12,7 +12,7 @@ from biascon.data.dataset import Split
 from biascon.report import draw
 from biascon.report.collect import Group
 from biascon.report.convergence import curves
-from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of
+from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,13 +184,13 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
 
 def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
     """Return the figures of several groups: accuracy against rho, for each recipe run at two rhos or more."""
-    recipes: dict[tuple[str, str], list[Group]] = {}
+    recipes: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
         if rho_of(group):
-            key = (group.preset, group.first["recipe"])
+            key = (group.preset, group.first["recipe"], shapes_of(group))
             recipes.setdefault(key, []).append(group)
     found = []
-    for (preset, recipe), same in recipes.items():
+    for (preset, recipe, of), same in recipes.items():
         if len({rho_of(group) for group in same}) < 2:
             continue
         same = sorted(same, key=lambda group: float(rho_of(group)))
@@ -199,7 +199,7 @@ def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
         )
         found.append(
             Drawing(
-                f"rho-{recipe[:8]}",
+                f"rho-{recipe[:8]}" if of == "bmnist" else f"rho-{of}-{recipe[:8]}",
                 f"Unbiased accuracy against rho, preset {preset}, mean over seeds with 95 % t intervals, "
                 f"n = {same[0].first['top1']['n']:,} test images.",
                 runs,

@@ -17,6 +17,7 @@ from biascon.data.dataset import Split
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words, reference_of
 from biascon.report.convergence import speeds
+from biascon.report.draw import rho_of, shapes_of
 from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.rendered import render
@@ -184,6 +185,9 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
+_SOURCES = {"bmnist": "", "fashion-bmnist": " --source fashion", "kbmnist": " --source kmnist"}
+
+
 def _commands(one: Group) -> str:
     """Return the commands that make these runs anew, on a dataset of the same name."""
     first = one.first
@@ -191,9 +195,12 @@ def _commands(one: Group) -> str:
     changes = [change for change in first["changes"] if "." in change.partition("=")[0]]
     sets = "".join(f" --set {change}" for change in changes if "=file:" not in change)
     weights = " --weights FILE" * any("=file:" in change for change in changes)
+    chosen = one.bias.get("chosen", [])
+    data, seen = first["dataset"], f" --bias {','.join(chosen)}" if chosen else ""
+    data = data.rsplit("-by-", 1)[0] if chosen else data
     lines = []
-    if first["dataset"].startswith("bmnist-"):
-        lines.append(f"biascon make-bmnist --rho {first['dataset'].split('-')[1]}")
+    if shapes_of(one) in _SOURCES:
+        lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
         if e["dataset"] != e.get("encoder_from", e)["dataset"]:
@@ -201,13 +208,13 @@ def _commands(one: Group) -> str:
             judged = "".join(
                 f" --set {c}" for c in changes if c.startswith(("probe.", "finetune."))
             )
-            lines.append(f"biascon evaluate{taken} --data data/{first['dataset']}{judged}")
+            lines.append(f"biascon evaluate{taken} --data data/{data}{seen}{judged}")
             continue
         own = e["label"].removeprefix(e["loss"]).strip(" ()")
         given = "".join(f" --set loss.{part}" for part in own.split(", ") if part)
         seeds = ",".join(str(run.seed) for run in runs)
         lines.append(
             f"biascon evaluate --loss {e['loss']} --seeds {seeds} --preset {first['preset']}"
-            f" --data data/{first['dataset']}{sets}{given}{weights}"
+            f" --data data/{data}{seen}{sets}{given}{weights}"
         )
     return "\n".join([*lines, "biascon report"])

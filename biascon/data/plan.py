@@ -1,0 +1,129 @@
+"""What a builder of pictures wants: for each split its files with their label and attributes.
+
+A plan is made from names and tables alone, before any picture is opened; ``biascon.data.building`` carries
+it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biascon.data import dataset, manifest
+from biascon.data.dataset import Split
+from biascon.errors import DataError, UsageError
+from biascon.files import digest_of
+from biascon.seeds import permutation
+
+Array = npt.NDArray[Any]
+VAL_PROTOCOLS = ("held-out", "none")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The pictures of a split, in their order.
+
+    Attributes:
+        paths: Relative to the folder of pictures, with forward slashes.
+        labels: int64 ``(N,)`` in 0..K-1.
+        bias: int64 ``(N,)`` in 0..M-1, all 0 without a bias attribute.
+        aligned: bool ``(N,)``.
+        index: int64 ``(N,)``: the row in the source.
+        attributes: int64 ``(N,)`` each, by name.
+    """
+
+    paths: Sequence[str]
+    labels: Array
+    bias: Array
+    aligned: Array
+    index: Array
+    attributes: Mapping[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def keep(self, kept: Array) -> Split:
+        """Return the split of some of its rows, bool ``(N,)``, without images."""
+        none = np.empty((0, 3, 0, 0), dtype=np.uint8)
+        more = {name: array[kept] for name, array in self.attributes.items()}
+        labels, bias, aligned, index = (
+            array[kept] for array in (self.labels, self.bias, self.aligned, self.index)
+        )
+        return Split(none, labels, bias, aligned, index, more)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A dataset to build.
+
+    Attributes:
+        description: What the manifest says besides counts, digests and what is left out.
+        splits: By name, in the order of ``SPLITS``.
+        left_out: Names that are left out before a file is opened: (name, reason).
+        reads: How many names there were, those left out included.
+    """
+
+    description: Mapping[str, Any]
+    splits: Mapping[str, Rows]
+    left_out: Sequence[tuple[str, str]] = ()
+    reads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            if not len(self.splits.get(name, ())):
+                raise DataError(f"the {name} split has no pictures")
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self.splits.values())
+
+    def counts(self, kept: Mapping[str, Array] | None = None) -> dict[str, Any]:
+        """Return what the manifest says of each split's counts, of all rows or of those ``kept``."""
+        sizes = (len(self.description["labels"]), manifest.n_bias(self.description))
+        known = manifest.knows_aligned(self.description)
+        found = {}
+        for name, rows in self.splits.items():
+            mask = np.ones(len(rows), dtype=bool) if kept is None else kept[name]
+            found[name] = dataset.summarise(rows.keep(mask), *sizes, knows_aligned=known)
+        return found
+
+    def digest(self) -> str:
+        """Return a SHA-256 that stands for the whole plan."""
+        parts: dict[str, Any] = {"description": dict(self.description)}
+        for name, rows in self.splits.items():
+            state = hashlib.sha256("\n".join(rows.paths).encode("utf-8", "surrogateescape"))
+            for array in (rows.labels, rows.bias, rows.aligned, rows.index):
+                state.update(np.ascontiguousarray(array).tobytes())
+            for key, array in rows.attributes.items():
+                state.update(key.encode() + np.ascontiguousarray(array).tobytes())
+            parts[name] = state.hexdigest()
+        return digest_of(parts)
+
+
+def seeded_split(n: int, seed: int, val_protocol: str, purpose: str) -> dict[str, Array]:
+    """Return the rows, int64 in ascending order, of ``train``, ``val`` and ``test``.
+
+    A seeded permutation of 0..n-1: the first int(0.8 n) train, the rest tests; unless the protocol is
+    ``none``, the last int(0.1 t) of the t training rows validate instead.
+
+    Raises:
+        UsageError: The protocol is unknown, or the seed is negative.
+    """
+    if val_protocol not in VAL_PROTOCOLS:
+        raise UsageError(
+            f"expected val_protocol to be one of {', '.join(VAL_PROTOCOLS)}, but got '{val_protocol}'"
+        )
+    if seed < 0:
+        raise UsageError(f"expected seed to be 0 or more, but got {seed}")
+    order = permutation(n, seed, purpose)
+    pool = n * 4 // 5
+    held = pool // 10 if val_protocol == "held-out" else 0
+    parts = {"train": order[: pool - held]}
+    if held:
+        parts["val"] = order[pool - held : pool]
+    parts["test"] = order[pool:]
+    return {name: np.sort(rows) for name, rows in parts.items()}
