@@ -24,8 +24,10 @@ from biascon import runs, weights
 from biascon.config import RunConfig, make_config
 from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.runs import HELD
 
 TRIES = 3
+PAUSE, PATIENCE = 2.0, 86_400.0  # seconds: between looks at a folder that is held, and in all
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
 
 
@@ -257,11 +259,13 @@ class LocalPool:
 def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own; one that dies is started again and goes on from its last epoch.
 
-    Wrong usage (exit code 2) is not tried again: it would end the same.
+    Wrong usage (exit code 2) is not tried again: it would end the same. A run whose folder another process
+    holds, such as one that trains this network for another view of the dataset, is waited for.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    started, told = time.monotonic(), ""
-    for count in range(1, tries + 1):
+    started, told, count = time.monotonic(), "", 0
+    while count < tries:
+        count += 1
         done = subprocess.run(
             job.words(root, device), check=False, env=environment, capture_output=True, text=True
         )
@@ -274,6 +278,9 @@ def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES)
             told = f"killed by signal {-done.returncode}"
         if done.returncode == 2:
             break
+        if done.returncode == 1 and told.startswith(HELD) and seconds < PATIENCE:
+            time.sleep(PAUSE)
+            count -= 1
     return Result(job, "failed", count, seconds, told)
 
 

@@ -126,5 +126,8 @@ def test_a_sweep_over_attributes(cli: Any, folder: Path, tmp_path: Path) -> None
     told = cli("sweep", grid, "--runs", tmp_path / "runs", "--workers", "1")
     assert told.code == 0, told.err
     assert "faces by age ce seed 0" in told.out
+    workers = cli("sweep", grid, "--runs", tmp_path / "two", "--workers", "2")  # one waits
+    assert workers.code == 0, workers.out
+    assert workers.out.count(" done") == 2
     again = cli("sweep", grid, "--runs", tmp_path / "runs", "--workers", "1")
     assert again.out.count("there") == 2

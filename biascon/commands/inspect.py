@@ -52,7 +52,7 @@ def command(
 def show(manifest: Mapping[str, Any]) -> str:
     """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
     labels, values = manifest["labels"], (manifest["bias"] or {"values": ["images"]})["values"]
-    by = f"and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
+    by = f" (row) and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
     lines = [
         f"{manifest['name']}: {manifest['source']['origin']}",
         *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
@@ -68,7 +68,7 @@ def show(manifest: Mapping[str, Any]) -> str:
             ],
         ),
         "",
-        f"train, images per label (row) {by}; . is an empty cell",
+        f"train, images per label{by}; . is an empty cell",
         table(
             ["label", *values],
             [

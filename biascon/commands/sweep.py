@@ -52,6 +52,9 @@ def command(
 ) -> None:
     """Run a GRID of losses x rho x seeds x settings; what is done is skipped, what died is tried again.
 
+    Beside rho or in its place, data = ["data/utkface-race-0.9"] names folders, and
+    bias = ["race", "race,age"] what they are seen by.
+
     \b
     losses = ["contex", "supcon"]
     rho = [0.99, 0.997]

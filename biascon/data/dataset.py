@@ -39,9 +39,9 @@ from biascon.errors import BiasconError, DataError
 from biascon.files import explain, new_folder, pretty_json
 
 __all__ = [
-    "FORMAT", "REJECTED", "SPLITS", "BiasedDataset", "Split", "choose_bias", "file_entry", "flush",
-    "identity", "is_ours", "latest", "load", "manifest_of", "read_manifest", "save", "sealed", "seen_as",
-    "summarise", "touch", "verify",
+    "ATTRIBUTE", "FORMAT", "REJECTED", "SPLITS", "BiasedDataset", "Split", "choose_bias", "file_entry",
+    "flush", "identity", "is_ours", "latest", "load", "manifest_of", "read_manifest", "save", "sealed",
+    "seen_as", "summarise", "touch", "verify",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]

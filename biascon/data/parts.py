@@ -11,6 +11,7 @@ from biascon.errors import DataError, UsageError
 from biascon.seeds import permutation
 
 Array = npt.NDArray[Any]
+NO_VAL = "none: no selection is possible"
 VAL_PROTOCOLS = ("held-out", "none")
 
 
@@ -77,7 +78,7 @@ def named(stem: str, val_protocol: str, seed: int) -> str:
 def told_of(train: str, val_protocol: str) -> dict[str, str]:
     """Return what the protocol says of the training and validation splits."""
     if val_protocol == "none":
-        return {"train": train, "val": "none: no selection is possible"}
+        return {"train": train, "val": NO_VAL}
     return {
         "train": f"{train}, without the validation images",
         "val": "10 % of the training images of each class, held out",

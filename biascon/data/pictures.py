@@ -5,9 +5,9 @@ bilinear, the shorter side to R) and ``CenterCrop(S)``, bit for bit. JPEGs are d
 without detours, which gives the same bits sooner; a file is decoded by what it holds, not by its name.
 
 What ``convert("RGB")`` does is kept: transparency is dropped, palettes are looked up, greyscale is repeated,
-CMYK is converted without a colour profile, of an animation the first frame is taken. Two things are done that it
-leaves undone: 16-bit grey keeps the high byte of its values, as 16-bit colour does (they would be clipped at
-255), and the EXIF orientation is applied.
+CMYK is converted without a colour profile, of an animation the first frame is taken. Two things are done that
+it leaves undone: 16-bit grey keeps the high byte of its values, as 16-bit colour does (they would be clipped
+at 255), and the EXIF orientation is applied.
 """
 
 # ruff: noqa: PTH116, PTH117, PTH118, PTH120 -- pathlib takes a tenth of a small picture's time

@@ -109,6 +109,11 @@ class Group:
         return self.first["bias"] is not None
 
     @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which cells are bias-aligned."""
+        return self.has_bias and self.first["bias"].get("aligned", "as built") is not None
+
+    @property
     def headline(self) -> str:
         """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
         return "unbiased" if self.has_bias else "top1"

@@ -90,6 +90,8 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
 
     what = "Top-1 and top-5 accuracy"
     if group.has_bias:
+        what = "Accuracy on all cells"
+    if group.knows_aligned:
         what = "Accuracy on bias-aligned, all and bias-conflicting cells"
 
     def runs(*labels: str) -> str:
@@ -155,8 +157,7 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
             break
         run = group.losses[label][0]
         wrong = len(draw.wrongly(run))
-        known = group.has_bias and group.bias.get("aligned", "") is not None
-        which = "bias-conflicting test images" if known else "test images"
+        which = "bias-conflicting test images" if group.knows_aligned else "test images"
         found.append(
             Drawing(
                 f"gallery-{label}-{name}",

@@ -32,7 +32,7 @@ def remark(one: Group) -> str:
     """Say which metrics do not apply to the dataset; nothing where all do."""
     if not one.has_bias:
         return NO_GROUPS
-    return NO_ALIGNMENT if one.bias.get("aligned", "") is None else ""
+    return "" if one.knows_aligned else NO_ALIGNMENT
 
 
 def cells(one: Group) -> list[dict[str, Any]]:
