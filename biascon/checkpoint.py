@@ -21,20 +21,20 @@ from biascon.files import write_atomic
 NAME = "checkpoint.pt"
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state (tensors and plain data) to ``folder/checkpoint.pt``, atomically."""
+def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
+    """Write the state (tensors and plain data) to a file of a folder, atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomic(folder / NAME, buffer.getvalue())
+    write_atomic(folder / name, buffer.getvalue())
 
 
-def load(folder: Path) -> dict[str, Any] | None:
+def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
     """Read the state with ``weights_only=True``, or return None if there is none.
 
     Raises:
         RunError: The file is not a checkpoint of biascon.
     """
-    path = folder / NAME
+    path = folder / name
     if not path.is_file():
         return None
     try:

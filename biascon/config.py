@@ -7,7 +7,6 @@ the dataset's digest, so that two runs with one digest are the same run.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,90 +15,27 @@ from typing import Any
 
 from biascon.errors import UsageError, did_you_mean
 from biascon.files import digest_of
-from biascon.recipe import Recipe
+from biascon.sections import (
+    FILE,
+    PRETRAINED,
+    SECTIONS,
+    AugmentConfig,
+    FinetuneConfig,
+    ModelConfig,
+    OptimiserConfig,
+    Origin,
+    ProbeConfig,
+    TrainConfig,
+    misfits,
+)
 from biascon.settings import load_preset, parse_settings, presets
 
+__all__ = [
+    "FILE", "PRETRAINED", "SECTIONS", "AugmentConfig", "FinetuneConfig", "ModelConfig", "OptimiserConfig",
+    "Origin", "ProbeConfig", "RunConfig", "TrainConfig", "make_config", "own_parameters", "read_config",
+    "with_probe",
+]  # fmt: skip
 RECIPE_VERSION = 3  # raised when the same configuration would train other weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig(Recipe):
-    """The recipe of a view, and how many views an image has."""
-
-    views: int = 2
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The encoder's name and the widths of the projection head."""
-
-    encoder: str = "fastconvnet"
-    head: tuple[int, ...] = (128, 128)
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """AdamW or SGD with momentum 0.9; ``warmup`` is a share of all steps."""
-
-    name: str = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    schedule: str = "cosine"
-    warmup: float = 0.1
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Length, batch, precision and CPU threads.
-
-    Attributes:
-        epochs: Passes over the training split; more where they would be fewer than ``min_steps``.
-        min_steps: The least number of steps, so that a small dataset is trained enough; 0 where
-            ``epochs`` is set by hand.
-        batch_size: Images a step.
-        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, else float32.
-        threads: CPU threads; the last bits of a result depend on it.
-        processes: How many train the network together (``biascon.parallel``); a result depends on it in
-            its last bits and, on the CPU, by batch norm. The launcher decides.
-        micro_batch: Images whose activations are held at a time, 0 for the whole batch. The loss stays that
-            of the whole batch; batch norm sees a part of it.
-        compile: Whether the network is compiled (``torch.compile``): faster after a slow first step.
-        probe_every: After how many epochs a linear probe is fitted and measured on validation, to show how
-            fast a loss learns; 0 is never. It changes nothing in the training.
-    """
-
-    epochs: int = 4
-    min_steps: int = 0
-    batch_size: int = 256
-    precision: str = "auto"
-    threads: int = 2
-    processes: int = 1
-    micro_batch: int = 0
-    compile: bool = False
-    probe_every: int = 0
-
-    def epochs_for(self, n: int) -> int:
-        """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
-        steps = n // self.batch_size
-        return max(self.epochs, math.ceil(self.min_steps / steps)) if steps else 0
-
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """The linear probe: inverse L2 strength C on standardised features, and when to stop."""
-
-    c: float = 1.0
-    tolerance: float = 1e-6
-    max_iterations: int = 1000
-
-
-SECTIONS: dict[str, type] = {
-    "model": ModelConfig,
-    "augment": AugmentConfig,
-    "optimiser": OptimiserConfig,
-    "train": TrainConfig,
-    "probe": ProbeConfig,
-}
 
 
 @dataclass(frozen=True)
@@ -111,53 +47,27 @@ class RunConfig:
         seed: Decides weights, order and views, each by its own purpose.
         preset: Where the numbers came from.
         parameters: The loss's parameters, defaults included.
+        origin: Where the encoder comes from, if from another dataset; this run then only judges it.
     """
 
     loss: str
     seed: int = 0
     preset: str = "cpu"
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    model: ModelConfig = ModelConfig()
-    augment: AugmentConfig = AugmentConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    train: TrainConfig = TrainConfig()
-    probe: ProbeConfig = ProbeConfig()
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        a, o, t, p = self.augment, self.optimiser, self.train, self.probe
-        head = list(self.model.head)
-        checks = [
-            (bool(head) and min(head, default=0) >= 1, "model.head", head, "widths of 1 or more"),
-            (self.seed >= 0, "seed", self.seed, "0 or more"),
-            (a.views >= 1, "augment.views", a.views, "1 or more"),
-            (o.name in OPTIMISERS, "optimiser.name", o.name, f"one of {', '.join(OPTIMISERS)}"),
-            (0 < o.lr < math.inf, "optimiser.lr", o.lr, "above 0"),
-            (0 <= o.weight_decay < math.inf, "optimiser.weight_decay", o.weight_decay, "0 or more"),
-            (
-                o.schedule in SCHEDULES,
-                "optimiser.schedule",
-                o.schedule,
-                f"one of {', '.join(SCHEDULES)}",
-            ),
-            (0 <= o.warmup <= 1, "optimiser.warmup", o.warmup, "in 0..1"),
-            (t.epochs >= 1, "train.epochs", t.epochs, "1 or more"),
-            (t.min_steps >= 0, "train.min_steps", t.min_steps, "0 or more"),
-            (t.batch_size >= 2, "train.batch_size", t.batch_size, "2 or more"),
-            (
-                t.precision in PRECISIONS,
-                "train.precision",
-                t.precision,
-                f"one of {', '.join(PRECISIONS)}",
-            ),
-            (t.threads >= 1, "train.threads", t.threads, "1 or more"),
-            (t.processes >= 1, "train.processes", t.processes, "1 or more"),
-            (t.micro_batch >= 0, "train.micro_batch", t.micro_batch, "0 or more"),
-            (t.probe_every >= 0, "train.probe_every", t.probe_every, "0 or more"),
-            (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
-            (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
-            (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
-        ]
-        wrong = [f"{key} to be {want}, but got {got}" for ok, key, got, want in checks if not ok]
+        wrong = misfits(
+            self.model, self.augment, self.optimiser, self.train, self.probe, self.finetune
+        )
+        if self.seed < 0:
+            wrong = [f"seed to be 0 or more, but got {self.seed}", *wrong]
         if wrong:
             raise UsageError(f"expected {'; '.join(wrong)}")
 
@@ -174,26 +84,63 @@ class RunConfig:
             train = dataclasses.replace(train, processes=processes)
         return dataclasses.replace(self, train=train)
 
+    def trained(self) -> RunConfig:
+        """Return the run that trains this one's encoder: itself, judged by the linear probe."""
+        plain = ProbeConfig()
+        probe = dataclasses.replace(
+            self.probe, kind=plain.kind, k=plain.k, temperature=plain.temperature
+        )
+        return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
+
     def changes(self) -> list[str]:
-        """Return the settings that differ from the packaged preset, as ``section.key=value``."""
+        """Return the settings that differ from the packaged preset, as ``section.key=value``.
+
+        How the encoder is judged, and that it comes from another dataset, is always told.
+        """
+        told = [] if self.origin is None else [f"encoder from {self.origin.dataset}"]
         if self.preset not in presets():
-            return []
-        base = make_config(self.loss, seed=self.seed, preset=self.preset).as_dict()
-        mine = self.as_dict()
-        return [
-            f"{section}.{key}={value}"
+            return told + [f"probe.kind={self.probe.kind}"] * (self.probe.kind != "linear")
+        base = make_config(self.loss, seed=self.seed, preset=self.preset)
+        # What is not said of one is not said of the other.
+        base = dataclasses.replace(
+            base, probe=dataclasses.replace(base.probe, kind=self.probe.kind)
+        )
+        theirs, mine = base.as_dict(), self.as_dict()
+        found = [
+            f"{section}.{key}={_short(value) if key == 'weights' else value}"
             for section in SECTIONS
-            for key, value in mine[section].items()
-            if value != base[section].get(key) and (section, key, value) not in _RESOLVED
+            for key, value in mine.get(section, {}).items()
+            if key != "kind"
+            and value != theirs[section].get(key)
+            and (section, key, value) not in _RESOLVED
+            and not (key == "weights" and _same_weights(value, theirs[section].get(key)))
         ]
+        if base.model.weights != "none" and self.model.weights == "none":
+            found.append("model.weights=none")
+        return [*found, *([f"probe.kind={self.probe.kind}"] * (self.probe.kind != "linear")), *told]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data (tuples as lists), in the order of the sections."""
+        """Return plain data (tuples as lists), in the order of the sections.
+
+        What is not used is not said, so that what is new here leaves the digests of runs without it alone.
+        """
         flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
         sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
         for key, usual in _UNSAID.items():
             if sections["train"][key] == usual:
                 del sections["train"][key]
+        del sections["model"]["file"]
+        if self.model.weights == "none":
+            del sections["model"]["weights"]
+        kind = self.probe.kind
+        for key in {"linear": ("kind", "k", "temperature"), "finetune": ("k", "temperature")}.get(
+            kind, ()
+        ):
+            del sections["probe"][key]
+        if kind != "finetune":
+            del sections["finetune"]
+        if self.origin is not None:
+            sections["origin"] = dataclasses.asdict(self.origin)
         return {**flat, "parameters": _plain(dict(self.parameters)), **sections}
 
     def digest(self, dataset_digest: str) -> str:
@@ -210,9 +157,16 @@ _UNSAID = {
     "probe_every": 0,
 }  # of [train]: only said where not so
 _RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
-OPTIMISERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "constant", "thirds")
-PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def _short(weights: str) -> str:
+    kind, colon, sha256 = weights.partition(":")
+    return f"{kind}{colon}{sha256[:8]}"
+
+
+def _same_weights(mine: str, theirs: str | None) -> bool:
+    """Whether a preset that asks for torchvision's weights got them."""
+    return theirs == PRETRAINED and mine.startswith(f"{PRETRAINED}:")
 
 
 def make_config(
@@ -252,7 +206,7 @@ def make_config(
             if known is None:
                 wrong.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
                 continue
-            keys = {f.name for f in dataclasses.fields(known)}
+            keys = {f.name for f in dataclasses.fields(known) if f.metadata.get("said", True)}
             wrong += [f"'{section}.{k}'{did_you_mean(k, keys)}" for k in values if k not in keys]
     free = parameters_of(loss)
     if wrong:  # a wrong parameter of the loss alone is told by the loss, with those that it has
@@ -265,9 +219,79 @@ def make_config(
         section: _build(known, section, {**tree.get(section, {}), **override.get(section, {})})
         for section, known in SECTIONS.items()
     }
+    kind = sections["probe"].kind
+    unused = [
+        f"probe.{k}"
+        for k in override.get("probe", {})
+        if k in ("k", "temperature") and kind != "knn"
+    ]
+    unused += [f"finetune.{k}" for k in override.get("finetune", {}) if kind != "finetune"]
+    if unused:
+        protocol = "finetune" if unused[0].startswith("finetune") else "knn"
+        raise UsageError(
+            f"{', '.join(unused)} would change nothing: the protocol is {kind}; pass --protocol {protocol}"
+        )
     design(sections["model"].encoder)  # refuses an unknown name
     resolved = get_loss(loss, **parameters).parameters
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
+
+
+def read_config(tree: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that a run's ``config.toml`` says, as it is.
+
+    Raises:
+        KeyError: A section is missing.
+        TypeError: A key is unknown, or missing.
+        UsageError: A value is not allowed.
+    """
+    flat = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
+    sections = {
+        name: _build(known, name, tree[name] if name != "finetune" else tree.get(name, {}))
+        for name, known in SECTIONS.items()
+    }
+    origin = Origin(**tree["origin"]) if "origin" in tree else None
+    unknown = set(tree) - {*flat, *SECTIONS, "origin"}
+    if unknown:
+        raise KeyError(f"unknown: {sorted(unknown)}")
+    return RunConfig(**flat, **sections, origin=origin)
+
+
+def with_probe(
+    config: RunConfig,
+    *,
+    protocol: str | None = None,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+) -> RunConfig:
+    """Return the configuration of an encoder that is there, judged otherwise.
+
+    Args:
+        config: Of the run that trained it.
+        protocol: ``probe.kind``; None is what ``settings`` say, or ``linear``.
+        preset: Whose [probe] and [finetune] are taken; None is the run's own [probe], and [finetune] of the
+            preset that it names, where that comes with the package.
+        settings: ``probe.KEY=VALUE`` and ``finetune.KEY=VALUE``.
+
+    Raises:
+        UsageError: A setting of the training, which is over, or a wrong one.
+    """
+    asked = parse_settings(settings)
+    over = [f"'{section}.{key}'" for section in asked for key in asked[section]
+            if section not in ("probe", "finetune")]  # fmt: skip
+    if over:
+        raise UsageError(
+            "the encoder is trained already: expected --set of probe.* or finetune.*, "
+            f"but got {', '.join(over)}"
+        )
+    base = preset or (config.preset if config.preset in presets() else "cpu")
+    given = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
+    if preset is None:
+        own = config.probe
+        given = [
+            f"probe.{key}={getattr(own, key)!r}" for key in ("c", "tolerance", "max_iterations")
+        ] + given
+    found = make_config(config.loss, preset=base, settings=given)
+    return dataclasses.replace(config, probe=found.probe, finetune=found.finetune)
 
 
 def own_parameters(config: RunConfig) -> dict[str, Any]:

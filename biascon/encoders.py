@@ -34,9 +34,28 @@ class Encoder(nn.Module):
         self.smallest = smallest
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, H, W)`` to ``(N, dim)``."""
-        features: Tensor = self.body(images)
+        """Map ``(N, 3, H, W)`` in [-1, 1] to ``(N, dim)``."""
+        features: Tensor = self.body(self.prepare(images))
         return features
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return the images as the body wants them: here as they are."""
+        return images
+
+
+class ImageNetEncoder(Encoder):
+    """An encoder whose body wants images normalised by ImageNet's mean and deviation of each channel."""
+
+    mean = (0.485, 0.456, 0.406)  # as torchvision documents for its weights
+    std = (0.229, 0.224, 0.225)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Map x in [-1, 1] to ((x + 1) / 2 - mean) / std, a channel at a time."""
+        scale = images.new_tensor([1 / (2 * s) for s in self.std])[:, None, None]
+        shift = images.new_tensor(
+            [(0.5 - m) / s for m, s in zip(self.mean, self.std, strict=True)]
+        )[:, None, None]
+        return images * scale + shift
 
 
 class Conv2d(nn.Conv2d):
@@ -95,9 +114,22 @@ def _resnet(name: str, dim: int) -> Encoder:
     return Encoder(body, dim, 8)
 
 
+def _imagenet(name: str, dim: int) -> Encoder:
+    from biascon.vision import torchvision
+
+    body = getattr(torchvision().models, name)(weights=None)
+    body.fc = nn.Identity()
+    return ImageNetEncoder(body, dim, 32)
+
+
 def resnet18() -> Encoder:
     """torchvision's ResNet-18 with a stem for 32-pixel images (3x3 convolution, no pooling), 512-d."""
     return _resnet("resnet18", 512)
+
+
+def resnet34() -> Encoder:
+    """torchvision's ResNet-34 with a stem for 32-pixel images (3x3 convolution, no pooling), 512-d."""
+    return _resnet("resnet34", 512)
 
 
 def resnet50() -> Encoder:
@@ -105,11 +137,35 @@ def resnet50() -> Encoder:
     return _resnet("resnet50", 2048)
 
 
+def resnet18_imagenet() -> Encoder:
+    """torchvision's ResNet-18 as it is: its stem for 224-pixel images (64 and up do), 512-d.
+
+    A 7x7 convolution of stride 2 and a pooling of stride 2 come first, so that an image is 1/32 of its side
+    before the average. Images are normalised as ImageNet's are, so that torchvision's weights fit.
+    """
+    return _imagenet("resnet18", 512)
+
+
+def resnet34_imagenet() -> Encoder:
+    """torchvision's ResNet-34 as it is: its stem for 224-pixel images (64 and up do), 512-d."""
+    return _imagenet("resnet34", 512)
+
+
+def resnet50_imagenet() -> Encoder:
+    """torchvision's ResNet-50 as it is: its stem for 224-pixel images (64 and up do), 2048-d."""
+    return _imagenet("resnet50", 2048)
+
+
+IMAGENET = "-imagenet"  # what the name of an encoder with torchvision's own stem ends in
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "simpleconvnet": simpleconvnet,
     "fastconvnet": fastconvnet,
     "resnet18": resnet18,
+    "resnet34": resnet34,
     "resnet50": resnet50,
+    f"resnet18{IMAGENET}": resnet18_imagenet,
+    f"resnet34{IMAGENET}": resnet34_imagenet,
+    f"resnet50{IMAGENET}": resnet50_imagenet,
 }
 
 
@@ -137,6 +193,8 @@ def design(name: str) -> Encoder:
                 for key, child in part.named_children():
                     if isinstance(child, nn.Conv2d):
                         setattr(part, key, _narrowed(child))
+                    elif isinstance(child, nn.MaxPool2d):  # of torchvision's own stem
+                        setattr(part, key, nn.MaxPool2d(1, child.stride))
     return encoder
 
 

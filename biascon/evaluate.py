@@ -8,9 +8,8 @@ once, after everything is fixed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
-from biascon import runs
-from biascon.config import RECIPE_VERSION, RunConfig
+from biascon import runs, weights
+from biascon.config import RECIPE_VERSION, Origin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
-from biascon.features import of_run, of_two_views
-from biascon.files import digest_of, pretty_json, write_atomic
-from biascon.losses import entry, parameters_of, sees_bias
+from biascon.features import of_two_views
+from biascon.files import digest_of, pretty_json, sha256_file, write_atomic
+from biascon.judges import Bench, Judge, judges
+from biascon.losses import parameters_of, sees_bias
 from biascon.losses.distributed import ranks
 from biascon.measures import measure, measure_accuracies, measure_top5
 from biascon.parallel import leads, wait
-from biascon.probe import LinearProbe, fit, fit_balanced
 from biascon.represent import measure_representation
 from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
-from biascon.train import check
+from biascon.train import check, check_images
+from biascon.transfer import Source, adopt
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -66,6 +65,7 @@ def evaluate(
     device: torch.device,
     resume: bool = True,
     say: Say = lambda line: None,
+    source: Source | None = None,
 ) -> tuple[Path, dict[str, Any], bool]:
     """Return a run's folder, its evaluation, and whether it was there already.
 
@@ -80,11 +80,12 @@ def evaluate(
         device: Where to compute.
         resume: Whether an interrupted run goes on from its last epoch, or starts anew.
         say: Called with each epoch's line of metrics.
+        source: The run that the encoder is taken from, in place of training it (``biascon.transfer``).
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
     """
-    config, digest, folder = _prepare(config, data, root, device)
+    config, digest, folder = _prepare(config, data, root, device, source)
     known = runs.finished(folder, digest)
     if known is not None:
         return folder, known, True
@@ -93,27 +94,28 @@ def evaluate(
             known = runs.finished(folder, digest)  # by another command, in between
             if known is not None:
                 return folder, known, True
-        network = obtain(config, data, Place(root, device, resume), say)
+        network = _network(config, data, Place(root, device, resume), say, source)
         if not leads():
             return folder, {}, False
-        judges = _judges(config, network, data, folder, device)
+        bench = Bench(config, network, data, folder, device)
+        found = judges(bench, say)
         test = data.splits["test"]
-        features = of_run(folder, "test", test, network.encoder, device=device)
-        scores = judges[0].scores(features)
+        scores = found[0].scores("test")
         also = [
             {
                 "by": judge.name,
-                **measure_accuracies(test, judge.scores(features).argmax(axis=1), data),
+                **measure_accuracies(test, judge.scores("test").argmax(axis=1), data),
             }
-            for judge in judges[1:]
+            for judge in found[1:]
         ]
         evaluation = {
             "format": FORMAT,
-            **_identity(config, data, digest, judges[0]),
-            "probe": judges[0].about,
-            "validation": judges[0].validation,
+            **_identity(config, data, digest, found[0], source),
+            "probe": found[0].about,
+            "validation": found[0].validation,
             "also": also,
-            "representation": _represent(config, network, data, folder, features, device),
+            **_encoder_from(config, data, folder),
+            "representation": _represent(bench),
             **measure(
                 test,
                 scores.argmax(axis=1),
@@ -129,7 +131,8 @@ def evaluate(
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))
         runs.seal(folder, digest)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        for name in runs.UNFINISHED:
+            (folder / name).unlink(missing_ok=True)
     return folder, evaluation, False
 
 
@@ -152,7 +155,7 @@ def validate(
         network = obtain(config, data, Place(root, device, resume), say)
         if not leads():
             return folder, None
-        return folder, _judges(config, network, data, folder, device)[0].validation
+        return folder, judges(Bench(config, network, data, folder, device), say)[0].validation
 
 
 @contextmanager
@@ -166,102 +169,47 @@ def _held(folder: Path, *, resume: bool) -> Iterator[None]:
 
 
 def _prepare(
-    config: RunConfig, data: BiasedDataset, root: Path, device: torch.device
+    config: RunConfig,
+    data: BiasedDataset,
+    root: Path,
+    device: torch.device,
+    source: Source | None = None,
 ) -> tuple[RunConfig, str, Path]:
     """Check a run before anything is written, and return it resolved, with its digest and folder."""
-    check(config, data)
-    config = config.for_device(device.type, ranks())
+    if source is None:
+        check(config, data)
+        config = weights.resolved(config).for_device(device.type, ranks())
+    else:
+        check_images(config, data)
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
     digest = config.digest(data.digest)
     return config, digest, runs.run_folder(root, data.name, config, digest)
 
 
-@dataclass(frozen=True)
-class Judge:
-    """What turns features into scores, and so judges an encoder.
-
-    Attributes:
-        name: ``"linear probe"`` or ``"own classifier"``.
-        text: What it is, for the protocol.
-        scores: Features ``(N, D)`` to probabilities ``(N, K)``.
-        about: How its solver ended, None if it was trained with the encoder.
-        validation: Accuracies on the validation split, None where there is none or it was fitted there.
-    """
-
-    name: str
-    text: str
-    scores: Callable[[Array], Array]
-    about: dict[str, Any] | None
-    validation: dict[str, Any] | None
+def _network(
+    config: RunConfig, data: BiasedDataset, place: Place, say: Say, source: Source | None
+) -> Network:
+    if source is None:
+        return obtain(config, data, place, say)
+    folder = place.folder(config, data)
+    if leads():
+        network = adopt(source, config, data, folder, place.device)
+    wait()
+    return network if leads() else adopt(source, config, data, folder, place.device)
 
 
-def _judges(
-    config: RunConfig, network: Network, data: BiasedDataset, folder: Path, device: torch.device
-) -> list[Judge]:
-    """Return the linear probe and, where the method trains one, its own classifier; first who counts."""
-    known = entry(config.loss)
-    parts = {name: data.splits[name] for name in ("train", "val") if name in data.splits}
-    features = {
-        name: of_run(folder, name, split, network.encoder, device=device)
-        for name, split in parts.items()
-    }
-    solver = f"C = {config.probe.c:g}, tolerance {config.probe.tolerance:g}"
-    own: tuple[str, Callable[[Array], Array], LinearProbe | None] | None = None
-    with threadpool_limits(config.train.threads):  # sums over threads differ in their last bits
-        probe = fit(features["train"], parts["train"].labels, data.n_labels, config.probe)
-        if (
-            "held-out groups" in known.needs
-        ):  # a dataset without validation was refused before training
-            val = parts["val"]
-            last = fit_balanced(
-                features["val"], val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
-            )
-            text = f"last layer fitted on group-balanced draws of the validation split ({solver})"
-            own = (text, last.probabilities, last)
-    if own is None and network.classifier is not None and known.tells == "labels":
-        own = ("the classifier that the method trains", _softmax(network.classifier), None)
-
-    def judge(
-        name: str, text: str, scores: Callable[[Array], Array], solved: LinearProbe | None
-    ) -> Judge:
-        about = None if solved is None else {
-            "iterations": solved.iterations, "converged": solved.converged,
-        }  # fmt: skip
-        seen = "held-out groups" in known.needs and name == "own classifier"
-        if "val" not in parts or seen:
-            return Judge(name, text, scores, about, None)
-        told = scores(features["val"]).argmax(axis=1)
-        found = measure_accuracies(parts["val"], told, data)
-        return Judge(name, text, scores, about, found)
-
-    text = f"linear probe on frozen features ({solver})"
-    judges = [judge("linear probe", text, probe.probabilities, probe)]
-    if own is not None:
-        judges.append(judge("own classifier", *own))
-    return judges[::-1] if known.judged == "classifier" else judges
-
-
-def _represent(
-    config: RunConfig,
-    network: Network,
-    data: BiasedDataset,
-    folder: Path,
-    features: Array,
-    device: torch.device,
-) -> dict[str, Any]:
+def _represent(bench: Bench) -> dict[str, Any]:
     """Measure what the test features hold, with probes fitted on the held-out split where there is one."""
-    fitted = None
-    if "val" in data.splits:
-        val = data.splits["val"]
-        fitted = (of_run(folder, "val", val, network.encoder, device=device), val)
+    config, data = bench.config, bench.data
+    fitted = (bench.features("val"), data.splits["val"]) if "val" in data.splits else None
     test = data.splits["test"]
     views = of_two_views(
-        network.encoder, test.images, config.augment, seed=config.seed, device=device
+        bench.network.encoder, test.images, config.augment, seed=config.seed, device=bench.device
     )
     with threadpool_limits(config.train.threads):
         return measure_representation(
-            features,
+            bench.features("test"),
             test,
             fitted=fitted,
             n_labels=data.n_labels,
@@ -271,23 +219,37 @@ def _represent(
         )
 
 
-def _softmax(classifier: nn.Module) -> Callable[[Array], Array]:
-    """Return what maps features to the probabilities of a linear classifier, on the CPU."""
-    classifier = classifier.cpu()
+def _encoder_from(config: RunConfig, data: BiasedDataset, folder: Path) -> dict[str, Any]:
+    """Say which run trained the encoder, where it is not this one."""
+    if config.origin is None and config.probe.kind == "linear":
+        return {}
+    base = trained_on(config, data)
+    own = Origin(config.trained().digest(base.digest), base.name, base.digest)
+    origin = config.origin or own
+    where = f"{origin.dataset}/{config.loss}/seed{config.seed}-{origin.digest[:8]}"
+    return {
+        "encoder_from": {
+            "run": where,
+            "dataset": origin.dataset,
+            "dataset_digest": origin.dataset_digest,
+            "digest": origin.digest,
+            "sha256": sha256_file(folder / runs.ENCODER),
+        }
+    }
 
-    def scores(features: Array) -> Array:
-        with torch.inference_mode():
-            told: Array = classifier(torch.from_numpy(features)).softmax(dim=1).numpy()
-        return told
 
-    return scores
-
-
-def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge) -> dict[str, Any]:
+def _identity(
+    config: RunConfig, data: BiasedDataset, digest: str, judge: Judge, source: Source | None
+) -> dict[str, Any]:
     manifest = data.manifest
     plain = config.as_dict()
     recipe = {k: v for k, v in plain.items() if k not in ("loss", "seed", "parameters")}
     before = first_config(config)
+    first = None if before is None else _before(before, data)
+    epochs = config.train.epochs_for(len(data.splits["train"]))
+    if config.origin is not None and source is not None:
+        first, epochs = source.evaluation["first"], source.evaluation["epochs"]
+        recipe["origin"] = {k: v for k, v in recipe["origin"].items() if k != "digest"}
     return {
         "dataset": data.name,
         "dataset_digest": data.digest,
@@ -295,14 +257,14 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "protocol": {
             **manifest["protocol"],
             "selection": "none: the last epoch",
-            "evaluation": judge.text,
+            "evaluation": judge.text + _elsewhere(config),
         },
         "loss": config.loss,
         "label": _label(config),
         "parameters": plain["parameters"],
         "judged": judge.name,
         "sees_bias": sees_bias(config.loss),
-        "first": None if before is None else _before(before, data),
+        "first": first,
         **_shared(config, data),
         "preset": config.preset,
         "seed": config.seed,
@@ -311,7 +273,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "config": recipe,
         "recipe": digest_of({"config": recipe, "version": RECIPE_VERSION}),
         "encoder": config.model.encoder,
-        "epochs": config.train.epochs_for(len(data.splits["train"])),
+        "epochs": epochs,
         "batch_size": config.train.batch_size,
         "labels": manifest["labels"],
         "bias": _bias(manifest["bias"]),
@@ -325,7 +287,9 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
 def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
     """Return the digest of the run that trained the network, where that is another."""
     base = trained_on(config, data)
-    return {} if base is data else {"network_of": config.digest(base.digest)}
+    if base is data or config.origin is not None:
+        return {}
+    return {"network_of": config.trained().digest(base.digest)}
 
 
 def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -342,6 +306,10 @@ def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
         "epochs": config.train.epochs_for(len(data.splits["train"])),
         "digest": config.digest(trained_on(config, data).digest),
     }
+
+
+def _elsewhere(config: RunConfig) -> str:
+    return "" if config.origin is None else f"; encoder trained on {config.origin.dataset}"
 
 
 def _label(config: RunConfig) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from biascon import weights
+from biascon.checkpoint import damaged
 from biascon.config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.encoders import Encoder, build_encoder, build_head
@@ -39,9 +44,10 @@ class Model(nn.Module):
 
 
 def build_model(config: RunConfig, data: BiasedDataset) -> Model:
-    """Return the freshly initialised network of a run, on the CPU."""
+    """Return the network of a run before its first step, on the CPU; the encoder starts from its weights."""
     known = entry(config.loss)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
+    weights.start(encoder, config)
     head = classifier = None
     if known.on == "embeddings":
         generator = torch_generator(config.seed, "weights/head")
@@ -67,3 +73,16 @@ def place(module: Placed, device: torch.device) -> Placed:
     """Move a network to a device, its kernels channels-last."""
     moved: Placed = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
+
+
+def load_weights(module: Placed, path: Path) -> Placed:
+    """Give a network the weights of a file of a run folder, and return it.
+
+    Raises:
+        RunError: The file is damaged, or of another network.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise damaged(path) from error
+    return module

@@ -1,7 +1,8 @@
 """The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: what a run is, has done, and left.
 
 ``config.toml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``encoder.safetensors``,
-``classifier.safetensors`` where the method trains one, ``features-<split>.safetensors`` where they are not
+``classifier.safetensors`` where the method trains one, ``finetuned.safetensors`` and ``finetune.jsonl``
+where fine-tuning judged, ``features-<split>.safetensors`` where they are not
 too large, ``predictions.parquet``, ``evaluation.json``, and ``done`` with the SHA-256 of each, written last.
 """
 
@@ -31,7 +32,10 @@ ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"  # of methods that train one
 FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
 STEP_LOSSES = "losses.safetensors"  # of a network whose losses another needs
-_OPTIONAL = (CLASSIFIER, STEP_LOSSES, *FEATURES)
+FINETUNED = "finetuned.safetensors"  # encoder and layer after fine-tuning
+TUNING = "finetune.jsonl"  # its epochs
+UNFINISHED = ("checkpoint.pt", "finetune.pt")
+_OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, TUNING, *FEATURES)
 _SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
 
 
@@ -77,7 +81,7 @@ def begin(folder: Path, config: RunConfig, device: str) -> None:
 def forget(folder: Path) -> None:
     """Remove what an unfinished run has computed; a finished one is left as it is."""
     if not (folder / DONE).exists():
-        for name in ("checkpoint.pt", ENCODER, *_OPTIONAL, "metrics.jsonl"):
+        for name in (*UNFINISHED, ENCODER, *_OPTIONAL, "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -29,12 +29,12 @@ from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
 from biascon.losses import entry, get_loss, sees_bias
-from biascon.measures import measure_accuracies
-from biascon.model import build_classifier, classifies, place
+from biascon.model import build_classifier, classifies, load_weights, place
 from biascon.parallel import leads
 from biascon.probe import fit
 from biascon.seeds import torch_generator
 from biascon.train import Follow, check, train
+from biascon.validation import accuracies
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -78,13 +78,16 @@ def trained_on(config: RunConfig, data: BiasedDataset) -> BiasedDataset:
 
 def first_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the network that a run builds on, None if it builds on none."""
+    config = config.trained()  # how this run is judged is nothing to that one
     first = entry(config.loss).first
     if first is None:
         return None
     changed: dict[str, Any] = {}
     if first.narrow and not config.model.encoder.endswith(NARROW):
         name = config.model.encoder + NARROW
-        changed["model"] = dataclasses.replace(config.model, encoder=name)
+        changed["model"] = dataclasses.replace(  # other shapes: no weights of the whole network fit
+            config.model, encoder=name, weights="none", file=None
+        )
     if "first_epochs" in config.parameters:
         epochs = config.parameters["first_epochs"]
         changed["train"] = dataclasses.replace(config.train, epochs=epochs, min_steps=0)
@@ -99,23 +102,31 @@ def first_config(config: RunConfig) -> RunConfig | None:
 def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> Network:
     """Return the trained network of a run whose folder is locked: read it, or train what is missing.
 
+    A run that is not judged by the linear probe takes its encoder from the one that is, which is trained once
+    for all of them.
+
     Raises:
         RunError: A file is damaged, or training diverged.
     """
-    base, folder = trained_on(config, data), place_.folder(config, data)
-    if base is not data and not (folder / runs.ENCODER).is_file():
-        network, there = _elsewhere(config, base, place_, say)
-        if leads():
-            _take_over(network, there, folder, config, place_)
-        return network
-    first, before = entry(config.loss).first, first_config(config)
-    if first is None or before is None:
+    base, before, folder = trained_on(config, data), config, place_.folder(config, data)
+    if config.probe.kind != "linear":
+        before = config.trained()
+    if base is not data or before is not config:
+        if before is not config and (folder / runs.ENCODER).is_file():
+            return _own(config, data, place_, None, say)
+        if not (folder / runs.ENCODER).is_file():
+            network, there = _elsewhere(before, base, place_, say)
+            if leads():
+                _take_over(network, there, folder, config, place_)
+            return network
+    first, builds_on = entry(config.loss).first, first_config(config)
+    if first is None or builds_on is None:
         return _own(config, data, place_, None, say)
     if first.gives != "encoder" and (folder / runs.ENCODER).is_file():
         return _own(config, data, place_, None, say)
-    check(before, data)
+    check(builds_on, data)
     earlier, there = _elsewhere(
-        before, data, place_, lambda line: say({**line, "first": f"first {before.loss}"})
+        builds_on, data, place_, lambda line: say({**line, "first": f"first {builds_on.loss}"})
     )
     if first.gives == "encoder":
         if leads():
@@ -176,16 +187,7 @@ def _own(
     """Read the trained network from its folder, or train it."""
     folder, device = place_.folder(config, data), place_.device
     if (folder / runs.ENCODER).is_file():
-        encoder = build_encoder(
-            config.model.encoder, torch_generator(config.seed, "weights/encoder")
-        )
-        _load(encoder, folder / runs.ENCODER)
-        classifier = None
-        if classifies(config.loss):
-            classifier = build_classifier(config, encoder, data)
-            _load(classifier, folder / runs.CLASSIFIER)
-            classifier.to(device)
-        return Network(place(encoder, device), classifier)
+        return load_network(config, data, folder, device)
     if leads():
         runs.begin(folder, config, str(device))
     follow = _follow(config, data, device)
@@ -194,6 +196,23 @@ def _own(
     if leads():
         _save(folder, network)
     return network
+
+
+def load_network(
+    config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device
+) -> Network:
+    """Return the trained network that a run's folder holds.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    generator = torch_generator(config.seed, "weights/encoder")
+    encoder = load_weights(build_encoder(config.model.encoder, generator), folder / runs.ENCODER)
+    classifier = None
+    if classifies(config.loss):
+        classifier = build_classifier(config, encoder, data)
+        load_weights(classifier, folder / runs.CLASSIFIER).to(device)
+    return Network(place(encoder, device), classifier)
 
 
 def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Follow | None:
@@ -209,10 +228,8 @@ def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Fol
     def follow(encoder: Encoder) -> dict[str, Any]:
         features = extract(encoder, train_.images, device=device)
         probe = fit(features, train_.labels, data.n_labels, config.probe)
-        told = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
-        found = measure_accuracies(val, told, data)
-        kept = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
-        return {"probe": {key: found[key] for key in kept}}
+        scores = probe.probabilities(extract(encoder, val.images, device=device))
+        return {"probe": accuracies(data, scores)}
 
     return follow
 
@@ -232,13 +249,6 @@ def _copy_metrics(there: Path, folder: Path) -> None:
 def _bytes(module: nn.Module) -> bytes:
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     return to_bytes(state)
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    try:
-        module.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise checkpoint.damaged(path) from error
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from biascon import runs
+from biascon import runs, weights
 from biascon.config import RunConfig, make_config
 from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
@@ -191,7 +191,7 @@ def plan(
             seen = dataset.seen_as(manifest, own[1], _names(bias)) if bias else own
             sets = (*settings, *extra)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
-            config = config.for_device(device)
+            config = weights.resolved(config).for_device(device)
             place = runs.run_folder(root, seen[0], config, config.digest(seen[1]))
             jobs.append(Job(config, folder, place, sets, bias))
     return list({job.folder: job for job in jobs}.values())

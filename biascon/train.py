@@ -205,14 +205,7 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
         )
     if batch > len(split):
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
-    smallest = design(config.model.encoder).smallest
-    side = min(split.images.shape[2:])
-    if side < smallest:
-        need = f"{config.model.encoder} needs {smallest}"
-        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
-    present = len(np.unique(split.labels))
-    if present != data.n_labels:
-        raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
+    check_images(config, data)
     if sees_bias(config.loss) and not data.has_bias:
         raise UsageError(
             f"loss '{config.loss}' needs bias labels, but {data.name} has no bias attribute; "
@@ -223,6 +216,27 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
             f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
             "make the dataset with --val-protocol held-out"
         )
+
+
+def check_images(config: RunConfig, data: BiasedDataset) -> None:
+    """Refuse a training split that the encoder cannot see, or that no judge can be fitted on.
+
+    Raises:
+        UsageError: Images too small for the encoder, or fewer than a batch of fine-tuning.
+        DataError: A training split without one of the classes.
+    """
+    split, batch = data.splits["train"], config.finetune.batch_size
+    smallest = design(config.model.encoder).smallest
+    side = min(split.images.shape[2:])
+    if side < smallest:
+        need = f"{config.model.encoder} needs {smallest}"
+        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
+    present = len(np.unique(split.labels))
+    if present != data.n_labels:
+        raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
+    if config.probe.kind == "finetune" and batch > len(split):
+        n = len(split)
+        raise UsageError(f"expected finetune.batch_size of at most {n} images, but got {batch}")
 
 
 def _reset_peak(device: torch.device) -> None:

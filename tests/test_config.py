@@ -12,21 +12,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biascon import config
-from biascon.config import SECTIONS, RunConfig, make_config
+from biascon.config import (
+    SECTIONS,
+    FinetuneConfig,
+    ModelConfig,
+    Origin,
+    ProbeConfig,
+    RunConfig,
+    make_config,
+    read_config,
+    with_probe,
+)  # fmt: skip
 from biascon.errors import BiasconError, UsageError
 from biascon.losses import LOSSES
 from biascon.settings import default_preset, load_preset, parse_settings, presets, to_toml
 
 FIELDS = [
     (section, field.name) for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)
+    if field.name != "file"
 ]  # fmt: skip
+# Where a number is used; elsewhere it is not said.
+KIND = {("probe", "k"): "knn", ("probe", "temperature"): "knn"}
 DATASET = "0" * 64
+PINNED = {  # of runs that were made before there was more than one protocol
+    ("contex", "cpu"): "ae7f9e71769b3478",
+    ("lff", "cpu"): "c51461e38b2ed447",
+    ("contex", "paper"): "cbd3d4680ef7e223",
+    ("lff", "paper"): "82b56d1552377166",
+    ("contex", "smoke"): "01c4d9007d10078d",
+    ("lff", "smoke"): "4c5e2995a809a289",
+}
 
 
 def another(section: str, name: str, value: Any) -> Any:
     """A legal value of a field that is not this one."""
     choices = {
         ("model", "encoder"): "simpleconvnet",
+        ("model", "weights"): f"file:{'a' * 64}",
+        ("probe", "kind"): "knn",
+        ("finetune", "name"): "sgd",
+        ("finetune", "schedule"): "constant",
         ("augment", "crop_scale"): (0.5, 1.0),
         ("optimiser", "name"): "sgd",
         ("optimiser", "schedule"): "constant",
@@ -41,7 +66,7 @@ def another(section: str, name: str, value: Any) -> Any:
 
 class TestPresets:
     def test_the_names(self) -> None:
-        assert presets() == ["cpu", "paper", "smoke"]
+        assert presets() == ["celeba", "cifar", "cpu", "paper", "smoke", "utkface"]
         assert (default_preset("cpu"), default_preset("mps")) == ("cpu", "cpu")
         assert default_preset("cuda") == "paper"
 
@@ -239,7 +264,8 @@ class TestDigest:
 
     @pytest.mark.parametrize(("section", "name"), FIELDS)
     def test_changes_with_every_number(self, section: str, name: str) -> None:
-        base = RunConfig(loss="ce")
+        kind = KIND.get((section, name), "finetune" if section == "finetune" else "linear")
+        base = RunConfig(loss="ce", probe=ProbeConfig(kind=kind))
         part = getattr(base, section)
         value = another(section, name, getattr(part, name))
         changed = dataclasses.replace(base, **{section: dataclasses.replace(part, **{name: value})})
@@ -281,13 +307,14 @@ class TestToml:
     def test_a_configuration_round_trips(self, preset: str, loss: str) -> None:
         plain = make_config(loss, preset=preset).as_dict()
         assert tomllib.loads(to_toml(plain)) == plain
-        assert list(plain) == ["loss", "seed", "preset", "parameters", *SECTIONS]
+        said = [name for name in SECTIONS if name != "finetune"]  # nothing is fine-tuned
+        assert list(plain) == ["loss", "seed", "preset", "parameters", *said]
 
     def test_what_it_writes_is_a_preset_that_gives_the_same_run(self, tmp_path: Path) -> None:
         first = make_config("contex", preset="smoke", settings=["optimiser.lr=1e-5"])
         plain = first.as_dict()
         plain["loss"] = plain.pop("parameters")
-        sections = {name: plain[name] for name in ("loss", *SECTIONS)}
+        sections = {name: plain[name] for name in ("loss", *SECTIONS) if name in plain}
         (tmp_path / "smoke.toml").write_text(to_toml(sections))
         again = make_config("contex", preset=str(tmp_path / "smoke.toml"))
         assert again == dataclasses.replace(first, preset="smoke.toml")
@@ -332,3 +359,92 @@ def test_wrong_settings_and_wrong_parameters_of_the_loss_are_told_at_once() -> N
         "unknown setting: 'train.epoch'; did you mean 'epochs'?, "
         "'loss.temprature'; did you mean 'temperature'?"
     )
+
+    @pytest.mark.parametrize(("run", "digest"), PINNED.items())
+    def test_of_a_run_that_uses_nothing_new_is_what_it_was(
+        self, run: tuple[str, str], digest: str
+    ) -> None:
+        loss, preset = run
+        found = make_config(loss, preset=preset).for_device("cpu")
+        assert found.digest(DATASET).startswith(digest)
+
+    def test_says_nothing_of_what_the_protocol_does_not_use(self) -> None:
+        base = RunConfig(loss="ce")
+        for changed in (
+            dataclasses.replace(base, finetune=FinetuneConfig(lr=0.5)),
+            dataclasses.replace(base, probe=ProbeConfig(k=3, temperature=9.0)),
+        ):
+            assert changed.digest(DATASET) == base.digest(DATASET)
+        assert not {"kind", "k", "temperature"} & base.as_dict()["probe"].keys()
+        assert "finetune" not in base.as_dict()
+        assert "weights" not in base.as_dict()["model"]
+
+    def test_does_not_say_where_a_file_of_weights_lies(self) -> None:
+        model = ModelConfig(weights=f"file:{'a' * 64}", file=Path("here"))
+        one = RunConfig(loss="ce", model=model)
+        other = RunConfig(loss="ce", model=dataclasses.replace(model, file=Path("there")))
+        assert one.digest(DATASET) == other.digest(DATASET)
+        assert one.as_dict()["model"]["weights"] == f"file:{'a' * 64}"
+        assert "file" not in one.as_dict()["model"]
+
+
+class TestProtocols:
+    def test_settings_of_another_protocol_are_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"probe\.k would change nothing: .* --protocol knn"):
+            make_config("ce", settings=["probe.k=5"])
+        with pytest.raises(UsageError, match=r"finetune\.lr would change .* --protocol finetune"):
+            make_config("ce", settings=["probe.kind=knn", "finetune.lr=0.1"])
+        found = make_config("ce", settings=["probe.kind=knn", "probe.k=5"])
+        assert found.as_dict()["probe"] | {"kind": "knn", "k": 5} == found.as_dict()["probe"]
+
+    @pytest.mark.parametrize(
+        "setting",
+        ["probe.kind=knm", "model.weights=yes", "model.weights=file:abc", "model.file=x"],
+    )
+    def test_values_without_sense(self, setting: str) -> None:
+        with pytest.raises(UsageError, match=setting.partition("=")[0].replace(".", r"\.")):
+            make_config("ce", settings=[setting])
+
+    def test_are_told_among_the_changes(self) -> None:
+        tuned = make_config(
+            "ce", preset="cifar", settings=["probe.kind=finetune", "finetune.epochs=3"]
+        )
+        assert tuned.changes() == ["finetune.epochs=3", "probe.kind=finetune"]
+        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).changes() == [
+            "probe.kind=knn"
+        ]
+        drawn = make_config("ce", preset="utkface", settings=["model.weights=none"])
+        assert drawn.changes() == ["model.weights=none"]
+        got = dataclasses.replace(
+            drawn, model=dataclasses.replace(drawn.model, weights=f"pretrained:{'a' * 64}")
+        )
+        assert got.changes() == []
+
+    @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
+    def test_a_configuration_is_read_back_from_its_text(self, protocol: str) -> None:
+        one = make_config("fairkl", preset="utkface", settings=[f"probe.kind={protocol}"])
+        one = dataclasses.replace(one, origin=Origin("a" * 64, "x", "b" * 64))
+        same = read_config(tomllib.loads(to_toml(one.as_dict())))
+        assert same.digest(DATASET) == one.digest(DATASET)
+        assert same.origin == one.origin
+
+    @pytest.mark.parametrize("harm", ["train", "more", "probe", "loss"])
+    def test_a_text_of_another_version_is_no_configuration(self, harm: str) -> None:
+        tree = make_config("ce").as_dict()
+        if harm == "more":
+            tree["other"] = {}
+        elif harm == "probe":
+            tree["probe"]["what"] = 1
+        else:
+            del tree[harm]
+        with pytest.raises((KeyError, TypeError)):
+            read_config(tree)
+
+    def test_an_encoder_that_is_there_can_only_be_judged_otherwise(self) -> None:
+        config = make_config("ce", preset="smoke", settings=["probe.c=7"])
+        found = with_probe(config, protocol="knn", settings=["probe.k=9"])
+        assert (found.probe.kind, found.probe.k, found.probe.c) == ("knn", 9, 7.0)
+        assert found.trained() == config.trained()
+        with pytest.raises(UsageError, match=r"trained already: .* got 'train\.epochs'"):
+            with_probe(config, settings=["train.epochs=3"])
+        assert with_probe(config, protocol="finetune", preset="cifar").finetune.epochs == 50

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from biascon.commands.shared import (
+    FOLDER,
     Progress,
     configurations,
     load_dataset,
@@ -19,9 +21,14 @@ from biascon.commands.shared import (
     training_options,
 )
 
+if TYPE_CHECKING:
+    from biascon.config import RunConfig
+
 
 @click.command(name="evaluate")
-@training_options
+@partial(training_options, trains=False)
+@click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
+              help="Judge the encoder of this finished run on --data; repeat it for several.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -30,25 +37,51 @@ def command(
     bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
+    weights: Path | None,
+    protocol: str | None,
     device: str,
     compiled: bool,
     resume: bool,
     root: Path,
+    sources: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Train what is missing, probe the frozen encoders, and measure them on the unbiased test split."""
+    """Train what is missing, judge the encoders, and measure them on the unbiased test split.
+
+    With --run an encoder that was trained before, on this dataset or on another one, is judged on --data.
+    """
     from biascon.evaluate import evaluate, pick_device
     from biascon.parallel import joined, leads
+    from biascon.transfer import Source, read_source, transfer_config
 
+    _one_way(losses, sources)
     found = []
     with joined(pick_device(device)) as place:
-        configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
+        jobs: list[tuple[RunConfig, Source | None]] = []
+        if losses:
+            configs = configurations(
+                losses, seeds, preset, settings, place.type,
+                compiled=compiled, weights=weights, protocol=protocol,
+            )  # fmt: skip
+            jobs = [(config, None) for config in configs]
+        origins = [read_source(folder) for folder in dict.fromkeys(sources)]
         dataset = load_dataset(data, bias)
-        for config in configs:
+        for origin in origins:
+            config = transfer_config(
+                origin, dataset, protocol=protocol, preset=preset, settings=settings
+            )
+            jobs.append((config, origin))
+        for config, source in jobs:
             progress = Progress(config, show=leads())
             try:
                 folder, evaluation, reused = evaluate(
-                    config, dataset, root=root, device=place, resume=resume, say=progress
+                    config,
+                    dataset,
+                    root=root,
+                    device=place,
+                    resume=resume,
+                    say=progress,
+                    source=source,
                 )
             finally:
                 progress.close()
@@ -64,14 +97,43 @@ def command(
         click.echo(show(found))
 
 
+def _one_way(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
+    """Refuse neither, or both, of runs to train and runs to take encoders from."""
+    from click.core import ParameterSource
+
+    from biascon.errors import UsageError
+
+    if bool(losses) == bool(sources):
+        got = "both" if losses else "neither"
+        raise UsageError(
+            f"expected --loss NAME to train, or --run RUN to take its encoder, but got {got}"
+        )
+    here = click.get_current_context()
+    given = [
+        option
+        for option, name in (
+            ("--seeds", "seeds"),
+            ("--weights", "weights"),
+            ("--compile", "compiled"),
+        )
+        if here.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if sources and given:
+        raise UsageError(
+            f"{', '.join(given)} would change nothing: the encoder of --run is trained"
+        )
+
+
 def show(evaluations: list[dict[str, Any]]) -> str:
     """Lay out evaluations of one dataset and preset as a table, with the protocol above it."""
     first = evaluations[0]
+    elsewhere = any(_trained_on(e) != e["dataset"] for e in evaluations)
     rows = [
         [
             e["label"] + " †" * e["sees_bias"],
             str(e["seed"]),
             e["judged"].split()[-1],
+            *([_trained_on(e)] if elsewhere else []),
             percent(e["top1"]) if first["bias"] else percent_interval(e["top1"]),
             *([] if first["bias"] else [percent_interval(e["top5"])]),
             percent_interval(e["unbiased"]),
@@ -86,13 +148,15 @@ def show(evaluations: list[dict[str, Any]]) -> str:
         for e in evaluations
     ]
     header = [
-        "loss", "seed", "by", *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
+        "loss", "seed", "by", *(["trained on"] if elsewhere else []),
+        *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
         "unbiased [95 %]", "aligned", "conflicting", "worst group",
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
     protocol = first["protocol"]
     judges = list(dict.fromkeys(e["protocol"]["evaluation"] for e in evaluations))
-    preset = " + ".join([first["preset"], *first["changes"]])
+    recipes = dict.fromkeys(" + ".join([e["preset"], *e["changes"]]) for e in evaluations)
+    preset = " or ".join(recipes)
     return "\n".join(
         [
             f"{first['dataset']} ({first['source']}), preset {preset}, percent",
@@ -109,6 +173,12 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             ),
         ]
     )
+
+
+def _trained_on(evaluation: dict[str, Any]) -> str:
+    """Return the name of the dataset that the encoder was trained on."""
+    origin = evaluation.get("encoder_from") or evaluation
+    return str(origin["dataset"])
 
 
 def _legend(bias: dict[str, Any] | None) -> list[str]:

@@ -62,16 +62,25 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
         return list(dict.fromkeys(seeds))
 
 
-def training_options(command: F) -> F:
-    """Add the options that decide which runs are meant, for ``train`` and ``evaluate``."""
+def training_options(command: F, *, trains: bool = True) -> F:
+    """Add the options that decide which runs are meant, for ``train`` and ``evaluate``.
+
+    Args:
+        command: The command.
+        trains: Whether a loss must be named; else runs may be.
+    """
     options = [
-        click.option("--loss", "losses", multiple=True, required=True, metavar="NAME",
+        click.option("--loss", "losses", multiple=True, required=trains, metavar="NAME",
                      help="A loss (see: biascon list losses); repeat it for several."),
         click.option("--seeds", type=Seeds(), default="0", show_default=True, metavar="0,1,2",
                      help="Seeds of weights, order and views."),
         click.option("--data", type=FOLDER, help="Dataset folder.  [default: the last made in ./data]"),
         bias_option,
         click.option("--preset", metavar="NAME|FILE", help="Recipe.  [default: cpu; paper on CUDA]"),
+        click.option("--weights", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+                     help="Weights that the encoder starts from: safetensors, or a plain state dict."),
+        click.option("--protocol", type=click.Choice(["linear", "knn", "finetune"]),
+                     help="Who judges the encoder (probe.kind).  [default: the preset's; linear]"),
         click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
                      help="Override a number of the preset; repeat it for several."),
         click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
@@ -95,12 +104,15 @@ def configurations(
     device: str,
     *,
     compiled: bool = False,
+    weights: Path | None = None,
+    protocol: str | None = None,
 ) -> list[RunConfig]:
     """Resolve every run that the options mean, before the first of them starts."""
     from biascon.config import make_config
     from biascon.errors import UsageError, did_you_mean
     from biascon.losses import names
     from biascon.settings import default_preset
+    from biascon.weights import resolved
 
     known = names()
     wrong = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
@@ -108,8 +120,9 @@ def configurations(
         raise UsageError(f"unknown losses: {', '.join(wrong)} (biascon list losses shows all)")
     name = preset or default_preset(device)
     settings = [*settings, *(["train.compile=true"] if compiled else [])]
+    settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
     return [
-        make_config(loss, seed=seed, preset=name, settings=settings)
+        resolved(make_config(loss, seed=seed, preset=name, settings=settings), weights)
         for loss in dict.fromkeys(losses)
         for seed in seeds
     ]

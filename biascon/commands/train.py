@@ -24,6 +24,8 @@ def command(
     bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
+    weights: Path | None,
+    protocol: str | None,
     device: str,
     compiled: bool,
     resume: bool,
@@ -40,7 +42,10 @@ def command(
 
     rows = []
     with joined(pick_device(device)) as place:
-        configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
+        configs = configurations(
+            losses, seeds, preset, settings, place.type,
+            compiled=compiled, weights=weights, protocol=protocol,
+        )  # fmt: skip
         dataset = load_dataset(data, bias, only=("train", "val"))
         for config in configs:
             progress = Progress(config, show=leads())

@@ -197,7 +197,11 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
         else:
             found.append(Run(folder, evaluation))
     # A run that another one builds on is trained and never evaluated.
-    firsts = {str((run.evaluation["first"] or {}).get("digest", ""))[:8] for run in found}
+    firsts = {
+        str((run.evaluation.get(key) or {}).get("digest", ""))[:8]
+        for run in found
+        for key in ("first", "encoder_from")
+    }
     firsts |= {str(run.evaluation.get("network_of", ""))[:8] for run in found}
     left = len(set(unfinished) - firsts)
     if left:

@@ -1,7 +1,8 @@
-"""How fast a loss learns: validation accuracy of a linear probe by epoch, where runs were followed.
+"""How fast a loss learns: validation accuracy by epoch, of a linear probe or of fine-tuning.
 
 A run is followed with ``--set train.probe_every=1``: after each epoch a probe is fitted on the training split
-and measured on validation, and the line of ``metrics.jsonl`` has it.
+and measured on validation, and the line of ``metrics.jsonl`` has it. Fine-tuning is always followed: each
+line of ``finetune.jsonl`` has accuracies on validation. Both have top-1, and top-5 of more than five classes.
 """
 
 from __future__ import annotations
@@ -11,27 +12,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from biascon.report.collect import Group, Run
+from biascon.runs import TUNING
 
 
 @dataclass(frozen=True)
 class Point:
-    """After an epoch: its number, the seconds so far, and the probe's accuracy (``Run.headline``)."""
+    """After an epoch: its number, the seconds so far, and the accuracy (``Run.headline``, if no other)."""
 
     epoch: int
     seconds: float
     accuracy: float
 
 
-def curve(run: Run) -> list[Point]:
-    """Return the points of a run, none where it was not followed."""
-    path = run.folder / "metrics.jsonl"
+def is_tuned(run: Run) -> bool:
+    """Whether a run is judged by fine-tuning, so that its curve is that of fine-tuning."""
+    return run.judge == "fine-tuning"
+
+
+def curve(run: Run, metric: str | None = None) -> list[Point]:
+    """Return the points of a run, none where it was not followed.
+
+    Args:
+        run: Its curve is that of fine-tuning where that judged, else of the probe while the encoder trained.
+        metric: Of validation: ``top1``, ``top5``, ``unbiased``, ...; None is the run's headline.
+    """
+    name, key = (TUNING, "validation") if is_tuned(run) else ("metrics.jsonl", "probe")
+    path = run.folder / name
     if not path.is_file():
         return []
     points, seconds = [], 0.0
     for line in path.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
         seconds += told["seconds"]
-        value = told.get("probe", {}).get(run.headline)
+        value = told.get(key, {}).get(metric or run.headline)
         if value is not None:
             points.append(Point(told["epoch"], seconds, value))
     return points

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from biascon.data.dataset import Split
 from biascon.report import bars, draw
 from biascon.report.collect import Group
-from biascon.report.convergence import curves
+from biascon.report.convergence import curves, is_tuned
 from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
 
 if TYPE_CHECKING:
@@ -186,10 +186,12 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
         )
     headline = group.metrics[group.headline].capitalize()
     if curves(group):
+        tuned = is_tuned(next(iter(group.losses.values()))[0])
+        followed = "of fine-tuning" if tuned else "of a linear probe"
         found.append(
             Drawing(
                 f"convergence-{name}",
-                f"{headline} validation accuracy of a linear probe by epoch, {counted}: thin lines are "
+                f"{headline} validation accuracy {followed} by epoch, {counted}: thin lines are "
                 "seeds. Validation, not test.",
                 runs(*curves(group)),
                 lambda ax: draw.draw_convergence(group, ax),

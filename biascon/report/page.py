@@ -197,7 +197,10 @@ _SOURCES = {"bmnist": "", "fashion-bmnist": " --source fashion", "kbmnist": " --
 def _commands(one: Group) -> str:
     """Return the commands that make these runs anew, on a dataset of the same name."""
     first = one.first
-    sets = "".join(f" --set {change}" for change in first["changes"])
+    # Settings have a dot in their keys; where an encoder comes from is no setting.
+    changes = [change for change in first["changes"] if "." in change.partition("=")[0]]
+    sets = "".join(f" --set {change}" for change in changes if "=file:" not in change)
+    weights = " --weights FILE" * any("=file:" in change for change in changes)
     chosen = one.bias.get("chosen", [])
     data, seen = first["dataset"], f" --bias {','.join(chosen)}" if chosen else ""
     data = data.rsplit("-by-", 1)[0] if chosen else data
@@ -206,11 +209,18 @@ def _commands(one: Group) -> str:
         lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
+        if e["dataset"] != e.get("encoder_from", e)["dataset"]:
+            taken = "".join(f" --run runs/{run.evaluation['encoder_from']['run']}" for run in runs)
+            judged = "".join(
+                f" --set {c}" for c in changes if c.startswith(("probe.", "finetune."))
+            )
+            lines.append(f"biascon evaluate{taken} --data data/{data}{seen}{judged}")
+            continue
         own = e["label"].removeprefix(e["loss"]).strip(" ()")
         given = "".join(f" --set loss.{part}" for part in own.split(", ") if part)
         seeds = ",".join(str(run.seed) for run in runs)
         lines.append(
             f"biascon evaluate --loss {e['loss']} --seeds {seeds} --preset {first['preset']}"
-            f" --data data/{data}{seen}{sets}{given}"
+            f" --data data/{data}{seen}{sets}{given}{weights}"
         )
     return "\n".join([*lines, "biascon report"])
