@@ -129,7 +129,7 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
         found.append(
             Drawing(
                 f"groups-{name}",
-                f"Accuracy of the test images of each value of {group.bias['name']}, by loss, {counted}; "
+                f"Accuracy of the test images of each value of {group.bias['name']}, by loss, {n}; "
                 "lines: 95 % intervals, over seeds by t, of one seed by Wilson over the test images."
                 f"{marks(group)}",
                 runs(*shown),
