@@ -27,7 +27,7 @@ from biascon.files import digest_of, pretty_json, sha256_file, write_atomic
 from biascon.judges import Bench, Judge, judges
 from biascon.losses import parameters_of, sees_bias
 from biascon.losses.distributed import ranks
-from biascon.measures import measure, measure_accuracies, measure_top5
+from biascon.measures import measure, measure_accuracies, measure_calibration, measure_top5
 from biascon.parallel import leads, wait
 from biascon.represent import measure_representation
 from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
@@ -127,6 +127,7 @@ def evaluate(
                 knows_aligned=data.knows_aligned,
             ),
             "top5": measure_top5(test.labels, scores),
+            "calibration": measure_calibration(test, scores, data.n_bias),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))

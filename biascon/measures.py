@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
-from biascon.metrics import accuracy, amplification, fairness, parity
+from biascon.metrics import accuracy, amplification, calibration, fairness, parity
 from biascon.metrics.counts import count
 from biascon.metrics.extremes import comparison_limits, worst_group_limits
 from biascon.metrics.intervals import bootstrap, mean_of_rates, wilson
@@ -136,6 +136,34 @@ def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> di
 
 def _nothing() -> dict[str, Any]:
     return {"value": None, "n": 0, "ci": [None, None]}
+
+
+def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, Any]:
+    """Return expected calibration error and Brier score of predictions, over all rows and by bias value.
+
+    As of ``biascon.metrics.calibration``: 15 bins of the predicted class's score, the last one closed.
+
+    Args:
+        split: The rows that were predicted.
+        scores: Probabilities ``(N, K)``.
+        n_bias: M.
+
+    Returns:
+        ``{"error": {"value", "n"}, "brier": {"value", "n"}, "by_group": [{"n", "error", "brier"}, ...]}``
+        with M groups; an undefined value is None.
+    """
+    sums = calibration.tally(split.labels, split.bias, scores, n_bias=n_bias)
+    whole = calibration.tally(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
+    rows = np.bincount(split.bias, minlength=n_bias)
+    measured = zip(rows, calibration.ece(sums), calibration.brier(sums), strict=True)
+    return {
+        "error": {"value": number(calibration.ece(whole)[0]), "n": len(split)},
+        "brier": {"value": number(calibration.brier(whole)[0]), "n": len(split)},
+        "by_group": [
+            {"n": int(n), "error": number(error), "brier": number(brier)}
+            for n, error, brier in measured
+        ],
+    }
 
 
 def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:

@@ -23,6 +23,8 @@ PLAIN = {
 COLUMNS = [
     *(part for name in TESTED.values() for part in (name, "by chance", "largest p")),
     *PLAIN.values(),
+    "calibration error",
+    "of the worst group",
 ]
 IMAGE_COLUMNS = [
     "loss", "against", "seed", "only the first right", "only the second right", "p (McNemar)",
@@ -59,6 +61,7 @@ def disparities(one: Group) -> list[tuple[str, list[Cell]]]:
                 p_cell(max(ps) if len(ps) == len(nulls) else math.nan),
             ]
         cells += [_percent([_value(run, metric) for run in known]) for metric in PLAIN]
+        cells += [_percent([one(run) for run in known]) for one in (_error, _worst_error)]
         rows.append((label, cells))
     return rows
 
@@ -132,6 +135,18 @@ def p_cell(p: float) -> Cell:
 def _value(run: Run, metric: str) -> float | None:
     found = run.evaluation.get(metric)
     return None if found is None else found["value"]
+
+
+def _error(run: Run) -> float | None:
+    found = run.evaluation.get("calibration")
+    return None if found is None else found["error"]["value"]
+
+
+def _worst_error(run: Run) -> float | None:
+    """Return the calibration error of the group where it is largest."""
+    found = run.evaluation.get("calibration") or {"by_group": []}
+    known = [group["error"] for group in found["by_group"] if group["error"] is not None]
+    return max(known, default=None)
 
 
 def _percent(values: list[float | None]) -> Cell:

@@ -84,7 +84,8 @@ def _between_groups(one: Group) -> list[str]:
         "chance: the mean of the metric when the bias attribute is dealt out anew among the images, of "
         f"each label but for demographic parity, {permuted(one):,} times; p: how often it is then as "
         "extreme, the largest over the seeds. PP: predictive parity. Amplification: against the training "
-        "counts (Zhao et al., 2017), and from bias to label (Wang and Russakovsky, 2021; 0 is none)."
+        "counts (Zhao et al., 2017), and from bias to label (Wang and Russakovsky, 2021; 0 is none). "
+        "Calibration error: expected, 15 bins, over all images and of the bias value where it is largest."
     )
     data = {escape(label): [escape(cell.text) for cell in row] for label, row in rows}
     return [_table(escape(caption), data, [COLUMNS[:6], COLUMNS[6:12], COLUMNS[12:]])]

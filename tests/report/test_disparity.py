@@ -56,7 +56,8 @@ def test_means_over_seeds_and_the_largest_p() -> None:
     texts = dict(zip(COLUMNS[:3], (cell.text for cell in row), strict=False))
     assert label == "supcon"
     assert texts == {"DP difference": "15.0", "by chance": "2.5", "largest p": "0.040"}
-    assert [cell.text for cell in row[12:]] == ["-", "-50.0", "-"]  # PP and the other are not there
+    # PP, the other amplification and calibration are not there
+    assert [cell.text for cell in row[12:]] == ["-", "-50.0", "-", "-", "-"]
     assert permuted(one) == 2000
 
 
@@ -83,6 +84,17 @@ def test_the_tables_are_in_every_form() -> None:
     assert "| contex | 2 | +10.5 [" in page and "| supcon | 50.5 | 2.5 | < 0.001 |" in page
     assert r"\textless{} 0.001" in tex and " & DP difference & by chance & largest p & EO" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") >= 6
+
+
+def test_calibration_is_that_of_all_and_of_the_worst_group() -> None:
+    told = {
+        "error": {"value": 0.05, "n": 100},
+        "brier": {"value": 0.2, "n": 100},
+        "by_group": [{"n": 90, "error": 0.04, "brier": 0.1}, {"n": 0, "error": None, "brier": None},
+                     {"n": 10, "error": 0.3, "brier": 0.9}],
+    }  # fmt: skip
+    ((_, row),) = disparities(one_group(run("supcon", 0, 0.1, 0.2, calibration=told)))
+    assert [cell.text for cell in row[-2:]] == ["5.0", "30.0"]
 
 
 def test_one_seed_is_not_tested_over_seeds() -> None:
