@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from made import faces
 
+from biascon.runs import FEATURES
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,6 +54,9 @@ def test_a_network_that_does_not_see_the_bias_is_trained_once(evaluate: Any, roo
         assert age[name] == {"value": None, "n": 0, "ci": [None, None]}
     assert age["unbiased"]["value"] is not None
     assert age["top1"]["value"] == own["top1"]["value"]
+    for name in FEATURES:
+        one, other = sorted(root.glob(f"*/supcon/*/{name}"))
+        assert one.samefile(other)
     first, second = encoders(root, "supcon")
     assert first == second
 
