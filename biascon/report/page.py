@@ -193,8 +193,8 @@ def _commands(one: Group) -> str:
     first = one.first
     sets = "".join(f" --set {change}" for change in first["changes"])
     chosen = one.bias.get("chosen", [])
-    data, seen = first["dataset"], f" --bias {','.join(chosen)}" if chosen else ""
-    data = data.rsplit("-by-", 1)[0] if chosen else data
+    seen = f" --bias {','.join(chosen)}" if chosen else ""
+    data = one.bias.get("of", first["dataset"])
     lines = []
     if shapes_of(one) in _SOURCES:
         lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
