@@ -13,7 +13,15 @@ from biascon.errors import UsageError, did_you_mean
 from biascon.files import explain, write_atomic, write_together
 from biascon.measures import ACCURACIES, AMPLIFICATIONS, COMPARISONS
 from biascon.report.card import card
-from biascon.report.collect import METRICS, Group, Run, find_runs, find_tests, group, runs_at
+from biascon.report.collect import (
+    METRICS,
+    Group,
+    Run,
+    find_runs,
+    find_tests,
+    group,
+    runs_at,
+)
 from biascon.report.figure import drawings, drawings_across, figure
 from biascon.report.page import html
 from biascon.report.tex import latex, main_file
