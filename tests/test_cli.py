@@ -135,7 +135,10 @@ class TestWrongUsage:
             (["list"], "Missing argument"),
             (["list", "cats"], "'cats' is not one of 'losses', 'encoders', 'presets', 'datasets'"),
             (["list", "losses", "more"], "unexpected extra argument"),
-            (["evaluate"], "Missing option '--loss'"),
+            (
+                ["evaluate"],
+                "expected --loss NAME to train, or --run RUN to take its encoder, but got neither",
+            ),
             (["make-bmnist", "--rho"], "requires an argument"),
             (["make-bmnist", "--rho", "1.2"], "1.2 is not in the range 0<=x<=1"),
             (["make-bmnist", "--rho", "-0.5"], "-0.5 is not in the range 0<=x<=1"),
@@ -380,7 +383,7 @@ def test_all_unknown_losses_are_told_at_once(cli: Any) -> None:
 
 class TestList:
     def test_presets(self, cli: Any) -> None:
-        assert cli("list", "presets") == (0, "cpu\npaper\nsmoke\n", "")
+        assert cli("list", "presets") == (0, "celeba\ncifar\ncpu\npaper\nsmoke\nutkface\n", "")
 
     def test_losses(self, cli: Any) -> None:
         from biascon.losses import LOSSES, sees_bias

@@ -69,3 +69,22 @@ def test_killed_at_twenty_moments(make_dataset: Callable[..., Path], tmp_path: P
         for name in SEALED:
             pair = [only_run(tmp_path / kind) / name for kind in ("whole", runs.name)]
             assert pair[0].read_bytes() == pair[1].read_bytes(), (moment, name)
+
+
+def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_dataset(tmp_path / "data")
+    more = ["--protocol", "finetune", "--set", "finetune.epochs=4"]
+    subprocess.run([*command(data, tmp_path / "whole"), *more], check=True, capture_output=True)
+    killed = [*command(data, tmp_path / "killed"), *more]
+    for line in ("epoch 3/4", "fine-tuning: epoch 1/4", "fine-tuning: epoch 3/4"):
+        kill_at(line, killed)
+        assert not list(tmp_path.glob("killed/*/*/*/done"))
+    subprocess.run(killed, check=True, capture_output=True)
+    (whole,), (other,) = (
+        [done.parent for done in (tmp_path / kind).glob("*/*/*/done")]
+        for kind in ("whole", "killed")
+    )
+    for name in (*SEALED, "finetuned.safetensors"):
+        assert (whole / name).read_bytes() == (other / name).read_bytes(), name
