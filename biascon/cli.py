@@ -20,6 +20,7 @@ COMMANDS = {
     "make-utkface": "biascon.commands.make_utkface:command",
     "make-celeba": "biascon.commands.make_celeba:command",
     "make-table": "biascon.commands.make_table:command",
+    "make-standard": "biascon.commands.make_standard:command",
     "inspect": "biascon.commands.inspect:command",
     "train": "biascon.commands.train:command",
     "evaluate": "biascon.commands.evaluate:command",
@@ -45,8 +46,26 @@ class LazyGroup(click.Group):
         if cmd_name in COMMANDS:
             found: click.Command = registry.load(COMMANDS[cmd_name])
             return found
+        if cmd_name.startswith("make-"):
+            from biascon.data.builders import outside_command
+
+            target = outside_command(cmd_name)
+            if target is not None:
+                return _outside(target, cmd_name)
         known = f"known: {', '.join(COMMANDS)}"
         ctx.fail(f"unknown command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)} ({known})")
+
+
+def _outside(target: str, name: str) -> click.Command:
+    """Import the subcommand of an installed package."""
+    try:
+        found = registry.load(target)
+    except Exception as error:
+        raise BiasconError(f"plug-in command '{name}' fails to import: {error}") from error
+    if not isinstance(found, click.Command):
+        got = type(found).__name__
+        raise BiasconError(f"plug-in command '{name}' is not a click command, but a {got}")
+    return found
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,11 +27,11 @@ from biascon.features import of_run
 from biascon.files import digest_of, pretty_json, write_atomic
 from biascon.losses import entry, parameters_of, sees_bias
 from biascon.losses.distributed import ranks
-from biascon.measures import measure, measure_accuracies
+from biascon.measures import measure, measure_accuracies, measure_top5
 from biascon.parallel import leads, wait
 from biascon.probe import LinearProbe, fit, fit_balanced
 from biascon.represent import measure_representation
-from biascon.stages import Network, Place, Say, first_config, obtain
+from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
 from biascon.train import check
 
 Array = npt.NDArray[Any]
@@ -102,9 +102,7 @@ def evaluate(
         also = [
             {
                 "by": judge.name,
-                **measure_accuracies(
-                    test, judge.scores(features).argmax(axis=1), data.n_labels, data.n_bias
-                ),
+                **measure_accuracies(test, judge.scores(features).argmax(axis=1), data),
             }
             for judge in judges[1:]
         ]
@@ -116,8 +114,15 @@ def evaluate(
             "also": also,
             "representation": _represent(config, network, data, folder, features, device),
             **measure(
-                test, scores.argmax(axis=1), data.manifest["labels"], data.n_bias, seed=config.seed
+                test,
+                scores.argmax(axis=1),
+                data.manifest["labels"],
+                data.n_bias,
+                seed=config.seed,
+                has_bias=data.has_bias,
+                knows_aligned=data.knows_aligned,
             ),
+            "top5": measure_top5(test.labels, scores, seed=config.seed),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))
@@ -225,7 +230,7 @@ def _judges(
         if "val" not in parts or seen:
             return Judge(name, text, scores, about, None)
         told = scores(features["val"]).argmax(axis=1)
-        found = measure_accuracies(parts["val"], told, data.n_labels, data.n_bias)
+        found = measure_accuracies(parts["val"], told, data)
         return Judge(name, text, scores, about, found)
 
     text = f"linear probe on frozen features ({solver})"
@@ -254,7 +259,7 @@ def _represent(
             data.splits["test"],
             fitted=fitted,
             n_labels=data.n_labels,
-            n_bias=data.n_bias,
+            n_bias=data.n_bias if data.has_bias else None,
             config=config.probe,
         )
 
@@ -291,6 +296,7 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "judged": judge.name,
         "sees_bias": sees_bias(config.loss),
         "first": None if before is None else _before(before, data),
+        **_shared(config, data),
         "preset": config.preset,
         "seed": config.seed,
         "digest": digest,
@@ -301,12 +307,24 @@ def _identity(config: RunConfig, data: BiasedDataset, digest: str, judge: Judge)
         "epochs": config.train.epochs_for(len(data.splits["train"])),
         "batch_size": config.train.batch_size,
         "labels": manifest["labels"],
-        "bias": {"name": manifest["bias"]["name"], "values": manifest["bias"]["values"]},
+        "bias": _bias(manifest["bias"]),
         "training": {
             "n": manifest["counts"]["train"]["n"],
             "cells": manifest["counts"]["train"]["cells"],
         },
     }
+
+
+def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
+    """Return the digest of the run that trained the network, where that is another."""
+    base = trained_on(config, data)
+    return {} if base is data else {"network_of": config.digest(base.digest)}
+
+
+def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the name and values of the bias attribute, and, where it says so, what is aligned."""
+    kept = ("name", "values", "aligned", "chosen", "of")
+    return None if bias is None else {key: bias[key] for key in kept if key in bias}
 
 
 def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
@@ -315,7 +333,7 @@ def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
         "loss": config.loss,
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
-        "digest": config.digest(data.digest),
+        "digest": config.digest(trained_on(config, data).digest),
     }
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.data.dataset import Split
+from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
-from biascon.metrics.counts import count
+from biascon.metrics.counts import count, divide
 from biascon.metrics.intervals import bootstrap
 from biascon.seeds import numpy_generator
 
@@ -25,16 +25,23 @@ ACCURACIES = (
     "bias_aligned_samples",
     "bias_conflicting_samples",
 )
+TOP = 5
 NEED_ALIGNED = tuple(name for name in ACCURACIES if name.startswith("bias_"))
 
 
 def measure_accuracies(
-    split: Split, predictions: Array, n_labels: int, n_bias: int
-) -> dict[str, Any]:
-    """Return the accuracy family of predictions on a split, with its n; an undefined value is None."""
-    table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    values = accuracies(table, aligned_cells(split, n_labels, n_bias))
-    return {"n": len(split), **{name: number(values[name]) for name in ACCURACIES}}
+    split: Split, predictions: Array, data: BiasedDataset
+) -> dict[str, float | int | None]:
+    """Return the accuracy family of predictions on a split of a dataset, with its n.
+
+    An undefined value is None, as is every one but top-1 where the dataset has no bias attribute.
+    """
+    sizes = {"n_labels": data.n_labels, "n_bias": data.n_bias}
+    table = count(split.labels, split.bias, predictions, **sizes)
+    aligned = aligned_cells(split, *sizes.values()) if data.knows_aligned else None
+    values = {name: number(value) for name, value in accuracies(table, aligned).items()}
+    known = {name: value if data.has_bias else None for name, value in values.items()}
+    return {"n": len(split), **known, "top1": values["top1"]}
 
 
 def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:
@@ -69,7 +76,14 @@ def accuracies(table: Array, aligned: Array | None) -> dict[str, Array]:
 
 
 def measure(
-    split: Split, predictions: Array, labels: Sequence[str], n_bias: int, *, seed: int
+    split: Split,
+    predictions: Array,
+    labels: Sequence[str],
+    n_bias: int,
+    *,
+    seed: int,
+    has_bias: bool = True,
+    knows_aligned: bool = True,
 ) -> dict[str, Any]:
     """Return every metric of predictions on a split, each with its value, n and 95 % interval.
 
@@ -79,16 +93,73 @@ def measure(
         labels: The names of the K classes.
         n_bias: M.
         seed: Of the bootstrap.
+        has_bias: Whether there is a bias attribute; without, every metric but top-1 is None, of 0 rows,
+            and ``counts`` is None.
+        knows_aligned: Whether it is known which cells are aligned; else those metrics are None, of 0 rows.
 
     Returns:
         Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "counts": [[[...]]]}``;
         an undefined value is None.
     """
     n_labels = len(labels)
+    if not has_bias:
+        return _without_bias(split, predictions, labels, seed=seed)
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    aligned = aligned_cells(split, n_labels, n_bias)
+    aligned = aligned_cells(split, n_labels, n_bias) if knows_aligned else None
     per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
     return measure_counts(table, labels, aligned, seed=seed, per_class=per_class)
+
+
+def _without_bias(
+    split: Split, predictions: Array, labels: Sequence[str], *, seed: int
+) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"value": None, "n": 0, "ci": [None, None]}
+    rights = np.asarray(predictions) == split.labels
+    return {
+        **{name: dict(nothing) for name in ACCURACIES},
+        "top1": _rate(rights, numpy_generator(seed, "bootstrap")),
+        **{name: dict(nothing) for name in fairness.METRICS},
+        "by_class": {label: {name: dict(nothing) for name in fairness.METRICS} for label in labels},
+        "counts": None,
+    }
+
+
+def measure_top5(labels: Array, scores: Array, *, seed: int) -> dict[str, Any]:
+    """Return the share of rows whose label is among the five classes of the highest scores.
+
+    Of equal scores the class that comes first counts as higher, as for the prediction.
+
+    Args:
+        labels: int ``(N,)`` in 0..K-1.
+        scores: float ``(N, K)``.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
+    """
+    if scores.shape[1] <= TOP:
+        return {"value": None, "n": 0, "ci": [None, None]}
+    return _rate(top_k(labels, scores, TOP), numpy_generator(seed, "bootstrap/top5"))
+
+
+def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:
+    """Return bool ``(N,)``: whether fewer than k classes come before the label by score."""
+    own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
+    first = np.arange(scores.shape[1]) < labels[:, None]
+    before = ((scores > own) | ((scores == own) & first)).sum(axis=1)
+    found: npt.NDArray[np.bool_] = before < k
+    return found
+
+
+def _rate(rights: Array, rng: np.random.Generator) -> dict[str, Any]:
+    """Return a share of rows with its bootstrap interval."""
+    table = np.array([rights.sum(), (~rights).sum()], dtype=np.int64)
+
+    def share(tables: Array) -> dict[str, Array]:
+        return {"share": divide(tables[..., 0], tables.sum(axis=-1))}
+
+    limits = bootstrap(table, share, rng)["share"]
+    return _metric(share(table)["share"], len(rights), limits)
 
 
 def measure_counts(

@@ -25,7 +25,7 @@ def measure_representation(
     *,
     fitted: tuple[Array, Split] | None,
     n_labels: int,
-    n_bias: int,
+    n_bias: int | None,
     config: ProbeConfig,
 ) -> dict[str, Any]:
     """Return how features of a split tell labels and bias, and the geometry of their directions.
@@ -41,7 +41,7 @@ def measure_representation(
         split: Labels and bias.
         fitted: Features and split that the two probes are fitted on; without, the readouts are None.
         n_labels: K.
-        n_bias: M.
+        n_bias: M, None without a bias attribute; what is of the bias is then None, of 0 images.
         config: Of the two probes.
 
     Returns:
@@ -54,13 +54,14 @@ def measure_representation(
     readouts: dict[str, Any] = {}
     for name, key, size in (("label", "labels", n_labels), ("bias", "bias", n_bias)):
         value = None
-        if fitted is not None:
+        if fitted is not None and size is not None:
             wanted = getattr(split, key)
             value = _readout(fitted[0], getattr(fitted[1], key), features, wanted, size, config)
-        readouts[f"{name}_readout"] = {"value": value, "n": len(split)}
+        readouts[f"{name}_readout"] = {"value": value, "n": 0 if size is None else len(split)}
+    by_bias = representation.class_alignment(unit, bias) if n_bias is not None else None
     geometry = {
         "class_alignment": representation.class_alignment(unit, labels),
-        "bias_alignment": representation.class_alignment(unit, bias),
+        "bias_alignment": by_bias,
         "uniformity": representation.uniformity(unit),
     }
     found = representation.similarities(unit, labels, bias, bins=BINS)
@@ -68,7 +69,13 @@ def measure_representation(
         "fitted_on": None if fitted is None else len(fitted[1]),
         "without_direction": int((~there).sum()),
         **readouts,
-        **{name: {"value": number(mean.value), "n": mean.n} for name, mean in geometry.items()},
+        **{
+            name: {
+                "value": None if mean is None else number(mean.value),
+                "n": 0 if mean is None else mean.n,
+            }
+            for name, mean in geometry.items()
+        },
         "similarities": {
             kind: {
                 "n": one.n,

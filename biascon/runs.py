@@ -24,6 +24,7 @@ from biascon.files import explain, pretty_json, read_json, sha256_file, write_at
 from biascon.settings import to_toml
 
 DONE = "done"
+HELD = "another process works on"  # what the error of a folder that is held starts with
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
@@ -56,7 +57,7 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
-        raise RunError(f"another process works on {folder}; wait for it, or stop it") from error
+        raise RunError(f"{HELD} {folder}; wait for it, or stop it") from error
     except OSError as error:
         raise explain(error, "create", folder) from error
     try:

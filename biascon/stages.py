@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from biascon.errors import UsageError
 from biascon.features import extract
 from biascon.files import write_together
 from biascon.given import Given
-from biascon.losses import entry, get_loss
+from biascon.losses import entry, get_loss, sees_bias
 from biascon.measures import measure_accuracies
 from biascon.model import build_classifier, classifies, place
 from biascon.parallel import leads
@@ -66,6 +66,16 @@ class Place:
         return runs.run_folder(self.root, data.name, config, config.digest(data.digest))
 
 
+def trained_on(config: RunConfig, data: BiasedDataset) -> BiasedDataset:
+    """Return the dataset whose run trains the network: the one as read, where the bias is not looked at.
+
+    A view of a dataset by another attribute has the same images and labels; a method that is given no bias
+    labels, and is not measured by them as it trains, gives the same network on both.
+    """
+    shares = data.base is not None and config.train.probe_every == 0 and not sees_bias(config.loss)
+    return data.base if shares and data.base is not None else data
+
+
 def first_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the network that a run builds on, None if it builds on none."""
     first = entry(config.loss).first
@@ -92,28 +102,52 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
     Raises:
         RunError: A file is damaged, or training diverged.
     """
+    base, folder = trained_on(config, data), place_.folder(config, data)
+    if base is not data and not (folder / runs.ENCODER).is_file():
+        network, there = _elsewhere(config, base, place_, say)
+        if leads():
+            _take_over(network, there, folder, config, place_)
+        return network
     first, before = entry(config.loss).first, first_config(config)
     if first is None or before is None:
         return _own(config, data, place_, None, say)
-    if first.gives != "encoder" and (place_.folder(config, data) / runs.ENCODER).is_file():
+    if first.gives != "encoder" and (folder / runs.ENCODER).is_file():
         return _own(config, data, place_, None, say)
     check(before, data)
-    there = place_.folder(before, data)
-    with runs.exclusive(there, wait=True) if leads() else nullcontext():
-        if leads() and not place_.resume:
-            runs.forget(there)
-        earlier = obtain(
-            before, data, place_, lambda line: say({**line, "first": f"first {before.loss}"})
-        )
+    earlier, there = _elsewhere(
+        before, data, place_, lambda line: say({**line, "first": f"first {before.loss}"})
+    )
     if first.gives == "encoder":
-        folder = place_.folder(config, data)
         if leads():
-            runs.begin(folder, config, str(place_.device))
-            _copy_metrics(there, folder)
-            _save(folder, earlier)
+            _take_over(earlier, there, folder, config, place_)
         return earlier
     given = _take(first.gives, earlier, there, config, data, place_.device)
     return _own(config, data, place_, given, say)
+
+
+def _elsewhere(
+    config: RunConfig, data: BiasedDataset, place_: Place, say: Say
+) -> tuple[Network, Path]:
+    """Return the network of another run, found or trained in its own folder, and that folder."""
+    there = place_.folder(config, data)
+    with runs.exclusive(there, wait=True) if leads() else nullcontext():
+        if leads() and not place_.resume:
+            runs.forget(there)
+        return obtain(config, data, place_, say), there
+
+
+def _take_over(
+    network: Network, there: Path, folder: Path, config: RunConfig, place_: Place
+) -> None:
+    """Write another run's network as that of this run, with its features where they are kept."""
+    runs.begin(folder, config, str(place_.device))
+    _copy_metrics(there, folder)
+    for name in (
+        runs.FEATURES
+    ):  # the same file twice takes no space; where that cannot be, they are computed
+        with suppress(OSError):
+            (folder / name).hardlink_to(there / name)
+    _save(folder, network)
 
 
 def _take(
@@ -181,7 +215,7 @@ def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Fol
         features = extract(encoder, train_.images, device=device)
         probe = fit(features, train_.labels, data.n_labels, config.probe)
         told = probe.probabilities(extract(encoder, val.images, device=device)).argmax(axis=1)
-        found = measure_accuracies(val, told, data.n_labels, data.n_bias)
+        found = measure_accuracies(val, told, data)
         kept = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
         return {"probe": {key: found[key] for key in kept}}
 

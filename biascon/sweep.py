@@ -24,9 +24,11 @@ from biascon import runs
 from biascon.config import RunConfig, make_config
 from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.runs import HELD
 
 TRIES = 3
-KEYS = ("losses", "seeds", "rho", "data", "preset", "settings")
+PAUSE, PATIENCE = 2.0, 86_400.0  # seconds: between looks at a folder that is held, and in all
+KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Grid:
         seeds: Seeds.
         rho: Colour correlations of BiasedMNISTs, which are built where they are missing.
         data: Folders of datasets, beside or in place of ``rho``.
+        bias: What each dataset is seen by, as ``--bias``; without any, by its own attribute.
         preset: Of all runs.
         settings: ``section.key`` -> the values it takes.
     """
@@ -46,6 +49,7 @@ class Grid:
     seeds: tuple[int, ...] = (0,)
     rho: tuple[float, ...] = ()
     data: tuple[str, ...] = ()
+    bias: tuple[str, ...] = ()
     preset: str = "cpu"
     settings: Mapping[str, tuple[Any, ...]] | None = None
 
@@ -59,22 +63,26 @@ class Job:
         data: Its dataset folder.
         folder: Its run folder.
         settings: What was set over the preset, as ``section.key=value``.
+        bias: What the dataset is seen by, as ``--bias``; "" for its own attribute.
     """
 
     config: RunConfig
     data: Path
     folder: Path
     settings: tuple[str, ...]
+    bias: str = ""
 
     @property
     def name(self) -> str:
         """Dataset, loss, seed and settings in a line."""
         extra = "".join(f" {s}" for s in self.settings if not s.startswith("train.threads="))
-        return f"{self.data.name} {self.config.loss} seed {self.config.seed}{extra}"
+        by = f" by {self.bias}" if self.bias else ""
+        return f"{self.data.name}{by} {self.config.loss} seed {self.config.seed}{extra}"
 
     def words(self, root: Path, device: str) -> list[str]:
         """Return the command line of the run."""
         sets = [word for setting in self.settings for word in ("--set", setting)]
+        sets += ["--bias", self.bias] if self.bias else []
         return [
             sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
@@ -124,7 +132,13 @@ def read_grid(path: Path) -> Grid:
     wrong = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
     if wrong:
         raise UsageError(f"{path}: unknown key: {', '.join(wrong)} (known: {', '.join(KEYS)})")
-    kinds: dict[str, Any] = {"losses": str, "seeds": int, "rho": (int, float), "data": str}
+    kinds: dict[str, Any] = {
+        "losses": str,
+        "seeds": int,
+        "rho": (int, float),
+        "data": str,
+        "bias": str,
+    }
     found: dict[str, Any] = {}
     for key, kind in kinds.items():
         value = tree.get(key, [0] if key == "seeds" else [])
@@ -170,15 +184,16 @@ def plan(
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        digest = dataset.identity(manifest)
-        for loss, settings, seed in itertools.product(
-            grid.losses, itertools.product(*choices), grid.seeds
+        own = (manifest["name"], dataset.identity(manifest))
+        for bias, loss, settings, seed in itertools.product(
+            grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):
+            seen = dataset.seen_as(manifest, own[1], _names(bias)) if bias else own
             sets = (*settings, *extra)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
             config = config.for_device(device)
-            place = runs.run_folder(root, manifest["name"], config, config.digest(digest))
-            jobs.append(Job(config, folder, place, sets))
+            place = runs.run_folder(root, seen[0], config, config.digest(seen[1]))
+            jobs.append(Job(config, folder, place, sets, bias))
     return list({job.folder: job for job in jobs}.values())
 
 
@@ -244,11 +259,13 @@ class LocalPool:
 def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own; one that dies is started again and goes on from its last epoch.
 
-    Wrong usage (exit code 2) is not tried again: it would end the same.
+    Wrong usage (exit code 2) is not tried again: it would end the same. A run whose folder another process
+    holds, such as one that trains this network for another view of the dataset, is waited for.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    started, told = time.monotonic(), ""
-    for count in range(1, tries + 1):
+    started, told, count = time.monotonic(), "", 0
+    while count < tries:
+        count += 1
         done = subprocess.run(
             job.words(root, device), check=False, env=environment, capture_output=True, text=True
         )
@@ -261,7 +278,14 @@ def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES)
             told = f"killed by signal {-done.returncode}"
         if done.returncode == 2:
             break
+        if done.returncode == 1 and told.startswith(HELD) and seconds < PATIENCE:
+            time.sleep(PAUSE)
+            count -= 1
     return Result(job, "failed", count, seconds, told)
+
+
+def _names(bias: str) -> list[str]:
+    return [name.strip() for name in bias.split(",")]
 
 
 def _toml(value: Any) -> str:

@@ -25,7 +25,7 @@ from biascon.feed import Pictures, draw
 from biascon.files import append, write_atomic
 from biascon.given import Given, from_counts
 from biascon.heap import keep_blocks, peak_mib
-from biascon.losses import entry, get_loss
+from biascon.losses import entry, get_loss, sees_bias
 from biascon.losses.cross_entropy import per_image
 from biascon.losses.distributed import ranks, whole
 from biascon.losses.pairwise import readable
@@ -194,7 +194,8 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
     """Refuse a run that cannot be trained or probed, before anything of it is computed.
 
     Raises:
-        UsageError: A batch larger than the training split, or images too small for the encoder.
+        UsageError: A batch larger than the training split, images too small for the encoder, or a loss
+            that is given bias labels on a dataset without a bias attribute.
         DataError: A training split without one of the classes.
     """
     split, batch = data.splits["train"], config.train.batch_size
@@ -212,6 +213,11 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
     present = len(np.unique(split.labels))
     if present != data.n_labels:
         raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
+    if sees_bias(config.loss) and not data.has_bias:
+        raise UsageError(
+            f"loss '{config.loss}' needs bias labels, but {data.name} has no bias attribute; "
+            "choose a loss without † in: biascon list losses"
+        )
     if "held-out groups" in entry(config.loss).needs and "val" not in data.splits:
         raise UsageError(
             f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from biascon.cli import main
-from biascon.data import biased_mnist, dataset, sources
+from biascon.data import biased_mnist, dataset, shapes, sources
 from biascon.data.biased_mnist import Spec
 from biascon.data.sources import Digits
 from biascon.errors import BiasconWarning
@@ -26,6 +26,9 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(sources.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "download", lambda folder: "tests use no network")
+    monkeypatch.setattr(sources, "fetch_all", lambda *_: "tests use no network")
+    for known in shapes.SETS.values():
+        monkeypatch.delenv(known.variable, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ class TestWrongUsage:
             (["--frobnicate"], "No such option"),
             (["list", "--frobnicate"], "No such option"),
             (["list"], "Missing argument"),
-            (["list", "cats"], "'cats' is not one of 'losses', 'encoders', 'presets'"),
+            (["list", "cats"], "'cats' is not one of 'losses', 'encoders', 'presets', 'datasets'"),
             (["list", "losses", "more"], "unexpected extra argument"),
             (["evaluate"], "Missing option '--loss'"),
             (["make-bmnist", "--rho"], "requires an argument"),

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from biascon import runs
+from biascon import sweep as module
+from biascon.config import make_config
 from biascon.errors import BiasconError, UsageError
 from biascon.sweep import Grid, Job, LocalPool, Result, plan, read_grid, sweep
 
@@ -280,3 +282,27 @@ def test_a_ray_cluster_of_two_nodes_runs_a_grid_and_survives_a_killed_worker(
     names = [json.loads((job.folder / runs.EVALUATION).read_text())["loss"] for job in jobs]
     assert names == ["ce", "ce", "supcon", "supcon"]
     assert len(list((tmp_path / "bucket").rglob(runs.DONE))) == 4
+
+
+def test_a_run_whose_folder_is_held_is_waited_for_and_counts_no_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "times"
+    program = (
+        "import pathlib, sys; p = pathlib.Path(sys.argv[1]); n = len(p.read_text()) if p.exists() else 0;"
+        "p.write_text('x' * (n + 1));"
+        "sys.exit(n < 5 and 'error: another process works on runs/x; wait for it, or stop it')"
+    )
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(
+        module.Job, "words", lambda *_: [sys.executable, "-c", program, str(marker)]
+    )
+    config = make_config("ce", preset="smoke")
+    job = module.Job(config, tmp_path, tmp_path, ())
+    found = module.attempt(job, tmp_path, 1, "cpu")
+    assert (found.state, found.tries) == ("done", 1)
+    assert len(marker.read_text()) == 6
+    marker.unlink()
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    assert module.attempt(job, tmp_path, 1, "cpu").state == "failed"
+    assert len(marker.read_text()) == 3

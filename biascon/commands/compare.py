@@ -35,7 +35,7 @@ def command(
     """Test losses against each other in unbiased accuracy, on the same seeds and on the same test images.
 
     RUN is a run folder, or a folder with runs below it. Only runs of one dataset and one recipe are compared
-    with each other.
+    with each other; without a bias attribute, in top-1 accuracy.
     """
     from biascon.report.collect import group, runs_at
     from biascon.report.family import family
@@ -50,7 +50,7 @@ def command(
         if as_json:
             for each in tested:
                 about = {"dataset": one.first["dataset"], "recipe": one.first["recipe"]}
-                click.echo(json.dumps({**about, "metric": "unbiased", **each.plain()}))
+                click.echo(json.dumps({**about, "metric": one.headline, **each.plain()}))
         else:
             click.echo(show(one, tested))
 
@@ -92,7 +92,7 @@ def show(one: Group, tested: list[Tested]) -> str:
     parts = [
         one.title,
         "",
-        "over seeds: unbiased accuracy in points, paired",
+        f"over seeds: {one.accuracy} in points, paired",
         table(head, seeds, left=2),
     ]
     if images:

@@ -10,8 +10,8 @@ import click
 
 from biascon.commands.shared import (
     Progress,
-    choose_dataset,
     configurations,
+    load_dataset,
     note,
     percent,
     percent_interval,
@@ -27,6 +27,7 @@ def command(
     losses: tuple[str, ...],
     seeds: list[int],
     data: Path | None,
+    bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
@@ -36,14 +37,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Train what is missing, probe the frozen encoders, and measure them on the unbiased test split."""
-    from biascon.data.dataset import load
     from biascon.evaluate import evaluate, pick_device
     from biascon.parallel import joined, leads
 
     found = []
     with joined(pick_device(device)) as place:
         configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
-        dataset = load(choose_dataset(data))
+        dataset = load_dataset(data, bias)
         for config in configs:
             progress = Progress(config, show=leads())
             try:
@@ -72,11 +72,12 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             e["label"] + " †" * e["sees_bias"],
             str(e["seed"]),
             e["judged"].split()[-1],
-            percent(e["top1"]),
+            percent(e["top1"]) if first["bias"] else percent_interval(e["top1"]),
+            *([] if first["bias"] else [percent_interval(e["top5"])]),
             percent_interval(e["unbiased"]),
             percent(e["bias_aligned"]),
             percent(e["bias_conflicting"]),
-            f"{percent(e['worst_group'])} (n={e['worst_group']['n']})",
+            f"{percent(e['worst_group'])} (n={e['worst_group']['n']})" if first["bias"] else "-",
             percent(e["demographic_parity_difference"]),
             percent(e["equalized_odds_difference"]),
             percent(e["equal_opportunity_difference"]),
@@ -85,7 +86,8 @@ def show(evaluations: list[dict[str, Any]]) -> str:
         for e in evaluations
     ]
     header = [
-        "loss", "seed", "by", "top-1", "unbiased [95 %]", "aligned", "conflicting", "worst group",
+        "loss", "seed", "by", *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
+        "unbiased [95 %]", "aligned", "conflicting", "worst group",
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
     protocol = first["protocol"]
@@ -99,10 +101,7 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             "",
             table(header, rows),
             "",
-            "unbiased, aligned, conflicting: mean over label x bias cells; interval: bootstrap over "
-            "test images",
-            "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
-            "mean over classes",
+            *_legend(first["bias"]),
             *(
                 ["† is given bias labels: not comparable with a method that is not"]
                 if any(e["sees_bias"] for e in evaluations)
@@ -110,3 +109,23 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             ),
         ]
     )
+
+
+def _legend(bias: dict[str, Any] | None) -> list[str]:
+    """Say what the columns are, and which of them do not apply to the dataset."""
+    if bias is None:
+        return [
+            "the dataset has no bias attribute: group metrics do not apply; "
+            "interval: bootstrap over test images"
+        ]
+    lines = [
+        "unbiased, aligned, conflicting: mean over label x bias cells; interval: bootstrap over "
+        "test images",
+        "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
+        "mean over classes",
+    ]
+    if bias.get("aligned", "") is None:
+        lines.append(
+            f"no alignment is defined for {bias['name']}: aligned, conflicting do not apply"
+        )
+    return lines

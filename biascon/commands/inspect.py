@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from biascon.commands.shared import FOLDER, choose_dataset, note, table
+from biascon.commands.shared import FOLDER, bias_option, choose_dataset, load_dataset, note, table
 
 
 @click.command(name="inspect")
@@ -25,28 +25,34 @@ from biascon.commands.shared import FOLDER, choose_dataset, note, table
     show_default=True,
     help="Which split the contact sheet shows.",
 )
+@bias_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables.")
-def command(folder: Path | None, png: Path | None, split: str, as_json: bool) -> None:
+def command(
+    folder: Path | None, png: Path | None, split: str, bias: list[str] | None, as_json: bool
+) -> None:
     """Check every byte of a dataset FOLDER (default: the last made) and show its counts."""
     from biascon.data import dataset
     from biascon.files import pretty_json
 
     folder = choose_dataset(folder)
     manifest = dataset.read_manifest(folder)
+    if png is not None or bias is not None:
+        data = load_dataset(folder, bias)
+        manifest = dict(data.manifest)
+    else:
+        dataset.verify(folder, manifest)
     if png is not None:
         from biascon.data.sheet import contact_sheet
 
-        contact_sheet(dataset.load(folder), split, png)
+        contact_sheet(data, split, png)
         note(f"{png}: written")
-    else:
-        dataset.verify(folder, manifest)
     click.echo(pretty_json(manifest) if as_json else show(manifest), nl=not as_json)
 
 
 def show(manifest: Mapping[str, Any]) -> str:
     """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
     labels, values = manifest["labels"], (manifest["bias"] or {"values": ["images"]})["values"]
-    by = f"and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
+    by = f" (row) and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
     lines = [
         f"{manifest['name']}: {manifest['source']['origin']}",
         *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
@@ -62,7 +68,7 @@ def show(manifest: Mapping[str, Any]) -> str:
             ],
         ),
         "",
-        f"train, images per label (row) {by}; . is an empty cell",
+        f"train, images per label{by}; . is an empty cell",
         table(
             ["label", *values],
             [

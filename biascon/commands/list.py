@@ -8,13 +8,25 @@ from biascon.commands.shared import table
 
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(["losses", "encoders", "presets"]))
+@click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets"]))
 def command(what: str) -> None:
-    """List the losses, encoders or presets."""
+    """List the losses, encoders, presets or datasets."""
     if what == "presets":
         from biascon.settings import presets
 
         click.echo("\n".join(presets()))
+    elif what == "datasets":
+        from biascon.data.builders import listed
+
+        rows = [
+            [name, b.classes, b.bias, b.needs, f"biascon {b.command}"]
+            for name, b in listed().items()
+        ]
+        header = ["dataset", "classes", "bias attributes", "needs", "built by"]
+        click.echo(table(header, rows, left=5))
+        click.echo(
+            "\nWhere the files come from and what they may be used for: datasets/<name>/README.md"
+        )
     elif what == "encoders":
         from biascon.encoders import ENCODERS
 

@@ -60,10 +60,17 @@ from biascon.commands.shared import FOLDER, note
     default="auto",
     show_default=True,
     metavar="NAME",
-    type=click.Choice(["auto", "dir", "env", "torchvision", "download", "embedded"]),
-    help="Where MNIST comes from: auto, dir, env, torchvision, download, embedded.",
+    type=click.Choice(
+        ["auto", "dir", "env", "torchvision", "download", "embedded", "fashion", "kmnist"]
+    ),
+    help="Where MNIST comes from: auto, dir, env, torchvision, download, embedded; "
+    "or what takes its place: fashion, kmnist.",
 )
-@click.option("--mnist-dir", type=FOLDER, help="Folder of MNIST's IDX files, gzipped or not.")
+@click.option(
+    "--mnist-dir",
+    type=FOLDER,
+    help="Folder of the set's IDX files, gzipped or not.",
+)
 @click.option("--force", is_flag=True, help="Replace another or a damaged dataset at that place.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(

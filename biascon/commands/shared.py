@@ -11,9 +11,30 @@ import click
 
 if TYPE_CHECKING:
     from biascon.config import RunConfig
+    from biascon.data.dataset import BiasedDataset
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names as ``race`` or ``race,age``."""
+
+    name = "names"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Return the names in the order given."""
+        return value if isinstance(value, list) else [n.strip() for n in str(value).split(",")]
+
+
+bias_option = click.option(
+    "--bias",
+    type=Names(),
+    metavar="NAME[,NAME]",
+    help="See the dataset by this attribute, or by the product of several.  [default: its own]",
+)
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]
@@ -49,6 +70,7 @@ def training_options(command: F) -> F:
         click.option("--seeds", type=Seeds(), default="0", show_default=True, metavar="0,1,2",
                      help="Seeds of weights, order and views."),
         click.option("--data", type=FOLDER, help="Dataset folder.  [default: the last made in ./data]"),
+        bias_option,
         click.option("--preset", metavar="NAME|FILE", help="Recipe.  [default: cpu; paper on CUDA]"),
         click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
                      help="Override a number of the preset; repeat it for several."),
@@ -102,6 +124,16 @@ def choose_dataset(folder: Path | None) -> Path:
     found = latest(Path("data"))
     note(f"dataset: {found} (the last made; --data chooses another)")
     return found
+
+
+def load_dataset(
+    folder: Path | None, bias: list[str] | None, *, only: Sequence[str] = ("train", "val", "test")
+) -> BiasedDataset:
+    """Read a dataset folder, or the one made last, seen by the attributes asked for."""
+    from biascon.data.dataset import choose_bias, load
+
+    data = load(choose_dataset(folder), only=only)
+    return data if bias is None else choose_bias(data, bias)
 
 
 def note(line: str) -> None:

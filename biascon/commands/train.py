@@ -8,8 +8,8 @@ import click
 
 from biascon.commands.shared import (
     Progress,
-    choose_dataset,
     configurations,
+    load_dataset,
     table,
     training_options,
 )
@@ -21,6 +21,7 @@ def command(
     losses: tuple[str, ...],
     seeds: list[int],
     data: Path | None,
+    bias: list[str] | None,
     preset: str | None,
     settings: tuple[str, ...],
     device: str,
@@ -33,7 +34,6 @@ def command(
     This is the command to choose a recipe with. An interrupted run goes on from its last epoch. Started by
     torchrun or srun, all processes train one network: torchrun --nproc-per-node 4 -m biascon train ...
     """
-    from biascon.data.dataset import load
     from biascon.evaluate import pick_device, validate
     from biascon.measures import ACCURACIES
     from biascon.parallel import joined, leads
@@ -41,7 +41,7 @@ def command(
     rows = []
     with joined(pick_device(device)) as place:
         configs = configurations(losses, seeds, preset, settings, place.type, compiled=compiled)
-        dataset = load(choose_dataset(data), only=("train", "val"))
+        dataset = load_dataset(data, bias, only=("train", "val"))
         for config in configs:
             progress = Progress(config, show=leads())
             try:

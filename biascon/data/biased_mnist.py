@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.data import dataset
 from biascon.data.dataset import Split
+from biascon.data.making import Made, make
+from biascon.data.shapes import SETS, find_shapes
 from biascon.data.sources import Digits, find_digits
-from biascon.errors import BiasconError, DataError, UsageError
+from biascon.errors import DataError, UsageError
 from biascon.seeds import permutation
 
 Array = npt.NDArray[Any]
@@ -183,36 +184,28 @@ def describe(digits: Digits, spec: Spec) -> dict[str, Any]:
     if spec.variant == "fairkl":
         names[9] = FAIRKL_NINTH
     validation = {
-        "held-out": "10 % of the training digits, held out before colouring, at rho 0.1",
-        "hong": "10 % of the training digits, coloured anew at rho 0.1 and kept in training (leaks)",
+        "held-out": f"10 % of the training {digits.what}, held out before colouring, at rho 0.1",
+        "hong": f"10 % of the training {digits.what}, coloured anew at rho 0.1 and kept in training (leaks)",
         "none": "none: no selection is possible",
     }[spec.val_protocol]
+    tested = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
     return {
         "name": spec.name(digits.kind),
         "builder": "bmnist",
         "protocol": {
-            "train": f"rho {spec.rho!r}, {spec.colour} coloured, digit binarised at 0",
+            "train": f"rho {spec.rho!r}, {spec.colour} coloured, {digits.what[:-1]} binarised at 0",
             "val": validation,
-            "test": f"{'MNIST test set' if digits.kind == 'mnist' else '1,000 held-out digits'} at rho 0.1",
+            "test": f"{tested} at rho 0.1",
         },
         "parameters": asdict(spec),
         "source": {"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
-        "labels": [str(digit) for digit in range(10)],
+        "labels": list(digits.labels),
         "bias": {
             "name": "colour",
             "values": names,
             "rgb": [list(c) for c in COLOURS[spec.variant]],
         },
     }
-
-
-@dataclass(frozen=True)
-class Made:
-    """What ``make_biased_mnist`` did: the folder, its manifest, and whether it was there already."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    reused: bool
 
 
 def make_biased_mnist(
@@ -231,47 +224,25 @@ def make_biased_mnist(
         spec: What to build.
         root: The folder of datasets, where it gets its name.
         out: Its folder, instead of one under ``root``.
-        source: One of ``sources.SOURCES``.
-        mnist_dir: A folder with MNIST's IDX files.
+        source: One of ``sources.SOURCES``, or a set of ``shapes.SETS`` in MNIST's place.
+        mnist_dir: A folder with MNIST's, or the set's, IDX files.
         force: Replace an existing folder that is another dataset, or damaged.
         say: Called with a line of progress.
 
     Raises:
         BiasconError: No digits, an unwritable place, or another dataset in the way.
     """
-    digits = find_digits(source, mnist_dir)
+    digits = find_shapes(source, mnist_dir) if source in SETS else find_digits(source, mnist_dir)
     say(
-        f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} digits)"
+        f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} {digits.what})"
     )
     description = describe(digits, spec)
     folder = out if out is not None else root / description["name"]
-    if folder.exists() and not dataset.is_ours(folder):
-        raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
-    occupied = folder.exists() and any(folder.iterdir())
-    if occupied and not force:
-        manifest = _same(folder, description)
-        dataset.touch(folder)
-        return Made(folder, manifest, reused=True)
-    manifest = dataset.save(folder, build(digits, spec), description, replace=force or not occupied)
-    few = manifest["counts"]["train"]["conflicting"]
-    if digits.kind != "mnist" and few < FEW:
+    made = make(folder, description, lambda: build(digits, spec), force=force)
+    few = made.manifest["counts"]["train"]["conflicting"]
+    if not made.reused and digits.kind == "mnist5k" and few < FEW:
         say(
             f"these are not MNIST's 60,000 digits: only {few} conflicting images are left to train on; "
             "a result depends on which ones (a lower --rho leaves more)"
         )
-    return Made(folder, manifest, reused=False)
-
-
-def _same(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest of an intact folder that this very command made, or refuse."""
-    manifest = dataset.read_manifest(folder)
-    keys = ("name", "builder", "protocol", "parameters", "labels", "bias")
-    differs = [key for key in keys if manifest[key] != description[key]]
-    differs += ["source"] if manifest["source"]["sha256"] != description["source"]["sha256"] else []
-    if differs:
-        raise BiasconError(
-            f"{folder} holds another dataset (it differs in {', '.join(differs)}); "
-            "choose another --out, or pass --force to replace it"
-        )
-    dataset.verify(folder, manifest)
-    return manifest
+    return made

@@ -1,4 +1,7 @@
-"""A contact sheet of a dataset: a row a class, aligned examples left, conflicting ones right."""
+"""A contact sheet of a dataset: a row a class, aligned examples left, conflicting ones right.
+
+Where no alignment is defined, a row has examples of its class, in the order of the split.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,17 @@ def contact_sheet(data: BiasedDataset, split: str, path: Path) -> None:
     sheet = Image.new("RGB", (width, _TOP + data.n_labels * (h + _GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     middle = _LEFT + _COLUMNS * (w + _GAP) + 4 * _GAP
-    draw.text((_LEFT, 6), f"{data.name}, {split}: bias-aligned", fill="black")
-    draw.text((middle, 6), "bias-conflicting", fill="black")
+    known = data.knows_aligned
+    draw.text((_LEFT, 6), f"{data.name}, {split}{': bias-aligned' if known else ''}", fill="black")
+    if known:
+        draw.text((middle, 6), "bias-conflicting", fill="black")
     for label in range(data.n_labels):
         y = _TOP + label * (h + _GAP)
         draw.text((4, y + h // 2 - 6), data.manifest["labels"][label][:9], fill="black")
-        for kind, x in ((True, _LEFT), (False, middle)):
-            chosen = np.flatnonzero((rows.labels == label) & (rows.aligned == kind))[:_COLUMNS]
+        kinds = [rows.aligned, ~rows.aligned] if known else [np.ones(len(rows), dtype=bool)]
+        for of_kind, x in zip(kinds, (_LEFT, middle), strict=False):
+            most = _COLUMNS if known else 2 * _COLUMNS
+            chosen = np.flatnonzero((rows.labels == label) & of_kind)[:most]
             for k, row in enumerate(chosen):
                 image = Image.fromarray(np.ascontiguousarray(rows.images[row].transpose(1, 2, 0)))
                 sheet.paste(image.resize((w, h), Image.Resampling.NEAREST), (x + k * (w + _GAP), y))

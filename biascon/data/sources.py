@@ -13,6 +13,7 @@ import struct
 import threading
 import urllib.request
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -47,7 +48,8 @@ class Digits:
     """Grey digits with their labels, in the order of the source.
 
     Attributes:
-        kind: ``"mnist"`` (60,000 + 10,000) or ``"mnist5k"`` (4,000 + 1,000 of its training images).
+        kind: ``"mnist"`` (60,000 + 10,000) or ``"mnist5k"`` (4,000 + 1,000 of its training images), or that
+            of a set of ``biascon.data.shapes``.
         origin: Where they were found, in words, without a path.
         sha256: Digest of each uncompressed source file, by name.
         train_images: uint8 ``(N, 28, 28)``.
@@ -56,6 +58,8 @@ class Digits:
         test_labels: int64 ``(M,)``.
         train_index: int64 ``(N,)``: the row of each image in the source file.
         test_index: int64 ``(M,)``.
+        labels: The names of the ten classes.
+        title: Of the set.
     """
 
     kind: str
@@ -67,6 +71,13 @@ class Digits:
     test_labels: Array
     train_index: Array
     test_index: Array
+    labels: tuple[str, ...] = tuple("0123456789")
+    title: str = "MNIST"
+
+    @property
+    def what(self) -> str:
+        """What its images are of, in the plural."""
+        return "digits" if self.title == "MNIST" else "shapes"
 
 
 def find_digits(
@@ -122,13 +133,14 @@ def cache_folder() -> Path:
     return Path(root) / "biascon" / "MNIST" / "raw"
 
 
-def _candidates(folder: Path, name: str) -> list[Path]:
+def candidates(folder: Path, name: str) -> list[Path]:
+    """Return the paths that a file of MNIST's names may have in a folder."""
     dotted = name.replace("-idx", ".idx")
     return [folder / f"{stem}{suffix}" for stem in (name, dotted) for suffix in ("", ".gz")]
 
 
 def _holds_mnist(folder: Path) -> bool:
-    return all(any(p.is_file() for p in _candidates(folder, name)) for name in SHA256)
+    return all(any(p.is_file() for p in candidates(folder, name)) for name in SHA256)
 
 
 def _from_folder(folder: Path, origin: str) -> Digits:
@@ -137,12 +149,12 @@ def _from_folder(folder: Path, origin: str) -> Digits:
         raise DataError(f"there is no folder {folder} (expected MNIST's four IDX files in it)")
     arrays = {}
     for name, expected in SHA256.items():
-        path = next((p for p in _candidates(folder, name) if p.is_file()), None)
+        path = next((p for p in candidates(folder, name) if p.is_file()), None)
         if path is None:
             raise DataError(
                 f"{folder} has no {name} (nor {name}.gz); MNIST needs its four IDX files"
             )
-        blob = _read(path)
+        blob = read(path)
         arrays[name] = parse_idx(blob, path.name)
         found = hashlib.sha256(blob).hexdigest()
         if found != expected:
@@ -164,7 +176,12 @@ def _from_folder(folder: Path, origin: str) -> Digits:
     )
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return the bytes of a file, uncompressed where it is gzipped.
+
+    Raises:
+        DataError: It is unreadable, or a truncated or corrupt gzip file.
+    """
     try:
         blob = path.read_bytes()
         return gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
@@ -204,7 +221,27 @@ def parse_idx(blob: bytes, name: str) -> Array:
 
 
 def download(folder: Path) -> str | None:
-    """Try once to download MNIST's four files; return None if they are there now, or why not.
+    """Try once to download MNIST's four files; return None if they are there now, or why not."""
+
+    def is_mnist(name: str, blob: bytes) -> bool:
+        return hashlib.sha256(gzip.decompress(blob)).hexdigest() == SHA256[name]
+
+    return _attempt(folder, MIRROR, tuple(SHA256), is_mnist, "MNIST's")
+
+
+def fetch_all(folder: Path, mirror: str, md5: Mapping[str, str]) -> str | None:
+    """Try once to download gzipped files of known MD5; return None if they are there now, or why not."""
+
+    def is_right(name: str, blob: bytes) -> bool:
+        return hashlib.md5(blob, usedforsecurity=False).hexdigest() == md5[name]
+
+    return _attempt(folder, mirror, tuple(md5), is_right, "the one that is expected")
+
+
+def _attempt(
+    folder: Path, mirror: str, names: Sequence[str], good: Callable[[str, bytes], bool], whose: str
+) -> str | None:
+    """Download ``<mirror><name>.gz`` for every name, all or none.
 
     It works in a thread that is left behind when the time is up, so that a machine without a
     network, or one whose name server does not answer, loses a few seconds and no more.
@@ -214,10 +251,10 @@ def download(folder: Path) -> str | None:
 
     def work() -> None:
         try:
-            blobs = {name: _fetch(f"{MIRROR}{name}.gz", reached) for name in SHA256}
+            blobs = {name: _fetch(f"{mirror}{name}.gz", reached) for name in names}
             for name, blob in blobs.items():
-                if hashlib.sha256(gzip.decompress(blob)).hexdigest() != SHA256[name]:
-                    raise DataError(f"the mirror's {name} is not MNIST's")
+                if not good(name, blob):
+                    raise DataError(f"the mirror's {name} is not {whose}")
             folder.mkdir(parents=True, exist_ok=True)
             for name, blob in blobs.items():
                 write_atomic(folder / f"{name}.gz", blob)

@@ -9,7 +9,7 @@ from biascon import __version__
 from biascon.encoders import design
 from biascon.files import read_json
 from biascon.losses import entry
-from biascon.report.collect import METRICS, Run
+from biascon.report.collect import METRICS, WITHOUT_BIAS, Run
 from biascon.report.rendered import render
 from biascon.report.tables import in_a_line
 from biascon.report.text import escape
@@ -36,7 +36,11 @@ def card(run: Run) -> str:
         machine=f"{about.get('accelerator', about['device'])}, torch {about['packages']['torch']}",
         empty=cells.count(0),
         cells=len(cells),
-        metrics=[_row(name, e[key]) for key, name in METRICS.items()],
+        metrics=[
+            _row(name, e[key])
+            for key, name in (METRICS if run.has_bias else WITHOUT_BIAS).items()
+            if key in e
+        ],
         worst={
             "label": "-" if group is None else e["labels"][group["label"]],
             "bias": "-" if group is None else e["bias"]["values"][group["bias"]],

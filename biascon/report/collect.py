@@ -6,6 +6,7 @@ and the seed agree; everything else is another protocol.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon import runs
-from biascon.data.dataset import Split, identity, load, read_manifest
+from biascon.data.dataset import Split, choose_bias, identity, load, read_manifest, seen_as
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.entries import LOSSES
 
@@ -27,7 +28,9 @@ METRICS = {
     "equalized_odds_difference": "EO difference",
     "equal_opportunity_difference": "EOpp difference",
 }
+WITHOUT_BIAS = {"top1": "top-1", "top5": "top-5"}  # what applies where there is no bias attribute
 LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
+NAMES = {"unbiased": "unbiased accuracy", "top1": "top-1 accuracy"}
 ORDER = tuple(LOSSES)
 
 
@@ -54,10 +57,20 @@ class Run:
         return str(self.evaluation["judged"])
 
     @property
+    def has_bias(self) -> bool:
+        """Whether its dataset has a bias attribute."""
+        return self.evaluation["bias"] is not None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: unbiased, or top-1 without a bias attribute."""
+        return "unbiased" if self.has_bias else "top1"
+
+    @property
     def other(self) -> tuple[str, float | None] | None:
-        """The other judge with its unbiased accuracy, None where the method has no classifier."""
+        """The other judge with its headline accuracy, None where the method has no classifier."""
         also = self.evaluation["also"]
-        return (str(also[0]["by"]), also[0]["unbiased"]) if also else None
+        return (str(also[0]["by"]), also[0][self.headline]) if also else None
 
     @property
     def seed(self) -> int:
@@ -65,8 +78,8 @@ class Run:
         return int(self.evaluation["seed"])
 
     def value(self, metric: str) -> float | None:
-        """Return a metric's value, None where it is undefined."""
-        value = self.evaluation[metric]["value"]
+        """Return a metric's value, None where it is undefined, or of a run older than the metric."""
+        value = self.evaluation.get(metric, {"value": None})["value"]
         return None if value is None else float(value)
 
 
@@ -89,6 +102,37 @@ class Group:
             return {seed: aligned[seed] - other[seed] for seed in aligned.keys() & other.keys()}
         pairs = {run.seed: run.value(metric) for run in self.losses[label]}
         return {seed: value for seed, value in pairs.items() if value is not None}
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the dataset has a bias attribute; without, group metrics do not apply."""
+        return self.first["bias"] is not None
+
+    @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which cells are bias-aligned."""
+        return self.has_bias and self.first["bias"].get("aligned", "as built") is not None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
+        return "unbiased" if self.has_bias else "top1"
+
+    @property
+    def accuracy(self) -> str:
+        """The headline in words."""
+        return NAMES[self.headline]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The metrics that apply to the dataset, with their names."""
+        return METRICS if self.has_bias else WITHOUT_BIAS
+
+    @property
+    def bias(self) -> dict[str, Any]:
+        """The bias attribute's name and values; without one, all images are of one value."""
+        found: dict[str, Any] | None = self.first["bias"]
+        return {"name": "no bias attribute", "values": ["all"]} if found is None else found
 
     @property
     def preset(self) -> str:
@@ -154,6 +198,7 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
             found.append(Run(folder, evaluation))
     # A run that another one builds on is trained and never evaluated.
     firsts = {str((run.evaluation["first"] or {}).get("digest", ""))[:8] for run in found}
+    firsts |= {str(run.evaluation.get("network_of", ""))[:8] for run in found}
     left = len(set(unfinished) - firsts)
     if left:
         warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=3)
@@ -165,16 +210,27 @@ def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
 
     One that is damaged, or of another version, is as one that is not there.
     """
-    wanted = {group.first["dataset_digest"] for group in groups}
+    wanted = {
+        group.first["dataset_digest"]: (group.first["bias"] or {}).get("chosen") for group in groups
+    }
     found: dict[str, Split] = {}
     for manifest in sorted(root.glob("*/manifest.json")):
-        try:
-            if identity(read_manifest(manifest.parent)) in wanted:
-                data = load(manifest.parent, only=("test",))
-                found[data.digest] = data.splits["test"]
-        except BiasconError:
-            continue
+        with contextlib.suppress(BiasconError):
+            about = read_manifest(manifest.parent)
+            digest = identity(about)
+            for want, names in wanted.items():
+                if want == digest if names is None else _is_view(about, digest, names, want):
+                    data = load(manifest.parent, only=("test",))
+                    data = data if names is None else choose_bias(data, names)
+                    found[want] = data.splits["test"]
     return found
+
+
+def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+    try:
+        return seen_as(about, digest, names)[1] == wanted
+    except BiasconError:
+        return False
 
 
 _MORE = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from biascon.metrics.intervals import Mean, t_interval
-from biascon.report.collect import LOWER_IS_BETTER, Group, Run
+from biascon.report.collect import LOWER_IS_BETTER, NAMES, Group, Run
 from biascon.report.family import on_images
 
 
@@ -86,18 +86,18 @@ def leaders(group: Group, metric: str) -> set[str]:
 
 
 def over_images(a: Run, b: Run) -> Difference | None:
-    """Return the difference in unbiased accuracy of two runs over their test images; see ``on_images``."""
+    """Return the difference in headline accuracy of two runs over their test images; see ``on_images``."""
     found = on_images(a, b)
     if found is None:
         return None
     over = f"bootstrap over the {found.n:,} test images"
-    return Difference(a.label, b.label, "unbiased", found.difference, found.low, found.high, over)
+    return Difference(a.label, b.label, a.headline, found.difference, found.low, found.high, over)
 
 
 def compare(group: Group, a: str, b: str) -> Difference | None:
-    """Return the difference in unbiased accuracy: over seeds if there are two, else over images."""
+    """Return the difference in headline accuracy: over seeds if there are two, else over images."""
     note = _unlike(group.losses[a][0], group.losses[b][0])
-    paired = over_seeds(group, a, b, "unbiased")
+    paired = over_seeds(group, a, b, group.headline)
     if paired is not None:
         return replace(paired, gap=over_seeds(group, a, b, "gap"), note=note)
     seeds = {run.seed: run for run in group.losses[a]}
@@ -159,17 +159,18 @@ PROSE = 4
 
 
 def in_words(difference: Difference) -> str:
-    """Say what a difference in unbiased accuracy shows, and in what else the two methods differ."""
+    """Say what a difference in accuracy shows, and in what else the two methods differ."""
     return " ".join(part for part in (_in_words(difference), difference.note) if part)
 
 
 def _in_words(difference: Difference) -> str:
-    """Say what a difference in unbiased accuracy shows, and no more.
+    """Say what a difference in accuracy shows, and no more.
 
     That a loss leans less on the bias is said only where its gap between aligned and conflicting
     accuracy is smaller beyond doubt as well; of one seed, nothing is said about the losses.
     """
     a, b = difference.a, difference.b
+    accuracy = NAMES[difference.metric]
     how = f"({_interval(difference)}; {difference.over})"
     if difference.decides:
         side = "above" if difference.mean > 0 else "below"
@@ -178,17 +179,17 @@ def _in_words(difference: Difference) -> str:
         text = f"differs from that of {b} by {100 * difference.mean:+.1f} points {how}, which includes 0"
     if difference.over.startswith("bootstrap"):
         return (
-            f"One seed: the unbiased accuracy of this encoder of {a} {text}. "
+            f"One seed: the {accuracy} of this encoder of {a} {text}. "
             "That is about these two encoders; one seed says nothing about the losses."
         )
     gap = difference.gap
     if not difference.decides:
-        return f"Undecided: the unbiased accuracy of {a} {text}."
+        return f"Undecided: the {accuracy} of {a} {text}."
     if gap is None or not gap.decides or (gap.mean < 0) != (difference.mean > 0):
-        return f"The unbiased accuracy of {a} {text}."
+        return f"The {accuracy} of {a} {text}."
     size, lean = ("smaller", "less") if gap.mean < 0 else ("larger", "more")
     return (
-        f"The unbiased accuracy of {a} {text}, and its gap between bias-aligned and bias-conflicting "
+        f"The {accuracy} of {a} {text}, and its gap between bias-aligned and bias-conflicting "
         f"cells is {100 * abs(gap.mean):.1f} points {size} ({_interval(gap)}): on this dataset and "
         f"protocol {a} leans {lean} on the bias attribute than {b}."
     )

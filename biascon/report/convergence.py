@@ -15,11 +15,11 @@ from biascon.report.collect import Group, Run
 
 @dataclass(frozen=True)
 class Point:
-    """After an epoch: its number, the seconds of training so far, and the probe's unbiased accuracy."""
+    """After an epoch: its number, the seconds so far, and the probe's accuracy (``Run.headline``)."""
 
     epoch: int
     seconds: float
-    unbiased: float
+    accuracy: float
 
 
 def curve(run: Run) -> list[Point]:
@@ -31,7 +31,7 @@ def curve(run: Run) -> list[Point]:
     for line in path.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
         seconds += told["seconds"]
-        value = told.get("probe", {}).get("unbiased")
+        value = told.get("probe", {}).get(run.headline)
         if value is not None:
             points.append(Point(told["epoch"], seconds, value))
     return points
@@ -41,9 +41,9 @@ def reached(points: Sequence[Point], accuracy: float) -> Point | None:
     """Return the first point with at least an accuracy, None where it is never reached.
 
     >>> reached([Point(1, 9.0, 0.5), Point(2, 18.0, 0.8)], 0.7)
-    Point(epoch=2, seconds=18.0, unbiased=0.8)
+    Point(epoch=2, seconds=18.0, accuracy=0.8)
     """
-    return next((point for point in points if point.unbiased >= accuracy), None)
+    return next((point for point in points if point.accuracy >= accuracy), None)
 
 
 def curves(group: Group) -> dict[str, list[list[Point]]]:
@@ -60,7 +60,7 @@ def speeds(group: Group) -> list[tuple[str, str]]:
     found = curves(group)
     if not found:
         return []
-    ends = [max(p.unbiased for p in one) for each in found.values() for one in each]
+    ends = [max(p.accuracy for p in one) for each in found.values() for one in each]
     goal = int(100 * min(ends)) / 100
     rows = []
     for label, each in found.items():

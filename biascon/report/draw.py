@@ -6,6 +6,7 @@ Colours are told apart without seeing colour: by marker or line as well.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,7 @@ SERIES = (
     ("unbiased", "all cells (unbiased)", "#0072B2", "o"),
     ("bias_conflicting", "bias-conflicting cells", "#D55E00", "v"),
 )
+WITHOUT_BIAS = (("top1", "top-1", "#0072B2", "o"), ("top5", "top-5", "#E69F00", "^"))
 COLUMN, PAGE = 3.4, 7.0  # inches: the width of a column, and of a page
 
 
@@ -54,7 +56,7 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     """Draw accuracies by loss: a small mark a seed, the mean with its 95 % t interval."""
     ax = _axes(ax)
     labels = list(group.losses)
-    for metric, name, colour, marker in SERIES:
+    for metric, name, colour, marker in SERIES if group.has_bias else WITHOUT_BIAS:
         for row, label in enumerate(labels):
             values = [100 * value for value in group.values(label, metric).values()]
             mean = summary(group, label, metric)
@@ -63,7 +65,7 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
             legend = name if row == 0 else None
             ax.plot(values, [row] * len(values), marker, color=colour, ms=3, alpha=0.45, mew=0)
             ax.plot(100 * mean.mean, row, marker, color=colour, ms=6, label=legend)
-            if metric == "unbiased" and mean.n > 1:
+            if metric == group.headline and mean.n > 1:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=1.5)
     ax.set_yticks(range(len(labels)), [_name(group, label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
@@ -101,15 +103,16 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
         if np.isfinite(cell):
             colour = "black" if cell > 55 else "white"
             ax.text(m, k, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=colour)
-    values, names = group.first["bias"]["values"], group.first["labels"]
+    values, names = group.bias["values"], group.first["labels"]
     ax.set_xticks(range(len(values)), values, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel(group.first["bias"]["name"])
+    ax.set_xlabel(group.bias["name"])
     ax.set_ylabel("label")
     ax.set_title(_name(group, label), fontsize="medium")
     return ax
 
 
+ONE_LABEL = {"same_bias": ("one label", "-"), "negative": ("other labels", ":")}
 KINDS = {
     "same_bias": ("one label, one bias value", "-"),
     "other_bias": ("one label, other bias values", "--"),
@@ -120,7 +123,7 @@ KINDS = {
 def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
     """Draw how similar the features of which pairs of test images are: densities, mean over seeds."""
     ax = _axes(ax, COLUMN, 2.4)
-    for k, (kind, (name, style)) in enumerate(KINDS.items()):
+    for k, (kind, (name, style)) in enumerate((KINDS if group.has_bias else ONE_LABEL).items()):
         found = [
             run.evaluation["representation"]["similarities"].get(kind)
             for run in group.losses[label]
@@ -139,21 +142,21 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
 
 
 def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
-    """Draw unbiased validation accuracy of a probe by epoch: a thin line a seed, their mean."""
+    """Draw the headline validation accuracy of a probe by epoch: a thin line a seed, their mean."""
     ax = _axes(ax, PAGE, 2.8)
     for k, (label, found) in enumerate(curves(group).items()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
         for one in found:
             ax.plot(
                 [p.epoch for p in one],
-                [100 * p.unbiased for p in one],
+                [100 * p.accuracy for p in one],
                 color=colour,
                 lw=0.6,
                 alpha=0.5,
             )
         epochs = sorted({p.epoch for one in found for p in one})
         means = [
-            np.mean([p.unbiased for one in found for p in one if p.epoch == e]) for e in epochs
+            np.mean([p.accuracy for one in found for p in one if p.epoch == e]) for e in epochs
         ]
         ax.plot(
             epochs,
@@ -164,7 +167,7 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
             label=_name(group, label),
         )
     ax.set_xlabel("epoch")
-    ax.set_ylabel("unbiased validation accuracy, %")
+    ax.set_ylabel(f"{group.metrics[group.headline]} validation accuracy, %")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
@@ -200,10 +203,23 @@ def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
 
 def rho_of(group: Group) -> str:
     """Return the rho of a BiasedMNIST from its name, nothing of another dataset."""
-    name: str = group.first["dataset"]
-    return name.split("-")[1] if name.startswith("bmnist") else ""
+    found = _BMNIST.match(group.first["dataset"])
+    return found[2] if found else ""
 
 
+def shapes_of(group: Group) -> str:
+    """Return what a BiasedMNIST is made of, from its name: ``bmnist``, ``bmnist5k``, ``fashion-bmnist``, ...
+
+    Nothing of another dataset.
+    """
+    found = _BMNIST.match(group.first["dataset"])
+    return found[1] if found else ""
+
+
+_BMNIST = re.compile(r"((?:fashion-|k)?bmnist(?:5k)?)-(\d\.\d+)")
+
+
+NAMED = 40  # values that a legend may have
 SHOWN = 1500  # points of a t-SNE, images evenly drawn from the test split
 FEATURES_TEST = FEATURES[2]
 
@@ -237,7 +253,7 @@ def draw_tsne(
     ax = _axes(ax, COLUMN, COLUMN)
     at, labels, bias = embedding(group.losses[label][0].folder)
     values, names = (
-        (labels, group.first["labels"]) if by == "labels" else (bias, group.first["bias"]["values"])
+        (labels, group.first["labels"]) if by == "labels" else (bias, group.bias["values"])
     )
     for k, name in enumerate(names):
         here = values == k
@@ -247,9 +263,11 @@ def draw_tsne(
         )  # fmt: skip
     ax.set_xticks([])
     ax.set_yticks([])
-    what = "label" if by == "labels" else group.first["bias"]["name"]
+    what = "label" if by == "labels" else group.bias["name"]
     ax.set_title(f"{_name(group, label)}, by {what}", fontsize="medium")
     columns = 1 if len(names) <= 12 else 2
+    if len(names) > NAMED:  # a name each would need more room than the points
+        return ax
     ax.legend(
         frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns,
         handletextpad=0.1, markerscale=2,
@@ -267,12 +285,13 @@ GALLERY = (3, 8)
 
 
 def wrongly(run: Run) -> list[tuple[int, int, int]]:
-    """Return (row, label, prediction) of conflicting test images that a run gets wrong, most sure first."""
+    """Return (row, label, prediction) of test images, none aligned, that a run gets wrong, surest first."""
     import pyarrow.parquet as pq
 
     frame = pq.read_table(run.folder / PREDICTIONS).to_pandas()
     scores = frame[[c for c in frame.columns if c.startswith("score_")]].to_numpy()
-    wrong = np.flatnonzero((frame["prediction"] != frame["label"]) & ~frame["aligned"].astype(bool))
+    of_interest = ~frame["aligned"].astype(bool)  # all of them where no alignment is defined
+    wrong = np.flatnonzero((frame["prediction"] != frame["label"]) & of_interest)
     order = wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")]
     return [(int(r), int(frame["label"][r]), int(frame["prediction"][r])) for r in order]
 

@@ -26,7 +26,7 @@ class OnImages:
         only_a: Images that only a gets right.
         only_b: Images that only b gets right.
         mcnemar: Mid-p of McNemar's test, two-sided.
-        difference: Unbiased accuracy of a minus that of b.
+        difference: Headline accuracy (``Run.headline``) of a minus that of b.
         low: Of its 95 % interval, a paired bootstrap over the images.
         high: Of the same.
     """
@@ -43,7 +43,7 @@ class OnImages:
 
 @dataclass(frozen=True)
 class Tested:
-    """Loss a against loss b in unbiased accuracy.
+    """Loss a against loss b in headline accuracy: unbiased, or top-1 without a bias attribute.
 
     Attributes:
         a: A label of the group.
@@ -94,7 +94,7 @@ def family(group: Group, against: str | None = None, *, images: bool = True) -> 
         pairs = [(b, a) for i, a in enumerate(labels) for b in labels[i + 1 :]]
     else:
         pairs = [(label, against) for label in labels if label != against]
-    values = {label: group.values(label, "unbiased") for label in labels}
+    values = {label: group.values(label, group.headline) for label in labels}
     rows = []
     for a, b in pairs:
         common = sorted(values[a].keys() & values[b].keys())
@@ -129,11 +129,12 @@ def on_images(a: Run, b: Run) -> OnImages | None:
     if both is None:
         return None
     only_a, only_b = both.discordant
+    metric = accuracy.unbiased if a.has_bias else accuracy.top1
     difference = paired_bootstrap(
         both,
-        lambda tables: {"unbiased": accuracy.unbiased(tables)},
+        lambda tables: {"accuracy": metric(tables)},
         numpy_generator(a.seed, "bootstrap/paired"),
-    )["unbiased"]
+    )["accuracy"]
     return OnImages(
         seed=a.seed,
         n=int(both.n.sum()),
@@ -163,5 +164,5 @@ def _joint(a: Run, b: Run) -> Joint | None:
         one["prediction"].to_numpy(),
         other["prediction"].to_numpy(),
         n_labels=len(a.evaluation["labels"]),
-        n_bias=len(a.evaluation["bias"]["values"]),
+        n_bias=len(a.evaluation["bias"]["values"]) if a.has_bias else 1,
     )

@@ -12,7 +12,7 @@ from biascon.data.dataset import Split
 from biascon.report import draw
 from biascon.report.collect import Group
 from biascon.report.convergence import curves
-from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of
+from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,14 +88,20 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     name = f"{group.first['dataset']}-{group.first['recipe'][:8]}"
     height = 0.9 + 0.22 * len(group.losses)
 
+    what = "Top-1 and top-5 accuracy"
+    if group.has_bias:
+        what = "Accuracy on all cells"
+    if group.knows_aligned:
+        what = "Accuracy on bias-aligned, all and bias-conflicting cells"
+
     def runs(*labels: str) -> str:
         return " ".join(r.evaluation["digest"][:8] for x in labels for r in group.losses[x])
 
     found = [
         Drawing(
             f"accuracies-{name}",
-            f"Accuracy on bias-aligned, all and bias-conflicting cells by loss, {n}. Small marks: seeds; "
-            f"large marks: their mean; lines: 95 % t intervals of the unbiased accuracy.{marks(group)}",
+            f"{what} by loss, {n}. Small marks: seeds; "
+            f"large marks: their mean; lines: 95 % t intervals of the {group.accuracy}.{marks(group)}",
             runs(*group.losses),
             lambda ax: draw.draw_accuracies(group, ax),
             (PAGE, height),
@@ -103,37 +109,42 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     ]
     names = {label: found_[0].evaluation["loss"] for label, found_ in group.losses.items()}
     wanted = [label for label, loss in names.items() if loss in ("supcon", "contex")]
-    for label in wanted or list(names)[:1]:
+    chosen = wanted or list(names)[:1]
+    for label in chosen if group.has_bias else ():
         found.append(
             Drawing(
                 f"cells-{label}-{name}",
-                f"{label}: accuracy of each cell of label and {group.first['bias']['name']} in percent, "
+                f"{label}: accuracy of each cell of label and {group.bias['name']} in percent, "
                 f"mean over seeds, {n}.",
                 runs(label),
                 lambda ax, label=label: draw.draw_cells(group, label, ax),  # type: ignore[misc]
                 (COLUMN, COLUMN),
             )
         )
-    for label in wanted or list(names)[:1]:
+    leaning = " Leaning on the bias parts pairs of one label whose bias differs."
+    leaning = leaning if group.has_bias else ""
+    for label in chosen:
         found.append(
             Drawing(
                 f"similarities-{label}-{name}",
                 f"{label}: cosine similarities of the features of all pairs of test images, mean over seeds, "
-                f"{n}. Leaning on the bias parts pairs of one label whose bias differs.",
+                f"{n}.{leaning}",
                 runs(label),
                 lambda ax, label=label: draw.draw_similarities(group, label, ax),  # type: ignore[misc]
                 (COLUMN, 2.4),
             )
         )
-    for label in wanted or list(names)[:1]:
+    for label in chosen:
         if not draw.has_features(group.losses[label][0]):
             continue
-        for by, what in (("labels", "label"), ("bias", group.first["bias"]["name"])):
+        for by, by_what in (("labels", "label"), ("bias", group.bias["name"])):
+            if by == "bias" and not group.has_bias:
+                continue
             found.append(
                 Drawing(
                     f"tsne-{by}-{label}-{name}",
                     f"{label}, seed {group.losses[label][0].seed}: t-SNE of the features of up to "
-                    f"{draw.SHOWN:,} test images, coloured by {what}. How far apart groups are means "
+                    f"{draw.SHOWN:,} test images, coloured by {by_what}. How far apart groups are means "
                     "nothing.",
                     group.losses[label][0].evaluation["digest"][:8],
                     lambda ax, label=label, by=by: draw.draw_tsne(group, label, by, ax),  # type: ignore[misc]
@@ -141,27 +152,29 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
                 )
             )
     split = (tests or {}).get(group.first["dataset_digest"])
-    for label in wanted or list(names)[:1]:
+    for label in chosen:
         if split is None:
             break
         run = group.losses[label][0]
         wrong = len(draw.wrongly(run))
+        which = "bias-conflicting test images" if group.knows_aligned else "test images"
         found.append(
             Drawing(
                 f"gallery-{label}-{name}",
-                f"{label}, seed {run.seed}: bias-conflicting test images that it gets wrong, the ones that "
+                f"{label}, seed {run.seed}: {which} that it gets wrong, the ones that "
                 f"it is most sure of first, {min(wrong, draw.GALLERY[0] * draw.GALLERY[1])} of {wrong:,}.",
                 run.evaluation["digest"][:8],
                 lambda ax, label=label, test=split: draw.draw_gallery(group, label, test, ax),  # type: ignore[misc]
                 (PAGE, 3.4),
             )
         )
+    headline = group.metrics[group.headline].capitalize()
     if curves(group):
         found.append(
             Drawing(
                 f"convergence-{name}",
-                f"Unbiased validation accuracy of a linear probe by epoch, {counted}: thin lines are seeds. "
-                "Validation, not test.",
+                f"{headline} validation accuracy of a linear probe by epoch, {counted}: thin lines are "
+                "seeds. Validation, not test.",
                 runs(*curves(group)),
                 lambda ax: draw.draw_convergence(group, ax),
                 (PAGE, 2.8),
@@ -172,13 +185,13 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
 
 def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
     """Return the figures of several groups: accuracy against rho, for each recipe run at two rhos or more."""
-    recipes: dict[tuple[str, str], list[Group]] = {}
+    recipes: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
         if rho_of(group):
-            key = (group.preset, group.first["recipe"])
+            key = (group.preset, group.first["recipe"], shapes_of(group))
             recipes.setdefault(key, []).append(group)
     found = []
-    for (preset, recipe), same in recipes.items():
+    for (preset, recipe, of), same in recipes.items():
         if len({rho_of(group) for group in same}) < 2:
             continue
         same = sorted(same, key=lambda group: float(rho_of(group)))
@@ -187,7 +200,7 @@ def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
         )
         found.append(
             Drawing(
-                f"rho-{recipe[:8]}",
+                f"rho-{recipe[:8]}" if of == "bmnist" else f"rho-{of}-{recipe[:8]}",
                 f"Unbiased accuracy against rho, preset {preset}, mean over seeds with 95 % t intervals, "
                 f"n = {same[0].first['top1']['n']:,} test images.",
                 runs,

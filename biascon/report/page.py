@@ -17,18 +17,20 @@ from biascon.data.dataset import Split
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words, reference_of
 from biascon.report.convergence import speeds
+from biascon.report.draw import rho_of, shapes_of
 from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.rendered import render
 from biascon.report.tables import (
-    COLUMNS,
     READOUTS,
     about,
     cell_text,
     cells,
+    columns,
     published,
     readouts,
     readouts_fitted_on,
+    remark,
     worst_n,
 )
 
@@ -44,7 +46,6 @@ def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> s
         "report.html.j2",
         groups=[_section(one, tests) for one in groups],
         across=[_figure(drawing) for drawing in drawings_across(groups)],
-        columns=["loss", "seeds", *COLUMNS],
         readout_columns=list(READOUTS.values()),
         version=__version__,
     )
@@ -65,6 +66,11 @@ def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
     return {
         "title": one.title,
         "first": one.first,
+        "columns": ["loss", "seeds", *columns(one)],
+        "accuracy": one.accuracy,
+        "name": one.metrics[one.headline],
+        "has_bias": one.has_bias,
+        "remark": remark(one),
         "verdicts": [{"text": in_words(d), "runs": digests(one, d.a, d.b)} for d in prose],
         "others": [_other(one, d) for d in rest],
         "rows": [_row(one, row) for row in cells(one)],
@@ -83,7 +89,7 @@ def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
         ],
         "published": published(one),
         "about": about(one),
-        "counts": _counts(one.first),
+        "counts": _counts(one),
         "runs": [_run(run) for runs in one.losses.values() for run in runs],
         "commands": _commands(one),
     }
@@ -143,12 +149,13 @@ def _p(value: float) -> tuple[str, str]:
     return ("< 0.001" if value < 0.001 else f"{value:.3f}"), f"{value:.6g}"
 
 
-def _counts(first: dict[str, Any]) -> dict[str, Any]:
+def _counts(one: Group) -> dict[str, Any]:
+    first = one.first
     table = first["training"]["cells"]
     flat = [n for row in table for n in row]
     return {
-        "bias": first["bias"]["name"],
-        "columns": first["bias"]["values"],
+        "bias": one.bias["name"],
+        "columns": one.bias["values"],
         "n": first["training"]["n"],
         "cells": len(flat),
         "empty": flat.count(0),
@@ -160,31 +167,37 @@ def _counts(first: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    unbiased, worst = run.evaluation["unbiased"], run.evaluation["worst_group"]
-    text = "-" if unbiased["value"] is None else f"{100 * unbiased['value']:.1f}"
-    if unbiased["value"] is not None and None not in unbiased["ci"]:
-        low, high = unbiased["ci"]
+    main, worst = run.evaluation[run.headline], run.evaluation["worst_group"]
+    text = "-" if main["value"] is None else f"{100 * main['value']:.1f}"
+    if main["value"] is not None and None not in main["ci"]:
+        low, high = main["ci"]
         text += f" [{100 * low:.1f}, {100 * high:.1f}]"
     least = "-" if worst["value"] is None else f"{100 * worst['value']:.1f} (n={worst['n']})"
     return {
         "label": run.label,
         "seed": run.seed,
         "judge": run.judge,
-        "unbiased": text,
-        "value": "" if unbiased["value"] is None else unbiased["value"],
+        "accuracy": text,
+        "value": "" if main["value"] is None else main["value"],
         "worst": least,
         "worst_value": "" if worst["value"] is None else worst["value"],
         "digest": run.evaluation["digest"],
     }
 
 
+_SOURCES = {"bmnist": "", "fashion-bmnist": " --source fashion", "kbmnist": " --source kmnist"}
+
+
 def _commands(one: Group) -> str:
     """Return the commands that make these runs anew, on a dataset of the same name."""
     first = one.first
     sets = "".join(f" --set {change}" for change in first["changes"])
+    chosen = one.bias.get("chosen", [])
+    seen = f" --bias {','.join(chosen)}" if chosen else ""
+    data = one.bias.get("of", first["dataset"])
     lines = []
-    if first["dataset"].startswith("bmnist-"):
-        lines.append(f"biascon make-bmnist --rho {first['dataset'].split('-')[1]}")
+    if shapes_of(one) in _SOURCES:
+        lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
         own = e["label"].removeprefix(e["loss"]).strip(" ()")
@@ -192,6 +205,6 @@ def _commands(one: Group) -> str:
         seeds = ",".join(str(run.seed) for run in runs)
         lines.append(
             f"biascon evaluate --loss {e['loss']} --seeds {seeds} --preset {first['preset']}"
-            f" --data data/{first['dataset']}{sets}{given}"
+            f" --data data/{data}{seen}{sets}{given}"
         )
     return "\n".join([*lines, "biascon report"])

@@ -12,16 +12,32 @@ from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run
 from biascon.report.compare import leaders, summary
 
 ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
-COLUMNS = [
-    "judged by",
-    *(f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in METRICS.items()),
-    "unbiased by the other judge",
-]
+NO_GROUPS = "The dataset has no bias attribute: group metrics do not apply."
+NO_ALIGNMENT = (
+    "No alignment is defined for the bias attribute: bias-aligned and -conflicting do not apply."
+)
+
+
+def columns(one: Group) -> list[str]:
+    """Return the names of the columns of a group's table after the loss and the seeds."""
+    names = one.metrics
+    return [
+        "judged by",
+        *(f"{name} ↓" if key in LOWER_IS_BETTER else name for key, name in names.items()),
+        f"{names[one.headline]} by the other judge",
+    ]
+
+
+def remark(one: Group) -> str:
+    """Say which metrics do not apply to the dataset; nothing where all do."""
+    if not one.has_bias:
+        return NO_GROUPS
+    return "" if one.knows_aligned else NO_ALIGNMENT
 
 
 def cells(one: Group) -> list[dict[str, Any]]:
     """Return the rows of a group's table: label, seeds, and per metric ``mean``, ``sd``, ``bold``."""
-    first = {metric: leaders(one, metric) for metric in METRICS}
+    first = {metric: leaders(one, metric) for metric in one.metrics}
     rows = []
     for label, runs in one.losses.items():
         row: dict[str, Any] = {
@@ -32,7 +48,7 @@ def cells(one: Group) -> list[dict[str, Any]]:
             "seeds": len(runs),
             "metrics": {},
         }
-        for metric in METRICS:
+        for metric in one.metrics:
             mean = summary(one, label, metric)
             row["metrics"][metric] = {
                 "mean": None if mean is None else f"{100 * mean.mean:.1f}",
@@ -45,7 +61,7 @@ def cells(one: Group) -> list[dict[str, Any]]:
 
 
 def other(runs: Sequence[Run]) -> str:
-    """Return the mean unbiased accuracy by the judge that does not count, with who that is."""
+    """Return the mean headline accuracy by the judge that does not count, with who that is."""
     told = [run.other for run in runs]
     values = [value for _, value in filter(None, told) if value is not None]
     if not values or told[0] is None:
@@ -138,7 +154,9 @@ def about(one: Group) -> list[tuple[str, str]]:
     """Return what was run, as names and texts."""
     first = one.first
     protocol, epochs = first["protocol"], first["epochs"]
+    note = remark(one)
     return [
+        *([("bias attribute", note)] if note else []),
         ("source of the images", first["source"]),
         ("training set", protocol["train"]),
         ("validation set", protocol["val"]),

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from biascon import __version__
 from biascon.data.dataset import Split
-from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group
+from biascon.report.collect import LOWER_IS_BETTER, Group
 from biascon.report.draw import PAGE
 from biascon.report.figure import Drawing, drawings, drawings_across
-from biascon.report.tables import ACCURACIES, cell_text, cells, judged
+from biascon.report.tables import ACCURACIES, cell_text, cells, judged, remark
 
 
 def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
@@ -27,12 +27,13 @@ def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> 
             for row in cells(one)
         }
         down = r" $\downarrow$"
-        header = [name + down * (key in LOWER_IS_BETTER) for key, name in METRICS.items()]
+        header = [name + down * (key in LOWER_IS_BETTER) for key, name in one.metrics.items()]
         frame = pd.DataFrame.from_dict(data, orient="index", columns=header)
         # Two tabulars under each other: eight columns are wider than the page of an article.
         halves = [
             part.style.to_latex(hrules=True, column_format="l" + "r" * part.shape[1])
             for part in (frame.iloc[:, :ACCURACIES], frame.iloc[:, ACCURACIES:])
+            if part.shape[1]
         ]
         seeds = sorted({len(runs) for runs in one.losses.values()})
         protocol = one.first["protocol"]
@@ -45,6 +46,7 @@ def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> 
             f"validation: {protocol['val']}",
             *(f"{text}: {labels}" for text, labels in judged(one)),
             f"selection: {protocol['selection']}",
+            *([remark(one).rstrip(".")] if remark(one) else []),
             "bold: paired 95 % interval over seeds against every other loss of its kind excludes 0",
         ]
         caption = "; ".join(escape(part) for part in about) + "."
@@ -60,8 +62,8 @@ def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> 
                 r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
                 rf"\caption{{{caption}}}",
                 r"\medskip",
-                rf"{halves[0]}\par\medskip",
-                rf"{halves[1]}\end{{table}}",
+                *(rf"{half}\par\medskip" for half in halves[:-1]),
+                rf"{halves[-1]}\end{{table}}",
                 "",
             ]
         )

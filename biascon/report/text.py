@@ -9,7 +9,7 @@ from biascon import __version__
 from biascon.report.collect import Group
 from biascon.report.compare import in_prose, in_words
 from biascon.report.rendered import render
-from biascon.report.tables import COLUMNS, about, cell_text, cells, published, worst_n
+from biascon.report.tables import about, cell_text, cells, columns, published, remark, worst_n
 
 
 def markdown(groups: Sequence[Group]) -> str:
@@ -40,6 +40,10 @@ def markdown(groups: Sequence[Group]) -> str:
                     )
                     for d in in_prose(one)[1]
                 ],
+                "columns": columns(one),
+                "accuracy": one.accuracy,
+                "headline": one.headline,
+                "remark": remark(one),
                 "rows": rows,
                 "about": [(escape(name), escape(text)) for name, text in about(one)],
                 "published": published(one),
@@ -49,7 +53,7 @@ def markdown(groups: Sequence[Group]) -> str:
                 ],
             }
         )
-    return render("report.md.j2", escape=escape, groups=parts, columns=COLUMNS, version=__version__)
+    return render("report.md.j2", escape=escape, groups=parts, version=__version__)
 
 
 def escape(text: str) -> str:

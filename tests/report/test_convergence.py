@@ -44,7 +44,7 @@ def test_a_followed_run_has_its_curve_and_trains_the_same_weights(
     assert 0 <= probe["unbiased"] <= 1
     (point,) = curve(Run(other, found))
     assert point.epoch == 2
-    assert point.unbiased == probe["unbiased"]
+    assert point.accuracy == probe["unbiased"]
     assert point.seconds == pytest.approx(sum(line["seconds"] for line in lines(other)[:2]))
     (groups,) = group([Run(other, found)])
     page = html([groups])

@@ -1,0 +1,70 @@
+"""From arrays to a dataset folder: built, or found to be there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biascon.data import dataset
+from biascon.data.dataset import Split
+from biascon.errors import BiasconError
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a builder did: the folder, its manifest, and whether it was there already."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    reused: bool
+
+
+def make(
+    folder: Path,
+    description: Mapping[str, Any],
+    build: Callable[[], Mapping[str, Split]],
+    *,
+    force: bool = False,
+) -> Made:
+    """Write a dataset folder, or find that the same one is there, intact.
+
+    Args:
+        folder: Where.
+        description: What the manifest says besides counts and digests, see ``dataset.save``.
+        build: Gives the splits; called only where they are needed.
+        force: Replace an existing folder that is another dataset, or damaged.
+
+    Raises:
+        BiasconError: An unwritable place, or another dataset, or something else, in the way.
+    """
+    if folder.exists() and not dataset.is_ours(folder):
+        raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
+    occupied = folder.exists() and any(folder.iterdir())
+    if occupied and not force:
+        manifest = same(folder, description)
+        dataset.touch(folder)
+        return Made(folder, manifest, reused=True)
+    manifest = dataset.save(folder, build(), description, replace=force or not occupied)
+    return Made(folder, manifest, reused=False)
+
+
+def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of an intact folder that this very command made, or refuse.
+
+    Raises:
+        BiasconError: It is another dataset.
+        DataError: It is damaged.
+    """
+    manifest = dataset.read_manifest(folder)
+    keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes")
+    differs = [key for key in keys if manifest.get(key) != description.get(key)]
+    differs += ["source"] if manifest["source"]["sha256"] != description["source"]["sha256"] else []
+    if differs:
+        raise BiasconError(
+            f"{folder} holds another dataset (it differs in {', '.join(differs)}); "
+            "choose another --out, or pass --force to replace it"
+        )
+    dataset.verify(folder, manifest)
+    return manifest

@@ -1,0 +1,128 @@
+"""The arrays of a dataset: a split, and the splits with their manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biascon.data import manifest as manifests
+
+Array = npt.NDArray[Any]
+ATTRIBUTE = "attribute."  # what the name of an attribute's array starts with
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: N images with their label, bias attribute and origin.
+
+    Attributes:
+        images: uint8 ``(N, C, H, W)``.
+        labels: int64 ``(N,)`` in 0..K-1.
+        bias: int64 ``(N,)`` in 0..M-1.
+        aligned: bool ``(N,)``: whether the bias attribute is the one that goes with the label.
+        index: int64 ``(N,)``: the row in the source.
+        attributes: int64 ``(N,)`` each, by name: further attributes, and the bias attribute among them.
+    """
+
+    images: Array
+    labels: Array
+    bias: Array
+    aligned: Array
+    index: Array
+    attributes: Mapping[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def counts(self, n_labels: int, n_bias: int) -> Array:
+        """Return the int64 ``(K, M)`` table of how many images each (label, bias) cell has."""
+        table = np.zeros((n_labels, n_bias), dtype=np.int64)
+        np.add.at(table, (self.labels, self.bias), 1)
+        return table
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays by the names that they have in the split's file."""
+        more = {f"{ATTRIBUTE}{name}": array for name, array in self.attributes.items()}
+        return {**{name: getattr(self, name) for name in DTYPES}, **more}
+
+
+DTYPES: dict[str, Any] = {
+    "images": np.uint8,
+    "labels": np.int64,
+    "bias": np.int64,
+    "aligned": np.bool_,
+    "index": np.int64,
+}
+
+
+@dataclass(frozen=True)
+class BiasedDataset:
+    """A dataset folder in memory.
+
+    Attributes:
+        name: The folder's name in reports, such as ``bmnist-0.997``.
+        manifest: ``manifest.json`` as plain data.
+        splits: The splits that exist, by name.
+        digest: SHA-256 that stands for every byte of the dataset, see ``identity``.
+        base: The dataset as it was read, where this is its view by another attribute (``choose_bias``).
+    """
+
+    name: str
+    manifest: Mapping[str, Any]
+    splits: Mapping[str, Split]
+    digest: str
+    base: BiasedDataset | None = None
+
+    @property
+    def n_labels(self) -> int:
+        """K, the number of classes."""
+        return len(self.manifest["labels"])
+
+    @property
+    def n_bias(self) -> int:
+        """M, the number of values of the bias attribute; 1 without one."""
+        return manifests.n_bias(self.manifest)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the dataset has a bias attribute."""
+        return self.manifest["bias"] is not None
+
+    @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which (label, bias) cells are bias-aligned."""
+        return manifests.knows_aligned(self.manifest)
+
+
+def summarise(
+    split: Split, n_labels: int, n_bias: int, *, knows_aligned: bool = True
+) -> dict[str, Any]:
+    """Return the counts of a split as the manifest holds them.
+
+    Args:
+        split: Only ``labels``, ``bias`` and ``aligned`` are read.
+        n_labels: K.
+        n_bias: M, 1 without a bias attribute.
+        knows_aligned: Whether an alignment is defined; else ``aligned`` and ``conflicting`` are None.
+    """
+    table = split.counts(n_labels, n_bias)
+    return {
+        "n": len(split),
+        "aligned": int(split.aligned.sum()) if knows_aligned else None,
+        "conflicting": int((~split.aligned).sum()) if knows_aligned else None,
+        "empty_cells": int((table == 0).sum()),
+        "cells": table.tolist(),
+    }
+
+
+def aligned_rows(labels: Array, values: Array, manifest: Mapping[str, Any], name: str) -> Array:
+    """Return bool ``(N,)``: whether each (label, value) is one of the attribute's aligned pairs."""
+    about = manifest["attributes"][name]
+    cells = np.zeros((len(manifest["labels"]), len(about["values"])), dtype=bool)
+    for label, value in about.get("aligned") or ():
+        cells[manifest["labels"].index(label), about["values"].index(value)] = True
+    return cells[labels, values]
