@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -37,9 +38,12 @@ class Pictures:
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.split, self.device = split, device
-        self.images = torch.from_numpy(split.images)  # uint8 (N, 3, H, W)
+        self.on_demand = not isinstance(split.images, np.ndarray)  # decoded as they are asked for
+        self.images = torch.from_numpy(  # uint8 (N, 3, H, W)
+            split.images[:0] if self.on_demand else split.images
+        )
         # Not found out by comparing devices: "cuda" and "cuda:0" are one and differ.
-        self.resident = _fits(self.images, device)
+        self.resident = not self.on_demand and _fits(self.images, device)
         if self.resident:
             self.images = self.images.to(device)
 
@@ -58,6 +62,9 @@ class Pictures:
                 if step % RELEASE == 0:
                     release(self.split.images)
             return
+        if self.on_demand:
+            yield from self._decoded(rows)
+            return
         ahead = self._copy(rows[0])
         for step, _ in enumerate(rows):
             now = ahead
@@ -66,6 +73,16 @@ class Pictures:
             yield now
             if step % RELEASE == 0:
                 release(self.split.images)
+
+    def _decoded(self, rows: list[Tensor]) -> Iterator[Tensor]:
+        """Yield batches that are decoded while the device works on the batch before."""
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.split.images.__getitem__, rows[0].numpy())
+            for step, _ in enumerate(rows):
+                now = ahead.result()
+                if step + 1 < len(rows):
+                    ahead = reader.submit(self.split.images.__getitem__, rows[step + 1].numpy())
+                yield torch.from_numpy(now).to(self.device, non_blocking=True)
 
     def _copy(self, rows: Tensor) -> Tensor:
         pictures = self.images[rows]

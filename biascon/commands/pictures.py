@@ -56,6 +56,8 @@ def picture_options(command: F) -> F:
                      help="Pictures that may be left out; more is a failure."),
         click.option("--threads", type=click.IntRange(min=0), default=0,
                      help="How many decode.  [default: one a core]"),
+        click.option("--store", type=click.Choice(["pixels", "files"]), default="pixels", show_default=True,
+                     help="files: an index of RAW, decoded anew whenever they are read: for sets too large."),
         click.option("--force", is_flag=True, help="Replace another or a damaged dataset at that place."),
         click.option("--dry-run", is_flag=True, help="Print the counts; open no picture, write nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables."),
@@ -73,6 +75,7 @@ def make(
     out: Path | None,
     max_rejected: float,
     threads: int,
+    store: str,
     force: bool,
     as_json: bool,
 ) -> Made:
@@ -81,6 +84,7 @@ def make(
     from biascon.data.building import build_pictures
     from biascon.files import pretty_json
 
+    plan = plan.as_files(shape) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description["name"]
     progress = Progress()
     try:

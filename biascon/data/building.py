@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon import __version__
-from biascon.data import dataset, partial, pictures
+from biascon.data import dataset, ondemand, partial, pictures
 from biascon.data.dataset import ATTRIBUTE
+from biascon.data.decoding import decode_chunk
 from biascon.data.manifest import REJECTED, file_entry, flush, manifest_of
 from biascon.data.mapped import Stream
 from biascon.data.partial import Chunk
-from biascon.data.pictures import Folder, Shape, Unusable
+from biascon.data.pictures import Folder, Shape
 from biascon.data.plan import Plan, Rows
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.files import digest_of, explain, new_folder, pretty_json, write_atomic
@@ -97,13 +97,10 @@ def build_pictures(
             partial.forget(work)
             dataset.touch(out)
             return Made(out, manifest, reused=True)
-        task = _Task(folder, plan, shape, work, max_rejected, threads or cores(), report, say)
-        return Made(out, task.carry_out(out, description, replace=out.exists()), reused=False)
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        task = _Task(
+            folder, plan, shape, work, max_rejected, threads or pictures.cores(), report, say
+        )
+        return Made(out, task.carry_out(out, description, give_way=out.exists()), reused=False)
 
 
 def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +111,7 @@ def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
         DataError: It is damaged.
     """
     manifest = dataset.read_manifest(folder)
-    keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes")
+    keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
     differs = [key for key in keys if manifest.get(key) != description.get(key)]
     listed = description["source"]["sha256"]["list"]
     if manifest["source"].get("sha256", {}).get("list") != listed:
@@ -137,6 +134,8 @@ def _described(plan: Plan, folder: Folder, shape: Shape) -> dict[str, Any]:
             state.update(f"{size} {path}\n".encode("utf-8", "surrogateescape"))
     source = dict(plan.description["source"])
     source["sha256"] = {**source.get("sha256", {}), "list": state.hexdigest()}
+    if "store" in plan.description:
+        source["folder"] = folder.raw
     return {**plan.description, "source": source}
 
 
@@ -151,14 +150,16 @@ class _Task:
     report: Report
     say: Callable[[str], None]
 
-    def carry_out(self, out: Path, description: dict[str, Any], *, replace: bool) -> dict[str, Any]:
+    def carry_out(
+        self, out: Path, description: dict[str, Any], *, give_way: bool
+    ) -> dict[str, Any]:
         # The plan's digest says what the parts in the partial folder belong to, the decoder included.
         versions = {"biascon": __version__, **pictures.decoder()}
         whole = [self.plan.digest(), vars(self.shape), self.folder.raw, versions]
         logged = partial.begin(self.work, digest_of(whole))
         try:
             chunks = self._write(logged)
-            return self._publish(out, description, chunks, replace=replace)
+            return self._publish(out, description, chunks, give_way=give_way)
         except (OSError, DataError) as error:
             partial.forget(self.work)
             raise explain(error, "write", out) if isinstance(error, OSError) else error from error
@@ -183,10 +184,20 @@ class _Task:
     def _resume(self, name: str, rows: Rows, there: list[Chunk]) -> tuple[Stream, list[Chunk]]:
         small = {**_ARRAYS, **{f"{ATTRIBUTE}{key}": np.int64 for key in rows.attributes}}
         path = self.work / f"{name}.safetensors"
-        stream = Stream(path, len(rows), self.shape.row, small, sum(chunk.kept for chunk in there))
+        row, large = (self._row(rows), "files") if self._files else (self.shape.row, "images")
+        before = sum(chunk.kept for chunk in there)
+        stream = Stream(path, len(rows), row, small, before, large)
         n = partial.done(there, stream, self.folder, rows.paths, self._size)
         stream.cut(sum(chunk.kept for chunk in there[:n]))
         return stream, there[:n]
+
+    @property
+    def _files(self) -> bool:
+        """Whether an index of the files is written, and no pixels."""
+        return "store" in self.plan.description
+
+    def _row(self, rows: Rows) -> tuple[int, ...]:
+        return (ondemand.width(rows.paths),)
 
     @property
     def _size(self) -> int:
@@ -212,6 +223,9 @@ class _Task:
                     if not waiting:
                         return
                     chunk, pixels = waiting.popleft().result()
+                    if self._files:
+                        pixels = self._index(chunk)
+                        chunk = replace(chunk, crc=zlib.crc32(pixels.data))
                     streams[chunk.split].append(pixels)
                     log.write(chunk.line())
                     log.flush()
@@ -222,6 +236,17 @@ class _Task:
                     self._check(refused, found)
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _index(self, chunk: Chunk) -> Array:
+        """Return uint8 ``(n, 32 + W)``: the rows of the index for the pictures of a chunk that are kept."""
+        rows, left = self.plan.splits[chunk.split], {row for row, _ in chunk.rejected}
+        (size,) = self._row(rows)
+        found = [
+            ondemand.row_of(digest, rows.paths[row], size)
+            for row, digest in enumerate(chunk.digests, chunk.start)
+            if row not in left
+        ]
+        return np.stack(found) if found else np.empty((0, size), dtype=np.uint8)
 
     def _queue(self, found: Mapping[str, list[Chunk]]) -> Iterator[tuple[str, int, Sequence[str]]]:
         for name, rows in self.plan.splits.items():
@@ -242,9 +267,11 @@ class _Task:
         )
 
     def _check_space(self, streams: Mapping[str, Stream]) -> None:
-        left = sum(len(rows) for rows in self.plan.splits.values())
-        left -= sum(stream.rows for stream in streams.values())
-        need, free = left * math.prod(self.shape.row), shutil.disk_usage(self.work).free
+        need = sum(
+            (len(rows) - streams[name].rows) * streams[name].bytes
+            for name, rows in self.plan.splits.items()
+        )
+        free = shutil.disk_usage(self.work).free
         if need > free:
             raise DataError(
                 f"the pictures take {need / 1e6:,.0f} MB more in {self.work.parent}, but {free / 1e6:,.0f} "
@@ -264,7 +291,7 @@ class _Task:
         description: dict[str, Any],
         found: dict[str, list[Chunk]],
         *,
-        replace: bool,
+        give_way: bool,
     ) -> dict[str, Any]:
         """Give the finished files their manifest and the folder its name."""
         masks = {name: kept(found[name], len(rows)) for name, rows in self.plan.splits.items()}
@@ -286,43 +313,12 @@ class _Task:
         files = {name: file_entry(self.work / name) for name in names}
         manifest = manifest_of(description, self.plan.counts(masks), files)
         (self.work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
-        with new_folder(out, replace=replace) as new:
+        with new_folder(out, replace=give_way) as new:
             for name in [*names, "manifest.json"]:
                 (self.work / name).rename(new / name)
             flush(new)
         partial.forget(self.work)
         return manifest
-
-
-def decode_chunk(
-    folder: Folder, shape: Shape, split: str, start: int, paths: Sequence[str]
-) -> tuple[Chunk, Array]:
-    """Decode consecutive pictures.
-
-    Returns:
-        What they gave, and uint8 ``(n, 3, S, S)``, those that are kept.
-    """
-    pixels = np.empty((len(paths), *shape.row), dtype=np.uint8)
-    rejected, digests, stamps, n = [], [], [], 0
-    for row, relative in enumerate(paths, start):
-        digests.append("")
-        try:
-            found = folder.find(relative)
-            stamps.append(found.stamp)
-            data = folder.read(found)
-            digests[-1] = pictures.digest(data)
-            pixels[n] = pictures.decode(data, shape)
-        except Unusable as error:
-            if len(stamps) < len(digests):
-                stamps.append(str(error))
-            rejected.append((row, str(error)))
-        else:
-            n += 1
-    crc = zlib.crc32(pixels[:n].data)
-    stop = start + len(paths)
-    return Chunk(
-        split, start, stop, crc, partial.digest_of_stamps(stamps), digests, rejected
-    ), pixels[:n]
 
 
 def kept(chunks: Sequence[Chunk], n: int) -> Array:

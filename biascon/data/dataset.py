@@ -117,6 +117,13 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
 
 def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
     """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
+    if "store" in manifest:  # an index of files instead of pixels
+        from biascon.data.ondemand import opened
+
+        files: Any = opened(
+            path, arrays.get("files"), manifest
+        )  # as an array, as far as it is used
+        arrays = {**arrays, "images": files}
     attributes = manifest.get("attributes", {})
     dtypes = {**DTYPES, **{f"{ATTRIBUTE}{name}": np.int64 for name in attributes}}
     for name, dtype in dtypes.items():

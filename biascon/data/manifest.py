@@ -108,7 +108,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def identity(manifest: Mapping[str, Any]) -> str:
     """Return the digest of what a dataset is: all of its manifest but who wrote it, found where and how."""
-    source = {k: v for k, v in manifest["source"].items() if k not in ("origin", "decoder")}
+    source = {
+        k: v for k, v in manifest["source"].items() if k not in ("origin", "decoder", "folder")
+    }
     what = {k: v for k, v in manifest.items() if k not in ("biascon", "sha256", "source")}
     return digest_of({**what, "source": source})
 
@@ -147,6 +149,8 @@ def misfits(manifest: Mapping[str, Any]) -> str | None:
         return "files"
     if "attributes" in manifest and not _proper_attributes(manifest):
         return "attributes"
+    if "store" in manifest and not isinstance(manifest["store"], dict):
+        return "store"
     if "rejected" in manifest and not _proper_rejected(manifest["rejected"]):
         return "rejected"
     return None

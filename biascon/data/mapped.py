@@ -68,6 +68,7 @@ class Stream:
         row: Shape of a row of uint8, whose size is a multiple of 8 so that the arrays behind are aligned.
         small: The dtypes of the small arrays by name, each with one value a row.
         rows: Rows that the file holds already.
+        large: Name of the large array.
 
     Raises:
         OSError: It cannot be opened.
@@ -82,8 +83,9 @@ class Stream:
         row: tuple[int, ...],
         small: Mapping[str, Any],
         rows: int = 0,
+        large: str = "images",
     ) -> None:
-        self.row = row
+        self.row, self.large = row, large
         self.bytes = math.prod(row)
         # The widest arrays first, behind images whose size is a multiple of 8, so that each is aligned.
         sizes = {name: np.dtype(dtype).itemsize for name, dtype in small.items()}
@@ -101,7 +103,7 @@ class Stream:
         self.file.seek(0, 2)
 
     def _header(self, n: int) -> bytes:
-        found = {"images": ("U8", (n, *self.row), n * self.bytes)}
+        found = {self.large: ("U8", (n, *self.row), n * self.bytes)}
         for name, dtype in self.small.items():
             found[name] = (self._NAMES[dtype.name], (n,), n * dtype.itemsize)
         header, at = {}, 0

@@ -109,6 +109,11 @@ def usual_resize(size: int) -> int:
     return 256 if size == 224 else size * 9 // 8
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decoder() -> dict[str, str]:
     """Return the names and versions of what decodes and resizes."""
     return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}

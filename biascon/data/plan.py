@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from biascon.data import dataset, manifest
 from biascon.data.dataset import Split
+from biascon.data.pictures import Shape
 from biascon.errors import DataError, UsageError
 from biascon.files import digest_of
 from biascon.seeds import permutation
@@ -90,6 +91,12 @@ class Plan:
             mask = np.ones(len(rows), dtype=bool) if kept is None else kept[name]
             found[name] = dataset.summarise(rows.keep(mask), *sizes, knows_aligned=known)
         return found
+
+    def as_files(self, shape: Shape) -> Plan:
+        """Return the plan of a dataset that holds an index of its files, to be decoded on demand."""
+        name = f"{self.description['name']}-files"
+        store = {"kind": "files", **asdict(shape)}
+        return replace(self, description={**self.description, "name": name, "store": store})
 
     def digest(self) -> str:
         """Return a SHA-256 that stands for the whole plan."""
