@@ -286,7 +286,7 @@ def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
 
 def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the name and values of the bias attribute, and, where it says so, what is aligned."""
-    kept = ("name", "values", "aligned", "chosen")
+    kept = ("name", "values", "aligned", "chosen", "of")
     return None if bias is None else {key: bias[key] for key in kept if key in bias}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,9 +150,14 @@ def _elsewhere(
 def _take_over(
     network: Network, there: Path, folder: Path, config: RunConfig, place_: Place
 ) -> None:
-    """Write another run's network as that of this run."""
+    """Write another run's network as that of this run, with its features where they are kept."""
     runs.begin(folder, config, str(place_.device))
     _copy_metrics(there, folder)
+    for name in (
+        runs.FEATURES
+    ):  # the same file twice takes no space; where that cannot be, they are computed
+        with suppress(OSError):
+            (folder / name).hardlink_to(there / name)
     _save(folder, network)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from made import faces
 
+from biascon.runs import FEATURES
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,11 +49,14 @@ def test_a_network_that_does_not_see_the_bias_is_trained_once(evaluate: Any, roo
     assert "epoch 1/" not in age["told"]
     assert age["network_of"] == own["digest"] != age["digest"]
     assert age["bias"] == {"name": "age", "values": ["young", "middle", "old"], "aligned": None,
-                           "chosen": ["age"]}  # fmt: skip
+                           "chosen": ["age"], "of": "faces"}  # fmt: skip
     for name in ("bias_aligned", "bias_conflicting"):
         assert age[name] == {"value": None, "n": 0, "ci": [None, None]}
     assert age["unbiased"]["value"] is not None
     assert age["top1"]["value"] == own["top1"]["value"]
+    for name in FEATURES:
+        one, other = sorted(root.glob(f"*/supcon/*/{name}"))
+        assert one.samefile(other)
     first, second = encoders(root, "supcon")
     assert first == second
 
@@ -99,6 +104,8 @@ def test_the_report_keeps_them_apart(
     for name in ("## faces,", "## faces-by-age,", "## faces-by-race-age,"):
         assert name in text
     assert "No alignment is defined" in text
+    page = (tmp_path / "report.html").read_text()
+    assert "--data data/faces --bias race,age" in page
     assert "gallery-supcon-faces-by-age" in (tmp_path / "report.html").read_text()
 
 

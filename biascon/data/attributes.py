@@ -51,7 +51,13 @@ def choose_bias(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
     size = (data.n_labels, len(values))
     seen = {
         **{key: value for key, value in manifest.items() if key != "sha256"},
-        "bias": {"name": PRODUCT.join(names), "values": values, "aligned": told, "chosen": names},
+        "bias": {
+            "name": PRODUCT.join(names),
+            "values": values,
+            "aligned": told,
+            "chosen": names,
+            "of": manifest["name"],
+        },
         "counts": {
             key: summarise(split, *size, knows_aligned=pairs is not None)
             for key, split in splits.items()

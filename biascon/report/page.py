@@ -196,8 +196,8 @@ def _commands(one: Group) -> str:
     sets = "".join(f" --set {change}" for change in changes if "=file:" not in change)
     weights = " --weights FILE" * any("=file:" in change for change in changes)
     chosen = one.bias.get("chosen", [])
-    data, seen = first["dataset"], f" --bias {','.join(chosen)}" if chosen else ""
-    data = data.rsplit("-by-", 1)[0] if chosen else data
+    seen = f" --bias {','.join(chosen)}" if chosen else ""
+    data = one.bias.get("of", first["dataset"])
     lines = []
     if shapes_of(one) in _SOURCES:
         lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")

@@ -12,7 +12,16 @@ from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
 from biascon.files import explain, write_atomic, write_together
 from biascon.report.card import card
-from biascon.report.collect import METRICS, Group, Run, find_runs, find_tests, group, runs_at
+from biascon.report.collect import (
+    METRICS,
+    WITHOUT_BIAS,
+    Group,
+    Run,
+    find_runs,
+    find_tests,
+    group,
+    runs_at,
+)
 from biascon.report.figure import drawings, drawings_across, figure
 from biascon.report.page import html
 from biascon.report.tex import latex, main_file
@@ -174,6 +183,5 @@ def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:
             "dataset_digest": run.evaluation["dataset_digest"],
         }
         for run in found
-        for metric in (*METRICS, "top5")
-        if metric in run.evaluation
+        for metric in (METRICS if run.has_bias else {**METRICS, **WITHOUT_BIAS})
     ]

@@ -1,0 +1,190 @@
+"""How fast pictures become a dataset, beside what the decoder alone does, and in how much memory.
+
+    python tests/benchmarks/pictures WORK --names utkface-filenames.txt
+
+draws a UTKFace of the names and a CelebA of 20,000 pictures in the folder WORK (a few hundred megabytes, kept
+for the next time), builds both through the command line, and prints a line for each: pictures a second of
+wall time and of processor time (the machine may be shared), the largest memory of all the processes, and the
+decoder's own limit. ``--big N`` also builds N CelebA pictures that are links to those drawn, for the memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "data"))
+
+import faces
+
+from biascon.data.pictures import Shape, decode
+
+
+def rss(root: int) -> tuple[int, int]:
+    """Return the resident memory in bytes of a process and all below it: with and without mapped files."""
+    parents, memory = {}, {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            status = dict(
+                line.split(":", 1)
+                for line in (entry / "status").read_text().splitlines()
+                if ":" in line
+            )
+        except OSError:
+            continue
+        pid = int(entry.name)
+        parents[pid] = int(status["PPid"])
+        memory[pid] = [int(status.get(k, "0 kB").split()[0]) << 10 for k in ("VmRSS", "RssAnon")]
+    family = {root}
+    for _ in range(9):
+        family |= {pid for pid, parent in parents.items() if parent in family}
+    found = [sum(memory.get(pid, (0, 0))[k] for pid in family) for k in (0, 1)]
+    return found[0], found[1]
+
+
+def build(words: Sequence[str]) -> dict[str, float]:
+    """Run a command of biascon; return wall and processor seconds and the peak of memory."""
+    began, before = time.perf_counter(), os.times()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "biascon", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    peak = (0, 0)
+    while process.poll() is None:
+        peak = max(peak, rss(process.pid))
+        time.sleep(0.05)
+    wall, after = time.perf_counter() - began, os.times()
+    if process.returncode:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    assert process.stdout is not None
+    manifest = json.load(process.stdout)
+    n = sum(part["n"] for part in manifest["counts"].values()) + manifest["rejected"]["n"]
+    return {"n": n, "wall": wall, "cpu": cpu, "rss": peak[0], "anonymous": peak[1]}
+
+
+def limits(files: Sequence[bytes], shape: Shape) -> dict[str, float]:
+    """Return pictures a second of one core, best of five, of the decoders alone and of a whole picture."""
+
+    def pillow(data: bytes) -> object:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        image = image.resize((shape.resize, shape.resize), Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+    def draft(data: bytes) -> object:
+        image = Image.open(io.BytesIO(data))
+        image.draft("RGB", (shape.resize, shape.resize))
+        image = image.resize((shape.resize, shape.resize), Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+    scaled = Shape(shape.size, shape.resize, "scaled")
+    ways: dict[str, Callable[[bytes], object]] = {
+        "simplejpeg, decode alone": simplejpeg.decode_jpeg,
+        "Pillow, decode alone": lambda data: Image.open(io.BytesIO(data)).load(),
+        "Pillow, decode and resize": pillow,
+        "Pillow with draft, decode and resize": draft,
+        "here, full": lambda data: decode(data, shape),
+        "here, scaled": lambda data: decode(data, scaled),
+    }
+    found = {}
+    for name, way in ways.items():
+        best = 9e9
+        for _ in range(5):
+            began = time.process_time()
+            for data in files:
+                way(data)
+            best = min(best, time.process_time() - began)
+        found[name] = len(files) / best
+    return found
+
+
+def distance(files: Sequence[bytes], shape: Shape) -> tuple[float, int]:
+    """Return the mean and the largest difference, in levels of 255, of scaled decoding."""
+    scaled = Shape(shape.size, shape.resize, "scaled")
+    gaps = [
+        np.abs(decode(data, shape).astype(int) - decode(data, scaled).astype(int)) for data in files
+    ]
+    return float(np.mean(gaps)), int(np.max(gaps))
+
+
+def main() -> None:
+    """Draw, build, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--names", type=Path)
+    parser.add_argument("--celeba", type=int, default=20_000)
+    parser.add_argument("--big", type=int, default=0)
+    given = parser.parse_args()
+    utk, celeba = given.work / "utkface", given.work / f"celeba{given.celeba}"
+    names = given.names.read_text().split("\n") if given.names else faces.names(23_707)
+    names = [name for name in names if name]
+    for folder, draw in (
+        (utk, lambda: faces.utkface(utk, names)),
+        (celeba, lambda: faces.celeba(celeba, given.celeba)),
+    ):
+        if not (folder / ".drawn").exists():
+            draw()
+            (folder / ".drawn").touch()
+    files = [path.read_bytes() for path in sorted(utk.glob("*.jpg"))[:400]]
+    print(f"{len(files)} JPEGs of 200 x 200, {sum(map(len, files)) / len(files):,.0f} bytes each")
+    for name, rate in limits(files, Shape(64)).items():
+        print(f"{name}: {rate:,.0f} pictures a second of one core")
+    print(
+        "scaled against full, levels: mean {:.2f}, largest {}".format(*distance(files, Shape(64)))
+    )
+    out = given.work / "out"
+    jobs = [
+        ("utkface, race", ["make-utkface", str(utk), "--bias", "race"]),
+        ("utkface, all kept", ["make-utkface", str(utk), "--bias", "race", "--rate", "0"]),
+        ("utkface, scaled", ["make-utkface", str(utk), "--rate", "0", "--decode", "scaled"]),
+        ("celeba", ["make-celeba", str(celeba), "--keep", "all"]),
+    ]
+    if given.big:
+        big = given.work / f"celeba{given.big}"
+        if not (big / ".drawn").exists():
+            link(celeba, big, given.big)
+        jobs.append((f"celeba, {given.big:,} links", ["make-celeba", str(big), "--keep", "all"]))
+    for name, words in jobs:
+        got = build([*words, "--out", str(out), "--force", "--json"])
+        print(
+            f"{name}: {got['n']:,.0f} pictures, {got['n'] / got['wall']:,.0f} a second of wall time, "
+            f"{got['n'] / got['cpu']:,.0f} of processor time ({got['cpu'] / got['wall']:.2f} cores), "
+            f"memory {got['rss'] / 1e6:.0f} MB",
+            flush=True,
+        )
+
+
+def link(source: Path, target: Path, n: int) -> None:
+    """Make a CelebA of n pictures that are links to those of a smaller one."""
+    pictures = sorted((source / "img_align_celeba").iterdir())
+    (target / "img_align_celeba").mkdir(parents=True, exist_ok=True)
+    rows = (source / "list_attr_celeba.txt").read_text().splitlines()
+    parts = (source / "list_eval_partition.txt").read_text().splitlines()
+    attributes, partition = [str(n), rows[1]], []
+    for k in range(n):
+        name = f"{k + 1:06d}.jpg"
+        (target / "img_align_celeba" / name).unlink(missing_ok=True)
+        (target / "img_align_celeba" / name).hardlink_to(pictures[k % len(pictures)])
+        attributes.append(name + rows[2 + k % len(pictures)][10:])
+        partition.append(name + parts[k % len(pictures)][10:])
+    (target / "list_attr_celeba.txt").write_text("\n".join(attributes) + "\n")
+    (target / "list_eval_partition.txt").write_text("\n".join(partition) + "\n")
+    (target / ".drawn").touch()
+
+
+if __name__ == "__main__":
+    main()
