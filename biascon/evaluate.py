@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
@@ -21,11 +22,12 @@ from biascon import runs, weights
 from biascon.config import RECIPE_VERSION, Origin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
+from biascon.features import of_two_views
 from biascon.files import digest_of, pretty_json, sha256_file, write_atomic
 from biascon.judges import Bench, Judge, judges
 from biascon.losses import parameters_of, sees_bias
 from biascon.losses.distributed import ranks
-from biascon.measures import measure, measure_accuracies, measure_top5
+from biascon.measures import measure, measure_accuracies, measure_calibration, measure_top5
 from biascon.parallel import leads, wait
 from biascon.represent import measure_representation
 from biascon.stages import Network, Place, Say, first_config, obtain, trained_on
@@ -120,10 +122,12 @@ def evaluate(
                 data.manifest["labels"],
                 data.n_bias,
                 seed=config.seed,
+                training=np.array(data.manifest["counts"]["train"]["cells"]),
                 has_bias=data.has_bias,
                 knows_aligned=data.knows_aligned,
             ),
-            "top5": measure_top5(test.labels, scores, seed=config.seed),
+            "top5": measure_top5(test.labels, scores),
+            "calibration": measure_calibration(test, scores, data.n_bias),
         }
         write_atomic(folder / runs.PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / runs.EVALUATION, pretty_json(evaluation))
@@ -200,14 +204,19 @@ def _represent(bench: Bench) -> dict[str, Any]:
     """Measure what the test features hold, with probes fitted on the held-out split where there is one."""
     config, data = bench.config, bench.data
     fitted = (bench.features("val"), data.splits["val"]) if "val" in data.splits else None
+    test = data.splits["test"]
+    views = of_two_views(
+        bench.network.encoder, test.images, config.augment, seed=config.seed, device=bench.device
+    )
     with threadpool_limits(config.train.threads):
         return measure_representation(
             bench.features("test"),
-            data.splits["test"],
+            test,
             fitted=fitted,
             n_labels=data.n_labels,
             n_bias=data.n_bias if data.has_bias else None,
             config=config.probe,
+            views=views,
         )
 
 

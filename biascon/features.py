@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +13,34 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from torch import Tensor
 
 from biascon import runs
-from biascon.augment import normalise
+from biascon.augment import augment, normalise
 from biascon.checkpoint import damaged
 from biascon.data.dataset import Split
 from biascon.data.mapped import release
 from biascon.encoders import Encoder
 from biascon.errors import RunError
 from biascon.files import write_atomic
+from biascon.recipe import Recipe
+from biascon.seeds import torch_generator
 
 Array = npt.NDArray[Any]
 FILES = dict(zip(("train", "val", "test"), runs.FEATURES, strict=True))
 KEPT = 1 << 30  # bytes of a split's features that are kept at most
 
 
+PIXELS = 784_000  # of the images that are encoded at a time: 1,000 of 28 x 28
+
+
 def extract(
-    encoder: Encoder, images: Array, *, device: torch.device, batch_size: int = 1000
+    encoder: Encoder,
+    images: Array,
+    *,
+    device: torch.device,
+    prepare: Callable[[Tensor], Tensor] = normalise,
+    batch_size: int | None = None,
 ) -> Array:
     """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
 
@@ -34,7 +48,8 @@ def extract(
         encoder: On ``device``.
         images: uint8 ``(N, 3, H, W)``.
         device: Where to compute.
-        batch_size: Images at a time.
+        prepare: Makes uint8 images what the network takes; called on block after block of them, in order.
+        batch_size: Images at a time; by default fewer of larger ones.
 
     Raises:
         RunError: A feature is not finite.
@@ -42,17 +57,50 @@ def extract(
     training = encoder.training
     encoder.eval()
     features = torch.empty(len(images), encoder.dim)
+    size = batch_size or min(1000, max(1, PIXELS // math.prod(images.shape[2:])))
     with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
             block = torch.from_numpy(images[rows]).to(device)
-            features[rows] = encoder(normalise(block)).float().cpu()
+            features[rows] = encoder(prepare(block)).float().cpu()
             release(images)
     encoder.train(training)
     if not bool(features.isfinite().all()):
         raise RunError("the encoder gives features that are not finite; its training diverged")
     found: Array = features.numpy()
     return found
+
+
+def of_two_views(
+    encoder: Encoder, images: Array, recipe: Recipe, *, seed: int, device: torch.device
+) -> tuple[Array, Array]:
+    """Return the features of two augmented views of every image, each float32 ``(N, D)``.
+
+    Args:
+        encoder: On ``device``.
+        images: uint8 ``(N, 3, H, W)``.
+        recipe: What a view is.
+        seed: Of the views, which have a generator of their own.
+        device: Where to compute.
+
+    Raises:
+        RunError: A feature is not finite.
+    """
+    first, second = (
+        extract(
+            encoder,
+            images,
+            device=device,
+            prepare=partial(
+                augment,
+                recipe=recipe,
+                generator=torch_generator(seed, f"views/test/{view}", device),
+                views=1,
+            ),
+        )
+        for view in (0, 1)
+    )
+    return first, second
 
 
 def of_run(

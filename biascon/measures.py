@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy.typing as npt
 
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
-from biascon.metrics import accuracy, fairness
-from biascon.metrics.counts import count, divide
-from biascon.metrics.intervals import bootstrap
+from biascon.metrics import accuracy, amplification, calibration, fairness, parity
+from biascon.metrics.counts import count
+from biascon.metrics.extremes import comparison_limits, worst_group_limits
+from biascon.metrics.intervals import bootstrap, mean_of_rates, wilson
+from biascon.metrics.permutation import permutation_test
 from biascon.seeds import numpy_generator
 
 Array = npt.NDArray[Any]
@@ -27,6 +30,14 @@ ACCURACIES = (
 )
 TOP = 5
 NEED_ALIGNED = tuple(name for name in ACCURACIES if name.startswith("bias_"))
+COMPARISONS = (*fairness.METRICS, *parity.METRICS)  # of the groups
+AMPLIFICATIONS = amplification.METRICS[:2]  # the third needs predictions of the bias attribute
+# What is tested for "is there any disparity", by how the bias is dealt out under the null.
+NULLS = {
+    "rows": ("demographic_parity_difference",),
+    "labels": ("worst_group", "equalized_odds_difference", "equal_opportunity_difference"),
+}
+MAX_PERMUTED = 20_000  # cells of a table beyond which the test would take minutes
 
 
 def measure_accuracies(
@@ -82,6 +93,7 @@ def measure(
     n_bias: int,
     *,
     seed: int,
+    training: Array | None = None,
     has_bias: bool = True,
     knows_aligned: bool = True,
 ) -> dict[str, Any]:
@@ -93,38 +105,68 @@ def measure(
         labels: The names of the K classes.
         n_bias: M.
         seed: Of the bootstrap.
+        training: int ``(K, M)``, as of ``measure_counts``.
         has_bias: Whether there is a bias attribute; without, every metric but top-1 is None, of 0 rows,
             and ``counts`` is None.
         knows_aligned: Whether it is known which cells are aligned; else those metrics are None, of 0 rows.
 
     Returns:
-        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "counts": [[[...]]]}``;
-        an undefined value is None.
+        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "disparity": {...},
+        "counts": [[[...]]]}``; an undefined value is None.
     """
     n_labels = len(labels)
     if not has_bias:
-        return _without_bias(split, predictions, labels, seed=seed)
+        return _without_bias(split, predictions, labels)
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
     aligned = aligned_cells(split, n_labels, n_bias) if knows_aligned else None
     per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
-    return measure_counts(table, labels, aligned, seed=seed, per_class=per_class)
+    return measure_counts(table, labels, aligned, seed=seed, per_class=per_class, training=training)
 
 
-def _without_bias(
-    split: Split, predictions: Array, labels: Sequence[str], *, seed: int
-) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"value": None, "n": 0, "ci": [None, None]}
+def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
     rights = np.asarray(predictions) == split.labels
     return {
-        **{name: dict(nothing) for name in ACCURACIES},
-        "top1": _rate(rights, numpy_generator(seed, "bootstrap")),
-        **{name: dict(nothing) for name in fairness.METRICS},
-        "by_class": {label: {name: dict(nothing) for name in fairness.METRICS} for label in labels},
+        **{name: _nothing() for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)},
+        "top1": _rate(rights),
+        "by_class": {label: {name: _nothing() for name in COMPARISONS} for label in labels},
+        "disparity": None,
         "counts": None,
     }
 
 
-def measure_top5(labels: Array, scores: Array, *, seed: int) -> dict[str, Any]:
+def _nothing() -> dict[str, Any]:
+    return {"value": None, "n": 0, "ci": [None, None]}
+
+
+def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, Any]:
+    """Return expected calibration error and Brier score of predictions, over all rows and by bias value.
+
+    As of ``biascon.metrics.calibration``: 15 bins of the predicted class's score, the last one closed.
+
+    Args:
+        split: The rows that were predicted.
+        scores: Probabilities ``(N, K)``.
+        n_bias: M.
+
+    Returns:
+        ``{"error": {"value", "n"}, "brier": {"value", "n"}, "by_group": [{"n", "error", "brier"}, ...]}``
+        with M groups; an undefined value is None.
+    """
+    sums = calibration.tally(split.labels, split.bias, scores, n_bias=n_bias)
+    whole = calibration.tally(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
+    rows = np.bincount(split.bias, minlength=n_bias)
+    measured = zip(rows, calibration.ece(sums), calibration.brier(sums), strict=True)
+    return {
+        "error": {"value": number(calibration.ece(whole)[0]), "n": len(split)},
+        "brier": {"value": number(calibration.brier(whole)[0]), "n": len(split)},
+        "by_group": [
+            {"n": int(n), "error": number(error), "brier": number(brier)}
+            for n, error, brier in measured
+        ],
+    }
+
+
+def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:
     """Return the share of rows whose label is among the five classes of the highest scores.
 
     Of equal scores the class that comes first counts as higher, as for the prediction.
@@ -132,14 +174,13 @@ def measure_top5(labels: Array, scores: Array, *, seed: int) -> dict[str, Any]:
     Args:
         labels: int ``(N,)`` in 0..K-1.
         scores: float ``(N, K)``.
-        seed: Of the bootstrap.
 
     Returns:
         ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
     """
     if scores.shape[1] <= TOP:
-        return {"value": None, "n": 0, "ci": [None, None]}
-    return _rate(top_k(labels, scores, TOP), numpy_generator(seed, "bootstrap/top5"))
+        return _nothing()
+    return _rate(top_k(labels, scores, TOP))
 
 
 def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:
@@ -151,15 +192,11 @@ def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _rate(rights: Array, rng: np.random.Generator) -> dict[str, Any]:
-    """Return a share of rows with its bootstrap interval."""
-    table = np.array([rights.sum(), (~rights).sum()], dtype=np.int64)
-
-    def share(tables: Array) -> dict[str, Array]:
-        return {"share": divide(tables[..., 0], tables.sum(axis=-1))}
-
-    limits = bootstrap(table, share, rng)["share"]
-    return _metric(share(table)["share"], len(rights), limits)
+def _rate(rights: Array) -> dict[str, Any]:
+    """Return a share of rows with Wilson's interval."""
+    rows = len(rights)
+    value = np.asarray(rights.mean() if rows else np.nan)
+    return _metric(value, rows, wilson(int(rights.sum()), rows))
 
 
 def measure_counts(
@@ -169,6 +206,7 @@ def measure_counts(
     *,
     seed: int,
     per_class: Mapping[str, Array] | None = None,
+    training: Array | None = None,
     intervals: bool = True,
 ) -> dict[str, Any]:
     """Return every metric of a table of counts, in the form of ``measure``.
@@ -178,27 +216,32 @@ def measure_counts(
         labels: The names of the K classes.
         aligned: bool ``(K, M)``, or None where it is not known which cells are aligned: those metrics are
             None, of 0 rows.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap and of the permutations.
         per_class: The fairness metrics, each ``(K,)``, where they were computed from rows; else they are
             computed from the table.
-        intervals: Whether to compute them; without, they are None.
+        training: int ``(K, M)``, the training rows of each label and bias, or None where they are not known:
+            bias amplification is then None, of 0 rows.
+        intervals: Whether to compute them, and the tests; without, they are None.
     """
+    known = training if training is not None else np.zeros(table.shape[:2], np.int64)
 
-    def everything(tables: Array) -> dict[str, Array]:
-        per_class = fairness.from_counts(tables)
-        macro = {name: fairness.macro(value) for name, value in per_class.items()}
-        classes = {f"class/{name}": value for name, value in per_class.items()}
-        return {**accuracies(tables, aligned), **macro, **classes}
+    def smooth(tables: Array) -> dict[str, Array]:
+        amplified = amplification.from_counts(known, tables)
+        found = accuracies(tables, aligned) | {name: amplified[name] for name in AMPLIFICATIONS}
+        return {name: value for name, value in found.items() if name != "worst_group"}
 
-    if per_class is None:
-        per_class = fairness.from_counts(table)
-    points: dict[str, Array] = dict(accuracies(table, aligned))
-    points |= {name: fairness.macro(value) for name, value in per_class.items()}
+    classes = dict(fairness.from_counts(table) if per_class is None else per_class)
+    classes |= parity.from_counts(table)
+    points = smooth(table) | {"worst_group": accuracy.worst_group(table)}
+    points |= {name: fairness.macro(value) for name, value in classes.items()}
     if intervals:
-        limits = bootstrap(table, everything, numpy_generator(seed, "bootstrap"))
+        limits = bootstrap(table, smooth, numpy_generator(seed, "bootstrap"))
+        limits |= _of_rates(table, aligned, limits)
+        limits["worst_group"] = worst_group_limits(table)
+        limits |= comparison_limits(table, classes, numpy_generator(seed, "comparisons"))
     else:
         limits = {name: (np.full((), np.nan),) * 2 for name in points}
-        limits |= {f"class/{name}": (np.full(len(labels), np.nan),) * 2 for name in per_class}
+        limits |= {f"class/{name}": (np.full(len(labels), np.nan),) * 2 for name in classes}
     rows = int(table.sum())
     on_aligned = 0 if aligned is None else int(table[aligned].sum())
     on_others = 0 if aligned is None else rows - on_aligned
@@ -207,9 +250,10 @@ def measure_counts(
         "bias_aligned_samples": on_aligned,
         "bias_conflicting": on_others,
         "bias_conflicting_samples": on_others,
-    }
+    } | dict.fromkeys(AMPLIFICATIONS, 0 if training is None else rows)
     result: dict[str, Any] = {
-        name: _metric(value, n.get(name, rows), limits[name]) for name, value in points.items()
+        name: _metric(points[name], n.get(name, rows), limits[name])
+        for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
     }
     worst = accuracy.worst_cell(table)
     if worst is not None:
@@ -218,12 +262,67 @@ def measure_counts(
     result["by_class"] = {
         label: {
             name: _metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
-            for name, value in per_class.items()
+            for name, value in classes.items()
         }
         for k, label in enumerate(labels)
     }
+    tested = intervals and table.size <= MAX_PERMUTED
+    result["disparity"] = _disparity(table, seed) if tested else None
     result["counts"] = table.tolist()
     return result
+
+
+def _of_rates(
+    table: Array, aligned: Array | None, found: Mapping[str, tuple[Array, Array]]
+) -> dict[str, tuple[Any, Any]]:
+    """Return Wilson's limits of what is one rate, and limits of means of cells without a wrong row.
+
+    In resamples of rows that are all right, or all wrong, nothing varies.
+    """
+    right, rows = accuracy.correct(table), table.sum(axis=-1)
+    every = np.ones(rows.shape, dtype=bool)
+    sets = {"": every} if aligned is None else {
+        "": every, "bias_aligned": aligned, "bias_conflicting": ~aligned,
+    }  # fmt: skip
+    limits: dict[str, tuple[Any, Any]] = {}
+    for name, cells in sets.items():
+        single, mean = (f"{name}_samples", name) if name else ("top1", "unbiased")
+        limits[single] = wilson(right[cells].sum(), rows[cells].sum())
+        low, high = found[mean]
+        if low == high:
+            limits[mean] = mean_of_rates(right[cells], rows[cells])
+    return limits
+
+
+def _disparity(table: Array, seed: int) -> dict[str, Any]:
+    """Return for the metrics of ``NULLS`` what chance alone gives, and the permutation test's p."""
+
+    def everything(tables: Array) -> dict[str, Array]:
+        per_class = fairness.from_counts(tables)
+        found = {name: fairness.macro(value) for name, value in per_class.items()}
+        return found | {"worst_group": accuracy.worst_group(tables)}
+
+    result = {}
+    for within, names in NULLS.items():
+        rng = numpy_generator(seed, f"permutation/{within}")
+        tested = functools.partial(_only, names, everything)
+        lower = {"worst_group"} & set(names)
+        found = permutation_test(table, tested, rng, within=within, lower=lower)
+        for name, null in found.items():
+            result[name] = {
+                "expected": number(null.expected),
+                "p": number(null.p),
+                "within": within,
+                "replicates": null.replicates,
+            }
+    return result
+
+
+def _only(
+    names: Sequence[str], metrics: Callable[[Array], dict[str, Array]], tables: Array
+) -> dict[str, Array]:
+    found = metrics(tables)
+    return {name: found[name] for name in names}
 
 
 def _metric(value: Array, n: int, limits: tuple[Array, ...]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def measure_representation(
     n_labels: int,
     n_bias: int | None,
     config: ProbeConfig,
+    views: tuple[Array, Array] | None = None,
 ) -> dict[str, Any]:
     """Return how features of a split tell labels and bias, and the geometry of their directions.
 
@@ -43,6 +44,7 @@ def measure_representation(
         n_labels: K.
         n_bias: M, None without a bias attribute; what is of the bias is then None, of 0 images.
         config: Of the two probes.
+        views: Features of two augmented views of the same images, for the similarities of kind ``self``.
 
     Returns:
         Plain data; an undefined value is None.
@@ -65,6 +67,8 @@ def measure_representation(
         "uniformity": representation.uniformity(unit),
     }
     found = representation.similarities(unit, labels, bias, bins=BINS)
+    if views is not None:
+        found["self"] = representation.of_two_views(*_directions(*views), bins=BINS)
     return {
         "fitted_on": None if fitted is None else len(fitted[1]),
         "without_direction": int((~there).sum()),
@@ -87,6 +91,13 @@ def measure_representation(
             if one.n
         },
     }
+
+
+def _directions(*views: Array) -> list[Array]:
+    """Return unit features of the images whose features have a direction in every view."""
+    norms = [np.linalg.norm(view, axis=1) for view in views]
+    there = np.logical_and.reduce([norm > 0 for norm in norms])
+    return [view[there] / norm[there, None] for view, norm in zip(views, norms, strict=True)]
 
 
 def _readout(

@@ -36,6 +36,7 @@ from biascon.config import make_config
 from biascon.data.dataset import load
 from biascon.errors import DataError, UsageError
 from biascon.evaluate import evaluate
+from biascon.metrics.fairness import METRICS as FAIRNESS
 
 COLUMNS = ("--label", "y", "--prediction", "p", "--bias", "g")
 OK = b"y,p,g\n1,1,a\n0,1,a\n1,0,b\n0,0,b\n0,0,b\n"
@@ -100,9 +101,28 @@ class TestNumbers:
         assert overall["worst_group"] == by_cell.min()
         for k in df.y.unique():
             one = (df.y == k).astype(int), (df.p == k).astype(int)
-            for name in METRICS[-5:]:
+            for name in FAIRNESS:
                 theirs = getattr(fairlearn.metrics, name)(*one, sensitive_features=df.g)
                 assert found.data["by_class"][str(k)][name]["value"] == pytest.approx(theirs)
+            precision = fairlearn.metrics.MetricFrame(
+                metrics=sklearn.metrics.precision_score, y_true=one[0], y_pred=one[1],
+                sensitive_features=df.g,
+            )  # fmt: skip
+            ours = found.data["by_class"][str(k)]["predictive_parity_difference"]["value"]
+            assert ours == pytest.approx(precision.difference())
+
+    def test_chance_and_p_tell_a_disparity_from_none(self) -> None:
+        rng = np.random.default_rng(0)
+        y, g = rng.integers(0, 3, 900), rng.integers(0, 2, 900)
+        fair = np.where(rng.random(900) < 0.2, rng.integers(0, 3, 900), y)
+        unfair = np.where((g == 1) & (rng.random(900) < 0.4), 0, fair)
+        names = ("demographic_parity_difference", "equalized_odds_difference", "worst_group")
+        for told, disparity in ((fair, False), (unfair, True)):
+            found = audit(pd.DataFrame({"y": y, "p": told, "g": g})).data
+            for name in names:
+                tested = found["disparity"][name]
+                assert 0 < tested["expected"] < 1 and tested["replicates"] == 2000
+                assert (tested["p"] < 0.01) is disparity
 
     def test_by_group_is_a_metric_frame(self) -> None:
         df = frame()
@@ -769,7 +789,7 @@ class TestForms:
     def test_to_frame_is_long(self) -> None:
         found = audit(frame(), "g", "h")
         long = found.to_frame()
-        assert long.groupby("bias").size().tolist() == [14 + 3 * 5] * 3
+        assert long.groupby("bias").size().tolist() == [16 + 3 * 7] * 3
         first = long[(long.bias == "g x h") & (long.metric == "top1")].iloc[0]
         assert first["value"] == found.overall["top1"]
         assert long["n"].dtype == int

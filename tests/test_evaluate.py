@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -312,3 +313,25 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert make_config("ce", preset="smoke", settings=["optimiser.lr=0.5"]).changes() == [
         "optimiser.lr=0.5"
     ]
+
+
+def test_calibration_of_an_evaluation_is_that_of_its_predictions(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = load(make_dataset(tmp_path / "data"))
+    config = make_config("ce", preset="smoke", settings=["train.epochs=1"])
+    folder, found, _ = evaluate(config, data, root=tmp_path / "runs", device=torch.device("cpu"))
+    frame = pd.read_parquet(folder / "predictions.parquet")
+    scores = frame[[f"score_{k}" for k in range(10)]].to_numpy(np.float64)
+    top, right = scores.max(axis=1), frame["prediction"] == frame["label"]
+    bins = np.minimum((top * 15).astype(int), 14)
+    errors = [
+        (bins == b).mean() * abs(right[bins == b].mean() - top[bins == b].mean())
+        for b in np.unique(bins)
+    ]
+    assert found["calibration"]["error"]["value"] == pytest.approx(sum(errors), abs=1e-6)
+    groups = found["calibration"]["by_group"]
+    assert [group["n"] for group in groups] == np.bincount(frame["bias"], minlength=10).tolist()
+    brier = ((scores - np.eye(10)[frame["label"]]) ** 2).sum(axis=1)
+    assert found["calibration"]["brier"]["value"] == pytest.approx(brier.mean(), abs=1e-6)
+    assert groups[3]["brier"] == pytest.approx(brier[frame["bias"] == 3].mean(), abs=1e-6)

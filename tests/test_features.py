@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from biascon.data.dataset import BiasedDataset, load
 from biascon.encoders import build_encoder
 from biascon.errors import RunError
 from biascon.evaluate import evaluate
-from biascon.features import FILES, extract
+from biascon.features import FILES, extract, of_two_views
 from biascon.seeds import torch_generator
 
 CPU = torch.device("cpu")
@@ -84,7 +85,12 @@ def test_an_interrupted_run_does_not_compute_them_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(features_module, "extract", None)  # calling it is an error
+
+    def only_views(*args: Any, **kwargs: Any) -> np.ndarray:
+        assert "prepare" in kwargs  # of augmented views, which are not kept
+        return extract(*args, **kwargs)
+
+    monkeypatch.setattr(features_module, "extract", only_views)
     folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     monkeypatch.undo()
     other, afresh, _ = evaluate(CONFIG, data, root=tmp_path / "again", device=CPU)
@@ -127,3 +133,18 @@ def test_what_is_too_large_is_not_kept(
     folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     assert not list(folder.glob("features*"))
     assert runs.finished(folder) is not None
+
+
+def test_two_views_are_seeded_and_differ() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "weights"))
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 28, 28), np.uint8)
+    recipe = make_config("supcon", preset="cpu").augment
+    one, other = of_two_views(encoder, images, recipe, seed=3, device=CPU)
+    again = of_two_views(encoder, images, recipe, seed=3, device=CPU)
+    plain = extract(encoder, images, device=CPU)
+    assert one.shape == other.shape == (40, 128)
+    np.testing.assert_array_equal(one, again[0])
+    np.testing.assert_array_equal(other, again[1])
+    for a, b in ((one, other), (one, plain)):
+        assert not np.isclose(a, b).all(axis=1).any()
+    assert not np.array_equal(one, of_two_views(encoder, images, recipe, seed=4, device=CPU)[0])

@@ -106,3 +106,17 @@ def test_features_without_a_direction_are_left_out_and_counted() -> None:
     )
     assert found["without_direction"] == 7
     assert found["uniformity"]["n"] == 93 * 92 // 2
+
+
+def test_views_of_one_image_are_pairs_of_their_own() -> None:
+    test = split(60, 0)
+    a, b = told(test, label=3, bias=0), told(test, label=3, bias=0) + 0.1
+    a[0] = 0  # no direction: no pair
+    found = measure_representation(
+        a, test, fitted=None, n_labels=3, n_bias=2, config=ProbeConfig(), views=(a, b)
+    )["similarities"]["self"]
+    assert found["n"] == sum(found["counts"]) == 59
+    cosines = [
+        x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True) if x.any()
+    ]
+    assert found["mean"] == pytest.approx(np.mean(cosines), abs=1e-6)

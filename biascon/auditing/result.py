@@ -13,8 +13,7 @@ from biascon.auditing.alignment import Alignment
 from biascon.auditing.scores import NAMES as SCORES
 from biascon.auditing.scores import figures
 from biascon.auditing.values import few, first
-from biascon.measures import ACCURACIES, measure_counts, number
-from biascon.metrics import fairness
+from biascon.measures import ACCURACIES, COMPARISONS, measure_counts, number
 from biascon.metrics.accuracy import cell_accuracy, correct
 from biascon.metrics.calibration import Tally as CalibrationSums
 from biascon.metrics.counts import divide
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-METRICS = (*ACCURACIES, *fairness.METRICS)
+METRICS = (*ACCURACIES, *COMPARISONS)
 MAX_RESAMPLED = 200_000  # cells of a table beyond which the bootstrap would take minutes
 PRODUCT = " x "
 
@@ -143,9 +142,7 @@ class Audit:
             data = audit.data
             rows += [_row(data["bias"], name, None, data[name]) for name in (*METRICS, *SCORES)]
             for label, metrics in data["by_class"].items():
-                rows += [
-                    _row(data["bias"], name, label, metrics[name]) for name in fairness.METRICS
-                ]
+                rows += [_row(data["bias"], name, label, metrics[name]) for name in COMPARISONS]
         frame = pd.DataFrame(rows)
         numbers = ("value", "ci_low", "ci_high")
         return frame.astype(dict.fromkeys(numbers, "float64"))
@@ -223,6 +220,7 @@ def measured(
         "notes": told,
         **{name: found[name] for name in METRICS},
         **overall,
+        "disparity": found["disparity"],
         "by_class": found["by_class"],
         "by_group": [
             row | scored

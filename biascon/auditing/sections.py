@@ -21,6 +21,8 @@ NAMES = {
     "equalized_odds_difference": "equalized odds difference",
     "equalized_odds_ratio": "equalized odds ratio",
     "equal_opportunity_difference": "equal opportunity difference",
+    "predictive_parity_difference": "predictive parity difference",
+    "predictive_parity_ratio": "predictive parity ratio",
     "calibration_error": "expected calibration error",
     "brier": "Brier score",
 }
@@ -30,14 +32,17 @@ SHORT = {
     "equalized_odds_difference": "EO diff.",
     "equalized_odds_ratio": "EO ratio",
     "equal_opportunity_difference": "EOpp diff.",
+    "predictive_parity_difference": "PP diff.",
 }
 LEGEND = (
     "In percent, ratios in 0..1; n: rows; -: undefined. Unbiased, aligned, conflicting: mean over cells "
     "label x bias; worst group: the cell of lowest accuracy. Differences and ratios are between groups: "
-    "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), mean over classes, one against "
-    "the rest. Intervals: 95 %, bootstrap over rows, Wilson for groups. Those of an extreme (worst group, "
-    "differences, ratios) are shifted outwards, more so the fewer rows a cell has: they say how large a "
-    "difference is, not whether there is one."
+    "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), predictive parity (PP), mean "
+    "over classes, one against the rest. Intervals: 95 %: Wilson for single rates, bootstrap over rows for "
+    "means; those of the worst group, of differences and of ratios hold the truth at least that often and "
+    "are wide. By chance: the mean of the metric when the bias is dealt out anew, among all rows for "
+    "demographic parity and else among the rows of each label; p: how often it is then as extreme "
+    "(permutation test)."
 )
 MOST = 20  # rows of a table; the rest is in the data
 
@@ -76,8 +81,11 @@ def tables(audit: Audit) -> list[Table]:
     return [
         Table(
             f"By {bias}: {len(data['groups']):,} groups; aligned: {data['aligned']}",
-            ["metric", "value", "95 % interval", "n"],
-            [[NAMES[name] + _where(data[name]), *_cells(name, data[name])] for name in shown],
+            ["metric", "value", "95 % interval", "n", "by chance", "p"],
+            [
+                [NAMES[name] + _where(data[name]), *_cells(name, data[name]), *_chance(data, name)]
+                for name in shown
+            ],
         ),
         _groups(data, bias),
         _classes(data, bias),
@@ -173,6 +181,14 @@ def _number(name: str, value: float | None) -> str:
     if name == "brier":
         return f"{value:.3f}"
     return f"{value:.2f}" if name.endswith("_ratio") else f"{100 * value:.1f}"
+
+
+def _chance(data: dict[str, Any], name: str) -> list[str]:
+    found = (data["disparity"] or {}).get(name)
+    if found is None:
+        return ["", ""]
+    p = found["p"]
+    return [_number(name, found["expected"]), "-" if p is None else f"{p:.4f}"]
 
 
 def _cells(name: str, metric: dict[str, Any]) -> list[str]:

@@ -247,8 +247,8 @@ class _Task:
         need, free = left * math.prod(self.shape.row), shutil.disk_usage(self.work).free
         if need > free:
             raise DataError(
-                f"the pictures take {need / 1e9:.2f} GB more in {self.work.parent}, but {free / 1e9:.2f} GB "
-                "are free; make room, or choose another --out or a smaller --size"
+                f"the pictures take {need / 1e6:,.0f} MB more in {self.work.parent}, but {free / 1e6:,.0f} "
+                "MB are free; make room, or choose another --out or a smaller --size"
             )
 
     def _rejected(self, found: Mapping[str, list[Chunk]]) -> list[tuple[str, str]]:

@@ -78,6 +78,7 @@ def exclusive(target: Path) -> Iterator[Path]:
     try:
         while True:
             target.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # where nothing can be written, a lock only times out
             lock = FileLock(path, timeout=0)
             lock.acquire()
             if path.exists():  # else the process before removed it after it was opened here

@@ -31,9 +31,11 @@ LABELS = ["male", "female"]
 RACES = ["white", "black", "asian", "indian", "other"]
 NO_RACE, STRANGE_NAME = "name lacks the race", "not a UTKFace name"
 
-_STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg")
-_MENDED = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg")  # a space, a missing dot
-_LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg")
+_STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg", re.ASCII)
+_MENDED = re.compile(
+    r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII
+)  # a space, a missing dot
+_LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -165,11 +165,7 @@ def similarities(
     _check_rows(features, bias)
     held = {kind: _Moments(bins) for kind in PAIRS}
     if other_view is not None:
-        _check_unit(other_view)
-        if other_view.shape != features.shape:
-            got = f"{features.shape}, {other_view.shape}"
-            raise UsageError(f"expected two views of the same shape, but got {got}")
-        held["self"].add(np.einsum("nd,nd->n", features, other_view))
+        held["self"] = _of_views(features, other_view, bins)
     order = np.lexsort((bias, labels))  # a label's rows lie together, and in it a bias value's
     x, y, b = features[order], labels[order], bias[order]
     n = len(x)
@@ -185,6 +181,31 @@ def similarities(
             held["other_bias"].add(products[:, end - first : of_label - first])
             held["negative"].add(products[:, of_label - first :])
     return {kind: moments.result() for kind, moments in held.items()}
+
+
+def of_two_views(first: Array, second: Array, *, bins: int = BINS) -> Similarities:
+    """Return the similarities of two views of each image: the ``self`` of ``similarities`` alone.
+
+    Args:
+        first: ``(N, D)`` unit features.
+        second: ``(N, D)`` unit features of another view of the same images.
+        bins: How many bins of -1..1.
+
+    Raises:
+        UsageError: Features that are not unit vectors, or two that do not fit.
+    """
+    _check_unit(first)
+    return _of_views(first, second, bins).result()
+
+
+def _of_views(first: Array, second: Array, bins: int) -> _Moments:
+    _check_unit(second)
+    if second.shape != first.shape:
+        got = f"{first.shape}, {second.shape}"
+        raise UsageError(f"expected two views of the same shape, but got {got}")
+    held = _Moments(bins)
+    held.add(np.einsum("nd,nd->n", first, second))
+    return held
 
 
 class _Moments:

@@ -47,14 +47,14 @@ def page_of(width: float, height: float) -> Figure:
     return page
 
 
-def _axes(ax: Axes | None, width: float = PAGE, height: float = 3.0) -> Axes:
+def axes_of(ax: Axes | None, width: float = PAGE, height: float = 3.0) -> Axes:
     """Return an axis to draw on: the one given, or one of a new figure."""
     return page_of(width, height).subplots() if ax is None else ax
 
 
 def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     """Draw accuracies by loss: a small mark a seed, the mean with its 95 % t interval."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     labels = list(group.losses)
     for metric, name, colour, marker in SERIES if group.has_bias else WITHOUT_BIAS:
         for row, label in enumerate(labels):
@@ -67,7 +67,7 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
             ax.plot(100 * mean.mean, row, marker, color=colour, ms=6, label=legend)
             if metric == group.headline and mean.n > 1:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=1.5)
-    ax.set_yticks(range(len(labels)), [_name(group, label) for label in labels])
+    ax.set_yticks(range(len(labels)), [name_of(group, label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.set_xlim(right=101)
     ax.set_xlabel(f"test accuracy, % (n = {group.first['top1']['n']:,})")
@@ -76,7 +76,8 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _name(group: Group, label: str) -> str:
+def name_of(group: Group, label: str) -> str:
+    """Return a loss as a figure names it, with its marks."""
     first = group.losses[label][0]
     own = " (c)" if first.judge == "own classifier" else ""
     return label.replace("$", r"\$") + own + " †" * first.sees_bias
@@ -91,7 +92,7 @@ def marks(group: Group) -> str:
 
 def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
     """Draw the accuracy of each (label, bias) cell of the test images, mean over seeds, as a heat map."""
-    ax = _axes(ax, COLUMN, COLUMN)
+    ax = axes_of(ax, COLUMN, COLUMN)
     tables = np.array([run.evaluation["counts"] for run in group.losses[label]], dtype=float)
     rows = tables.sum(axis=-1)  # (S, K, M)
     hits = np.moveaxis(np.diagonal(tables, axis1=1, axis2=3), -1, 1)  # (S, K, M)
@@ -108,12 +109,13 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(names)), names)
     ax.set_xlabel(group.bias["name"])
     ax.set_ylabel("label")
-    ax.set_title(_name(group, label), fontsize="medium")
+    ax.set_title(name_of(group, label), fontsize="medium")
     return ax
 
 
 ONE_LABEL = {"same_bias": ("one label", "-"), "negative": ("other labels", ":")}
 KINDS = {
+    "self": ("two views of one image", "-."),
     "same_bias": ("one label, one bias value", "-"),
     "other_bias": ("one label, other bias values", "--"),
     "negative": ("other labels", ":"),
@@ -122,7 +124,7 @@ KINDS = {
 
 def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
     """Draw how similar the features of which pairs of test images are: densities, mean over seeds."""
-    ax = _axes(ax, COLUMN, 2.4)
+    ax = axes_of(ax, COLUMN, 2.4)
     for k, (kind, (name, style)) in enumerate((KINDS if group.has_bias else ONE_LABEL).items()):
         found = [
             run.evaluation["representation"]["similarities"].get(kind)
@@ -135,7 +137,7 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
             ax.stairs(mean * len(mean) / 2, edges, color=COLOURS[k], ls=style, lw=1.4, label=name)
     ax.set_xlabel("cosine of two features")
     ax.set_ylabel("density")
-    ax.set_title(_name(group, label), fontsize="medium")
+    ax.set_title(name_of(group, label), fontsize="medium")
     ax.legend(frameon=False, fontsize="x-small", loc="upper left")
     ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     return ax
@@ -143,7 +145,7 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
 
 def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
     """Draw the headline validation accuracy of a probe by epoch: a thin line a seed, their mean."""
-    ax = _axes(ax, PAGE, 2.8)
+    ax = axes_of(ax, PAGE, 2.8)
     for k, (label, found) in enumerate(curves(group).items()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
         for one in found:
@@ -164,7 +166,7 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
             color=colour,
             marker=marker,
             ms=4,
-            label=_name(group, label),
+            label=name_of(group, label),
         )
     ax.set_xlabel("epoch")
     ax.set_ylabel(f"{group.metrics[group.headline]} validation accuracy, %")
@@ -175,7 +177,7 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
 
 def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
     """Draw unbiased accuracy against the colour correlation rho, a line a loss, with 95 % t intervals."""
-    ax = _axes(ax, PAGE, 3.2)
+    ax = axes_of(ax, PAGE, 3.2)
     labels = list(dict.fromkeys(label for group in groups for label in group.losses))
     for k, label in enumerate(labels):
         points = []
@@ -250,7 +252,7 @@ def draw_tsne(
     group: Group, label: str, by: Literal["labels", "bias"], ax: Axes | None = None
 ) -> Axes:
     """Draw a t-SNE of the test features of a loss's first seed, coloured by label or by bias attribute."""
-    ax = _axes(ax, COLUMN, COLUMN)
+    ax = axes_of(ax, COLUMN, COLUMN)
     at, labels, bias = embedding(group.losses[label][0].folder)
     values, names = (
         (labels, group.first["labels"]) if by == "labels" else (bias, group.bias["values"])
@@ -264,7 +266,7 @@ def draw_tsne(
     ax.set_xticks([])
     ax.set_yticks([])
     what = "label" if by == "labels" else group.bias["name"]
-    ax.set_title(f"{_name(group, label)}, by {what}", fontsize="medium")
+    ax.set_title(f"{name_of(group, label)}, by {what}", fontsize="medium")
     columns = 1 if len(names) <= 12 else 2
     if len(names) > NAMED:  # a name each would need more room than the points
         return ax
@@ -298,7 +300,7 @@ def wrongly(run: Run) -> list[tuple[int, int, int]]:
 
 def draw_gallery(group: Group, label: str, test: Split, ax: Axes | None = None) -> Axes:
     """Draw conflicting test images that a loss's first seed gets wrong, those it is most sure of."""
-    ax = _axes(ax, PAGE, 3.0)
+    ax = axes_of(ax, PAGE, 3.0)
     rows, columns = GALLERY
     _, _, h, w = test.images.shape
     gap = max(2, h // 3)
@@ -311,5 +313,5 @@ def draw_gallery(group: Group, label: str, test: Split, ax: Axes | None = None) 
         ax.text(x + w / 2, y + h + gap / 2, text, ha="center", va="center", fontsize=6)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
-    ax.set_title(_name(group, label), fontsize="medium")
+    ax.set_title(name_of(group, label), fontsize="medium")
     return ax

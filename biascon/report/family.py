@@ -151,6 +151,8 @@ def _joint(a: Run, b: Run) -> Joint | None:
     """Return the joint counts of two runs, None if they were not tested on the same images in one order."""
     import pyarrow.parquet as pq
 
+    if not all((run.folder / PREDICTIONS).is_file() for run in (a, b)):
+        return None
     columns = ["index", "label", "bias", "prediction"]
     one, other = (
         pq.read_table(run.folder / PREDICTIONS, columns=columns).to_pandas() for run in (a, b)

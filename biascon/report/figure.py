@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from biascon.data.dataset import Split
-from biascon.report import draw
+from biascon.report import bars, draw
 from biascon.report.collect import Group
 from biascon.report.convergence import curves, is_tuned
 from biascon.report.draw import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+BARS = 20  # values of the bias attribute that still fit beside each other
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,19 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
                 runs(label),
                 lambda ax, label=label: draw.draw_cells(group, label, ax),  # type: ignore[misc]
                 (COLUMN, COLUMN),
+            )
+        )
+    if group.has_bias and len(group.bias["values"]) <= BARS:
+        shown = list(names) if len(names) <= bars.MOST else chosen
+        found.append(
+            Drawing(
+                f"groups-{name}",
+                f"Accuracy of the test images of each value of {group.bias['name']}, by loss, {n}; "
+                "lines: 95 % intervals, over seeds by t, of one seed by Wilson over the test images."
+                f"{marks(group)}",
+                runs(*shown),
+                lambda ax: bars.draw_groups(group, shown, ax),
+                (PAGE, 2.8),
             )
         )
     leaning = " Leaning on the bias parts pairs of one label whose bias differs."

@@ -6,7 +6,6 @@ from, or in ``data-source`` where else it comes from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,11 @@ from markupsafe import Markup
 
 from biascon import __version__
 from biascon.data.dataset import Split
+from biascon.report import disparity
 from biascon.report.collect import Group, Run
 from biascon.report.compare import Difference, in_prose, in_words, reference_of
 from biascon.report.convergence import speeds
+from biascon.report.disparity import disparities, on_the_images, p_cell, permuted
 from biascon.report.draw import rho_of, shapes_of
 from biascon.report.family import family
 from biascon.report.figure import Drawing, drawings, drawings_across
@@ -47,6 +48,8 @@ def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> s
         groups=[_section(one, tests) for one in groups],
         across=[_figure(drawing) for drawing in drawings_across(groups)],
         readout_columns=list(READOUTS.values()),
+        disparity_columns=disparity.COLUMNS,
+        image_columns=disparity.IMAGE_COLUMNS,
         version=__version__,
     )
 
@@ -78,6 +81,16 @@ def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
         "worst_n": worst_n(one),
         "figures": [_figure(drawing) for drawing in drawings(one, tests)],
         "tested": _tested(one),
+        "permuted": f"{permuted(one):,}",
+        "disparities": [
+            {"label": label, "runs": digests(one, label), "cells": row}
+            for label, row in disparities(one)
+        ],
+        "images": [
+            {"a": test.a, "b": test.b, "runs": digests(one, test.a, test.b), "cells": row}
+            for test, rows in on_the_images(one)
+            for row in rows
+        ],
         "readouts": [
             {"label": label, "runs": digests(one, label), "cells": row}
             for label, row in readouts(one)
@@ -136,17 +149,10 @@ def _tested(one: Group) -> list[dict[str, Any]]:
             "seeds": t.seeds,
             "value": f"{100 * t.difference:.4f}",
             "text": f"{100 * t.difference:+.1f} [{100 * t.low:+.1f}, {100 * t.high:+.1f}]",
-            "p": [_p(t.p_t), _p(t.p_t_holm), _p(t.p_wilcoxon)],
+            "p": [p_cell(p) for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)],
         }
         for t in found
     ]
-
-
-def _p(value: float) -> tuple[str, str]:
-    """Return a p-value as text and as what a table is sorted by."""
-    if math.isnan(value):
-        return "-", ""
-    return ("< 0.001" if value < 0.001 else f"{value:.3f}"), f"{value:.6g}"
 
 
 def _counts(one: Group) -> dict[str, Any]:

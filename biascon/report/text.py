@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 from biascon import __version__
+from biascon.report import disparity
 from biascon.report.collect import Group
-from biascon.report.compare import in_prose, in_words
+from biascon.report.compare import in_prose, in_words, reference_of
+from biascon.report.disparity import disparities, paired_cells, permuted
 from biascon.report.rendered import render
 from biascon.report.tables import about, cell_text, cells, columns, published, remark, worst_n
 
@@ -46,6 +48,12 @@ def markdown(groups: Sequence[Group]) -> str:
                 "remark": remark(one),
                 "rows": rows,
                 "about": [(escape(name), escape(text)) for name, text in about(one)],
+                "disparities": [
+                    [escape(label), *(cell.text for cell in row)] for label, row in disparities(one)
+                ],
+                "permuted": f"{permuted(one):,}",
+                "tested": [[escape(row[0]), *row[1:]] for row in paired_cells(one)],
+                "reference": escape(reference_of(one)),
                 "published": published(one),
                 "worst_n": worst_n(one),
                 "runs": [
@@ -53,7 +61,14 @@ def markdown(groups: Sequence[Group]) -> str:
                 ],
             }
         )
-    return render("report.md.j2", escape=escape, groups=parts, version=__version__)
+    return render(
+        "report.md.j2",
+        escape=escape,
+        groups=parts,
+        version=__version__,
+        tested_columns=disparity.PAIRED_COLUMNS,
+        disparity_columns=disparity.COLUMNS,
+    )
 
 
 def escape(text: str) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
 from biascon.files import explain, write_atomic, write_together
+from biascon.measures import ACCURACIES, AMPLIFICATIONS, COMPARISONS
 from biascon.report.card import card
 from biascon.report.collect import (
     METRICS,
-    WITHOUT_BIAS,
     Group,
     Run,
     find_runs,
@@ -165,6 +165,9 @@ def write_long(found: Sequence[Run], path: Path) -> None:
         )
 
 
+EVERY = tuple(dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5")))
+
+
 def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:
     """Return every run in long form: one row a run and metric, with n, interval, protocol and digests."""
     identity = ("dataset", "source", "preset", "label", "seed", "judged", "sees_bias")
@@ -183,5 +186,6 @@ def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:
             "dataset_digest": run.evaluation["dataset_digest"],
         }
         for run in found
-        for metric in (METRICS if run.has_bias else {**METRICS, **WITHOUT_BIAS})
+        for metric in EVERY
+        if metric in run.evaluation
     ]

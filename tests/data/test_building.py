@@ -226,7 +226,7 @@ def test_too_little_space_is_told_before_the_first_picture(
         building.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 1)
     )
     monkeypatch.setattr(building, "decode_chunk", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(DataError, match=r"GB more in .*, but 0.00 GB are free"):
+    with pytest.raises(DataError, match=r"MB more in .*, but 0 MB are free"):
         make(raw, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -128,7 +128,7 @@ def test_empty_cells_and_undefined_values_are_told(page: str) -> None:
 
 def test_figures_are_described_for_who_cannot_see_them(page: str) -> None:
     drawn = [attributes for tag, attributes in Walk(page).tags if tag == "svg"]
-    assert len(drawn) == 5  # accuracies; of two losses the cells and the similarities
+    assert len(drawn) == 6  # accuracies, groups; of two losses the cells and the similarities
     for attributes in drawn:
         assert attributes["role"] == "img"
         assert "n = 1,000 test images" in str(attributes["aria-label"])

@@ -31,7 +31,7 @@ from biascon.report.compare import (
 )
 from biascon.report.tex import latex
 from biascon.report.text import markdown
-from biascon.report.write import write_report
+from biascon.report.write import EVERY, write_report
 
 
 def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run:
@@ -172,7 +172,7 @@ def test_the_csv_has_every_metric_of_every_run_with_n_interval_and_digests(
     write_report(runs, tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text())))
     found = {run.evaluation["digest"]: run.evaluation for run in find_runs(runs)}
-    assert len(rows) == len(found) * len(METRICS)
+    assert len(rows) == len(found) * len(EVERY) and set(METRICS) < set(EVERY)
     for row in rows:
         metric = found[row["run"]][row["metric"]]
         assert int(row["n"]) == metric["n"]
@@ -352,7 +352,7 @@ def test_specials_in_names_are_escaped() -> None:
 def test_the_latex_table_is_a_booktabs_table() -> None:
     tex = latex(group(CLEAR))
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert tex.count(rule) == 2  # accuracies, and differences below them
+        assert tex.count(rule) == 3  # accuracies, differences below them, and paired tests
     assert r"supcon & 51.0 $\pm$ 1.0 &" in tex
     assert r"contex & \textbf{61.1 $\pm$ 1.1} &" in tex
     assert tex.count("{") == tex.count("}")
