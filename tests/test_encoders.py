@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from biascon.encoders import ENCODERS, Conv2d, build_encoder, build_head
+from biascon.encoders import ENCODERS, Conv2d, build_encoder, build_head, design
 from biascon.errors import UsageError
+from biascon.vision import torchvision
 
 NAMES = list(ENCODERS)
 SMALL = [name for name in NAMES if name != "resnet50"]  # the others draw 24 million weights
@@ -157,7 +158,9 @@ def test_simpleconvnet_keeps_the_resolution_up_to_the_pooling():
     assert maps.shape == (2, 128, 28, 28)
 
 
-@pytest.mark.parametrize(("name", "dim"), [("resnet18", 512), ("resnet50", 2048)])
+@pytest.mark.parametrize(
+    ("name", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
+)
 def test_resnets_have_a_stem_for_small_images(name, dim):
     encoder = built(name)
     stem = encoder.body.conv1
@@ -171,6 +174,40 @@ def test_resnets_have_a_stem_for_small_images(name, dim):
         encoder.eval()(images(1, 32))
     hook.remove()
     assert maps["shape"][-2:] == (32, 32)  # nothing is lost before the first stage
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
+)
+def test_resnets_with_torchvisions_stem_are_torchvisions(name, dim):
+    encoder = design(f"{name}-imagenet")
+    with torch.device("meta"):
+        theirs = getattr(torchvision().models, name)(weights=None).state_dict()
+    own = {k.removeprefix("body."): v.shape for k, v in encoder.state_dict().items()}
+    assert own == {k: v.shape for k, v in theirs.items() if not k.startswith("fc.")}
+    assert (encoder.dim, encoder.smallest) == (dim, 32)
+
+
+def test_an_encoder_of_imagenets_scale_normalises_by_it():
+    encoder = built("resnet18-imagenet")
+    x = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 2, 2)  # black, grey, white
+    got = encoder.prepare(x)[:, :, 0, 0]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    want = (torch.tensor([0.0, 0.5, 1.0])[:, None] - mean) / std
+    torch.testing.assert_close(got, want)
+    assert torch.equal(built("resnet18").prepare(x), x)
+
+
+def test_a_narrow_encoder_of_torchvisions_stem_sees_no_neighbour():
+    encoder = build_encoder("resnet18-imagenet-1x1", generator()).eval()
+    x = images(1, 64)
+    shuffled = x.clone()  # all but every 32nd pixel, which is what the strides pick
+    noise = images(1, 64, seed=1)
+    mask = torch.ones(64, 64, dtype=torch.bool)
+    mask[::32, ::32] = False
+    shuffled[:, :, mask] = noise[:, :, mask]
+    with torch.no_grad():
+        assert torch.equal(encoder(x), encoder(shuffled))
 
 
 def test_unknown_encoder_is_refused_with_the_nearest_one():

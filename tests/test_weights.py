@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from biascon import runs, weights
 from biascon.config import RunConfig, make_config
@@ -215,6 +218,26 @@ def test_what_is_no_state_dict_is_refused_and_not_run(
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert not ran
+
+
+def test_harmed_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    state = {"a": torch.arange(12.0).view(3, 4), "b": torch.zeros(5, dtype=torch.int64)}
+    rng = np.random.default_rng(0)
+    blobs = [save(state)]
+    for zipped in (True, False):
+        buffer = io.BytesIO()
+        torch.save(state, buffer, _use_new_zipfile_serialization=zipped)
+        blobs.append(buffer.getvalue())
+    for blob in blobs:
+        for trial in range(150):
+            harmed = bytearray(blob)
+            if trial % 2:
+                del harmed[rng.integers(len(blob)) :]
+            else:
+                for at in rng.integers(0, min(250, len(blob)), 3):
+                    harmed[at] = rng.integers(256)
+            with contextlib.suppress(DataError):
+                weights.read(bytes(harmed), tmp_path)
 
 
 def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
