@@ -13,14 +13,18 @@ from biascon.report.draw import PAGE
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import ACCURACIES, cell_text, cells, judged, remark
 
+FLOATS = 12  # after which a page is ended: LaTeX holds back 18 at most, and then gives up
+
 
 def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
     """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``."""
-    parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
-    parts += [_figure(drawing) for drawing in drawings_across(groups)]
+    floats = [_figure(drawing) for drawing in drawings_across(groups)]
     for one in groups:
-        parts += [_results(one), *_tests(one), *_between_groups(one)]
-        parts += [_figure(drawing) for drawing in drawings(one, tests)]
+        floats += [_results(one), *_tests(one), *_between_groups(one)]
+        floats += [_figure(drawing) for drawing in drawings(one, tests)]
+    parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
+    for start in range(0, len(floats), FLOATS):
+        parts += [*([r"\clearpage"] if start else []), *floats[start : start + FLOATS]]
     return "\n\n".join(parts)
 
 

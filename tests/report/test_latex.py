@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from test_report import CLEAR, bias_seeing, made_up
 
 from biascon.report import tables
-from biascon.report.collect import group
+from biascon.report.collect import Run, group
+from biascon.report.disparity import TESTED
 from biascon.report.write import FORMS
 
 PDFLATEX = shutil.which("pdflatex")
@@ -34,6 +36,31 @@ def test_the_appendix_compiles_without_an_overfull_box(
         ),
         made_up("supcon", 0, 0.7, dataset="bmnist-0.9", dataset_digest="e" * 64, source=odd),
     ]
+    compiled(runs, tmp_path)
+
+
+def test_more_floats_than_latex_holds_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "machines", lambda group: "cpu")
+    null = {"p": 0.0005, "expected": 0.02, "within": "labels", "replicates": 2000}
+    disparity = dict.fromkeys(TESTED, null)
+    runs = [
+        made_up(
+            loss,
+            s,
+            0.5 + 0.1 * s,
+            dataset=f"bmnist-0.{k}",
+            dataset_digest=f"{k}" * 64,
+            disparity=disparity,
+        )
+        for k in range(1, 6)
+        for loss in ("supcon", "contex")
+        for s in range(2)
+    ]
+    compiled(runs, tmp_path)
+
+
+def compiled(runs: Sequence[Run], tmp_path: Path) -> None:
+    """Write the appendix of some runs, compile it, and look through the log."""
     files = FORMS["latex"](runs, group(runs), {})
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
