@@ -13,7 +13,9 @@ from biascon.report.draw import PAGE
 from biascon.report.figure import Drawing, drawings, drawings_across
 from biascon.report.tables import ACCURACIES, cell_text, cells, judged, remark
 
-FLOATS = 12  # after which a page is ended: LaTeX holds back 18 at most, and then gives up
+FLOATS = (
+    12  # after which a page is ended: LaTeX holds back some 50, older ones 18, and then gives up
+)
 
 
 def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
