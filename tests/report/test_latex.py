@@ -52,7 +52,7 @@ def test_more_floats_than_latex_holds_back(tmp_path: Path, monkeypatch: pytest.M
             dataset_digest=f"{k}" * 64,
             disparity=disparity,
         )
-        for k in range(1, 6)
+        for k in range(1, 9)
         for loss in ("supcon", "contex")
         for s in range(2)
     ]
