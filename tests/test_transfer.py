@@ -25,7 +25,7 @@ from biascon.model import load_weights
 from biascon.probe import fit
 from biascon.report.collect import Run, find_runs, group
 from biascon.report.convergence import curve, speeds
-from biascon.report.page import html
+from biascon.report.page import _commands, html
 from biascon.transfer import Source, read_source, transfer_config
 
 CPU = torch.device("cpu")
@@ -227,6 +227,11 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
     assert evaluation["network_of"] == evaluation["encoder_from"]["digest"]
+    (one,) = group([Run(tmp_path, evaluation)])
+    (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
+    assert "--loss supcon" in command  # it is no transfer
+    assert "--bias age" in command
+    assert "--set probe.kind=knn" in command
 
 
 # What is refused

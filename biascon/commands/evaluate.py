@@ -177,7 +177,7 @@ def show(evaluations: list[dict[str, Any]]) -> str:
 
 def _trained_on(evaluation: dict[str, Any]) -> str:
     """Return the name of the dataset that the encoder was trained on."""
-    origin = evaluation.get("encoder_from") or evaluation
+    origin = evaluation["config"].get("origin", evaluation)
     return str(origin["dataset"])
 
 

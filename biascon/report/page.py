@@ -199,6 +199,7 @@ def _commands(one: Group) -> str:
     first = one.first
     # Settings have a dot in their keys; where an encoder comes from is no setting.
     changes = [change for change in first["changes"] if "." in change.partition("=")[0]]
+    changes = ["model.weights=pretrained" if "=pretrained:" in c else c for c in changes]
     sets = "".join(f" --set {change}" for change in changes if "=file:" not in change)
     weights = " --weights FILE" * any("=file:" in change for change in changes)
     chosen = one.bias.get("chosen", [])
@@ -209,7 +210,7 @@ def _commands(one: Group) -> str:
         lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
-        if e["dataset"] != e.get("encoder_from", e)["dataset"]:
+        if "origin" in e["config"]:  # the encoder is from another dataset
             taken = "".join(f" --run runs/{run.evaluation['encoder_from']['run']}" for run in runs)
             judged = "".join(
                 f" --set {c}" for c in changes if c.startswith(("probe.", "finetune."))
