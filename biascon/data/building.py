@@ -113,8 +113,9 @@ def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
     manifest = dataset.read_manifest(folder)
     keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
     differs = [key for key in keys if manifest.get(key) != description.get(key)]
-    listed = description["source"]["sha256"]["list"]
-    if manifest["source"].get("sha256", {}).get("list") != listed:
+    stated = {**manifest["source"].get("sha256", {})}
+    stated.pop("files", None)  # known once every picture was read
+    if stated != description["source"]["sha256"]:
         differs.append("source")
     if differs:
         raise BiasconError(
@@ -126,14 +127,15 @@ def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(plan: Plan, folder: Folder, shape: Shape) -> dict[str, Any]:
-    """Return the plan's description with the digest of the list of files and their sizes."""
+    """Return the plan's description with the digests of its rows and of its files' sizes."""
     state = hashlib.sha256()
     for rows in plan.splits.values():
         for path in rows.paths:
             size = folder.stamp(path).partition(" ")[0]
             state.update(f"{size} {path}\n".encode("utf-8", "surrogateescape"))
     source = dict(plan.description["source"])
-    source["sha256"] = {**source.get("sha256", {}), "list": state.hexdigest()}
+    digests = {"rows": plan.digest_of_rows(), "list": state.hexdigest()}
+    source["sha256"] = {**source.get("sha256", {}), **digests}
     if "store" in plan.description:
         source["folder"] = folder.raw
     return {**plan.description, "source": source}

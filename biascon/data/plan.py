@@ -100,7 +100,11 @@ class Plan:
 
     def digest(self) -> str:
         """Return a SHA-256 that stands for the whole plan."""
-        parts: dict[str, Any] = {"description": dict(self.description)}
+        return digest_of({"description": dict(self.description), "rows": self.digest_of_rows()})
+
+    def digest_of_rows(self) -> str:
+        """Return a SHA-256 of the splits' rows: paths, labels and attributes."""
+        parts: dict[str, str] = {}
         for name, rows in self.splits.items():
             state = hashlib.sha256("\n".join(rows.paths).encode("utf-8", "surrogateescape"))
             for array in (rows.labels, rows.bias, rows.aligned, rows.index):

@@ -17,6 +17,7 @@ from biascon.errors import DataError, UsageError
 
 Cli = Callable[..., tuple[int, str, str]]
 N = 400
+NAMES = faces.NAMES_CELEBA
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,17 @@ def test_names_that_lead_outside_are_left_out(tmp_path: Path, cli: Cli) -> None:
     code, out, err = cli("make-celeba", copy, "--size", "28", "--json", "--max-rejected", "10%")
     assert code == 0, err
     assert json.loads(out)["rejected"] == {"n": 1, "by_reason": {"outside the folder": 1}}
+
+
+def test_other_labels_of_the_same_pictures_are_another_dataset(tmp_path: Path, cli: Cli) -> None:
+    copy = faces.celeba(tmp_path / "copy", 40)
+    assert cli("make-celeba", copy, "--size", "28")[0] == 0
+    path = copy / "list_attr_celeba.txt"
+    lines = path.read_text().splitlines()
+    at = NAMES.index("Blond_Hair") + 1
+    cells = lines[5].split()
+    cells[at] = str(-int(cells[at]))
+    path.write_text("\n".join([*lines[:5], " ".join(cells), *lines[6:]]))
+    code, _, err = cli("make-celeba", copy, "--size", "28")
+    assert code == 1
+    assert "holds another dataset (it differs in source)" in err
