@@ -76,7 +76,7 @@ def command(
         val_protocol,
         Shape(size, resize, decode),
     )
-    plan = tables.plan(tables.read(table, spec), spec, origin=str(table))
+    plan = tables.plan(tables.read(table, spec), spec, origin=f"{table.name} and its pictures")
     if dry_run:
         preview(plan, as_json=as_json)
     else:

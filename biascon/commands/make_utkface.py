@@ -68,7 +68,9 @@ def command(
     else:
         folder, listed = utkface.listing(raw)
         listed = listed if names is None else utkface.read_names(names)
-    plan = utkface.plan(listed, spec, origin=str(names if raw is None else folder))
+    plan = utkface.plan(
+        listed, spec, origin=f"UTKFace, aligned and cropped ({len(listed):,} names)"
+    )
     if dry_run:
         preview(plan, as_json=as_json)
     else:

@@ -312,7 +312,7 @@ def describe(source: Source, spec: Spec, pairs: Mapping[str, Pairs | None]) -> d
         },
         "source": {
             "kind": "celeba",
-            "origin": str(source.raw),
+            "origin": "CelebA, aligned and cropped",
             "names": {"read": len(source.names), "left_out": 0, "reasons": {}},
         },
         "labels": labels,

@@ -225,9 +225,11 @@ def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> di
         name: [list(pair) for pair in zip(LABELS, pairs[name], strict=True)] for name in BIASES
     }
     values = {name: list(pair) for name, pair in pairs.items()}
-    if spec.bias == "race":
-        values["age"].append("11 to 19")
     told = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
+    pairings: dict[str, list[list[str]] | None] = {**aligned}
+    if spec.bias == "race":  # faces of an age that no definition calls aligned or conflicting
+        values["age"].append("11 to 19")
+        pairings["age"] = None
     shape = spec.shape
     return {
         "name": spec.name(),
@@ -255,7 +257,7 @@ def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> di
         "labels": LABELS,
         "bias": {"name": spec.bias, "values": values[spec.bias], "aligned": told},
         "attributes": {
-            **{name: {"values": values[name], "aligned": aligned[name]} for name in BIASES},
+            **{name: {"values": values[name], "aligned": pairings[name]} for name in BIASES},
             "race_group": {"values": RACES, "aligned": None},
             "age_group": {"values": ["0-10", "11-19", "20-39", "40-59", "60 and over"], "aligned": None},
         },
