@@ -9,6 +9,7 @@ from biascon import __version__
 from biascon.report import disparity
 from biascon.report.collect import Group
 from biascon.report.compare import in_prose, in_words, reference_of
+from biascon.report.convergence import speeds
 from biascon.report.disparity import disparities, paired_cells, permuted
 from biascon.report.rendered import render
 from biascon.report.tables import about, cell_text, cells, columns, published, remark, worst_n
@@ -54,6 +55,7 @@ def markdown(groups: Sequence[Group]) -> str:
                 "permuted": f"{permuted(one):,}",
                 "tested": [[escape(row[0]), *row[1:]] for row in paired_cells(one)],
                 "reference": escape(reference_of(one)),
+                "convergence": [(escape(label), escape(text)) for label, text in speeds(one)],
                 "published": published(one),
                 "worst_n": worst_n(one),
                 "runs": [
