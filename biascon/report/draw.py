@@ -169,6 +169,7 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
             label=name_of(group, label),
         )
     ax.set_xlabel("epoch")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_ylabel(f"{group.metrics[group.headline]} validation accuracy, %")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
