@@ -145,6 +145,8 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
 
 def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
     """Draw the headline validation accuracy of a probe by epoch: a thin line a seed, their mean."""
+    from matplotlib.ticker import MaxNLocator
+
     ax = axes_of(ax, PAGE, 2.8)
     for k, (label, found) in enumerate(curves(group).items()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
@@ -169,7 +171,7 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
             label=name_of(group, label),
         )
     ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(f"{group.metrics[group.headline]} validation accuracy, %")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
