@@ -13,7 +13,7 @@ import click
 from biascon.commands.shared import FOLDER, note
 
 if TYPE_CHECKING:
-    from biascon.data.building import Made
+    from biascon.data.making import Made
     from biascon.data.pictures import Shape
     from biascon.data.plan import Plan
 

@@ -28,6 +28,7 @@ from biascon import __version__
 from biascon.data import dataset, ondemand, partial, pictures
 from biascon.data.dataset import ATTRIBUTE
 from biascon.data.decoding import decode_chunk
+from biascon.data.making import Made, same
 from biascon.data.manifest import REJECTED, file_entry, flush, manifest_of
 from biascon.data.mapped import Stream
 from biascon.data.partial import Chunk
@@ -42,15 +43,6 @@ PICTURES = 256  # of a chunk, at most
 _ARRAYS = {"labels": np.int64, "bias": np.int64, "index": np.int64, "aligned": np.bool_}
 
 Report = Callable[[int, int], None]  # pictures done, of how many
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a build did: the folder, its manifest, and whether it was there already."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    reused: bool
 
 
 def build_pictures(
@@ -101,29 +93,6 @@ def build_pictures(
             folder, plan, shape, work, max_rejected, threads or pictures.cores(), report, say
         )
         return Made(out, task.carry_out(out, description, give_way=out.exists()), reused=False)
-
-
-def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of an intact folder that this very command made, or refuse.
-
-    Raises:
-        BiasconError: It is another dataset.
-        DataError: It is damaged.
-    """
-    manifest = dataset.read_manifest(folder)
-    keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
-    differs = [key for key in keys if manifest.get(key) != description.get(key)]
-    stated = {**manifest["source"].get("sha256", {})}
-    stated.pop("files", None)  # known once every picture was read
-    if stated != description["source"]["sha256"]:
-        differs.append("source")
-    if differs:
-        raise BiasconError(
-            f"{folder} holds another dataset (it differs in {', '.join(differs)}); "
-            "choose another --out, or pass --force to replace it"
-        )
-    dataset.verify(folder, manifest)
-    return manifest
 
 
 def _described(plan: Plan, folder: Folder, shape: Shape) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from biascon.data import building, dataset, mapped, partial, pictures, utkface
 from biascon.data.building import build_pictures
+from biascon.data.making import Made
 from biascon.data.pictures import Folder, Shape
 from biascon.errors import BiasconError, DataError, UsageError
 
@@ -45,7 +46,7 @@ def plan_of(folder: Path, **parameters: Any) -> building.Plan:
     return utkface.plan(names, spec, origin="made for the tests")
 
 
-def make(raw: Path, out: Path, **how: Any) -> building.Made:
+def make(raw: Path, out: Path, **how: Any) -> Made:
     return build_pictures(raw, plan_of(raw), out, shape=SHAPE, **how)
 
 
