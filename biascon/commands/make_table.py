@@ -36,10 +36,10 @@ from biascon.commands.shared import FOLDER
 )
 @click.option(
     "--val-protocol",
-    type=click.Choice(["held-out", "none"]),
+    type=click.Choice(["held-out", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training pictures, without a split column.",
+    help="held-out: 10 % of the training pictures, without a split column; hong: they also stay (leaks).",
 )
 @click.option("--name", metavar="NAME", help="Name of the dataset.  [default: that of the CSV]")
 @picture_options

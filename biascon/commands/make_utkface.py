@@ -29,10 +29,10 @@ from biascon.commands.shared import FOLDER
 )
 @click.option(
     "--val-protocol",
-    type=click.Choice(["held-out", "none"]),
+    type=click.Choice(["held-out", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training pictures, in natural proportions.",
+    help="held-out: 10 % of the training pictures, in natural proportions; hong: they also stay (leaks).",
 )
 @click.option(
     "--names",

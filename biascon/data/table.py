@@ -43,7 +43,8 @@ class Spec:
             the same values.
         name: The dataset's name, before what differs from the default.
         seed: Of the seeded split.
-        val_protocol: ``held-out`` (10 % of training) or ``none``, without a split column.
+        val_protocol: ``held-out`` (10 % of training), ``hong`` (they stay in training: a leak) or
+            ``none``, without a split column.
         shape: How a picture becomes an array.
     """
 
@@ -247,10 +248,14 @@ def _told(spec: Spec, splits: Mapping[str, Rows]) -> dict[str, str]:
     if spec.split is not None:
         told = dict.fromkeys(splits, f"column {spec.split}")
         return told if "val" in told else {**told, "val": "none: no selection is possible"}
-    held = spec.val_protocol == "held-out"
+    validation = {
+        "held-out": "10 % of the training pictures",
+        "hong": "10 % of the training pictures, kept in training (leaks)",
+        "none": "none: no selection is possible",
+    }
     return {
         "train": "seeded 80/20 split of the sorted files",
-        "val": "10 % of the training pictures" if held else "none: no selection is possible",
+        "val": validation[spec.val_protocol],
         "test": "20 % of the files",
     }
 

@@ -46,7 +46,8 @@ class Spec:
         bias: ``race`` or ``age``.
         rate: Of the pictures of a bias value in training, ``1 - rate`` per majority picture conflict.
         seed: Decides the split and which conflicting pictures stay, each by its own purpose.
-        val_protocol: ``held-out`` (10 % of the training pictures, before any is dropped) or ``none``.
+        val_protocol: ``held-out`` (10 % of the training pictures, before any is dropped), ``hong`` (they
+            also stay in training: a leak) or ``none``.
         shape: How a picture becomes an array.
     """
 
@@ -218,6 +219,7 @@ def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> di
     """Return what the manifest says besides counts and digests."""
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
+        "hong": "10 % of the training pictures, kept in training (leaks), natural proportions",
         "none": "none: no selection is possible",
     }[spec.val_protocol]
     pairs = {"race": ("white", "non-white"), "age": ("20 and over", "10 and under")}

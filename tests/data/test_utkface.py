@@ -135,6 +135,19 @@ def test_the_training_split_by_hand(bias: str, rate: float) -> None:
         assert bias == "race" or not 11 <= int(age) <= 19
 
 
+def test_hong_s_validation_stays_in_training() -> None:
+    names = faces.names(400)
+    held, leaky, free = (
+        utkface.plan(names, Spec(rate=0.0, val_protocol=kind), origin="").splits
+        for kind in ("held-out", "hong", "none")
+    )
+    assert leaky["val"].paths == held["val"].paths
+    assert leaky["train"].paths == free["train"].paths
+    assert set(leaky["val"].paths) < set(leaky["train"].paths)
+    assert not set(held["val"].paths) & set(held["train"].paths)
+    assert leaky["test"].paths == held["test"].paths
+
+
 def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
     raw = faces.utkface(tmp_path / "raw" / "UTKFace", faces.names(120)).parent
     code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
@@ -175,6 +188,6 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(UsageError, match="expected rate in"):
         Spec(rate=1.5)
     with pytest.raises(UsageError, match="expected val_protocol to be one of"):
-        utkface.plan(faces.names(50), Spec(val_protocol="hong"), origin="")
+        utkface.plan(faces.names(50), Spec(val_protocol="best"), origin="")
     with pytest.raises(DataError, match="split has no pictures"):
         utkface.plan(faces.names(1), Spec(), origin="")
