@@ -71,6 +71,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     )
     try:
         yield device
+        # None takes its connections down while another still works: a launcher ends all when one fails.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
