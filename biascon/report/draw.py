@@ -83,6 +83,19 @@ def name_of(group: Group, label: str) -> str:
     return label.replace("$", r"\$") + own + " †" * first.sees_bias
 
 
+def written(name: object, most: int = 24) -> str:
+    """Return a value's name for a figure: in a line, not too long, and no formula.
+
+    >>> written("$x$" + chr(10) + "y"), written("_"), written("a" * 30)
+    ('\\\\$x\\\\$ y', ' _', 'aaaaaaaaaaaaaaaaaaaaaaa…')
+    """
+    text = " ".join(str(name).split())
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return " " * text.startswith("_") + text.replace(
+        "$", r"\$"
+    )  # a legend leaves out what starts with "_"
+
+
 def marks(group: Group) -> str:
     """Say what the marks on names mean, where there are any."""
     runs = [found[0] for found in group.losses.values()]
@@ -104,10 +117,12 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
         if np.isfinite(cell):
             colour = "black" if cell > 55 else "white"
             ax.text(m, k, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=colour)
-    values, names = group.bias["values"], group.first["labels"]
+    values, names = (
+        [written(name) for name in each] for each in (group.bias["values"], group.first["labels"])
+    )
     ax.set_xticks(range(len(values)), values, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel(group.bias["name"])
+    ax.set_xlabel(written(group.bias["name"]))
     ax.set_ylabel("label")
     ax.set_title(name_of(group, label), fontsize="medium")
     return ax
@@ -264,11 +279,11 @@ def draw_tsne(
         here = values == k
         ax.plot(
             at[here, 0], at[here, 1], MARKERS[k % len(MARKERS)], ms=2.2, mew=0, alpha=0.8,
-            color=TWENTY[k % len(TWENTY)], label=str(name).replace("$", r"\$"), rasterized=True,
+            color=TWENTY[k % len(TWENTY)], label=written(name), rasterized=True,
         )  # fmt: skip
     ax.set_xticks([])
     ax.set_yticks([])
-    what = "label" if by == "labels" else group.bias["name"]
+    what = "label" if by == "labels" else written(group.bias["name"])
     ax.set_title(f"{name_of(group, label)}, by {what}", fontsize="medium")
     columns = 1 if len(names) <= 12 else 2
     if len(names) > NAMED:  # a name each would need more room than the points
@@ -312,7 +327,7 @@ def draw_gallery(group: Group, label: str, test: Split, ax: Axes | None = None) 
     for place, (row, told, guessed) in enumerate(wrongly(group.losses[label][0])[: rows * columns]):
         y, x = (place // columns) * (h + gap), (place % columns) * (w + 2)
         sheet[y : y + h, x : x + w] = test.images[row].transpose(1, 2, 0)
-        text = f"{names[told]}, not {names[guessed]}".replace("$", r"\$")
+        text = f"{written(names[told], 12)}, not {written(names[guessed], 12)}"
         ax.text(x + w / 2, y + h + gap / 2, text, ha="center", va="center", fontsize=6)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
