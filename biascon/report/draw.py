@@ -57,14 +57,15 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     ax = axes_of(ax)
     labels = list(group.losses)
     for metric, name, colour, marker in SERIES if group.has_bias else WITHOUT_BIAS:
+        legend: str | None = name
         for row, label in enumerate(labels):
             values = [100 * value for value in group.values(label, metric).values()]
             mean = summary(group, label, metric)
             if mean is None:
                 continue
-            legend = name if row == 0 else None
             ax.plot(values, [row] * len(values), marker, color=colour, ms=3, alpha=0.45, mew=0)
             ax.plot(100 * mean.mean, row, marker, color=colour, ms=6, label=legend)
+            legend = None
             if metric == group.headline and mean.n > 1:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=1.5)
     ax.set_yticks(range(len(labels)), [name_of(group, label) for label in labels])
@@ -72,7 +73,8 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     ax.set_xlim(right=101)
     ax.set_xlabel(f"test accuracy, % (n = {group.first['top1']['n']:,})")
     ax.grid(axis="x", alpha=0.3)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     return ax
 
 

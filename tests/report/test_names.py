@@ -8,7 +8,7 @@ from test_report import made_up, one_group
 
 from biascon.report.bars import draw_groups
 from biascon.report.collect import Group
-from biascon.report.draw import draw_cells, written
+from biascon.report.draw import draw_accuracies, draw_cells, written
 
 NAMES = ["$a^$", "$$", "_under", "long name " * 20, "two\nlines", r"\frac", "{", "50 %", "<b>", ""]
 
@@ -45,3 +45,11 @@ def test_many_seeds_that_agree_have_bars_without_width() -> None:
     for run in one.losses["supcon"]:
         run.evaluation["counts"] = [[[7, 3], [7, 3]], [[3, 7], [3, 7]]]
     draw_groups(one, ["supcon"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_legend_does_not_need_the_first_loss() -> None:
+    one = one_group(made_up("supcon", 0, None), made_up("contex", 0, 0.5))
+    legend = draw_accuracies(one).get_legend()
+    assert legend is not None and len(legend.get_texts()) == 3
+    assert draw_accuracies(one_group(made_up("supcon", 0, None))).get_legend() is None
