@@ -652,6 +652,11 @@ class TestScores:
                 told.append(metrics(found))
         assert len({json.dumps(one) for one in told}) == 1
 
+    @pytest.mark.parametrize("scores", [{}, {"a": [0.5] * 4, "b": [0.5] * 3}, {"a": 0.5}])
+    def test_columns_of_scores_that_do_not_fit_are_told(self, scores: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match=r"expected columns of scores of shape \(4,\)"):
+            biascon.audit([0, 1] * 2, [0, 1] * 2, sensitive_features=list("aabb"), scores=scores)
+
     def test_without_scores_calibration_is_none_of_no_rows(self) -> None:
         found = audit(frame())
         assert found.data["brier"] == {"value": None, "n": 0, "ci": [None, None]}

@@ -156,7 +156,11 @@ def matrix(scores: Any, n: int) -> Array:
         UsageError: Another shape, or no numbers.
     """
     if isinstance(scores, Mapping):
-        scores = np.stack([np.asarray(column) for column in scores.values()], axis=-1)
+        columns = [np.asarray(column) for column in scores.values()]
+        shapes = sorted({column.shape for column in columns})
+        if shapes != [(n,)]:
+            raise UsageError(f"expected columns of scores of shape ({n},), but got {shapes}")
+        scores = np.stack(columns, axis=-1)
     try:
         found = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:

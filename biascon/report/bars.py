@@ -11,13 +11,14 @@ import numpy.typing as npt
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import t_interval, wilson
 from biascon.report.collect import Group
-from biascon.report.draw import COLOURS, PAGE, axes_of, name_of
+from biascon.report.draw import COLOURS, PAGE, axes_of, name_of, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 MOST = 5  # bars of a group
+ACROSS = 80  # letters that fit beside each other on a page
 
 
 def rates(group: Group, label: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -47,15 +48,19 @@ def draw_groups(group: Group, labels: Sequence[str], ax: Axes | None = None) -> 
         value, (low, high) = rates(group, label)
         ax.bar(
             places + (k - (len(labels) - 1) / 2) * width, 100 * value, 0.92 * width,
-            yerr=np.nan_to_num(100 * np.stack((value - low, high - value))),
+            yerr=np.maximum(np.nan_to_num(100 * np.stack((value - low, high - value))), 0),
             color=COLOURS[k % len(COLOURS)], hatch=HATCHES[k % len(HATCHES)], edgecolor="white",
             linewidth=0, label=name_of(group, label), error_kw={"lw": 0.8, "capsize": 1.5},
         )  # fmt: skip
     n = np.array(group.first["counts"]).sum(axis=(0, 2))
-    ticks = [f"{name}\n{count:,}".replace("$", r"\$") for name, count in zip(names, n, strict=True)]
-    ax.set_xticks(places, ticks)
+    told = [written(name) for name in names]
+    tilted = len(names) * max(map(len, told)) > ACROSS
+    ticks = [
+        f"{name}{', ' if tilted else chr(10)}{count:,}" for name, count in zip(told, n, strict=True)
+    ]
+    ax.set_xticks(places, ticks, rotation=60 if tilted else 0, ha="right" if tilted else "center")
     ax.set_ylim(0, 105)
-    ax.set_xlabel(f"{group.first['bias']['name']}, n")
+    ax.set_xlabel(f"{written(group.first['bias']['name'])}, n")
     ax.set_ylabel("accuracy, %")
     ax.grid(axis="y", alpha=0.3)
     ax.set_axisbelow(True)

@@ -57,14 +57,15 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     ax = axes_of(ax)
     labels = list(group.losses)
     for metric, name, colour, marker in SERIES if group.has_bias else WITHOUT_BIAS:
+        legend: str | None = name
         for row, label in enumerate(labels):
             values = [100 * value for value in group.values(label, metric).values()]
             mean = summary(group, label, metric)
             if mean is None:
                 continue
-            legend = name if row == 0 else None
             ax.plot(values, [row] * len(values), marker, color=colour, ms=3, alpha=0.45, mew=0)
             ax.plot(100 * mean.mean, row, marker, color=colour, ms=6, label=legend)
+            legend = None
             if metric == group.headline and mean.n > 1:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=1.5)
     ax.set_yticks(range(len(labels)), [name_of(group, label) for label in labels])
@@ -72,7 +73,8 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     ax.set_xlim(right=101)
     ax.set_xlabel(f"test accuracy, % (n = {group.first['top1']['n']:,})")
     ax.grid(axis="x", alpha=0.3)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     return ax
 
 
@@ -81,6 +83,19 @@ def name_of(group: Group, label: str) -> str:
     first = group.losses[label][0]
     own = " (c)" if first.judge == "own classifier" else ""
     return label.replace("$", r"\$") + own + " †" * first.sees_bias
+
+
+def written(name: object, most: int = 24) -> str:
+    """Return a value's name for a figure: in a line, not too long, and no formula.
+
+    >>> written("$x$" + chr(10) + "y"), written("_"), written("a" * 30)
+    ('\\\\$x\\\\$ y', ' _', 'aaaaaaaaaaaaaaaaaaaaaaa…')
+    """
+    text = " ".join(str(name).split())
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return " " * text.startswith("_") + text.replace(
+        "$", r"\$"
+    )  # a legend leaves out what starts with "_"
 
 
 def marks(group: Group) -> str:
@@ -104,10 +119,12 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
         if np.isfinite(cell):
             colour = "black" if cell > 55 else "white"
             ax.text(m, k, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=colour)
-    values, names = group.bias["values"], group.first["labels"]
+    values, names = (
+        [written(name) for name in each] for each in (group.bias["values"], group.first["labels"])
+    )
     ax.set_xticks(range(len(values)), values, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel(group.bias["name"])
+    ax.set_xlabel(written(group.bias["name"]))
     ax.set_ylabel("label")
     ax.set_title(name_of(group, label), fontsize="medium")
     return ax
@@ -264,11 +281,11 @@ def draw_tsne(
         here = values == k
         ax.plot(
             at[here, 0], at[here, 1], MARKERS[k % len(MARKERS)], ms=2.2, mew=0, alpha=0.8,
-            color=TWENTY[k % len(TWENTY)], label=str(name).replace("$", r"\$"), rasterized=True,
+            color=TWENTY[k % len(TWENTY)], label=written(name), rasterized=True,
         )  # fmt: skip
     ax.set_xticks([])
     ax.set_yticks([])
-    what = "label" if by == "labels" else group.bias["name"]
+    what = "label" if by == "labels" else written(group.bias["name"])
     ax.set_title(f"{name_of(group, label)}, by {what}", fontsize="medium")
     columns = 1 if len(names) <= 12 else 2
     if len(names) > NAMED:  # a name each would need more room than the points
@@ -312,7 +329,7 @@ def draw_gallery(group: Group, label: str, test: Split, ax: Axes | None = None) 
     for place, (row, told, guessed) in enumerate(wrongly(group.losses[label][0])[: rows * columns]):
         y, x = (place // columns) * (h + gap), (place % columns) * (w + 2)
         sheet[y : y + h, x : x + w] = test.images[row].transpose(1, 2, 0)
-        text = f"{names[told]}, not {names[guessed]}".replace("$", r"\$")
+        text = f"{written(names[told], 12)}, not {written(names[guessed], 12)}"
         ax.text(x + w / 2, y + h + gap / 2, text, ha="center", va="center", fontsize=6)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
