@@ -190,3 +190,10 @@ def test_a_column_that_is_there_twice_is_not_taken_for_a_slip(table: Path, cli: 
     code, _, err = cli("make-table", table, *COLUMNS[:6])
     assert code == 2
     assert err.strip().endswith("has more than one column 'place'")
+
+
+def test_pictures_of_one_label_are_no_dataset(table: Path, cli: Cli) -> None:
+    table.write_text(table.read_text(encoding="utf-8-sig").replace(",dog,", ",cat,"))
+    code, _, err = cli("make-table", table, *COLUMNS)
+    assert code == 1
+    assert err.strip() == "error: expected pictures of two labels or more, but all are 'cat'"
