@@ -196,7 +196,7 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
     Raises:
         UsageError: A batch larger than the training split, images too small for the encoder, or a loss
             that is given bias labels on a dataset without a bias attribute.
-        DataError: A training split without one of the classes.
+        DataError: A training split without one of the classes, or a dataset of one class.
     """
     split, batch = data.splits["train"], config.train.batch_size
     if batch % ranks():
@@ -223,7 +223,7 @@ def check_images(config: RunConfig, data: BiasedDataset) -> None:
 
     Raises:
         UsageError: Images too small for the encoder, or fewer than a batch of fine-tuning.
-        DataError: A training split without one of the classes.
+        DataError: A training split without one of the classes, or a dataset of one class.
     """
     split, batch = data.splits["train"], config.finetune.batch_size
     smallest = design(config.model.encoder).smallest
@@ -231,6 +231,8 @@ def check_images(config: RunConfig, data: BiasedDataset) -> None:
     if side < smallest:
         need = f"{config.model.encoder} needs {smallest}"
         raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
+    if data.n_labels < 2:
+        raise DataError(f"{data.name}: there is nothing to learn, for all images have one label")
     present = len(np.unique(split.labels))
     if present != data.n_labels:
         raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")

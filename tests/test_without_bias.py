@@ -143,3 +143,13 @@ class TestTop:
         found = measure_top5(np.zeros(9, np.int64), np.ones((9, 6)))
         assert (found["value"], found["n"]) == (1.0, 9)
         assert found["ci"] == pytest.approx([float(side) for side in wilson(9, 9)])
+
+
+@pytest.mark.parametrize("loss", ["ce", "supcon"])
+def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> None:
+    folder = plain(tmp_path / "one", classes=1)
+    told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
+    assert told.code == 1
+    assert (
+        told.err.strip() == "error: plain: there is nothing to learn, for all images have one label"
+    )

@@ -126,11 +126,13 @@ def read(raw: Path) -> Source:
         raise DataError(f"{raw} is not a folder of CelebA: it has no img_align_celeba")
     path = _find(raw, "list_attr_celeba", "Anno")
     rows = _rows(path)
+    count = None if path.suffix == ".csv" else next(rows, (0, []))[1]
     _, header = next(rows, (0, []))
     attributes = header[1:]
     if not attributes or len(set(attributes)) != len(attributes):
         raise DataError(f"{path}: expected a line with the names of the attributes")
     values: dict[str, list[bool]] = {}
+    seen: set[str] = set()
     for number, row in rows:
         if len(row) != len(attributes) + 1 or not set(row[1:]) <= {"-1", "0", "1"}:
             raise DataError(
@@ -139,11 +141,20 @@ def read(raw: Path) -> Source:
         if row[0] in values:
             raise DataError(f"{path}, line {number}: '{row[0]}' is there twice")
         values[row[0]] = [value == "1" for value in row[1:]]
+        seen.update(row[1:])
+    if count is not None and count != [str(len(values))]:
+        raise DataError(
+            f"{path}, line 1: expected the number of pictures, {len(values)}, but got '{' '.join(count)}'"
+        )
+    if {"-1", "0"} <= seen:
+        raise DataError(f"{path}: expected values of -1 and 1, or of 0 and 1, but got all three")
     where = _find(raw, "list_eval_partition", "Eval")
     parts: dict[str, int] = {}
     for number, row in _rows(where, header=False):
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
             raise DataError(f"{where}, line {number}: expected a file name and 0, 1 or 2")
+        if row[0] in parts:
+            raise DataError(f"{where}, line {number}: '{row[0]}' is there twice")
         parts[row[0]] = int(row[1])
     if set(parts) != set(values):
         raise DataError(
@@ -169,7 +180,10 @@ def _find(raw: Path, stem: str, folder: str) -> Path:
 
 
 def _rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of a file in either form; first the header with an empty first cell, if wanted."""
+    """Yield (line, cells) of a file in either form.
+
+    With ``header`` that comes first, with some first cell, and before it the first line of a text file.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".csv":
@@ -179,10 +193,9 @@ def _rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]
                 return
             for number, line in enumerate(file, 1):
                 cells = line.split()
-                if header and number <= 2:
-                    if number == 2:
-                        yield number, ["", *cells]
-                elif cells:
+                if header and number == 2:
+                    yield number, ["", *cells]
+                elif cells or (header and number == 1):
                     yield number, cells
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,8 @@ def read(path: Path, spec: Spec) -> Table:
         raise DataError(f"{path} is not valid CSV ({error})") from error
     found.sort()
     files = [name for name, _, _ in found]
-    twice = [name for name, n in Counter(files).items() if n > 1]
+    same = Counter(map(normpath, files))  # a/b.jpg and ./a//b.jpg are one picture
+    twice = [name for name, n in same.items() if n > 1]
     if twice:
         raise DataError(f"{path}: expected each picture once, but got {few(twice, 3)} more often")
     if not found:
@@ -151,10 +153,11 @@ def read(path: Path, spec: Spec) -> Table:
 
 def _columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
     for name in wanted:
-        if header.count(name) != 1:
+        if header.count(name) > 1:
+            raise UsageError(f"{path} has more than one column '{name}'")
+        if name not in header:
             raise UsageError(
-                f"{path} has {'no' if name not in header else 'more than one'} column '{name}'"
-                f"{did_you_mean(name, header)} (it has: {first(header, 20)})"
+                f"{path} has no column '{name}'{did_you_mean(name, header)} (it has: {first(header, 20)})"
             )
     return {name: header.index(name) for name in wanted}
 

@@ -196,3 +196,24 @@ def test_other_labels_of_the_same_pictures_are_another_dataset(tmp_path: Path, c
     code, _, err = cli("make-celeba", copy, "--size", "28")
     assert code == 1
     assert "holds another dataset (it differs in source)" in err
+
+
+def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    raw = faces.celeba(tmp_path / "raw", 20)
+    (raw / "list_attr_celeba.txt").rename(raw / "kept.txt")
+    good = (raw / "kept.txt").read_text()
+    for bad, why in (
+        (good.replace("20", "21", 1), "line 1: expected the number of pictures, 20, but got '21'"),
+        (good.split("\n", 1)[1], "expected a line with the names"),
+        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of pictures, 20, but got ''"),
+        (good.replace(" -1", "  0", 1), "of -1 and 1, or of 0 and 1, but got all three"),
+    ):
+        (raw / "list_attr_celeba.txt").write_text(bad)
+        with pytest.raises(DataError, match=why):
+            celeba.read(raw)
+    (raw / "list_attr_celeba.txt").write_text(good.replace(" -1", "  0"))
+    assert celeba.read(raw).table.any()
+    with (raw / "list_eval_partition.txt").open("a") as file:
+        file.write("000001.jpg 2\n")
+    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is there twice"):
+        celeba.read(raw)

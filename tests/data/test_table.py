@@ -172,3 +172,28 @@ def test_pictures_may_be_elsewhere_but_not_outside(table: Path, tmp_path: Path, 
     )
     assert code == 1
     assert "outside the folder" in err
+
+
+@pytest.mark.parametrize("other", ["./pics/000.jpg", "pics//000.jpg", "pics/../pics/000.jpg"])
+def test_a_picture_under_two_spellings_of_its_path_is_one_picture(
+    other: str, table: Path, cli: Cli
+) -> None:
+    with table.open("a", encoding="utf-8") as file:
+        file.write(f"{other},cat,indoor,7,test,\n")
+    code, _, err = cli("make-table", table, *COLUMNS)
+    assert code == 1
+    assert "expected each picture once, but got 'pics/000.jpg' more often" in err
+
+
+def test_a_column_that_is_there_twice_is_not_taken_for_a_slip(table: Path, cli: Cli) -> None:
+    table.write_text(table.read_text(encoding="utf-8-sig").replace("camera", "place", 1))
+    code, _, err = cli("make-table", table, *COLUMNS[:6])
+    assert code == 2
+    assert err.strip().endswith("has more than one column 'place'")
+
+
+def test_pictures_of_one_label_are_no_dataset(table: Path, cli: Cli) -> None:
+    table.write_text(table.read_text(encoding="utf-8-sig").replace(",dog,", ",cat,"))
+    code, _, err = cli("make-table", table, *COLUMNS)
+    assert code == 1
+    assert err.strip() == "error: expected pictures of two labels or more, but all are 'cat'"
