@@ -17,6 +17,9 @@ data say little:
   interval.
 - a ratio, min_g r_g / max_g r_g: the same with errors of log r, as a factor.
 
+In simulations of many designs they held the truth in 94 % or more of the tables, but for the equalized odds
+ratio of a single class with false positive rates near 0.01: in 92 to 94 %.
+
 A rate of 0 or 1 would have no error under the bootstrap. So a right and a wrong row are added to every
 cell before it is resampled (Agresti and Coull's "plus two, plus two" has two each), and logarithms are of
 (hits + 1/2) / (rows + 1).
