@@ -42,10 +42,11 @@ def command(
     from biascon.report.write import write_long
 
     found = runs_at(folders)
+    groups = group(found)
+    labels = [None if against is None else _label(one, against) for one in groups]
     if out is not None:
         write_long(found, out)
-    for one in group(found):
-        label = None if against is None else _label(one, against)
+    for one, label in zip(groups, labels, strict=True):
         tested = family(one, label)
         if as_json:
             for each in tested:

@@ -167,6 +167,14 @@ def test_bad_input_is_one_line(
     assert found.err.count("\n") == 1
 
 
+def test_a_loss_that_did_not_run_is_refused_before_anything_is_written(
+    root: Path, tmp_path: Path, cli: Any
+) -> None:
+    out = tmp_path / "long.csv"
+    found = cli("compare", str(root), "--against", "supcom", "--out", str(out))
+    assert found.code == 2 and not out.exists()
+
+
 def test_runs_of_different_recipes_are_compared_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     without_images(monkeypatch)
     other = [made_up("ce", s, 0.3, recipe="z" * 64) for s in range(3)]
