@@ -219,7 +219,9 @@ def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
     assert np.array_equal(np.sort(rows), np.arange(len(data.splits["train"])))
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"epoch": 1}), b"PK\x03\x04xx"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", pickle.dumps({"epoch": 1}), b"PK\x03\x04xx", b"\x80\x02."]
+)
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
     content: bytes, data: BiasedDataset, tmp_path: Path
 ) -> None:
