@@ -51,17 +51,18 @@ def disparities(one: Group) -> list[tuple[str, list[Cell]]]:
         known = [run for run in runs if run.evaluation.get("disparity")]
         if not known:
             continue
+        without: list[float | None] = [None] * (len(runs) - len(known))  # runs of before
         cells: list[Cell] = []
         for metric in TESTED:
             nulls = [run.evaluation["disparity"][metric] for run in known]
             ps = [null["p"] for null in nulls if null["p"] is not None]
             cells += [
-                _percent([run.value(metric) for run in known]),
-                _percent([null["expected"] for null in nulls]),
+                _percent([run.value(metric) for run in known] + without),
+                _percent([null["expected"] for null in nulls] + without),
                 p_cell(max(ps) if len(ps) == len(nulls) else math.nan),
             ]
-        cells += [_percent([_value(run, metric) for run in known]) for metric in PLAIN]
-        cells += [_percent([one(run) for run in known]) for one in (_error, _worst_error)]
+        cells += [_percent([_value(run, metric) for run in known] + without) for metric in PLAIN]
+        cells += [_percent([one(run) for run in known] + without) for one in (_error, _worst_error)]
         rows.append((label, cells))
     return rows
 

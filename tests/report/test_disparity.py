@@ -75,6 +75,11 @@ def test_runs_of_before_have_no_such_table() -> None:
         assert "By chance" not in text and "by chance" not in text
 
 
+def test_of_runs_of_before_and_now_it_is_said_how_many_count() -> None:
+    ((_, row),) = disparities(one_group(run("supcon", 0, 0.1, 0.2), made_up("supcon", 1, 0.5)))
+    assert [cell.text for cell in row[:2]] == ["10.0 (n=1)", "2.0 (n=1)"]
+
+
 def test_the_tables_are_in_every_form() -> None:
     one = one_group(
         *(run("supcon", s, 0.5 + 0.01 * s, 0.0005) for s in range(2)),
