@@ -13,10 +13,10 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "get_loss": "biascon.losses:get_loss",
     "load_dataset": "biascon.data.dataset:load",
-    "make_biased_mnist": "biascon.data.biased_mnist:make_biased_mnist",
-    "make_config": "biascon.config:make_config",
-    "evaluate_run": "biascon.evaluate:evaluate",
-    "measure": "biascon.measures:measure",
+    "make_biased_mnist": "biascon.data.builders.biased_mnist:make_biased_mnist",
+    "make_config": "biascon.config.run_config:make_config",
+    "evaluate_run": "biascon.evaluation.pipeline:evaluate",
+    "measure": "biascon.evaluation.measurements:measure",
     "audit": "biascon.auditing:audit",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
@@ -25,7 +25,7 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'biascon' has no attribute '{name}'")
-    from biascon.registry import load
+    from biascon.utils.entry_points import load
 
     return load(_PUBLIC[name])
 

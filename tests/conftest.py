@@ -12,22 +12,23 @@ import numpy as np
 import pytest
 
 from biascon.cli import main
-from biascon.data import biased_mnist, dataset, shapes, sources
-from biascon.data.biased_mnist import Spec
-from biascon.data.sources import Digits
+from biascon.data import dataset
+from biascon.data.builders import biased_mnist, mnist_source, mnist_variants
+from biascon.data.builders.biased_mnist import Spec
+from biascon.data.builders.mnist_source import Digits
 from biascon.errors import BiasconWarning
 
-MNIST = os.environ.get(sources.VARIABLE)  # read before any test hides it
+MNIST = os.environ.get(mnist_source.VARIABLE)  # read before any test hides it
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the user's MNIST and cache, and refuse every download."""
-    monkeypatch.delenv(sources.VARIABLE, raising=False)
+    monkeypatch.delenv(mnist_source.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "download", lambda folder: "tests use no network")
-    monkeypatch.setattr(sources, "fetch_all", lambda *_: "tests use no network")
-    for known in shapes.SETS.values():
+    monkeypatch.setattr(mnist_source, "download", lambda folder: "tests use no network")
+    monkeypatch.setattr(mnist_source, "fetch_all", lambda *_: "tests use no network")
+    for known in mnist_variants.SETS.values():
         monkeypatch.delenv(known.variable, raising=False)
 
 
@@ -35,7 +36,9 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def mnist_dir() -> Path:
     """The folder of the real MNIST, where the environment names one."""
     if not MNIST:
-        pytest.skip(f"needs the real MNIST: set {sources.VARIABLE} to the folder of its IDX files")
+        pytest.skip(
+            f"needs the real MNIST: set {mnist_source.VARIABLE} to the folder of its IDX files"
+        )
     return Path(MNIST)
 
 

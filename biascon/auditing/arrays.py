@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.values import Coded, text_of
+from biascon.data.values import Coded, text_of
 from biascon.errors import DataError, UsageError
 
 DEFAULT = "sensitive_feature_{}"  # the name that fairlearn gives a feature without one

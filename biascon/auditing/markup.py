@@ -6,7 +6,7 @@ import html as escapes
 from collections.abc import Callable, Sequence
 
 from biascon.auditing.result import Audit
-from biascon.auditing.sections import LEGEND, Table, each, heading, tables, visible
+from biascon.auditing.tables import LEGEND, Table, each, heading, tables, visible
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.alignment import Alignment
-from biascon.auditing.scores import NAMES as SCORES
-from biascon.auditing.scores import figures
-from biascon.auditing.values import few, first
-from biascon.measures import ACCURACIES, COMPARISONS, measure_counts, number
-from biascon.metrics.accuracy import cell_accuracy, correct
-from biascon.metrics.calibration import Tally as CalibrationSums
+from biascon.auditing.calibration import NAMES as SCORES
+from biascon.auditing.record import METRICS
+from biascon.metrics.accuracy import correct
 from biascon.metrics.counts import divide
-from biascon.metrics.intervals import wilson
+from biascon.metrics.summary import COMPARISONS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = npt.NDArray[Any]
-
-METRICS = (*ACCURACIES, *COMPARISONS)
-MAX_RESAMPLED = 200_000  # cells of a table beyond which the bootstrap would take minutes
-PRODUCT = " x "
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,112 +160,3 @@ def _row(bias: str, metric: str, label: str | None, found: Mapping[str, Any]) ->
         "bias": bias, "metric": metric, "class": label, "value": found["value"], "n": found["n"],
         "ci_low": low, "ci_high": high,
     }  # fmt: skip
-
-
-def measured(
-    table: Array,
-    classes: Sequence[str],
-    groups: Sequence[str],
-    alignment: Alignment,
-    *,
-    about: Mapping[str, Any],
-    notes: Sequence[str],
-    seed: int,
-    calibrated: CalibrationSums | None = None,
-) -> dict[str, Any]:
-    """Return an audit's data from its table ``(K, M, K)``.
-
-    Args:
-        table: int64 counts.
-        classes: K names.
-        groups: M names.
-        alignment: Which cells are aligned.
-        about: What comes before the metrics: the source, the columns.
-        notes: What is already known to be worth telling.
-        seed: Of the bootstrap.
-        calibrated: The sums of scores by the same groups, if there are scores.
-    """
-    overall, by_group = figures(calibrated, len(groups))
-    told = [*notes, *alignment.notes, *_gaps(table, classes, groups)]
-    intervals = table.size <= MAX_RESAMPLED
-    if not intervals:
-        told.append(
-            f"no intervals: the table has {table.size:,} cells label x group x prediction, and more than "
-            f"{MAX_RESAMPLED:,} are not resampled"
-        )
-    found = measure_counts(table, classes, alignment.cells, seed=seed, intervals=intervals)
-    worst = found["worst_group"].get("group")
-    if worst is not None:
-        found["worst_group"]["group"] = {
-            "label": classes[worst["label"]],
-            "bias": groups[worst["bias"]],
-        }
-    return {
-        **about,
-        "rows": int(table.sum()),
-        "seed": seed,
-        "labels": list(classes),
-        "groups": list(groups),
-        "aligned": alignment.rule,
-        "notes": told,
-        **{name: found[name] for name in METRICS},
-        **overall,
-        "disparity": found["disparity"],
-        "by_class": found["by_class"],
-        "by_group": [
-            row | scored
-            for row, scored in zip(_by_group(table, classes, groups), by_group, strict=True)
-        ],
-        "counts": found["counts"],
-    }
-
-
-def _gaps(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Say which numbers the rows that there are leave undefined, and why."""
-    rows = table.sum(axis=-1)  # (K, M)
-    notes = []
-    unlabelled = [k for k in range(len(classes)) if rows[k].sum() == 0]
-    if unlabelled:
-        names = few(classes[k] for k in unlabelled)
-        notes.append(f"predicted, but the label of no row (n = 0): {names}")
-    if len(groups) == 1:
-        notes.append(f"one group only, '{groups[0]}': differences and ratios are undefined")
-        return notes
-    empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabelled]
-    if empty:
-        where = first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
-        which = few(dict.fromkeys(classes[k] for k, _ in empty))
-        notes.append(
-            f"labels without a row (n = 0) in a group: {where}: equal opportunity and equalized odds of "
-            f"class {which} are undefined"
-        )
-    told = {k for k, _ in empty}
-    alone = [(k, m) for k, m in np.argwhere(rows == rows.sum(axis=0)).tolist() if k not in told]
-    if alone:
-        where = first([f"'{groups[m]}' has only '{classes[k]}'" for k, m in alone])
-        which = few(dict.fromkeys(classes[k] for k, _ in alone))
-        notes.append(f"groups of one label: {where}: equalized odds of class {which} are undefined")
-    return notes
-
-
-def _by_group(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[dict[str, Any]]:
-    n = table.sum(axis=(0, 2))
-    right = correct(table).sum(axis=0)
-    value = divide(right, n)
-    low, high = wilson(right, n)
-    cells = cell_accuracy(table)  # (K, M), NaN where empty
-    rows = table.sum(axis=-1)
-    worst = np.nanargmin(cells, axis=0)  # every group has a row
-    return [
-        {
-            "bias": group,
-            "n": int(n[m]),
-            "accuracy": {"value": number(value[m]), "n": int(n[m]), "ci": [number(low[m]), number(high[m])]},
-            "worst_label": {
-                "label": classes[worst[m]],
-                "value": number(cells[worst[m], m]),
-                "n": int(rows[worst[m], m]),
-            },
-        }
-        for m, group in enumerate(groups)
-    ]  # fmt: skip

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biascon.data import manifest as manifests
-from biascon.data import mapped
-from biascon.data.attributes import choose_bias, seen_as
+from biascon.data import memory_map
+from biascon.data.bias_views import choose_bias, seen_as
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
@@ -36,15 +35,14 @@ from biascon.data.manifest import (
 )
 from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarise
 from biascon.errors import BiasconError, DataError
-from biascon.files import explain, new_folder, pretty_json
+from biascon.utils.files import explain, new_folder, pretty_json
+from biascon.utils.types import Array
 
 __all__ = [
     "ATTRIBUTE", "FORMAT", "REJECTED", "SPLITS", "BiasedDataset", "Split", "choose_bias", "file_entry",
     "flush", "identity", "is_ours", "latest", "load", "manifest_of", "read_manifest", "save", "sealed",
     "seen_as", "summarise", "touch", "verify",
 ]  # fmt: skip
-
-Array = npt.NDArray[Any]
 
 
 def save(
@@ -111,14 +109,14 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         path = folder / f"{name}.safetensors"
         if path.name not in manifest["files"] or name not in only:
             continue
-        splits[name] = _check_split(path, mapped.read(path), manifest)
+        splits[name] = _check_split(path, memory_map.read(path), manifest)
     return BiasedDataset(manifest["name"], manifest, splits, identity(manifest))
 
 
 def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
     """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
     if "store" in manifest:  # an index of files instead of pixels
-        from biascon.data.ondemand import opened
+        from biascon.data.images.lazy import opened
 
         files: Any = opened(
             path, arrays.get("files"), manifest

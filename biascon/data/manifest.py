@@ -15,7 +15,7 @@ from typing import Any
 
 from biascon import __version__
 from biascon.errors import DataError
-from biascon.files import digest_of, read_json, sha256_file
+from biascon.utils.files import digest_of, read_json, sha256_file
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")

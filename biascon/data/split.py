@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biascon.data import manifest as manifests
+from biascon.utils.types import Array
 
-Array = npt.NDArray[Any]
 ATTRIBUTE = "attribute."  # what the name of an attribute's array starts with
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from biascon.losses.bias_balance import biasbal
 from biascon.losses.cross_entropy import cross_entropy
 from biascon.losses.pairwise import Anchors, anchors, check_shape, mean_of_anchors, raised
+from biascon.losses.reweighting import biasbal
 
 Empty = Literal["zero", "skip"]
 

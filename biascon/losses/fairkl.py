@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from biascon.losses.epsilon import infonce
+from biascon.losses.eps_margin import infonce
 from biascon.losses.pairwise import Anchors, Key, anchors
 
 FLOOR = 1e-8  # the least variance of cosines that the Gaussians are given

@@ -1,10 +1,10 @@
 """What every pairwise loss shares: the anchors of a batch, and exact sums over their pairs.
 
-N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the matrix is
-made; beyond, everything runs by blocks of rows that are computed again in the backward pass
-(``biascon.losses.blocks``), so that memory grows linearly with N. Log-sum-exps are faster by blocks on a CPU
-whatever N is; elsewhere blocks would wait for the device, so that up to ``PLAIN`` anchors, and whenever
-``torch.compile`` traces, they are plain operations on the matrix. All ways give the same numbers.
+N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the whole matrix is
+computed. Beyond that, everything runs by blocks of rows that are computed again in the backward pass
+(``biascon.losses.blockwise``), so memory grows linearly with N. On a CPU the log-sum-exps are faster by
+blocks for every N. On other devices blocks would wait for the device; up to ``PLAIN`` anchors, and whenever
+``torch.compile`` traces, they are therefore plain operations on the matrix. All ways give the same numbers.
 Half-precision embeddings are raised to float32 before the first product, so that sums over thousands of pairs
 keep their digits; float64 stays float64.
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from biascon.errors import UsageError
-from biascon.heap import return_blocks
-from biascon.losses import blocks
+from biascon.losses import blockwise
+from biascon.utils.memory import return_blocks
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
 PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # and whose log-sum-exps are plain operations on them
@@ -106,7 +106,9 @@ class Anchors:
         """
         n = len(self)
         if not self.plain:
-            same, other, every, n_same = blocks.log_sums(self.z, self.ids(*keys), self.temperature)
+            same, other, every, n_same = blockwise.log_sums(
+                self.z, self.ids(*keys), self.temperature
+            )
             return LogSums(same, other, every, n_same, n - 1 - n_same)
         s, mask = self.similarities(), self.same(*keys)
         off = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
@@ -127,7 +129,7 @@ class Anchors:
         if self.plain:
             mask = self.same(*keys)
             return torch.where(mask, self.similarities(), 0.0).sum(dim=1), mask.sum(dim=1)
-        return blocks.group_sums(self.z, self.ids(*keys), self.temperature)
+        return blockwise.group_sums(self.z, self.ids(*keys), self.temperature)
 
     def ids(self, *keys: Key) -> Tensor:
         """Return ``(N,)`` group numbers 0..G-1: two anchors share one if they share every key."""
@@ -157,7 +159,7 @@ class Anchors:
             return_blocks()
         ids = self.ids(*keys)
         parts, order = [], torch.argsort(ids, stable=True)
-        for rows, columns in blocks.plan(ids[order], self.z):
+        for rows, columns in blockwise.plan(ids[order], self.z):
             here, there = order[rows], order[columns]
 
             def part(here: Tensor = here, there: Tensor = there) -> Tensor:

@@ -10,11 +10,9 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biascon.metrics.counts import divide
-
-Array = npt.NDArray[Any]
+from biascon.utils.types import Array
 
 
 def correct(counts: Array) -> Array:

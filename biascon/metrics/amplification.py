@@ -19,16 +19,12 @@ predicts it cannot be computed, and is NaN.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import divide
 from biascon.metrics.fairness import macro
-
-Array = npt.NDArray[Any]
+from biascon.utils.types import Array
 
 METRICS = (
     "bias_amplification",

@@ -11,15 +11,14 @@ also on the left: a score of 1 is in the last bin, of 0 in the first, and each s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import check_range, divide
+from biascon.utils.types import Array
 
-Array = npt.NDArray[Any]
 BINS = 15
 _SUM_TOLERANCE = 1e-3  # scores were perhaps written with few digits
 

@@ -11,14 +11,12 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
-
-Array = npt.NDArray[Any]
+from biascon.utils.types import Array
 
 
 def count(

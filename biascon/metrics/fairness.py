@@ -19,14 +19,11 @@ of replicates at a time, and gives their intervals. The tests hold one against t
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biascon.metrics.counts import divide
-
-Array = npt.NDArray[Any]
+from biascon.utils.types import Array
 
 METRICS = (
     "demographic_parity_difference",

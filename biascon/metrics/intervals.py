@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
+from biascon.utils.types import Array
 
-Array = npt.NDArray[Any]
 LEVEL = 0.95
 REPLICATES = 2000
 _BLOCK = 500

@@ -11,16 +11,12 @@ is no group.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import divide
 from biascon.metrics.fairness import spread
-
-Array = npt.NDArray[Any]
+from biascon.utils.types import Array
 
 METRICS = ("predictive_parity_difference", "predictive_parity_ratio")
 

@@ -18,15 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.intervals import REPLICATES
+from biascon.utils.types import Array
 
-Array = npt.NDArray[Any]
 WITHIN = ("labels", "rows")
 _BLOCK = 500
 _TIE = 1e-12  # the same rates, added up in another order

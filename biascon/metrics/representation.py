@@ -14,14 +14,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import UsageError
+from biascon.utils.types import Array
 
-Array = npt.NDArray[Any]
 PAIRS = ("self", "same_bias", "other_bias", "negative")
 BINS = 200
 _BLOCK = 2**20  # similarities at a time

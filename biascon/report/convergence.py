@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from biascon.report.collect import Group, Run
-from biascon.runs import TUNING
+from biascon.report.experiments import Group, Run
+from biascon.runs.folder import TUNING
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from biascon.files import read_json
-from biascon.report.collect import LOWER_IS_BETTER, METRICS, Group, Run
-from biascon.report.compare import leaders, summary
+from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Group, Run
+from biascon.report.verdicts import leaders, summary
+from biascon.utils.files import read_json
 
 ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
 NO_GROUPS = "The dataset has no bias attribute: group metrics do not apply."

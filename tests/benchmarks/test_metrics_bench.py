@@ -19,12 +19,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from biascon.metrics import fairness
 from biascon.metrics.calibration import tally
 from biascon.metrics.intervals import bootstrap
-from biascon.metrics.paired import joint, paired_bootstrap
+from biascon.metrics.paired_tests import joint, paired_bootstrap
 from biascon.metrics.permutation import permutation_test
 from biascon.metrics.representation import similarities, uniformity
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "metrics"))
-from everything import all_metrics, made
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.metrics.everything import all_metrics, made
 
 SECONDS = 0.1  # the goal: all count metrics, 2,000 replicates, 20,000 rows, 100 groups
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from biascon.encoders import build_encoder
 from biascon.losses import LOSSES, get_loss
-from biascon.model import place
-from biascon.seeds import torch_generator
+from biascon.models.encoders import build_encoder
+from biascon.training.network import place
+from biascon.utils.seeds import torch_generator
 
 
 @pytest.mark.parametrize("threads", [1, 2])

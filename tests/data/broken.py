@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faces import face
 from PIL import Image
+
+from tests.data.faces import face
 
 
 def picture(number: int = 0, width: int = 200, height: int = 200) -> Image.Image:

@@ -18,20 +18,12 @@ import safetensors.numpy
 from PIL import Image
 from safetensors import SafetensorError
 
-from biascon.data import biased_mnist, dataset
-from biascon.data.biased_mnist import Spec
-from biascon.data.dataset import (
-    Split,
-    identity,
-    latest,
-    load,
-    read_manifest,
-    save,
-    sealed,
-    verify,
-)
-from biascon.data.sheet import contact_sheet
-from biascon.data.sources import Digits
+from biascon.data import dataset
+from biascon.data.builders import biased_mnist
+from biascon.data.builders.biased_mnist import Spec
+from biascon.data.builders.mnist_source import Digits
+from biascon.data.contact_sheet import contact_sheet
+from biascon.data.dataset import Split, identity, latest, load, read_manifest, save, sealed, verify
 from biascon.errors import BiasconError, DataError
 
 FILES = ("train.safetensors", "val.safetensors", "test.safetensors")
@@ -509,7 +501,7 @@ class TestWriting:
         """A limit on the size of files; Python itself ignores the signal that comes with it."""
         program = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
-            "from biascon.cli import main; main(sys.argv[1:])"
+            "from biascon.cli.app import main; main(sys.argv[1:])"
         )
         words = ["make-bmnist", "--source", "embedded", "--out", str(tmp_path / "data" / "small")]
         done = subprocess.run(

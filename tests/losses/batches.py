@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from hypothesis import settings
-from oracles import ORACLES
 from torch import Tensor
 
-from biascon import registry
 from biascon.losses import LOSSES, Loss, entry, parameters_of
+from biascon.utils.entry_points import load
+from tests.losses.oracles import ORACLES
 
 NAMES = list(LOSSES)
 EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].on == "embeddings"]
@@ -207,7 +207,7 @@ def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
 
 def choices(name: str, key: str) -> tuple[str, ...]:
     """The words that a parameter may be, or none if it is a number."""
-    hint = typing.get_type_hints(registry.load(entry(name).target)).get(key)
+    hint = typing.get_type_hints(load(entry(name).target)).get(key)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 

@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from batches import NAMES, TABLES, Batch, make
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from biascon.errors import UsageError
 from biascon.losses import Loss, get_loss, pairwise
+from tests.losses.batches import NAMES, TABLES, Batch, make
 
 IMAGES, VIEWS, WIDTH, CLASSES, STEPS = 128, 2, 12, 6, 5
 DTYPES = {"float64": torch.float64, "float32": torch.float32}

@@ -7,8 +7,8 @@ be exactly 0 with a zero gradient). A new loss needs one function and one line h
 
 from __future__ import annotations
 
-import oracles_bias as with_bias
-import oracles_plain as plain
+from tests.losses import oracles_bias as with_bias
+from tests.losses import oracles_plain as plain
 
 ORACLES = {
     "ce": plain.ce,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import math
 
-from oracles_plain import ce, dot, eps_supinfonce, flatten, log_sum_exp, mean, of_image, supcon
+from tests.losses.oracles_plain import (
+    ce,
+    dot,
+    eps_supinfonce,
+    flatten,
+    log_sum_exp,
+    mean,
+    of_image,
+    supcon,
+)
 
 
 def _anchors(z, labels, bias):

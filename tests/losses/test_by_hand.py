@@ -7,9 +7,9 @@ from math import exp, log, sqrt
 
 import pytest
 import torch
-from batches import make, value_of
 
 from biascon.losses import get_loss
+from tests.losses.batches import make, value_of
 
 # Four unit vectors of the plane, a to d, and their cosines:
 #       b     c     d

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from batches import NAMES, make, value_and_gradients
 
 from biascon.losses import get_loss
+from tests.losses.batches import NAMES, make, value_and_gradients
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
-from batches import (
+
+from biascon.losses import LOSSES, get_loss
+from tests.losses.batches import (
     DEGENERATE,
     NAMES,
     PAIRWISE_NAMES,
@@ -16,8 +18,6 @@ from batches import (
     value_and_gradients,
     value_of,
 )
-
-from biascon.losses import LOSSES, get_loss
 
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-5}
 

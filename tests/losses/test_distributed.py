@@ -1,4 +1,4 @@
-"""Two processes with 64 images each compute what one computes with 128: ``biascon.losses.distributed``.
+"""Two processes with 64 images each compute what one computes with 128: ``biascon.losses.gather``.
 
 The two are launched once; see ``distributed_worker.py`` for what they compute.
 """

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from batches import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, blockwise, get_loss, pairwise
+from tests.losses.batches import (
     DEGENERATE,
     IN_THE_BATCH,
     LABELLED_NAMES,
@@ -16,13 +20,12 @@ from batches import (
     quicker,
     value_and_gradients,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from biascon.losses import LOSSES, blocks, get_loss, pairwise
 
 ROWS = 64  # of the smallest block
-SPANS = {"common shift": dict(blocks.SPAN), "a shift for each row": dict.fromkeys(blocks.SPAN, 0)}
+SPANS = {
+    "common shift": dict(blockwise.SPAN),
+    "a shift for each row": dict.fromkeys(blockwise.SPAN, 0),
+}
 
 
 def forbidden(*_):
@@ -38,8 +41,8 @@ def blocked(patch, span="common shift"):
     """Blocks of 64 rows whatever the batch is, and never the whole matrix."""
     patch.setattr(pairwise, "DENSE", {"cpu": 0})
     patch.setattr(pairwise.Anchors, "similarities", forbidden)
-    patch.setattr(blocks, "CACHE", 1)
-    patch.setattr(blocks, "SPAN", SPANS[span])
+    patch.setattr(blockwise, "CACHE", 1)
+    patch.setattr(blockwise, "SPAN", SPANS[span])
 
 
 def skewed(name, *, v, n, seed=0, dtype=torch.float64, far=False):
@@ -259,7 +262,7 @@ def test_blocked_path_takes_bias_values_as_large_as_two_to_the_fortieth(name, mo
 def test_batches_of_these_tests_take_more_than_one_block(monkeypatch):
     blocked(monkeypatch)
     z = torch.zeros(200, 4)
-    found = [rows for rows, _ in blocks.plan(torch.zeros(200, dtype=torch.long), z)]
+    found = [rows for rows, _ in blockwise.plan(torch.zeros(200, dtype=torch.long), z)]
     assert [rows.stop - rows.start for rows in found] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
 
 

@@ -7,7 +7,10 @@ import re
 
 import pytest
 import torch
-from batches import (
+
+from biascon.errors import UsageError
+from biascon.losses import LOSSES, entry, get_loss, parameters_of
+from tests.losses.batches import (
     BIASED_NAMES,
     EMBEDDING_NAMES,
     IN_THE_BATCH,
@@ -18,9 +21,6 @@ from batches import (
     make,
     value_of,
 )
-
-from biascon.errors import UsageError
-from biascon.losses import LOSSES, entry, get_loss, parameters_of
 
 # z and batch
 

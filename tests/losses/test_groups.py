@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from batches import Batch, check_against_oracle, value_and_gradients
-from oracles_bias import groupdro_weights
 
 from biascon.errors import UsageError
 from biascon.losses import get_loss
+from tests.losses.batches import Batch, check_against_oracle, value_and_gradients
+from tests.losses.oracles_bias import groupdro_weights
 
 SHAPES = {"2 x 2": (2, 2), "10 x 10": (10, 10), "3 x 7": (3, 7), "7 x 3": (7, 3), "4 x 1": (4, 1)}
 ON_COUNTS = ["biasbal", "reweight", "biascon+biasbal"]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from batches import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, get_loss, parameters_of
+from tests.losses.batches import (
     BY_THE_TRAINER,
     FREE_OF_BIAS,
     FREE_OF_LABELS,
@@ -19,10 +23,6 @@ from batches import (
     quicker,
     value_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from biascon.losses import LOSSES, get_loss, parameters_of
 
 SEEDS = st.integers(0, 10**6)
 

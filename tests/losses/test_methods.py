@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
-from batches import biased, make, quick, value_and_gradients, value_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from biascon.losses import get_loss
+from tests.losses.batches import biased, make, quick, value_and_gradients, value_of
 
 FALLS, RISES, STAYS = -1, 1, 0
 

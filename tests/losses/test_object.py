@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 import torch
-from batches import NAMES, SETTINGS, make, value_of
 
 from biascon.losses import LOSSES, NEEDS, entry, get_loss, parameters_of, sees_bias
+from tests.losses.batches import NAMES, SETTINGS, make, value_of
 
 
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)

@@ -6,7 +6,11 @@ import itertools
 
 import pytest
 import torch
-from batches import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, get_loss, parameters_of
+from tests.losses.batches import (
     EMBEDDING_NAMES,
     NAMES,
     OF_A_CLASS,
@@ -19,10 +23,6 @@ from batches import (
     value_and_gradients,
     value_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from biascon.losses import LOSSES, get_loss, parameters_of
 
 
 def pulled(name, batch, strength):

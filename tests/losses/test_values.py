@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from batches import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.losses import LOSSES, get_loss
+from tests.losses.batches import (
     NAMES,
     SETTINGS,
     check_against_oracle,
@@ -13,12 +17,8 @@ from batches import (
     value_and_gradients,
     value_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from oracles import ORACLES
-from oracles_bias import groupdro_weights
-
-from biascon.losses import LOSSES, get_loss
+from tests.losses.oracles import ORACLES
+from tests.losses.oracles_bias import groupdro_weights
 
 # These have a weight that is made of the loss itself, and is a number as far as the gradient goes.
 WITH_A_STOPPED_WEIGHT = ("lff", "groupdro")

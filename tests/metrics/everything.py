@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from biascon.measures import accuracies
 from biascon.metrics import accuracy, amplification, fairness, parity
+from biascon.metrics.summary import accuracies
 
 ROWS = 20_000
 

@@ -10,8 +10,8 @@ from scipy import stats
 
 from biascon.metrics import accuracy, fairness, parity
 from biascon.metrics.intervals import bootstrap, wilson
-from biascon.metrics.paired import joint, paired_bootstrap
-from biascon.seeds import numpy_generator
+from biascon.metrics.paired_tests import joint, paired_bootstrap
+from biascon.utils.seeds import numpy_generator
 
 # P(prediction = label) of each (label, bias), far from 0 and 1; and how frequent the cells are
 RIGHT = np.array([[0.80, 0.60], [0.65, 0.85]])

@@ -7,12 +7,12 @@ import time
 import fairlearn.metrics
 import numpy as np
 import pytest
-from everything import all_metrics, made
 
 from biascon.metrics import fairness, parity
 from biascon.metrics.counts import Counts
 from biascon.metrics.intervals import bootstrap
 from biascon.metrics.permutation import permutation_test
+from tests.metrics.everything import all_metrics, made
 
 
 @pytest.mark.parametrize(("n_labels", "n_bias"), [(10, 10), (5, 4)])

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_page import page_of
-from test_report import CLEAR
+
+from tests.report.test_html import page_of
+from tests.report.test_report import CLEAR
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from biascon.config import make_config
+from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.errors import UsageError
-from biascon.evaluate import evaluate
-from biascon.report.collect import Run, group
+from biascon.evaluation.pipeline import evaluate
 from biascon.report.convergence import Point, curve, curves, reached, speeds
-from biascon.report.page import html
+from biascon.report.experiments import Run, group
+from biascon.report.html import html
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=3", "probe.max_iterations=50"]
@@ -84,7 +84,7 @@ def written(folder: Path, unbiased: list[float | None]) -> Path:
 
 
 def test_the_accuracy_told_is_one_that_all_reach(tmp_path: Path) -> None:
-    from test_report import made_up
+    from tests.report.test_report import made_up
 
     runs = []
     for label, seed, values in (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from biascon.report.collect import Group, find_runs, group
-from biascon.report.page import html
-from biascon.report.tex import latex
-from biascon.report.text import markdown
+from biascon.report.experiments import Group, find_runs, group
+from biascon.report.html import html
+from biascon.report.latex import latex
+from biascon.report.markdown import markdown
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 

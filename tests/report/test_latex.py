@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from test_report import CLEAR, bias_seeing, made_up
 
 from biascon.report import tables
-from biascon.report.collect import Run, group
-from biascon.report.disparity import TESTED
+from biascon.report.disparities import TESTED
+from biascon.report.experiments import Run, group
 from biascon.report.write import FORMS
+from tests.report.test_report import CLEAR, bias_seeing, made_up
 
 PDFLATEX = shutil.which("pdflatex")
 pytestmark = pytest.mark.skipif(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_report import made_up, one_group
 
-from biascon.report.bars import draw_groups
-from biascon.report.collect import Group
-from biascon.report.draw import draw_accuracies, draw_cells, written
+from biascon.report.experiments import Group
+from biascon.report.plots.accuracy import draw_accuracies, draw_cells
+from biascon.report.plots.groups import draw_groups
+from biascon.report.plots.style import written
+from tests.report.test_report import made_up, one_group
 
 NAMES = ["$a^$", "$$", "_under", "long name " * 20, "two\nlines", r"\frac", "{", "50 %", "<b>", ""]
 

@@ -15,12 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from biascon.config import make_config
+from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.errors import BiasconError, BiasconWarning, RunError
-from biascon.evaluate import evaluate
-from biascon.report.collect import METRICS, Group, Run, find_runs, group
-from biascon.report.compare import (
+from biascon.evaluation.pipeline import evaluate
+from biascon.report.experiments import METRICS, Group, Run, find_runs, group
+from biascon.report.export import EVERY
+from biascon.report.latex import latex
+from biascon.report.markdown import markdown
+from biascon.report.verdicts import (
     Difference,
     comparisons,
     in_words,
@@ -29,9 +32,7 @@ from biascon.report.compare import (
     over_images,
     over_seeds,
 )
-from biascon.report.tex import latex
-from biascon.report.text import markdown
-from biascon.report.write import EVERY, write_report
+from biascon.report.write import write_report
 
 
 def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run:

@@ -24,7 +24,7 @@ from machine import describe, load
 from page import render
 from sections import ON_CPU, SECTIONS
 
-from biascon.heap import keep_blocks
+from biascon.utils.memory import keep_blocks
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon.heap import peak_mib
+from biascon.utils.memory import peak_mib
 
 
 def probe(n: int, d: int, k: int) -> dict[str, float]:
@@ -18,8 +18,8 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
     import torch
     from threadpoolctl import threadpool_limits
 
-    from biascon.config import ProbeConfig
-    from biascon.probe import fit
+    from biascon.config.run_config import ProbeConfig
+    from biascon.evaluation.linear_probe import fit
 
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % k
@@ -46,7 +46,7 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
 
 def build() -> dict[str, float]:
     """Build BiasedMNIST."""
-    from biascon.data.biased_mnist import Spec, make_biased_mnist
+    from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
 
     with tempfile.TemporaryDirectory() as root:
         make_biased_mnist(Spec(0.997), root=Path(root))
@@ -56,8 +56,8 @@ def build() -> dict[str, float]:
 def million(root: str) -> dict[str, float]:
     """Write a dataset folder of a million made images."""
     from biascon.data import dataset
-    from biascon.data.biased_mnist import Spec, describe
-    from biascon.data.sources import find_digits
+    from biascon.data.builders.biased_mnist import Spec, describe
+    from biascon.data.builders.mnist_source import find_digits
 
     n, rng = 1_000_000, np.random.default_rng(0)
     labels = np.arange(n) % 10
@@ -80,9 +80,9 @@ def train(root: str) -> dict[str, float]:
     """Train on it for an epoch."""
     import torch
 
-    from biascon.config import make_config
+    from biascon.config.run_config import make_config
     from biascon.data.dataset import load
-    from biascon.train import train as run
+    from biascon.training.loop import train as run
 
     torch.set_num_threads(2)
     data = load(Path(root) / "million", only=("train",))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from biascon.recipe import Recipe
-from biascon.vision import torchvision
+from biascon.config.augmentation import Recipe
+from biascon.models.torchvision import torchvision
 
 torchvision()
 

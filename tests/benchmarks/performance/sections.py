@@ -19,18 +19,19 @@ import rivals
 import torch
 from machine import limits, seconds_of, wait
 
-from biascon.augment import augment, normalise
-from biascon.backward import forward_backward
-from biascon.config import make_config
-from biascon.data.biased_mnist import Spec, make_biased_mnist
+from biascon.config.augmentation import Recipe
+from biascon.config.run_config import make_config
+from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+from biascon.data.builders.mnist_source import find_digits
 from biascon.data.dataset import BiasedDataset, Split, load
-from biascon.data.sources import find_digits
 from biascon.losses import get_loss
-from biascon.model import build_model, place
-from biascon.optim import optimiser
-from biascon.recipe import Recipe
-from biascon.seeds import torch_generator
-from biascon.train import train
+from biascon.models.preprocess import normalise
+from biascon.training.augment import augment
+from biascon.training.gradient_cache import forward_backward
+from biascon.training.loop import train
+from biascon.training.network import build_model, place
+from biascon.training.optimizer import optimiser
+from biascon.utils.seeds import torch_generator
 
 Row = dict[str, Any]
 FULL = Recipe(crop_scale=(0.2, 1.0), flip_p=0.5)  # every part of the recipe on
@@ -291,7 +292,7 @@ def startup(device: torch.device) -> list[Row]:
 
 def network(device: torch.device) -> list[Row]:
     """Forward and backward of the encoders, and what share of a matrix product's speed that is."""
-    from biascon.encoders import build_encoder
+    from biascon.models.encoders import build_encoder
 
     rows = []
     peak = max(value for name, value in limits(device).items() if "GFLOP" in name)

@@ -24,11 +24,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "data"))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-import faces
-
-from biascon.data.pictures import Shape, decode
+from biascon.data.images.decoding import Shape, decode
+from tests.data import faces
 
 
 def rss(root: int) -> tuple[int, int]:

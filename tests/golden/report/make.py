@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from biascon import runs
-from biascon.config import make_config
-from biascon.data.biased_mnist import Spec, make_biased_mnist
+from biascon.config.run_config import make_config
+from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
 from biascon.data.dataset import load
-from biascon.evaluate import evaluate
-from biascon.files import read_json
-from biascon.report.collect import find_runs, group
-from biascon.report.tex import latex
-from biascon.report.text import markdown
+from biascon.evaluation.pipeline import evaluate
+from biascon.report.experiments import find_runs, group
+from biascon.report.latex import latex
+from biascon.report.markdown import markdown
+from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, FEATURES, seal
+from biascon.utils.files import read_json
 
 HERE = Path(__file__).parent
 LOSSES, SEEDS = ("supcon", "contex", "biasbal"), (0, 1)
@@ -49,11 +49,11 @@ def main() -> None:
                     where, _, _ = evaluate(
                         config, data, root=HERE / "runs", device=torch.device("cpu")
                     )
-                    digest = read_json(where / runs.DONE)["digest"]
-                    for name in (*runs.FEATURES, runs.CLASSIFIER, ".lock"):
+                    digest = read_json(where / DONE)["digest"]
+                    for name in (*FEATURES, CLASSIFIER, ".lock"):
                         (where / name).unlink(missing_ok=True)
-                    (where / runs.ENCODER).write_bytes(b"a stand-in\n")
-                    runs.seal(where, digest)
+                    (where / ENCODER).write_bytes(b"a stand-in\n")
+                    seal(where, digest)
     write_reports(HERE / "runs", HERE)
 
 

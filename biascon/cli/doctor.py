@@ -1,0 +1,22 @@
+"""``biascon doctor``: what this machine has."""
+
+from __future__ import annotations
+
+import click
+
+from biascon.cli.output import table
+
+
+@click.command(name="doctor")
+def command() -> None:
+    """Show versions, devices, and which digits are here; nothing is downloaded."""
+    from biascon.data.builders.mnist_source import find_digits
+    from biascon.runs.environment import environment
+    from biascon.utils.devices import pick_device
+
+    about = environment(str(pick_device()))
+    rows = [[key, str(value)] for key, value in about.items() if key != "packages"]
+    rows += [[name, str(version)] for name, version in about["packages"].items()]
+    digits = find_digits(network=False)
+    rows.append(["MNIST", f"{digits.origin} ({len(digits.train_labels):,} training digits)"])
+    click.echo(table(["what", "here"], rows, left=2))

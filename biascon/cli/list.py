@@ -1,0 +1,58 @@
+"""``biascon list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import click
+
+from biascon.cli.output import table
+
+
+@click.command(name="list")
+@click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets"]))
+def command(what: str) -> None:
+    """List the losses, encoders, presets or datasets."""
+    if what == "presets":
+        from biascon.config.settings import presets
+
+        click.echo("\n".join(presets()))
+    elif what == "datasets":
+        from biascon.data.registry import listed
+
+        rows = [
+            [name, b.classes, b.bias, b.needs, f"biascon {b.command}"]
+            for name, b in listed().items()
+        ]
+        header = ["dataset", "classes", "bias attributes", "needs", "built by"]
+        click.echo(table(header, rows, left=5))
+        click.echo(
+            "\nWhere the files come from and what they may be used for: datasets/<name>/README.md"
+        )
+    elif what == "encoders":
+        from biascon.models.encoders import ENCODERS
+
+        rows = [[name, (make.__doc__ or "").splitlines()[0]] for name, make in ENCODERS.items()]
+        click.echo(table(["encoder", "what it is"], rows, left=2))
+    else:
+        from biascon.losses import entry, names, sees_bias
+        from biascon.losses.registry import NEEDS
+
+        entries = [(name, entry(name)) for name in names()]
+        rows = [
+            [
+                name + " †" * sees_bias(name),
+                e.on,
+                ", ".join(e.needs),
+                "2" if e.first else "1",
+                e.judged,
+                e.formula,
+                e.source,
+            ]
+            for name, e in entries
+        ]
+        header = ["loss", "on", "needs", "stages", "judged by", "loss of an anchor", "source"]
+        click.echo(table(header, rows, left=7))
+        click.echo("\n† is given bias labels: not comparable with a method that is not. Needs:")
+        used = {need for _, e in entries for need in e.needs}
+        click.echo(
+            table(["need", "what it is"], [[k, v] for k, v in NEEDS.items() if k in used], left=2)
+        )

@@ -1,0 +1,82 @@
+"""``biascon make-celeba``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.options import FOLDER
+
+
+@click.command(name="make-celeba")
+@click.argument("raw", type=FOLDER)
+@click.option(
+    "--target",
+    default="Blond_Hair",
+    show_default=True,
+    metavar="ATTRIBUTE",
+    help="The attribute that is the label.",
+)
+@click.option(
+    "--bias",
+    default="Male",
+    show_default=True,
+    metavar="ATTRIBUTE",
+    help="The attribute that is the bias.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["official", "hong"]),
+    default="official",
+    show_default=True,
+    help="hong: training split 80/20, the official validation pictures are the test.",
+)
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help="A further attribute to keep, for evaluate --bias; repeat it, or all.",
+)
+@click.option(
+    "--aligned",
+    type=click.Choice(["auto", "same", "crossed"]),
+    default="auto",
+    show_default=True,
+    help="Aligned cells (label, bias): (0, 0) and (1, 1), or (0, 1) and (1, 0); auto: where the "
+    "training pictures go together.",
+)
+@picture_options
+def command(
+    raw: Path,
+    target: str,
+    bias: str,
+    protocol: str,
+    keep: tuple[str, ...],
+    aligned: str,
+    size: int,
+    resize: int,
+    decode: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Build a CelebA from its folder RAW: an attribute to learn, biased by another.
+
+    RAW holds img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
+    """
+    from biascon.data.builders import celeba
+    from biascon.data.images.decoding import Shape
+
+    shape = Shape(size, resize, decode)
+    source = celeba.read(raw)
+    kept = tuple(source.attributes) if "all" in keep else keep
+    spec = celeba.Spec(target, bias, protocol, kept, aligned, seed, shape)
+    plan = celeba.plan(source, spec)
+    if dry_run:
+        preview(plan, as_json=as_json)
+    else:
+        make(raw, plan, shape, as_json=as_json, **how)

@@ -1,0 +1,99 @@
+"""``biascon make-standard``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.output import note
+
+NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder")
+
+
+@click.command(name="make-standard")
+@click.argument("name", type=click.Choice(NAMES))
+@click.argument("raw", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--val-protocol",
+    type=click.Choice(["held-out", "none"]),
+    default="held-out",
+    show_default=True,
+    help="held-out: 10 % of the training pictures of each class.",
+)
+@click.option(
+    "--per-class",
+    type=click.IntRange(min=1),
+    help="Caltech: how many pictures of a class train.  [default: 30 of 101, 60 of 256]",
+)
+@click.option("--name", "title", help="folder: what the dataset is called.  [default: as RAW]")
+@picture_options
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    name: str,
+    raw: Path,
+    val_protocol: str,
+    per_class: int | None,
+    title: str | None,
+    size: int,
+    resize: int,
+    decode: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Build a standard set NAME from the folder RAW of its files, in their official layout.
+
+    It has no bias attribute: top-1 and top-5 accuracy are measured, group metrics do not apply. NAME "folder"
+    is any RAW with train/<class>/*, test/<class>/* and perhaps val/<class>/*.
+    """
+    from biascon.data.builders import image_folders
+    from biascon.data.images.decoding import Shape
+
+    if not name.startswith("cifar"):
+        spec = image_folders.Spec(
+            name, seed, val_protocol, per_class or 0, title or "", Shape(size, resize, decode)
+        )
+        folder, plan = image_folders.plan(raw, spec)
+        if dry_run:
+            preview(plan, as_json=as_json)
+        else:
+            make(folder, plan, spec.shape, as_json=as_json, **how)
+        return
+
+    given = [
+        key
+        for key in ("size", "resize", "decode", "per_class", "title", "dry_run")
+        if context.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
+    ]
+    if [key for key in given if (key, size) != ("size", 32)]:
+        options = ", ".join("--name" if k == "title" else f"--{k.replace('_', '-')}" for k in given)
+        raise click.UsageError(f"CIFAR's pictures are 32 x 32 and no files: leave out {options}")
+    _cifar(name, raw, seed, val_protocol, as_json=as_json, **how)
+
+
+def _cifar(
+    name: str,
+    raw: Path,
+    seed: int,
+    val_protocol: str,
+    *,
+    as_json: bool,
+    out: Path | None,
+    force: bool,
+    **_: Any,
+) -> None:
+    from biascon.cli.inspect import show
+    from biascon.data.builders.cifar import make_cifar
+    from biascon.utils.files import pretty_json
+
+    made = make_cifar(
+        name, raw, seed=seed, val_protocol=val_protocol, out=out, force=force, say=note
+    )
+    note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
+    click.echo(pretty_json(made.manifest) if as_json else show(made.manifest), nl=not as_json)

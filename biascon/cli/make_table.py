@@ -1,0 +1,83 @@
+"""``biascon make-table``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.options import FOLDER
+
+
+@click.command(name="make-table")
+@click.argument("table", metavar="CSV", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--image-col", required=True, metavar="COLUMN", help="Files, relative to --root.")
+@click.option("--label-col", required=True, metavar="COLUMN", help="Labels.")
+@click.option(
+    "--bias-col",
+    required=True,
+    multiple=True,
+    metavar="COLUMN",
+    help="A bias attribute; repeat it. The first is the default, evaluate --bias chooses another.",
+)
+@click.option(
+    "--split-col", metavar="COLUMN", help="train, val or test.  [default: a seeded split]"
+)
+@click.option("--root", type=FOLDER, help="Folder of the pictures.  [default: that of the CSV]")
+@click.option(
+    "--aligned",
+    multiple=True,
+    metavar="LABEL=BIAS|FILE",
+    help="A bias value that goes with a label; repeat it. Or a TOML, JSON or CSV file of such pairs, as for "
+    "audit.  [default: label = bias, where both have the same values]",
+)
+@click.option(
+    "--val-protocol",
+    type=click.Choice(["held-out", "hong", "none"]),
+    default="held-out",
+    show_default=True,
+    help="held-out: 10 % of the training pictures, without a split column; hong: they also stay (leaks).",
+)
+@click.option("--name", metavar="NAME", help="Name of the dataset.  [default: that of the CSV]")
+@picture_options
+def command(
+    table: Path,
+    image_col: str,
+    label_col: str,
+    bias_col: tuple[str, ...],
+    split_col: str | None,
+    root: Path | None,
+    aligned: tuple[str, ...],
+    val_protocol: str,
+    name: str | None,
+    size: int,
+    resize: int,
+    decode: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Build a dataset from a CSV of your own pictures, labels and bias attributes."""
+    from biascon.data.builders import table as tables
+    from biascon.data.images.decoding import Shape
+
+    spec = tables.Spec(
+        image_col,
+        label_col,
+        bias_col,
+        split_col,
+        tables.read_aligned(aligned),
+        re.sub("[^A-Za-z0-9._]+", "-", name or table.stem).strip("-._") or "table",
+        seed,
+        val_protocol,
+        Shape(size, resize, decode),
+    )
+    plan = tables.plan(tables.read(table, spec), spec, origin=f"{table.name} and its pictures")
+    if dry_run:
+        preview(plan, as_json=as_json)
+    else:
+        make(root or table.parent, plan, spec.shape, as_json=as_json, **how)

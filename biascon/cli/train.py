@@ -1,0 +1,62 @@
+"""``biascon train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from biascon.cli.options import configurations, load_dataset, training_options
+from biascon.cli.output import Progress, table
+
+
+@click.command(name="train")
+@training_options
+def command(
+    losses: tuple[str, ...],
+    seeds: list[int],
+    data: Path | None,
+    bias: list[str] | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+    weights: Path | None,
+    protocol: str | None,
+    device: str,
+    compiled: bool,
+    resume: bool,
+    root: Path,
+) -> None:
+    """Train encoders and measure them on the validation split; the test split is not read.
+
+    This is the command to choose a recipe with. An interrupted run goes on from its last epoch. Started by
+    torchrun or srun, all processes train one network: torchrun --nproc-per-node 4 -m biascon train ...
+    """
+    from biascon.evaluation.pipeline import validate
+    from biascon.metrics.summary import ACCURACIES
+    from biascon.utils.devices import pick_device
+    from biascon.utils.distributed import joined, leads
+
+    rows = []
+    with joined(pick_device(device)) as place:
+        configs = configurations(
+            losses, seeds, preset, settings, place.type,
+            compiled=compiled, weights=weights, protocol=protocol,
+        )  # fmt: skip
+        dataset = load_dataset(data, bias, only=("train", "val"))
+        for config in configs:
+            progress = Progress(config, show=leads())
+            try:
+                folder, chosen = validate(
+                    config, dataset, root=root, device=place, resume=resume, say=progress
+                )
+            finally:
+                progress.close()
+            values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
+            cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+            rows.append([config.loss, str(config.seed), *cells, str(folder)])
+        if not leads():
+            return
+    n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
+    click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
+    header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]
+    click.echo(table(header, rows))

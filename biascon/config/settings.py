@@ -1,0 +1,82 @@
+"""Presets and settings as text: TOML in, TOML out."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from biascon.errors import BiasconError, UsageError, unknown_name
+
+
+def presets() -> list[str]:
+    """Return the names of the presets that come with the package."""
+    folder = resources.files("biascon.config") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
+    """Read a preset by name, or a TOML file by path; return its name and its sections.
+
+    Raises:
+        UsageError: No such preset.
+        BiasconError: A file that cannot be read or is not TOML.
+    """
+    if preset in presets():
+        text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
+        return preset, tomllib.loads(text)
+    path = Path(preset)
+    if path.suffix != ".toml":
+        raise UsageError(f"{unknown_name('preset', preset, presets())}; a file must end in .toml")
+    try:
+        return path.name, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BiasconError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Turn ``["train.epochs=8", "loss.wa=0.3"]`` into ``{"train": {"epochs": 8}, ...}``.
+
+    A value is read as TOML; what is not TOML is a string.
+
+    Raises:
+        UsageError: Not of the form section.key=value.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise UsageError(f"expected --set section.key=value, but got '{setting}'")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except ValueError:
+            parsed = value.strip()
+        tree.setdefault(section, {})[key] = parsed
+    return tree
+
+
+def to_toml(value: Mapping[str, Any]) -> str:
+    """Write two levels of plain data (scalars and lists) as TOML."""
+
+    def scalar(item: Any) -> str:
+        # TOML reads JSON's strings, numbers, booleans and lists of them, but no escaped surrogates.
+        return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+    lines = [f"{k} = {scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
+    for section, table in value.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{section}]", *(f"{k} = {scalar(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def default_preset(device_type: str) -> str:
+    """Return the preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
+    return "paper" if device_type == "cuda" else "cpu"

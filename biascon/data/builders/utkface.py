@@ -1,0 +1,266 @@
+"""UTKFace: the gender of faces, with race or age as the bias attribute.
+
+File names are ``age_gender_race_stamp.jpg.chip.jpg``; gender 0 is male, 1 female; race 0 is white. The
+target is the gender. Bias ``race``: 0 white, 1 any other. Bias ``age``: 0 from 20 years on, 1 up to 10
+years; 11 to 19 are dropped. In training, for each value of the bias, all pictures whose target is that
+value stay, and of the others min(int(that many * (1 - rate)), as many as there are). The test split
+keeps its natural proportions. Protocol of Hong and Yang, NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biascon.data.building.plan import Plan, Rows
+from biascon.data.building.splitting import seeded_split
+from biascon.data.images.decoding import Shape
+from biascon.errors import DataError, UsageError
+from biascon.utils.files import explain
+from biascon.utils.seeds import permutation
+from biascon.utils.types import Array
+
+BIASES = ("race", "age")
+LABELS = ["male", "female"]
+RACES = ["white", "black", "asian", "indian", "other"]
+NO_RACE, STRANGE_NAME = "name lacks the race", "not a UTKFace name"
+
+_STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg", re.ASCII)
+_MENDED = re.compile(
+    r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII
+)  # a space, a missing dot
+_LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides the bytes of a UTKFace, besides the pictures.
+
+    Attributes:
+        bias: ``race`` or ``age``.
+        rate: Of the pictures of a bias value in training, ``1 - rate`` per majority picture conflict.
+        seed: Decides the split and which conflicting pictures stay, each by its own purpose.
+        val_protocol: ``held-out`` (10 % of the training pictures, before any is dropped), ``hong`` (they
+            also stay in training: a leak) or ``none``.
+        shape: How a picture becomes an array.
+    """
+
+    bias: str = "race"
+    rate: float = 0.9
+    seed: int = 0
+    val_protocol: str = "held-out"
+    shape: Shape = field(default_factory=lambda: Shape(64))
+
+    def __post_init__(self) -> None:
+        if self.bias not in BIASES:
+            raise UsageError(f"expected bias to be race or age, but got '{self.bias}'")
+        object.__setattr__(self, "rate", float(self.rate) + 0.0)
+        if not 0 <= self.rate <= 1:
+            raise UsageError(f"expected rate in [0, 1], but got {self.rate}")
+
+    def name(self) -> str:
+        """Return the dataset's name: bias, rate, and whatever differs from the default.
+
+        >>> Spec().name(), Spec("age", 0.95, seed=1, val_protocol="none", shape=Shape(128)).name()
+        ('utkface-race-0.9', 'utkface-age-0.95-128-none-seed1')
+        """
+        parts = ["utkface", self.bias, repr(self.rate), *self.shape.suffixes()]
+        parts += [value for value in (self.val_protocol,) if value != "held-out"]
+        parts += [f"seed{self.seed}"] if self.seed else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the file names say.
+
+    Attributes:
+        names: Those that are used, sorted.
+        age: int64 ``(N,)`` in years.
+        gender: int64 ``(N,)``.
+        race: int64 ``(N,)``, 0..4.
+        repaired: Those that are malformed but readable.
+        left_out: (name, reason).
+    """
+
+    names: Sequence[str]
+    age: Array
+    gender: Array
+    race: Array
+    repaired: Sequence[str]
+    left_out: Sequence[tuple[str, str]]
+
+    @property
+    def read(self) -> int:
+        """How many names there were."""
+        return len(self.names) + len(self.left_out)
+
+
+def parse(names: Sequence[str]) -> Names:
+    """Read file names, strictly; two ways of being malformed are mended, the others left out.
+
+    >>> found = parse(["24_0_1_20170116220224657 .jpg.chip.jpg", "39_1_20170116174525125.jpg.chip.jpg"])
+    >>> found.age, found.repaired, found.left_out[0][1]
+    (array([24]), ['24_0_1_20170116220224657 .jpg.chip.jpg'], 'name lacks the race')
+    """
+    used, values, repaired, left_out = [], [], [], []
+    for name in sorted(set(names)):
+        found = _STRICT.fullmatch(name)
+        if found is None:
+            found = _MENDED.fullmatch(name)
+            if found is None:
+                left_out.append((name, NO_RACE if _LACKING.fullmatch(name) else STRANGE_NAME))
+                continue
+            repaired.append(name)
+        used.append(name)
+        values.append([int(found[k]) for k in (1, 2, 3)])
+    table = np.array(values, dtype=np.int64).reshape(-1, 3)
+    return Names(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
+
+
+def listing(raw: Path) -> tuple[Path, list[str]]:
+    """Return the folder that holds the pictures, RAW or its ``UTKFace``, and the names in it, sorted.
+
+    Raises:
+        DataError: There is no such folder, or no name of UTKFace's in it.
+    """
+    for folder in (raw, raw / "UTKFace"):
+        try:
+            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            raise explain(error, "read", folder) from error
+        names = [name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png"))]
+        if any(_MENDED.fullmatch(name) for name in names):
+            return folder, names
+    raise DataError(
+        f"{raw} is not a folder of UTKFace: expected files named like "
+        "25_0_2_20170116174525125.jpg.chip.jpg in it, or in its folder UTKFace"
+    )
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names in a text file, one a line.
+
+    Raises:
+        DataError: It is unreadable, or none of them is UTKFace's.
+    """
+    try:
+        names = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
+    names = [name for name in (line.strip("\r") for line in names) if name]
+    if not any(_MENDED.fullmatch(name) for name in names):
+        raise DataError(
+            f"{path} holds no name of UTKFace's: expected lines like 25_0_2_20170116174525125.jpg.chip.jpg"
+        )
+    return names
+
+
+def plan(names: Sequence[str], spec: Spec, *, origin: str) -> Plan:
+    """Return which pictures are in which split, from their names alone.
+
+    Raises:
+        DataError: A split would be empty.
+    """
+    found = parse(names)
+    age, gender, race = found.age, found.gender, found.race
+    if spec.bias == "race":
+        bias, usable = (race != 0).astype(np.int64), np.ones(len(age), dtype=bool)
+    else:
+        bias, usable = (age <= 10).astype(np.int64), (age <= 10) | (age >= 20)
+    attributes = {
+        "race": (race != 0).astype(np.int64),
+        "age": np.select([age >= 20, age <= 10], [0, 1], 2).astype(np.int64),
+        "race_group": race,
+        "age_group": np.searchsorted([11, 20, 40, 60], age, side="right").astype(np.int64),
+    }
+    parts = seeded_split(len(age), spec.seed, spec.val_protocol, "utkface/split")
+    dropped = Counter({"11 to 19 years": int((~usable).sum())} if spec.bias == "age" else {})
+    splits = {}
+    for part, rows in parts.items():
+        rows = rows[usable[rows]]
+        if part == "train":
+            chosen = biased(gender[rows], bias[rows], spec)
+            dropped["conflicting, beyond the rate"] = int((~chosen).sum())
+            rows = rows[chosen]
+        splits[part] = Rows(
+            [found.names[row] for row in rows],
+            gender[rows],
+            bias[rows],
+            gender[rows] == bias[rows],
+            rows.astype(np.int64),
+            {name: values[rows] for name, values in attributes.items()},
+        )
+    return Plan(describe(found, spec, dropped, origin), splits, found.left_out)
+
+
+def biased(target: Array, bias: Array, spec: Spec) -> Array:
+    """Return bool ``(N,)``: which training pictures stay, by the rule of this module's docstring."""
+    stays: Array = target == bias
+    for value in (0, 1):
+        majority = int((stays & (bias == value)).sum())
+        minority = np.flatnonzero((target != bias) & (bias == value))
+        # 100 * (1 - 0.9) is 9.999..., and so is its int in the published code: 9.
+        count = min(int(majority * (1 - spec.rate)), len(minority))
+        order = permutation(len(minority), spec.seed, f"utkface/{spec.bias}/minority/{value}")
+        stays[minority[order[:count]]] = True
+    return stays
+
+
+def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> dict[str, Any]:
+    """Return what the manifest says besides counts and digests."""
+    validation = {
+        "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
+        "hong": "10 % of the training pictures, kept in training (leaks), natural proportions",
+        "none": "none: no selection is possible",
+    }[spec.val_protocol]
+    pairs = {"race": ("white", "non-white"), "age": ("20 and over", "10 and under")}
+    aligned = {
+        name: [list(pair) for pair in zip(LABELS, pairs[name], strict=True)] for name in BIASES
+    }
+    values = {name: list(pair) for name, pair in pairs.items()}
+    told = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
+    pairings: dict[str, list[list[str]] | None] = {**aligned}
+    if spec.bias == "race":  # faces of an age that no definition calls aligned or conflicting
+        values["age"].append("11 to 19")
+        pairings["age"] = None
+    shape = spec.shape
+    return {
+        "name": spec.name(),
+        "builder": "utkface",
+        "protocol": {
+            "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
+            "val": validation,
+            "test": "20 % of the names, natural proportions",
+            "pictures": shape.told(),
+        },
+        "parameters": {
+            **{key: value for key, value in asdict(spec).items() if key != "shape"}, **asdict(shape)
+        },
+        "source": {
+            "kind": "utkface",
+            "origin": origin,
+            "names": {
+                "read": found.read,
+                "repaired": len(found.repaired),
+                "left_out": len(found.left_out),
+                "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
+                "dropped": dict(dropped),
+            },
+        },
+        "labels": LABELS,
+        "bias": {"name": spec.bias, "values": values[spec.bias], "aligned": told},
+        "attributes": {
+            **{name: {"values": values[name], "aligned": pairings[name]} for name in BIASES},
+            "race_group": {"values": RACES, "aligned": None},
+            "age_group": {"values": ["0-10", "11-19", "20-39", "40-59", "60 and over"], "aligned": None},
+        },
+    }  # fmt: skip

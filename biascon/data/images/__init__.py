@@ -1,0 +1,1 @@
+"""Image files: decode them, or read them when they are needed."""

@@ -1,0 +1,1 @@
+"""Evaluate a trained encoder: protocols, features, measurements, transfer."""

@@ -1,0 +1,212 @@
+"""A run from its configuration to its evaluation: train, probe, predict, measure. Plain data out.
+
+The training split trains the encoder and the probe; the validation split is for choosing between
+recipes (``validate`` measures on it and reads nothing of the test split); the test split is read
+once, after everything is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from biascon.config.resolve import resolved
+from biascon.config.run_config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.evaluation.features import of_two_views
+from biascon.evaluation.measurements import (
+    measure,
+    measure_accuracies,
+    measure_calibration,
+    measure_top5,
+)
+from biascon.evaluation.protocols import Bench, judges
+from biascon.evaluation.record import _encoder_from, _identity, _parquet
+from biascon.evaluation.representation import measure_representation
+from biascon.evaluation.transfer import Source, adopt
+from biascon.runs.context import Place
+from biascon.runs.folder import (
+    EVALUATION,
+    PREDICTIONS,
+    UNFINISHED,
+    exclusive,
+    finished,
+    forget,
+    run_folder,
+    seal,
+)
+from biascon.training.checks import check, check_images
+from biascon.training.stages import Network, Say, obtain
+from biascon.utils.distributed import leads, ranks, wait
+from biascon.utils.files import pretty_json, write_atomic
+
+FORMAT = 1
+
+
+def evaluate(
+    config: RunConfig,
+    data: BiasedDataset,
+    *,
+    root: Path = Path("runs"),
+    device: torch.device,
+    resume: bool = True,
+    say: Say = lambda line: None,
+    source: Source | None = None,
+) -> tuple[Path, dict[str, Any], bool]:
+    """Return a run's folder, its evaluation, and whether it was there already.
+
+    What is missing is computed: a finished run is only read; one that was interrupted goes on from
+    its last checkpoint. With several processes (``biascon.utils.distributed``) all of them train, the first
+    one evaluates, and the others get an empty evaluation.
+
+    Args:
+        config: The run.
+        data: With ``train`` and ``test``; ``val`` is measured too where it is there.
+        root: The folder of runs.
+        device: Where to compute.
+        resume: Whether an interrupted run goes on from its last epoch, or starts anew.
+        say: Called with each epoch's line of metrics.
+        source: The run whose encoder is used instead of training one (``biascon.evaluation.transfer``).
+
+    Raises:
+        BiasconError: The folder is not writable, in use, or damaged; or training diverged.
+    """
+    config, digest, folder = _prepare(config, data, root, device, source)
+    known = finished(folder, digest)
+    if known is not None:
+        return folder, known, True
+    with _held(folder, resume=resume):
+        if ranks() == 1:
+            known = finished(folder, digest)  # by another command, in between
+            if known is not None:
+                return folder, known, True
+        network = _network(config, data, Place(root, device, resume), say, source)
+        if not leads():
+            return folder, {}, False
+        bench = Bench(config, network, data, folder, device)
+        found = judges(bench, say)
+        test = data.splits["test"]
+        scores = found[0].scores("test")
+        also = [
+            {
+                "by": judge.name,
+                **measure_accuracies(test, judge.scores("test").argmax(axis=1), data),
+            }
+            for judge in found[1:]
+        ]
+        evaluation = {
+            "format": FORMAT,
+            **_identity(config, data, digest, found[0], source),
+            "probe": found[0].about,
+            "validation": found[0].validation,
+            "also": also,
+            **_encoder_from(config, data, folder),
+            "representation": _represent(bench),
+            **measure(
+                test,
+                scores.argmax(axis=1),
+                data.manifest["labels"],
+                data.n_bias,
+                seed=config.seed,
+                training=np.array(data.manifest["counts"]["train"]["cells"]),
+                has_bias=data.has_bias,
+                knows_aligned=data.knows_aligned,
+            ),
+            "top5": measure_top5(test.labels, scores),
+            "calibration": measure_calibration(test, scores, data.n_bias),
+        }
+        write_atomic(folder / PREDICTIONS, _parquet(test, scores))
+        write_atomic(folder / EVALUATION, pretty_json(evaluation))
+        seal(folder, digest)
+        for name in UNFINISHED:
+            (folder / name).unlink(missing_ok=True)
+    return folder, evaluation, False
+
+
+def validate(
+    config: RunConfig,
+    data: BiasedDataset,
+    *,
+    root: Path = Path("runs"),
+    device: torch.device,
+    resume: bool = True,
+    say: Say = lambda line: None,
+) -> tuple[Path, dict[str, Any] | None]:
+    """Train what is missing, and return the run's folder and its accuracies on validation, if any.
+
+    ``data`` may lack its test split: it is not read. With several processes
+    (``biascon.utils.distributed``) all of them train and the first one measures.
+    """
+    config, _, folder = _prepare(config, data, root, device)
+    with _held(folder, resume=resume):
+        network = obtain(config, data, Place(root, device, resume), say)
+        if not leads():
+            return folder, None
+        return folder, judges(Bench(config, network, data, folder, device), say)[0].validation
+
+
+@contextmanager
+def _held(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Hold a run's folder, by the first process for all of them."""
+    with exclusive(folder) if leads() else nullcontext():
+        if leads() and not resume:
+            forget(folder)
+        wait()
+        yield
+
+
+def _prepare(
+    config: RunConfig,
+    data: BiasedDataset,
+    root: Path,
+    device: torch.device,
+    source: Source | None = None,
+) -> tuple[RunConfig, str, Path]:
+    """Check a run before anything is written, and return it resolved, with its digest and folder."""
+    if source is None:
+        check(config, data)
+        config = resolved(config).for_device(device.type, ranks())
+    else:
+        check_images(config, data)
+    if device.type == "cpu":
+        torch.set_num_threads(config.train.threads)
+    digest = config.digest(data.digest)
+    return config, digest, run_folder(root, data.name, config, digest)
+
+
+def _network(
+    config: RunConfig, data: BiasedDataset, place: Place, say: Say, source: Source | None
+) -> Network:
+    if source is None:
+        return obtain(config, data, place, say)
+    folder = place.folder(config, data)
+    if leads():
+        network = adopt(source, config, data, folder, place.device)
+    wait()
+    return network if leads() else adopt(source, config, data, folder, place.device)
+
+
+def _represent(bench: Bench) -> dict[str, Any]:
+    """Measure what the test features hold, with probes fitted on the held-out split where there is one."""
+    config, data = bench.config, bench.data
+    fitted = (bench.features("val"), data.splits["val"]) if "val" in data.splits else None
+    test = data.splits["test"]
+    views = of_two_views(
+        bench.network.encoder, test.images, config.augment, seed=config.seed, device=bench.device
+    )
+    with threadpool_limits(config.train.threads):
+        return measure_representation(
+            bench.features("test"),
+            test,
+            fitted=fitted,
+            n_labels=data.n_labels,
+            n_bias=data.n_bias if data.has_bias else None,
+            config=config.probe,
+            views=views,
+        )

@@ -1,0 +1,1 @@
+"""Encoders, their initial weights, and what goes into and comes out of them."""

@@ -1,0 +1,54 @@
+"""Extract the features of an encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from biascon.data.memory_map import release
+from biascon.errors import RunError
+from biascon.models.encoders import Encoder
+from biascon.models.preprocess import normalise
+from biascon.utils.types import Array
+
+PIXELS = 784_000  # of the images that are encoded at a time: 1,000 of 28 x 28
+
+
+def extract(
+    encoder: Encoder,
+    images: Array,
+    *,
+    device: torch.device,
+    prepare: Callable[[Tensor], Tensor] = normalise,
+    batch_size: int | None = None,
+) -> Array:
+    """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
+
+    Args:
+        encoder: On ``device``.
+        images: uint8 ``(N, 3, H, W)``.
+        device: Where to compute.
+        prepare: Makes uint8 images what the network takes; called on block after block of them, in order.
+        batch_size: Images at a time; by default fewer of larger ones.
+
+    Raises:
+        RunError: A feature is not finite.
+    """
+    training = encoder.training
+    encoder.eval()
+    features = torch.empty(len(images), encoder.dim)
+    size = batch_size or min(1000, max(1, PIXELS // math.prod(images.shape[2:])))
+    with torch.inference_mode():
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            block = torch.from_numpy(images[rows]).to(device)
+            features[rows] = encoder(prepare(block)).float().cpu()
+            release(images)
+    encoder.train(training)
+    if not bool(features.isfinite().all()):
+        raise RunError("the encoder gives features that are not finite; its training diverged")
+    found: Array = features.numpy()
+    return found

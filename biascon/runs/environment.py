@@ -1,0 +1,41 @@
+"""The environment of a run: versions, system and device."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from biascon import __version__
+from biascon.utils.devices import _cores
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return what a reader must know to judge times and last digits: versions, system, device."""
+    import torch
+
+    from biascon.utils.distributed import ranks
+
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
+    about: dict[str, Any] = {
+        "biascon": __version__,
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "processes": ranks(),
+        "vector": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.startswith("cuda"):
+        about["accelerator"] = torch.cuda.get_device_name(torch.device(device))
+    return about
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Many runs: a grid, and pools of workers that compute it."""

@@ -1,0 +1,81 @@
+"""Checks of a run before anything is computed."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from biascon.config.run_config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.errors import BiasconWarning, DataError, UsageError
+from biascon.losses.loss import entry, sees_bias
+from biascon.models.encoders import design
+from biascon.utils.distributed import ranks
+
+
+def check(config: RunConfig, data: BiasedDataset) -> None:
+    """Refuse a run that cannot be trained or probed, before anything of it is computed.
+
+    Raises:
+        UsageError: A batch larger than the training split, images too small for the encoder, or a loss
+            that is given bias labels on a dataset without a bias attribute.
+        DataError: A training split without one of the classes, or a dataset of one class.
+    """
+    split, batch = data.splits["train"], config.train.batch_size
+    if batch % ranks():
+        raise UsageError(
+            f"expected batch_size to be a multiple of {ranks()} processes, but got {batch}"
+        )
+    if batch > len(split):
+        raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
+    check_images(config, data)
+    if sees_bias(config.loss) and not data.has_bias:
+        raise UsageError(
+            f"loss '{config.loss}' needs bias labels, but {data.name} has no bias attribute; "
+            "choose a loss without † in: biascon list losses"
+        )
+    if "held-out groups" in entry(config.loss).needs and "val" not in data.splits:
+        raise UsageError(
+            f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
+            "make the dataset with --val-protocol held-out"
+        )
+
+
+def check_images(config: RunConfig, data: BiasedDataset) -> None:
+    """Refuse a training split that the encoder cannot see, or that no judge can be fitted on.
+
+    Raises:
+        UsageError: Images too small for the encoder, or fewer than a batch of fine-tuning.
+        DataError: A training split without one of the classes, or a dataset of one class.
+    """
+    split, batch = data.splits["train"], config.finetune.batch_size
+    smallest = design(config.model.encoder).smallest
+    side = min(split.images.shape[2:])
+    if side < smallest:
+        need = f"{config.model.encoder} needs {smallest}"
+        raise UsageError(f"expected images of enough pixels a side ({need}), but got {side}")
+    if data.n_labels < 2:
+        raise DataError(f"{data.name}: there is nothing to learn, for all images have one label")
+    present = len(np.unique(split.labels))
+    if present != data.n_labels:
+        raise DataError(f"{data.name}: the training split has {present} of {data.n_labels} classes")
+    if config.probe.kind == "finetune" and batch > len(split):
+        n = len(split)
+        raise UsageError(f"expected finetune.batch_size of at most {n} images, but got {batch}")
+
+
+def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int, *, embeds: bool) -> None:
+    if "views" in needs and config.augment.views < 2:
+        warnings.warn(
+            f"{config.loss} compares views of an image, but augment.views is 1: that term is 0",
+            BiasconWarning,
+            stacklevel=3,
+        )
+    if embeds and "labels" in needs and config.train.batch_size <= n_labels:
+        warnings.warn(
+            f"batch_size {config.train.batch_size} is not larger than the {n_labels} classes: by "
+            "Lemma 1 of the ConTeX paper an anchor is then not sure of two positives in its batch",
+            BiasconWarning,
+            stacklevel=3,
+        )

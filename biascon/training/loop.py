@@ -1,0 +1,201 @@
+"""Stage one: train an encoder and a head on augmented views. One loop, readable from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from biascon.config.run_config import RunConfig, own_parameters
+from biascon.data.dataset import BiasedDataset
+from biascon.errors import RunError, UsageError
+from biascon.losses.loss import get_loss
+from biascon.losses.pairwise import readable
+from biascon.losses.per_image import per_image
+from biascon.models.encoders import Encoder
+from biascon.runs import checkpoint
+from biascon.runs.folder import STEP_LOSSES
+from biascon.training.augment import augment
+from biascon.training.batches import Pictures, draw
+from biascon.training.checks import _warn, check
+from biascon.training.gradient_cache import forward_backward
+from biascon.training.loss_inputs import Given, from_counts
+from biascon.training.network import Model, build_model, place
+from biascon.training.optimizer import learning_rate, optimiser
+from biascon.utils.distributed import leads, rank, ranks, shared, synchronised, wait, whole
+from biascon.utils.files import append, write_atomic
+from biascon.utils.memory import keep_blocks, peak_mib
+from biascon.utils.seeds import torch_generator
+
+METRICS = "metrics.jsonl"
+Say = Callable[[dict[str, Any]], None]
+Follow = Callable[[Encoder], dict[str, Any]]
+
+
+def train(
+    config: RunConfig,
+    data: BiasedDataset,
+    folder: Path,
+    *,
+    device: torch.device,
+    given: Given | None = None,
+    say: Say = lambda line: None,
+    follow: Follow | None = None,
+) -> Model:
+    """Train, or go on from the folder's checkpoint, and return the network.
+
+    Args:
+        config: The run.
+        data: Its ``train`` split is all that is read.
+        folder: The run folder; ``metrics.jsonl`` and ``checkpoint.pt`` are written there.
+        device: Where to compute.
+        given: What another network tells of the training images, for a loss that needs it.
+        say: Called with each epoch's line of metrics.
+        follow: Called with the encoder after every ``train.probe_every`` epochs; what it returns is added to
+            the line.
+
+    Raises:
+        RunError: The loss is no longer finite; the message has the epoch, the step and the batch.
+        UsageError: The loss needs more than it is given.
+    """
+    split, batch, views = data.splits["train"], config.train.batch_size, config.augment.views
+    steps, epochs = len(split) // batch, config.train.epochs_for(len(split))
+    check(config, data)
+    if config.train.processes not in (1, ranks()):
+        n = config.train.processes
+        raise UsageError(
+            f"this run is one of {n} processes, but {ranks()} run; start it by torchrun"
+        )
+    loss = get_loss(config.loss, **own_parameters(config))
+    given = from_counts(loss.inputs, data, device).also(given)
+    given.check(config.loss, loss.inputs)
+    _warn(config, loss.needs, data.n_labels, embeds=loss.on == "embeddings")
+    world, me = ranks(), rank()
+    share = batch // world  # of the rows of a batch, this process's
+    model = place(cast(Model, synchronised(build_model(config, data), device)), device)
+    steered = optimiser(model, config.optimiser)
+    # The cross-entropy of every image at every epoch, for a network that builds on this one.
+    keeps = config.loss == "gce"
+    kept = torch.full((epochs if keeps else 0, len(split)), torch.nan, device=device)
+    state = checkpoint.load(folder)
+    history: list[dict[str, Any]] = []
+    if state is not None:
+        try:
+            model.load_state_dict(state["model"])
+            steered.load_state_dict(state["optimiser"])
+            history = list(state["history"])
+            given.load_state(state["given"])
+            kept.copy_(state["kept"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise checkpoint.damaged(folder / checkpoint.NAME) from error
+    compiled = cast(nn.Module, torch.compile(model)) if config.train.compile else model
+    net = shared(compiled, device)
+    if leads():  # what was logged after the last checkpoint is computed again
+        write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in history))
+
+    if device.type == "cpu":
+        keep_blocks()
+    pictures = Pictures(split, device)
+    labels = torch.from_numpy(split.labels).to(device)  # (N,)
+    bias = torch.from_numpy(split.bias).to(device)  # (N,)
+    half = config.for_device(device.type).train.precision == "bfloat16"
+
+    model.train()
+    for epoch in range(len(history), epochs):
+        started = time.perf_counter()
+        _reset_peak(device)
+        order = draw(split, config.seed, epoch, by_groups="groups" in loss.needs)
+        whole_batches = list(torch.split(order[: steps * batch], batch))  # (B,) each
+        mine = [rows[me * share : (me + 1) * share] for rows in whole_batches]
+        generator = torch_generator(config.seed, f"views/{epoch}", device)
+        total = torch.zeros((), device=device)
+        bad = torch.full((), steps, device=device)  # the first step whose loss is not finite
+        for step, images in enumerate(pictures.batches(mine)):
+            rows = mine[step].to(device, non_blocking=True)  # (B,), or this process's part
+            x = augment(images, config.augment, generator, views, (me, world))  # (B * V, 3, H, W)
+
+            def value_of(out: dict[str, Tensor], rows: Tensor = rows, epoch: int = epoch) -> Tensor:
+                out = {k: v.view(len(rows), views, -1) for k, v in out.items()}  # (B, V, ...)
+                main = out["z"] if loss.on == "embeddings" else out["logits"]
+                inputs: dict[str, Any] = given.batch(loss.inputs, epoch, rows, out)
+                return loss(main, labels[rows], bias[rows], **inputs)
+
+            steered.zero_grad(set_to_none=True)
+            part = config.train.micro_batch * views
+            value, out = forward_backward(net, x, part, value_of, half=half)
+            if keeps:
+                logits = out["logits"].view(len(rows), views, -1)
+                own = per_image(logits, labels[rows]).to(kept.dtype)
+                kept[epoch, whole_batches[step].to(device)] = whole(own)
+            lr = learning_rate(config.optimiser, epoch * steps + step, epochs * steps)
+            for group in steered.param_groups:
+                group["lr"] = lr
+            steered.step()
+            # Both stay on the device: reading them would stall its queue.
+            total += value
+            bad = torch.where(value.isfinite(), bad, bad.clamp(max=step))
+            if readable(device) and int(bad) < steps:
+                break
+        if int(bad) < steps:
+            raise _diverged(config, data, epoch, int(bad), whole_batches[int(bad)].tolist())
+        seconds = time.perf_counter() - started
+        line = {
+            "epoch": epoch + 1,
+            "epochs": epochs,
+            "loss": float(total) / steps,
+            "lr": lr,
+            "seconds": round(seconds, 3),
+            "views_per_second": round(steps * batch * views / seconds, 1),
+            "peak_memory_mib": _peak(device),
+        }
+        if follow is not None and leads() and (epoch + 1) % config.train.probe_every == 0:
+            line |= follow(model.encoder)
+        history.append(line)
+        if not leads():
+            continue
+        append(folder / METRICS, json.dumps(line) + "\n")
+        checkpoint.save(
+            folder,
+            {
+                "epoch": epoch + 1,
+                "model": model.state_dict(),
+                "optimiser": steered.state_dict(),
+                "history": history,
+                "given": given.state(),
+                "kept": kept,
+            },
+        )
+        say(line)
+    if keeps and leads():
+        write_atomic(folder / STEP_LOSSES, to_bytes({"losses": kept.cpu()}))
+    wait()
+    return model
+
+
+def _diverged(
+    config: RunConfig, data: BiasedDataset, epoch: int, step: int, rows: list[int]
+) -> RunError:
+    index = data.splits["train"].index[rows[:5]].tolist()
+    told = ", ".join(map(str, index)) + (", ..." if len(rows) > 5 else "")
+    return RunError(
+        f"{config.loss}: the loss is not finite at step {step + 1} of epoch {epoch + 1} "
+        f"(its batch: source images {told}); lower the learning rate with --set optimiser.lr=..."
+    )
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: torch.device) -> int:
+    """The largest memory so far in MiB: of the epoch on a CUDA device, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    return peak_mib()

@@ -1,0 +1,110 @@
+"""The network of a run: an encoder with what its loss needs on top."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from biascon.config.resolve import resolved
+from biascon.config.run_config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.errors import DataError, UsageError
+from biascon.losses.loss import entry
+from biascon.models.encoders import Encoder, build_encoder, build_head
+from biascon.models.weights import _bytes, fitting, read
+from biascon.runs.checkpoint import damaged
+from biascon.utils.seeds import torch_generator
+
+Placed = TypeVar("Placed", bound=nn.Module)
+
+
+class Model(nn.Module):
+    """An encoder with a projection head, a linear classifier, or both on top."""
+
+    def __init__(
+        self, encoder: Encoder, head: nn.Module | None, classifier: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.head, self.classifier = head, classifier
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map ``(N, 3, H, W)`` to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K)."""
+        features = self.encoder(images)
+        out = {"features": features}
+        if self.head is not None:
+            out["z"] = F.normalize(self.head(features).float(), dim=1)
+        if self.classifier is not None:
+            out["logits"] = self.classifier(features)
+        return out
+
+
+def build_model(config: RunConfig, data: BiasedDataset) -> Model:
+    """Return the network of a run before its first step, on the CPU; the encoder starts from its weights."""
+    known = entry(config.loss)
+    encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
+    start(encoder, config)
+    head = classifier = None
+    if known.on == "embeddings":
+        generator = torch_generator(config.seed, "weights/head")
+        head = build_head(encoder.dim, config.model.head, generator)
+    if classifies(config.loss):
+        classifier = build_classifier(config, encoder, data)
+    return Model(encoder, head, classifier)
+
+
+def classifies(loss: str) -> bool:
+    """Whether a run with this loss trains a linear classifier."""
+    known = entry(loss)
+    return known.on == "logits" or "logits" in known.inputs
+
+
+def build_classifier(config: RunConfig, encoder: Encoder, data: BiasedDataset) -> nn.Module:
+    """Return the freshly initialised linear classifier of a run, on the CPU."""
+    n = data.n_labels if entry(config.loss).tells == "labels" else data.n_bias
+    return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
+
+
+def place(module: Placed, device: torch.device) -> Placed:
+    """Move a network to a device, its kernels channels-last."""
+    moved: Placed = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+def load_weights(module: Placed, path: Path) -> Placed:
+    """Give a network the weights of a file of a run folder, and return it.
+
+    Raises:
+        RunError: The file is damaged, or of another network.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise damaged(path) from error
+    return module
+
+
+def start(encoder: Encoder, config: RunConfig) -> None:
+    """Give a freshly built encoder the weights that its configuration says; drawn ones stay.
+
+    Raises:
+        DataError: The file is not one of weights, does not fit, or has changed.
+        UsageError: Only the digest of a file is known.
+    """
+    if config.model.weights == "none":
+        return
+    path = resolved(config).model.file
+    if path is None:
+        raise UsageError(f"model.weights is {config.model.weights}, but its file is not known")
+    blob = _bytes(path)
+    if hashlib.sha256(blob).hexdigest() != config.model.weights.partition(":")[2]:
+        raise DataError(f"{path} has changed since the run was configured; start the command again")
+    own = encoder.state_dict()
+    encoder.load_state_dict({**own, **fitting(own, read(blob, path), path, config.model.encoder)})

@@ -1,0 +1,32 @@
+"""The device to compute on, and the number of usable CPU cores."""
+
+from __future__ import annotations
+
+import torch
+
+from biascon.errors import UsageError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: No such kind of device, or none of it here.
+    """
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device '{name}' (known: auto, cpu, cuda, mps)") from error
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if beyond or not has.get(device.type, False):
+        raise UsageError(f"there is no {device} device here; pass --device auto")
+    return device
+
+
+def _cores() -> int | None:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,0 +1,450 @@
+"""The configuration of a run: presets, settings, what is refused, and the digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biascon.config import run_config
+from biascon.config.run_config import (
+    SECTIONS,
+    FinetuneConfig,
+    ModelConfig,
+    Origin,
+    ProbeConfig,
+    RunConfig,
+    make_config,
+    read_config,
+    with_probe,  # fmt: skip
+)
+from biascon.config.settings import default_preset, load_preset, parse_settings, presets, to_toml
+from biascon.errors import BiasconError, UsageError
+from biascon.losses import LOSSES
+
+FIELDS = [
+    (section, field.name) for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)
+    if field.name != "file"
+]  # fmt: skip
+# Where a number is used; elsewhere it is not said.
+KIND = {("probe", "k"): "knn", ("probe", "temperature"): "knn"}
+DATASET = "0" * 64
+PINNED = {  # of runs that were made before there was more than one protocol
+    ("contex", "cpu"): "ae7f9e71769b3478",
+    ("lff", "cpu"): "c51461e38b2ed447",
+    ("contex", "paper"): "cbd3d4680ef7e223",
+    ("lff", "paper"): "82b56d1552377166",
+    ("contex", "smoke"): "01c4d9007d10078d",
+    ("lff", "smoke"): "4c5e2995a809a289",
+}
+
+
+def another(section: str, name: str, value: Any) -> Any:
+    """A legal value of a field that is not this one."""
+    choices = {
+        ("model", "encoder"): "simpleconvnet",
+        ("model", "weights"): f"file:{'a' * 64}",
+        ("probe", "kind"): "knn",
+        ("finetune", "name"): "sgd",
+        ("finetune", "schedule"): "constant",
+        ("augment", "crop_scale"): (0.5, 1.0),
+        ("optimiser", "name"): "sgd",
+        ("optimiser", "schedule"): "constant",
+        ("train", "precision"): "bfloat16",
+    }
+    if (section, name) in choices:
+        return choices[section, name]
+    if isinstance(value, tuple):
+        return (*value[:-1], value[-1] * 2)
+    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+
+
+class TestPresets:
+    def test_the_names(self) -> None:
+        assert presets() == ["celeba", "cifar", "cpu", "paper", "smoke", "utkface"]
+        assert (default_preset("cpu"), default_preset("mps")) == ("cpu", "cpu")
+        assert default_preset("cuda") == "paper"
+
+    @pytest.mark.parametrize("preset", presets())
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_every_preset_serves_every_loss(self, preset: str, loss: str) -> None:
+        found = make_config(loss, preset=preset, seed=3)
+        assert (found.loss, found.seed, found.preset) == (loss, 3, preset)
+        assert len(found.digest(DATASET)) == 64
+        _, tree = load_preset(preset)
+        for section, values in tree.items():
+            if section == "loss":
+                assert {k: v for k, v in values.items() if k in found.parameters}.items() <= (
+                    found.parameters.items()
+                )
+                continue
+            for key, value in values.items():
+                got = getattr(getattr(found, section), key)
+                assert got == (tuple(value) if isinstance(value, list) else value)
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text("[train]\nepochs = 7\n[loss]\ntemperature = 0.2\nwa = 0.25\n")
+        found = make_config("contex", preset=str(path))
+        assert (found.preset, found.train.epochs) == ("mine.toml", 7)
+        assert (found.parameters["temperature"], found.parameters["wa"]) == (0.2, 0.25)
+        # a loss that has no such parameter is served by the same file
+        assert make_config("ce", preset=str(path)).train.epochs == 7
+
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(BiasconError, match=r"cannot read preset .*no\.toml: No such file"):
+            make_config("ce", preset=str(tmp_path / "no.toml"))
+        (tmp_path / "bad.toml").write_text("[train\n")
+        with pytest.raises(BiasconError, match=r"bad\.toml is not valid TOML"):
+            make_config("ce", preset=str(tmp_path / "bad.toml"))
+
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(UsageError, match=r"unknown preset 'papr'; did you mean 'paper'\?"):
+            make_config("ce", preset="papr")
+
+    def test_a_file_whose_loss_is_no_table(self, tmp_path: Path) -> None:
+        (tmp_path / "x.toml").write_text('loss = "ce"\n')
+        with pytest.raises(UsageError, match="loss"):
+            make_config("ce", preset=str(tmp_path / "x.toml"))
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("setting", "expected"),
+        [
+            ("train.epochs=8", {"train": {"epochs": 8}}),
+            (" train.epochs = 8", {"train": {"epochs": 8}}),
+            ("optimiser.lr=1e-3", {"optimiser": {"lr": 0.001}}),
+            ("optimiser.name=sgd", {"optimiser": {"name": "sgd"}}),
+            ('optimiser.name="sgd"', {"optimiser": {"name": "sgd"}}),
+            ("model.head=[64, 32]", {"model": {"head": [64, 32]}}),
+            ("loss.form=a=b", {"loss": {"form": "a=b"}}),
+            ("loss.clip=true", {"loss": {"clip": True}}),
+            ("train.epochs=", {"train": {"epochs": ""}}),
+        ],
+    )
+    def test_values_are_toml_or_text(self, setting: str, expected: dict[str, Any]) -> None:
+        assert parse_settings([setting]) == expected
+
+    def test_several_are_merged_and_the_last_wins(self) -> None:
+        found = parse_settings(["train.epochs=8", "loss.wa=0.3", "train.threads=1", "loss.wa=0.4"])
+        assert found == {"train": {"epochs": 8, "threads": 1}, "loss": {"wa": 0.4}}
+
+    @pytest.mark.parametrize("setting", ["", "train", "train.epochs", "epochs=8", ".x=1", "x.=1"])
+    def test_another_form_is_wrong_usage(self, setting: str) -> None:
+        with pytest.raises(UsageError, match=f"section.key=value, but got '{setting}'"):
+            parse_settings([setting])
+
+    def test_they_override_the_preset(self) -> None:
+        found = make_config(
+            "contex",
+            preset="smoke",
+            settings=["train.epochs=9", "optimiser.lr=1", "model.head=[8]", "loss.wa=0.25"],
+        )
+        assert found.train.epochs == 9
+        assert found.train.batch_size == make_config("contex", preset="smoke").train.batch_size
+        assert found.optimiser.lr == 1.0
+        assert isinstance(found.optimiser.lr, float)
+        assert found.model.head == (8,)
+        assert found.parameters["wa"] == 0.25
+        assert found.parameters["wb"] == 0.5
+
+
+class TestRefusals:
+    def test_all_unknown_names_are_told_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text("[optimizer]\nlr = 1.0\n[train]\nepoch = 3\n")
+        with pytest.raises(UsageError) as caught:
+            make_config(
+                "ce", preset=str(path), settings=["model.encodr=x", "los.wa=1", "train.zzz=1"]
+            )
+        message = str(caught.value)
+        for part in (
+            "unknown setting: ",
+            "section 'optimizer'; did you mean 'optimiser'?",
+            "'train.epoch'; did you mean 'epochs'?",
+            "'model.encodr'; did you mean 'encoder'?",
+            "section 'los'; did you mean 'loss'?",
+        ):
+            assert part in message
+        assert message.endswith("'train.zzz'")  # nothing is near: no suggestion
+
+    def test_unknown_parameters_of_the_loss(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            make_config("contex", settings=["loss.temprature=1", "loss.wc=1"])
+        assert "'temprature'; did you mean 'temperature'?" in str(caught.value)
+        assert "'wc'" in str(caught.value)
+
+    def test_an_unknown_loss(self) -> None:
+        with pytest.raises(UsageError, match=r"unknown loss 'contx'; did you mean 'contex'\?"):
+            make_config("contx")
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("train.epochs=2.5", "train.epochs to be of type int, but got 2.5"),
+            ("train.epochs=true", "train.epochs to be of type int, but got True"),
+            ("train.epochs=many", "train.epochs to be of type int, but got 'many'"),
+            ("train.epochs=", "train.epochs to be of type int, but got ''"),
+            ("optimiser.lr=fast", "optimiser.lr to be of type float, but got 'fast'"),
+            ("optimiser.lr=true", "optimiser.lr to be of type float, but got True"),
+            ("optimiser.name=1", "optimiser.name to be of type str, but got 1"),
+            ("model.head=128", "model.head to be a list, but got 128"),
+            ("model.head=[1.5]", "model.head to be of type int, but got 1.5"),
+            ("augment.jitter=[0.4]", r"augment.jitter to have 4 values, but got \[0.4\]"),
+            ("augment.crop_scale=['a', 1]", "augment.crop_scale to be of type float, but got 'a'"),
+        ],
+    )
+    def test_values_of_another_type(self, setting: str, message: str) -> None:
+        with pytest.raises(UsageError, match=f"expected {message}"):
+            make_config("ce", settings=[setting])
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("train.epochs=0", "train.epochs to be 1 or more, but got 0"),
+            ("train.batch_size=1", "train.batch_size to be 2 or more, but got 1"),
+            ("train.threads=0", "train.threads to be 1 or more"),
+            ("train.precision=half", "train.precision to be one of auto, float32, bfloat16"),
+            ("augment.views=0", "augment.views to be 1 or more"),
+            ("optimiser.lr=0", "optimiser.lr to be above 0"),
+            ("optimiser.lr=-1", "optimiser.lr to be above 0"),
+            ("optimiser.lr=nan", "optimiser.lr to be above 0"),
+            ("optimiser.lr=inf", "optimiser.lr to be above 0"),
+            ("optimiser.weight_decay=-1", "optimiser.weight_decay to be 0 or more"),
+            ("optimiser.weight_decay=inf", "optimiser.weight_decay to be 0 or more"),
+            ("optimiser.warmup=1.5", "optimiser.warmup to be in 0..1"),
+            ("optimiser.name=adam", "optimiser.name to be one of adamw, sgd"),
+            ("optimiser.schedule=linear", "optimiser.schedule to be one of cosine"),
+            ("probe.c=0", "probe.c to be above 0"),
+            ("probe.c=inf", "probe.c to be above 0"),
+            ("probe.tolerance=0", "probe.tolerance to be above 0"),
+            ("probe.tolerance=nan", "probe.tolerance to be above 0"),
+            ("probe.max_iterations=0", "probe.max_iterations to be 1 or more"),
+            ("loss.temperature=0", "expected temperature to be larger than 0"),
+        ],
+    )
+    def test_values_without_sense(self, setting: str, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            make_config("supcon", settings=[setting])
+
+    def test_all_bad_values_are_told_at_once(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            make_config("ce", seed=-1, settings=["train.epochs=0", "probe.c=-1"])
+        for key in ("seed to be 0 or more, but got -1", "train.epochs", "probe.c"):
+            assert key in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "probe.tolerance=inf",
+            "augment.rotation=nan",
+            "augment.rotation=400",
+            "augment.jitter_p=2",
+            "augment.crop_scale=[0.5, 2]",
+            "augment.crop_ratio=[1, inf]",
+            "model.head=[0]",
+            "model.encoder=fastconvnt",
+        ],
+    )
+    def test_values_that_only_the_training_would_refuse(self, setting: str) -> None:
+        with pytest.raises(UsageError):
+            make_config("supcon", settings=[setting]).digest(DATASET)
+
+
+class TestDigest:
+    def test_of_the_same_configuration_is_the_same(self) -> None:
+        one, same = (make_config("contex", preset="smoke").digest(DATASET) for _ in range(2))
+        assert one == same
+
+    @pytest.mark.parametrize(("section", "name"), FIELDS)
+    def test_changes_with_every_number(self, section: str, name: str) -> None:
+        kind = KIND.get((section, name), "finetune" if section == "finetune" else "linear")
+        base = RunConfig(loss="ce", probe=ProbeConfig(kind=kind))
+        part = getattr(base, section)
+        value = another(section, name, getattr(part, name))
+        changed = dataclasses.replace(base, **{section: dataclasses.replace(part, **{name: value})})
+        assert changed.digest(DATASET) != base.digest(DATASET)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"loss": "supcon"}, {"seed": 1}, {"preset": "smoke"}, {"parameters": {"wa": 0.1}}],
+    )
+    def test_changes_with_loss_seed_preset_and_parameters(self, change: dict[str, Any]) -> None:
+        base = RunConfig(loss="ce")
+        assert dataclasses.replace(base, **change).digest(DATASET) != base.digest(DATASET)
+
+    def test_changes_with_the_dataset_and_the_recipe(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        base = RunConfig(loss="ce")
+        before = base.digest(DATASET)
+        assert base.digest("1" * 64) != before
+        monkeypatch.setattr(run_config, "RECIPE_VERSION", run_config.RECIPE_VERSION + 1)
+        assert base.digest(DATASET) != before
+
+    def test_a_default_that_is_spelt_out_changes_nothing(self) -> None:
+        plain = make_config("contex", preset="smoke")
+        spelt = make_config("contex", preset="smoke", settings=["loss.wa=0.5", "train.epochs=2"])
+        assert plain.digest(DATASET) == spelt.digest(DATASET)
+        other = make_config("contex", preset="smoke", settings=["loss.wa=0.4"])
+        assert other.digest(DATASET) != plain.digest(DATASET)
+
+    def test_an_integer_is_the_same_number_as_a_float(self) -> None:
+        one, same = (
+            make_config("supcon", settings=[f"loss.temperature={t}"]).digest(DATASET)
+            for t in ("1", "1.0")
+        )
+        assert one == same
+
+
+class TestToml:
+    @pytest.mark.parametrize("preset", presets())
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_a_configuration_round_trips(self, preset: str, loss: str) -> None:
+        plain = make_config(loss, preset=preset).as_dict()
+        assert tomllib.loads(to_toml(plain)) == plain
+        said = [name for name in SECTIONS if name != "finetune"]  # nothing is fine-tuned
+        assert list(plain) == ["loss", "seed", "preset", "parameters", *said]
+
+    def test_what_it_writes_is_a_preset_that_gives_the_same_run(self, tmp_path: Path) -> None:
+        first = make_config("contex", preset="smoke", settings=["optimiser.lr=1e-5"])
+        plain = first.as_dict()
+        plain["loss"] = plain.pop("parameters")
+        sections = {name: plain[name] for name in ("loss", *SECTIONS) if name in plain}
+        (tmp_path / "smoke.toml").write_text(to_toml(sections))
+        again = make_config("contex", preset=str(tmp_path / "smoke.toml"))
+        assert again == dataclasses.replace(first, preset="smoke.toml")
+
+    @given(
+        st.dictionaries(
+            st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True),
+            st.integers(-(2**63), 2**63 - 1)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.booleans()
+            | st.text(
+                st.characters(min_codepoint=1, max_codepoint=0xFFFF, exclude_categories=["Cs"])
+            )
+            | st.lists(st.floats(allow_nan=False, allow_infinity=False)),
+        )
+    )
+    def test_plain_values_round_trip(self, table: dict[str, Any]) -> None:
+        value = {**table, "section": table}
+        assert tomllib.loads(to_toml(value)) == value
+
+    def test_every_text_round_trips(self) -> None:
+        assert tomllib.loads(to_toml({"preset": "🙂"})) == {"preset": "🙂"}
+
+
+class TestLength:
+    def test_a_small_dataset_gets_more_epochs(self) -> None:
+        config = make_config("ce", settings=["train.batch_size=100", "train.min_steps=1000"]).train
+        assert config.epochs_for(100_000) == config.epochs
+        assert config.epochs_for(1_050) == 100  # ten steps an epoch
+        assert config.epochs_for(99) == 0
+
+    def test_epochs_set_by_hand_are_taken_as_they_are(self) -> None:
+        assert make_config("ce", settings=["train.epochs=3"]).train.epochs_for(128) == 3
+        both = ["train.epochs=3", "train.min_steps=7"]
+        assert make_config("ce", settings=both).train.epochs_for(128) == 7
+
+
+def test_wrong_settings_and_wrong_parameters_of_the_loss_are_told_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        make_config("contex", settings=["train.epoch=3", "loss.temprature=1"])
+    assert str(caught.value) == (
+        "unknown setting: 'train.epoch'; did you mean 'epochs'?, "
+        "'loss.temprature'; did you mean 'temperature'?"
+    )
+
+    @pytest.mark.parametrize(("run", "digest"), PINNED.items())
+    def test_of_a_run_that_uses_nothing_new_is_what_it_was(
+        self, run: tuple[str, str], digest: str
+    ) -> None:
+        loss, preset = run
+        found = make_config(loss, preset=preset).for_device("cpu")
+        assert found.digest(DATASET).startswith(digest)
+
+    def test_says_nothing_of_what_the_protocol_does_not_use(self) -> None:
+        base = RunConfig(loss="ce")
+        for changed in (
+            dataclasses.replace(base, finetune=FinetuneConfig(lr=0.5)),
+            dataclasses.replace(base, probe=ProbeConfig(k=3, temperature=9.0)),
+        ):
+            assert changed.digest(DATASET) == base.digest(DATASET)
+        assert not {"kind", "k", "temperature"} & base.as_dict()["probe"].keys()
+        assert "finetune" not in base.as_dict()
+        assert "weights" not in base.as_dict()["model"]
+
+    def test_does_not_say_where_a_file_of_weights_lies(self) -> None:
+        model = ModelConfig(weights=f"file:{'a' * 64}", file=Path("here"))
+        one = RunConfig(loss="ce", model=model)
+        other = RunConfig(loss="ce", model=dataclasses.replace(model, file=Path("there")))
+        assert one.digest(DATASET) == other.digest(DATASET)
+        assert one.as_dict()["model"]["weights"] == f"file:{'a' * 64}"
+        assert "file" not in one.as_dict()["model"]
+
+
+class TestProtocols:
+    def test_settings_of_another_protocol_are_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"probe\.k would change nothing: .* --protocol knn"):
+            make_config("ce", settings=["probe.k=5"])
+        with pytest.raises(UsageError, match=r"finetune\.lr would change .* --protocol finetune"):
+            make_config("ce", settings=["probe.kind=knn", "finetune.lr=0.1"])
+        found = make_config("ce", settings=["probe.kind=knn", "probe.k=5"])
+        assert found.as_dict()["probe"] | {"kind": "knn", "k": 5} == found.as_dict()["probe"]
+
+    @pytest.mark.parametrize(
+        "setting",
+        ["probe.kind=knm", "model.weights=yes", "model.weights=file:abc", "model.file=x"],
+    )
+    def test_values_without_sense(self, setting: str) -> None:
+        with pytest.raises(UsageError, match=setting.partition("=")[0].replace(".", r"\.")):
+            make_config("ce", settings=[setting])
+
+    def test_are_told_among_the_changes(self) -> None:
+        tuned = make_config(
+            "ce", preset="cifar", settings=["probe.kind=finetune", "finetune.epochs=3"]
+        )
+        assert tuned.changes() == ["finetune.epochs=3", "probe.kind=finetune"]
+        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).changes() == [
+            "probe.kind=knn"
+        ]
+        drawn = make_config("ce", preset="utkface", settings=["model.weights=none"])
+        assert drawn.changes() == ["model.weights=none"]
+        got = dataclasses.replace(
+            drawn, model=dataclasses.replace(drawn.model, weights=f"pretrained:{'a' * 64}")
+        )
+        assert got.changes() == []
+
+    @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
+    def test_a_configuration_is_read_back_from_its_text(self, protocol: str) -> None:
+        one = make_config("fairkl", preset="utkface", settings=[f"probe.kind={protocol}"])
+        one = dataclasses.replace(one, origin=Origin("a" * 64, "x", "b" * 64))
+        same = read_config(tomllib.loads(to_toml(one.as_dict())))
+        assert same.digest(DATASET) == one.digest(DATASET)
+        assert same.origin == one.origin
+
+    @pytest.mark.parametrize("harm", ["train", "more", "probe", "loss"])
+    def test_a_text_of_another_version_is_no_configuration(self, harm: str) -> None:
+        tree = make_config("ce").as_dict()
+        if harm == "more":
+            tree["other"] = {}
+        elif harm == "probe":
+            tree["probe"]["what"] = 1
+        else:
+            del tree[harm]
+        with pytest.raises((KeyError, TypeError)):
+            read_config(tree)
+
+    def test_an_encoder_that_is_there_can_only_be_judged_otherwise(self) -> None:
+        config = make_config("ce", preset="smoke", settings=["probe.c=7"])
+        found = with_probe(config, protocol="knn", settings=["probe.k=9"])
+        assert (found.probe.kind, found.probe.k, found.probe.c) == ("knn", 9, 7.0)
+        assert found.trained() == config.trained()
+        with pytest.raises(UsageError, match=r"trained already: .* got 'train\.epochs'"):
+            with_probe(config, settings=["train.epochs=3"])
+        assert with_probe(config, protocol="finetune", preset="cifar").finetune.epochs == 50

@@ -1,0 +1,194 @@
+"""UTKFace: strict names, a seeded split, a training split at a rate; the counts of the real list."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from biascon.data import dataset
+from biascon.data.builders import utkface
+from biascon.data.builders.utkface import Spec, parse
+from biascon.errors import DataError, UsageError
+from tests.data import faces
+
+Cli = Callable[..., tuple[int, str, str]]
+VARIABLE = "BIASCON_UTKFACE_NAMES"
+LIST = os.environ.get(VARIABLE)  # read before any test hides it
+MALFORMED = {
+    "24_0_1_20170116220224657 .jpg.chip.jpg": (24, 0, 1),
+    "55_0_0_20170116232725357jpg.chip.jpg": (55, 0, 0),
+    "39_1_20170116174525125.jpg.chip.jpg": None,
+    "61_1_20170109142408075.jpg.chip.jpg": None,
+    "61_1_20170109150557335.jpg.chip.jpg": None,
+}
+
+
+RACE = {
+    "train": [[3895, 486], [389, 4869]],
+    "val": [[437, 570], [349, 540]],
+    "test": [[1145, 1341], [951, 1304]],
+}
+AGE = {
+    "train": [[7405, 121], [740, 1217]],
+    "val": [[822, 130], [689, 135]],
+    "test": [[2036, 326], [1760, 328]],
+}
+
+
+@pytest.fixture(scope="module")
+def listed() -> Path:
+    path = Path(LIST) if LIST else Path(__file__).parents[4] / "shared/data/utkface-filenames.txt"
+    if not path.is_file():
+        pytest.skip(f"needs the list of UTKFace's 23,707 names: set {VARIABLE}")
+    return path
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_the_malformed_names_are_mended_or_left_out(name: str) -> None:
+    found, expected = parse([name]), MALFORMED[name]
+    if expected is None:
+        assert found.left_out == [(name, "name lacks the race")]
+        assert found.names == []
+    else:
+        assert (found.age[0], found.gender[0], found.race[0]) == expected
+        assert found.repaired == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["25_2_0_20170116174525125.jpg.chip.jpg", "25_0_5_20170116174525125.jpg.chip.jpg",
+     "x_0_0_20170116174525125.jpg.chip.jpg", "25_0_0_20170116174525125.jpg", "25_0_0_.jpg.chip.jpg",
+     "-5_0_0_20170116174525125.jpg.chip.jpg", "25_0_0_20170116174525125.jpg.chip.jpg.exe",
+     "../25_0_0_20170116174525125.jpg.chip.jpg", "٣_0_0_20170116174525125.jpg.chip.jpg"],
+)  # fmt: skip
+def test_other_names_are_left_out(name: str) -> None:
+    assert parse([name]).left_out == [(name, "not a UTKFace name")]
+
+
+def test_the_counts_of_the_real_list(listed: Path, cli: Cli) -> None:
+    code, out, _ = cli("make-utkface", "--names", listed, "--bias", "race", "--dry-run", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["read"], found["repaired"], found["left_out"]) == (23_707, 2, 3)
+    assert found["reasons"] == {"name lacks the race": 3}
+    assert found["dropped"] == {"conflicting, beyond the rate": 7428}
+    cells = {name: part["cells"] for name, part in found["counts"].items()}
+    assert cells == RACE
+    code, out, _ = cli("make-utkface", "--names", listed, "--bias", "age", "--dry-run", "--json")
+    found = json.loads(out)
+    assert found["dropped"] == {"11 to 19 years": 1375, "conflicting, beyond the rate": 6620}
+    assert {name: part["cells"] for name, part in found["counts"].items()} == AGE
+
+
+def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
+    names = utkface.read_names(listed)
+    for bias in utkface.BIASES:
+        plan = utkface.plan(names, Spec(bias), origin="the list")
+        paths = [path for rows in plan.splits.values() for path in rows.paths]
+        dropped = plan.description["source"]["names"]["dropped"]
+        assert len(paths) == len(set(paths))
+        assert len(paths) + sum(dropped.values()) + len(plan.left_out) == len(names)
+        train = plan.splits["train"]
+        share = 1 - train.aligned.mean()
+        assert share == pytest.approx(0.1 / 1.1, abs=3e-4)
+
+
+def test_both_biases_split_the_same_people(listed: Path) -> None:
+    names = utkface.read_names(listed)
+    race, age = (utkface.plan(names, Spec(bias), origin="").splits for bias in ("race", "age"))
+    assert set(age["test"].paths) < set(race["test"].paths)
+    assert not set(age["train"].paths) & set(race["test"].paths)
+    assert not set(race["train"].paths) & set(age["test"].paths)
+
+
+def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
+    names = faces.names(500)
+    digests = [
+        utkface.plan(listing, Spec(seed=seed), origin="").digest()
+        for listing, seed in ((names, 0), (names[::-1], 0), ([*names, names[3]], 0), (names, 1))
+    ]
+    assert digests[0] == digests[1] == digests[2] != digests[3]
+
+
+@pytest.mark.parametrize("bias", utkface.BIASES)
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.9, 1.0])
+def test_the_training_split_by_hand(bias: str, rate: float) -> None:
+    names = faces.names(2000)
+    plan = utkface.plan(names, Spec(bias, rate, val_protocol="none"), origin="")
+    free = utkface.plan(names, Spec(bias, 0.0, val_protocol="none"), origin="")
+    table, whole = plan.counts()["train"]["cells"], free.counts()["train"]["cells"]
+    assert set(plan.splits["train"].paths) <= set(free.splits["train"].paths)
+    for value in (0, 1):
+        assert table[value][value] == whole[value][value]
+        assert table[1 - value][value] <= int(table[value][value] * (1 - rate))
+    rows = plan.splits["train"]
+    for path, label, value, aligned in zip(
+        rows.paths, rows.labels, rows.bias, rows.aligned, strict=True
+    ):
+        age, gender, race, _ = path.split("_")
+        assert label == int(gender)
+        assert value == (int(race) != 0 if bias == "race" else int(age) <= 10)
+        assert aligned == (label == value)
+        assert bias == "race" or not 11 <= int(age) <= 19
+
+
+def test_hong_s_validation_stays_in_training() -> None:
+    names = faces.names(400)
+    held, leaky, free = (
+        utkface.plan(names, Spec(rate=0.0, val_protocol=kind), origin="").splits
+        for kind in ("held-out", "hong", "none")
+    )
+    assert leaky["val"].paths == held["val"].paths
+    assert leaky["train"].paths == free["train"].paths
+    assert set(leaky["val"].paths) < set(leaky["train"].paths)
+    assert not set(held["val"].paths) & set(held["train"].paths)
+    assert leaky["test"].paths == held["test"].paths
+
+
+def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
+    raw = faces.utkface(tmp_path / "raw" / "UTKFace", faces.names(120)).parent
+    code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
+    assert code == 0, err
+    data = dataset.load(Path("data/utkface-race-0.9-32"))
+    assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
+    _, names = utkface.listing(raw)
+    for split in data.splits.values():
+        for k, index in enumerate(split.index):
+            age, _, race, _ = names[index].split("_")
+            assert split.attributes["race_group"][k] == int(race)
+            assert split.attributes["age"][k] == (
+                0 if int(age) >= 20 else 1 if int(age) <= 10 else 2
+            )
+    by_age = dataset.choose_bias(data, ["age"])
+    assert not by_age.knows_aligned  # 11 to 19 years are neither
+    assert by_age.n_bias == 3 and not by_age.splits["test"].aligned.any()
+    assert dataset.choose_bias(data, ["race_group", "age_group"]).n_bias == 25
+
+
+def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "names.txt").write_text("cat.jpg\n")
+    for words, code, message in (
+        (["make-utkface"], 2, "expected the folder RAW of the pictures"),
+        (["make-utkface", "empty"], 1, "is not a folder of UTKFace: expected files named like"),
+        (["make-utkface", "nowhere"], 1, "is not a folder of UTKFace"),
+        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "holds no name of UTKFace's"),
+        (["make-utkface", "--names", "gone.txt", "--dry-run"], 1, "cannot read gone.txt"),
+        (["make-utkface", "empty", "--max-rejected", "5"], 2, "expected a share like 1% or 0.01"),
+        (["make-utkface", "empty", "--size", "30"], 2, "that 4 divides, but got 30"),
+    ):
+        got, out, err = cli(*words)
+        assert (got, out) == (code, ""), words
+        assert err.startswith("error: "), words
+        assert err.count("\n") == 1, words
+        assert message in err, words
+    with pytest.raises(UsageError, match="expected rate in"):
+        Spec(rate=1.5)
+    with pytest.raises(UsageError, match="expected val_protocol to be one of"):
+        utkface.plan(faces.names(50), Spec(val_protocol="best"), origin="")
+    with pytest.raises(DataError, match="split has no pictures"):
+        utkface.plan(faces.names(1), Spec(), origin="")

@@ -1,0 +1,164 @@
+"""One picture: the pixels are those of Pillow and torchvision, and every bad kind has its reason."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image, ImageOps
+
+from biascon.data.images import decoding
+from biascon.data.images.decoding import Folder, Shape, Unusable, decode
+from biascon.errors import UsageError
+from biascon.models.torchvision import torchvision
+from tests.data import broken
+from tests.data.broken import encoded, picture
+
+SHAPE = Shape(64)
+
+
+def reference(image: Image.Image, shape: Shape = SHAPE) -> Any:
+    """Return what torchvision makes of a picture."""
+    torchvision()
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    both = Compose([Resize(shape.resize), CenterCrop(shape.size)])
+    return np.asarray(both(image.convert("RGB"))).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1"])
+@pytest.mark.parametrize("size", [(200, 200), (178, 218), (333, 97), (40, 51)])
+def test_jpegs_have_the_pixels_of_pillow_and_torchvision(
+    size: tuple[int, int], subsampling: str
+) -> None:
+    for quality, progressive in ((75, False), (95, True)):
+        data = encoded(picture(2, *size), quality=quality, progressive=progressive)
+        if not progressive:  # Pillow writes three of the ways only
+            data = simplejpeg.encode_jpeg(
+                np.asarray(picture(2, *size)),
+                quality=quality,
+                colorsubsampling=subsampling.replace(":", ""),
+            )
+        for shape in (Shape(64), Shape(28, 28), Shape(128, 131)):
+            expected = reference(Image.open(io.BytesIO(data)), shape)
+            assert np.array_equal(decode(data, shape), expected)
+
+
+@pytest.mark.parametrize("kind", broken.good())
+def test_every_good_kind_has_the_pixels_of_pillow(kind: str) -> None:
+    data = broken.good()[kind]
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if kind == "grey16":  # Pillow clips it to white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        assert (
+            np.abs(decode(data, SHAPE).astype(int) - decode(broken.good()["grey"], SHAPE)).max() < 9
+        )
+    assert np.array_equal(decode(data, SHAPE), reference(image))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_orientation_is_applied(orientation: int, kind: str) -> None:
+    upright = picture(5, 150, 200)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL.Image.Transpose that undo the rotation
+    stored = upright.transpose(turns[orientation]) if orientation > 1 else upright
+    data = encoded(stored, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    found = decode(data, SHAPE).astype(int)
+    assert np.abs(found - reference(upright)).mean() < 3
+    assert np.array_equal(found, reference(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+
+
+def test_transparency_is_dropped_and_not_blended() -> None:
+    clear = Image.new("RGBA", (80, 80), (200, 100, 50, 0))
+    assert decode(encoded(clear, "PNG"), SHAPE)[:, 0, 0].tolist() == [200, 100, 50]
+
+
+def test_every_bad_kind_is_refused_with_its_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, reason in broken.bad(folder).items():
+        try:
+            data = Folder(folder).read(Folder(folder).find(name))
+            decode(data, SHAPE)
+        except Unusable as error:
+            assert reason in (str(error), "any"), name
+        else:
+            pytest.fail(f"{name} was accepted ({reason})")
+
+
+def test_a_jpeg_that_says_it_is_huge_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(picture())
+    at = data.index(b"\xff\xc0") + 5
+    huge = data[:at] + b"\xff\xf0\xff\xf0" + data[at + 4 :]
+    monkeypatch.setattr(decoding.simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(Unusable, match="too many pixels"):
+        decode(huge, SHAPE)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 1000, -2, -50, -1000])
+def test_a_cut_jpeg_is_never_half_grey(cut: int) -> None:
+    data = encoded(picture(1), quality=95)
+    with pytest.raises(Unusable):
+        decode(data[:cut], SHAPE)
+
+
+def test_any_single_changed_byte_gives_a_picture_or_a_reason() -> None:
+    data = bytearray(encoded(picture(4), quality=60))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        at, old = int(rng.integers(len(data))), 0
+        old, data[at] = data[at], int(rng.integers(256))
+        try:
+            assert decode(bytes(data), SHAPE).shape == (3, 64, 64)
+        except Unusable as error:
+            assert str(error)
+        data[at] = old
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
+    raw, outside = tmp_path / "raw", tmp_path / "raw-outside"
+    (raw / "in").mkdir(parents=True)
+    outside.mkdir()
+    for folder in (raw / "in", outside):
+        (folder / "a.jpg").write_bytes(encoded(picture()))
+    (raw / "link").symlink_to(outside)
+    (raw / "fine").symlink_to(raw / "in")
+    (raw / "b.jpg").symlink_to(outside / "a.jpg")
+    (raw / "c.jpg").symlink_to(Path("in") / "a.jpg")
+    folder = Folder(raw)
+    for name in ("../raw-outside/a.jpg", "link/a.jpg", "b.jpg", str(outside / "a.jpg"), "in/../in/a.jpg",
+                 "", "a\0b"):  # fmt: skip
+        with pytest.raises(Unusable, match="outside the folder"):
+            folder.find(name)
+    for name in ("in/a.jpg", "fine/a.jpg", "c.jpg"):
+        assert folder.read(folder.find(name))
+    with pytest.raises(Unusable, match="missing"):
+        folder.find("in/a.jpg/x")
+    with pytest.raises(Unusable, match="not a file"):
+        folder.find("in")
+
+
+def test_scaled_decoding_is_near_and_not_the_same() -> None:
+    data = encoded(picture(7), quality=90)
+    gap = np.abs(decode(data, SHAPE).astype(int) - decode(data, Shape(64, decode="scaled")))
+    assert 0 < gap.mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((63,), "expected a size of 4..4096 that 4 divides, but got 63"),
+        ((0,), "expected a size"),
+        ((64, 60), "expected resize in 64..8192, but got 60"),
+        ((64, 72, "half"), "expected decode to be full or scaled, but got 'half'"),
+    ],
+)
+def test_wrong_shapes_are_refused(words: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Shape(*words)

@@ -1,0 +1,103 @@
+"""A dataset that is an index of files: the images that the same dataset of pixels has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from biascon.data import dataset
+from biascon.data.images.lazy import Files
+from biascon.errors import DataError
+from biascon.training.batches import Pictures
+from tests.data import broken, faces
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def both(tmp_path: Path, cli: Cli) -> tuple[Path, Path]:
+    """Build a UTKFace twice: its pixels, and an index of its files."""
+    raw = faces.utkface(tmp_path / "raw", faces.names(150))
+    (raw / broken_name()).write_bytes(b"no picture")
+    for store in ("pixels", "files"):
+        code, _, err = cli("make-utkface", raw, "--size", "32", "--rate", "0", "--store", store)
+        assert code == 0, err
+    name = Path("data/utkface-race-0.0-32")
+    return name, name.with_name(f"{name.name}-files")
+
+
+def broken_name() -> str:
+    return "30_0_0_20170101000000000.jpg.chip.jpg"
+
+
+def test_the_images_are_those_of_the_pixels(both: tuple[Path, Path]) -> None:
+    pixels, files = (dataset.load(folder) for folder in both)
+    assert pixels.digest != files.digest
+    for name, split in pixels.splits.items():
+        found = files.splits[name]
+        images = found.images
+        assert isinstance(images, Files)
+        assert (images.shape, images.dtype, images.ndim) == (split.images.shape, np.uint8, 4)
+        assert (len(images), images.nbytes) == (len(split), split.images.nbytes)
+        assert np.array_equal(images[:], split.images)
+        assert np.array_equal(images[3:-1:2], split.images[3:-1:2])
+        assert np.array_equal(images[4], split.images[4])
+        rows = np.array([5, 0, 5, -1])
+        assert np.array_equal(images[rows], split.images[rows])
+        assert images[:0].shape == (0, 3, 32, 32)
+        assert np.array_equal(found.index, split.index)
+    assert sum(path.stat().st_size for path in both[1].iterdir()) < 60_000
+
+
+def test_a_batch_is_read_ahead_in_the_order_asked_for(both: tuple[Path, Path]) -> None:
+    pixels, files = (dataset.load(folder).splits["train"] for folder in both)
+    rows = list(torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).split(16))
+    batches = list(Pictures(files, torch.device("cpu")).batches(rows))
+    for part, batch in zip(rows, batches, strict=True):
+        assert torch.equal(batch, torch.from_numpy(pixels.images[part]))
+
+
+def test_a_run_is_the_same_bit_by_bit(both: tuple[Path, Path], cli: Cli) -> None:
+    for folder in both:
+        words = ["--loss", "supcon", "--preset", "smoke", "--set", "train.epochs=1"]
+        words += ["--set", "train.batch_size=32"]
+        code, _, err = cli("evaluate", *words, "--data", folder, "--runs", f"runs-{folder.name}")
+        assert code == 0, err
+    for name in ("encoder.safetensors", "predictions.parquet"):
+        one, other = (next(Path(f"runs-{folder.name}").rglob(name)).read_bytes() for folder in both)
+        assert one == other, name
+
+
+def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: Cli) -> None:
+    images = dataset.load(both[1]).splits["train"].images
+    assert isinstance(images, Files)
+    path = Path(images.folder.raw) / images.path(2)
+    whole = path.read_bytes()
+    path.write_bytes(broken.encoded(broken.picture(99)))
+    with pytest.raises(DataError, match="changed since the dataset was built"):
+        images[0:5]
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be used: missing; build the dataset again"):
+        images[[2]]
+    path.write_bytes(whole)
+    assert images[0:5].shape == (5, 3, 32, 32)
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    code, _, err = cli("inspect", both[1])
+    assert code == 0, err
+    with pytest.raises(DataError, match="which is not there; put them back"):
+        dataset.load(both[1])
+
+
+def test_the_same_command_again_finds_it(both: tuple[Path, Path], cli: Cli) -> None:
+    raw = Path(dataset.load(both[1]).manifest["source"]["folder"])
+    before = {path.name: path.read_bytes() for path in both[1].iterdir()}
+    for force in ([], ["--force"]):
+        words = ["--size", "32", "--rate", "0", "--store", "files", *force]
+        code, _, err = cli("make-utkface", raw, *words)
+        assert code == 0, err
+        assert ("is there already, intact" in err) == (not force)
+        assert {path.name: path.read_bytes() for path in both[1].iterdir()} == before

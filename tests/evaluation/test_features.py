@@ -1,0 +1,151 @@
+"""Features are what the encoder gives, are computed once a run, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from biascon.config.run_config import make_config
+from biascon.data.dataset import BiasedDataset, load
+from biascon.errors import RunError
+from biascon.evaluation import features as features_module
+from biascon.evaluation import pipeline as evaluation_module
+from biascon.evaluation.features import FILES, of_two_views
+from biascon.evaluation.pipeline import evaluate
+from biascon.models.encoders import build_encoder
+from biascon.models.features import extract
+from biascon.runs.folder import ENCODER, finished
+from biascon.utils.seeds import torch_generator
+
+CPU = torch.device("cpu")
+CONFIG = make_config("ce", preset="smoke", settings=["train.epochs=1"])
+
+
+def test_features_do_not_depend_on_the_batch_and_the_mode_is_restored() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    images = np.random.default_rng(0).integers(0, 256, (23, 3, 28, 28), dtype=np.uint8)
+    encoder.train()
+    state = {k: v.clone() for k, v in encoder.state_dict().items()}
+    whole = extract(encoder, images, device=CPU)
+    assert whole.shape == (23, encoder.dim)
+    np.testing.assert_allclose(whole, extract(encoder, images, device=CPU, batch_size=5), atol=1e-5)
+    assert encoder.training
+    for key, value in encoder.state_dict().items():  # batch norm saw nothing of these images
+        assert torch.equal(value, state[key])
+
+
+def test_features_that_are_not_finite_are_told() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError, match="not finite"):
+        extract(encoder, np.zeros((2, 3, 28, 28), np.uint8), device=CPU)
+
+
+@pytest.fixture
+def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
+    return load(make_dataset(tmp_path / "data"))
+
+
+@pytest.fixture
+def interrupted(
+    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
+    """The files of a run that died when its features were there and nothing was measured."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(evaluation_module, "measure", die)
+        evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    return {path.name: path for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+
+
+def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> None:
+    folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    encoder.load_state_dict(
+        {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
+    )
+    for part, name in FILES.items():
+        kept = load_file(folder / name)["features"]
+        want = extract(encoder, data.splits[part].images, device=CPU, batch_size=7)
+        np.testing.assert_allclose(kept, want, atol=1e-4)
+
+
+def test_an_interrupted_run_does_not_compute_them_again(
+    data: BiasedDataset,
+    interrupted: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+
+    def only_views(*args: Any, **kwargs: Any) -> np.ndarray:
+        assert "prepare" in kwargs  # of augmented views, which are not kept
+        return extract(*args, **kwargs)
+
+    monkeypatch.setattr(features_module, "extract", only_views)
+    folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    monkeypatch.undo()
+    other, afresh, _ = evaluate(CONFIG, data, root=tmp_path / "again", device=CPU)
+    assert found == afresh
+    assert (folder / "predictions.parquet").read_bytes() == (
+        other / "predictions.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("harm", ["bytes", "shape", "name"])
+def test_a_damaged_file_is_told(
+    harm: str, data: BiasedDataset, interrupted: dict[str, Path], tmp_path: Path
+) -> None:
+    path = interrupted["features-train.safetensors"]
+    kept = load_file(path)["features"]
+    if harm == "bytes":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        save_file({"features": kept[1:]} if harm == "shape" else {"other": kept}, path)
+    with pytest.raises(RunError, match=r"features-train\.safetensors is damaged; delete it"):
+        evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    path.unlink()
+    evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+
+
+def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
+    folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    (folder / FILES["train"]).unlink()
+    assert finished(folder) == found
+    path = folder / FILES["test"]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RunError, match=r"features-test\.safetensors has changed"):
+        finished(folder)
+
+
+def test_what_is_too_large_is_not_kept(
+    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features_module, "KEPT", 1000)
+    folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    assert not list(folder.glob("features*"))
+    assert finished(folder) is not None
+
+
+def test_two_views_are_seeded_and_differ() -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "weights"))
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 28, 28), np.uint8)
+    recipe = make_config("supcon", preset="cpu").augment
+    one, other = of_two_views(encoder, images, recipe, seed=3, device=CPU)
+    again = of_two_views(encoder, images, recipe, seed=3, device=CPU)
+    plain = extract(encoder, images, device=CPU)
+    assert one.shape == other.shape == (40, 128)
+    np.testing.assert_array_equal(one, again[0])
+    np.testing.assert_array_equal(other, again[1])
+    for a, b in ((one, other), (one, plain)):
+        assert not np.isclose(a, b).all(axis=1).any()
+    assert not np.array_equal(one, of_two_views(encoder, images, recipe, seed=4, device=CPU)[0])

@@ -1,0 +1,253 @@
+"""Fine-tuning as a judge: it learns, leaves the encoder alone, and survives a kill to the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from biascon.config.run_config import RunConfig, make_config
+from biascon.data.dataset import BiasedDataset, load
+from biascon.errors import RunError, UsageError
+from biascon.evaluation import fine_tuning as module
+from biascon.evaluation.fine_tuning import finetune
+from biascon.evaluation.measurements import top_k
+from biascon.evaluation.pipeline import evaluate, validate
+from biascon.models.encoders import build_encoder, build_head
+from biascon.models.preprocess import normalise
+from biascon.runs.folder import DONE, ENCODER, EVALUATION, FINETUNED, PREDICTIONS, TUNING, finished
+from biascon.training.augment import augment
+from biascon.training.network import load_weights
+from biascon.training.optimizer import learning_rate, optimiser
+from biascon.utils.seeds import permutation, torch_generator
+from tests.made import plain
+
+CPU = torch.device("cpu")
+FAST = [
+    "train.epochs=1", "probe.kind=finetune", "finetune.epochs=4", "finetune.batch_size=20",
+    "finetune.lr=3e-3",
+]  # fmt: skip
+
+
+def smoke(*settings: str, loss: str = "supcon") -> RunConfig:
+    return make_config(loss, preset="smoke", settings=[*FAST, *settings])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> BiasedDataset:
+    return load(plain(tmp_path_factory.mktemp("finetune") / "data"))
+
+
+@pytest.fixture(scope="module")
+def done(
+    data: BiasedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], Path]:
+    root = tmp_path_factory.mktemp("runs")
+    folder, evaluation, _ = evaluate(smoke(), data, root=root, device=CPU)
+    return folder, evaluation, root
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / TUNING).read_text().splitlines()]
+
+
+def test_it_learns_and_tells_top1_and_top5_of_validation_by_epoch(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
+) -> None:
+    folder, evaluation, _ = done
+    found = lines(folder)
+    assert [line["epoch"] for line in found] == [1, 2, 3, 4]
+    assert found[-1]["loss"] < 0.7 * found[0]["loss"]
+    told = [line["validation"] for line in found]
+    assert all(t["n"] == len(data.splits["val"]) and t["top1"] <= t["top5"] <= 1 for t in told)
+    assert told[-1]["top1"] > 2 / 7
+    assert told[-1]["top1"] == evaluation["validation"]["top1"]
+    assert told[-1]["unbiased"] is None  # no bias attribute: group metrics do not apply
+
+
+def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
+) -> None:
+    folder, evaluation, root = done
+    assert evaluation["judged"] == "fine-tuning"
+    assert evaluation["protocol"]["evaluation"] == (
+        "encoder and a linear layer fine-tuned on the training split (4 epochs, batch 20, adamw, "
+        "learning rate 0.003)"
+    )
+    assert "probe.kind=finetune" in evaluation["changes"]
+    origin = evaluation["encoder_from"]
+    trained = smoke().for_device("cpu").trained()
+    assert origin["digest"] == trained.digest(data.digest)
+    base = root / origin["run"]
+    assert (base / ENCODER).read_bytes() == (folder / ENCODER).read_bytes()
+    assert not (base / DONE).exists()  # it is trained, and nobody asked to judge it
+    assert finished(folder) == evaluation
+
+
+def test_the_encoder_is_left_alone_and_the_tuned_one_is_another(
+    done: tuple[Path, dict[str, Any], Path],
+) -> None:
+    from safetensors.torch import load_file
+
+    folder, _, _ = done
+    before, after = (load_file(folder / name) for name in (ENCODER, FINETUNED))
+    assert {f"encoder.{k}" for k in before} < set(after)
+    assert not torch.equal(before["body.0.weight"], after["encoder.body.0.weight"])
+
+
+def test_the_scores_are_those_of_the_tuned_network(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
+) -> None:
+    import pyarrow.parquet as pq
+
+    folder, evaluation, _ = done
+    encoder = build_encoder("fastconvnet", torch.Generator())
+    layer = build_head(encoder.dim, (data.n_labels,), torch.Generator())
+    model = load_weights(module.Tuned(encoder, layer), folder / FINETUNED).eval()
+    with torch.inference_mode():
+        want = model(normalise(torch.from_numpy(data.splits["test"].images))).softmax(dim=1).numpy()
+    rows = pq.read_table(folder / PREDICTIONS).to_pandas()
+    got = rows[[f"score_{k}" for k in range(data.n_labels)]].to_numpy()
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    test = data.splits["test"].labels
+    assert evaluation["top5"]["value"] == pytest.approx(top_k(test, got, 5).mean())
+
+
+def test_the_same_run_elsewhere_gives_the_same_bytes(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
+) -> None:
+    other, _, reused = evaluate(smoke(), data, root=tmp_path, device=CPU)
+    assert not reused
+    names = ("config.toml", ENCODER, FINETUNED, PREDICTIONS, EVALUATION)
+    for name in names:
+        assert (other / name).read_bytes() == (done[0] / name).read_bytes(), name
+
+
+class StoppedError(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
+    after: int, done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
+) -> None:
+    def stop(line: dict[str, Any]) -> None:
+        if line.get("first") == "fine-tuning" and line["epoch"] == after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        evaluate(smoke(), data, root=tmp_path, device=CPU, say=stop)
+    said: list[dict[str, Any]] = []
+    folder, _, _ = evaluate(smoke(), data, root=tmp_path, device=CPU, say=said.append)
+    assert [line["epoch"] for line in said] == list(range(after + 1, 5))
+    for name in (FINETUNED, PREDICTIONS, EVALUATION):
+        assert (folder / name).read_bytes() == (done[0] / name).read_bytes(), name
+    assert [line["epoch"] for line in lines(folder)] == [1, 2, 3, 4]
+    assert not (folder / module.CHECKPOINT).exists()
+
+
+def test_no_resume_tunes_anew(data: BiasedDataset, tmp_path: Path) -> None:
+    folder, found = validate(smoke(), data, root=tmp_path, device=CPU)
+    assert found is not None
+    assert (folder / FINETUNED).is_file()
+    said: list[dict[str, Any]] = []
+    evaluate(smoke(), data, root=tmp_path, device=CPU, resume=False, say=said.append)
+    assert [line["epoch"] for line in said if line.get("first") == "fine-tuning"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", [FINETUNED, module.CHECKPOINT])
+def test_a_damaged_file_is_told(name: str, data: BiasedDataset, tmp_path: Path) -> None:
+    folder, _ = validate(smoke(), data, root=tmp_path, device=CPU)
+    (folder / FINETUNED).unlink()
+    (folder / name).write_bytes(b"nonsense")
+    with pytest.raises(RunError, match=f"{name} is damaged; delete it or pass --no-resume"):
+        validate(smoke(), data, root=tmp_path, device=CPU)
+    assert validate(smoke(), data, root=tmp_path, device=CPU, resume=False)[1] is not None
+
+
+def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
+) -> None:
+    """One epoch of one step, by hand."""
+    config = smoke("finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5")
+    (tmp_path / ENCODER).write_bytes((done[0] / ENCODER).read_bytes())
+    got = finetune(config, data, tmp_path, device=CPU)
+    encoder = build_encoder("fastconvnet", torch.Generator())
+    load_weights(encoder, tmp_path / ENCODER)
+    layer = build_head(128, (7,), torch_generator(0, "weights/finetune/layer"))
+    model = module.Tuned(encoder, layer).train()
+    steered = optimiser(model, config.finetune)
+    split = data.splits["train"]
+    order = permutation(len(split), 0, "finetune/order/0")
+    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grey_p=0.0)
+    x = augment(
+        torch.from_numpy(split.images[order]),
+        recipe,
+        torch_generator(0, "finetune/views/0"),
+        views=1,
+    )
+    F.cross_entropy(model(x), torch.from_numpy(split.labels[order])).backward()
+    for group in steered.param_groups:
+        group["lr"] = learning_rate(config.finetune, 0, 1)
+    steered.step()
+    for (key, a), b in zip(got.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=key, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_is_told(data: BiasedDataset, tmp_path: Path) -> None:
+    config = smoke("finetune.lr=1e30", "finetune.name=sgd", "finetune.warmup=0")
+    with pytest.raises(RunError, match=r"fine-tuning has a loss that is not finite in epoch \d"):
+        evaluate(config, data, root=tmp_path, device=CPU)
+
+
+def test_a_batch_that_is_too_large_is_refused_before_a_folder_is_made(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"finetune\.batch_size of at most 140 images, but got 141"
+    ):
+        evaluate(smoke("finetune.batch_size=141"), data, root=tmp_path, device=CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_split_is_not_read_before_the_end(
+    done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
+) -> None:
+    test = data.splits["test"]
+    other = dataclasses.replace(test, images=test.images[::-1].copy())
+    swapped = dataclasses.replace(data, splits={**data.splits, "test": other}, digest="0" * 64)
+    folder, _, _ = evaluate(smoke(), swapped, root=tmp_path, device=CPU)
+    assert (folder / FINETUNED).read_bytes() == (done[0] / FINETUNED).read_bytes()
+    kept = ("epoch", "loss", "validation")
+    assert [{k: line[k] for k in kept} for line in lines(folder)] == [
+        {k: line[k] for k in kept} for line in lines(done[0])
+    ]
+
+
+def test_without_validation_it_tells_the_loss_alone(data: BiasedDataset, tmp_path: Path) -> None:
+    splits = {name: split for name, split in data.splits.items() if name != "val"}
+    without = dataclasses.replace(data, splits=splits, digest="1" * 64)
+    folder, evaluation, _ = evaluate(smoke(), without, root=tmp_path, device=CPU)
+    assert evaluation["validation"] is None
+    assert not any("validation" in line for line in lines(folder))
+
+
+def test_the_methods_own_classifier_stands_beside_it(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    biased = load(make_dataset(tmp_path / "data"))
+    _, tuned, _ = evaluate(smoke(loss="biasbal"), biased, root=tmp_path, device=CPU)
+    _, usual, _ = evaluate(
+        make_config("biasbal", preset="smoke", settings=FAST[:1]), biased, root=tmp_path, device=CPU
+    )
+    assert tuned["judged"] == "fine-tuning"
+    assert usual["judged"] == "own classifier"
+    assert tuned["also"][0]["by"] == "own classifier"
+    assert tuned["also"][0]["top1"] == usual["top1"]["value"]

@@ -1,0 +1,123 @@
+"""Weighted nearest neighbours: against naive loops and scikit-learn, exact, chunked, in bounded memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from biascon.errors import RunError
+from biascon.evaluation import knn
+from biascon.evaluation.knn import Neighbours
+
+CPU = torch.device("cpu")
+
+
+def made(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    features = rng.standard_normal((n, d)) + 0.7 * rng.standard_normal((classes, d))[labels]
+    return (features * rng.uniform(0.1, 9, (n, 1))).astype(np.float32), labels
+
+
+def naive(
+    x: np.ndarray, y: np.ndarray, q: np.ndarray, classes: int, k: int, t: float
+) -> np.ndarray:
+    """Loops in float64: the formula, and nothing else."""
+    found = np.zeros((len(q), classes))
+    for i, f in enumerate(q.astype(np.float64)):
+        s = [float(f @ v / (np.linalg.norm(f) * np.linalg.norm(v))) for v in x.astype(np.float64)]
+        for j in sorted(range(len(s)), key=lambda j: (-s[j], j))[:k]:
+            found[i, y[j]] += np.exp(s[j] / t)
+        found[i] /= found[i].sum()
+    return found
+
+
+def neighbours(x: np.ndarray, y: np.ndarray, k: int = 20, t: float = 0.07) -> Neighbours:
+    return Neighbours(x, y, int(y.max()) + 1, k, t, CPU)
+
+
+@pytest.mark.parametrize(("k", "t"), [(1, 0.07), (20, 0.07), (20, 1.0), (150, 0.1), (1000, 0.07)])
+def test_the_votes_are_those_of_the_formula(k: int, t: float) -> None:
+    (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
+    got = neighbours(x, y, k, t).probabilities(q)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, naive(x, y, q, 4, min(k, 300), t), atol=2e-6)
+
+
+def test_the_predictions_are_those_of_scikit_learn() -> None:
+    (x, y), (q, _) = made(500, 8, 5), made(200, 8, 5, seed=1)
+    theirs = KNeighborsClassifier(
+        20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07)
+    ).fit(x.astype(np.float64), y)
+    got = neighbours(x, y).probabilities(q)
+    np.testing.assert_allclose(got, theirs.predict_proba(q.astype(np.float64)), atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 20, 299])
+def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
+    whole = neighbours(x, y).probabilities(q)
+    monkeypatch.setattr(knn, "ROWS", rows)
+    monkeypatch.setattr(knn, "QUERIES", 9)
+    np.testing.assert_allclose(neighbours(x, y).probabilities(q), whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 8, 100])
+def test_of_images_at_the_same_distance_the_first_vote(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knn, "ROWS", rows)
+    x = np.tile(np.float32([[1, 0]]), (10, 1))
+    x[4] = [0, 1]
+    y = np.array([0, 1, 1, 0, 0, 2, 2, 2, 2, 2])
+    got = neighbours(x, y, k=4, t=1.0).probabilities(np.float32([[2, 0]]))
+    np.testing.assert_allclose(got, [[0.5, 0.5, 0.0]])
+
+
+def test_a_feature_without_a_direction_is_as_far_from_all() -> None:
+    x, y = made(30, 4, 3)
+    x[3] = 0
+    got = neighbours(x, y, k=30).probabilities(np.zeros((1, 4), np.float32))
+    np.testing.assert_allclose(got[0], np.bincount(y) / 30, atol=1e-6)
+    assert np.isfinite(neighbours(x, y).probabilities(x)).all()
+
+
+def test_a_low_temperature_does_not_overflow() -> None:
+    x, y = made(50, 4, 3)
+    got = neighbours(x, y, t=1e-4).probabilities(x)
+    assert np.isfinite(got).all()
+    assert (got.argmax(axis=1) == y).all()  # the nearest is the image itself
+
+
+def test_no_training_image_is_refused() -> None:
+    with pytest.raises(RunError, match="no training image"):
+        Neighbours(np.zeros((0, 4), np.float32), np.array([], np.int64), 2, 5, 0.07, CPU)
+
+
+MEASURED = """
+import resource, sys
+import numpy as np, torch
+from biascon.evaluation.knn import Neighbours
+torch.set_num_threads(1)
+x = np.ones((100_000, 256), np.float32)
+x[:, 0] = np.arange(len(x))
+y = np.arange(len(x)) % 10
+near = Neighbours(x, y, 10, 200, 0.07, torch.device("cpu"))
+near.probabilities(x[:10])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+near.probabilities(x[:3000])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+def test_memory_does_not_grow_with_queries_times_rows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) / 1024 < 500  # MiB; all similarities would be 1,144 of float32

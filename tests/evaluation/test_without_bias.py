@@ -1,0 +1,155 @@
+"""Datasets without a bias attribute: top-1 and top-5, and nothing that is said of groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from biascon.evaluation.measurements import measure_top5, top_k
+from biascon.losses import names, sees_bias
+from biascon.metrics.intervals import wilson
+from tests.made import plain
+
+GROUPS = (
+    "unbiased", "bias_aligned", "bias_conflicting", "worst_group", "bias_aligned_samples",
+    "bias_conflicting_samples", "demographic_parity_difference", "demographic_parity_ratio",
+    "equalized_odds_difference", "equalized_odds_ratio", "equal_opportunity_difference",
+)  # fmt: skip
+NOTHING = {"value": None, "n": 0, "ci": [None, None]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain(tmp_path_factory.mktemp("plain") / "plain")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def evaluations(cli: Any, folder: Path, root: Path) -> list[dict[str, Any]]:
+    told = cli("evaluate", "--json", "--loss", "supcon", "--loss", "ce", "--seeds", "0,1", "--data", folder,
+               "--preset", "smoke", "--runs", root)  # fmt: skip
+    assert told.code == 0, told.err
+    return [json.loads(line) for line in told.out.splitlines()]
+
+
+class TestEvaluation:
+    def test_group_metrics_are_null_of_no_rows(self, evaluations: list[dict[str, Any]]) -> None:
+        for one in evaluations:
+            assert one["bias"] is None
+            for name in GROUPS:
+                assert one[name] == NOTHING, name
+            assert one["top1"]["n"] == one["top5"]["n"] == 140
+            low, high = one["top1"]["ci"]
+            assert low <= one["top1"]["value"] <= high
+            assert one["top1"]["value"] <= one["top5"]["value"]
+            assert one["representation"]["bias_readout"] == {"value": None, "n": 0}
+            assert one["representation"]["label_readout"]["n"] == 140
+            assert one["representation"]["bias_alignment"] == {"value": None, "n": 0}
+            assert one["validation"]["top1"] is not None
+            assert one["validation"]["unbiased"] is None
+
+    def test_the_table_says_so(self, evaluations: Any, cli: Any, folder: Path, root: Path) -> None:
+        told = cli("evaluate", "--loss", "supcon", "--data", folder, "--preset", "smoke",
+                   "--runs", root)  # fmt: skip
+        assert told.code == 0, told.err
+        assert "no bias attribute: group metrics do not apply" in told.out
+        assert "top-5 [95 %]" in told.out
+        row = next(line for line in told.out.splitlines() if line.startswith("supcon "))
+        assert row.split().count("-") == 7
+
+    def test_train_measures_on_validation(self, cli: Any, folder: Path, root: Path) -> None:
+        told = cli("train", "--loss", "supcon", "--data", folder, "--preset", "smoke",
+                   "--runs", root)  # fmt: skip
+        assert told.code == 0, told.err
+
+
+class TestLosses:
+    @pytest.mark.parametrize("loss", [name for name in names() if sees_bias(name)])
+    def test_those_that_need_bias_labels_are_refused_before_training(
+        self, cli: Any, folder: Path, tmp_path: Path, loss: str
+    ) -> None:
+        told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke",
+                   "--runs", tmp_path / "none")  # fmt: skip
+        assert told.code == 2
+        assert told.err.splitlines()[-1].startswith(
+            f"error: loss '{loss}' needs bias labels, but plain has no bias attribute"
+        )
+        assert not (tmp_path / "none").exists()
+
+
+class TestReport:
+    def test_every_form(
+        self, evaluations: Any, cli: Any, folder: Path, root: Path, tmp_path: Path
+    ) -> None:
+        told = cli("report", "--runs", root, "--out", tmp_path / "out", "--data", folder.parent)
+        assert told.code == 0, told.err
+        assert "top-1 accuracy" in told.out and "unbiased" not in told.out
+        for name in ("report.md", "report.html", "appendix.tex"):
+            text = (tmp_path / "out" / name).read_text()
+            assert "no bias attribute: group metrics do not apply" in text.replace("\n", " "), name
+            assert "top-5" in text
+            assert "worst group is the cell" not in text
+        text = (tmp_path / "out" / "report.md").read_text()
+        assert "bias-aligned" not in text and "of top-1 without a bias attribute" in text
+        rows = json.loads((tmp_path / "out" / "runs.json").read_text())
+        assert {row["metric"] for row in rows if row["value"] is not None} == {"top1", "top5"}
+
+    def test_a_card(self, evaluations: Any, cli: Any, root: Path, tmp_path: Path) -> None:
+        told = cli("report", "--card", root, "--out", tmp_path / "cards")
+        assert told.code == 0, told.err
+        text = next((tmp_path / "cards").iterdir()).read_text()
+        assert "group metrics do not apply" in text and "top-5" in text
+        assert "None" not in text
+
+    def test_compare(self, evaluations: Any, cli: Any, root: Path) -> None:
+        told = cli("compare", root)
+        assert told.code == 0, told.err
+        assert "top-1 accuracy in points" in told.out
+        lines = cli("compare", root, "--json").out.splitlines()
+        assert json.loads(lines[0])["metric"] == "top1"
+
+    def test_a_contact_sheet(self, cli: Any, folder: Path, tmp_path: Path) -> None:
+        told = cli("inspect", folder, "--png", tmp_path / "sheet.png")
+        assert told.code == 0, told.err
+        assert (tmp_path / "sheet.png").is_file()
+
+
+class TestTop:
+    def test_by_hand(self) -> None:
+        scores = np.array([[0.1, 0.2, 0.3, 0.05, 0.15, 0.2]] * 3)
+        # 2, then 1 and 5 (equal: the first counts as higher), 4, 0, 3
+        assert top_k(np.array([2, 1, 5]), scores, 1).tolist() == [True, False, False]
+        assert top_k(np.array([2, 1, 5]), scores, 2).tolist() == [True, True, False]
+        assert top_k(np.array([3, 0, 4]), scores, 5).tolist() == [False, True, True]
+
+    def test_of_one_it_is_the_prediction_also_with_equal_scores(self) -> None:
+        rng = np.random.default_rng(0)
+        scores = rng.integers(0, 4, (500, 8)).astype(float)
+        labels = rng.integers(0, 8, 500)
+        assert (top_k(labels, scores, 1) == (scores.argmax(axis=1) == labels)).all()
+        order = np.argsort(-scores, axis=1, kind="stable")
+        assert (top_k(labels, scores, 5) == (order[:, :5] == labels[:, None]).any(axis=1)).all()
+
+    def test_five_classes_have_none(self) -> None:
+        assert measure_top5(np.zeros(9, np.int64), np.ones((9, 5))) == NOTHING
+        found = measure_top5(np.zeros(9, np.int64), np.ones((9, 6)))
+        assert (found["value"], found["n"]) == (1.0, 9)
+        assert found["ci"] == pytest.approx([float(side) for side in wilson(9, 9)])
+
+
+@pytest.mark.parametrize("loss", ["ce", "supcon"])
+def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> None:
+    folder = plain(tmp_path / "one", classes=1)
+    told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
+    assert told.code == 1
+    assert (
+        told.err.strip() == "error: plain: there is nothing to learn, for all images have one label"
+    )

@@ -1,0 +1,244 @@
+"""Losses of an outside package: installed by pip, listed, trained by name; and what goes wrong with one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from biascon.errors import BiasconError, UsageError
+from biascon.losses import LOSSES, FirstStage, LossEntry, plugins
+from biascon.losses.loss import entry, get_loss, parameters_of, sees_bias
+
+MODULE = "outside_losses"
+POINTS = {
+    "tilt": "tilt",
+    "reach": "entry",
+    "after": "after",  # builds on a loss of the same package, and that on one that is given the bias
+    "middle": "middle",
+    "supcon": "tilt",  # this name is taken
+}
+
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{module}"
+version = "1.0"
+
+[project.entry-points."biascon.losses"]
+{points}
+
+[tool.setuptools]
+py-modules = ["{module}"]
+"""
+SOURCE = '''
+"""Two losses that biascon knows nothing of."""
+
+from torch.nn import functional as F
+
+from biascon.losses import FirstStage, LossEntry
+
+
+def tilt(z, labels, bias=None, *, strength: float = 2.0):
+    """Embeddings of a class along one axis."""
+    return -strength * F.one_hot(labels, z.shape[-1])[:, None].mul(z).sum(dim=-1).mean()
+
+
+def reach(z, labels, bias=None, *, logits, ce_weight: float = 1.0, depth=0):
+    """Cross-entropy, and views of an image close to each other."""
+    ce = F.cross_entropy(logits.flatten(0, 1).float(), labels.repeat_interleave(logits.shape[1]))
+    return ce_weight * ce + depth * (z - z.mean(dim=1, keepdim=True)).square().sum(dim=-1).mean()
+
+
+entry = LossEntry(
+    "outside_losses:reach",
+    formula="ce + depth |z - mean z|^2",
+    source="A. Nobody, 2026",
+    needs=("labels", "logits"),
+    fixed={"depth": 3},
+)
+
+
+def on(first):
+    return LossEntry("outside_losses:tilt", "", "", first=FirstStage(first, "features"))
+
+
+after, middle = on("middle"), on("end")
+'''
+BROKEN = "raise RuntimeError('it wants\\nanother library')"
+
+
+def install(folder: Path, module: str, source: str, points: dict[str, str]) -> Path:
+    """Install a package of one module with pip, as a user would, into a folder of its own."""
+    if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
+        pytest.skip("needs pip and setuptools to build a package without a network")
+    project, target = folder / "project", folder / "site"
+    project.mkdir(parents=True)
+    (project / f"{module}.py").write_text(source, encoding="utf-8")
+    lines = "\n".join(f'{name} = "{module}:{attribute}"' for name, attribute in points.items())
+    (project / "pyproject.toml").write_text(PROJECT.format(module=module, points=lines), "utf-8")
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    words = ["-m", "pip", "install", "--quiet", *offline, "--target", target, project]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the outside package is installed."""
+    return install(tmp_path_factory.mktemp("outside"), MODULE, SOURCE, POINTS)
+
+
+@pytest.fixture(scope="module")
+def broken_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a package is installed that cannot be imported."""
+    return install(tmp_path_factory.mktemp("broken"), "broken_losses", BROKEN, {"snap": "snap"})
+
+
+@pytest.fixture
+def outside(site: Path, monkeypatch: pytest.MonkeyPatch):
+    """The package in this process."""
+    monkeypatch.syspath_prepend(site)
+    yield
+    sys.modules.pop(MODULE, None)
+
+
+@pytest.fixture
+def broken(broken_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that cannot be imported in this process."""
+    monkeypatch.syspath_prepend(broken_site)
+
+
+def biascon(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own that finds the outside package."""
+    old = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(site), *([old] if old else [])])
+    return subprocess.run(
+        [sys.executable, "-m", "biascon", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_bare_function_is_a_loss_on_embeddings(outside):
+    known = entry("tilt")
+    assert (known.target, known.on, known.needs) == (f"{MODULE}:tilt", "embeddings", ("labels",))
+    assert parameters_of("tilt") == {"strength": 2.0}
+    z, labels = F.normalize(torch.randn(6, 2, 10), dim=-1), torch.arange(6)
+    value = get_loss("tilt", strength=3)(z, labels)
+    assert value.item() == pytest.approx(-3 * z[range(6), :, range(6)].mean().item(), rel=1e-5)
+
+
+def test_entry_says_what_its_loss_is_given(outside):
+    known, loss = entry("reach"), get_loss("reach", ce_weight=2)
+    assert isinstance(known, LossEntry)
+    assert (known.source, known.inputs) == ("A. Nobody, 2026", ("logits",))
+    assert dict(loss.parameters) == {"ce_weight": 2.0, "depth": 3}
+    labels = torch.arange(6)
+    z = F.normalize(torch.ones(6, 2, 10), dim=-1)  # views alike: only the classifier is left
+    logits = torch.randn(6, 2, 10)
+    ce = get_loss("ce")(logits, labels).item()
+    assert loss(z, labels, logits=logits).item() == pytest.approx(2 * ce, rel=1e-5)
+    with pytest.raises(UsageError, match="loss 'reach' expects the inputs logits"):
+        loss(z, labels)
+    with pytest.raises(UsageError, match="ce_weight to be at least 0, but got -1"):
+        get_loss("reach", ce_weight=-1)
+
+
+def test_methods_that_build_on_others_of_the_package(outside):
+    assert sees_bias("after")
+    assert not sees_bias("tilt")
+
+
+def test_method_that_builds_on_itself_is_refused(monkeypatch):
+    ring = {"a": "b", "b": "a"}
+    entries = {
+        name: LossEntry("m:f", "", "", first=FirstStage(first, "features"))
+        for name, first in ring.items()
+    }
+    monkeypatch.setattr(plugins, "names", lambda: ring)
+    monkeypatch.setattr(plugins, "outside_entry", lambda name, _: entries[name])
+    with pytest.raises(BiasconError, match="'a' builds on itself: a -> b -> a"):
+        entry("a")
+
+
+def test_both_are_listed_beside_the_others(outside, cli):
+    code, out, err = cli("list", "losses")
+    assert (code, err) == (0, "")
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert {"tilt", "reach", *LOSSES} <= set(rows)
+    assert "embeddings" in rows["tilt"]
+    assert "labels, logits" in rows["reach"]
+    assert "ce + depth |z - mean z|^2" in rows["reach"]
+    assert "A. Nobody, 2026" in rows["reach"]
+
+
+def test_name_of_a_loss_that_is_there_is_not_taken(outside, cli):
+    assert importlib.import_module(MODULE).tilt is not get_loss("supcon").function
+    assert entry("supcon") is LOSSES["supcon"]
+    assert get_loss("supcon").function.__module__ == "biascon.losses.supcon"
+    listed = [line for line in cli("list", "losses").out.splitlines() if line.startswith("supcon ")]
+    assert len(listed) == 1
+
+
+def test_both_are_trained_and_measured_by_name(site, tmp_path):
+    done = biascon(tmp_path, site, "make-bmnist", "--source", "embedded", "--rho", "0.9")
+    assert done.returncode == 0, done.stderr
+    words = ["evaluate", "--loss", "tilt", "--loss", "reach", "--preset", "smoke", "--json"]
+    short = ["--set", "train.epochs=1", "--set", "train.batch_size=256", "--device", "cpu"]
+    done = biascon(tmp_path, site, *words, *short)
+    assert done.returncode == 0, done.stderr
+    tilt, reach = (json.loads(line) for line in done.stdout.splitlines())
+    assert (tilt["loss"], tilt["parameters"]) == ("tilt", {"strength": 2.0})
+    assert (reach["loss"], reach["parameters"]) == ("reach", {"ce_weight": 1.0, "depth": 3})
+    for run in (tilt, reach):
+        assert run["unbiased"]["value"] > 0.15  # chance is 0.1
+        assert not run["sees_bias"]
+    done = biascon(tmp_path, site, "report")
+    assert done.returncode == 0, done.stderr
+    (report,) = tmp_path.rglob("report.md")
+    assert {"tilt", "reach"} <= set(report.read_text(encoding="utf-8").replace("|", " ").split())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_plugin_that_fails_to_import_is_one_clear_line(
+    broken, cli, make_dataset, tmp_path, command
+):
+    make_dataset(tmp_path / "data" / "small")
+    code, out, err = cli(command, "--loss", "snap", "--preset", "smoke", "--data", "data/small")
+    assert (code, out) == (1, "")
+    assert err == "error: plug-in loss 'snap' fails to import: it wants another library\n"
+
+
+def test_plugin_that_fails_to_import_is_told_by_the_list(broken_site, tmp_path):
+    done = biascon(tmp_path, broken_site, "list", "losses")
+    assert done.returncode == 1
+    assert done.stderr == "error: plug-in loss 'snap' fails to import: it wants another library\n"
+
+
+def test_plugin_that_fails_to_import_does_not_hinder_the_other_losses(
+    broken, cli, make_dataset, tmp_path
+):
+    make_dataset(tmp_path / "data" / "small")
+    words = ["evaluate", "--loss", "ce", "--preset", "smoke", "--data", "data/small", "--json"]
+    code, out, _ = cli(*words, "--set", "train.epochs=1")
+    assert code == 0
+    assert json.loads(out)["loss"] == "ce"

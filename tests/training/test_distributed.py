@@ -1,0 +1,138 @@
+"""Several processes: what the launcher says, and that two train what one trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from biascon.config.augmentation import Recipe
+from biascon.errors import UsageError
+from biascon.training.augment import augment
+from biascon.utils.distributed import Processes, launched
+from biascon.utils.seeds import torch_generator
+
+WORKER = Path(__file__).parent / "parallel_worker.py"
+LOSSES = ("contex", "lff", "groupdro")
+gloo = pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+    reason="this PyTorch has no gloo",
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, None),  # some other launcher's
+        (
+            {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"},
+            Processes(3, 4, 1),
+        ),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
+        (
+            {
+                "SLURM_STEP_NUM_TASKS": "8",
+                "SLURM_PROCID": "5",
+                "SLURM_LOCALID": "1",
+                "MASTER_ADDR": "node1",
+            },
+            Processes(5, 8, 1),
+        ),
+        # In a batch script, outside of srun: the job has eight tasks, this step one.
+        ({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_the_launcher_is_known_by_what_it_sets(
+    environment: dict[str, str], expected: Processes | None
+) -> None:
+    assert launched(environment) == expected
+
+
+def test_srun_without_a_meeting_place_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UsageError, match=r"MASTER_ADDR.*scontrol show hostnames"):
+        launched({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"})
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(crop_scale=(0.2, 1.0), flip_p=0.5)])
+def test_views_of_a_share_are_those_of_the_whole_batch(recipe: Recipe) -> None:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (12, 3, 28, 28), generator=draw, dtype=torch.uint8)
+    whole = augment(images, recipe, torch_generator(0, "x"), 2)
+    parts = [
+        augment(images[4 * r : 4 * r + 4], recipe, torch_generator(0, "x"), 2, (r, 3))
+        for r in range(3)
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+
+
+def command(data: Path, root: Path, *words: str) -> list[str]:
+    losses = [word for loss in LOSSES for word in ("--loss", loss)]
+    # Plain gradient descent: AdamW divides by the size of a gradient, however small, and so enlarges
+    # differences of the last bit.
+    settings = ("model.encoder=plain", "train.epochs=1", "optimiser.name=sgd", "optimiser.lr=0.05")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return [*words, *losses, "--data", str(data), "--runs", str(root), "--preset", "smoke", *sets]
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        words, check=False, env=environment, capture_output=True, text=True, timeout=280
+    )
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@gloo
+def test_two_processes_train_the_weights_that_one_trains(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_dataset(tmp_path / "data", rho=0.8)
+    alone = run([sys.executable, str(WORKER), *command(data, tmp_path / "one", "train")])
+    assert alone.returncode == 0, alone.stderr
+    words = command(data, tmp_path / "two", "evaluate", "--json")
+    both = run([*TORCHRUN, str(WORKER), *words])
+    assert both.returncode == 0, both.stderr
+    # The first process alone speaks, and evaluates.
+    evaluations = [json.loads(line) for line in both.stdout.splitlines()]
+    assert [e["loss"] for e in evaluations] == list(LOSSES)
+    assert all(e["changes"][-1] == "train.processes=2" for e in evaluations)
+    assert both.stderr.count("contex seed 0: epoch 1/1") == 1
+    for loss in (*LOSSES, "gce"):
+        (one,), (two,) = ((tmp_path / n).glob(f"*/{loss}/*") for n in ("one", "two"))
+        assert one.name != two.name  # another run: its digest says how many trained it
+        for name in ("encoder.safetensors", "classifier.safetensors", "losses.safetensors"):
+            assert (one / name).exists() == (two / name).exists()
+            if not (one / name).exists():
+                continue
+            mine, theirs = load_file(one / name), load_file(two / name)
+            for key, value in mine.items():
+                torch.testing.assert_close(
+                    theirs[key], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=f"{loss} {key}"
+                )
+    # Its network is trained: one process may evaluate it again, but not train it.
+    again = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2"])
+    assert again.stdout.splitlines() == both.stdout.splitlines()
+    other = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"])
+    assert other.returncode == 2
+    assert "this run is one of 2 processes, but 1 run" in other.stderr
+
+
+@gloo
+def test_a_batch_that_cannot_be_shared_is_refused(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = command(make_dataset(tmp_path / "data"), tmp_path / "runs", "train")
+    done = run([*TORCHRUN, str(WORKER), *words, "--set", "train.batch_size=63"])
+    assert done.returncode != 0
+    assert "batch_size to be a multiple of 2 processes, but got 63" in done.stderr
+    assert not (tmp_path / "runs").exists()

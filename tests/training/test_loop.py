@@ -1,0 +1,327 @@
+"""Stage one: same command same weights, resumption, warnings, divergence, and what is never read."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from biascon.config.run_config import OptimiserConfig, RunConfig, make_config
+from biascon.data.dataset import BiasedDataset, load
+from biascon.errors import BiasconWarning, RunError, UsageError
+from biascon.losses import LOSSES, sees_bias
+from biascon.runs import checkpoint
+from biascon.training.batches import draw
+from biascon.training.loop import train
+from biascon.training.loss_inputs import Given
+from biascon.training.network import build_model
+from biascon.training.optimizer import learning_rate
+
+CPU = torch.device("cpu")
+
+
+# The method without a training of its own is in test_stages.py.
+TRAINED = {name: entry for name, entry in LOSSES.items() if "held-out groups" not in entry.needs}
+
+
+def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
+    return make_config(loss, seed=seed, preset="smoke", settings=settings)
+
+
+@pytest.fixture
+def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
+    return load(make_dataset(tmp_path / "data"), only=("train",))
+
+
+def told(data: BiasedDataset, epochs: int) -> Given:
+    """What another network might tell of the training images, by arithmetic."""
+    n = len(data.splits["train"])
+    i = torch.arange(n)
+    features = torch.stack([torch.sin(i * k) for k in (1.0, 2.0, 3.0)], dim=1)
+    return Given(
+        images={"bias_features": features, "weights": 0.5 + (i % 3 == 0)},
+        steps={"bias_losses": (i % 7 / 7).expand(epochs, n)},
+    )
+
+
+def weights(encoder: torch.nn.Module) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in encoder.state_dict().values())
+
+
+def run(config: RunConfig, data: BiasedDataset, folder: Path) -> bytes:
+    folder.mkdir(exist_ok=True)
+    return weights(train(config, data, folder, device=CPU, given=told(data, 9)))
+
+
+@pytest.mark.parametrize("loss", TRAINED)
+def test_every_loss_trains_and_its_loss_falls(
+    loss: str, data: BiasedDataset, tmp_path: Path
+) -> None:
+    lines: list[dict[str, float]] = []
+    config = smoke(loss, "train.epochs=4")
+    train(config, data, tmp_path, device=CPU, given=told(data, 4), say=lines.append)
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in logged] == lines
+
+
+def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    first = run(smoke(), data, tmp_path / "a")
+    assert first == run(smoke(), data, tmp_path / "b")
+    assert first != run(smoke(seed=1), data, tmp_path / "c")
+    assert first != run(smoke("supcon"), data, tmp_path / "d")
+
+
+def test_training_neither_reads_nor_sets_a_global_seed(data: BiasedDataset, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    first = run(smoke(), data, tmp_path / "a")
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.rand(7)
+    assert first == run(smoke(), data, tmp_path / "b")
+
+
+@pytest.mark.parametrize("loss", ["contex", "groupdro", "gce"])  # two have a state of their own
+def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
+    loss: str, data: BiasedDataset, tmp_path: Path
+) -> None:
+    config = smoke(loss, "train.epochs=3")
+    whole = run(config, data, tmp_path / "whole")
+
+    class StoppedError(Exception):
+        pass
+
+    for stop in (1, 2):
+        folder = tmp_path / f"stopped{stop}"
+        folder.mkdir()
+
+        def say(line: dict[str, float], stop: int = stop) -> None:
+            if line["epoch"] == stop:
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            train(config, data, folder, device=CPU, say=say)
+        # What an unfinished epoch may have logged is swept away by the next start.
+        with (folder / "metrics.jsonl").open("a") as log:
+            log.write('{"epoch": 99')
+        assert run(config, data, folder) == whole
+        epochs = [
+            json.loads(x)["epoch"] for x in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        assert epochs == [1, 2, 3]
+        if loss == "gce":
+            kept = [(tmp_path / name / "losses.safetensors") for name in ("whole", folder.name)]
+            assert kept[0].read_bytes() == kept[1].read_bytes()
+
+
+def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    split = data.splits["train"]
+    other = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
+    without = dataclasses.replace(data, splits={"train": other})
+    for loss, entry in TRAINED.items():
+        config = smoke(loss, "train.epochs=1")
+        same = run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
+        # What the bias changes of these is made before training, or after.
+        other = sees_bias(entry.first.loss) if entry.first else False
+        assert same == (not sees_bias(loss) or other), loss
+
+
+def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    split = data.splits["train"]
+    shuffled = dataclasses.replace(split, labels=np.roll(split.labels, 1))
+    other = dataclasses.replace(data, splits={"train": shuffled})
+    for loss, entry in TRAINED.items():
+        config = smoke(loss, "train.epochs=1")
+        same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
+        assert same == ("labels" not in entry.needs), loss
+
+
+def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.warns(BiasconWarning, match="Lemma 1"):
+        train(smoke("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
+
+
+def test_one_view_is_warned_about_where_views_are_compared(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.warns(BiasconWarning, match=r"augment\.views is 1"):
+        train(smoke("simclr", "augment.views=1", "train.epochs=1"), data, tmp_path, device=CPU)
+
+
+def test_a_batch_larger_than_the_split_is_refused(data: BiasedDataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at most 900 images, but got 901"):
+        train(smoke("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
+
+
+def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    config = smoke("ce", "optimiser.lr=1e38", "optimiser.name=sgd", "optimiser.warmup=0.0")
+    first = data.splits["train"].index[draw(data.splits["train"], 0, 0)[64:69]].tolist()
+    where = f"not finite at step 2 of epoch 1 .*: source images {', '.join(map(str, first))}, "
+    with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimiser\.lr"):
+        train(config, data, tmp_path, device=CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    given, split = told(data, 1), data.splits["train"]
+    row = int(draw(split, 0, 0)[5 * 64 + 3])
+    given.images["weights"][row] = torch.nan
+    with pytest.raises(RunError, match="jtt: the loss is not finite at step 6 of epoch 1"):
+        train(smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, given=given)
+
+
+def test_a_loss_without_what_another_network_tells_is_refused(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="'softcon' needs bias_features of another network"):
+        train(smoke("softcon"), data, tmp_path, device=CPU)
+
+
+def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None:
+    split = data.splits["train"]
+    counts = split.counts(data.n_labels, data.n_bias)
+    drawn = np.zeros_like(counts)
+    epochs = 40
+    for epoch in range(epochs):
+        rows = draw(split, 0, epoch, by_groups=True).numpy()
+        assert len(rows) == len(split)
+        np.add.at(drawn, (split.labels[rows], split.bias[rows]), 1)
+    assert ((drawn > 0) == (counts > 0)).all()
+    each = epochs * len(split) / (counts > 0).sum()
+    assert np.abs(drawn[counts > 0] / each - 1).max() < 5 / each**0.5  # five standard deviations
+    first, second = (draw(split, 0, epoch, by_groups=True) for epoch in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, draw(split, 0, 0, by_groups=True))
+
+
+def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
+    rows = draw(data.splits["train"], 0, 2).numpy()
+    assert np.array_equal(np.sort(rows), np.arange(len(data.splits["train"])))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", pickle.dumps({"epoch": 1}), b"PK\x03\x04xx", b"\x80\x02."]
+)
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
+    content: bytes, data: BiasedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / checkpoint.NAME).write_bytes(content)
+    with pytest.raises(RunError, match="is damaged; delete it or pass --no-resume") as caught:
+        train(smoke(), data, tmp_path, device=CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    marker = tmp_path / "ran"
+    torch.save({"epoch": 1, "model": _Trap(str(marker))}, tmp_path / checkpoint.NAME)
+    with pytest.raises(RunError):
+        train(smoke(), data, tmp_path, device=CPU)
+    assert not marker.exists()
+
+
+class _Trap:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.25, 0.5, 0.75, 1.0, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("thirds", [0.25, 0.5, 0.75, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01]),
+    ],
+)
+def test_schedules(schedule: str, expected: list[float]) -> None:
+    config = OptimiserConfig(lr=1.0, warmup=4 / 12, schedule=schedule)
+    assert [learning_rate(config, step, 12) for step in range(12)] == pytest.approx(expected)
+
+
+def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
+    config = OptimiserConfig(lr=2.0, warmup=0.1, schedule="cosine")
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(1.0)
+    assert rates[-1] < 1e-2
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDataset) -> None:
+    n = {"labels": 7, "bias": 5}
+    names = {"labels": [str(i) for i in range(7)], "bias": {"values": list("abcde")}}
+    small = dataclasses.replace(data, manifest={**data.manifest, **names})
+    out = build_model(smoke(loss), small)(torch.randn(4, 3, 28, 28))
+    entry = LOSSES[loss]
+    assert out["features"].shape == (4, 128)
+    assert ("z" in out) == (entry.on == "embeddings")
+    assert ("logits" in out) == (entry.on == "logits" or "logits" in entry.needs)
+    if "z" in out:
+        torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
+        assert out["z"].shape == (4, 32)
+    if "logits" in out:
+        assert out["logits"].shape == (4, n[entry.tells])
+
+
+def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:
+    lines: list[dict[str, float]] = []
+    config = smoke("contex", "train.precision=bfloat16", "train.epochs=1")
+    train(config, data, tmp_path, device=CPU, say=lines.append)
+    assert np.isfinite(lines[0]["loss"])
+
+
+@pytest.mark.parametrize("part", [0, 8])
+def test_a_compiled_network_is_the_same_network(
+    part: int, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the backend that only traces, so that what is compared is not the compiler's arithmetic."""
+    calls, compiler = [], torch.compile
+
+    def traced(net: torch.nn.Module) -> object:
+        calls.append(net)
+        return compiler(net, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    settings = ("train.epochs=1", f"train.micro_batch={part}")
+    want = run(smoke("contex", *settings), data, tmp_path / "plain")
+    assert not calls
+    assert run(smoke("contex", *settings, "train.compile=true"), data, tmp_path / "b") == want
+    assert len(calls) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path: Path) -> None:
+    lines: list[float] = []
+    for name, on in (("plain", "false"), ("compiled", "true")):
+        config = smoke("contex", "train.epochs=1", f"train.compile={on}")
+        (tmp_path / name).mkdir()
+        train(
+            config, data, tmp_path / name, device=CPU, say=lambda line: lines.append(line["loss"])
+        )
+    assert lines[0] == pytest.approx(lines[1], rel=1e-4)

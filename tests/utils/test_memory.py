@@ -1,0 +1,68 @@
+"""What the allocator keeps: pages are asked for once, and given back where that is wanted."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biascon.utils import memory
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc")
+
+STEPS = """
+import resource, sys, torch
+from biascon.utils import memory
+torch.set_num_threads(1)
+getattr(memory, sys.argv[1])()
+
+def step():
+    held = [torch.ones(n << 18) for n in (2, 5, 9, 3, 7)]  # megabytes of float32
+    return sum(float(one[0]) for one in held)
+
+for _ in range(5):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(name: str) -> int:
+    """Pages that 40 steps ask for which take and free 26 MiB each."""
+    words = [sys.executable, "-c", STEPS, name]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    return int(done.stdout)
+
+
+def test_kept_memory_is_not_asked_for_again() -> None:
+    pages = 40 * 26 * 256  # of 4 KiB, if every step asked for all
+    kept, returned = faults("keep_blocks"), faults("return_blocks")
+    assert kept < pages / 20
+    assert returned > pages / 2
+
+
+def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        """A C library without mallopt."""
+
+        def __init__(self, name: object) -> None:
+            pass
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", Other)
+    memory.keep_blocks.__wrapped__()
+    memory.return_blocks.__wrapped__()
+
+
+def test_peak_is_of_this_process_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = memory.peak_mib()
+    held = bytearray(64 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    assert memory.peak_mib() >= first
+    assert memory.peak_mib() > 64
+    monkeypatch.setattr(memory, "Path", lambda name: Path("nowhere"))
+    assert memory.peak_mib() > 64  # by getrusage
