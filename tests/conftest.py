@@ -14,7 +14,7 @@ import pytest
 from biascon.cli import main
 from biascon.data import dataset
 from biascon.data.builders import biased_mnist, mnist_source, mnist_variants
-from biascon.data.builders.biased_mnist import Spec
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import BiasconWarning
 
@@ -68,9 +68,9 @@ def make_dataset(digits: Digits) -> Callable[..., Path]:
     """Write a small BiasedMNIST to a folder and return the folder: ``make_dataset(folder, rho=0.9)``."""
 
     def make(folder: Path, **parameters: object) -> Path:
-        spec = Spec(**{"rho": 0.9, **parameters})  # type: ignore[arg-type]
-        description = biased_mnist.describe(digits, spec)
-        dataset.save(folder, biased_mnist.build(digits, spec), description, replace=False)
+        spec = BiasedMNISTSpec(**{"rho": 0.9, **parameters})  # type: ignore[arg-type]
+        description = biased_mnist.describe_biased_mnist(digits, spec)
+        dataset.save(folder, biased_mnist.build_splits(digits, spec), description, replace=False)
         return folder
 
     return make

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from biascon.auditing.calibration import calibrate, matrix, told_of_missing
-from biascon.auditing.record import PRODUCT, measured
+from biascon.auditing.calibration import missing_score_notes, score_matrix, sum_all_scores
+from biascon.auditing.record import PRODUCT, compute_audit
 from biascon.auditing.result import Audit
-from biascon.auditing.row_counts import Tally
-from biascon.data.alignment import Given, align, check
-from biascon.data.values import Coded
+from biascon.auditing.row_counts import RowCounts
+from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
+from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError
 
 __all__ = ["Audit", "audit", "audit_file"]
@@ -23,7 +23,7 @@ def audit(
     *,
     sensitive_features: Any,
     scores: Any = None,
-    aligned: Given | None = None,
+    aligned: AlignedValues | None = None,
     drop_missing: bool = False,
     seed: int = 0,
 ) -> Audit:
@@ -51,20 +51,20 @@ def audit(
     >>> float(found.overall["top1"]), found.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
-    from biascon.auditing.arrays import coded, features
+    from biascon.auditing.arrays import code_values, feature_columns
 
-    columns = features(sensitive_features)
-    tally = Tally("y_true", list(columns), "y_pred")
-    parts = [coded("y_true", y_true), *(coded(k, v) for k, v in columns.items())]
-    parts.append(coded("y_pred", y_pred))
+    columns = feature_columns(sensitive_features)
+    tally = RowCounts("y_true", list(columns), "y_pred")
+    parts = [code_values("y_true", y_true), *(code_values(k, v) for k, v in columns.items())]
+    parts.append(code_values("y_pred", y_pred))
     lengths = {name: len(part.codes) for name, part in zip(tally.names, parts, strict=True)}
     if len(set(lengths.values())) > 1:
         raise UsageError(f"expected equally many rows, but got {lengths}")
     tally.add(parts)
     about = {"label": "y_true", "prediction": "y_pred"}
-    told = None if scores is None else matrix(scores, tally.rows)
+    told = None if scores is None else score_matrix(scores, tally.rows)
     again = None if told is None else lambda: [(parts, told)]
-    return _finish(tally, aligned, about, "", again, drop_missing=drop_missing, seed=seed)
+    return _build_audit(tally, aligned, about, "", again, drop_missing=drop_missing, seed=seed)
 
 
 def audit_file(
@@ -74,7 +74,7 @@ def audit_file(
     prediction: str,
     bias: Sequence[str],
     scores: Sequence[str] = (),
-    aligned: Given | None = None,
+    aligned: AlignedValues | None = None,
     drop_missing: bool = False,
     seed: int = 0,
 ) -> Audit:
@@ -95,7 +95,7 @@ def audit_file(
         DataError: A file that is missing, damaged or of another kind, without rows or columns that are
             needed, with missing values, or with too many classes or groups.
     """
-    from biascon.auditing.prediction_file import Predictions
+    from biascon.auditing.prediction_file import PredictionFile
     from biascon.utils.files import sha256_file
 
     path = Path(path)
@@ -107,9 +107,9 @@ def audit_file(
         raise UsageError(
             f"expected label, prediction, bias and scores in columns of their own, but got '{twice[0]}' twice"
         )
-    file = Predictions(path)
+    file = PredictionFile(path)
     file.require(names)
-    tally = Tally(label, bias, prediction)
+    tally = RowCounts(label, bias, prediction)
     for part in file.parts(tally.names):
         tally.add(part)
     about = {
@@ -119,15 +119,17 @@ def audit_file(
         "prediction": prediction,
     }
     parts = (lambda: file.scored_parts(tally.names, scores)) if scores else None
-    return _finish(tally, aligned, about, f"{path}: ", parts, drop_missing=drop_missing, seed=seed)
+    return _build_audit(
+        tally, aligned, about, f"{path}: ", parts, drop_missing=drop_missing, seed=seed
+    )
 
 
-def _finish(
-    tally: Tally,
-    given: Given | None,
+def _build_audit(
+    tally: RowCounts,
+    given: AlignedValues | None,
     about: Mapping[str, Any],
     where: str,
-    scored: Callable[[], Iterable[tuple[Sequence[Coded], Any]]] | None,
+    scored: Callable[[], Iterable[tuple[Sequence[CodedColumn], Any]]] | None,
     *,
     drop_missing: bool,
     seed: int,
@@ -135,7 +137,7 @@ def _finish(
     bias = tally.names[1:-1]
     several = len(bias) > 1
     product = PRODUCT.join(bias)
-    check(given, [*bias, product])
+    check_aligned_values(given, [*bias, product])
     notes = []
     if tally.rows == 0:
         raise DataError(f"{where}expected predictions, but there are no rows")
@@ -156,18 +158,18 @@ def _finish(
     calibrated = None
     if scored is not None:
         try:
-            calibrated = calibrate(tally, scored())
+            calibrated = sum_all_scores(tally, scored())
         except UsageError as error:
             raise (DataError(f"{where}{error}") if where else error) from error
-        notes += told_of_missing(calibrated, where, drop_missing=drop_missing)
+        notes += missing_score_notes(calibrated, where, drop_missing=drop_missing)
 
     def one(columns: Sequence[int], by_feature: dict[str, Audit]) -> Audit:
         groups = tally.groups(columns)
         table = tally.table(columns)
         name = PRODUCT.join(bias[k] for k in columns)
         names = [PRODUCT.join(group) for group in groups]
-        alignment = align(name, tally.classes, tally.labels, names, given, several=several)
-        data = measured(
+        alignment = align_cells(name, tally.classes, tally.labels, names, given, several=several)
+        data = compute_audit(
             table,
             tally.classes,
             names,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.values import Coded, text_of
+from biascon.data.values import CodedColumn, normalize_value
 from biascon.errors import DataError, UsageError
 
 DEFAULT = "sensitive_feature_{}"  # the name that fairlearn gives a feature without one
 
 
-def features(given: Any) -> dict[str, Any]:
+def feature_columns(given: Any) -> dict[str, Any]:
     """Return sensitive features by name.
 
     Args:
@@ -58,7 +58,7 @@ def _is_column(part: Any) -> bool:
     return isinstance(part, list | tuple) or getattr(part, "ndim", 0) == 1
 
 
-def coded(name: str, values: Any) -> Coded:
+def code_values(name: str, values: Any) -> CodedColumn:
     """Return one column of values, coded.
 
     Args:
@@ -87,7 +87,7 @@ def coded(name: str, values: Any) -> Coded:
         codes, found = pd.factorize(values)
         if found.dtype.kind in "mM":
             found = pd.Index(found)  # its values print as those of a file do
-        texts = [text_of(value) for value in found]
+        texts = [normalize_value(value) for value in found]
     except (TypeError, DataError) as error:  # what cannot be hashed is no value
         raise DataError(f"{name} cannot be counted: {error}") from error
-    return Coded(np.asarray(codes), texts)
+    return CodedColumn(np.asarray(codes), texts)

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.row_counts import Tally
-from biascon.data.values import Coded
+from biascon.auditing.row_counts import RowCounts
+from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError
 from biascon.metrics import calibration
-from biascon.metrics.summary import number
-from biascon.utils.text import few
+from biascon.metrics.summary import finite_or_none
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 NAMES = ("calibration_error", "brier")
 _DIGITS = 9  # sums of floats depend on the parts in their last digits
 
 
-class Calibration:
+class ScoreSums:
     """Sums over rows by group, from which come calibration error and Brier score.
 
     Args:
@@ -30,11 +30,11 @@ class Calibration:
         UsageError: Another number.
     """
 
-    def __init__(self, tally: Tally, n_scores: int) -> None:
+    def __init__(self, tally: RowCounts, n_scores: int) -> None:
         classes = tally.classes
         if n_scores != len(classes) and (n_scores, len(classes)) != (1, 2):
             raise UsageError(
-                f"expected one score for each of the {len(classes):,} classes {few(classes)}, or one for the "
+                f"expected one score for each of the {len(classes):,} classes {quote_some(classes)}, or one for the "
                 f"second of two, but got {n_scores:,}"
             )
         self.tally = tally
@@ -42,10 +42,10 @@ class Calibration:
         self.groups = tally.groups(self.columns)
         self._class_at = {text: k for k, text in enumerate(classes)}
         self._group_at = {group: m for m, group in enumerate(self.groups)}
-        self.sums = calibration.Tally.empty(len(self.groups))
+        self.sums = calibration.CalibrationSums.empty(len(self.groups))
         self.lacking = 0  # complete rows without a score
 
-    def add(self, columns: Sequence[Coded], scores: Array) -> None:
+    def add(self, columns: Sequence[CodedColumn], scores: Array) -> None:
         """Sum rows: columns as for the tally, and their scores ``(N, S)``.
 
         Raises:
@@ -62,16 +62,16 @@ class Calibration:
         scores = scores[keep]
         if scores.shape[1] == 1 and len(self._class_at) == 2:
             scores = np.concatenate([1.0 - scores, scores], axis=1)
-        self.sums += calibration.tally(
+        self.sums += calibration.sum_scores(
             ends[0][keep], group[keep], scores, n_bias=several, predictions=ends[1][keep]
         )
 
-    def _classes(self, column: Coded) -> Array:
+    def _classes(self, column: CodedColumn) -> Array:
         at = [self._class_at[self.tally.renamed(t)] if t is not None and self.tally.renamed(t) in
               self._class_at else -1 for t in column.texts]  # fmt: skip
         return np.array([*at, -1], dtype=np.int64)[column.codes]
 
-    def _group(self, columns: Sequence[Coded]) -> tuple[Array, int]:
+    def _group(self, columns: Sequence[CodedColumn]) -> tuple[Array, int]:
         shape = tuple(len(column.texts) + 1 for column in columns)
         codes = [np.where(c.codes < 0, len(c.texts), c.codes).astype(np.int64) for c in columns]
         flat = np.ravel_multi_index(codes, shape)
@@ -84,7 +84,9 @@ class Calibration:
         at = np.array([self._group_at.get(key, -1) for key in found], dtype=np.int64)
         return at[inverse], len(self.groups)
 
-    def by(self, columns: Sequence[int], groups: Sequence[tuple[str, ...]]) -> calibration.Tally:
+    def by(
+        self, columns: Sequence[int], groups: Sequence[tuple[str, ...]]
+    ) -> calibration.CalibrationSums:
         """Return the sums by the groups of some of the bias columns."""
         at = {group: m for m, group in enumerate(groups)}
         to = np.array([at[tuple(group[k] for k in columns)] for group in self.groups])
@@ -93,21 +95,21 @@ class Calibration:
             part = np.zeros((len(groups), *joint.shape[1:]), joint.dtype)
             np.add.at(part, to, joint)
             parts.append(part)
-        return calibration.Tally(*parts)
+        return calibration.CalibrationSums(*parts)
 
 
-def figures(
-    sums: calibration.Tally | None, n_groups: int
+def calibration_metrics(
+    sums: calibration.CalibrationSums | None, n_groups: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return calibration error and Brier score over all rows, and by group; None of 0 rows without scores."""
     if sums is None:
-        sums = calibration.Tally.empty(n_groups)
+        sums = calibration.CalibrationSums.empty(n_groups)
 
-    def told(part: calibration.Tally) -> list[dict[str, Any]]:
+    def told(part: calibration.CalibrationSums) -> list[dict[str, Any]]:
         values = zip(calibration.ece(part), calibration.brier(part), part.rows, strict=True)
         return [
             {
-                name: {"value": number(round(float(v), _DIGITS)), "n": int(n), "ci": [None, None]}
+                name: {"value": finite_or_none(round(float(v), _DIGITS)), "n": int(n), "ci": [None, None]}
                 for name, v in zip(NAMES, pair, strict=True)
             }
             for *pair, n in values
@@ -117,7 +119,9 @@ def figures(
     return overall, told(sums)
 
 
-def calibrate(tally: Tally, parts: Iterable[tuple[Sequence[Coded], Array]]) -> Calibration:
+def sum_all_scores(
+    tally: RowCounts, parts: Iterable[tuple[Sequence[CodedColumn], Array]]
+) -> ScoreSums:
     """Return the sums over all rows, given in parts: columns as for the tally, and scores ``(N, S)``.
 
     Raises:
@@ -125,14 +129,14 @@ def calibrate(tally: Tally, parts: Iterable[tuple[Sequence[Coded], Array]]) -> C
     """
     found = None
     for columns, scores in parts:
-        found = found or Calibration(tally, scores.shape[1])
+        found = found or ScoreSums(tally, scores.shape[1])
         found.add(columns, scores)
     if found is None:
         raise UsageError("expected scores, but got no rows")
     return found
 
 
-def told_of_missing(calibrated: Calibration, where: str, *, drop_missing: bool) -> list[str]:
+def missing_score_notes(calibrated: ScoreSums, where: str, *, drop_missing: bool) -> list[str]:
     """Return what to tell of rows without scores.
 
     Raises:
@@ -148,7 +152,7 @@ def told_of_missing(calibrated: Calibration, where: str, *, drop_missing: bool) 
     return [f"left out of the calibration: {told}"]
 
 
-def matrix(scores: Any, n: int) -> Array:
+def score_matrix(scores: Any, n: int) -> Array:
     """Return scores ``(N,)`` or ``(N, S)`` as float64 ``(N, S)``.
 
     Raises:

@@ -6,7 +6,14 @@ import html as escapes
 from collections.abc import Callable, Sequence
 
 from biascon.auditing.result import Audit
-from biascon.auditing.tables import LEGEND, Table, each, heading, tables, visible
+from biascon.auditing.tables import (
+    LEGEND,
+    TextTable,
+    audit_tables,
+    describe_source,
+    iter_audits,
+    visible,
+)
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -33,11 +40,11 @@ def latex(audit: Audit) -> str:
     parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs}}."]
     if "sha256" in audit.data:
         parts.append(f"% predictions sha256 {audit.data['sha256']}")
-    for one in each(audit):
-        for k, section in enumerate(tables(one)):
+    for one in iter_audits(audit):
+        for k, section in enumerate(audit_tables(one)):
             about = [section.title]
             if k == 0:
-                about = [f"{heading(one)}. {section.title}", *one.notes, LEGEND.rstrip(".")]
+                about = [f"{describe_source(one)}. {section.title}", *one.notes, LEGEND.rstrip(".")]
             caption = ". ".join(map(e, about))
             parts.append(
                 "\n".join(
@@ -54,7 +61,7 @@ def latex(audit: Audit) -> str:
     return "\n\n".join(parts) + "\n"  # fmt: skip
 
 
-def _tabular(section: Table, escape: Callable[[str], str]) -> str:
+def _tabular(section: TextTable, escape: Callable[[str], str]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame(
@@ -69,9 +76,9 @@ def _tabular(section: Table, escape: Callable[[str], str]) -> str:
 def html(audit: Audit) -> str:
     """Return a fragment: a section an audit, a table with a caption each."""
     e = _escape_html
-    parts = [f'<section class="biascon-audit">\n<p>{e(heading(audit))}</p>']
-    for one in each(audit):
-        parts += [_html_table(section, e) for section in tables(one)]
+    parts = [f'<section class="biascon-audit">\n<p>{e(describe_source(audit))}</p>']
+    for one in iter_audits(audit):
+        parts += [_html_table(section, e) for section in audit_tables(one)]
         if one.notes:
             items = "".join(f"<li>{e(note)}</li>" for note in one.notes)
             parts.append(f"<ul>{items}</ul>")
@@ -100,7 +107,7 @@ def _escape_html(text: str) -> str:
     return escapes.escape(visible(text), quote=True)
 
 
-def _html_table(section: Table, escape: Callable[[str], str]) -> str:
+def _html_table(section: TextTable, escape: Callable[[str], str]) -> str:
     def row(cells: Sequence[str]) -> str:
         told = [
             f'<th scope="row">{escape(cell)}</th>'

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.values import Coded, text_of
+from biascon.data.values import CodedColumn, normalize_value
 from biascon.errors import DataError, did_you_mean
-from biascon.utils.text import few
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 PART_BYTES = 1 << 23  # of a CSV
@@ -29,7 +29,7 @@ _OTHER = {
 }
 
 
-class Predictions:
+class PredictionFile:
     """A table of predictions in a file.
 
     Args:
@@ -79,7 +79,7 @@ class Predictions:
             if name not in self.columns
         ]
         if absent:
-            there = few(self.columns, 20)
+            there = quote_some(self.columns, 20)
             hint = ""
             if len(self.columns) == 1 and any(mark in self.columns[0] for mark in ";\t|"):
                 hint = "; a CSV is separated by commas"
@@ -89,11 +89,11 @@ class Predictions:
             )
         twice = [name for name in dict.fromkeys(wanted) if self.columns.count(name) > 1]
         if twice:
-            raise DataError(f"{self.path} has more than one column named {few(twice)}")
+            raise DataError(f"{self.path} has more than one column named {quote_some(twice)}")
 
     def parts(
         self, names: Sequence[str], *, part_bytes: int = PART_BYTES, part_rows: int = PART_ROWS
-    ) -> Iterator[list[Coded]]:
+    ) -> Iterator[list[CodedColumn]]:
         """Yield the columns of the file, a part of its rows at a time, as ``scored_parts`` does."""
         for columns, _ in self.scored_parts(names, [], part_bytes=part_bytes, part_rows=part_rows):
             yield columns
@@ -105,7 +105,7 @@ class Predictions:
         *,
         part_bytes: int = PART_BYTES,
         part_rows: int = PART_ROWS,
-    ) -> Iterator[tuple[list[Coded], Array]]:
+    ) -> Iterator[tuple[list[CodedColumn], Array]]:
         """Yield columns of values and float64 ``(N, S)`` scores, a part of the rows at a time.
 
         Args:
@@ -132,14 +132,14 @@ class Predictions:
                     told[:, k] = column.to_numpy(zero_copy_only=False)
                 yield [self._coded(name, batch.column(name)) for name in names], told
 
-    def _coded(self, name: str, array: Any) -> Coded:
+    def _coded(self, name: str, array: Any) -> CodedColumn:
         import pyarrow as pa
 
         try:
             if not pa.types.is_dictionary(array.type):
                 array = array.dictionary_encode()
             codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-            texts = [text_of(value) for value in array.dictionary.to_pylist()]
+            texts = [normalize_value(value) for value in array.dictionary.to_pylist()]
         except (DataError, NotImplementedError) as error:
             why = (
                 f"its type is {array.type}"
@@ -147,7 +147,7 @@ class Predictions:
                 else f"{error}"
             )
             raise DataError(f"{self.path}: column '{name}' cannot be counted: {why}") from error
-        return Coded(codes, texts)
+        return CodedColumn(codes, texts)
 
     def _parquet_names(self) -> list[str]:
         import pyarrow.parquet as pq

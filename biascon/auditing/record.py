@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.calibration import figures
+from biascon.auditing.calibration import calibration_metrics
 from biascon.data.alignment import Alignment
 from biascon.metrics.accuracy import cell_accuracy, correct
-from biascon.metrics.calibration import Tally as CalibrationSums
+from biascon.metrics.calibration import CalibrationSums as CalibrationSums
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import wilson
-from biascon.metrics.summary import ACCURACIES, COMPARISONS, measure_counts, number
-from biascon.utils.text import few, first
+from biascon.metrics.summary import ACCURACIES, COMPARISONS, finite_or_none, measure_counts
+from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
 METRICS = (*ACCURACIES, *COMPARISONS)
@@ -22,7 +22,7 @@ MAX_RESAMPLED = 200_000  # cells of a table beyond which the bootstrap would tak
 PRODUCT = " x "
 
 
-def measured(
+def compute_audit(
     table: Array,
     classes: Sequence[str],
     groups: Sequence[str],
@@ -45,8 +45,8 @@ def measured(
         seed: Of the bootstrap.
         calibrated: The sums of scores by the same groups, if there are scores.
     """
-    overall, by_group = figures(calibrated, len(groups))
-    told = [*notes, *alignment.notes, *_gaps(table, classes, groups)]
+    overall, by_group = calibration_metrics(calibrated, len(groups))
+    told = [*notes, *alignment.notes, *_undefined_notes(table, classes, groups)]
     intervals = table.size <= MAX_RESAMPLED
     if not intervals:
         told.append(
@@ -66,7 +66,7 @@ def measured(
         "seed": seed,
         "labels": list(classes),
         "groups": list(groups),
-        "aligned": alignment.rule,
+        "aligned": alignment.source,
         "notes": told,
         **{name: found[name] for name in METRICS},
         **overall,
@@ -74,27 +74,27 @@ def measured(
         "by_class": found["by_class"],
         "by_group": [
             row | scored
-            for row, scored in zip(_by_group(table, classes, groups), by_group, strict=True)
+            for row, scored in zip(_group_metrics(table, classes, groups), by_group, strict=True)
         ],
         "counts": found["counts"],
     }
 
 
-def _gaps(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[str]:
+def _undefined_notes(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[str]:
     """Say which numbers the rows that there are leave undefined, and why."""
     rows = table.sum(axis=-1)  # (K, M)
     notes = []
-    unlabelled = [k for k in range(len(classes)) if rows[k].sum() == 0]
-    if unlabelled:
-        names = few(classes[k] for k in unlabelled)
+    unlabeled = [k for k in range(len(classes)) if rows[k].sum() == 0]
+    if unlabeled:
+        names = quote_some(classes[k] for k in unlabeled)
         notes.append(f"predicted, but the label of no row (n = 0): {names}")
     if len(groups) == 1:
         notes.append(f"one group only, '{groups[0]}': differences and ratios are undefined")
         return notes
-    empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabelled]
+    empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabeled]
     if empty:
-        where = first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
-        which = few(dict.fromkeys(classes[k] for k, _ in empty))
+        where = join_first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
+        which = quote_some(dict.fromkeys(classes[k] for k, _ in empty))
         notes.append(
             f"labels without a row (n = 0) in a group: {where}: equal opportunity and equalized odds of "
             f"class {which} are undefined"
@@ -102,13 +102,15 @@ def _gaps(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[s
     told = {k for k, _ in empty}
     alone = [(k, m) for k, m in np.argwhere(rows == rows.sum(axis=0)).tolist() if k not in told]
     if alone:
-        where = first([f"'{groups[m]}' has only '{classes[k]}'" for k, m in alone])
-        which = few(dict.fromkeys(classes[k] for k, _ in alone))
+        where = join_first([f"'{groups[m]}' has only '{classes[k]}'" for k, m in alone])
+        which = quote_some(dict.fromkeys(classes[k] for k, _ in alone))
         notes.append(f"groups of one label: {where}: equalized odds of class {which} are undefined")
     return notes
 
 
-def _by_group(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[dict[str, Any]]:
+def _group_metrics(
+    table: Array, classes: Sequence[str], groups: Sequence[str]
+) -> list[dict[str, Any]]:
     n = table.sum(axis=(0, 2))
     right = correct(table).sum(axis=0)
     value = divide(right, n)
@@ -120,10 +122,10 @@ def _by_group(table: Array, classes: Sequence[str], groups: Sequence[str]) -> li
         {
             "bias": group,
             "n": int(n[m]),
-            "accuracy": {"value": number(value[m]), "n": int(n[m]), "ci": [number(low[m]), number(high[m])]},
+            "accuracy": {"value": finite_or_none(value[m]), "n": int(n[m]), "ci": [finite_or_none(low[m]), finite_or_none(high[m])]},
             "worst_label": {
                 "label": classes[worst[m]],
-                "value": number(cells[worst[m], m]),
+                "value": finite_or_none(cells[worst[m], m]),
                 "n": int(rows[worst[m], m]),
             },
         }

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.data.values import Coded, in_order
+from biascon.data.values import CodedColumn, sort_values
 from biascon.errors import DataError
-from biascon.utils.text import few
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 MAX_CLASSES = 1_000
@@ -20,7 +20,7 @@ _DENSE = 1 << 20
 _TRUTH = {"True": "1", "False": "0"}
 
 
-class Tally:
+class RowCounts:
     """Counts rows by the values of their columns: a label, one or more bias columns, a prediction.
 
     What it holds grows with the number of different rows, not with the number of rows, and does not depend
@@ -49,7 +49,7 @@ class Tally:
         """Rows that have every value."""
         return self.rows - self.incomplete
 
-    def add(self, columns: Sequence[Coded]) -> None:
+    def add(self, columns: Sequence[CodedColumn]) -> None:
         """Count rows: the columns in the order label, bias ..., prediction, equally long.
 
         Raises:
@@ -124,7 +124,7 @@ class Tally:
                 self._renamed = _TRUTH
                 return ["True and False are taken as 1 and 0"]
         return [
-            f"no row is right: label ({few(in_order(label))}) and prediction ({few(in_order(prediction))}) "
+            f"no row is right: label ({quote_some(sort_values(label))}) and prediction ({quote_some(sort_values(prediction))}) "
             "have no value in common"
         ]
 
@@ -135,12 +135,12 @@ class Tally:
     @property
     def classes(self) -> list[str]:
         """The values of label and prediction of complete rows, in order."""
-        return in_order(self._present(0) | self._present(-1))
+        return sort_values(self._present(0) | self._present(-1))
 
     @property
     def labels(self) -> list[str]:
         """The values of the label alone, in order."""
-        return in_order(self._present(0))
+        return sort_values(self._present(0))
 
     def _present(self, column: int) -> set[str]:
         names = list(self._ids[column])
@@ -153,7 +153,7 @@ class Tally:
             DataError: There are too many.
         """
         names = [list(self._ids[1 + k]) for k in columns]
-        ranks = [{text: r for r, text in enumerate(in_order(column))} for column in names]
+        ranks = [{text: r for r, text in enumerate(sort_values(column))} for column in names]
         found = {tuple(cell[1 + k] for k in columns) for cell in self._cells}
         if len(found) > MAX_GROUPS:
             product = " x ".join(self.names[1 + k] for k in columns)

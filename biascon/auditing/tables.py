@@ -48,7 +48,7 @@ LEGEND = (
 MOST = 20  # rows of a table; the rest is in the data
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A table of text; its first ``left`` columns are flush left."""
 
     title: str
@@ -57,14 +57,14 @@ class Table(NamedTuple):
     left: int = 1
 
 
-def each(audit: Audit) -> Iterator[Audit]:
+def iter_audits(audit: Audit) -> Iterator[Audit]:
     """Yield the audits by each bias column alone, then that by their combinations."""
     yield from audit.by_feature.values()
     if len(audit.columns) > 1:
         yield audit
 
 
-def heading(audit: Audit) -> str:
+def describe_source(audit: Audit) -> str:
     """Say what was audited, in a line."""
     data = audit.data
     source = f"{data['predictions']}: " if "predictions" in data else ""
@@ -74,13 +74,13 @@ def heading(audit: Audit) -> str:
     )
 
 
-def tables(audit: Audit) -> list[Table]:
+def audit_tables(audit: Audit) -> list[TextTable]:
     """Return the tables of one audit: the metrics, the groups, the classes, the lowest cells."""
     data = audit.data
     bias = data["bias"]
     shown = [*METRICS, *(name for name in SCORES if data[name]["n"])]
     return [
-        Table(
+        TextTable(
             f"By {bias}: {len(data['groups']):,} groups; aligned: {data['aligned']}",
             ["metric", "value", "95 % interval", "n", "by chance", "p"],
             [
@@ -94,12 +94,12 @@ def tables(audit: Audit) -> list[Table]:
     ]
 
 
-def _groups(data: dict[str, Any], bias: str) -> Table:
+def _groups(data: dict[str, Any], bias: str) -> TextTable:
     rows = sorted(data["by_group"], key=lambda row: row["accuracy"]["value"])
     keep = {id(row) for row in rows[:MOST]}
     shown = [row for row in data["by_group"] if id(row) in keep]
     scores = {"calibration_error": "cal. error", "brier": "Brier"} if data["brier"]["n"] else {}
-    return Table(
+    return TextTable(
         "Groups" + _some(len(rows), "the lowest accuracy"),
         [
             bias,
@@ -126,7 +126,7 @@ def _groups(data: dict[str, Any], bias: str) -> Table:
     )
 
 
-def _classes(data: dict[str, Any], bias: str) -> Table:
+def _classes(data: dict[str, Any], bias: str) -> TextTable:
     def size(item: tuple[str, Any]) -> float:
         value = item[1]["equalized_odds_difference"]["value"]
         return -1.0 if value is None else float(value)
@@ -134,7 +134,7 @@ def _classes(data: dict[str, Any], bias: str) -> Table:
     counts = {label: sum(map(sum, cell)) for label, cell in
               zip(data["labels"], data["counts"], strict=True)}  # fmt: skip
     kept = dict(sorted(data["by_class"].items(), key=size, reverse=True)[:MOST])
-    return Table(
+    return TextTable(
         f"Fairness between the values of {bias}, each class against the rest"
         + _some(len(data["labels"]), "the largest equalized odds difference"),
         ["class", "n", *SHORT.values()],
@@ -146,7 +146,7 @@ def _classes(data: dict[str, Any], bias: str) -> Table:
     )  # fmt: skip
 
 
-def _lowest(audit: Audit, bias: str, most: int = 10) -> Table:
+def _lowest(audit: Audit, bias: str, most: int = 10) -> TextTable:
     table = audit.counts
     labels, groups = audit.data["labels"], audit.data["groups"]
     found = [
@@ -156,7 +156,7 @@ def _lowest(audit: Audit, bias: str, most: int = 10) -> Table:
         if n
     ]
     empty = len(labels) * len(groups) - len(found)
-    return Table(
+    return TextTable(
         f"Cells of lowest accuracy, {min(most, len(found))} of {len(found):,}; {empty:,} have no row",
         ["label", bias, "n", "accuracy"],
         [

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.output import note, table
+from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.auditing.result import Audit
 
-FORMS = (".json", ".html", ".tex", ".csv", ".txt")
+FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 
 
 @click.command(name="audit")
@@ -70,17 +70,17 @@ def command(
 ) -> None:
     """Measure the PREDICTIONS of any model (a CSV or Parquet file) by groups, with n and intervals."""
     from biascon.auditing.api import audit_file
-    from biascon.data.alignment import read
+    from biascon.data.alignment import read_aligned_values
     from biascon.errors import DataError, UsageError
 
     if out is not None:
-        if out.suffix.lower() not in FORMS:
-            raise UsageError(f"expected --out to end in {', '.join(FORMS)}, but got {out}")
+        if out.suffix.lower() not in FORMATS:
+            raise UsageError(f"expected --out to end in {', '.join(FORMATS)}, but got {out}")
         if out.exists() and any(
             p.exists() and out.samefile(p) for p in (predictions, aligned) if p
         ):
             raise UsageError(f"--out {out} would overwrite what is read")
-    given = None if aligned is None else read(aligned)
+    given = None if aligned is None else read_aligned_values(aligned)
     try:
         found = audit_file(
             predictions,
@@ -99,47 +99,49 @@ def command(
     if out is not None:
         from biascon.utils.files import write_atomic
 
-        write_atomic(out, written(found, out.suffix.lower()))
-        note(f"{out}: written")
-    click.echo(as_lines(found) if as_json else show(found) + "\n", nl=False)  # fmt: skip
+        write_atomic(out, render_audit(found, out.suffix.lower()))
+        print_note(f"{out}: written")
+    click.echo(json_lines(found) if as_json else format_audit(found) + "\n", nl=False)  # fmt: skip
 
 
-def show(found: Audit) -> str:
+def format_audit(found: Audit) -> str:
     """Lay an audit out as text."""
     import textwrap
 
-    from biascon.auditing.tables import LEGEND, each, heading, tables, visible
+    from biascon.auditing.tables import LEGEND, audit_tables, describe_source, iter_audits, visible
 
-    parts = [visible(heading(found))]
-    for one in each(found):
-        for section in tables(one):
+    parts = [visible(describe_source(found))]
+    for one in iter_audits(found):
+        for section in audit_tables(one):
             header, *rows = [
                 [visible(cell) for cell in row] for row in [section.header, *section.rows]
             ]
-            parts.append(f"{visible(section.title)}\n{table(header, rows, left=section.left)}")
+            parts.append(
+                f"{visible(section.title)}\n{format_table(header, rows, left=section.left)}"
+            )
         if one.notes:
             parts.append("\n".join(f"note: {visible(note)}" for note in one.notes))
     return "\n\n".join([*parts, textwrap.fill(LEGEND, 110)])
 
 
-def as_lines(found: Audit) -> str:
+def json_lines(found: Audit) -> str:
     """Return an audit as JSON: a line a bias."""
     import json
 
-    from biascon.auditing.tables import each
+    from biascon.auditing.tables import iter_audits
 
-    return "".join(json.dumps(one.data, allow_nan=False) + "\n" for one in each(found))
+    return "".join(json.dumps(one.data, allow_nan=False) + "\n" for one in iter_audits(found))
 
 
-def written(found: Audit, suffix: str) -> str:
+def render_audit(found: Audit, suffix: str) -> str:
     """Return an audit in the form of a suffix."""
     from biascon.auditing.markup import page
 
     forms: dict[str, Callable[[], str]] = {
-        ".json": lambda: as_lines(found),
+        ".json": lambda: json_lines(found),
         ".html": lambda: page(found),
         ".tex": found.to_latex,
         ".csv": lambda: found.to_frame().to_csv(index=False, lineterminator="\n"),
-        ".txt": lambda: show(found) + "\n",
+        ".txt": lambda: format_audit(found) + "\n",
     }
     return forms[suffix]()

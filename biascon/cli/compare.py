@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.output import table
+from biascon.cli.output import format_table
 
 if TYPE_CHECKING:
-    from biascon.report.experiments import Group
-    from biascon.report.paired_tests import Tested
+    from biascon.report.experiments import Experiment
+    from biascon.report.paired_tests import PairedTest
 
 
 @click.command(name="compare")
@@ -37,26 +37,26 @@ def command(
     RUN is a run folder, or a folder with runs below it. Only runs of one dataset and one recipe are compared
     with each other; without a bias attribute, in top-1 accuracy.
     """
-    from biascon.report.experiments import group, runs_at
+    from biascon.report.experiments import group_runs, read_runs
     from biascon.report.export import write_long
-    from biascon.report.paired_tests import family
+    from biascon.report.paired_tests import run_paired_tests
 
-    found = runs_at(folders)
-    groups = group(found)
+    found = read_runs(folders)
+    groups = group_runs(found)
     labels = [None if against is None else _label(one, against) for one in groups]
     if out is not None:
         write_long(found, out)
     for one, label in zip(groups, labels, strict=True):
-        tested = family(one, label)
+        tested = run_paired_tests(one, label)
         if as_json:
             for each in tested:
                 about = {"dataset": one.first["dataset"], "recipe": one.first["recipe"]}
                 click.echo(json.dumps({**about, "metric": one.headline, **each.plain()}))
         else:
-            click.echo(show(one, tested))
+            click.echo(format_tests(one, tested))
 
 
-def _label(one: Group, against: str) -> str:
+def _label(one: Experiment, against: str) -> str:
     from biascon.errors import UsageError, did_you_mean
 
     if against not in one.losses:
@@ -67,7 +67,7 @@ def _label(one: Group, against: str) -> str:
     return against
 
 
-def show(one: Group, tested: list[Tested]) -> str:
+def format_tests(one: Experiment, tested: list[PairedTest]) -> str:
     """Lay out the comparisons of a group as two tables."""
     if not tested:
         return f"{one.title}\nonly {', '.join(one.losses)}: nothing to compare with"
@@ -94,7 +94,7 @@ def show(one: Group, tested: list[Tested]) -> str:
         one.title,
         "",
         f"over seeds: {one.accuracy} in points, paired",
-        table(head, seeds, left=2),
+        format_table(head, seeds, left=2),
     ]
     if images:
         head = [
@@ -109,7 +109,7 @@ def show(one: Group, tested: list[Tested]) -> str:
             "p (McNemar)",
         ]
         parts += ["", "over the test images of one seed: about two encoders, not about the losses",
-                  table(head, images, left=2)]  # fmt: skip
+                  format_table(head, images, left=2)]  # fmt: skip
     parts.append(
         f"\nHolm: adjusted over the {len(tested)} comparison{'s' * (len(tested) != 1)} above"
     )

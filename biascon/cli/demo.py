@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import Progress, note
+from biascon.cli.output import Progress, print_note
 
 
 @click.command(name="demo")
@@ -22,12 +22,12 @@ def command(out: Path, device: str) -> None:
     at rho 0.97, and says which.
     """
     from biascon.cli.demo_run import plan, run
-    from biascon.cli.evaluate import show
+    from biascon.cli.evaluate import format_evaluations
 
     chosen = plan()
-    note(chosen.why)
-    found = run(chosen, out, device=device, say=note, progress=Progress)
-    click.echo(show([evaluation for evaluation, _ in found.runs]))
+    print_note(chosen.why)
+    found = run(chosen, out, device=device, say=print_note, progress=Progress)
+    click.echo(format_evaluations([evaluation for evaluation, _ in found.runs]))
     click.echo("")
     for line in found.verdicts:
         click.echo(line)

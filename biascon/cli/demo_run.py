@@ -1,4 +1,4 @@
-"""The demonstration: does ConTeX lean less on colour than SupCon, on the digits that are there?"""
+"""The demonstration: does ConTeX lean less on color than SupCon, on the digits that are there?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data import dataset
-from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.builders.mnist_source import find_digits
 from biascon.evaluation.pipeline import evaluate
-from biascon.report.verdicts import comparisons, in_words
+from biascon.report.verdicts import compare_losses, describe_difference
 from biascon.report.write import write_report
 from biascon.utils.devices import pick_device
 
@@ -89,7 +89,9 @@ def run(
         BiasconError: As of the steps.
     """
     place = pick_device(device)
-    made = make_biased_mnist(Spec(chosen.rho), root=out / "data", source=chosen.source, say=say)
+    made = make_biased_mnist(
+        BiasedMNISTSpec(chosen.rho), root=out / "data", source=chosen.source, say=say
+    )
     data = dataset.load(made.folder)
     found = []
     for seed in chosen.seeds:
@@ -98,11 +100,13 @@ def run(
             watch = progress(config)
             try:
                 _, evaluation, reused = evaluate(
-                    config, data, root=out / "runs", device=place, say=watch
+                    config, data, root=out / "runs", device=place, on_epoch=watch
                 )
             finally:
                 watch.close()
             found.append((evaluation, reused))
     files, groups = write_report(out / "runs", out / "report", dataset=data.name, data=out / "data")
-    verdicts = [in_words(difference) for one in groups for difference in comparisons(one)]
+    verdicts = [
+        describe_difference(difference) for one in groups for difference in compare_losses(one)
+    ]
     return Outcome(found, verdicts, files)

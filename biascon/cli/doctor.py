@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from biascon.cli.output import table
+from biascon.cli.output import format_table
 
 
 @click.command(name="doctor")
 def command() -> None:
     """Show versions, devices, and which digits are here; nothing is downloaded."""
     from biascon.data.builders.mnist_source import find_digits
-    from biascon.runs.environment import environment
+    from biascon.runs.environment import describe_environment
     from biascon.utils.devices import pick_device
 
-    about = environment(str(pick_device()))
+    about = describe_environment(str(pick_device()))
     rows = [[key, str(value)] for key, value in about.items() if key != "packages"]
     rows += [[name, str(version)] for name, version in about["packages"].items()]
     digits = find_digits(network=False)
     rows.append(["MNIST", f"{digits.origin} ({len(digits.train_labels):,} training digits)"])
-    click.echo(table(["what", "here"], rows, left=2))
+    click.echo(format_table(["what", "here"], rows, left=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biascon.cli.options import FOLDER, configurations, load_dataset, training_options
-from biascon.cli.output import Progress, note, percent, percent_interval, table
+from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -44,11 +44,11 @@ def command(
     from biascon.evaluation.pipeline import evaluate
     from biascon.evaluation.transfer import Source, read_source, transfer_config
     from biascon.utils.devices import pick_device
-    from biascon.utils.distributed import joined, leads
+    from biascon.utils.distributed import distributed_session, is_main_process
 
-    _one_way(losses, sources)
+    _check_sources(losses, sources)
     found = []
-    with joined(pick_device(device)) as place:
+    with distributed_session(pick_device(device)) as place:
         jobs: list[tuple[RunConfig, Source | None]] = []
         if losses:
             configs = configurations(
@@ -64,7 +64,7 @@ def command(
             )
             jobs.append((config, origin))
         for config, source in jobs:
-            progress = Progress(config, show=leads())
+            progress = Progress(config, show=is_main_process())
             try:
                 folder, evaluation, reused = evaluate(
                     config,
@@ -72,24 +72,24 @@ def command(
                     root=root,
                     device=place,
                     resume=resume,
-                    say=progress,
+                    on_epoch=progress,
                     source=source,
                 )
             finally:
                 progress.close()
-            if not leads():
+            if not is_main_process():
                 continue
-            note(f"{folder}: {'finished before, reused' if reused else 'done'}")
+            print_note(f"{folder}: {'finished before, reused' if reused else 'done'}")
             found.append(evaluation)
             if as_json:
                 click.echo(json.dumps(evaluation))
     if not found:
         return
     if not as_json:
-        click.echo(show(found))
+        click.echo(format_evaluations(found))
 
 
-def _one_way(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
+def _check_sources(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
     """Refuse neither, or both, of runs to train and runs to take encoders from."""
     from click.core import ParameterSource
 
@@ -116,7 +116,7 @@ def _one_way(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
         )
 
 
-def show(evaluations: list[dict[str, Any]]) -> str:
+def format_evaluations(evaluations: list[dict[str, Any]]) -> str:
     """Lay out evaluations of one dataset and preset as a table, with the protocol above it."""
     first = evaluations[0]
     elsewhere = any(_trained_on(e) != e["dataset"] for e in evaluations)
@@ -126,15 +126,17 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             str(e["seed"]),
             e["judged"].split()[-1],
             *([_trained_on(e)] if elsewhere else []),
-            percent(e["top1"]) if first["bias"] else percent_interval(e["top1"]),
-            *([] if first["bias"] else [percent_interval(e["top5"])]),
-            percent_interval(e["unbiased"]),
-            percent(e["bias_aligned"]),
-            percent(e["bias_conflicting"]),
-            f"{percent(e['worst_group'])} (n={e['worst_group']['n']})" if first["bias"] else "-",
-            percent(e["demographic_parity_difference"]),
-            percent(e["equalized_odds_difference"]),
-            percent(e["equal_opportunity_difference"]),
+            format_percent(e["top1"]) if first["bias"] else format_interval(e["top1"]),
+            *([] if first["bias"] else [format_interval(e["top5"])]),
+            format_interval(e["unbiased"]),
+            format_percent(e["bias_aligned"]),
+            format_percent(e["bias_conflicting"]),
+            f"{format_percent(e['worst_group'])} (n={e['worst_group']['n']})"
+            if first["bias"]
+            else "-",
+            format_percent(e["demographic_parity_difference"]),
+            format_percent(e["equalized_odds_difference"]),
+            format_percent(e["equal_opportunity_difference"]),
             e["digest"][:8],
         ]
         for e in evaluations
@@ -155,7 +157,7 @@ def show(evaluations: list[dict[str, Any]]) -> str:
             f"test: {protocol['test']}, n = {first['top1']['n']:,}; {' or '.join(judges)}; "
             f"selection: {protocol['selection']}",
             "",
-            table(header, rows),
+            format_table(header, rows),
             "",
             *_legend(first["bias"]),
             *(

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import note
+from biascon.cli.output import print_note
 
 if TYPE_CHECKING:
-    from biascon.data.building.arrays import Made
-    from biascon.data.building.plan import Plan
-    from biascon.data.images.decoding import Shape
+    from biascon.data.building.arrays import BuildResult
+    from biascon.data.building.plan import BuildPlan
+    from biascon.data.images.decoding import ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 EVERY = 10.0  # seconds between lines of progress
 
 
-class Share(click.ParamType):  # type: ignore[type-arg]
+class ShareType(click.ParamType):  # type: ignore[type-arg]
     """A share as ``1%`` or ``0.01``."""
 
     name = "share"
@@ -41,19 +41,19 @@ class Share(click.ParamType):  # type: ignore[type-arg]
         return share
 
 
-def picture_options(command: F) -> F:
+def image_options(command: F) -> F:
     """Add the options that every builder of pictures has."""
     options = [
         click.option("--size", type=int, default=64, show_default=True,
                      help="Side of the pictures in the dataset."),
         click.option("--resize", type=int, default=0,
-                     help="What the shorter side is resized to before the centre is cut out.  "
+                     help="What the shorter side is resized to before the center is cut out.  "
                           "[default: 9/8 of the size; 256 for 224]"),
         click.option("--decode", type=click.Choice(["full", "scaled"]), default="full", show_default=True,
                      help="scaled: JPEGs are decoded at a fraction of their size: faster, other pixels."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
         click.option("--out", type=FOLDER, help="Folder of the dataset.  [default: data/<name>]"),
-        click.option("--max-rejected", type=Share(), default="1%", show_default=True, metavar="SHARE",
+        click.option("--max-rejected", type=ShareType(), default="1%", show_default=True, metavar="SHARE",
                      help="Pictures that may be left out; more is a failure."),
         click.option("--threads", type=click.IntRange(min=0), default=0,
                      help="How many decode.  [default: one a core]"),
@@ -68,10 +68,10 @@ def picture_options(command: F) -> F:
     return command
 
 
-def make(
+def build_dataset(
     raw: Path,
-    plan: Plan,
-    shape: Shape,
+    plan: BuildPlan,
+    shape: ImageSpec,
     *,
     out: Path | None,
     max_rejected: float,
@@ -79,24 +79,26 @@ def make(
     store: str,
     force: bool,
     as_json: bool,
-) -> Made:
+) -> BuildResult:
     """Build what a plan says, with progress, and print what was made."""
-    from biascon.cli.inspect import show
+    from biascon.cli.inspect import format_manifest
     from biascon.data.building.images import build_pictures
     from biascon.utils.files import pretty_json
 
-    plan = plan.as_files(shape) if store == "files" else plan
+    plan = plan.as_file_index(shape) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description["name"]
     progress = Progress()
     try:
         made = build_pictures(
             raw, plan, folder, shape=shape, max_rejected=max_rejected, force=force, threads=threads,
-            report=progress, say=note,
+            report=progress, say=print_note,
         )  # fmt: skip
     finally:
         progress.close()
-    note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
-    click.echo(pretty_json(made.manifest) if as_json else show(made.manifest), nl=not as_json)
+    print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
+    click.echo(
+        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+    )
     return made
 
 
@@ -123,7 +125,7 @@ class Progress:
             self.told = now
             rate = (done - self.first) / max(now - self.began, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            note(f"{done:,}/{total:,} pictures, {rate:,.0f} a second{left}")
+            print_note(f"{done:,}/{total:,} pictures, {rate:,.0f} a second{left}")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -131,9 +133,9 @@ class Progress:
             self.bar.close()
 
 
-def preview(plan: Plan, *, as_json: bool) -> None:
+def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     """Print what a plan would make, no picture opened: names read and left out, counts of each split."""
-    from biascon.cli.inspect import show
+    from biascon.cli.inspect import format_manifest
     from biascon.utils.files import pretty_json
 
     names = plan.description["source"]["names"]
@@ -149,4 +151,4 @@ def preview(plan: Plan, *, as_json: bool) -> None:
     click.echo(
         f"{names['read']:,} names read{mended}, {names['left_out']:,} left out{reasons}{dropped}"
     )
-    click.echo(show(found))
+    click.echo(format_manifest(found))

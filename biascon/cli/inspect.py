@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from biascon.cli.options import FOLDER, bias_option, choose_dataset, load_dataset
-from biascon.cli.output import note, table
+from biascon.cli.output import format_table, print_note
 
 
 @click.command(name="inspect")
@@ -43,23 +43,23 @@ def command(
     else:
         dataset.verify(folder, manifest)
     if png is not None:
-        from biascon.data.contact_sheet import contact_sheet
+        from biascon.data.contact_sheet import draw_contact_sheet
 
-        contact_sheet(data, split, png)
-        note(f"{png}: written")
-    click.echo(pretty_json(manifest) if as_json else show(manifest), nl=not as_json)
+        draw_contact_sheet(data, split, png)
+        print_note(f"{png}: written")
+    click.echo(pretty_json(manifest) if as_json else format_manifest(manifest), nl=not as_json)
 
 
-def show(manifest: Mapping[str, Any]) -> str:
+def format_manifest(manifest: Mapping[str, Any]) -> str:
     """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
     labels, values = manifest["labels"], (manifest["bias"] or {"values": ["images"]})["values"]
     by = f" (row) and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
     lines = [
         f"{manifest['name']}: {manifest['source']['origin']}",
         *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
-        *attributes(manifest),
+        *format_attributes(manifest),
         "",
-        table(
+        format_table(
             ["split", "images", "aligned", "conflicting", "empty cells"],
             [
                 [name, *("-" if counts[key] is None else f"{counts[key]:,}"
@@ -70,7 +70,7 @@ def show(manifest: Mapping[str, Any]) -> str:
         ),
         "",
         f"train, images per label{by}; . is an empty cell",
-        table(
+        format_table(
             ["label", *values],
             [
                 [label, *(f"{n:,}" if n else "." for n in row)]
@@ -81,7 +81,7 @@ def show(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def attributes(manifest: Mapping[str, Any]) -> list[str]:
+def format_attributes(manifest: Mapping[str, Any]) -> list[str]:
     """Say what the bias attribute and its alignment are, which others there are, and what was left out."""
     bias, others = manifest["bias"], manifest.get("attributes", {})
     lines = []

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import note
+from biascon.cli.output import print_note
 
 
 @click.command(name="make-bmnist")
@@ -17,7 +17,7 @@ from biascon.cli.output import note
     type=click.FloatRange(0, 1),
     default=0.997,
     show_default=True,
-    help="Share of a class's images that have its colour.",
+    help="Share of a class's images that have its color.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -25,21 +25,23 @@ from biascon.cli.output import note
     type=click.Choice(["rebias", "fairkl"]),
     default="rebias",
     show_default=True,
-    help="Whose colours (class 9 differs).",
+    help="Whose colors (class 9 differs).",
 )
 @click.option(
+    "--color",
     "--colour",
+    "color",
     type=click.Choice(["background", "digit"]),
     default="background",
     show_default=True,
-    help="What is coloured.",
+    help="What is colored.",
 )
 @click.option(
     "--n-confusing",
     type=click.IntRange(1, 9),
     default=9,
     show_default=True,
-    help="How many other colours the rest of a class gets.",
+    help="How many other colors the rest of a class gets.",
 )
 @click.option(
     "--val-protocol",
@@ -82,14 +84,21 @@ def command(
     as_json: bool,
     **parameters: Any,
 ) -> None:
-    """Build a BiasedMNIST: digits whose colour goes with the class in a share RHO of the images."""
-    from biascon.cli.inspect import show
-    from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+    """Build a BiasedMNIST: digits whose color goes with the class in a share RHO of the images."""
+    from biascon.cli.inspect import format_manifest
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
     from biascon.utils.files import pretty_json
 
     made = make_biased_mnist(
-        Spec(**parameters), out=out, source=source, mnist_dir=mnist_dir, force=force, say=note
+        BiasedMNISTSpec(**parameters),
+        out=out,
+        source=source,
+        mnist_dir=mnist_dir,
+        force=force,
+        say=print_note,
     )
     state = "is there already, intact" if made.reused else "written"
-    note(f"{made.folder}: {state}")
-    click.echo(pretty_json(made.manifest) if as_json else show(made.manifest), nl=not as_json)
+    print_note(f"{made.folder}: {state}")
+    click.echo(
+        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+    )

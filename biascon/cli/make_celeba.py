@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.image_options import build_dataset, image_options, print_preview
 from biascon.cli.options import FOLDER
 
 
@@ -48,7 +48,7 @@ from biascon.cli.options import FOLDER
     help="Aligned cells (label, bias): (0, 0) and (1, 1), or (0, 1) and (1, 0); auto: where the "
     "training pictures go together.",
 )
-@picture_options
+@image_options
 def command(
     raw: Path,
     target: str,
@@ -69,14 +69,14 @@ def command(
     RAW holds img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
     """
     from biascon.data.builders import celeba
-    from biascon.data.images.decoding import Shape
+    from biascon.data.images.decoding import ImageSpec
 
-    shape = Shape(size, resize, decode)
-    source = celeba.read(raw)
+    shape = ImageSpec(size, resize, decode)
+    source = celeba.read_celeba_tables(raw)
     kept = tuple(source.attributes) if "all" in keep else keep
-    spec = celeba.Spec(target, bias, protocol, kept, aligned, seed, shape)
-    plan = celeba.plan(source, spec)
+    spec = celeba.CelebASpec(target, bias, protocol, kept, aligned, seed, shape)
+    plan = celeba.plan_celeba(source, spec)
     if dry_run:
-        preview(plan, as_json=as_json)
+        print_preview(plan, as_json=as_json)
     else:
-        make(raw, plan, shape, as_json=as_json, **how)
+        build_dataset(raw, plan, shape, as_json=as_json, **how)

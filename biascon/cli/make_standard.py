@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import make, picture_options, preview
-from biascon.cli.output import note
+from biascon.cli.image_options import build_dataset, image_options, print_preview
+from biascon.cli.output import print_note
 
 NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder")
 
@@ -29,7 +29,7 @@ NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder"
     help="Caltech: how many pictures of a class train.  [default: 30 of 101, 60 of 256]",
 )
 @click.option("--name", "title", help="folder: what the dataset is called.  [default: as RAW]")
-@picture_options
+@image_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -53,17 +53,17 @@ def command(
     is any RAW with train/<class>/*, test/<class>/* and perhaps val/<class>/*.
     """
     from biascon.data.builders import image_folders
-    from biascon.data.images.decoding import Shape
+    from biascon.data.images.decoding import ImageSpec
 
     if not name.startswith("cifar"):
-        spec = image_folders.Spec(
-            name, seed, val_protocol, per_class or 0, title or "", Shape(size, resize, decode)
+        spec = image_folders.ImageFoldersSpec(
+            name, seed, val_protocol, per_class or 0, title or "", ImageSpec(size, resize, decode)
         )
-        folder, plan = image_folders.plan(raw, spec)
+        folder, plan = image_folders.plan_image_folders(raw, spec)
         if dry_run:
-            preview(plan, as_json=as_json)
+            print_preview(plan, as_json=as_json)
         else:
-            make(folder, plan, spec.shape, as_json=as_json, **how)
+            build_dataset(folder, plan, spec.shape, as_json=as_json, **how)
         return
 
     given = [
@@ -88,12 +88,14 @@ def _cifar(
     force: bool,
     **_: Any,
 ) -> None:
-    from biascon.cli.inspect import show
+    from biascon.cli.inspect import format_manifest
     from biascon.data.builders.cifar import make_cifar
     from biascon.utils.files import pretty_json
 
     made = make_cifar(
-        name, raw, seed=seed, val_protocol=val_protocol, out=out, force=force, say=note
+        name, raw, seed=seed, val_protocol=val_protocol, out=out, force=force, say=print_note
     )
-    note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
-    click.echo(pretty_json(made.manifest) if as_json else show(made.manifest), nl=not as_json)
+    print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
+    click.echo(
+        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+    )

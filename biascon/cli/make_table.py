@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.image_options import build_dataset, image_options, print_preview
 from biascon.cli.options import FOLDER
 
 
@@ -42,7 +42,7 @@ from biascon.cli.options import FOLDER
     help="held-out: 10 % of the training pictures, without a split column; hong: they also stay (leaks).",
 )
 @click.option("--name", metavar="NAME", help="Name of the dataset.  [default: that of the CSV]")
-@picture_options
+@image_options
 def command(
     table: Path,
     image_col: str,
@@ -63,21 +63,23 @@ def command(
 ) -> None:
     """Build a dataset from a CSV of your own pictures, labels and bias attributes."""
     from biascon.data.builders import table as tables
-    from biascon.data.images.decoding import Shape
+    from biascon.data.images.decoding import ImageSpec
 
-    spec = tables.Spec(
+    spec = tables.TableSpec(
         image_col,
         label_col,
         bias_col,
         split_col,
-        tables.read_aligned(aligned),
+        tables.parse_aligned_options(aligned),
         re.sub("[^A-Za-z0-9._]+", "-", name or table.stem).strip("-._") or "table",
         seed,
         val_protocol,
-        Shape(size, resize, decode),
+        ImageSpec(size, resize, decode),
     )
-    plan = tables.plan(tables.read(table, spec), spec, origin=f"{table.name} and its pictures")
+    plan = tables.plan_table(
+        tables.read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures"
+    )
     if dry_run:
-        preview(plan, as_json=as_json)
+        print_preview(plan, as_json=as_json)
     else:
-        make(root or table.parent, plan, spec.shape, as_json=as_json, **how)
+        build_dataset(root or table.parent, plan, spec.shape, as_json=as_json, **how)

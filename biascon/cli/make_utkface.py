@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import make, picture_options, preview
+from biascon.cli.image_options import build_dataset, image_options, print_preview
 from biascon.cli.options import FOLDER
 
 
@@ -39,7 +39,7 @@ from biascon.cli.options import FOLDER
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file with the names to use, one a line, instead of the folder's listing.",
 )
-@picture_options
+@image_options
 def command(
     raw: Path | None,
     bias: str,
@@ -56,9 +56,9 @@ def command(
 ) -> None:
     """Build a UTKFace from the folder RAW of its cropped pictures: gender, biased by race or age."""
     from biascon.data.builders import utkface
-    from biascon.data.images.decoding import Shape
+    from biascon.data.images.decoding import ImageSpec
 
-    spec = utkface.Spec(bias, rate, seed, val_protocol, Shape(size, resize, decode))
+    spec = utkface.UTKFaceSpec(bias, rate, seed, val_protocol, ImageSpec(size, resize, decode))
     if raw is None:
         if names is None or not dry_run:
             raise click.UsageError(
@@ -66,12 +66,12 @@ def command(
             )
         folder, listed = Path(), utkface.read_names(names)
     else:
-        folder, listed = utkface.listing(raw)
+        folder, listed = utkface.list_pictures(raw)
         listed = listed if names is None else utkface.read_names(names)
-    plan = utkface.plan(
+    plan = utkface.plan_utkface(
         listed, spec, origin=f"UTKFace, aligned and cropped ({len(listed):,} names)"
     )
     if dry_run:
-        preview(plan, as_json=as_json)
+        print_preview(plan, as_json=as_json)
     else:
-        make(folder, plan, spec.shape, as_json=as_json, **how)
+        build_dataset(folder, plan, spec.shape, as_json=as_json, **how)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from biascon.cli.output import note
+from biascon.cli.output import print_note
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class Names(click.ParamType):  # type: ignore[type-arg]
+class NamesType(click.ParamType):  # type: ignore[type-arg]
     """Names as ``race`` or ``race,age``."""
 
     name = "names"
@@ -32,13 +32,13 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
 bias_option = click.option(
     "--bias",
-    type=Names(),
+    type=NamesType(),
     metavar="NAME[,NAME]",
     help="See the dataset by this attribute, or by the product of several.  [default: its own]",
 )
 
 
-class Seeds(click.ParamType):  # type: ignore[type-arg]
+class SeedsType(click.ParamType):  # type: ignore[type-arg]
     """Seeds as ``0,1,2`` or ``0-4``."""
 
     name = "seeds"
@@ -73,7 +73,7 @@ def training_options(command: F, *, trains: bool = True) -> F:
     options = [
         click.option("--loss", "losses", multiple=True, required=trains, metavar="NAME",
                      help="A loss (see: biascon list losses); repeat it for several."),
-        click.option("--seeds", type=Seeds(), default="0", show_default=True, metavar="0,1,2",
+        click.option("--seeds", type=SeedsType(), default="0", show_default=True, metavar="0,1,2",
                      help="Seeds of weights, order and views."),
         click.option("--data", type=FOLDER, help="Dataset folder.  [default: the last made in ./data]"),
         bias_option,
@@ -109,13 +109,13 @@ def configurations(
     protocol: str | None = None,
 ) -> list[RunConfig]:
     """Resolve every run that the options mean, before the first of them starts."""
-    from biascon.config.resolve import resolved
+    from biascon.config.resolve import resolve_weights
     from biascon.config.run_config import make_config
     from biascon.config.settings import default_preset
     from biascon.errors import UsageError, did_you_mean
-    from biascon.losses.loss import names
+    from biascon.losses.loss import list_losses
 
-    known = names()
+    known = list_losses()
     wrong = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
     if len(wrong) > 1:
         raise UsageError(f"unknown losses: {', '.join(wrong)} (biascon list losses shows all)")
@@ -123,7 +123,7 @@ def configurations(
     settings = [*settings, *(["train.compile=true"] if compiled else [])]
     settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
     return [
-        resolved(make_config(loss, seed=seed, preset=name, settings=settings), weights)
+        resolve_weights(make_config(loss, seed=seed, preset=name, settings=settings), weights)
         for loss in dict.fromkeys(losses)
         for seed in seeds
     ]
@@ -131,12 +131,12 @@ def configurations(
 
 def choose_dataset(folder: Path | None) -> Path:
     """Return the folder that was named, or the dataset made last, which is then told."""
-    from biascon.data.dataset import latest
+    from biascon.data.dataset import find_latest
 
     if folder is not None:
         return folder
-    found = latest(Path("data"))
-    note(f"dataset: {found} (the last made; --data chooses another)")
+    found = find_latest(Path("data"))
+    print_note(f"dataset: {found} (the last made; --data chooses another)")
     return found
 
 
@@ -144,7 +144,7 @@ def load_dataset(
     folder: Path | None, bias: list[str] | None, *, only: Sequence[str] = ("train", "val", "test")
 ) -> BiasedDataset:
     """Read a dataset folder, or the one made last, seen by the attributes asked for."""
-    from biascon.data.dataset import choose_bias, load
+    from biascon.data.dataset import load, view_by_attributes
 
     data = load(choose_dataset(folder), only=only)
-    return data if bias is None else choose_bias(data, bias)
+    return data if bias is None else view_by_attributes(data, bias)

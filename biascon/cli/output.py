@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
 
 
-def note(line: str) -> None:
+def print_note(line: str) -> None:
     """Print a line of progress to standard error."""
     click.echo(line, err=True)
 
@@ -33,7 +33,7 @@ class Progress:
             return
         name = f"{self.name}, {line['first']}" if "first" in line else self.name
         if self.bar is None:
-            note(
+            print_note(
                 f"{name}: epoch {line['epoch']}/{line['epochs']}, loss {line['loss']:.4f}, "
                 f"{line['seconds']:.1f} s, {line['views_per_second']:,.0f} views/s"
             )
@@ -49,7 +49,7 @@ class Progress:
             self.bar.close()
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Lay out columns of text; the first ``left`` columns are flush left, the others flush right."""
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
 
@@ -65,15 +65,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     )
 
 
-def percent(metric: dict[str, Any] | None, digits: int = 1) -> str:
+def format_percent(metric: dict[str, Any] | None, digits: int = 1) -> str:
     """Write a metric's value in percent, ``-`` where it is undefined."""
     value = None if metric is None else metric["value"]
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
-def percent_interval(metric: dict[str, Any]) -> str:
+def format_interval(metric: dict[str, Any]) -> str:
     """Write a metric in percent with its 95 % interval."""
     low, high = metric["ci"]
     if metric["value"] is None or low is None or high is None:
-        return percent(metric)
-    return f"{percent(metric)} [{100 * low:.1f}, {100 * high:.1f}]"
+        return format_percent(metric)
+    return f"{format_percent(metric)} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -46,18 +46,18 @@ def command(
     card: Path | None,
 ) -> None:  # fmt: skip
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
-    from biascon.report.verdicts import in_prose, in_words
+    from biascon.report.verdicts import describe_difference, split_for_prose
     from biascon.report.write import write_cards, write_report
 
     if card is not None:
         click.echo(f"written: {', '.join(map(str, write_cards(card, out)))}")
         return
-    files, groups = write_report(root, out, dataset=dataset, forms=forms, data=data)
+    files, groups = write_report(root, out, dataset=dataset, formats=forms, data=data)
     for one in groups:
         click.echo(one.title)
-        prose, rest = in_prose(one)
+        prose, rest = split_for_prose(one)
         for difference in prose:
-            click.echo(f"  {in_words(difference)}")
+            click.echo(f"  {describe_difference(difference)}")
         if rest:
             click.echo(f"  and {len(rest)} more comparisons, in the report")
     click.echo(f"written: {', '.join(map(str, files))}")

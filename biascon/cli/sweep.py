@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import note, table
+from biascon.cli.output import format_table, print_note
 
 
 @click.command(name="sweep")
@@ -63,10 +63,10 @@ def command(
     [settings]
     "loss.temperature" = [0.05, 0.1]
     """
-    from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
     from biascon.errors import RunError, UsageError
-    from biascon.runs.folder import finished
-    from biascon.sweep.grid import plan, read_grid
+    from biascon.runs.folder import read_finished
+    from biascon.sweep.grid import plan_jobs, read_grid
     from biascon.sweep.runner import LocalPool, Pool, Result, sweep
     from biascon.utils.devices import pick_device
 
@@ -76,14 +76,15 @@ def command(
     kind = pick_device(device).type
     folders = [Path(folder) for folder in wanted.data]
     for rho in wanted.rho:
-        made = make_biased_mnist(Spec(float(rho)), root=data_root, say=note)
+        made = make_biased_mnist(BiasedMNISTSpec(float(rho)), root=data_root, say=print_note)
         folders.append(made.folder)
-    jobs = plan(wanted, folders, root, device=kind, threads=threads if kind == "cpu" else None)
+    jobs = plan_jobs(wanted, folders, root, device=kind, threads=threads if kind == "cpu" else None)
     if dry_run:
         rows = [
-            [job.name, "done" if finished(job.folder) else "-", str(job.folder)] for job in jobs
+            [job.name, "done" if read_finished(job.folder) else "-", str(job.folder)]
+            for job in jobs
         ]
-        click.echo(table(["run", "state", "folder"], rows, left=3))
+        click.echo(format_table(["run", "state", "folder"], rows, left=3))
         return
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -100,20 +101,20 @@ def command(
         ended += 1
         took = f", {result.seconds:.0f} s" if result.tries else ""
         again = f", {result.tries} tries" if result.tries > 1 else ""
-        told = f": {result.told}" if result.told else ""
-        note(f"[{ended}/{len(jobs)}] {result.job.name}: {result.state}{took}{again}{told}")
+        told = f": {result.message}" if result.message else ""
+        print_note(f"[{ended}/{len(jobs)}] {result.job.name}: {result.state}{took}{again}{told}")
 
     results = sweep(jobs, pool, say)
     rows = []
     for result in results:
-        evaluation = finished(result.job.folder) if result.state != "failed" else None
+        evaluation = read_finished(result.job.folder) if result.state != "failed" else None
         value = None
         if evaluation is not None:
             which = "top1" if evaluation["bias"] is None else "unbiased"
             value = evaluation[which]["value"]
         shown = "-" if value is None else f"{100 * value:.1f}"
         rows.append([result.job.name, result.state, shown, str(result.job.folder)])
-    click.echo(table(["run", "state", "accuracy, %", "folder"], rows, left=2))
+    click.echo(format_table(["run", "state", "accuracy, %", "folder"], rows, left=2))
     failed = sum(result.state == "failed" for result in results)
     if failed:
         raise RunError(f"{failed} of {len(jobs)} runs failed; the same command tries them again")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import configurations, load_dataset, training_options
-from biascon.cli.output import Progress, table
+from biascon.cli.output import Progress, format_table
 
 
 @click.command(name="train")
@@ -34,29 +34,29 @@ def command(
     from biascon.evaluation.pipeline import validate
     from biascon.metrics.summary import ACCURACIES
     from biascon.utils.devices import pick_device
-    from biascon.utils.distributed import joined, leads
+    from biascon.utils.distributed import distributed_session, is_main_process
 
     rows = []
-    with joined(pick_device(device)) as place:
+    with distributed_session(pick_device(device)) as place:
         configs = configurations(
             losses, seeds, preset, settings, place.type,
             compiled=compiled, weights=weights, protocol=protocol,
         )  # fmt: skip
         dataset = load_dataset(data, bias, only=("train", "val"))
         for config in configs:
-            progress = Progress(config, show=leads())
+            progress = Progress(config, show=is_main_process())
             try:
                 folder, chosen = validate(
-                    config, dataset, root=root, device=place, resume=resume, say=progress
+                    config, dataset, root=root, device=place, resume=resume, on_epoch=progress
                 )
             finally:
                 progress.close()
             values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
             cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
             rows.append([config.loss, str(config.seed), *cells, str(folder)])
-        if not leads():
+        if not is_main_process():
             return
     n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
     header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]
-    click.echo(table(header, rows))
+    click.echo(format_table(header, rows))

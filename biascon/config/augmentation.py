@@ -9,7 +9,7 @@ from biascon.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Augmentation:
     """The distribution of a view; every part can be switched off.
 
     Attributes:
@@ -20,7 +20,7 @@ class Recipe:
         jitter: Strengths of brightness, contrast, saturation (factors uniform in
             [max(0, 1 - s), 1 + s]) and hue (share of a full turn, uniform in [-s, s]).
         jitter_p: Probability that a view is jittered at all; 0 is off.
-        grey_p: Probability that a view loses its colour.
+        grayscale_p: Probability that a view loses its color.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -29,7 +29,7 @@ class Recipe:
     flip_p: float = 0.0
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
     jitter_p: float = 0.8
-    grey_p: float = 0.2
+    grayscale_p: float = 0.2
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -40,7 +40,7 @@ class Recipe:
             raise UsageError(f"expected 0 < low <= high for crop_ratio, but got {low}, {high}")
         if not 0 <= self.rotation <= 180:
             raise UsageError(f"expected rotation in 0..180 degrees, but got {self.rotation}")
-        for name in ("flip_p", "jitter_p", "grey_p"):
+        for name in ("flip_p", "jitter_p", "grayscale_p"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UsageError(f"expected {name} to be a probability, but got {value}")

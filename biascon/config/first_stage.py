@@ -6,19 +6,19 @@ import dataclasses
 from typing import Any
 
 from biascon.config.run_config import RunConfig
-from biascon.losses.loss import entry, get_loss
-from biascon.models.encoders import NARROW
+from biascon.losses.loss import get_entry, get_loss
+from biascon.models.encoders import KERNEL_1X1_SUFFIX
 
 
-def first_config(config: RunConfig) -> RunConfig | None:
+def first_stage_config(config: RunConfig) -> RunConfig | None:
     """Return the configuration of the network that a run builds on, None if it builds on none."""
-    config = config.trained()  # how this run is judged is nothing to that one
-    first = entry(config.loss).first
+    config = config.training_config()  # how this run is judged is nothing to that one
+    first = get_entry(config.loss).first_stage
     if first is None:
         return None
     changed: dict[str, Any] = {}
-    if first.narrow and not config.model.encoder.endswith(NARROW):
-        name = config.model.encoder + NARROW
+    if first.narrow and not config.model.encoder.endswith(KERNEL_1X1_SUFFIX):
+        name = config.model.encoder + KERNEL_1X1_SUFFIX
         changed["model"] = dataclasses.replace(  # other shapes: no weights of the whole network fit
             config.model, encoder=name, weights="none", file=None
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from biascon.config.run_config import FILE, PRETRAINED, RunConfig
 from biascon.errors import UsageError
-from biascon.models.weights import _sha256, _stamp, pretrained
+from biascon.models.weights import _sha256, _stamp, find_pretrained
 
 
-def resolved(config: RunConfig, file: Path | None = None) -> RunConfig:
+def resolve_weights(config: RunConfig, file: Path | None = None) -> RunConfig:
     """Return a configuration that says by digest which weights its encoder starts from.
 
     Args:
@@ -26,11 +26,11 @@ def resolved(config: RunConfig, file: Path | None = None) -> RunConfig:
     if file is not None:
         path, kind = file, FILE
     elif model.weights == PRETRAINED:
-        path, kind = pretrained(model.encoder), PRETRAINED
+        path, kind = find_pretrained(model.encoder), PRETRAINED
     elif model.weights == "none" or model.file is not None:
         return config
     elif model.weights.startswith(f"{PRETRAINED}:"):
-        path, kind = pretrained(model.encoder), PRETRAINED
+        path, kind = find_pretrained(model.encoder), PRETRAINED
         if model.weights != f"{PRETRAINED}:{_sha256(path, _stamp(path), model.encoder)}":
             raise UsageError(f"{path} holds other weights than that run's, {model.weights}")
     else:

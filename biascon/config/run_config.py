@@ -18,24 +18,36 @@ from biascon.config.sections import (
     PRETRAINED,
     SECTIONS,
     AugmentConfig,
+    EncoderOrigin,
     FinetuneConfig,
     ModelConfig,
-    OptimiserConfig,
-    Origin,
+    OptimizerConfig,
     ProbeConfig,
     TrainConfig,
-    misfits,
+    validation_errors,
 )
-from biascon.config.settings import load_preset, parse_settings, presets
+from biascon.config.settings import list_presets, load_preset, parse_settings
 from biascon.errors import UsageError, did_you_mean
 from biascon.utils.files import digest_of
 
 __all__ = [
-    "FILE", "PRETRAINED", "SECTIONS", "AugmentConfig", "FinetuneConfig", "ModelConfig", "OptimiserConfig",
-    "Origin", "ProbeConfig", "RunConfig", "TrainConfig", "make_config", "own_parameters", "read_config",
-    "with_probe",
+    "FILE",
+    "PRETRAINED",
+    "SECTIONS",
+    "AugmentConfig",
+    "EncoderOrigin",
+    "FinetuneConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ProbeConfig",
+    "RunConfig",
+    "TrainConfig",
+    "free_loss_parameters",
+    "make_config",
+    "read_config",
+    "with_protocol",
 ]  # fmt: skip
-RECIPE_VERSION = 3  # raised when the same configuration would train other weights
+RECIPE_VERSION = 4  # raised when the same configuration would train other weights
 
 
 @dataclass(frozen=True)
@@ -56,15 +68,15 @@ class RunConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    origin: Origin | None = None
+    origin: EncoderOrigin | None = None
 
     def __post_init__(self) -> None:
-        wrong = misfits(
-            self.model, self.augment, self.optimiser, self.train, self.probe, self.finetune
+        wrong = validation_errors(
+            self.model, self.augment, self.optimizer, self.train, self.probe, self.finetune
         )
         if self.seed < 0:
             wrong = [f"seed to be 0 or more, but got {self.seed}", *wrong]
@@ -84,7 +96,7 @@ class RunConfig:
             train = dataclasses.replace(train, processes=processes)
         return dataclasses.replace(self, train=train)
 
-    def trained(self) -> RunConfig:
+    def training_config(self) -> RunConfig:
         """Return the run that trains this one's encoder: itself, judged by the linear probe."""
         plain = ProbeConfig()
         probe = dataclasses.replace(
@@ -98,7 +110,7 @@ class RunConfig:
         How the encoder is judged, and that it comes from another dataset, is always told.
         """
         told = [] if self.origin is None else [f"encoder from {self.origin.dataset}"]
-        if self.preset not in presets():
+        if self.preset not in list_presets():
             return told + [f"probe.kind={self.probe.kind}"] * (self.probe.kind != "linear")
         base = make_config(self.loss, seed=self.seed, preset=self.preset)
         # What is not said of one is not said of the other.
@@ -186,10 +198,10 @@ def make_config(
     Raises:
         UsageError: Unknown keys (all at once, with suggestions) or values of the wrong kind.
     """
-    from biascon.losses.loss import entry, get_loss, parameters_of
-    from biascon.models.encoders import design
+    from biascon.losses.loss import default_parameters, get_entry, get_loss
+    from biascon.models.encoders import build_on_meta
 
-    entry(loss)
+    get_entry(loss)
     name, tree = load_preset(preset)
     override = parse_settings(settings)
     if "epochs" in override.get("train", {}):
@@ -208,7 +220,7 @@ def make_config(
                 continue
             keys = {f.name for f in dataclasses.fields(known) if f.metadata.get("said", True)}
             wrong += [f"'{section}.{k}'{did_you_mean(k, keys)}" for k in values if k not in keys]
-    free = parameters_of(loss)
+    free = default_parameters(loss)
     if wrong:  # a wrong parameter of the loss alone is told by the loss, with those that it has
         asked = override.get("loss", {})
         wrong += [f"'loss.{k}'{did_you_mean(k, free)}" for k in asked if k not in free]
@@ -231,7 +243,7 @@ def make_config(
         raise UsageError(
             f"{', '.join(unused)} would change nothing: the protocol is {kind}; pass --protocol {protocol}"
         )
-    design(sections["model"].encoder)  # refuses an unknown name
+    build_on_meta(sections["model"].encoder)  # refuses an unknown name
     resolved = get_loss(loss, **parameters).parameters
     return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
 
@@ -249,14 +261,14 @@ def read_config(tree: Mapping[str, Any]) -> RunConfig:
         name: _build(known, name, tree[name] if name != "finetune" else tree.get(name, {}))
         for name, known in SECTIONS.items()
     }
-    origin = Origin(**tree["origin"]) if "origin" in tree else None
+    origin = EncoderOrigin(**tree["origin"]) if "origin" in tree else None
     unknown = set(tree) - {*flat, *SECTIONS, "origin"}
     if unknown:
         raise KeyError(f"unknown: {sorted(unknown)}")
     return RunConfig(**flat, **sections, origin=origin)
 
 
-def with_probe(
+def with_protocol(
     config: RunConfig,
     *,
     protocol: str | None = None,
@@ -283,7 +295,7 @@ def with_probe(
             "the encoder is trained already: expected --set of probe.* or finetune.*, "
             f"but got {', '.join(over)}"
         )
-    base = preset or (config.preset if config.preset in presets() else "cpu")
+    base = preset or (config.preset if config.preset in list_presets() else "cpu")
     given = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
     if preset is None:
         own = config.probe
@@ -294,11 +306,11 @@ def with_probe(
     return dataclasses.replace(config, probe=found.probe, finetune=found.finetune)
 
 
-def own_parameters(config: RunConfig) -> dict[str, Any]:
+def free_loss_parameters(config: RunConfig) -> dict[str, Any]:
     """Return the parameters of a run's loss without those that its name fixes."""
-    from biascon.losses.loss import entry
+    from biascon.losses.loss import get_entry
 
-    return {k: v for k, v in config.parameters.items() if k not in entry(config.loss).fixed}
+    return {k: v for k, v in config.parameters.items() if k not in get_entry(config.loss).fixed}
 
 
 def _build(kind: type, section: str, values: Mapping[str, Any]) -> Any:

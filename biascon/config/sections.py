@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from biascon.config.augmentation import Recipe
+from biascon.config.augmentation import Augmentation
 
-OPTIMISERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
 PRECISIONS = ("auto", "float32", "bfloat16")
-KINDS = ("linear", "knn", "finetune")
+PROTOCOLS = ("linear", "knn", "finetune")
 PRETRAINED, FILE = "pretrained", "file"
 _WEIGHTS = re.compile(rf"none|{PRETRAINED}|({PRETRAINED}|{FILE}):[0-9a-f]{{64}}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig(Recipe):
+class AugmentConfig(Augmentation):
     """The recipe of a view, and how many views an image has."""
 
     views: int = 2
@@ -44,7 +44,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """AdamW or SGD with momentum 0.9; ``warmup`` is a share of all steps."""
 
     name: str = "adamw"
@@ -98,10 +98,10 @@ class ProbeConfig:
         c: Inverse L2 strength of the linear probe on standardised features.
         tolerance: When its solver stops.
         max_iterations: When it stops at the latest.
-        kind: ``linear``: the linear probe judges; ``knn``: nearest neighbours; ``finetune``: encoder and a
+        kind: ``linear``: the linear probe judges; ``knn``: nearest neighbors; ``finetune``: encoder and a
             linear layer, trained on.
-        k: How many neighbours.
-        temperature: Of the neighbours' weights.
+        k: How many neighbors.
+        temperature: Of the neighbors' weights.
     """
 
     c: float = 1.0
@@ -113,8 +113,8 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(OptimiserConfig):
-    """Fine-tuning: the optimiser, the passes over the training split, the images a step."""
+class FinetuneConfig(OptimizerConfig):
+    """Fine-tuning: the optimizer, the passes over the training split, the images a step."""
 
     lr: float = 1e-3
     epochs: int = 10
@@ -122,7 +122,7 @@ class FinetuneConfig(OptimiserConfig):
 
 
 @dataclass(frozen=True)
-class Origin:
+class EncoderOrigin:
     """The run that an encoder comes from, where it was trained on another dataset.
 
     Attributes:
@@ -139,17 +139,17 @@ class Origin:
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "augment": AugmentConfig,
-    "optimiser": OptimiserConfig,
+    "optimizer": OptimizerConfig,
     "train": TrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
 }
 
 
-def misfits(
+def validation_errors(
     model: ModelConfig,
     a: AugmentConfig,
-    optimiser: OptimiserConfig,
+    optimizer: OptimizerConfig,
     t: TrainConfig,
     p: ProbeConfig,
     f: FinetuneConfig,
@@ -160,7 +160,7 @@ def misfits(
         (bool(head) and min(head, default=0) >= 1, "model.head", head, "widths of 1 or more"),
         (a.views >= 1, "augment.views", a.views, "1 or more"),
         (_is_weights(weights), "model.weights", weights, "none or pretrained (a file: --weights)"),
-        *_check_optimiser("optimiser", optimiser),
+        *_check_optimizer("optimizer", optimizer),
         (t.epochs >= 1, "train.epochs", t.epochs, "1 or more"),
         (t.min_steps >= 0, "train.min_steps", t.min_steps, "0 or more"),
         (t.batch_size >= 2, "train.batch_size", t.batch_size, "2 or more"),
@@ -177,10 +177,10 @@ def misfits(
         (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
         (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
         (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
-        (p.kind in KINDS, "probe.kind", p.kind, f"one of {', '.join(KINDS)}"),
+        (p.kind in PROTOCOLS, "probe.kind", p.kind, f"one of {', '.join(PROTOCOLS)}"),
         (p.k >= 1, "probe.k", p.k, "1 or more"),
         (0 < p.temperature < math.inf, "probe.temperature", p.temperature, "above 0"),
-        *_check_optimiser("finetune", f),
+        *_check_optimizer("finetune", f),
         (f.epochs >= 1, "finetune.epochs", f.epochs, "1 or more"),
         (f.batch_size >= 2, "finetune.batch_size", f.batch_size, "2 or more"),
     ]
@@ -191,9 +191,9 @@ def _is_weights(value: str) -> bool:
     return _WEIGHTS.fullmatch(value) is not None
 
 
-def _check_optimiser(section: str, o: OptimiserConfig) -> list[tuple[bool, str, Any, str]]:
+def _check_optimizer(section: str, o: OptimizerConfig) -> list[tuple[bool, str, Any, str]]:
     return [
-        (o.name in OPTIMISERS, f"{section}.name", o.name, f"one of {', '.join(OPTIMISERS)}"),
+        (o.name in OPTIMIZERS, f"{section}.name", o.name, f"one of {', '.join(OPTIMIZERS)}"),
         (0 < o.lr < math.inf, f"{section}.lr", o.lr, "above 0"),
         (0 <= o.weight_decay < math.inf, f"{section}.weight_decay", o.weight_decay, "0 or more"),
         (

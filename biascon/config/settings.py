@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import BiasconError, UsageError, unknown_name
+from biascon.errors import BiasconError, BiasconWarning, UsageError, unknown_name
+
+OLD_SECTIONS = {"optimiser": "optimizer"}
+OLD_KEYS = {"augment": {"grey_p": "grayscale_p"}}
 
 
-def presets() -> list[str]:
+def list_presets() -> list[str]:
     """Return the names of the presets that come with the package."""
     folder = resources.files("biascon.config") / "presets"
     return sorted(
@@ -27,18 +31,21 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         UsageError: No such preset.
         BiasconError: A file that cannot be read or is not TOML.
     """
-    if preset in presets():
+    if preset in list_presets():
         text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
         return preset, tomllib.loads(text)
     path = Path(preset)
     if path.suffix != ".toml":
-        raise UsageError(f"{unknown_name('preset', preset, presets())}; a file must end in .toml")
+        raise UsageError(
+            f"{unknown_name('preset', preset, list_presets())}; a file must end in .toml"
+        )
     try:
-        return path.name, tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise BiasconError(f"{path} is not valid TOML: {error}") from error
+    return path.name, accept_old_names(tree)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -60,7 +67,38 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         except ValueError:
             parsed = value.strip()
         tree.setdefault(section, {})[key] = parsed
-    return tree
+    return accept_old_names(tree)
+
+
+def accept_old_names(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the sections and keys of earlier versions under their present names.
+
+    Each old name gives a ``BiasconWarning`` with the new one.
+
+    Raises:
+        UsageError: A setting is given under its old and its new name.
+    """
+    result: dict[str, Any] = {}
+    for section, values in tree.items():
+        new_section = OLD_SECTIONS.get(section, section)
+        if not isinstance(values, dict):
+            result[section] = values
+            continue
+        if new_section != section:
+            _warn_of_old_name(section, new_section)
+        table = result.setdefault(new_section, {})
+        for key, value in values.items():
+            new_key = OLD_KEYS.get(new_section, {}).get(key, key)
+            if new_key != key:
+                _warn_of_old_name(f"{new_section}.{key}", f"{new_section}.{new_key}")
+            if new_key in table:
+                raise UsageError(f"'{new_section}.{new_key}' is set twice, once by its old name")
+            table[new_key] = value
+    return result
+
+
+def _warn_of_old_name(old: str, new: str) -> None:
+    warnings.warn(f"the setting '{old}' is now '{new}'", BiasconWarning, stacklevel=4)
 
 
 def to_toml(value: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.data.values import text_of
+from biascon.data.values import normalize_value
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import read_json
-from biascon.utils.text import few
+from biascon.utils.text import quote_some
 
 Pairs = dict[str, frozenset[str]]  # a label's value -> the bias values that go with it
-Given = Mapping[Any, Any]  # as a user writes it: one mapping, or one for each bias column
+AlignedValues = Mapping[Any, Any]  # as a user writes it: one mapping, or one for each bias column
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Alignment:
     """
 
     cells: npt.NDArray[np.bool_] | None
-    rule: str
+    source: str
     notes: tuple[str, ...] = ()
 
 
-def align(
+def align_cells(
     bias: str,
     classes: Sequence[str],
     labels: Sequence[str],
     groups: Sequence[str],
-    given: Given | None,
+    given: AlignedValues | None,
     *,
     several: bool,
 ) -> Alignment:
@@ -72,23 +72,27 @@ def align(
     if left_out:
         hints = "".join(did_you_mean(label, pairs) for label in left_out[:1])
         raise UsageError(
-            f"the aligned values of '{bias}' leave out label {few(left_out)}{hints}; an empty list says "
+            f"the aligned values of '{bias}' leave out label {quote_some(left_out)}{hints}; an empty list says "
             "that no value goes with a label"
         )
     notes = []
     strange = [label for label in pairs if label not in classes]
     if strange:
-        notes.append(f"aligned values are given for label {few(strange)}, which does not occur")
+        notes.append(
+            f"aligned values are given for label {quote_some(strange)}, which does not occur"
+        )
     told = dict.fromkeys(value for label in labels for value in sorted(pairs[label]))
     strange = [value for value in told if value not in groups]
     if strange:
         hint = did_you_mean(strange[0], groups)
-        notes.append(f"aligned values of '{bias}' name {few(strange)}, which does not occur{hint}")
+        notes.append(
+            f"aligned values of '{bias}' name {quote_some(strange)}, which does not occur{hint}"
+        )
     cells = np.array([[m in pairs.get(k, frozenset()) for m in groups] for k in classes])
     return Alignment(cells, "as given", tuple(notes))
 
 
-def _pairs_for(bias: str, given: Given | None, *, several: bool) -> Pairs | None:
+def _pairs_for(bias: str, given: AlignedValues | None, *, several: bool) -> Pairs | None:
     if given is None:
         return None
     if not any(isinstance(value, Mapping) for value in given.values()):
@@ -101,7 +105,7 @@ def _pairs_for(bias: str, given: Given | None, *, several: bool) -> Pairs | None
     return _pairs(given[bias]) if bias in given else None
 
 
-def check(given: Given | None, names: Sequence[str]) -> None:
+def check_aligned_values(given: AlignedValues | None, names: Sequence[str]) -> None:
     """Check that a mapping is a plain one, or names columns that there are.
 
     Raises:
@@ -117,8 +121,8 @@ def check(given: Given | None, names: Sequence[str]) -> None:
     strange = [str(name) for name in given if name not in names]
     if strange:
         raise UsageError(
-            f"aligned values are given for {few(strange)}, which is no bias column"
-            f"{did_you_mean(strange[0], names)} (there is {few(dict.fromkeys(names))})"
+            f"aligned values are given for {quote_some(strange)}, which is no bias column"
+            f"{did_you_mean(strange[0], names)} (there is {quote_some(dict.fromkeys(names))})"
         )
 
 
@@ -126,7 +130,7 @@ def _pairs(given: Mapping[Any, Any]) -> Pairs:
     pairs: dict[str, set[str]] = {}
     for label, values in given.items():
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
-        texts = [text_of(value) for value in [label, *listed]]
+        texts = [normalize_value(value) for value in [label, *listed]]
         if None in texts:
             raise UsageError(f"expected aligned values, but got a missing one for label '{label}'")
         first, *others = (text for text in texts if text is not None)
@@ -134,7 +138,7 @@ def _pairs(given: Mapping[Any, Any]) -> Pairs:
     return {label: frozenset(values) for label, values in pairs.items()}
 
 
-def read(path: Path) -> Given:
+def read_aligned_values(path: Path) -> AlignedValues:
     """Read aligned values: TOML or JSON ``label = value or values``, or a CSV of pairs.
 
     TOML and JSON may have a table for each bias column. A CSV has a header and two columns, label and bias
@@ -165,7 +169,7 @@ def read(path: Path) -> Given:
     return _from_csv(path, text)
 
 
-def _from_csv(path: Path, text: str) -> Given:
+def _from_csv(path: Path, text: str) -> AlignedValues:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.split import BiasedDataset, aligned_rows, summarise
+from biascon.data.split import BiasedDataset, aligned_rows, summarize
 from biascon.errors import UsageError, did_you_mean
 from biascon.utils.files import digest_of
 
 PRODUCT = " x "
 
 
-def choose_bias(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
+def view_by_attributes(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
     """Return a dataset seen by another of its attributes, or by the product of several.
 
     A product has a value for every combination, the last attribute changing fastest, and no alignment.
@@ -33,7 +33,7 @@ def choose_bias(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
     """
     data = data.base or data
     manifest, names = data.manifest, list(names)
-    if seen_as(manifest, data.digest, names)[1] == data.digest:
+    if view_identity(manifest, data.digest, names)[1] == data.digest:
         return data
     attributes = manifest["attributes"]
     sizes = tuple(len(attributes[name]["values"]) for name in names)
@@ -59,15 +59,17 @@ def choose_bias(data: BiasedDataset, names: Sequence[str]) -> BiasedDataset:
             "of": manifest["name"],
         },
         "counts": {
-            key: summarise(split, *size, knows_aligned=pairs is not None)
+            key: summarize(split, *size, knows_aligned=pairs is not None)
             for key, split in splits.items()
         },
     }
-    name, digest = seen_as(manifest, data.digest, names)
+    name, digest = view_identity(manifest, data.digest, names)
     return BiasedDataset(name, seen, splits, digest, base=data)
 
 
-def seen_as(manifest: Mapping[str, Any], digest: str, names: Sequence[str]) -> tuple[str, str]:
+def view_identity(
+    manifest: Mapping[str, Any], digest: str, names: Sequence[str]
+) -> tuple[str, str]:
     """Return the name and digest of a dataset seen by these attributes; its own for its own attribute.
 
     Args:

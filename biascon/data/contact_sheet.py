@@ -21,7 +21,7 @@ _GAP = 4
 _LEFT, _TOP = 64, 24
 
 
-def contact_sheet(data: BiasedDataset, split: str, path: Path) -> None:
+def draw_contact_sheet(data: BiasedDataset, split: str, path: Path) -> None:
     """Draw the first images of each class, bias-aligned beside bias-conflicting, as a PNG.
 
     An empty place means that the split has no more such image.

@@ -19,29 +19,47 @@ import numpy as np
 
 from biascon.data import manifest as manifests
 from biascon.data import memory_map
-from biascon.data.bias_views import choose_bias, seen_as
+from biascon.data.bias_views import view_by_attributes, view_identity
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
     SPLITS,
+    dataset_digest,
     file_entry,
-    flush,
-    identity,
-    is_ours,
-    manifest_of,
+    is_dataset_folder,
+    make_manifest,
     read_manifest,
-    sealed,
+    sync_folder,
     verify,
+    with_checksum,
 )
-from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarise
+from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
-from biascon.utils.files import explain, new_folder, pretty_json
+from biascon.utils.files import new_folder, os_error, pretty_json
 from biascon.utils.types import Array
 
 __all__ = [
-    "ATTRIBUTE", "FORMAT", "REJECTED", "SPLITS", "BiasedDataset", "Split", "choose_bias", "file_entry",
-    "flush", "identity", "is_ours", "latest", "load", "manifest_of", "read_manifest", "save", "sealed",
-    "seen_as", "summarise", "touch", "verify",
+    "ATTRIBUTE",
+    "FORMAT",
+    "REJECTED",
+    "SPLITS",
+    "BiasedDataset",
+    "Split",
+    "dataset_digest",
+    "file_entry",
+    "find_latest",
+    "is_dataset_folder",
+    "load",
+    "make_manifest",
+    "mark_used",
+    "read_manifest",
+    "save",
+    "summarize",
+    "sync_folder",
+    "verify",
+    "view_by_attributes",
+    "view_identity",
+    "with_checksum",
 ]  # fmt: skip
 
 
@@ -78,16 +96,16 @@ def save(
             try:
                 save_file(arrays, path)
             except OSError as error:
-                raise explain(error, "write", folder) from error
+                raise os_error(error, "write", folder) from error
             except Exception as error:  # safetensors reports a full disk as an error of its own
                 raise BiasconError(f"cannot write {folder}: {error}") from error
             files[path.name] = file_entry(path)
         counts = {
-            name: summarise(split, *sizes, knows_aligned=known) for name, split in splits.items()
+            name: summarize(split, *sizes, knows_aligned=known) for name, split in splits.items()
         }
-        manifest = manifest_of(description, counts, files)
+        manifest = make_manifest(description, counts, files)
         (work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
-        flush(work)
+        sync_folder(work)
     return manifest
 
 
@@ -109,16 +127,16 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         path = folder / f"{name}.safetensors"
         if path.name not in manifest["files"] or name not in only:
             continue
-        splits[name] = _check_split(path, memory_map.read(path), manifest)
-    return BiasedDataset(manifest["name"], manifest, splits, identity(manifest))
+        splits[name] = _check_split(path, memory_map.read_arrays(path), manifest)
+    return BiasedDataset(manifest["name"], manifest, splits, dataset_digest(manifest))
 
 
 def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
     """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
     if "store" in manifest:  # an index of files instead of pixels
-        from biascon.data.images.lazy import opened
+        from biascon.data.images.lazy import open_lazy_images
 
-        files: Any = opened(
+        files: Any = open_lazy_images(
             path, arrays.get("files"), manifest
         )  # as an array, as far as it is used
         arrays = {**arrays, "images": files}
@@ -151,7 +169,7 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str,
     return Split(**{name: arrays[name] for name in DTYPES}, attributes=more)
 
 
-def latest(root: Path) -> Path:
+def find_latest(root: Path) -> Path:
     """Return the dataset folder made (or asked for) last under ``root``.
 
     Raises:
@@ -167,6 +185,6 @@ def latest(root: Path) -> Path:
     return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
 
 
-def touch(folder: Path) -> None:
+def mark_used(folder: Path) -> None:
     """Mark a dataset as the one asked for last."""
     os.utime(folder / "manifest.json")

@@ -38,7 +38,7 @@ def knows_aligned(manifest: Mapping[str, Any]) -> bool:
     return bias is not None and bias.get("aligned", "as built") is not None
 
 
-def manifest_of(
+def make_manifest(
     description: Mapping[str, Any],
     counts: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, Mapping[str, Any]],
@@ -48,10 +48,10 @@ def manifest_of(
     Args:
         description: What it says besides counts and digests: ``name``, ``builder``, ``protocol``,
             ``parameters``, ``source``, ``labels``, ``bias``, and perhaps ``attributes`` and ``rejected``.
-        counts: Of each split, by name, as ``biascon.data.dataset.summarise`` gives them.
+        counts: Of each split, by name, as ``biascon.data.dataset.summarize`` gives them.
         files: Of each file, by name: ``sha256`` and ``bytes``, as ``file_entry`` gives them.
     """
-    return sealed(
+    return with_checksum(
         {
             "format": FORMAT,
             "biascon": __version__,
@@ -67,7 +67,7 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
-def flush(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the system write every file of a folder to the disk, before the folder is renamed."""
     for path in sorted(folder.iterdir()):
         handle = os.open(path, os.O_RDONLY)
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; build the dataset again")
-    wrong = misfits(manifest)
+    wrong = first_invalid_key(manifest)
     if wrong:
         raise DataError(f"{path} is damaged: it has no proper {wrong}; build the dataset again")
     for name in ("train", "test"):
@@ -106,7 +106,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def identity(manifest: Mapping[str, Any]) -> str:
+def dataset_digest(manifest: Mapping[str, Any]) -> str:
     """Return the digest of what a dataset is: all of its manifest but who wrote it, found where and how."""
     source = {
         k: v for k, v in manifest["source"].items() if k not in ("origin", "decoder", "folder")
@@ -115,13 +115,13 @@ def identity(manifest: Mapping[str, Any]) -> str:
     return digest_of({**what, "source": source})
 
 
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest with the SHA-256 of itself (of all its other keys) as its last key."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return {**rest, "sha256": digest_of(rest)}
 
 
-def misfits(manifest: Mapping[str, Any]) -> str | None:
+def first_invalid_key(manifest: Mapping[str, Any]) -> str | None:
     """Return the key of a manifest whose value is of another kind than biascon writes, or None.
 
     ``bias`` may be null; its ``aligned`` is a text, or null where no alignment is defined. ``attributes``
@@ -193,7 +193,7 @@ def _proper_rejected(rejected: Any) -> bool:
     return all(isinstance(n, int) for n in numbers) and rejected.get("n") == sum(numbers)
 
 
-def is_ours(folder: Path) -> bool:
+def is_dataset_folder(folder: Path) -> bool:
     """Whether a folder holds nothing but what a builder writes, so that it may be replaced."""
     known = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
     return folder.is_dir() and all(path.name in known for path in folder.iterdir())
@@ -205,7 +205,7 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         DataError: A file is missing or differs.
     """
-    if manifest != sealed(manifest):
+    if manifest != with_checksum(manifest):
         raise DataError(
             f"{folder / 'manifest.json'} has changed since it was written (its sha256 does not fit); "
             "build the dataset again with --force"

@@ -15,10 +15,12 @@ from biascon.errors import DataError
 from biascon.utils.types import Array
 
 LARGE = 1 << 20  # bytes from which an array is mapped
-HEAVY = 1 << 30  # bytes from which what was read of a mapped array is given back now and then
+RELEASE_FROM_BYTES = (
+    1 << 30
+)  # bytes from which what was read of a mapped array is given back now and then
 
 
-def read(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of a safetensors file; uint8 arrays of a megabyte or more are mapped.
 
     A mapped array may be written to: the file does not change.
@@ -48,14 +50,18 @@ def read(path: Path) -> dict[str, Array]:
     return found
 
 
-def release(array: Array) -> None:
+def release_pages(array: Array) -> None:
     """Give the pages of a heavy mapped array back to the system; they are read again when needed."""
     mapping = getattr(array, "_mmap", None)
-    if isinstance(mapping, mmap.mmap) and array.nbytes >= HEAVY and hasattr(mmap, "MADV_DONTNEED"):
+    if (
+        isinstance(mapping, mmap.mmap)
+        and array.nbytes >= RELEASE_FROM_BYTES
+        and hasattr(mmap, "MADV_DONTNEED")
+    ):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-class Stream:
+class SafetensorsWriter:
     """A safetensors file written from front to back, whose large array's length is known only at the end.
 
     The images come first, row after row; ``close`` adds the small arrays and fills in the header, for which

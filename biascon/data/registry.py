@@ -37,13 +37,13 @@ class Builder:
     target: str = ""
 
 
-_COLOUR, _NONE = "colour, at --rho", "none"
+_COLOR, _NONE = "color, at --rho", "none"
 
 # fmt: off
 BUILDERS: dict[str, Builder] = {
-    "bmnist": Builder("10", _COLOUR, "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
-    "fashion-bmnist": Builder("10", _COLOUR, "FashionMNIST's IDX files, or a network", "make-bmnist --source fashion"),
-    "kbmnist": Builder("10", _COLOUR, "KMNIST's IDX files, or a network", "make-bmnist --source kmnist"),
+    "bmnist": Builder("10", _COLOR, "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
+    "fashion-bmnist": Builder("10", _COLOR, "FashionMNIST's IDX files, or a network", "make-bmnist --source fashion"),
+    "kbmnist": Builder("10", _COLOR, "KMNIST's IDX files, or a network", "make-bmnist --source kmnist"),
     "utkface": Builder("2 (gender)", "race, age", "UTKFace's cropped pictures", "make-utkface RAW"),
     "celeba": Builder("2 (an attribute)", "Male, or another of 40", "img_align_celeba and its two lists", "make-celeba RAW"),
     "table": Builder("any", "any columns", "a CSV and its pictures", "make-table CSV"),
@@ -57,14 +57,14 @@ BUILDERS: dict[str, Builder] = {
 # fmt: on
 
 
-def outside() -> dict[str, EntryPoint]:
+def list_plugins() -> dict[str, EntryPoint]:
     """Return the entry points of installed packages by name; nothing is imported, no name is taken."""
     return {
         name: point for name, point in entry_points.plugins(GROUP).items() if name not in BUILDERS
     }
 
 
-def outside_builder(name: str, point: EntryPoint) -> Builder:
+def load_plugin(name: str, point: EntryPoint) -> Builder:
     """Return what an installed package says of its dataset.
 
     Raises:
@@ -79,19 +79,19 @@ def outside_builder(name: str, point: EntryPoint) -> Builder:
     return found
 
 
-def outside_command(command: str, found: Mapping[str, EntryPoint] | None = None) -> str | None:
+def plugin_command(command: str, found: Mapping[str, EntryPoint] | None = None) -> str | None:
     """Return the ``"module:attribute"`` behind ``make-<name>`` of an installed package, None of no other.
 
     Raises:
         BiasconError: The package fails to import, or is not a dataset.
     """
     name = command.removeprefix("make-")
-    found = outside() if found is None else found
+    found = list_plugins() if found is None else found
     if not command.startswith("make-") or name not in found:
         return None
-    return outside_builder(name, found[name]).target
+    return load_plugin(name, found[name]).target
 
 
-def listed() -> dict[str, Builder]:
+def list_builders() -> dict[str, Builder]:
     """Return all builders, those of installed packages last."""
-    return {**BUILDERS, **{name: outside_builder(name, p) for name, p in outside().items()}}
+    return {**BUILDERS, **{name: load_plugin(name, p) for name, p in list_plugins().items()}}

@@ -97,7 +97,7 @@ class BiasedDataset:
         return manifests.knows_aligned(self.manifest)
 
 
-def summarise(
+def summarize(
     split: Split, n_labels: int, n_bias: int, *, knows_aligned: bool = True
 ) -> dict[str, Any]:
     """Return the counts of a split as the manifest holds them.

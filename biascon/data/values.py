@@ -20,7 +20,7 @@ _EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedColumn:
     """A column of N rows as positions in a list of values.
 
     Attributes:
@@ -32,7 +32,7 @@ class Coded:
     texts: list[str | None]
 
 
-def text_of(value: object) -> str | None:
+def normalize_value(value: object) -> str | None:
     """Return a value as text: a whole number without a point, None where it is missing.
 
     Missing are None, NaN, NaT and text of nothing but white space, which is taken off at both ends. Text
@@ -56,7 +56,7 @@ def text_of(value: object) -> str | None:
     if isinstance(value, Integral):
         return str(int(value))
     if isinstance(value, Decimal) and value.is_finite():
-        return text_of(format(value, "f"))
+        return normalize_value(format(value, "f"))
     if isinstance(value, Real):
         number = float(value)
         if math.isfinite(number) and number.is_integer() and abs(number) < _EXACT:
@@ -64,7 +64,7 @@ def text_of(value: object) -> str | None:
         return str(value)
     if isinstance(value, bytes):
         try:
-            return text_of(value.decode())
+            return normalize_value(value.decode())
         except UnicodeDecodeError as error:
             raise DataError(f"expected text in UTF-8, but got the bytes {value[:20]!r}") from error
     if isinstance(value, list | tuple | dict | set | np.ndarray):
@@ -76,7 +76,7 @@ def _zero(text: str) -> str:
     return "0" if text == "-0" else text
 
 
-def in_order(values: Iterable[str]) -> list[str]:
+def sort_values(values: Iterable[str]) -> list[str]:
     """Return values in order: numbers by size, then text.
 
     >>> in_order(["b", "10", "9", "a", "-1"])

@@ -10,11 +10,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from biascon.config.augmentation import Recipe
+from biascon.config.augmentation import Augmentation
 from biascon.data.dataset import Split
 from biascon.models.encoders import Encoder
-from biascon.models.features import extract
-from biascon.runs.checkpoint import damaged
+from biascon.models.features import extract_features
+from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.folder import FEATURES
 from biascon.training.augment import augment
 from biascon.utils.files import write_atomic
@@ -25,8 +25,8 @@ FILES = dict(zip(("train", "val", "test"), FEATURES, strict=True))
 KEPT = 1 << 30  # bytes of a split's features that are kept at most
 
 
-def of_two_views(
-    encoder: Encoder, images: Array, recipe: Recipe, *, seed: int, device: torch.device
+def two_view_features(
+    encoder: Encoder, images: Array, recipe: Augmentation, *, seed: int, device: torch.device
 ) -> tuple[Array, Array]:
     """Return the features of two augmented views of every image, each float32 ``(N, D)``.
 
@@ -41,7 +41,7 @@ def of_two_views(
         RunError: A feature is not finite.
     """
     first, second = (
-        extract(
+        extract_features(
             encoder,
             images,
             device=device,
@@ -57,7 +57,7 @@ def of_two_views(
     return first, second
 
 
-def of_run(
+def cached_features(
     folder: Path, part: str, split: Split, encoder: Encoder, *, device: torch.device
 ) -> Array:
     """Return float32 ``(N, D)``: the features of a split, from the run's folder or computed and kept there.
@@ -78,11 +78,11 @@ def of_run(
         try:
             found = load_file(path)["features"]
         except (SafetensorError, KeyError, OSError) as error:
-            raise damaged(path) from error
+            raise damaged_file_error(path) from error
         if found.shape != (len(split), encoder.dim) or found.dtype != np.float32:
-            raise damaged(path)
+            raise damaged_file_error(path)
         return found
-    found = extract(encoder, split.images, device=device)
+    found = extract_features(encoder, split.images, device=device)
     if found.nbytes <= KEPT:
         write_atomic(path, save({"features": found}))
     return found

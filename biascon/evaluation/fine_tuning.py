@@ -1,7 +1,7 @@
 """Fine-tuning: a trained encoder and a new linear layer, trained on with labels; a judge of the encoder.
 
 It starts from a copy: the run's ``encoder.safetensors`` stays what training left. Images are cropped, flipped
-and turned as in the run's views, and keep their colours. Each epoch's loss and accuracies on validation are a
+and turned as in the run's views, and keep their colors. Each epoch's loss and accuracies on validation are a
 line of ``finetune.jsonl``; the last epoch judges, none is chosen. The weights are kept in
 ``finetuned.safetensors``.
 """
@@ -23,26 +23,26 @@ from torch.nn import functional as F
 
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
-from biascon.data.memory_map import release
+from biascon.data.memory_map import release_pages
 from biascon.errors import RunError
-from biascon.evaluation.monitor import accuracies
+from biascon.evaluation.monitor import validation_accuracies
 from biascon.models.encoders import Encoder, build_encoder, build_head
-from biascon.models.preprocess import normalise
+from biascon.models.preprocess import normalize
 from biascon.runs import checkpoint
-from biascon.runs.folder import ENCODER, FINETUNED, TUNING
+from biascon.runs.folder import ENCODER, FINETUNE_LOG, FINETUNED
 from biascon.training.augment import augment
-from biascon.training.batches import Pictures
-from biascon.training.network import load_weights, place
-from biascon.training.optimizer import learning_rate, optimiser
+from biascon.training.batches import BatchLoader
+from biascon.training.network import load_weights, to_channels_last
+from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.files import append, write_atomic
 from biascon.utils.seeds import permutation, torch_generator
 from biascon.utils.types import Array
 
 CHECKPOINT = "finetune.pt"
-Say = Callable[[dict[str, Any]], None]
+EpochCallback = Callable[[dict[str, Any]], None]
 
 
-class Tuned(nn.Module):
+class FineTunedModel(nn.Module):
     """An encoder with a linear classifier on its features."""
 
     def __init__(self, encoder: Encoder, layer: nn.Module) -> None:
@@ -61,8 +61,8 @@ def finetune(
     folder: Path,
     *,
     device: torch.device,
-    say: Say = lambda line: None,
-) -> Tuned:
+    on_epoch: EpochCallback = lambda line: None,
+) -> FineTunedModel:
     """Return the fine-tuned network of a run: read it, or train it, or go on from its last epoch.
 
     Args:
@@ -70,30 +70,30 @@ def finetune(
         data: ``train`` trains, ``val`` is measured where it is there.
         folder: The run's, locked, with its ``encoder.safetensors``.
         device: Where to compute.
-        say: Called with each epoch's line.
+        on_epoch: Called with each epoch's line.
 
     Raises:
         RunError: A file is damaged, or the loss is not finite.
     """
-    model = place(_start(config, data, folder), device)
+    model = to_channels_last(_start(config, data, folder), device)
     if (folder / FINETUNED).is_file():
         load_weights(model, folder / FINETUNED)
         return model
     tuning, split = config.finetune, data.splits["train"]
     steps, batch = len(split) // tuning.batch_size, tuning.batch_size
-    steered = optimiser(model, tuning)
+    steered = build_optimizer(model, tuning)
     history: list[dict[str, Any]] = []
     state = checkpoint.load(folder, CHECKPOINT)
     if state is not None:
         try:
             model.load_state_dict(state["model"])
-            steered.load_state_dict(state["optimiser"])
+            steered.load_state_dict(state["optimizer"])
             history = list(state["history"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise checkpoint.damaged(folder / CHECKPOINT) from error
-    write_atomic(folder / TUNING, "".join(json.dumps(line) + "\n" for line in history))
-    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grey_p=0.0)
-    pictures, labels = Pictures(split, device), torch.from_numpy(split.labels).to(device)
+            raise checkpoint.damaged_file_error(folder / CHECKPOINT) from error
+    write_atomic(folder / FINETUNE_LOG, "".join(json.dumps(line) + "\n" for line in history))
+    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grayscale_p=0.0)
+    pictures, labels = BatchLoader(split, device), torch.from_numpy(split.labels).to(device)
     half = config.for_device(device.type).train.precision == "bfloat16"
     for epoch in range(len(history), tuning.epochs):
         started = time.perf_counter()
@@ -130,12 +130,12 @@ def finetune(
         }
         if "val" in data.splits:
             scores = probabilities(model, data.splits["val"].images, device=device)
-            line["validation"] = accuracies(data, scores)
+            line["validation"] = validation_accuracies(data, scores)
         history.append(line)
-        append(folder / TUNING, json.dumps(line) + "\n")
-        kept = {"model": model.state_dict(), "optimiser": steered.state_dict(), "history": history}
+        append(folder / FINETUNE_LOG, json.dumps(line) + "\n")
+        kept = {"model": model.state_dict(), "optimizer": steered.state_dict(), "history": history}
         checkpoint.save(folder, {"epoch": epoch + 1, **kept}, CHECKPOINT)
-        say(line)
+        on_epoch(line)
     found = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write_atomic(folder / FINETUNED, to_bytes(found))
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def finetune(
 
 
 def probabilities(
-    model: Tuned, images: Array, *, device: torch.device, batch_size: int = 1000
+    model: FineTunedModel, images: Array, *, device: torch.device, batch_size: int = 1000
 ) -> Array:
     """Return float32 ``(N, K)``: what the network tells of un-augmented images, in evaluation mode."""
     model.eval()
@@ -151,14 +151,14 @@ def probabilities(
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             block = torch.from_numpy(images[start : start + batch_size]).to(device)
-            found.append(model(normalise(block)).float().softmax(dim=1).cpu().numpy())
-            release(images)
+            found.append(model(normalize(block)).float().softmax(dim=1).cpu().numpy())
+            release_pages(images)
     return np.concatenate(found)
 
 
-def _start(config: RunConfig, data: BiasedDataset, folder: Path) -> Tuned:
+def _start(config: RunConfig, data: BiasedDataset, folder: Path) -> FineTunedModel:
     generator = torch_generator(config.seed, "weights/finetune")
     encoder = build_encoder(config.model.encoder, generator)  # its weights are read right away
     load_weights(encoder, folder / ENCODER)
     generator = torch_generator(config.seed, "weights/finetune/layer")
-    return Tuned(encoder, build_head(encoder.dim, (data.n_labels,), generator))
+    return FineTunedModel(encoder, build_head(encoder.dim, (data.n_labels,), generator))

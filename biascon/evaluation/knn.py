@@ -1,8 +1,8 @@
-"""Weighted nearest neighbours on the directions of frozen features: a judge without anything to fit.
+"""Weighted nearest neighbors on the directions of frozen features: a judge without anything to fit.
 
 Of a feature f, the K training features with the largest cosine s_i vote for their labels, each with weight
 exp(s_i / T): Wu et al. (Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018),
-with their K = 200 and T = 0.07. The neighbours are exact. Similarities are computed a block at a time, so
+with their K = 200 and T = 0.07. The neighbors are exact. Similarities are computed a block at a time, so
 that memory beside the features is bounded.
 """
 
@@ -24,14 +24,14 @@ QUERIES, ROWS = (
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class KNNClassifier:
     """The training features that vote.
 
     Attributes:
         features: float32 ``(N, D)``, as they are: their lengths are divided out block by block.
         labels: int64 ``(N,)`` in 0..K-1.
         n_labels: K.
-        k: How many neighbours vote; all where there are fewer.
+        k: How many neighbors vote; all where there are fewer.
         temperature: T.
         device: Where to compute.
     """
@@ -45,7 +45,7 @@ class Neighbours:
 
     def __post_init__(self) -> None:
         if not len(self.labels):
-            raise RunError("there is no training image to be a neighbour")
+            raise RunError("there is no training image to be a neighbor")
 
     def probabilities(self, features: Array) -> Array:
         """Return float32 ``(Q, K)``: the share of the votes of each label.
@@ -69,7 +69,7 @@ class Neighbours:
         return found
 
     def _nearest(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the similarities ``(Q, k)``, largest first, and rows ``(Q, k)`` of the neighbours."""
+        """Return the similarities ``(Q, k)``, largest first, and rows ``(Q, k)`` of the neighbors."""
         n = len(self.labels)
         near = who = None
         for start in range(0, n, ROWS):
@@ -80,7 +80,7 @@ class Neighbours:
                 s, rows = torch.cat((near, s), dim=1), torch.cat((who, rows), dim=1)
             near, who = _largest(s, rows, min(self.k, s.shape[1]))
         if near is None or who is None:
-            raise RunError("there is no training image to be a neighbour")
+            raise RunError("there is no training image to be a neighbor")
         return near, who
 
 

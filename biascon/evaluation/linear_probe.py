@@ -61,7 +61,7 @@ def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> L
     """
     _every_class(labels, n_labels)
     mean, scale = _standard(features)
-    return _told(
+    return _warn_if_not_converged(
         _solve(_standardised(features, mean, scale), labels, n_labels, config, mean, scale)
     )
 
@@ -98,7 +98,7 @@ def fit_balanced(
         place = np.arange(len(labels)) - np.searchsorted(group[sorted_], group[sorted_])
         rows = np.sort(sorted_[place < least])
         found.append(_solve(x[rows], labels[rows], n_labels, config, mean, scale))
-    return _told(
+    return _warn_if_not_converged(
         LinearProbe(
             mean,
             scale,
@@ -132,7 +132,7 @@ def _standardised(features: Array, mean: Array, scale: Array) -> Array:
     return x
 
 
-def _told(probe: LinearProbe) -> LinearProbe:
+def _warn_if_not_converged(probe: LinearProbe) -> LinearProbe:
     if not probe.converged:
         warnings.warn(
             f"the linear probe did not converge in {probe.iterations} iterations; "

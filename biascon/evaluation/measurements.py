@@ -16,11 +16,11 @@ from biascon.metrics.summary import (
     ACCURACIES,
     AMPLIFICATIONS,
     COMPARISONS,
-    _nothing,
     _rate,
-    accuracies,
+    _undefined,
+    accuracy_metrics,
+    finite_or_none,
     measure_counts,
-    number,
 )
 from biascon.utils.types import Array
 
@@ -37,7 +37,9 @@ def measure_accuracies(
     sizes = {"n_labels": data.n_labels, "n_bias": data.n_bias}
     table = count(split.labels, split.bias, predictions, **sizes)
     aligned = aligned_cells(split, *sizes.values()) if data.knows_aligned else None
-    values = {name: number(value) for name, value in accuracies(table, aligned).items()}
+    values = {
+        name: finite_or_none(value) for name, value in accuracy_metrics(table, aligned).items()
+    }
     known = {name: value if data.has_bias else None for name, value in values.items()}
     return {"n": len(split), **known, "top1": values["top1"]}
 
@@ -96,9 +98,9 @@ def measure(
 def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
     rights = np.asarray(predictions) == split.labels
     return {
-        **{name: _nothing() for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)},
+        **{name: _undefined() for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)},
         "top1": _rate(rights),
-        "by_class": {label: {name: _nothing() for name in COMPARISONS} for label in labels},
+        "by_class": {label: {name: _undefined() for name in COMPARISONS} for label in labels},
         "disparity": None,
         "counts": None,
     }
@@ -118,15 +120,15 @@ def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, A
         ``{"error": {"value", "n"}, "brier": {"value", "n"}, "by_group": [{"n", "error", "brier"}, ...]}``
         with M groups; an undefined value is None.
     """
-    sums = calibration.tally(split.labels, split.bias, scores, n_bias=n_bias)
-    whole = calibration.tally(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
+    sums = calibration.sum_scores(split.labels, split.bias, scores, n_bias=n_bias)
+    whole = calibration.sum_scores(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
     rows = np.bincount(split.bias, minlength=n_bias)
     measured = zip(rows, calibration.ece(sums), calibration.brier(sums), strict=True)
     return {
-        "error": {"value": number(calibration.ece(whole)[0]), "n": len(split)},
-        "brier": {"value": number(calibration.brier(whole)[0]), "n": len(split)},
+        "error": {"value": finite_or_none(calibration.ece(whole)[0]), "n": len(split)},
+        "brier": {"value": finite_or_none(calibration.brier(whole)[0]), "n": len(split)},
         "by_group": [
-            {"n": int(n), "error": number(error), "brier": number(brier)}
+            {"n": int(n), "error": finite_or_none(error), "brier": finite_or_none(brier)}
             for n, error, brier in measured
         ],
     }
@@ -145,7 +147,7 @@ def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:
         ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
     """
     if scores.shape[1] <= TOP:
-        return _nothing()
+        return _undefined()
     return _rate(top_k(labels, scores, TOP))
 
 

@@ -12,14 +12,14 @@ from biascon.errors import UsageError
 from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.measurements import TOP, measure_accuracies, top_k
 from biascon.models.encoders import Encoder
-from biascon.models.features import extract
-from biascon.training.loop import Follow
+from biascon.models.features import extract_features
+from biascon.training.loop import Monitor
 from biascon.utils.types import Array
 
 KEPT = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
 
 
-def accuracies(data: BiasedDataset, scores: Array) -> dict[str, Any]:
+def validation_accuracies(data: BiasedDataset, scores: Array) -> dict[str, Any]:
     """Return the accuracies of scores ``(N, K)`` on the validation split, top-5 where K is more than 5."""
     val = data.splits["val"]
     found = measure_accuracies(val, scores.argmax(axis=1), data)
@@ -29,7 +29,7 @@ def accuracies(data: BiasedDataset, scores: Array) -> dict[str, Any]:
     return told
 
 
-def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Follow | None:
+def online_probe(config: RunConfig, data: BiasedDataset, device: torch.device) -> Monitor | None:
     """Return what measures an encoder while it trains: a probe of the training split, on validation."""
     if config.train.probe_every == 0:
         return None
@@ -40,9 +40,9 @@ def _follow(config: RunConfig, data: BiasedDataset, device: torch.device) -> Fol
     train_, val = data.splits["train"], data.splits["val"]
 
     def follow(encoder: Encoder) -> dict[str, Any]:
-        features = extract(encoder, train_.images, device=device)
+        features = extract_features(encoder, train_.images, device=device)
         probe = fit(features, train_.labels, data.n_labels, config.probe)
-        scores = probe.probabilities(extract(encoder, val.images, device=device))
-        return {"probe": accuracies(data, scores)}
+        scores = probe.probabilities(extract_features(encoder, val.images, device=device))
+        return {"probe": validation_accuracies(data, scores)}
 
     return follow

@@ -16,34 +16,34 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from biascon.config.resolve import resolved
+from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
-from biascon.evaluation.features import of_two_views
+from biascon.evaluation.features import two_view_features
 from biascon.evaluation.measurements import (
     measure,
     measure_accuracies,
     measure_calibration,
     measure_top5,
 )
-from biascon.evaluation.protocols import Bench, judges
+from biascon.evaluation.protocols import Bench, fit_classifiers
 from biascon.evaluation.record import _encoder_from, _identity, _parquet
 from biascon.evaluation.representation import measure_representation
-from biascon.evaluation.transfer import Source, adopt
+from biascon.evaluation.transfer import Source, copy_encoder
 from biascon.runs.context import Place
 from biascon.runs.folder import (
     EVALUATION,
     PREDICTIONS,
     UNFINISHED,
-    exclusive,
-    finished,
-    forget,
+    delete_partial,
+    lock_folder,
+    mark_finished,
+    read_finished,
     run_folder,
-    seal,
 )
-from biascon.training.checks import check, check_images
-from biascon.training.stages import Network, Say, obtain
-from biascon.utils.distributed import leads, ranks, wait
+from biascon.training.checks import check_images, check_run
+from biascon.training.stages import EpochCallback, TrainedNetwork, get_or_train
+from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
 
 FORMAT = 1
@@ -56,7 +56,7 @@ def evaluate(
     root: Path = Path("runs"),
     device: torch.device,
     resume: bool = True,
-    say: Say = lambda line: None,
+    on_epoch: EpochCallback = lambda line: None,
     source: Source | None = None,
 ) -> tuple[Path, dict[str, Any], bool]:
     """Return a run's folder, its evaluation, and whether it was there already.
@@ -71,39 +71,39 @@ def evaluate(
         root: The folder of runs.
         device: Where to compute.
         resume: Whether an interrupted run goes on from its last epoch, or starts anew.
-        say: Called with each epoch's line of metrics.
+        on_epoch: Called with each epoch's line of metrics.
         source: The run whose encoder is used instead of training one (``biascon.evaluation.transfer``).
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
     """
     config, digest, folder = _prepare(config, data, root, device, source)
-    known = finished(folder, digest)
+    known = read_finished(folder, digest)
     if known is not None:
         return folder, known, True
     with _held(folder, resume=resume):
-        if ranks() == 1:
-            known = finished(folder, digest)  # by another command, in between
+        if world_size() == 1:
+            known = read_finished(folder, digest)  # by another command, in between
             if known is not None:
                 return folder, known, True
-        network = _network(config, data, Place(root, device, resume), say, source)
-        if not leads():
+        network = _network(config, data, Place(root, device, resume), on_epoch, source)
+        if not is_main_process():
             return folder, {}, False
         bench = Bench(config, network, data, folder, device)
-        found = judges(bench, say)
+        found = fit_classifiers(bench, on_epoch)
         test = data.splits["test"]
-        scores = found[0].scores("test")
+        scores = found[0].predict_proba("test")
         also = [
             {
                 "by": judge.name,
-                **measure_accuracies(test, judge.scores("test").argmax(axis=1), data),
+                **measure_accuracies(test, judge.predict_proba("test").argmax(axis=1), data),
             }
             for judge in found[1:]
         ]
         evaluation = {
             "format": FORMAT,
             **_identity(config, data, digest, found[0], source),
-            "probe": found[0].about,
+            "probe": found[0].fit_info,
             "validation": found[0].validation,
             "also": also,
             **_encoder_from(config, data, folder),
@@ -123,7 +123,7 @@ def evaluate(
         }
         write_atomic(folder / PREDICTIONS, _parquet(test, scores))
         write_atomic(folder / EVALUATION, pretty_json(evaluation))
-        seal(folder, digest)
+        mark_finished(folder, digest)
         for name in UNFINISHED:
             (folder / name).unlink(missing_ok=True)
     return folder, evaluation, False
@@ -136,7 +136,7 @@ def validate(
     root: Path = Path("runs"),
     device: torch.device,
     resume: bool = True,
-    say: Say = lambda line: None,
+    on_epoch: EpochCallback = lambda line: None,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Train what is missing, and return the run's folder and its accuracies on validation, if any.
 
@@ -145,19 +145,21 @@ def validate(
     """
     config, _, folder = _prepare(config, data, root, device)
     with _held(folder, resume=resume):
-        network = obtain(config, data, Place(root, device, resume), say)
-        if not leads():
+        network = get_or_train(config, data, Place(root, device, resume), on_epoch)
+        if not is_main_process():
             return folder, None
-        return folder, judges(Bench(config, network, data, folder, device), say)[0].validation
+        return folder, fit_classifiers(Bench(config, network, data, folder, device), on_epoch)[
+            0
+        ].validation
 
 
 @contextmanager
 def _held(folder: Path, *, resume: bool) -> Iterator[None]:
     """Hold a run's folder, by the first process for all of them."""
-    with exclusive(folder) if leads() else nullcontext():
-        if leads() and not resume:
-            forget(folder)
-        wait()
+    with lock_folder(folder) if is_main_process() else nullcontext():
+        if is_main_process() and not resume:
+            delete_partial(folder)
+        barrier()
         yield
 
 
@@ -170,8 +172,8 @@ def _prepare(
 ) -> tuple[RunConfig, str, Path]:
     """Check a run before anything is written, and return it resolved, with its digest and folder."""
     if source is None:
-        check(config, data)
-        config = resolved(config).for_device(device.type, ranks())
+        check_run(config, data)
+        config = resolve_weights(config).for_device(device.type, world_size())
     else:
         check_images(config, data)
     if device.type == "cpu":
@@ -181,15 +183,21 @@ def _prepare(
 
 
 def _network(
-    config: RunConfig, data: BiasedDataset, place: Place, say: Say, source: Source | None
-) -> Network:
+    config: RunConfig,
+    data: BiasedDataset,
+    place: Place,
+    on_epoch: EpochCallback,
+    source: Source | None,
+) -> TrainedNetwork:
     if source is None:
-        return obtain(config, data, place, say)
+        return get_or_train(config, data, place, on_epoch)
     folder = place.folder(config, data)
-    if leads():
-        network = adopt(source, config, data, folder, place.device)
-    wait()
-    return network if leads() else adopt(source, config, data, folder, place.device)
+    if is_main_process():
+        network = copy_encoder(source, config, data, folder, place.device)
+    barrier()
+    return (
+        network if is_main_process() else copy_encoder(source, config, data, folder, place.device)
+    )
 
 
 def _represent(bench: Bench) -> dict[str, Any]:
@@ -197,7 +205,7 @@ def _represent(bench: Bench) -> dict[str, Any]:
     config, data = bench.config, bench.data
     fitted = (bench.features("val"), data.splits["val"]) if "val" in data.splits else None
     test = data.splits["test"]
-    views = of_two_views(
+    views = two_view_features(
         bench.network.encoder, test.images, config.augment, seed=config.seed, device=bench.device
     )
     with threadpool_limits(config.train.threads):

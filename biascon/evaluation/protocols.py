@@ -1,4 +1,4 @@
-"""Who judges a trained encoder: a linear probe, nearest neighbours, fine-tuning, the method's own classifier.
+"""Who judges a trained encoder: a linear probe, nearest neighbors, fine-tuning, the method's own classifier.
 
 The protocol (``probe.kind``) is part of a run's configuration, and what judged stands in its evaluation. All
 are fitted on the training split and measured on validation; what they tell of the test split is asked last.
@@ -17,21 +17,21 @@ from torch import nn
 
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
-from biascon.evaluation.features import of_run
+from biascon.evaluation.features import cached_features
 from biascon.evaluation.fine_tuning import finetune, probabilities
-from biascon.evaluation.knn import Neighbours
+from biascon.evaluation.knn import KNNClassifier
 from biascon.evaluation.linear_probe import fit, fit_balanced
 from biascon.evaluation.measurements import measure_accuracies
-from biascon.losses.loss import entry
-from biascon.training.stages import Network, Say
+from biascon.losses.loss import get_entry
+from biascon.training.stages import EpochCallback, TrainedNetwork
 from biascon.utils.types import Array
 
-Scores = Callable[[str], Array]
+PredictProba = Callable[[str], Array]
 OWN = "own classifier"
 
 
 @dataclass(frozen=True)
-class Judge:
+class FittedClassifier:
     """What judges an encoder.
 
     Attributes:
@@ -43,9 +43,9 @@ class Judge:
     """
 
     name: str
-    text: str
-    scores: Scores
-    about: dict[str, Any] | None
+    description: str
+    predict_proba: PredictProba
+    fit_info: dict[str, Any] | None
     validation: dict[str, Any] | None
 
 
@@ -62,7 +62,7 @@ class Bench:
     """
 
     config: RunConfig
-    network: Network
+    network: TrainedNetwork
     data: BiasedDataset
     folder: Path
     device: torch.device
@@ -70,57 +70,57 @@ class Bench:
     def features(self, part: str) -> Array:
         """Return float32 ``(N, D)``: the frozen features of a split."""
         split = self.data.splits[part]
-        return of_run(self.folder, part, split, self.network.encoder, device=self.device)
+        return cached_features(self.folder, part, split, self.network.encoder, device=self.device)
 
 
-def judges(bench: Bench, say: Say) -> list[Judge]:
+def fit_classifiers(bench: Bench, say: EpochCallback) -> list[FittedClassifier]:
     """Return the judge of the protocol and, where the method has one, its own classifier; first who counts.
 
     Under ``linear`` a method that is judged by its own classifier is; the other protocols are asked for, and
     count for every method.
     """
-    known, kind = entry(bench.config.loss), bench.config.probe.kind
+    known, kind = get_entry(bench.config.loss), bench.config.probe.kind
     with threadpool_limits(
         bench.config.train.threads
     ):  # sums over threads differ in their last bits
         found = [_KINDS[kind](bench, say)]
-        own = _own(bench)
+        own = _own_classifier(bench)
     if own is not None:
         found.append(own)
-    return found[::-1] if kind == "linear" and known.judged == "classifier" else found
+    return found[::-1] if kind == "linear" and known.evaluated_by == "classifier" else found
 
 
-def _linear(bench: Bench, say: Say) -> Judge:
+def _linear(bench: Bench, say: EpochCallback) -> FittedClassifier:
     config, data = bench.config.probe, bench.data
     probe = fit(bench.features("train"), data.splits["train"].labels, data.n_labels, config)
     text = f"linear probe on frozen features ({_solver(bench)})"
     about = {"iterations": probe.iterations, "converged": probe.converged}
-    return _judge(
+    return _measured_classifier(
         bench, "linear probe", text, lambda part: probe.probabilities(bench.features(part)), about
     )
 
 
-def _knn(bench: Bench, say: Say) -> Judge:
+def _knn(bench: Bench, say: EpochCallback) -> FittedClassifier:
     config, data = bench.config.probe, bench.data
     labels = data.splits["train"].labels
-    voters = Neighbours(
+    voters = KNNClassifier(
         bench.features("train"), labels, data.n_labels, config.k, config.temperature, bench.device
     )
     k = min(config.k, len(labels))
-    text = f"weighted {k}-nearest-neighbour vote on frozen features (temperature {config.temperature:g})"
-    return _judge(
+    text = f"weighted {k}-nearest-neighbor vote on frozen features (temperature {config.temperature:g})"
+    return _measured_classifier(
         bench, "kNN", text, lambda part: voters.probabilities(bench.features(part)), {"k": k}
     )
 
 
-def _finetune(bench: Bench, say: Say) -> Judge:
+def _finetune(bench: Bench, say: EpochCallback) -> FittedClassifier:
     config, data, device = bench.config.finetune, bench.data, bench.device
     model = finetune(
         bench.config,
         data,
         bench.folder,
         device=device,
-        say=lambda line: say({**line, "first": "fine-tuning"}),
+        on_epoch=lambda line: say({**line, "first": "fine-tuning"}),
     )
     text = (
         f"encoder and a linear layer fine-tuned on the training split ({config.epochs} epochs, "
@@ -130,15 +130,15 @@ def _finetune(bench: Bench, say: Say) -> Judge:
     def scores(part: str) -> Array:
         return probabilities(model, data.splits[part].images, device=device)
 
-    return _judge(bench, "fine-tuning", text, scores, {"epochs": config.epochs})
+    return _measured_classifier(bench, "fine-tuning", text, scores, {"epochs": config.epochs})
 
 
 _KINDS = {"linear": _linear, "knn": _knn, "finetune": _finetune}
 
 
-def _own(bench: Bench) -> Judge | None:
+def _own_classifier(bench: Bench) -> FittedClassifier | None:
     """Return the method's own classifier as a judge, None where it has none, or none of this dataset."""
-    known, data, config = entry(bench.config.loss), bench.data, bench.config
+    known, data, config = get_entry(bench.config.loss), bench.data, bench.config
     if config.origin is not None:
         return None
     if "held-out groups" in known.needs:  # a dataset without validation was refused before training
@@ -155,25 +155,25 @@ def _own(bench: Bench) -> Judge | None:
             f"last layer fitted on group-balanced draws of the validation split ({_solver(bench)})"
         )
         about = {"iterations": last.iterations, "converged": last.converged}
-        return Judge(
+        return FittedClassifier(
             OWN, text, lambda part: last.probabilities(bench.features(part)), about, None
         )  # it was fitted on validation
-    if bench.network.classifier is None or known.tells != "labels":
+    if bench.network.classifier is None or known.predicts != "labels":
         return None
     soft = _softmax(bench.network.classifier)
     text = "the classifier that the method trains"
-    return _judge(bench, OWN, text, lambda part: soft(bench.features(part)), None)
+    return _measured_classifier(bench, OWN, text, lambda part: soft(bench.features(part)), None)
 
 
-def _judge(
-    bench: Bench, name: str, text: str, scores: Scores, about: dict[str, Any] | None
-) -> Judge:
+def _measured_classifier(
+    bench: Bench, name: str, text: str, scores: PredictProba, about: dict[str, Any] | None
+) -> FittedClassifier:
     """Return a judge, measured on validation where there is such a split."""
     found = None
     if "val" in bench.data.splits:
         told = scores("val").argmax(axis=1)
         found = measure_accuracies(bench.data.splits["val"], told, bench.data)
-    return Judge(name, text, scores, about, found)
+    return FittedClassifier(name, text, scores, about, found)
 
 
 def _solver(bench: Bench) -> str:

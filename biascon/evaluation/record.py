@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biascon.config.first_stage import first_config
-from biascon.config.run_config import RECIPE_VERSION, Origin, RunConfig
+from biascon.config.first_stage import first_stage_config
+from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
-from biascon.evaluation.protocols import Judge
+from biascon.evaluation.protocols import FittedClassifier
 from biascon.evaluation.transfer import Source
-from biascon.losses.loss import parameters_of, sees_bias
-from biascon.runs.context import trained_on
+from biascon.losses.loss import default_parameters, uses_bias_labels
+from biascon.runs.context import training_dataset
 from biascon.runs.folder import (
     ENCODER,
 )
@@ -25,8 +25,8 @@ def _encoder_from(config: RunConfig, data: BiasedDataset, folder: Path) -> dict[
     """Say which run trained the encoder, where it is not this one."""
     if config.origin is None and config.probe.kind == "linear":
         return {}
-    base = trained_on(config, data)
-    own = Origin(config.trained().digest(base.digest), base.name, base.digest)
+    base = training_dataset(config, data)
+    own = EncoderOrigin(config.training_config().digest(base.digest), base.name, base.digest)
     origin = config.origin or own
     where = f"{origin.dataset}/{config.loss}/seed{config.seed}-{origin.digest[:8]}"
     return {
@@ -41,12 +41,16 @@ def _encoder_from(config: RunConfig, data: BiasedDataset, folder: Path) -> dict[
 
 
 def _identity(
-    config: RunConfig, data: BiasedDataset, digest: str, judge: Judge, source: Source | None
+    config: RunConfig,
+    data: BiasedDataset,
+    digest: str,
+    judge: FittedClassifier,
+    source: Source | None,
 ) -> dict[str, Any]:
     manifest = data.manifest
     plain = config.as_dict()
     recipe = {k: v for k, v in plain.items() if k not in ("loss", "seed", "parameters")}
-    before = first_config(config)
+    before = first_stage_config(config)
     first = None if before is None else _before(before, data)
     epochs = config.train.epochs_for(len(data.splits["train"]))
     if config.origin is not None and source is not None:
@@ -59,13 +63,13 @@ def _identity(
         "protocol": {
             **manifest["protocol"],
             "selection": "none: the last epoch",
-            "evaluation": judge.text + _elsewhere(config),
+            "evaluation": judge.description + _elsewhere(config),
         },
         "loss": config.loss,
         "label": _label(config),
         "parameters": plain["parameters"],
         "judged": judge.name,
-        "sees_bias": sees_bias(config.loss),
+        "sees_bias": uses_bias_labels(config.loss),
         "first": first,
         **_shared(config, data),
         "preset": config.preset,
@@ -88,10 +92,10 @@ def _identity(
 
 def _shared(config: RunConfig, data: BiasedDataset) -> dict[str, str]:
     """Return the digest of the run that trained the network, where that is another."""
-    base = trained_on(config, data)
+    base = training_dataset(config, data)
     if base is data or config.origin is not None:
         return {}
-    return {"network_of": config.trained().digest(base.digest)}
+    return {"network_of": config.training_config().digest(base.digest)}
 
 
 def _bias(bias: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -106,7 +110,7 @@ def _before(config: RunConfig, data: BiasedDataset) -> dict[str, Any]:
         "loss": config.loss,
         "encoder": config.model.encoder,
         "epochs": config.train.epochs_for(len(data.splits["train"])),
-        "digest": config.digest(trained_on(config, data).digest),
+        "digest": config.digest(training_dataset(config, data).digest),
     }
 
 
@@ -116,7 +120,7 @@ def _elsewhere(config: RunConfig) -> str:
 
 def _label(config: RunConfig) -> str:
     """Return the loss's name, with the parameters that are not its defaults."""
-    defaults = parameters_of(config.loss)
+    defaults = default_parameters(config.loss)
     changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 

@@ -12,7 +12,7 @@ from biascon.data.dataset import Split
 from biascon.errors import BiasconWarning, RunError
 from biascon.evaluation.linear_probe import fit
 from biascon.metrics import representation
-from biascon.metrics.summary import number
+from biascon.metrics.summary import finite_or_none
 from biascon.utils.types import Array
 
 BINS = 100
@@ -67,14 +67,14 @@ def measure_representation(
     }
     found = representation.similarities(unit, labels, bias, bins=BINS)
     if views is not None:
-        found["self"] = representation.of_two_views(*_directions(*views), bins=BINS)
+        found["self"] = representation.two_view_similarities(*_directions(*views), bins=BINS)
     return {
         "fitted_on": None if fitted is None else len(fitted[1]),
         "without_direction": int((~there).sum()),
         **readouts,
         **{
             name: {
-                "value": None if mean is None else number(mean.value),
+                "value": None if mean is None else finite_or_none(mean.value),
                 "n": 0 if mean is None else mean.n,
             }
             for name, mean in geometry.items()
@@ -82,8 +82,8 @@ def measure_representation(
         "similarities": {
             kind: {
                 "n": one.n,
-                "mean": number(one.mean),
-                "sd": number(one.sd),
+                "mean": finite_or_none(one.mean),
+                "sd": finite_or_none(one.sd),
                 "counts": one.counts.tolist(),
             }
             for kind, one in found.items()

@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from biascon.config.run_config import Origin, RunConfig, read_config, with_probe
+from biascon.config.run_config import EncoderOrigin, RunConfig, read_config, with_protocol
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconError, RunError
 from biascon.models.encoders import build_encoder
-from biascon.runs.checkpoint import damaged
-from biascon.runs.context import trained_on
-from biascon.runs.folder import CLASSIFIER, ENCODER, begin, finished
-from biascon.training.network import load_weights, place
-from biascon.training.stages import Network, load_network
+from biascon.runs.checkpoint import damaged_file_error
+from biascon.runs.context import training_dataset
+from biascon.runs.folder import CLASSIFIER, ENCODER, read_finished, write_config
+from biascon.training.network import load_weights, to_channels_last
+from biascon.training.stages import TrainedNetwork, load_network
 from biascon.utils.files import sha256_file, write_together
 from biascon.utils.seeds import torch_generator
 
@@ -43,7 +43,7 @@ class Source:
 
     folder: Path
     config: RunConfig
-    origin: Origin
+    origin: EncoderOrigin
     evaluation: Mapping[str, Any]
     sha256: str
 
@@ -65,7 +65,7 @@ def read_source(folder: Path) -> Source:
         raise RunError(
             f"{folder} is not a run: it has no config.toml; pass a folder like runs/DATASET/LOSS/seed0-..."
         )
-    evaluation = finished(folder)
+    evaluation = read_finished(folder)
     if evaluation is None:
         raise RunError(
             f"the run {folder} is not finished; end it with the biascon evaluate that began it"
@@ -76,8 +76,8 @@ def read_source(folder: Path) -> Source:
         name, digest = evaluation["dataset"], evaluation["dataset_digest"]
         if config.digest(digest) != evaluation["digest"]:
             raise other
-        before = config.trained()
-        origin = config.origin or Origin(before.digest(digest), name, digest)
+        before = config.training_config()
+        origin = config.origin or EncoderOrigin(before.digest(digest), name, digest)
         _ = evaluation["epochs"], evaluation["first"]  # what this run's evaluation says again
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise other from error
@@ -107,14 +107,14 @@ def transfer_config(
     Raises:
         UsageError: Another setting.
     """
-    config = with_probe(source.config, protocol=protocol, preset=preset, settings=settings)
-    own = source.origin.dataset_digest in (data.digest, trained_on(config, data).digest)
+    config = with_protocol(source.config, protocol=protocol, preset=preset, settings=settings)
+    own = source.origin.dataset_digest in (data.digest, training_dataset(config, data).digest)
     return dataclasses.replace(config, origin=None if own else source.origin)
 
 
-def adopt(
+def copy_encoder(
     source: Source, config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device
-) -> Network:
+) -> TrainedNetwork:
     """Copy a source's encoder into a run's folder, if it is not there, and return the network.
 
     Args:
@@ -129,7 +129,7 @@ def adopt(
         BiasconError: The folder is not writable, or the disk is full.
     """
     if not (folder / ENCODER).is_file():
-        begin(folder, config, str(device))
+        write_config(folder, config, str(device))
         names = ["metrics.jsonl", ENCODER]
         if config.origin is None and (source.folder / CLASSIFIER).is_file():
             names.insert(0, CLASSIFIER)
@@ -141,8 +141,8 @@ def adopt(
             raise BiasconError(f"cannot read {source.folder}: {error.strerror or error}") from error
         write_together(copies)
     if sha256_file(folder / ENCODER) != source.sha256:
-        raise damaged(folder / ENCODER)
+        raise damaged_file_error(folder / ENCODER)
     if config.origin is None:
         return load_network(config, data, folder, device)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
-    return Network(place(load_weights(encoder, folder / ENCODER), device), None)
+    return TrainedNetwork(to_channels_last(load_weights(encoder, folder / ENCODER), device), None)

@@ -1,7 +1,7 @@
 """The losses: one idea a file, one line a loss.
 
 ``get_loss(name, **parameters)`` gives a callable ``loss(z, labels, bias=None, **inputs) -> scalar``. What
-``z`` is depends on the kind: L2-normalised embeddings ``(B, V, D)`` for the contrastive losses,
+``z`` is depends on the kind: L2-normalized embeddings ``(B, V, D)`` for the contrastive losses,
 logits ``(B, V, K)`` for the losses on a classifier. ``inputs`` are the tensors that ``needs`` names beyond
 views, labels and bias. Notation: B images, V views each; every pair (image, view) is an anchor i;
 s_ij = z_i . z_j / T; A(i) all other anchors, P(i) the others with the same label, N(i) those with another
@@ -12,15 +12,24 @@ is a mean over the anchors whose sets are not empty, and 0 with a zero gradient 
 from biascon.losses.loss import (
     PLUGIN_GROUP,
     Loss,
-    entry,
+    default_parameters,
+    get_entry,
     get_loss,
-    names,
-    parameters_of,
-    sees_bias,
+    list_losses,
+    uses_bias_labels,
 )
 from biascon.losses.registry import LOSSES, NEEDS, FirstStage, LossEntry
 
 __all__ = [
-    "LOSSES", "NEEDS", "PLUGIN_GROUP", "FirstStage", "Loss", "LossEntry", "entry", "get_loss",
-    "names", "parameters_of", "sees_bias",
+    "LOSSES",
+    "NEEDS",
+    "PLUGIN_GROUP",
+    "FirstStage",
+    "Loss",
+    "LossEntry",
+    "default_parameters",
+    "get_entry",
+    "get_loss",
+    "list_losses",
+    "uses_bias_labels",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import Anchors, anchors, check_shape, mean_of_anchors, raised
+from biascon.losses.pairwise import Anchors, check_shape, make_anchors, mean_of_anchors, upcast_half
 from biascon.losses.reweighting import biasbal
 
 Empty = Literal["zero", "skip"]
@@ -33,7 +33,7 @@ def biascon(
     the share of anchors that have one; ``"skip"`` leaves them out, as every other loss here does.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers.
         logits: ``(B, V, K)`` float, of a classifier beside the projection head.
@@ -44,7 +44,7 @@ def biascon(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    contrast = bias_contrast(anchors(z, labels, temperature, bias), empty)
+    contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
     return contrast + ce_weight * cross_entropy(logits, labels)
 
 
@@ -62,7 +62,7 @@ def biascon_biasbal(
     """Return the bias-contrastive loss + ``ce_weight`` * the bias-balanced cross-entropy.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
         logits: ``(B, V, K)`` float, of a classifier beside the projection head.
@@ -74,17 +74,17 @@ def biascon_biasbal(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    contrast = bias_contrast(anchors(z, labels, temperature, bias), empty)
+    contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
     return contrast + ce_weight * biasbal(logits, labels, bias, counts=counts)
 
 
 def bias_contrast(batch: Anchors, empty: Empty) -> Tensor:
     """The bias-contrastive loss on a batch of anchors that has labels and bias."""
-    of_label, n_label = batch.sums("labels")
-    of_group, n_group = batch.sums("labels", "bias")
+    of_label, n_label = batch.similarity_sums("labels")
+    of_group, n_group = batch.similarity_sums("labels", "bias")
     n = n_label - n_group
     attraction = (of_label - of_group) / n.clamp(min=1)
-    return _mean(batch.log_sums().every - attraction, n > 0, empty)
+    return _mean(batch.log_sums().all - attraction, n > 0, empty)
 
 
 def softcon(
@@ -104,7 +104,7 @@ def softcon(
     with w_ip = 1 - cos(b_i, b_p), b the features of a network that sees little but the bias.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Ignored.
         logits: ``(B, V, K)`` float, of a classifier beside the projection head.
@@ -116,10 +116,10 @@ def softcon(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature)
-    batch.key("labels")
+    batch = make_anchors(z, labels, temperature)
+    batch.ids_of("labels")
     check_shape("bias_features", bias_features, len(z), "F")
-    unit = F.normalize(raised(bias_features).to(batch.z.dtype), dim=1)[batch.image]  # (N, F)
+    unit = F.normalize(upcast_half(bias_features).to(batch.z.dtype), dim=1)[batch.image]  # (N, F)
 
     def weighted(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         # Below 1e-6 two features are one; the rounding of their cosine must not choose positives.
@@ -127,10 +127,10 @@ def softcon(
         weight = torch.where(mask & (weight > 1e-6), weight, 0.0)
         return torch.stack(((weight * s).sum(dim=1), weight.sum(dim=1)), dim=1)
 
-    total, weight = batch.by_rows(weighted, "labels").unbind(dim=1)
+    total, weight = batch.map_rows(weighted, "labels").unbind(dim=1)
     counted = weight > 0
     attraction = total / torch.where(counted, weight, 1.0)
-    contrast = _mean(batch.log_sums().every - attraction, counted, empty)
+    contrast = _mean(batch.log_sums().all - attraction, counted, empty)
     return contrast + ce_weight * cross_entropy(logits, labels)
 
 

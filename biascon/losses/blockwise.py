@@ -34,7 +34,7 @@ def block_rows(n: int, z: Tensor) -> int:
     return max(64, min(n, elements // max(n, 1)))
 
 
-def plan(ids: Tensor, z: Tensor) -> Iterator[tuple[slice, slice]]:
+def iter_blocks(ids: Tensor, z: Tensor) -> Iterator[tuple[slice, slice]]:
     """Yield blocks of rows of sorted groups, with the slab of columns that holds their groups."""
     n = len(ids)
     size = block_rows(n, z)
@@ -165,7 +165,7 @@ def _rows(z: Tensor, ids: Tensor, scaled: Tensor) -> Iterator[tuple[slice, slice
     """Yield blocks of rows with their slab and their similarities, all in one buffer."""
     n = len(z)
     buffer = torch.empty(block_rows(n, z), n, dtype=z.dtype, device=z.device)
-    for rows, columns in plan(ids, z):
+    for rows, columns in iter_blocks(ids, z):
         s = buffer[: rows.stop - rows.start]
         torch.mm(z[rows], scaled, out=s)
         yield rows, columns, s

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.pairwise import Anchors, LogSums, anchors, mean_of_anchors, mean_over
-from biascon.losses.simclr import self_term
+from biascon.losses.pairwise import Anchors, LogSums, make_anchors, mean_of_anchors, mean_over
+from biascon.losses.simclr import simclr_term
 
 
 def contex(
@@ -30,7 +30,7 @@ def contex(
     variant: such a positive gives no more loss and no more gradient. Reports name the one that ran.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings. With one view Lb is 0; with one label in the
+        z: ``(B, V, D)`` L2-normalized embeddings. With one view Lb is 0; with one label in the
             batch no anchor has a negative and La is 0.
         labels: ``(B,)`` integers.
         bias: Ignored.
@@ -42,9 +42,9 @@ def contex(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature)
+    batch = make_anchors(z, labels, temperature)
     logs = batch.log_sums("labels")
-    return wa * _context_term(batch, logs, clip=clip) + wb * self_term(batch, logs.every)
+    return wa * _context_term(batch, logs, clip=clip) + wb * simclr_term(batch, logs.all)
 
 
 def _context_term(batch: Anchors, logs: LogSums, *, clip: bool) -> Tensor:
@@ -52,9 +52,9 @@ def _context_term(batch: Anchors, logs: LogSums, *, clip: bool) -> Tensor:
     if clip:
 
         def clamped(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-            return mean_over(torch.clamp(s - logs.other[rows, None], max=0.0), mask)
+            return mean_over(torch.clamp(s - logs.negatives[rows, None], max=0.0), mask)
 
-        u = batch.by_rows(clamped, "labels")
+        u = batch.map_rows(clamped, "labels")
     else:
-        u = batch.sums("labels")[0] / logs.n_same.clamp(min=1) - logs.other
-    return mean_of_anchors(-u, (logs.n_same > 0) & (logs.n_other > 0))
+        u = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1) - logs.negatives
+    return mean_of_anchors(-u, (logs.n_positives > 0) & (logs.n_negatives > 0))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from biascon.errors import UsageError
 from biascon.losses.pairwise import check_batch
-from biascon.losses.per_image import _mean, in_range, per_image
+from biascon.losses.per_image import _mean, check_range, per_image_cross_entropy
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -20,7 +20,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) ->
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    return _mean(per_image(logits, labels))
+    return _mean(per_image_cross_entropy(logits, labels))
 
 
 def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> Tensor:
@@ -37,5 +37,5 @@ def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> T
     check_batch(logits, None, bias, last="M")
     if bias is None:
         raise UsageError("this loss needs the bias attribute, but got None")
-    in_range("bias", bias, logits.shape[-1])
-    return _mean(per_image(logits, bias))
+    check_range("bias", bias, logits.shape[-1])
+    return _mean(per_image_cross_entropy(logits, bias))

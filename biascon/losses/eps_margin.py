@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.pairwise import Anchors, anchors, mean_of_anchors, mean_over
+from biascon.losses.pairwise import Anchors, make_anchors, mean_of_anchors, mean_over
 
 
 def eps_supinfonce(
@@ -19,7 +19,7 @@ def eps_supinfonce(
     """Return the mean over anchors of -mean_{p in P(i)} [s_ip - log(exp(s_ip - eps) + sum_{N(i)} exp s)].
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: Ignored.
         temperature: T > 0.
@@ -28,20 +28,20 @@ def eps_supinfonce(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    return infonce(anchors(z, labels, temperature), epsilon)
+    return eps_supinfonce_term(make_anchors(z, labels, temperature), epsilon)
 
 
-def infonce(batch: Anchors, epsilon: float) -> Tensor:
+def eps_supinfonce_term(batch: Anchors, epsilon: float) -> Tensor:
     """The loss above on a batch of anchors."""
     logs = batch.log_sums("labels")
-    has_other = logs.n_other > 0
+    has_other = logs.n_negatives > 0
 
     def term(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         closer = s - epsilon
-        both = torch.logaddexp(closer, logs.other[rows, None])
+        both = torch.logaddexp(closer, logs.negatives[rows, None])
         return mean_over(s - torch.where(has_other[rows, None], both, closer), mask)
 
-    return mean_of_anchors(-batch.by_rows(term, "labels"), logs.n_same > 0)
+    return mean_of_anchors(-batch.map_rows(term, "labels"), logs.n_positives > 0)
 
 
 def eps_supcon(
@@ -55,7 +55,7 @@ def eps_supcon(
     """Return the mean over anchors of -mean_P(i) [s_ip - log(sum_P(i) exp(s - eps) + sum_N(i) exp s)].
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: Ignored.
         temperature: T > 0.
@@ -64,10 +64,10 @@ def eps_supcon(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature)
+    batch = make_anchors(z, labels, temperature)
     logs = batch.log_sums("labels")
-    closer = logs.same - epsilon
-    both = torch.logaddexp(closer, logs.other)
-    normaliser = torch.where(logs.n_other > 0, both, closer)
-    attraction = batch.sums("labels")[0] / logs.n_same.clamp(min=1)
-    return mean_of_anchors(normaliser - attraction, logs.n_same > 0)
+    closer = logs.positives - epsilon
+    both = torch.logaddexp(closer, logs.negatives)
+    normalizer = torch.where(logs.n_negatives > 0, both, closer)
+    attraction = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1)
+    return mean_of_anchors(normalizer - attraction, logs.n_positives > 0)

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from biascon.losses.eps_margin import infonce
-from biascon.losses.pairwise import Anchors, Key, anchors
+from biascon.losses.eps_margin import eps_supinfonce_term
+from biascon.losses.pairwise import Anchors, Key, make_anchors
 
 FLOOR = 1e-8  # the least variance of cosines that the Gaussians are given
 
@@ -40,7 +40,7 @@ def fairkl(
     of the population, at least 1e-8.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: ``(B,)`` integers.
         temperature: T > 0, of eps-SupInfoNCE; R is on cosines.
@@ -52,15 +52,15 @@ def fairkl(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature, bias)
-    return infonce(batch, epsilon) + weight * regulariser(batch, form=form, k=k)
+    batch = make_anchors(z, labels, temperature, bias)
+    return eps_supinfonce_term(batch, epsilon) + weight * fairkl_regularizer(batch, form=form, k=k)
 
 
-def regulariser(
+def fairkl_regularizer(
     batch: Anchors, *, form: Literal["paper", "code"] = "paper", k: float = 1.0
 ) -> Tensor:
     """R above on a batch of anchors that has labels and bias."""
-    labels, bias, t = batch.key("labels"), batch.key("bias"), batch.temperature
+    labels, bias, t = batch.ids_of("labels"), batch.ids_of("bias"), batch.temperature
 
     def of_label(mask: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Aligned and conflicting pairs of one label."""
@@ -121,6 +121,6 @@ def _masked(values: Tensor, mask: Tensor) -> Tensor:
 
 def _sum(batch: Anchors, key: Key, terms: Callable[..., list[Tensor]]) -> tuple[Tensor, ...]:
     """Return the sums over all anchors of what ``terms`` gives for each, in float64 where there is one."""
-    table = batch.by_rows(lambda *pairs: torch.stack(terms(*pairs), dim=1), key)
+    table = batch.map_rows(lambda *pairs: torch.stack(terms(*pairs), dim=1), key)
     wide = table if table.device.type == "mps" else table.double()
     return wide.sum(dim=0).unbind()

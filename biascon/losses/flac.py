@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import anchors, check_shape, raised
+from biascon.losses.pairwise import check_shape, make_anchors, upcast_half
 
 FLOOR = 1e-6  # added to a squared distance, so that its root has a gradient at 0
 
@@ -43,12 +43,12 @@ def flac(
         UsageError: Shapes or dtypes that do not fit.
     """
     ce = cross_entropy(logits, labels)
-    batch = anchors(features, labels)
+    batch = make_anchors(features, labels)
     check_shape("bias_features", bias_features, len(features), "G")
     if len(batch) == 0:
         return ce
-    theirs = raised(bias_features).detach().to(batch.z.dtype)
-    image, ids, x = batch.image, batch.key("labels"), batch.z
+    theirs = upcast_half(bias_features).detach().to(batch.z.dtype)
+    image, ids, x = batch.image, batch.ids_of("labels"), batch.z
 
     def apart(a: Tensor, b: Tensor) -> Tensor:
         # Differences first: a^2 + b^2 - 2ab loses the digits of features that lie close to each other.
@@ -60,7 +60,7 @@ def flac(
 
     highest = 1 / (1 + FLOOR ** (delta / 2))  # of an anchor with itself
     with torch.no_grad():
-        th = (highest + batch.by_rows(least).min()) / 2
+        th = (highest + batch.map_rows(least).min()) / 2
 
     def rows_of(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         of_bias = apart(theirs[image[rows]], theirs[image[columns]])
@@ -74,6 +74,6 @@ def flac(
         ratio = torch.log(torch.where(counted, p, 1.0)) - torch.log(torch.where(counted, q, 1.0))
         return torch.stack((((p - q) * ratio).sum(dim=1), counted.sum(dim=1).to(p.dtype)), dim=1)
 
-    total, n = batch.by_rows(rows_of).sum(dim=0)
+    total, n = batch.map_rows(rows_of).sum(dim=0)
     value: Tensor = ce + alpha * total / n.clamp(min=1)
     return value

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from biascon.errors import UsageError
-from biascon.utils.distributed import ranks, whole
+from biascon.utils.distributed import all_gather, world_size
 
-WHOLE = (
+CONSTANT_INPUTS = (
     "counts",
     "group_weights",
 )  # inputs that are the same on every rank, and no rows of the batch
@@ -31,12 +31,12 @@ def gather(
     Raises:
         UsageError: The ranks hold batches of different sizes.
     """
-    sizes = [torch.zeros(1, dtype=torch.long, device=z.device) for _ in range(ranks())]
+    sizes = [torch.zeros(1, dtype=torch.long, device=z.device) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([len(z)], device=z.device))
     if z.device.type == "cpu" and len({int(size) for size in sizes}) > 1:
         told = ", ".join(str(int(size)) for size in sizes)
         raise UsageError(f"expected as many images on every rank, but got {told}")
 
-    rows = {name: x if name in WHOLE else whole(x) for name, x in inputs.items()}
-    both = [None if x is None else whole(x) for x in (labels, bias)]
-    return whole(z), both[0], both[1], rows
+    rows = {name: x if name in CONSTANT_INPUTS else all_gather(x) for name, x in inputs.items()}
+    both = [None if x is None else all_gather(x) for x in (labels, bias)]
+    return all_gather(z), both[0], both[1], rows

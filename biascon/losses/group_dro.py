@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.pairwise import check_shape
-from biascon.losses.per_image import per_image
+from biascon.losses.per_image import per_image_cross_entropy
 
 
 def groupdro(
@@ -20,7 +20,7 @@ def groupdro(
     """Return sum_g q_g L_g (Sagawa et al., ICLR 2020); groups are (label, bias) pairs.
 
     L_g is the mean cross-entropy of the batch's images of group g, 0 for a group that it lacks. First
-    q_g is multiplied by exp(eta L_g) and q normalised: an ascent step, without gradient.
+    q_g is multiplied by exp(eta L_g) and q normalized: an ascent step, without gradient.
 
     Args:
         logits: ``(B, V, K)`` float.
@@ -33,7 +33,7 @@ def groupdro(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    value = per_image(logits, labels, bias, needs_bias=True)
+    value = per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("group_weights", group_weights, logits.shape[-1], "M")
     k, m = group_weights.shape
     group = labels.long() * m + bias.long()  # (B,) 0..K*M-1: one number a pair

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from biascon.losses.per_image import _mean, one_an_image, per_image
+from biascon.losses.per_image import _mean, check_per_image, per_image_cross_entropy
 
 
 def jtt(
@@ -30,5 +30,5 @@ def jtt(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    value = per_image(logits, labels)
-    return _mean(one_an_image("weights", weights, value) * value)
+    value = per_image_cross_entropy(logits, labels)
+    return _mean(check_per_image("weights", weights, value) * value)

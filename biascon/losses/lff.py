@@ -5,11 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.per_image import _flat, _mean, checked, one_an_image, per_image
+from biascon.losses.per_image import (
+    _flat,
+    _mean,
+    check_logits,
+    check_per_image,
+    per_image_cross_entropy,
+)
 
 
 def gce(logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, q: float = 0.7) -> Tensor:
-    """Return the mean generalised cross-entropy (1 - p_y^q) / q (Zhang and Sabuncu, NeurIPS 2018).
+    """Return the mean generalized cross-entropy (1 - p_y^q) / q (Zhang and Sabuncu, NeurIPS 2018).
 
     Its gradient is that of cross-entropy times p_y^q, so that easy images are trusted more: the network
     that LfF trains to be biased.
@@ -23,7 +29,7 @@ def gce(logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, q: float 
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    checked(logits, labels)
+    check_logits(logits, labels)
     flat = _flat(logits, labels)
     return _mean(-torch.expm1(-q * flat) / q)
 
@@ -45,8 +51,8 @@ def lff(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    value = per_image(logits, labels)
-    theirs, mine = one_an_image("bias_losses", bias_losses, value), value.detach()
+    value = per_image_cross_entropy(logits, labels)
+    theirs, mine = check_per_image("bias_losses", bias_losses, value), value.detach()
     total = theirs + mine
     weight = torch.where(total > 0, theirs / torch.where(total > 0, total, 1.0), 0.5)
     return _mean(weight * value)

@@ -36,7 +36,7 @@ class Loss:
     """
 
     name: str
-    on: str
+    input_kind: str
     needs: tuple[str, ...]
     inputs: tuple[str, ...]
     parameters: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Loss:
         import torch
 
         from biascon.losses.gather import gather
-        from biascon.utils.distributed import ranks
+        from biascon.utils.distributed import world_size
 
         if set(inputs) != set(self.inputs):
             wants, got = ", ".join(self.inputs) or "none", ", ".join(inputs) or "none"
@@ -75,13 +75,13 @@ class Loss:
         _check_inputs(z, bias, inputs)
         if check:
             _check_values(self, z, inputs)
-        if ranks() > 1:
+        if world_size() > 1:
             z, labels, bias, inputs = gather(z, labels, bias, inputs)
         with torch.autocast(z.device.type, enabled=False):
             return self.function(z, labels, bias, **inputs, **self.parameters)
 
 
-def entry(name: str) -> LossEntry:
+def get_entry(name: str) -> LossEntry:
     """Return what is known of a loss without importing PyTorch.
 
     A plug-in may put a ``LossEntry`` or a bare function behind its entry point; of a bare function
@@ -93,43 +93,45 @@ def entry(name: str) -> LossEntry:
     """
     if name in LOSSES:
         return LOSSES[name]
-    found = plugins.names()
-    known = last = _look(name, found)
+    found = plugins.plugin_losses()
+    known = last = _find(name, found)
     chain = [name]
-    while last.first is not None:
-        chain.append(last.first.loss)
+    while last.first_stage is not None:
+        chain.append(last.first_stage.loss)
         if chain.count(chain[-1]) > 1:
             raise BiasconError(f"plug-in loss '{name}' builds on itself: {' -> '.join(chain)}")
-        last = _look(chain[-1], found)
+        last = _find(chain[-1], found)
     return known
 
 
-def _look(name: str, found: Mapping[str, EntryPoint]) -> LossEntry:
+def _find(name: str, found: Mapping[str, EntryPoint]) -> LossEntry:
     if name in LOSSES:
         return LOSSES[name]
     if name not in found:
         raise unknown_name("loss", name, [*LOSSES, *found])
-    return plugins.outside_entry(name, found[name])
+    return plugins.plugin_entry(name, found[name])
 
 
-def sees_bias(name: str) -> bool:
+def uses_bias_labels(name: str) -> bool:
     """Whether a loss, or the network it builds on, is given the bias labels of training or validation images.
 
     Raises:
         UsageError: No such loss.
     """
-    known = entry(name)
-    return known.given_bias or (known.first is not None and sees_bias(known.first.loss))
+    known = get_entry(name)
+    return known.uses_bias_labels or (
+        known.first_stage is not None and uses_bias_labels(known.first_stage.loss)
+    )
 
 
-def names() -> list[str]:
+def list_losses() -> list[str]:
     """Return the names of all losses, those of plug-ins last; none can take a name that is there."""
-    return list(dict.fromkeys([*LOSSES, *plugins.names()]))
+    return list(dict.fromkeys([*LOSSES, *plugins.plugin_losses()]))
 
 
-def parameters_of(name: str) -> dict[str, Any]:
+def default_parameters(name: str) -> dict[str, Any]:
     """Return the free parameters of a loss with their defaults, by name."""
-    known = entry(name)
+    known = get_entry(name)
     signature = inspect.signature(_function(name, known))
     return {
         key: parameter.default
@@ -141,7 +143,7 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 
 def _function(name: str, known: LossEntry) -> Callable[..., Any]:
-    return plugins.function_of(name, known, outside=name not in LOSSES)
+    return plugins.load_function(name, known, outside=name not in LOSSES)
 
 
 def get_loss(name: str, **parameters: Any) -> Loss:
@@ -157,8 +159,8 @@ def get_loss(name: str, **parameters: Any) -> Loss:
     >>> get_loss("contex", wa=0.3, wb=0.7).parameters["wa"]
     0.3
     """
-    known = entry(name)
-    free = parameters_of(name)
+    known = get_entry(name)
+    free = default_parameters(name)
     wrong = [key for key in parameters if key not in free]
     if wrong:
         told = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in wrong)
@@ -171,7 +173,7 @@ def get_loss(name: str, **parameters: Any) -> Loss:
         if isinstance(default, float) and _is_number(resolved[key]):
             resolved[key] = float(resolved[key])
     _check_parameters(name, resolved, function)
-    return Loss(name, known.on, known.needs, known.inputs, resolved, function)
+    return Loss(name, known.input_kind, known.needs, known.inputs, resolved, function)
 
 
 def _is_number(value: Any) -> bool:
@@ -219,7 +221,7 @@ def _check_parameters(name: str, parameters: Mapping[str, Any], function: Any) -
 def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
     """Refuse inputs whose shapes, dtypes or tables do not fit the batch."""
     from biascon.losses.pairwise import check_shape
-    from biascon.losses.per_image import in_range
+    from biascon.losses.per_image import check_range
 
     for name, values in inputs.items():
         if name in ("logits", "features") and z.ndim == 3:
@@ -227,7 +229,7 @@ def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) 
             if not values.is_floating_point():
                 raise UsageError(f"expected {name} to be floating point, but got {values.dtype}")
         if name in ("counts", "group_weights") and values.ndim == 2 and bias is not None:
-            in_range("bias", bias, values.shape[1])
+            check_range("bias", bias, values.shape[1])
 
 
 def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
@@ -239,13 +241,13 @@ def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
         if bad.any():
             where = ", ".join(map(str, bad.nonzero()[0].tolist()))
             raise UsageError(f"loss '{loss.name}': {name}[{where}] is {values[bad][0].item()}")
-    if loss.on == "embeddings" and z.numel():
+    if loss.input_kind == "embeddings" and z.numel():
         norms = z.detach().double().norm(dim=-1)
         tolerance = 1e-2 if z.dtype.itemsize < 4 else 1e-4
         off = (norms - 1).abs() > tolerance
         if off.any():
             where = ", ".join(map(str, off.nonzero()[0].tolist()))
             raise UsageError(
-                f"loss '{loss.name}': expected embeddings of norm 1 (normalise them), "
+                f"loss '{loss.name}': expected embeddings of norm 1 (normalize them), "
                 f"but z[{where}] has norm {norms[off][0].item():.4g}"
             )

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from biascon.errors import UsageError
 from biascon.losses import blockwise
-from biascon.utils.memory import return_blocks
+from biascon.utils.memory import release_freed_memory
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
 PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # and whose log-sum-exps are plain operations on them
@@ -42,11 +42,11 @@ class LogSums:
         n_other: How many anchors are in other groups.
     """
 
-    same: Tensor
-    other: Tensor
-    every: Tensor
-    n_same: Tensor
-    n_other: Tensor
+    positives: Tensor
+    negatives: Tensor
+    all: Tensor
+    n_positives: Tensor
+    n_negatives: Tensor
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Anchors:
     def __len__(self) -> int:
         return self.z.shape[0]
 
-    def key(self, name: Key) -> Tensor:
+    def ids_of(self, name: Key) -> Tensor:
         """Return ``(N,)`` integers by which anchors are grouped.
 
         Raises:
@@ -90,12 +90,12 @@ class Anchors:
         """Return ``(N, N)`` s_ij."""
         return _similarities(self.z, self.z, self.temperature)
 
-    def same(self, *keys: Key) -> Tensor:
+    def same_mask(self, *keys: Key) -> Tensor:
         """Return bool ``(N, N)``: j is another anchor than i with the same value of every key."""
         n = len(self)
         mask = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
         for name in keys:
-            ids = self.key(name)
+            ids = self.ids_of(name)
             mask = mask & (ids[:, None] == ids[None, :])
         return mask
 
@@ -110,24 +110,24 @@ class Anchors:
                 self.z, self.ids(*keys), self.temperature
             )
             return LogSums(same, other, every, n_same, n - 1 - n_same)
-        s, mask = self.similarities(), self.same(*keys)
+        s, mask = self.similarities(), self.same_mask(*keys)
         off = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
         n_same = mask.sum(dim=1)
         return LogSums(
-            same=log_sum_exp(s, mask),
-            other=log_sum_exp(s, off & ~mask),
-            every=log_sum_exp(s, off),
-            n_same=n_same,
-            n_other=n - 1 - n_same,
+            positives=log_sum_exp(s, mask),
+            negatives=log_sum_exp(s, off & ~mask),
+            all=log_sum_exp(s, off),
+            n_positives=n_same,
+            n_negatives=n - 1 - n_same,
         )
 
-    def sums(self, *keys: Key) -> tuple[Tensor, Tensor]:
+    def similarity_sums(self, *keys: Key) -> tuple[Tensor, Tensor]:
         """Return ``(N,)`` the sum of s_ij over the other anchors of i's group, and how many they are.
 
         The sum is linear in z_j, so that one vector a group is enough: no pair is visited.
         """
         if self.plain:
-            mask = self.same(*keys)
+            mask = self.same_mask(*keys)
             return torch.where(mask, self.similarities(), 0.0).sum(dim=1), mask.sum(dim=1)
         return blockwise.group_sums(self.z, self.ids(*keys), self.temperature)
 
@@ -137,12 +137,12 @@ class Anchors:
             return torch.zeros_like(self.image)
         found = torch.zeros_like(self.image)
         for name in keys:
-            values, number = torch.unique(self.key(name), return_inverse=True)
+            values, number = torch.unique(self.ids_of(name), return_inverse=True)
             # Of a pair of numbers, one; renumbered, so that it stays below N squared.
             _, found = torch.unique(found * len(values) + number, return_inverse=True)
         return found
 
-    def by_rows(self, function: Rows, *keys: Key) -> Tensor:
+    def map_rows(self, function: Rows, *keys: Key) -> Tensor:
         """Return ``(N, ...)``: a function of each anchor's similarities to its group.
 
         Args:
@@ -154,12 +154,12 @@ class Anchors:
         """
         everyone = torch.arange(len(self), device=self.z.device)
         if self.dense:
-            return function(self.similarities(), self.same(*keys), everyone, everyone)
+            return function(self.similarities(), self.same_mask(*keys), everyone, everyone)
         if self.z.device.type == "cpu":
-            return_blocks()
+            release_freed_memory()
         ids = self.ids(*keys)
         parts, order = [], torch.argsort(ids, stable=True)
-        for rows, columns in blockwise.plan(ids[order], self.z):
+        for rows, columns in blockwise.iter_blocks(ids[order], self.z):
             here, there = order[rows], order[columns]
 
             def part(here: Tensor = here, there: Tensor = there) -> Tensor:
@@ -174,13 +174,13 @@ class Anchors:
         return result[torch.argsort(order)]
 
 
-def anchors(
+def make_anchors(
     z: Tensor, labels: Tensor | None, temperature: float = 1.0, bias: Tensor | None = None
 ) -> Anchors:
     """Flatten a batch to its anchors.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings, any floating dtype.
+        z: ``(B, V, D)`` L2-normalized embeddings, any floating dtype.
         labels: ``(B,)`` integers, or None for a loss without labels.
         temperature: T > 0.
         bias: ``(B,)`` integers, or None for a loss without the bias attribute.
@@ -190,7 +190,7 @@ def anchors(
     """
     check_batch(z, labels, bias)
     b, v, d = z.shape
-    flat, n = raised(z).reshape(b * v, d), b * v
+    flat, n = upcast_half(z).reshape(b * v, d), b * v
     dense = n <= DENSE.get(z.device.type, 1024)
     plain = n <= PLAIN.get(z.device.type, 1024) or (dense and torch.compiler.is_compiling())
     return Anchors(
@@ -204,7 +204,7 @@ def anchors(
     )
 
 
-def raised(z: Tensor) -> Tensor:
+def upcast_half(z: Tensor) -> Tensor:
     """Return half precision as float32, and everything else as it is."""
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
 
@@ -239,7 +239,7 @@ def check_shape(name: str, values: Tensor, *sides: int | str) -> None:
         raise UsageError(f"expected {name} of shape ({want}), but got {got}")
 
 
-def readable(device: torch.device) -> bool:
+def can_read_without_sync(device: torch.device) -> bool:
     """Whether a number can be read from a tensor there without waiting for a queue of work."""
     return device.type == "cpu" and not torch.compiler.is_compiling()
 

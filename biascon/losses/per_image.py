@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.errors import UsageError
-from biascon.losses.pairwise import check_batch, check_shape, raised, readable
+from biascon.losses.pairwise import can_read_without_sync, check_batch, check_shape, upcast_half
 
 
-def per_image(
+def per_image_cross_entropy(
     logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, needs_bias: bool = False
 ) -> Tensor:
     """Return ``(B,)`` the cross-entropy of each image, mean over its views; shapes are checked.
@@ -17,7 +17,7 @@ def per_image(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    checked(logits, labels)
+    check_logits(logits, labels)
     if needs_bias and bias is None:
         raise UsageError("this loss needs the bias attribute, but got None")
     check_batch(logits, labels, bias, last="K")
@@ -25,23 +25,23 @@ def per_image(
     return _flat(logits, labels).view(b, v).sum(dim=1) / max(v, 1)
 
 
-def checked(logits: Tensor, labels: Tensor) -> None:
+def check_logits(logits: Tensor, labels: Tensor) -> None:
     """Refuse logits and labels that do not fit each other."""
     check_batch(logits, labels, last="K")
     if labels is None:
         raise UsageError("this loss needs labels, but got None")
-    in_range("labels", labels, logits.shape[-1])
+    check_range("labels", labels, logits.shape[-1])
 
 
-def in_range(name: str, ids: Tensor, k: int) -> None:
+def check_range(name: str, ids: Tensor, k: int) -> None:
     """Refuse integers outside 0..k-1, where looking at them does not wait for the device."""
-    if len(ids) and readable(ids.device):
+    if len(ids) and can_read_without_sync(ids.device):
         low, high = int(ids.min()), int(ids.max())
         if not 0 <= low <= high < k:
             raise UsageError(f"expected {name} in 0..{k - 1}, but got {low}..{high}")
 
 
-def one_an_image(name: str, values: Tensor, like: Tensor) -> Tensor:
+def check_per_image(name: str, values: Tensor, like: Tensor) -> Tensor:
     """Return one number an image in the precision of ``like``, or refuse another shape."""
     check_shape(name, values, *like.shape)
     return values.detach().to(like.dtype)
@@ -50,7 +50,7 @@ def one_an_image(name: str, values: Tensor, like: Tensor) -> Tensor:
 def _flat(logits: Tensor, labels: Tensor) -> Tensor:
     """``(B * V,)`` the cross-entropy of every anchor."""
     b, v, k = logits.shape
-    flat = raised(logits).reshape(b * v, k)
+    flat = upcast_half(logits).reshape(b * v, k)
     return F.cross_entropy(flat, labels.long().repeat_interleave(v), reduction="none")
 
 

@@ -14,12 +14,12 @@ from biascon.utils import entry_points
 GROUP = "biascon.losses"
 
 
-def names() -> dict[str, metadata.EntryPoint]:
+def plugin_losses() -> dict[str, metadata.EntryPoint]:
     """Return the entry points of installed packages by name; nothing is imported."""
     return entry_points.plugins(GROUP)
 
 
-def outside_entry(name: str, point: metadata.EntryPoint) -> LossEntry:
+def plugin_entry(name: str, point: metadata.EntryPoint) -> LossEntry:
     """Return what is known of a plug-in: its ``LossEntry``, or one made of a bare function.
 
     A keyword argument without a default is something that the function needs.
@@ -29,7 +29,7 @@ def outside_entry(name: str, point: metadata.EntryPoint) -> LossEntry:
     """
     found = entry_points.resolve("loss", name, {name: point})
     if not isinstance(found, LossEntry):
-        _fit(name, found)
+        _check_signature(name, found)
         required = [
             parameter.name
             for parameter in inspect.signature(found).parameters.values()
@@ -46,7 +46,7 @@ def outside_entry(name: str, point: metadata.EntryPoint) -> LossEntry:
     return found
 
 
-def function_of(name: str, known: LossEntry, *, outside: bool) -> Callable[..., Any]:
+def load_function(name: str, known: LossEntry, *, outside: bool) -> Callable[..., Any]:
     """Import the function of a loss.
 
     Raises:
@@ -59,11 +59,11 @@ def function_of(name: str, known: LossEntry, *, outside: bool) -> Callable[..., 
         function = entry_points.load(known.target)
     except Exception as error:
         raise BiasconError(f"plug-in loss '{name}' fails to import: {error}") from error
-    _fit(name, function)
+    _check_signature(name, function)
     return function
 
 
-def _fit(name: str, function: Any) -> None:
+def _check_signature(name: str, function: Any) -> None:
     if not inspect.isfunction(function):
         got = type(function).__name__
         raise BiasconError(f"plug-in loss '{name}' is not a function or a LossEntry, but a {got}")

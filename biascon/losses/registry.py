@@ -30,7 +30,7 @@ class FirstStage:
         loss: With which loss.
         gives: ``"features"`` and ``"errors"`` of the training images, the ``"losses"`` of its steps, or the
             ``"encoder"`` itself, which is then not trained further.
-        narrow: Whether its kernels are 1 x 1, so that it sees colours but no shapes.
+        narrow: Whether its kernels are 1 x 1, so that it sees colors but no shapes.
     """
 
     loss: str
@@ -58,15 +58,15 @@ class LossEntry:
     target: str
     formula: str
     source: str
-    on: Literal["embeddings", "logits"] = "embeddings"
+    input_kind: Literal["embeddings", "logits"] = "embeddings"
     needs: tuple[str, ...] = ("labels",)
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    first: FirstStage | None = None
-    judged: Literal["probe", "classifier"] = "probe"
-    tells: Literal["labels", "bias"] = "labels"
+    first_stage: FirstStage | None = None
+    evaluated_by: Literal["probe", "classifier"] = "probe"
+    predicts: Literal["labels", "bias"] = "labels"
 
     @property
-    def given_bias(self) -> bool:
+    def uses_bias_labels(self) -> bool:
         """Whether the loss itself is given the bias labels of training or validation images."""
         return not {"bias", "counts", "groups", "held-out groups"}.isdisjoint(self.needs)
 
@@ -111,29 +111,29 @@ _OWN: Any = {"on": "logits", "judged": "classifier"}
 
 # fmt: off
 LOSSES: dict[str, LossEntry] = {
-    "ce": LossEntry(f"{_CROSS}:cross_entropy", _CE, "cross-entropy", on="logits"),
+    "ce": LossEntry(f"{_CROSS}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
     "simclr": LossEntry(f"{_MODULE}.simclr:simclr", _SIMCLR, CHEN, needs=("views",)),
     "supcon": LossEntry(f"{_MODULE}.supcon:supcon", _SUPCON, KHOSLA),
     "contex": LossEntry(_CTX, f"{_CONTEX}, f(u) = u", DENG, needs=_YV, fixed={"clip": False}),
     "contex-clip": LossEntry(_CTX, f"{_CONTEX}, f(u) = min(u, 0)", DENG, needs=_YV, fixed={"clip": True}),
     "eps_supinfonce": LossEntry(f"{_MODULE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
     "eps_supcon": LossEntry(f"{_MODULE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
-    "gce": LossEntry(f"{_MODULE}.lff:gce", "(1 - p_y^q) / q", ZHANG, on="logits"),
-    "bias-ce": LossEntry(f"{_CROSS}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", on="logits", needs=("bias",), tells="bias"),
-    "lff": LossEntry(f"{_MODULE}.lff:lff", f"L_b / (L_b + L_d) {_CE}", NAM, needs=("labels", "bias_losses"), first=FirstStage("gce", "losses"), **_OWN),
-    "jtt": LossEntry(f"{_MODULE}.jtt:jtt", f"w {_CE}, w = up where a short ERM run errs", LIU, needs=("labels", "weights"), first=FirstStage("ce", "errors"), **_OWN),
-    "softcon": LossEntry(f"{_MODULE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, needs=("labels", "logits", "bias_features"), first=_GIVES_BIAS_FEATURES, judged="classifier"),
-    "flac": LossEntry(f"{_MODULE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, needs=("labels", "features", "bias_features"), first=FirstStage("bias-ce", "features"), **_OWN),
+    "gce": LossEntry(f"{_MODULE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
+    "bias-ce": LossEntry(f"{_CROSS}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", input_kind="logits", needs=("bias",), predicts="bias"),
+    "lff": LossEntry(f"{_MODULE}.lff:lff", f"L_b / (L_b + L_d) {_CE}", NAM, needs=("labels", "bias_losses"), first_stage=FirstStage("gce", "losses"), **_OWN),
+    "jtt": LossEntry(f"{_MODULE}.jtt:jtt", f"w {_CE}, w = up where a short ERM run errs", LIU, needs=("labels", "weights"), first_stage=FirstStage("ce", "errors"), **_OWN),
+    "softcon": LossEntry(f"{_MODULE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, needs=("labels", "logits", "bias_features"), first_stage=_GIVES_BIAS_FEATURES, evaluated_by="classifier"),
+    "flac": LossEntry(f"{_MODULE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, needs=("labels", "features", "bias_features"), first_stage=FirstStage("bias-ce", "features"), **_OWN),
     "fairkl": LossEntry(f"{_MODULE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, needs=_YB),
     "supcon+fairkl": LossEntry(f"{_MODULE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", needs=_YB),
     "supcon+end": LossEntry(f"{_MODULE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", needs=_YB),
     "end": LossEntry(f"{_MODULE}.end:end", f"ce + {_END}", TARTAGLIONE, needs=(*_YB, "features"), **_OWN),
-    "biascon": LossEntry(f"{_MODULE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, needs=(*_YB, "logits"), judged="classifier"),
-    "biascon+biasbal": LossEntry(f"{_MODULE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, needs=(*_YB, "logits", "counts"), judged="classifier"),
+    "biascon": LossEntry(f"{_MODULE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, needs=(*_YB, "logits"), evaluated_by="classifier"),
+    "biascon+biasbal": LossEntry(f"{_MODULE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, needs=(*_YB, "logits", "counts"), evaluated_by="classifier"),
     "biasbal": LossEntry(f"{_MODULE}.reweighting:biasbal", _BIASBAL, HONG, needs=(*_YB, "counts"), **_OWN),
     "reweight": LossEntry(f"{_MODULE}.reweighting:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", needs=(*_YB, "counts"), **_OWN),
     "resample": LossEntry(f"{_CROSS}:cross_entropy", f"{_CE}, groups drawn as often", "group-balanced sampling", needs=("labels", "groups"), **_OWN),
     "groupdro": LossEntry(f"{_MODULE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, needs=(*_YB, "group_weights"), **_OWN),
-    "dfr": LossEntry(f"{_CROSS}:cross_entropy", "ce, then a new last layer on balanced held-out groups", KIRICHENKO, needs=("labels", "held-out groups"), first=FirstStage("ce", "encoder"), **_OWN),
+    "dfr": LossEntry(f"{_CROSS}:cross_entropy", "ce, then a new last layer on balanced held-out groups", KIRICHENKO, needs=("labels", "held-out groups"), first_stage=FirstStage("ce", "encoder"), **_OWN),
 }
 # fmt: on

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.pairwise import check_shape, raised
-from biascon.losses.per_image import per_image
+from biascon.losses.pairwise import check_shape, upcast_half
+from biascon.losses.per_image import per_image_cross_entropy
 
 FLOOR = 1e-9  # added to p(y given b) before the logarithm, for cells that training does not have
 
@@ -28,7 +28,7 @@ def biasbal(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> 
     """
     table = _table(logits, labels, bias, counts)
     prior = torch.log(table / table.sum(dim=0).clamp(min=1) + FLOOR)  # (K, M)
-    value = per_image(raised(logits) + prior.T[bias.long()][:, None], labels)
+    value = per_image_cross_entropy(upcast_half(logits) + prior.T[bias.long()][:, None], labels)
     return value.sum() / max(len(labels), 1)
 
 
@@ -49,12 +49,12 @@ def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) ->
     """
     table = _table(logits, labels, bias, counts)
     weights = table.sum() / ((table > 0).sum().clamp(min=1) * table.clamp(min=1))
-    value = per_image(logits, labels)
+    value = per_image_cross_entropy(logits, labels)
     return (weights[labels.long(), bias.long()] * value).sum() / max(len(labels), 1)
 
 
 def _table(logits: Tensor, labels: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:
     """Return the counts as floats of the logits' precision, checked."""
-    per_image(logits, labels, bias, needs_bias=True)
+    per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("counts", counts, logits.shape[-1], "M")
-    return counts.to(raised(logits[:0]).dtype)
+    return counts.to(upcast_half(logits[:0]).dtype)

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from biascon.losses.end import entangle
-from biascon.losses.fairkl import regulariser
-from biascon.losses.pairwise import Anchors, anchors, mean_of_anchors
+from biascon.losses.end import end_regularizer
+from biascon.losses.fairkl import fairkl_regularizer
+from biascon.losses.pairwise import Anchors, make_anchors, mean_of_anchors
 
 
 def supcon(
@@ -26,7 +26,7 @@ def supcon(
     ``in``: -[log mean_{p in P(i)} exp s_ip - log sum_{a in A(i)} exp s_ia]: inside it.
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: Ignored.
         temperature: T > 0.
@@ -35,17 +35,19 @@ def supcon(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    return supervised(anchors(z, labels, temperature), form)
+    return supcon_term(make_anchors(z, labels, temperature), form)
 
 
-def supervised(batch: Anchors, form: Literal["out", "in"] = "out") -> Tensor:
+def supcon_term(batch: Anchors, form: Literal["out", "in"] = "out") -> Tensor:
     """The loss above on a batch of anchors."""
     logs = batch.log_sums("labels")
     if form == "in":
-        attraction = logs.same - torch.log(logs.n_same.clamp(min=1).to(logs.same.dtype))
+        attraction = logs.positives - torch.log(
+            logs.n_positives.clamp(min=1).to(logs.positives.dtype)
+        )
     else:
-        attraction = batch.sums("labels")[0] / logs.n_same.clamp(min=1)
-    return mean_of_anchors(logs.every - attraction, logs.n_same > 0)
+        attraction = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1)
+    return mean_of_anchors(logs.all - attraction, logs.n_positives > 0)
 
 
 def supcon_fairkl(
@@ -58,22 +60,22 @@ def supcon_fairkl(
     form: Literal["paper", "code"] = "paper",
     k: float = 1.0,
 ) -> Tensor:
-    """Return SupCon (out) + ``weight`` * FairKL's regulariser (see ``biascon.losses.fairkl``).
+    """Return SupCon (out) + ``weight`` * FairKL's regularizer (see ``biascon.losses.fairkl``).
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: ``(B,)`` integers.
         temperature: T > 0.
-        weight: Of the regulariser, at least 0.
-        form: Of the regulariser, ``"paper"`` or ``"code"``.
-        k: Of the regulariser's form ``"code"``, at least 0.
+        weight: Of the regularizer, at least 0.
+        form: Of the regularizer, ``"paper"`` or ``"code"``.
+        k: Of the regularizer's form ``"code"``, at least 0.
 
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature, bias)
-    return supervised(batch) + weight * regulariser(batch, form=form, k=k)
+    batch = make_anchors(z, labels, temperature, bias)
+    return supcon_term(batch) + weight * fairkl_regularizer(batch, form=form, k=k)
 
 
 def supcon_end(
@@ -85,10 +87,10 @@ def supcon_end(
     alpha: float = 0.1,
     beta: float = 0.1,
 ) -> Tensor:
-    """Return SupCon (out) + EnD's two regularisers on the embeddings (see ``biascon.losses.end``).
+    """Return SupCon (out) + EnD's two regularizers on the embeddings (see ``biascon.losses.end``).
 
     Args:
-        z: ``(B, V, D)`` L2-normalised embeddings.
+        z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: ``(B,)`` integers.
         temperature: T > 0, of SupCon; EnD's Gram entries are plain cosines.
@@ -98,5 +100,5 @@ def supcon_end(
     Raises:
         UsageError: Shapes or dtypes that do not fit.
     """
-    batch = anchors(z, labels, temperature, bias)
-    return supervised(batch) + entangle(anchors(z, labels, 1.0, bias), alpha, beta)
+    batch = make_anchors(z, labels, temperature, bias)
+    return supcon_term(batch) + end_regularizer(make_anchors(z, labels, 1.0, bias), alpha, beta)

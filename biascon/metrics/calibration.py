@@ -24,7 +24,7 @@ _SUM_TOLERANCE = 1e-3  # scores were perhaps written with few digits
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class CalibrationSums:
     """Sums over rows by group; add two with ``+``.
 
     Attributes:
@@ -40,7 +40,7 @@ class Tally:
     squares: npt.NDArray[np.float64]
 
     @classmethod
-    def empty(cls, n_bias: int, bins: int = BINS) -> Tally:
+    def empty(cls, n_bias: int, bins: int = BINS) -> CalibrationSums:
         """Return the sums of no rows.
 
         Raises:
@@ -58,7 +58,7 @@ class Tally:
         total: npt.NDArray[np.int64] = self.n.sum(axis=-1)
         return total
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: CalibrationSums) -> CalibrationSums:
         """Return the sums over the rows of both.
 
         Raises:
@@ -66,16 +66,16 @@ class Tally:
         """
         if self.n.shape != other.n.shape:
             raise UsageError(f"expected groups and bins {self.n.shape}, but got {other.n.shape}")
-        return Tally(
+        return CalibrationSums(
             self.n + other.n,
             self.confidence + other.confidence,
             self.correct + other.correct,
             self.squares + other.squares,
         )
 
-    def overall(self) -> Tally:
+    def overall(self) -> CalibrationSums:
         """Return the sums with all rows in one group."""
-        return Tally(
+        return CalibrationSums(
             self.n.sum(axis=0, keepdims=True),
             self.confidence.sum(axis=0, keepdims=True),
             self.correct.sum(axis=0, keepdims=True),
@@ -83,7 +83,7 @@ class Tally:
         )
 
 
-def tally(
+def sum_scores(
     labels: Array,
     bias: Array,
     scores: Array,
@@ -91,7 +91,7 @@ def tally(
     n_bias: int,
     predictions: Array | None = None,
     bins: int = BINS,
-) -> Tally:
+) -> CalibrationSums:
     """Return the sums of a batch.
 
     Args:
@@ -107,7 +107,7 @@ def tally(
         UsageError: Columns that do not fit, values out of range, or scores that are no
             probabilities: outside 0..1, NaN, or with a sum more than 0.001 from 1.
     """
-    nothing = Tally.empty(n_bias, bins)
+    nothing = CalibrationSums.empty(n_bias, bins)
     if scores.ndim != 2 or not len(labels) == len(bias) == len(scores):
         got = f"{labels.shape}, {bias.shape} and {scores.shape}"
         raise UsageError(f"expected labels (N,), bias (N,) and scores (N, K), but got {got}")
@@ -134,7 +134,7 @@ def tally(
     group = bias.astype(np.int64)
     cell = group * bins + np.searchsorted(edges, confidence, side="left")
     size = n_bias * bins
-    return Tally(
+    return CalibrationSums(
         np.bincount(cell, minlength=size).reshape(n_bias, bins),
         _sums(cell, confidence, size).reshape(n_bias, bins),
         np.bincount(cell[predicted == labels], minlength=size).reshape(n_bias, bins),
@@ -142,7 +142,7 @@ def tally(
     )
 
 
-def ece(sums: Tally) -> npt.NDArray[np.float64]:
+def ece(sums: CalibrationSums) -> npt.NDArray[np.float64]:
     """Return the expected calibration error of each group, ``(M,)``, NaN where it has no rows.
 
     With n_i rows in bin i, their share of right predictions a_i and mean confidence c_i::
@@ -157,7 +157,7 @@ def ece(sums: Tally) -> npt.NDArray[np.float64]:
     return divide(gaps, sums.rows)
 
 
-def brier(sums: Tally) -> npt.NDArray[np.float64]:
+def brier(sums: CalibrationSums) -> npt.NDArray[np.float64]:
     """Return the Brier score of each group, ``(M,)`` in 0..2, NaN where it has no rows.
 
     The mean over rows of sum_k (score_k - [k = label])^2 (Brier, "Verification of forecasts

@@ -98,7 +98,7 @@ def group_names(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
     Of one attribute they are its values alone.
 
-    >>> group_names({"colour": ["red", "green"]})
+    >>> group_names({"color": ["red", "green"]})
     ('red', 'green')
     """
     if len(values) == 1:

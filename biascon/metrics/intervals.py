@@ -129,10 +129,10 @@ def wilson(successes: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> 
     z = float(stats.norm.ppf((1 + level) / 2))
     filled = np.where(rows > 0, rows, np.nan)
     rate, extra = k / filled, z * z / filled
-    centre = (rate + extra / 2) / (1 + extra)
+    center = (rate + extra / 2) / (1 + extra)
     half = np.sqrt(extra * (rate * (1 - rate) + extra / 4)) / (1 + extra)
-    low = np.where(k == 0, 0 * filled, np.maximum(centre - half, 0.0))  # 0 and 1 exactly
-    high = np.where(k == rows, 1 + 0 * filled, np.minimum(centre + half, 1.0))
+    low = np.where(k == 0, 0 * filled, np.maximum(center - half, 0.0))  # 0 and 1 exactly
+    high = np.where(k == rows, 1 + 0 * filled, np.minimum(center + half, 1.0))
     return low, high
 
 

@@ -27,7 +27,7 @@ _TIE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class JointCounts:
     """How often label, bias and the predictions of two classifiers occur together.
 
     Attributes:
@@ -65,7 +65,9 @@ class Joint:
         return table.reshape(*n.shape[:-1], *shape)
 
 
-def joint(labels: Array, bias: Array, a: Array, b: Array, *, n_labels: int, n_bias: int) -> Joint:
+def count_jointly(
+    labels: Array, bias: Array, a: Array, b: Array, *, n_labels: int, n_bias: int
+) -> JointCounts:
     """Return the joint counts of two classifiers' predictions of the same rows.
 
     Args:
@@ -89,7 +91,7 @@ def joint(labels: Array, bias: Array, a: Array, b: Array, *, n_labels: int, n_bi
     flat = np.ravel_multi_index([np.asarray(c).astype(np.int64) for c in columns.values()], shape)
     filled, n = np.unique(flat, return_counts=True)
     cells = np.stack(np.unravel_index(filled, shape), axis=1).astype(np.int64)
-    return Joint(cells, n.astype(np.int64), n_labels, n_bias)
+    return JointCounts(cells, n.astype(np.int64), n_labels, n_bias)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def mcnemar(only_a: int, only_b: int) -> McNemar:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MetricDifference:
     """A metric of a minus that of b, and its limits (NaN where undefined)."""
 
     value: Array
@@ -140,13 +142,13 @@ class Difference:
 
 
 def paired_bootstrap(
-    counts: Joint,
+    counts: JointCounts,
     metrics: Callable[[Array], Mapping[str, Array]],
     rng: np.random.Generator,
     *,
     replicates: int = REPLICATES,
     level: float = LEVEL,
-) -> dict[str, Difference]:
+) -> dict[str, MetricDifference]:
     """Return each metric of a minus that of b with a percentile interval over the test images.
 
     The same resampled rows are given to both, so what makes an image hard for both cancels. As in
@@ -169,7 +171,7 @@ def paired_bootstrap(
 
     values = {name: value[0] for name, value in differences(counts.n[None]).items()}
     if len(counts.n) == 0:
-        return {name: Difference(value, value, value) for name, value in values.items()}
+        return {name: MetricDifference(value, value, value) for name, value in values.items()}
     total = int(counts.n.sum())
     size = max(1, _BLOCK // max(len(counts.n), counts.n_labels**2 * counts.n_bias))
     parts: dict[str, list[Array]] = {name: [] for name in values}
@@ -180,11 +182,11 @@ def paired_bootstrap(
     limits = {
         name: percentile_limits(np.concatenate(drawn), level) for name, drawn in parts.items()
     }
-    return {name: Difference(value, *limits[name]) for name, value in values.items()}
+    return {name: MetricDifference(value, *limits[name]) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
-class OverSeeds:
+class SeedDifference:
     """A paired test: how many differences it used, their mean, and the two-sided p-value."""
 
     n: int
@@ -192,7 +194,7 @@ class OverSeeds:
     p: float
 
 
-def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> OverSeeds:
+def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> SeedDifference:
     """Paired t-test of a - b over seeds; ``intervals.t_interval`` of the differences is its interval.
 
     p is NaN with fewer than two seeds, and where all differences are equal (zero or not): without
@@ -210,12 +212,12 @@ def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> OverSeeds:
     d = _differences(a, b)
     mean = float(d.mean()) if d.size else float("nan")
     if d.size < 2 or np.ptp(d) <= _TIE:
-        return OverSeeds(d.size, mean, float("nan"))
+        return SeedDifference(d.size, mean, float("nan"))
     t = mean / (float(d.std(ddof=1)) / np.sqrt(d.size))
-    return OverSeeds(d.size, mean, float(2 * stats.t.sf(abs(t), d.size - 1)))
+    return SeedDifference(d.size, mean, float(2 * stats.t.sf(abs(t), d.size - 1)))
 
 
-def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> OverSeeds:
+def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> SeedDifference:
     """Wilcoxon's signed-rank test of a - b over seeds, exact up to 200 differences, ties included.
 
     Differences of 0 are left out, as Wilcoxon did; ``n`` counts the others, ``mean`` is over all.
@@ -238,9 +240,9 @@ def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> OverSeeds:
     mean = float(d.mean()) if d.size else float("nan")
     kept = d[np.abs(d) > _TIE]
     if d.size < 2 or kept.size == 0:
-        return OverSeeds(kept.size, mean, float("nan"))
+        return SeedDifference(kept.size, mean, float("nan"))
     if kept.size > _EXACT:
-        return OverSeeds(kept.size, mean, float(stats.wilcoxon(kept, method="approx").pvalue))
+        return SeedDifference(kept.size, mean, float(stats.wilcoxon(kept, method="approx").pvalue))
     # doubled, mean ranks are integers; rounded, 0.3 - 0.2 and 0.2 - 0.1 are tied
     ranks = np.rint(2 * stats.rankdata(np.round(np.abs(kept), 12))).astype(np.int64)
     ways = np.ones(1)  # ways[w] / 2^n = P(the positive ranks sum to w)
@@ -249,7 +251,7 @@ def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> OverSeeds:
     positive = int(ranks[kept > 0].sum())
     smaller = min(positive, int(ranks.sum()) - positive)
     tail = float(ways[: smaller + 1].sum() * 0.5**kept.size)
-    return OverSeeds(kept.size, mean, min(1.0, 2 * tail))
+    return SeedDifference(kept.size, mean, min(1.0, 2 * tail))
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:

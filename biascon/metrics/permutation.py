@@ -32,7 +32,7 @@ _TIE = 1e-12  # the same rates, added up in another order
 
 
 @dataclass(frozen=True)
-class Null:
+class NullDistribution:
     """A metric beside what chance alone gives.
 
     Attributes:
@@ -48,7 +48,7 @@ class Null:
     replicates: int
 
 
-def deal(
+def permute_bias(
     counts: Array, within: str, rng: np.random.Generator, replicates: int
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Yield blocks ``(R, K, M, K)`` of tables with the bias dealt out anew, replicates in all.
@@ -93,7 +93,7 @@ def permutation_test(
     within: str,
     replicates: int = REPLICATES,
     lower: Collection[str] = (),
-) -> dict[str, Null]:
+) -> dict[str, NullDistribution]:
     """Test every metric of a table against the null that the bias attribute does not matter.
 
     The p-value is never 0, and at most ``alpha`` with probability at most ``alpha`` under the null
@@ -120,7 +120,7 @@ def permutation_test(
     extreme = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
     total = {name: np.zeros(value.shape) for name, value in observed.items()}
     defined = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
-    for block in deal(counts, within, rng, replicates):
+    for block in permute_bias(counts, within, rng, replicates):
         for name, drawn in metrics(block).items():
             undefined = np.isnan(drawn)
             excess = observed[name] - drawn if name in lower else drawn - observed[name]
@@ -128,7 +128,7 @@ def permutation_test(
             total[name] += np.where(undefined, 0.0, drawn).sum(axis=0)
             defined[name] += (~undefined).sum(axis=0)
     return {
-        name: Null(
+        name: NullDistribution(
             value,
             np.where(defined[name] > 0, total[name] / np.maximum(defined[name], 1), np.nan),
             np.where(np.isnan(value), np.nan, (1 + extreme[name]) / (1 + replicates)),

@@ -182,7 +182,7 @@ def similarities(
     return {kind: moments.result() for kind, moments in held.items()}
 
 
-def of_two_views(first: Array, second: Array, *, bins: int = BINS) -> Similarities:
+def two_view_similarities(first: Array, second: Array, *, bins: int = BINS) -> Similarities:
     """Return the similarities of two views of each image: the ``self`` of ``similarities`` alone.
 
     Args:

@@ -35,10 +35,10 @@ NULLS = {
 MAX_PERMUTED = 20_000  # cells of a table beyond which the test would take minutes
 
 
-def accuracies(table: Array, aligned: Array | None) -> dict[str, Array]:
+def accuracy_metrics(table: Array, aligned: Array | None) -> dict[str, Array]:
     """The accuracy family of tables ``(..., K, M, K)``; NaN where it needs ``aligned`` and that is None."""
     if aligned is None:
-        every = accuracies(table, np.zeros(table.shape[-3:-1], dtype=bool))
+        every = accuracy_metrics(table, np.zeros(table.shape[-3:-1], dtype=bool))
         unknown = np.full(table.shape[:-3], np.nan)
         return {name: unknown if name in NEED_ALIGNED else every[name] for name in ACCURACIES}
     return {
@@ -52,7 +52,7 @@ def accuracies(table: Array, aligned: Array | None) -> dict[str, Array]:
     }
 
 
-def _nothing() -> dict[str, Any]:
+def _undefined() -> dict[str, Any]:
     return {"value": None, "n": 0, "ci": [None, None]}
 
 
@@ -91,7 +91,9 @@ def measure_counts(
 
     def smooth(tables: Array) -> dict[str, Array]:
         amplified = amplification.from_counts(known, tables)
-        found = accuracies(tables, aligned) | {name: amplified[name] for name in AMPLIFICATIONS}
+        found = accuracy_metrics(tables, aligned) | {
+            name: amplified[name] for name in AMPLIFICATIONS
+        }
         return {name: value for name, value in found.items() if name != "worst_group"}
 
     classes = dict(fairness.from_counts(table) if per_class is None else per_class)
@@ -100,7 +102,7 @@ def measure_counts(
     points |= {name: fairness.macro(value) for name, value in classes.items()}
     if intervals:
         limits = bootstrap(table, smooth, numpy_generator(seed, "bootstrap"))
-        limits |= _of_rates(table, aligned, limits)
+        limits |= _rate_intervals(table, aligned, limits)
         limits["worst_group"] = worst_group_limits(table)
         limits |= comparison_limits(table, classes, numpy_generator(seed, "comparisons"))
     else:
@@ -136,7 +138,7 @@ def measure_counts(
     return result
 
 
-def _of_rates(
+def _rate_intervals(
     table: Array, aligned: Array | None, found: Mapping[str, tuple[Array, Array]]
 ) -> dict[str, tuple[Any, Any]]:
     """Return Wilson's limits of what is one rate, and limits of means of cells without a wrong row.
@@ -169,20 +171,20 @@ def _disparity(table: Array, seed: int) -> dict[str, Any]:
     result = {}
     for within, names in NULLS.items():
         rng = numpy_generator(seed, f"permutation/{within}")
-        tested = functools.partial(_only, names, everything)
+        tested = functools.partial(_select, names, everything)
         lower = {"worst_group"} & set(names)
         found = permutation_test(table, tested, rng, within=within, lower=lower)
         for name, null in found.items():
             result[name] = {
-                "expected": number(null.expected),
-                "p": number(null.p),
+                "expected": finite_or_none(null.expected),
+                "p": finite_or_none(null.p),
                 "within": within,
                 "replicates": null.replicates,
             }
     return result
 
 
-def _only(
+def _select(
     names: Sequence[str], metrics: Callable[[Array], dict[str, Array]], tables: Array
 ) -> dict[str, Array]:
     found = metrics(tables)
@@ -190,11 +192,11 @@ def _only(
 
 
 def _metric(value: Array, n: int, limits: tuple[Array, ...]) -> dict[str, Any]:
-    low, high = (number(side) for side in limits)
-    return {"value": number(value), "n": n, "ci": [low, high]}
+    low, high = (finite_or_none(side) for side in limits)
+    return {"value": finite_or_none(value), "n": n, "ci": [low, high]}
 
 
-def number(value: Array | float) -> float | None:
+def finite_or_none(value: Array | float) -> float | None:
     """Return a float, None where it is not finite."""
     number = float(value)
     return number if np.isfinite(number) else None

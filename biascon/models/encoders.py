@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.body = body
         self.dim = dim
-        self.smallest = smallest
+        self.min_side = smallest
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` in [-1, 1] to ``(N, dim)``."""
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
 
 class ImageNetEncoder(Encoder):
-    """An encoder whose body wants images normalised by ImageNet's mean and deviation of each channel."""
+    """An encoder whose body wants images normalized by ImageNet's mean and deviation of each channel."""
 
     mean = (0.485, 0.456, 0.406)  # as torchvision documents for its weights
     std = (0.229, 0.224, 0.225)
@@ -80,7 +80,7 @@ def _conv(
 def simpleconvnet() -> Encoder:
     """The papers' BiasedMNIST network: 4 x [conv 7x7, batch norm, ReLU], 16-32-64-128, 128-d.
 
-    No stride; global average pooling; kaiming fan-out initialisation. About 0.4 GMAC an image of
+    No stride; global average pooling; kaiming fan-out initialization. About 0.4 GMAC an image of
     28 x 28 pixels: a network for GPUs.
     """
     layers: list[nn.Module] = []
@@ -93,7 +93,7 @@ def fastconvnet() -> Encoder:
     """A strided network for CPUs: conv 4x4/2-16, 4x4/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU, 128-d.
 
     Of 28 x 28 pixels the last kernel sees all; larger images are averaged at the end. Kaiming fan-out
-    initialisation. About 0.8 MMAC an image of 28 x 28 pixels.
+    initialization. About 0.8 MMAC an image of 28 x 28 pixels.
     """
     layers = [
         *_conv(3, 16, 4, stride=2, padding=1),
@@ -105,9 +105,9 @@ def fastconvnet() -> Encoder:
 
 
 def _resnet(name: str, dim: int) -> Encoder:
-    from biascon.models.torchvision import torchvision
+    from biascon.models.torchvision import import_torchvision
 
-    body = getattr(torchvision().models, name)(weights=None)
+    body = getattr(import_torchvision().models, name)(weights=None)
     body.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     body.maxpool = nn.Identity()
     body.fc = nn.Identity()
@@ -115,9 +115,9 @@ def _resnet(name: str, dim: int) -> Encoder:
 
 
 def _imagenet(name: str, dim: int) -> Encoder:
-    from biascon.models.torchvision import torchvision
+    from biascon.models.torchvision import import_torchvision
 
-    body = getattr(torchvision().models, name)(weights=None)
+    body = getattr(import_torchvision().models, name)(weights=None)
     body.fc = nn.Identity()
     return ImageNetEncoder(body, dim, 32)
 
@@ -141,7 +141,7 @@ def resnet18_imagenet() -> Encoder:
     """torchvision's ResNet-18 as it is: its stem for 224-pixel images (64 and up do), 512-d.
 
     A 7x7 convolution of stride 2 and a pooling of stride 2 come first, so that an image is 1/32 of its side
-    before the average. Images are normalised as ImageNet's are, so that torchvision's weights fit.
+    before the average. Images are normalized as ImageNet's are, so that torchvision's weights fit.
     """
     return _imagenet("resnet18", 512)
 
@@ -169,36 +169,36 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 
 
-NARROW = "-1x1"
+KERNEL_1X1_SUFFIX = "-1x1"
 
 
-def design(name: str) -> Encoder:
+def build_on_meta(name: str) -> Encoder:
     """Return an encoder without storage, on the ``meta`` device.
 
     Args:
         name: A key of ``ENCODERS``; with ``-1x1`` after it, every kernel is 1 x 1 at the same strides and
-            without padding: a network that sees colours but no shapes, for methods that need a biased one.
+            without padding: a network that sees colors but no shapes, for methods that need a biased one.
 
     Raises:
         UsageError: No such encoder.
     """
-    base = name.removesuffix(NARROW)
+    base = name.removesuffix(KERNEL_1X1_SUFFIX)
     if base not in ENCODERS:
         raise unknown_name("encoder", base, ENCODERS)
     with torch.device("meta"):
         encoder = ENCODERS[base]()
-        if name.endswith(NARROW):
-            encoder.smallest = 1
+        if name.endswith(KERNEL_1X1_SUFFIX):
+            encoder.min_side = 1
             for part in list(encoder.modules()):
                 for key, child in part.named_children():
                     if isinstance(child, nn.Conv2d):
-                        setattr(part, key, _narrowed(child))
+                        setattr(part, key, _to_kernel_1x1(child))
                     elif isinstance(child, nn.MaxPool2d):  # of torchvision's own stem
                         setattr(part, key, nn.MaxPool2d(1, child.stride))
     return encoder
 
 
-def _narrowed(conv: nn.Conv2d) -> nn.Module:
+def _to_kernel_1x1(conv: nn.Conv2d) -> nn.Module:
     """A 1 x 1 convolution of every s-th pixel.
 
     The pixels are picked first: oneDNN's strided 1 x 1 kernels for channels-last images of odd size write
@@ -211,7 +211,7 @@ def _narrowed(conv: nn.Conv2d) -> nn.Module:
 
 
 def build_encoder(name: str, generator: torch.Generator) -> Encoder:
-    """Return a freshly initialised encoder on the CPU.
+    """Return a freshly initialized encoder on the CPU.
 
     Args:
         name: As of ``design``.
@@ -220,7 +220,7 @@ def build_encoder(name: str, generator: torch.Generator) -> Encoder:
     Raises:
         UsageError: No such encoder.
     """
-    return _materialise(design(name), generator)
+    return _materialize(build_on_meta(name), generator)
 
 
 def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) -> nn.Module:
@@ -238,10 +238,10 @@ def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) ->
         for i, o in zip((dim, *widths), widths, strict=False):
             layers += [nn.Linear(i, o), nn.ReLU(inplace=True)]
         head = nn.Sequential(*layers[:-1])
-    return _materialise(head, generator)
+    return _materialize(head, generator)
 
 
-def _materialise(module: Module, generator: torch.Generator) -> Module:
+def _materialize(module: Module, generator: torch.Generator) -> Module:
     """Give a network of the ``meta`` device storage on the CPU and draw its weights."""
     module.to_empty(device="cpu")
     for part in module.modules():
@@ -258,7 +258,7 @@ def _materialise(module: Module, generator: torch.Generator) -> Module:
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
         elif next(part.parameters(recurse=False), None) is not None:
-            raise UsageError(f"no initialisation is known for a layer of {type(part).__name__}")
+            raise UsageError(f"no initialization is known for a layer of {type(part).__name__}")
     return module
 
 

@@ -8,21 +8,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from biascon.data.memory_map import release
+from biascon.data.memory_map import release_pages
 from biascon.errors import RunError
 from biascon.models.encoders import Encoder
-from biascon.models.preprocess import normalise
+from biascon.models.preprocess import normalize
 from biascon.utils.types import Array
 
 PIXELS = 784_000  # of the images that are encoded at a time: 1,000 of 28 x 28
 
 
-def extract(
+def extract_features(
     encoder: Encoder,
     images: Array,
     *,
     device: torch.device,
-    prepare: Callable[[Tensor], Tensor] = normalise,
+    prepare: Callable[[Tensor], Tensor] = normalize,
     batch_size: int | None = None,
 ) -> Array:
     """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
@@ -46,7 +46,7 @@ def extract(
             rows = slice(start, start + size)
             block = torch.from_numpy(images[rows]).to(device)
             features[rows] = encoder(prepare(block)).float().cpu()
-            release(images)
+            release_pages(images)
     encoder.train(training)
     if not bool(features.isfinite().all()):
         raise RunError("the encoder gives features that are not finite; its training diverged")

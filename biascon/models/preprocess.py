@@ -7,10 +7,10 @@ from torch import Tensor
 
 from biascon.errors import UsageError
 
-MEAN, STD = 0.5, 0.5  # normalisation of every image, in [0, 1] units
+MEAN, STD = 0.5, 0.5  # normalization of every image, in [0, 1] units
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Map uint8 ``(N, 3, H, W)`` to float32 in [-1, 1], channels-last: (x / 255 - 0.5) / 0.5."""
     _check(images)
     scaled = images.to(torch.float32).mul_(1 / (255 * STD)).sub_(MEAN / STD)

@@ -23,7 +23,7 @@ _LIMIT = 50  # torchvision has some ten operators; a message that repeats must n
 
 
 @functools.cache
-def torchvision() -> ModuleType:
+def import_torchvision() -> ModuleType:
     """Import and return torchvision."""
     for _ in range(_LIMIT):
         try:

@@ -23,7 +23,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from biascon.errors import BiasconError, DataError, UsageError
-from biascon.models.encoders import IMAGENET, NARROW, design
+from biascon.models.encoders import IMAGENET, KERNEL_1X1_SUFFIX, build_on_meta
 
 SHOWN = 3  # of the keys of one kind that do not fit
 
@@ -42,7 +42,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _sha256(path: Path, stamp: tuple[int, int], encoder: str) -> str:
     """Return the digest of a file of weights that fit an encoder: refused before a run begins."""
     blob = _bytes(path)
-    fitting(design(encoder).state_dict(), read(blob, path), path, encoder)
+    match_state_dict(build_on_meta(encoder).state_dict(), read_weights(blob, path), path, encoder)
     return hashlib.sha256(blob).hexdigest()
 
 
@@ -53,7 +53,7 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
 
 
-def pretrained(encoder: str) -> Path:
+def find_pretrained(encoder: str) -> Path:
     """Return the file of torchvision's default weights of an encoder, downloaded if it is not here.
 
     It lies where torchvision keeps it, so that one that was downloaded before is used.
@@ -62,15 +62,15 @@ def pretrained(encoder: str) -> Path:
         UsageError: There are none for this encoder.
         BiasconError: They cannot be downloaded.
     """
-    from biascon.models.torchvision import torchvision
+    from biascon.models.torchvision import import_torchvision
 
     if not encoder.endswith(IMAGENET):
         instead = f"{encoder}{IMAGENET}" if encoder.startswith("resnet") else "resnet18-imagenet"
         raise UsageError(
-            f"there are no pretrained weights for {encoder.removesuffix(NARROW)}; take another encoder "
+            f"there are no pretrained weights for {encoder.removesuffix(KERNEL_1X1_SUFFIX)}; take another encoder "
             f"(--set model.encoder={instead}), or --set model.weights=none"
         )
-    known = torchvision().models.get_model_weights(encoder.removesuffix(IMAGENET))
+    known = import_torchvision().models.get_model_weights(encoder.removesuffix(IMAGENET))
     url = str(known.DEFAULT.url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
@@ -97,7 +97,7 @@ def download(url: str, path: Path) -> None:
     torch.hub.download_url_to_file(url, str(path), prefix, progress=sys.stderr.isatty())
 
 
-def read(blob: bytes, path: Path) -> dict[str, Tensor]:
+def read_weights(blob: bytes, path: Path) -> dict[str, Tensor]:
     """Return the tensors by name of a file of weights; nothing in it is run.
 
     Raises:
@@ -129,7 +129,7 @@ def read(blob: bytes, path: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
-def fitting(
+def match_state_dict(
     own: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str
 ) -> dict[str, Tensor]:
     """Return tensors of torchvision's names or ours under ours; a classifier ``fc`` is dropped.

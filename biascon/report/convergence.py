@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from biascon.report.experiments import Group, Run
-from biascon.runs.folder import TUNING
+from biascon.report.experiments import Experiment, FinishedRun
+from biascon.runs.folder import FINETUNE_LOG
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,19 @@ class Point:
     accuracy: float
 
 
-def is_tuned(run: Run) -> bool:
+def is_tuned(run: FinishedRun) -> bool:
     """Whether a run is judged by fine-tuning, so that its curve is that of fine-tuning."""
     return run.judge == "fine-tuning"
 
 
-def curve(run: Run, metric: str | None = None) -> list[Point]:
+def validation_curve(run: FinishedRun, metric: str | None = None) -> list[Point]:
     """Return the points of a run, none where it was not followed.
 
     Args:
         run: Its curve is that of fine-tuning where that judged, else of the probe while the encoder trained.
         metric: Of validation: ``top1``, ``top5``, ``unbiased``, ...; None is the run's headline.
     """
-    name, key = (TUNING, "validation") if is_tuned(run) else ("metrics.jsonl", "probe")
+    name, key = (FINETUNE_LOG, "validation") if is_tuned(run) else ("metrics.jsonl", "probe")
     path = run.folder / name
     if not path.is_file():
         return []
@@ -50,7 +50,7 @@ def curve(run: Run, metric: str | None = None) -> list[Point]:
     return points
 
 
-def reached(points: Sequence[Point], accuracy: float) -> Point | None:
+def epochs_to_reach(points: Sequence[Point], accuracy: float) -> Point | None:
     """Return the first point with at least an accuracy, None where it is never reached.
 
     >>> reached([Point(1, 9.0, 0.5), Point(2, 18.0, 0.8)], 0.7)
@@ -59,25 +59,27 @@ def reached(points: Sequence[Point], accuracy: float) -> Point | None:
     return next((point for point in points if point.accuracy >= accuracy), None)
 
 
-def curves(group: Group) -> dict[str, list[list[Point]]]:
+def validation_curves(group: Experiment) -> dict[str, list[list[Point]]]:
     """Return the curves of the followed runs of each loss."""
-    found = {label: [curve(run) for run in runs] for label, runs in group.losses.items()}
+    found = {label: [validation_curve(run) for run in runs] for label, runs in group.losses.items()}
     return {label: [c for c in each if c] for label, each in found.items() if any(each)}
 
 
-def speeds(group: Group) -> list[tuple[str, str]]:
+def convergence_speeds(group: Experiment) -> list[tuple[str, str]]:
     """Say of each followed loss after how many epochs and seconds it was where the last one to get there was.
 
     The accuracy is the highest that every followed run reaches at all, in whole percent, rounded down.
     """
-    found = curves(group)
+    found = validation_curves(group)
     if not found:
         return []
     ends = [max(p.accuracy for p in one) for each in found.values() for one in each]
     goal = int(100 * min(ends)) / 100
     rows = []
     for label, each in found.items():
-        there = [point for point in (reached(one, goal) for one in each) if point is not None]
+        there = [
+            point for point in (epochs_to_reach(one, goal) for one in each) if point is not None
+        ]
         epochs = sum(point.epoch for point in there) / len(there)
         seconds = sum(point.seconds for point in there) / len(there)
         rows.append((label, f"{100 * goal:.0f} % after {epochs:.3g} epochs, {seconds:.0f} s"))

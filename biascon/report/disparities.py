@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from biascon.report.experiments import Group, Run
-from biascon.report.paired_tests import OnImages, Tested, family
-from biascon.report.verdicts import reference_of
+from biascon.report.experiments import Experiment, FinishedRun
+from biascon.report.paired_tests import ImageTest, PairedTest, run_paired_tests
+from biascon.report.verdicts import reference_loss
 
 TESTED = {
     "demographic_parity_difference": "DP difference",
@@ -40,7 +40,7 @@ class Cell:
     value: str
 
 
-def measure_disparities(one: Group) -> list[tuple[str, list[Cell]]]:
+def measure_disparities(one: Experiment) -> list[tuple[str, list[Cell]]]:
     """Return the cells of ``COLUMNS`` for each loss, means over seeds; nothing where no run has them.
 
     By chance: the mean of the metric when the bias attribute is dealt out anew. The p is the largest over the
@@ -59,7 +59,7 @@ def measure_disparities(one: Group) -> list[tuple[str, list[Cell]]]:
             cells += [
                 _percent([run.value(metric) for run in known] + without),
                 _percent([null["expected"] for null in nulls] + without),
-                p_cell(max(ps) if len(ps) == len(nulls) else math.nan),
+                format_p(max(ps) if len(ps) == len(nulls) else math.nan),
             ]
         cells += [_percent([_value(run, metric) for run in known] + without) for metric in PLAIN]
         cells += [_percent([one(run) for run in known] + without) for one in (_error, _worst_error)]
@@ -67,7 +67,7 @@ def measure_disparities(one: Group) -> list[tuple[str, list[Cell]]]:
     return rows
 
 
-def permuted(one: Group) -> int:
+def count_permutations(one: Experiment) -> int:
     """Return how many permutations the tests of the runs had at least, 0 without tests."""
     told = [
         null["replicates"]
@@ -81,7 +81,7 @@ def permuted(one: Group) -> int:
 PAIRED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
 
 
-def paired_cells(one: Group) -> list[list[str]]:
+def paired_cells(one: Experiment) -> list[list[str]]:
     """Return the paired tests over seeds against the reference, cells of ``PAIRED_COLUMNS``.
 
     Only of losses that share two seeds or more with it.
@@ -91,14 +91,14 @@ def paired_cells(one: Group) -> list[list[str]]:
             t.a,
             str(t.seeds),
             f"{100 * t.difference:+.1f} [{100 * t.low:+.1f}, {100 * t.high:+.1f}]",
-            *(p_cell(p).text for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)),
+            *(format_p(p).text for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)),
         ]
-        for t in family(one, reference_of(one), images=False)
+        for t in run_paired_tests(one, reference_loss(one), images=False)
         if t.seeds > 1
     ]
 
 
-def on_the_images(one: Group) -> list[tuple[Tested, list[list[Cell]]]]:
+def image_test_cells(one: Experiment) -> list[tuple[PairedTest, list[list[Cell]]]]:
     """Return per loss against the reference, and per seed that both have, the cells from "seed" on."""
     return [
         (
@@ -108,42 +108,42 @@ def on_the_images(one: Group) -> list[tuple[Tested, list[list[Cell]]]]:
                     Cell(str(image.seed), str(image.seed)),
                     Cell(f"{image.only_a:,}", str(image.only_a)),
                     Cell(f"{image.only_b:,}", str(image.only_b)),
-                    p_cell(image.mcnemar),
+                    format_p(image.mcnemar),
                     _difference(image),
                 ]
                 for image in test.images
             ],
         )
-        for test in family(one, reference_of(one))
+        for test in run_paired_tests(one, reference_loss(one))
         if test.images
     ]
 
 
-def _difference(image: OnImages) -> Cell:
+def _difference(image: ImageTest) -> Cell:
     if math.isnan(image.difference):
         return Cell("-", "")
     limits = f"[{100 * image.low:+.1f}, {100 * image.high:+.1f}]"
     return Cell(f"{100 * image.difference:+.1f} {limits}", f"{image.difference:.6f}")
 
 
-def p_cell(p: float) -> Cell:
+def format_p(p: float) -> Cell:
     """Return a p-value as a cell, ``-`` where it is undefined."""
     if math.isnan(p):
         return Cell("-", "")
     return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", f"{p:.6g}")
 
 
-def _value(run: Run, metric: str) -> float | None:
+def _value(run: FinishedRun, metric: str) -> float | None:
     found = run.evaluation.get(metric)
     return None if found is None else found["value"]
 
 
-def _error(run: Run) -> float | None:
+def _error(run: FinishedRun) -> float | None:
     found = run.evaluation.get("calibration")
     return None if found is None else found["error"]["value"]
 
 
-def _worst_error(run: Run) -> float | None:
+def _worst_error(run: FinishedRun) -> float | None:
     """Return the calibration error of the group where it is largest."""
     found = run.evaluation.get("calibration") or {"by_group": []}
     known = [group["error"] for group in found["by_group"] if group["error"] is not None]

@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.data.dataset import Split, choose_bias, identity, load, read_manifest, seen_as
+from biascon.data.dataset import (
+    Split,
+    dataset_digest,
+    load,
+    read_manifest,
+    view_by_attributes,
+    view_identity,
+)
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
-from biascon.runs.folder import finished
+from biascon.runs.folder import read_finished
 
 METRICS = {
     "top1": "top-1",
@@ -35,7 +42,7 @@ ORDER = tuple(LOSSES)
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run: where it is, and its ``evaluation.json``."""
 
     folder: Path
@@ -84,11 +91,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class Experiment:
     """Runs of one dataset and one recipe: by loss, then by seed."""
 
     first: dict[str, Any]
-    losses: dict[str, list[Run]]
+    losses: dict[str, list[FinishedRun]]
 
     def values(self, label: str, metric: str) -> dict[int, float]:
         """Return a metric by seed, without the seeds for which it is undefined.
@@ -145,7 +152,7 @@ class Group:
         return f"{self.first['dataset']}, preset {self.preset} (source: {self.first['source']})"
 
 
-def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
+def find_runs(root: Path, dataset: str | None = None) -> list[FinishedRun]:
     """Return the finished runs under a folder, in the order of their paths.
 
     A run that is not finished is left out; so is, with a warning, one that is damaged.
@@ -163,13 +170,13 @@ def find_runs(root: Path, dataset: str | None = None) -> list[Run]:
     return found
 
 
-def runs_at(folders: Iterable[Path]) -> list[Run]:
+def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
     """Return the finished runs at some folders: each a run, or a folder with runs below it; none twice.
 
     Raises:
         RunError: A folder without a finished run.
     """
-    found: dict[Path, Run] = {}
+    found: dict[Path, FinishedRun] = {}
     for folder in folders:
         here = [folder] if (folder / "config.toml").is_file() else [
             config.parent for config in sorted(folder.rglob("config.toml"))
@@ -181,12 +188,12 @@ def runs_at(folders: Iterable[Path]) -> list[Run]:
     return list(found.values())
 
 
-def _finished(folders: Iterable[Path]) -> list[Run]:
+def _finished(folders: Iterable[Path]) -> list[FinishedRun]:
     """Return the finished runs of these folders, and warn of the others."""
     found, unfinished = [], []
     for folder in folders:
         try:
-            evaluation = finished(folder)
+            evaluation = read_finished(folder)
             if evaluation is not None:
                 _check(folder, evaluation)
         except RunError as error:
@@ -195,7 +202,7 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
         if evaluation is None:
             unfinished.append(folder.name[-8:])
         else:
-            found.append(Run(folder, evaluation))
+            found.append(FinishedRun(folder, evaluation))
     # A run that another one builds on is trained and never evaluated.
     firsts = {
         str((run.evaluation.get(key) or {}).get("digest", ""))[:8]
@@ -209,7 +216,7 @@ def _finished(folders: Iterable[Path]) -> list[Run]:
     return found
 
 
-def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
+def find_test_splits(root: Path, groups: Iterable[Experiment]) -> dict[str, Split]:
     """Return the test splits of the groups' datasets that are in a folder of datasets, by their digest.
 
     One that is damaged, or of another version, is as one that is not there.
@@ -221,18 +228,18 @@ def find_tests(root: Path, groups: Iterable[Group]) -> dict[str, Split]:
     for manifest in sorted(root.glob("*/manifest.json")):
         with contextlib.suppress(BiasconError):
             about = read_manifest(manifest.parent)
-            digest = identity(about)
+            digest = dataset_digest(about)
             for want, names in wanted.items():
                 if want == digest if names is None else _is_view(about, digest, names, want):
                     data = load(manifest.parent, only=("test",))
-                    data = data if names is None else choose_bias(data, names)
+                    data = data if names is None else view_by_attributes(data, names)
                     found[want] = data.splits["test"]
     return found
 
 
 def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
     try:
-        return seen_as(about, digest, names)[1] == wanted
+        return view_identity(about, digest, names)[1] == wanted
     except BiasconError:
         return False
 
@@ -250,9 +257,9 @@ def _check(folder: Path, evaluation: dict[str, Any]) -> None:
         raise RunError(f"{folder} is a run of another version of biascon; evaluate it again")
 
 
-def group(found: Sequence[Run]) -> list[Group]:
+def group_runs(found: Sequence[FinishedRun]) -> list[Experiment]:
     """Sort runs into groups that may be compared; losses in the order of the papers, then by name."""
-    groups: dict[tuple[str, ...], dict[str, list[Run]]] = {}
+    groups: dict[tuple[str, ...], dict[str, list[FinishedRun]]] = {}
     for run in found:
         e = run.evaluation
         key = tuple(str(e[part]) for part in ("dataset", "dataset_digest", "preset", "recipe"))
@@ -261,10 +268,10 @@ def group(found: Sequence[Run]) -> list[Group]:
     for key in sorted(groups):
         labels = sorted(groups[key], key=lambda label: (_rank(groups[key][label][0]), label))
         losses = {label: sorted(groups[key][label], key=lambda r: r.seed) for label in labels}
-        result.append(Group(losses[labels[0]][0].evaluation, losses))
+        result.append(Experiment(losses[labels[0]][0].evaluation, losses))
     return result
 
 
-def _rank(run: Run) -> int:
+def _rank(run: FinishedRun) -> int:
     loss = run.evaluation["loss"]
     return ORDER.index(loss) if loss in ORDER else len(ORDER)

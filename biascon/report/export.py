@@ -10,11 +10,11 @@ from typing import Any
 
 from biascon.errors import UsageError
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
-from biascon.report.experiments import METRICS, Run
+from biascon.report.experiments import METRICS, FinishedRun
 from biascon.utils.files import write_atomic
 
 
-def _as_parquet(found: Sequence[Run]) -> bytes:
+def _as_parquet(found: Sequence[FinishedRun]) -> bytes:
     import pandas as pd
 
     buffer = io.BytesIO()
@@ -22,7 +22,7 @@ def _as_parquet(found: Sequence[Run]) -> bytes:
     return buffer.getvalue()
 
 
-def write_long(found: Sequence[Run], path: Path) -> None:
+def write_long(found: Sequence[FinishedRun], path: Path) -> None:
     """Write every metric of every run in long form, as CSV, Parquet or JSON by the file's ending.
 
     Raises:
@@ -47,7 +47,7 @@ def write_long(found: Sequence[Run], path: Path) -> None:
 EVERY = tuple(dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5")))
 
 
-def long_rows(found: Sequence[Run]) -> list[dict[str, Any]]:
+def long_rows(found: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     """Return every run in long form: one row a run and metric, with n, interval, protocol and digests."""
     identity = ("dataset", "source", "preset", "label", "seed", "judged", "sees_bias")
     return [

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from biascon.data.dataset import Split
-from biascon.report.convergence import curves, is_tuned
-from biascon.report.experiments import Group
+from biascon.report.convergence import is_tuned, validation_curves
+from biascon.report.experiments import Experiment
 from biascon.report.plots import accuracy, convergence, features, gallery, groups
-from biascon.report.plots.style import COLUMN, PAGE, marks, page_of, rho_of, shapes_of
+from biascon.report.plots.style import COLUMN, PAGE, get_rho, get_shapes, legend_notes, page_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ BARS = 20  # values of the bias attribute that still fit beside each other
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Figure:
     """A figure before it has a form.
 
     Attributes:
@@ -64,7 +64,7 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
-def _saved(drawing: Drawing, form: str) -> bytes:
+def _saved(drawing: Figure, form: str) -> bytes:
     import matplotlib as mpl
 
     nothing: dict[str, dict[str, Any]] = {
@@ -72,14 +72,14 @@ def _saved(drawing: Drawing, form: str) -> bytes:
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
     with mpl.rc_context({"svg.hashsalt": drawing.name, "svg.fonttype": "path", "font.size": 8}):
-        page = page_of(*drawing.size)
+        page = page_size(*drawing.size)
         drawing.draw(page.subplots())
         buffer = io.BytesIO()
         page.savefig(buffer, format=form, dpi=150, metadata=nothing[form])
     return buffer.getvalue()
 
 
-def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Drawing]:
+def experiment_figures(group: Experiment, tests: Mapping[str, Split] | None = None) -> list[Figure]:
     """Return the figures of a group of runs.
 
     Args:
@@ -102,10 +102,10 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
         return " ".join(r.evaluation["digest"][:8] for x in labels for r in group.losses[x])
 
     found = [
-        Drawing(
+        Figure(
             f"accuracies-{name}",
             f"{what} by loss, {n}. Small marks: seeds; "
-            f"large marks: their mean; lines: 95 % t intervals of the {group.accuracy}.{marks(group)}",
+            f"large marks: their mean; lines: 95 % t intervals of the {group.accuracy}.{legend_notes(group)}",
             runs(*group.losses),
             lambda ax: accuracy.draw_accuracies(group, ax),
             (PAGE, height),
@@ -116,7 +116,7 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     chosen = wanted or list(names)[:1]
     for label in chosen if group.has_bias else ():
         found.append(
-            Drawing(
+            Figure(
                 f"cells-{label}-{name}",
                 f"{label}: accuracy of each cell of label and {group.bias['name']} in percent, "
                 f"mean over seeds, {n}.",
@@ -128,11 +128,11 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     if group.has_bias and len(group.bias["values"]) <= BARS:
         shown = list(names) if len(names) <= groups.MOST else chosen
         found.append(
-            Drawing(
+            Figure(
                 f"groups-{name}",
                 f"Accuracy of the test images of each value of {group.bias['name']}, by loss, {n}; "
                 "lines: 95 % intervals, over seeds by t, of one seed by Wilson over the test images."
-                f"{marks(group)}",
+                f"{legend_notes(group)}",
                 runs(*shown),
                 lambda ax: groups.draw_groups(group, shown, ax),
                 (PAGE, 2.8),
@@ -142,7 +142,7 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     leaning = leaning if group.has_bias else ""
     for label in chosen:
         found.append(
-            Drawing(
+            Figure(
                 f"similarities-{label}-{name}",
                 f"{label}: cosine similarities of the features of all pairs of test images, mean over seeds, "
                 f"{n}.{leaning}",
@@ -158,10 +158,10 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
             if by == "bias" and not group.has_bias:
                 continue
             found.append(
-                Drawing(
+                Figure(
                     f"tsne-{by}-{label}-{name}",
                     f"{label}, seed {group.losses[label][0].seed}: t-SNE of the features of up to "
-                    f"{features.SHOWN:,} test images, coloured by {by_what}. How far apart groups are means "
+                    f"{features.SHOWN:,} test images, colored by {by_what}. How far apart groups are means "
                     "nothing.",
                     group.losses[label][0].evaluation["digest"][:8],
                     lambda ax, label=label, by=by: features.draw_tsne(group, label, by, ax),  # type: ignore[misc]
@@ -173,10 +173,10 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
         if split is None:
             break
         run = group.losses[label][0]
-        wrong = len(gallery.wrongly(run))
+        wrong = len(gallery.misclassified(run))
         which = "bias-conflicting test images" if group.knows_aligned else "test images"
         found.append(
-            Drawing(
+            Figure(
                 f"gallery-{label}-{name}",
                 f"{label}, seed {run.seed}: {which} that it gets wrong, the ones that "
                 f"it is most sure of first, {min(wrong, math.prod(gallery.GALLERY))} of {wrong:,}.",
@@ -186,15 +186,15 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
             )
         )
     headline = group.metrics[group.headline].capitalize()
-    if curves(group):
+    if validation_curves(group):
         tuned = is_tuned(next(iter(group.losses.values()))[0])
         followed = "of fine-tuning" if tuned else "of a linear probe"
         found.append(
-            Drawing(
+            Figure(
                 f"convergence-{name}",
                 f"{headline} validation accuracy {followed} by epoch, {counted}: thin lines are "
                 "seeds. Validation, not test.",
-                runs(*curves(group)),
+                runs(*validation_curves(group)),
                 lambda ax: convergence.draw_convergence(group, ax),
                 (PAGE, 2.8),
             )
@@ -202,23 +202,23 @@ def drawings(group: Group, tests: Mapping[str, Split] | None = None) -> list[Dra
     return found
 
 
-def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
+def cross_experiment_figures(groups: Sequence[Experiment]) -> list[Figure]:
     """Return the figures of several groups: accuracy against rho, for each recipe run at two rhos or more."""
-    recipes: dict[tuple[str, str, str], list[Group]] = {}
+    recipes: dict[tuple[str, str, str], list[Experiment]] = {}
     for group in groups:
-        if rho_of(group):
-            key = (group.preset, group.first["recipe"], shapes_of(group))
+        if get_rho(group):
+            key = (group.preset, group.first["recipe"], get_shapes(group))
             recipes.setdefault(key, []).append(group)
     found = []
     for (preset, recipe, of), same in recipes.items():
-        if len({rho_of(group) for group in same}) < 2:
+        if len({get_rho(group) for group in same}) < 2:
             continue
-        same = sorted(same, key=lambda group: float(rho_of(group)))
+        same = sorted(same, key=lambda group: float(get_rho(group)))
         runs = " ".join(
             r.evaluation["digest"][:8] for group in same for rs in group.losses.values() for r in rs
         )
         found.append(
-            Drawing(
+            Figure(
                 f"rho-{recipe[:8]}" if of == "bmnist" else f"rho-{of}-{recipe[:8]}",
                 f"Unbiased accuracy against rho, preset {preset}, mean over seeds with 95 % t intervals, "
                 f"n = {same[0].first['top1']['n']:,} test images.",
@@ -230,10 +230,10 @@ def drawings_across(groups: Sequence[Group]) -> list[Drawing]:
     return found
 
 
-def figure(groups: Sequence[Group]) -> bytes:
+def main_figure(groups: Sequence[Experiment]) -> bytes:
     """Return the accuracies of all groups as a PNG: one panel a group."""
     heights = [1.9 + 0.3 * len(group.losses) for group in groups]
-    page = page_of(8.5, sum(heights))
+    page = page_size(8.5, sum(heights))
     axes = page.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for group, ax in zip(groups, axes, strict=True):
         accuracy.draw_accuracies(group, ax)
@@ -243,7 +243,7 @@ def figure(groups: Sequence[Group]) -> bytes:
         about = (
             f"{group.first['source']}; test: {protocol['test']}; selection: {protocol['selection']}\n"
             f"{protocol['evaluation']}; dataset {group.first['dataset_digest'][:8]}, "
-            f"recipe {group.first['recipe'][:8]}.{marks(group)}"
+            f"recipe {group.first['recipe'][:8]}.{legend_notes(group)}"
         )
         what = f"{ax.get_xlabel()}\n\n{about}"
         ax.set_xlabel(what.replace("$", r"\$"), fontsize="x-small", linespacing=1.4)

@@ -14,39 +14,49 @@ from markupsafe import Markup
 from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report import disparities
-from biascon.report.convergence import speeds
-from biascon.report.disparities import measure_disparities, on_the_images, p_cell, permuted
-from biascon.report.experiments import Group, Run
-from biascon.report.figures import Drawing, drawings, drawings_across
-from biascon.report.paired_tests import family
-from biascon.report.plots.style import rho_of, shapes_of
+from biascon.report.convergence import convergence_speeds
+from biascon.report.disparities import (
+    count_permutations,
+    format_p,
+    image_test_cells,
+    measure_disparities,
+)
+from biascon.report.experiments import Experiment, FinishedRun
+from biascon.report.figures import Figure, cross_experiment_figures, experiment_figures
+from biascon.report.paired_tests import run_paired_tests
+from biascon.report.plots.style import get_rho, get_shapes
 from biascon.report.tables import (
     READOUTS,
-    about,
     cell_text,
-    cells,
-    columns,
-    published,
-    readouts,
-    readouts_fitted_on,
-    remark,
-    worst_n,
+    describe_experiment,
+    published_rows,
+    readout_rows,
+    readout_split,
+    table_cells,
+    table_columns,
+    table_note,
+    worst_group_rows,
 )
-from biascon.report.templating import render
-from biascon.report.verdicts import Difference, in_prose, in_words, reference_of
+from biascon.report.templating import make_renderer
+from biascon.report.verdicts import (
+    LossDifference,
+    describe_difference,
+    reference_loss,
+    split_for_prose,
+)
 
 
-def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
+def render_html(groups: Sequence[Experiment], tests: Mapping[str, Split] | None = None) -> str:
     """Return the report as an HTML page; what comes from data is escaped.
 
     Args:
         groups: The runs.
         tests: The test splits that are at hand, by the digest of their dataset.
     """
-    return render(
+    return make_renderer(
         "report.html.j2",
         groups=[_section(one, tests) for one in groups],
-        across=[_figure(drawing) for drawing in drawings_across(groups)],
+        across=[_figure(drawing) for drawing in cross_experiment_figures(groups)],
         readout_columns=list(READOUTS.values()),
         disparity_columns=disparities.COLUMNS,
         image_columns=disparities.IMAGE_COLUMNS,
@@ -54,75 +64,77 @@ def html(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> s
     )
 
 
-def digests(one: Group, *labels: str) -> str:
+def list_digests(one: Experiment, *labels: str) -> str:
     """Return the digests of the runs of some losses, or of all, as a list in a line."""
     chosen = labels or tuple(one.losses)
     return " ".join(run.evaluation["digest"][:8] for label in chosen for run in one.losses[label])
 
 
-def _figure(drawing: Drawing) -> dict[str, Any]:
+def _figure(drawing: Figure) -> dict[str, Any]:
     return {"svg": Markup(drawing.svg()), "caption": drawing.caption, "runs": drawing.runs}
 
 
-def _section(one: Group, tests: Mapping[str, Split] | None) -> dict[str, Any]:
-    prose, rest = in_prose(one)
+def _section(one: Experiment, tests: Mapping[str, Split] | None) -> dict[str, Any]:
+    prose, rest = split_for_prose(one)
     return {
         "title": one.title,
         "first": one.first,
-        "columns": ["loss", "seeds", *columns(one)],
+        "columns": ["loss", "seeds", *table_columns(one)],
         "accuracy": one.accuracy,
         "name": one.metrics[one.headline],
         "has_bias": one.has_bias,
-        "remark": remark(one),
-        "verdicts": [{"text": in_words(d), "runs": digests(one, d.a, d.b)} for d in prose],
+        "remark": table_note(one),
+        "verdicts": [
+            {"text": describe_difference(d), "runs": list_digests(one, d.a, d.b)} for d in prose
+        ],
         "others": [_other(one, d) for d in rest],
-        "rows": [_row(one, row) for row in cells(one)],
-        "runs_digests": digests(one),
-        "worst_n": worst_n(one),
-        "figures": [_figure(drawing) for drawing in drawings(one, tests)],
+        "rows": [_row(one, row) for row in table_cells(one)],
+        "runs_digests": list_digests(one),
+        "worst_n": worst_group_rows(one),
+        "figures": [_figure(drawing) for drawing in experiment_figures(one, tests)],
         "tested": _tested(one),
-        "permuted": f"{permuted(one):,}",
+        "permuted": f"{count_permutations(one):,}",
         "disparities": [
-            {"label": label, "runs": digests(one, label), "cells": row}
+            {"label": label, "runs": list_digests(one, label), "cells": row}
             for label, row in measure_disparities(one)
         ],
         "images": [
-            {"a": test.a, "b": test.b, "runs": digests(one, test.a, test.b), "cells": row}
-            for test, rows in on_the_images(one)
+            {"a": test.a, "b": test.b, "runs": list_digests(one, test.a, test.b), "cells": row}
+            for test, rows in image_test_cells(one)
             for row in rows
         ],
         "readouts": [
-            {"label": label, "runs": digests(one, label), "cells": row}
-            for label, row in readouts(one)
+            {"label": label, "runs": list_digests(one, label), "cells": row}
+            for label, row in readout_rows(one)
         ],
-        "fitted_on": readouts_fitted_on(one),
+        "fitted_on": readout_split(one),
         "convergence": [
-            {"label": label, "text": text, "runs": digests(one, label)}
-            for label, text in speeds(one)
+            {"label": label, "text": text, "runs": list_digests(one, label)}
+            for label, text in convergence_speeds(one)
         ],
-        "published": published(one),
-        "about": about(one),
+        "published": published_rows(one),
+        "about": describe_experiment(one),
         "counts": _counts(one),
         "runs": [_run(run) for runs in one.losses.values() for run in runs],
         "commands": _commands(one),
     }
 
 
-def _other(one: Group, d: Difference) -> dict[str, Any]:
+def _other(one: Experiment, d: LossDifference) -> dict[str, Any]:
     return {
         "a": d.a + " †" * one.losses[d.a][0].sees_bias,
         "b": d.b,
         "value": f"{100 * d.mean:.4f}",
         "text": f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
         "over": d.over,
-        "runs": digests(one, d.a, d.b),
+        "runs": list_digests(one, d.a, d.b),
     }
 
 
-def _row(one: Group, row: dict[str, Any]) -> dict[str, Any]:
+def _row(one: Experiment, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "label": row["label"] + " †" * row["sees_bias"],
-        "runs": digests(one, row["label"]),
+        "runs": list_digests(one, row["label"]),
         "seeds": row["seeds"],
         "judge": row["judge"],
         "cells": [
@@ -138,24 +150,24 @@ def _row(one: Group, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tested(one: Group) -> list[dict[str, Any]]:
+def _tested(one: Experiment) -> list[dict[str, Any]]:
     """Return the paired tests over seeds against the reference, where there are two seeds or more."""
-    found = [t for t in family(one, reference_of(one), images=False) if t.seeds > 1]
+    found = [t for t in run_paired_tests(one, reference_loss(one), images=False) if t.seeds > 1]
     return [
         {
             "a": t.a + " †" * one.losses[t.a][0].sees_bias,
             "b": t.b,
-            "runs": digests(one, t.a, t.b),
+            "runs": list_digests(one, t.a, t.b),
             "seeds": t.seeds,
             "value": f"{100 * t.difference:.4f}",
             "text": f"{100 * t.difference:+.1f} [{100 * t.low:+.1f}, {100 * t.high:+.1f}]",
-            "p": [p_cell(p) for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)],
+            "p": [format_p(p) for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)],
         }
         for t in found
     ]
 
 
-def _counts(one: Group) -> dict[str, Any]:
+def _counts(one: Experiment) -> dict[str, Any]:
     first = one.first
     table = first["training"]["cells"]
     flat = [n for row in table for n in row]
@@ -172,7 +184,7 @@ def _counts(one: Group) -> dict[str, Any]:
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: FinishedRun) -> dict[str, Any]:
     main, worst = run.evaluation[run.headline], run.evaluation["worst_group"]
     text = "-" if main["value"] is None else f"{100 * main['value']:.1f}"
     if main["value"] is not None and None not in main["ci"]:
@@ -194,7 +206,7 @@ def _run(run: Run) -> dict[str, Any]:
 _SOURCES = {"bmnist": "", "fashion-bmnist": " --source fashion", "kbmnist": " --source kmnist"}
 
 
-def _commands(one: Group) -> str:
+def _commands(one: Experiment) -> str:
     """Return the commands that make these runs anew, on a dataset of the same name."""
     first = one.first
     # Settings have a dot in their keys; where an encoder comes from is no setting.
@@ -206,8 +218,8 @@ def _commands(one: Group) -> str:
     seen = f" --bias {','.join(chosen)}" if chosen else ""
     data = one.bias.get("of", first["dataset"])
     lines = []
-    if shapes_of(one) in _SOURCES:
-        lines.append(f"biascon make-bmnist --rho {rho_of(one)}{_SOURCES[shapes_of(one)]}")
+    if get_shapes(one) in _SOURCES:
+        lines.append(f"biascon make-bmnist --rho {get_rho(one)}{_SOURCES[get_shapes(one)]}")
     for runs in one.losses.values():
         e = runs[0].evaluation
         if "origin" in e["config"]:  # the encoder is from another dataset

@@ -9,40 +9,46 @@ from biascon.data.dataset import Split
 from biascon.report.disparities import (
     COLUMNS,
     PAIRED_COLUMNS,
+    count_permutations,
     measure_disparities,
     paired_cells,
-    permuted,
 )
-from biascon.report.experiments import LOWER_IS_BETTER, Group
-from biascon.report.figures import Drawing, drawings, drawings_across
+from biascon.report.experiments import LOWER_IS_BETTER, Experiment
+from biascon.report.figures import Figure, cross_experiment_figures, experiment_figures
 from biascon.report.plots.style import PAGE
-from biascon.report.tables import ACCURACIES, cell_text, cells, judged, remark
-from biascon.report.verdicts import reference_of
+from biascon.report.tables import (
+    ACCURACIES,
+    cell_text,
+    describe_classifiers,
+    table_cells,
+    table_note,
+)
+from biascon.report.verdicts import reference_loss
 
 FLOATS = (
     12  # after which a page is ended: LaTeX holds back some 50, older ones 18, and then gives up
 )
 
 
-def latex(groups: Sequence[Group], tests: Mapping[str, Split] | None = None) -> str:
+def render_latex(groups: Sequence[Experiment], tests: Mapping[str, Split] | None = None) -> str:
     """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``."""
-    floats = [_figure(drawing) for drawing in drawings_across(groups)]
+    floats = [_figure(drawing) for drawing in cross_experiment_figures(groups)]
     for one in groups:
         floats += [_results(one), *_tests(one), *_between_groups(one)]
-        floats += [_figure(drawing) for drawing in drawings(one, tests)]
+        floats += [_figure(drawing) for drawing in experiment_figures(one, tests)]
     parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
     for start in range(0, len(floats), FLOATS):
         parts += [*([r"\clearpage"] if start else []), *floats[start : start + FLOATS]]
     return "\n\n".join(parts)
 
 
-def _results(one: Group) -> str:
+def _results(one: Experiment) -> str:
     data = {
-        escape(row["label"]) + r"$^\dagger$" * row["sees_bias"]: [
+        escape_latex(row["label"]) + r"$^\dagger$" * row["sees_bias"]: [
             cell_text(cell, row["seeds"], "$\\pm$", "\\textbf{{{}}}")
             for cell in row["metrics"].values()
         ]
-        for row in cells(one)
+        for row in table_cells(one)
     }
     down = r" $\downarrow$"
     header = [name + down * (key in LOWER_IS_BETTER) for key, name in one.metrics.items()]
@@ -55,12 +61,12 @@ def _results(one: Group) -> str:
         "mean and sample standard deviation in percent",
         f"test: {protocol['test']}, n = {one.first['top1']['n']:,}",
         f"validation: {protocol['val']}",
-        *(f"{text}: {labels}" for text, labels in judged(one)),
+        *(f"{text}: {labels}" for text, labels in describe_classifiers(one)),
         f"selection: {protocol['selection']}",
-        *([remark(one).rstrip(".")] if remark(one) else []),
+        *([table_note(one).rstrip(".")] if table_note(one) else []),
         "bold: paired 95 % interval over seeds against every other loss of its kind excludes 0",
     ]
-    caption = "; ".join(escape(part) for part in about) + "."
+    caption = "; ".join(escape_latex(part) for part in about) + "."
     if any(runs[0].sees_bias for runs in one.losses.values()):
         caption += r" $^\dagger$ is given bias labels: not comparable with a method that is not."
     digests = [f"%   {run.label}, seed {run.seed}: {run.evaluation['digest']}"
@@ -71,22 +77,22 @@ def _results(one: Group) -> str:
     return "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
 
 
-def _tests(one: Group) -> list[str]:
+def _tests(one: Experiment) -> list[str]:
     """Return the paired tests over seeds, where there are any."""
     rows = paired_cells(one)
     if not rows:
         return []
     header = PAIRED_COLUMNS[1:]
     caption = (
-        f"{one.title}: {one.accuracy} against {reference_of(one)} on the same seeds, difference in points "
+        f"{one.title}: {one.accuracy} against {reference_loss(one)} on the same seeds, difference in points "
         "with its 95 % t interval; p of the paired t test, adjusted by Holm over this table, and of "
         "Wilcoxon's signed ranks, which cannot be small with few seeds."
     )
-    data = {escape(row[0]): [escape(cell) for cell in row[1:]] for row in rows}
-    return [_table(escape(caption), data, [header])]
+    data = {escape_latex(row[0]): [escape_latex(cell) for cell in row[1:]] for row in rows}
+    return [_table(escape_latex(caption), data, [header])]
 
 
-def _between_groups(one: Group) -> list[str]:
+def _between_groups(one: Experiment) -> list[str]:
     """Return the disparities beside what chance gives, where the runs have them."""
     rows = measure_disparities(one)
     if not rows:
@@ -94,13 +100,13 @@ def _between_groups(one: Group) -> list[str]:
     caption = (
         f"{one.title}: disparities between the values of {one.bias['name']}, in percent, mean over seeds. By "
         "chance: the mean of the metric when the bias attribute is dealt out anew among the images, of "
-        f"each label but for demographic parity, {permuted(one):,} times; p: how often it is then as "
+        f"each label but for demographic parity, {count_permutations(one):,} times; p: how often it is then as "
         "extreme, the largest over the seeds. PP: predictive parity. Amplification: against the training "
         "counts (Zhao et al., 2017), and from bias to label (Wang and Russakovsky, 2021; 0 is none). "
         "Calibration error: expected, 15 bins, over all images and of the bias value where it is largest."
     )
-    data = {escape(label): [escape(cell.text) for cell in row] for label, row in rows}
-    return [_table(escape(caption), data, [COLUMNS[:6], COLUMNS[6:12], COLUMNS[12:]])]
+    data = {escape_latex(label): [escape_latex(cell.text) for cell in row] for label, row in rows}
+    return [_table(escape_latex(caption), data, [COLUMNS[:6], COLUMNS[6:12], COLUMNS[12:]])]
 
 
 def _table(
@@ -137,7 +143,7 @@ def _table(
     )
 
 
-def _figure(drawing: Drawing) -> str:
+def _figure(drawing: Figure) -> str:
     width = f"{drawing.size[0] / PAGE:.3g}"
     return "\n".join(
         [
@@ -145,14 +151,14 @@ def _figure(drawing: Drawing) -> str:
             r"\begin{figure}",
             r"\centering",
             rf"\includegraphics[width={width}\linewidth]{{{drawing.file}.pdf}}",
-            rf"\caption{{{escape(drawing.caption)}}}",
+            rf"\caption{{{escape_latex(drawing.caption)}}}",
             r"\end{figure}",
             "",
         ]
     )
 
 
-def main_file() -> str:
+def render_main_file() -> str:
     """Return a document that has the appendix in it and nothing else."""
     return r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -174,7 +180,7 @@ _LATEX = {
 }  # fmt: skip
 
 
-def escape(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Escape LaTeX's special characters.
 
     >>> escape("50 % of a_b")

@@ -7,66 +7,84 @@ from collections.abc import Sequence
 
 from biascon import __version__
 from biascon.report import disparities
-from biascon.report.convergence import speeds
-from biascon.report.disparities import measure_disparities, paired_cells, permuted
-from biascon.report.experiments import Group
-from biascon.report.tables import about, cell_text, cells, columns, published, remark, worst_n
-from biascon.report.templating import render
-from biascon.report.verdicts import in_prose, in_words, reference_of
+from biascon.report.convergence import convergence_speeds
+from biascon.report.disparities import count_permutations, measure_disparities, paired_cells
+from biascon.report.experiments import Experiment
+from biascon.report.tables import (
+    cell_text,
+    describe_experiment,
+    published_rows,
+    table_cells,
+    table_columns,
+    table_note,
+    worst_group_rows,
+)
+from biascon.report.templating import make_renderer
+from biascon.report.verdicts import describe_difference, reference_loss, split_for_prose
 
 
-def markdown(groups: Sequence[Group]) -> str:
+def render_markdown(groups: Sequence[Experiment]) -> str:
     """Return the report as Markdown."""
     parts = []
     for one in groups:
         rows = [
             [
-                escape(row["label"]) + " †" * row["sees_bias"],
+                escape_markdown(row["label"]) + " †" * row["sees_bias"],
                 str(row["seeds"]),
                 row["judge"],
                 *(cell_text(cell, row["seeds"], "±", "**{}**") for cell in row["metrics"].values()),
                 row["other"],
             ]
-            for row in cells(one)
+            for row in table_cells(one)
         ]
         parts.append(
             {
-                "title": escape(one.title),
+                "title": escape_markdown(one.title),
                 "first": one.first,
-                "verdicts": [escape(in_words(d)) for d in in_prose(one)[0]],
+                "verdicts": [
+                    escape_markdown(describe_difference(d)) for d in split_for_prose(one)[0]
+                ],
                 "others": [
                     (
-                        escape(d.a) + " †" * one.losses[d.a][0].sees_bias,
-                        escape(d.b),
+                        escape_markdown(d.a) + " †" * one.losses[d.a][0].sees_bias,
+                        escape_markdown(d.b),
                         f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
                         d.over,
                     )
-                    for d in in_prose(one)[1]
+                    for d in split_for_prose(one)[1]
                 ],
-                "columns": columns(one),
+                "columns": table_columns(one),
                 "accuracy": one.accuracy,
                 "headline": one.headline,
-                "remark": remark(one),
+                "remark": table_note(one),
                 "rows": rows,
-                "about": [(escape(name), escape(text)) for name, text in about(one)],
+                "about": [
+                    (escape_markdown(name), escape_markdown(text))
+                    for name, text in describe_experiment(one)
+                ],
                 "disparities": [
-                    [escape(label), *(cell.text for cell in row)]
+                    [escape_markdown(label), *(cell.text for cell in row)]
                     for label, row in measure_disparities(one)
                 ],
-                "permuted": f"{permuted(one):,}",
-                "tested": [[escape(row[0]), *row[1:]] for row in paired_cells(one)],
-                "reference": escape(reference_of(one)),
-                "convergence": [(escape(label), escape(text)) for label, text in speeds(one)],
-                "published": published(one),
-                "worst_n": worst_n(one),
+                "permuted": f"{count_permutations(one):,}",
+                "tested": [[escape_markdown(row[0]), *row[1:]] for row in paired_cells(one)],
+                "reference": escape_markdown(reference_loss(one)),
+                "convergence": [
+                    (escape_markdown(label), escape_markdown(text))
+                    for label, text in convergence_speeds(one)
+                ],
+                "published": published_rows(one),
+                "worst_n": worst_group_rows(one),
                 "runs": [
-                    (escape(label), run) for label, runs in one.losses.items() for run in runs
+                    (escape_markdown(label), run)
+                    for label, runs in one.losses.items()
+                    for run in runs
                 ],
             }
         )
-    return render(
+    return make_renderer(
         "report.md.j2",
-        escape=escape,
+        escape=escape_markdown,
         groups=parts,
         version=__version__,
         tested_columns=disparities.PAIRED_COLUMNS,
@@ -74,7 +92,7 @@ def markdown(groups: Sequence[Group]) -> str:
     )
 
 
-def escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape what Markdown or a table in it would take for markup.
 
     >>> escape("a|b*c")

@@ -6,16 +6,16 @@ import math
 from typing import Any
 
 from biascon import __version__
-from biascon.losses.loss import entry
-from biascon.models.encoders import design
-from biascon.report.experiments import METRICS, WITHOUT_BIAS, Run
-from biascon.report.markdown import escape
-from biascon.report.tables import in_a_line
-from biascon.report.templating import render
+from biascon.losses.loss import get_entry
+from biascon.models.encoders import build_on_meta
+from biascon.report.experiments import METRICS, WITHOUT_BIAS, FinishedRun
+from biascon.report.markdown import escape_markdown
+from biascon.report.tables import format_parameters
+from biascon.report.templating import make_renderer
 from biascon.utils.files import read_json
 
 
-def card(run: Run) -> str:
+def render_card(run: FinishedRun) -> str:
     """Return the model card of a run's encoder.
 
     Raises:
@@ -25,14 +25,14 @@ def card(run: Run) -> str:
     about = read_json(run.folder / "environment.json")
     cells = [n for row in e["training"]["cells"] for n in row]
     group = e["worst_group"].get("group")
-    return render(
+    return make_renderer(
         "card.md.j2",
-        escape=escape,
+        escape=escape_markdown,
         e=e,
         version=__version__,
-        known=entry(e["loss"]),
-        parameters=in_a_line(e["parameters"]),
-        weights=sum(math.prod(p.shape) for p in design(e["encoder"]).parameters()),
+        known=get_entry(e["loss"]),
+        parameters=format_parameters(e["parameters"]),
+        weights=sum(math.prod(p.shape) for p in build_on_meta(e["encoder"]).parameters()),
         machine=f"{about.get('accelerator', about['device'])}, torch {about['packages']['torch']}",
         empty=cells.count(0),
         cells=len(cells),

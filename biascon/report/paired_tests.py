@@ -11,21 +11,21 @@ import numpy as np
 from biascon.metrics import accuracy
 from biascon.metrics.intervals import t_interval
 from biascon.metrics.paired_tests import (
-    Joint,
+    JointCounts,
+    count_jointly,
     holm,
-    joint,
     mcnemar,
     paired_bootstrap,
     paired_t,
     wilcoxon,
 )
-from biascon.report.experiments import Group, Run
+from biascon.report.experiments import Experiment, FinishedRun
 from biascon.runs.folder import PREDICTIONS
 from biascon.utils.seeds import numpy_generator
 
 
 @dataclass(frozen=True)
-class OnImages:
+class ImageTest:
     """Two runs of one seed on the same test images.
 
     Attributes:
@@ -50,7 +50,7 @@ class OnImages:
 
 
 @dataclass(frozen=True)
-class Tested:
+class PairedTest:
     """Loss a against loss b in headline accuracy: unbiased, or top-1 without a bias attribute.
 
     Attributes:
@@ -75,7 +75,7 @@ class Tested:
     p_t: float
     p_t_holm: float
     p_wilcoxon: float
-    images: tuple[OnImages, ...]
+    images: tuple[ImageTest, ...]
 
     def plain(self) -> dict[str, Any]:
         """Return plain data; NaN is None."""
@@ -89,7 +89,9 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
     return {k: None if k in undefined else v for k, v in found.items()}
 
 
-def family(group: Group, against: str | None = None, *, images: bool = True) -> list[Tested]:
+def run_paired_tests(
+    group: Experiment, against: str | None = None, *, images: bool = True
+) -> list[PairedTest]:
     """Return the tests of every pair of losses, or of each against one; Holm is over these.
 
     Args:
@@ -114,7 +116,7 @@ def family(group: Group, against: str | None = None, *, images: bool = True) -> 
     adjusted = holm(np.array([row[4] for row in rows], dtype=float)).tolist()
     nan = math.nan
     return [
-        Tested(
+        PairedTest(
             a, b, n, *(nan, nan, nan) if mean is None else (mean.mean, mean.low, mean.high),
             p_t, float(p_holm), p_w, tuple(_on_images(group, a, b)) if images else (),
         )
@@ -122,13 +124,15 @@ def family(group: Group, against: str | None = None, *, images: bool = True) -> 
     ]  # fmt: skip
 
 
-def _on_images(group: Group, a: str, b: str) -> list[OnImages]:
+def _on_images(group: Experiment, a: str, b: str) -> list[ImageTest]:
     second = {run.seed: run for run in group.losses[b]}
-    found = [on_images(run, second[run.seed]) for run in group.losses[a] if run.seed in second]
+    found = [
+        compare_on_images(run, second[run.seed]) for run in group.losses[a] if run.seed in second
+    ]
     return [one for one in found if one is not None]
 
 
-def on_images(a: Run, b: Run) -> OnImages | None:
+def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:
     """Test two runs on their test images, which must be the same in the same order; None if they are not.
 
     It says how sure the difference between these two encoders is, and nothing about other seeds.
@@ -143,7 +147,7 @@ def on_images(a: Run, b: Run) -> OnImages | None:
         lambda tables: {"accuracy": metric(tables)},
         numpy_generator(a.seed, "bootstrap/paired"),
     )["accuracy"]
-    return OnImages(
+    return ImageTest(
         seed=a.seed,
         n=int(both.n.sum()),
         only_a=only_a,
@@ -155,7 +159,7 @@ def on_images(a: Run, b: Run) -> OnImages | None:
     )
 
 
-def _joint(a: Run, b: Run) -> Joint | None:
+def _joint(a: FinishedRun, b: FinishedRun) -> JointCounts | None:
     """Return the joint counts of two runs, None if they were not tested on the same images in one order."""
     import pyarrow.parquet as pq
 
@@ -168,7 +172,7 @@ def _joint(a: Run, b: Run) -> Joint | None:
     keys = ["index", "label", "bias"]
     if not one[keys].equals(other[keys]):
         return None
-    return joint(
+    return count_jointly(
         one["label"].to_numpy(),
         one["bias"].to_numpy(),
         one["prediction"].to_numpy(),

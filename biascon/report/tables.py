@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Group, Run
-from biascon.report.verdicts import leaders, summary
+from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Experiment, FinishedRun
+from biascon.report.verdicts import significant_bests, summarize_seeds
 from biascon.utils.files import read_json
 
 ACCURACIES = len(METRICS) - len(LOWER_IS_BETTER)  # they come first
@@ -18,7 +18,7 @@ NO_ALIGNMENT = (
 )
 
 
-def columns(one: Group) -> list[str]:
+def table_columns(one: Experiment) -> list[str]:
     """Return the names of the columns of a group's table after the loss and the seeds."""
     names = one.metrics
     return [
@@ -28,28 +28,28 @@ def columns(one: Group) -> list[str]:
     ]
 
 
-def remark(one: Group) -> str:
+def table_note(one: Experiment) -> str:
     """Say which metrics do not apply to the dataset; nothing where all do."""
     if not one.has_bias:
         return NO_GROUPS
     return "" if one.knows_aligned else NO_ALIGNMENT
 
 
-def cells(one: Group) -> list[dict[str, Any]]:
+def table_cells(one: Experiment) -> list[dict[str, Any]]:
     """Return the rows of a group's table: label, seeds, and per metric ``mean``, ``sd``, ``bold``."""
-    first = {metric: leaders(one, metric) for metric in one.metrics}
+    first = {metric: significant_bests(one, metric) for metric in one.metrics}
     rows = []
     for label, runs in one.losses.items():
         row: dict[str, Any] = {
             "label": label,
             "sees_bias": runs[0].sees_bias,
             "judge": runs[0].judge.split()[-1],
-            "other": other(runs),
+            "other": secondary_accuracy(runs),
             "seeds": len(runs),
             "metrics": {},
         }
         for metric in one.metrics:
-            mean = summary(one, label, metric)
+            mean = summarize_seeds(one, label, metric)
             row["metrics"][metric] = {
                 "mean": None if mean is None else f"{100 * mean.mean:.1f}",
                 "sd": None if mean is None or mean.n < 2 else f"{100 * mean.sd:.1f}",
@@ -60,7 +60,7 @@ def cells(one: Group) -> list[dict[str, Any]]:
     return rows
 
 
-def other(runs: Sequence[Run]) -> str:
+def secondary_accuracy(runs: Sequence[FinishedRun]) -> str:
     """Return the mean headline accuracy by the judge that does not count, with who that is."""
     told = [run.other for run in runs]
     values = [value for _, value in filter(None, told) if value is not None]
@@ -78,12 +78,12 @@ def cell_text(cell: dict[str, Any], seeds: int, plus_minus: str, bold: str) -> s
     return text if cell["n"] == seeds else f"{text} (n={cell['n']})"
 
 
-def in_a_line(parameters: Mapping[str, Any]) -> str:
+def format_parameters(parameters: Mapping[str, Any]) -> str:
     """Return parameters in a line, so that what ran is always said."""
     return ", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters"
 
 
-def machines(one: Group) -> str:
+def describe_machines(one: Experiment) -> str:
     """Return the devices and versions that the runs of a group name, each once."""
     found = set()
     for runs in one.losses.values():
@@ -95,7 +95,7 @@ def machines(one: Group) -> str:
     return "; ".join(sorted(found))
 
 
-def judged(one: Group) -> list[tuple[str, str]]:
+def describe_classifiers(one: Experiment) -> list[tuple[str, str]]:
     """Return what judged, with the losses that it judged."""
     found: dict[str, list[str]] = {}
     for label, runs in one.losses.items():
@@ -103,7 +103,7 @@ def judged(one: Group) -> list[tuple[str, str]]:
     return [(text, ", ".join(labels)) for text, labels in found.items()]
 
 
-def published(one: Group) -> list[tuple[str, str, str]]:
+def published_rows(one: Experiment) -> list[tuple[str, str, str]]:
     """Return method, unbiased accuracy and source of what papers print for this dataset."""
     if not one.first["dataset"].startswith("bmnist-"):
         return []
@@ -122,7 +122,7 @@ READOUTS = {
 }
 
 
-def readouts(one: Group) -> list[tuple[str, list[tuple[str, str]]]]:
+def readout_rows(one: Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return what the features of each loss hold: per readout its text and value, mean over seeds."""
     rows = []
     for label, runs in one.losses.items():
@@ -142,7 +142,7 @@ def readouts(one: Group) -> list[tuple[str, list[tuple[str, str]]]]:
     return rows
 
 
-def readouts_fitted_on(one: Group) -> str:
+def readout_split(one: Experiment) -> str:
     """Say on what the probes of the readouts are fitted."""
     n = one.first["representation"]["fitted_on"]
     return (
@@ -150,35 +150,38 @@ def readouts_fitted_on(one: Group) -> str:
     )
 
 
-def about(one: Group) -> list[tuple[str, str]]:
+def describe_experiment(one: Experiment) -> list[tuple[str, str]]:
     """Return what was run, as names and texts."""
     first = one.first
     protocol, epochs = first["protocol"], first["epochs"]
-    note = remark(one)
+    note = table_note(one)
     return [
         *([("bias attribute", note)] if note else []),
         ("source of the images", first["source"]),
         ("training set", protocol["train"]),
         ("validation set", protocol["val"]),
         ("test set", f"{protocol['test']}, n = {first['top1']['n']:,}"),
-        *(("judged by", f"{text}: {labels}") for text, labels in judged(one)),
+        *(("judged by", f"{text}: {labels}") for text, labels in describe_classifiers(one)),
         ("selection", protocol["selection"]),
         (
             "encoder",
             f"{first['encoder']}, {epochs} epoch{'s' if epochs != 1 else ''}, batch {first['batch_size']}",
         ),
         *(
-            (f"{label} ran with", in_a_line(runs[0].evaluation["parameters"]))
+            (f"{label} ran with", format_parameters(runs[0].evaluation["parameters"]))
             for label, runs in one.losses.items()
         ),
-        ("computed on", machines(one)),
-        *((name, in_a_line(first["config"][name])) for name in ("augment", "optimiser", "train")),
+        ("computed on", describe_machines(one)),
+        *(
+            (name, format_parameters(first["config"][name]))
+            for name in ("augment", "optimizer", "train")
+        ),
         ("preset, recipe digest", f"{one.preset}, {first['recipe'][:8]}"),
         ("dataset digest", first["dataset_digest"][:8]),
     ]
 
 
-def worst_n(one: Group) -> str:
+def worst_group_rows(one: Experiment) -> str:
     """Return how many test images the worst groups of the runs have."""
     found = sorted(
         {run.evaluation["worst_group"]["n"] for runs in one.losses.values() for run in runs}

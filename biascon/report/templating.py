@@ -8,7 +8,9 @@ from typing import Any
 import jinja2
 
 
-def render(template: str, *, escape: Callable[[str], str] | None = None, **values: Any) -> str:
+def make_renderer(
+    template: str, *, escape: Callable[[str], str] | None = None, **values: Any
+) -> str:
     """Return a template of ``report/templates`` with its values; a name that is not given is an error.
 
     Args:

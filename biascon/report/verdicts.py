@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from biascon.metrics.intervals import Mean, t_interval
-from biascon.report.experiments import LOWER_IS_BETTER, NAMES, Group, Run
-from biascon.report.paired_tests import on_images
+from biascon.report.experiments import LOWER_IS_BETTER, NAMES, Experiment, FinishedRun
+from biascon.report.paired_tests import compare_on_images
 
 
 @dataclass(frozen=True)
-class Difference:
+class LossDifference:
     """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over.
 
     ``gap`` is the same for the gap between bias-aligned and bias-conflicting accuracy, over seeds;
@@ -25,7 +25,7 @@ class Difference:
     low: float
     high: float
     over: str
-    gap: Difference | None = None
+    gap: LossDifference | None = None
     note: str = ""
 
     @property
@@ -34,13 +34,13 @@ class Difference:
         return bool(self.low > 0 or self.high < 0)
 
 
-def summary(group: Group, label: str, metric: str) -> Mean | None:
+def summarize_seeds(group: Experiment, label: str, metric: str) -> Mean | None:
     """Return the mean over the seeds for which the metric is defined, None if there is none."""
     values = list(group.values(label, metric).values())
     return t_interval(values) if values else None
 
 
-def over_seeds(group: Group, a: str, b: str, metric: str) -> Difference | None:
+def difference_over_seeds(group: Experiment, a: str, b: str, metric: str) -> LossDifference | None:
     """Return the paired difference over common seeds with its t interval; None below two seeds."""
     first, second = group.values(a, metric), group.values(b, metric)
     common = sorted(first.keys() & second.keys())
@@ -48,10 +48,10 @@ def over_seeds(group: Group, a: str, b: str, metric: str) -> Difference | None:
         return None
     paired = t_interval([first[seed] - second[seed] for seed in common])
     over = f"paired t over {len(common)} seeds"
-    return Difference(a, b, metric, paired.mean, paired.low, paired.high, over)
+    return LossDifference(a, b, metric, paired.mean, paired.low, paired.high, over)
 
 
-def leader(group: Group, metric: str, labels: Sequence[str]) -> str | None:
+def significant_best(group: Experiment, metric: str, labels: Sequence[str]) -> str | None:
     """Return which of some losses is better than every other of them beyond doubt, or None.
 
     It must have the best mean, and its paired interval over seeds must exclude 0 against each other
@@ -60,7 +60,7 @@ def leader(group: Group, metric: str, labels: Sequence[str]) -> str | None:
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     means = {}
     for label in labels:
-        mean = summary(group, label, metric)
+        mean = summarize_seeds(group, label, metric)
         if mean is None:
             return None
         means[label] = sign * mean.mean
@@ -70,45 +70,47 @@ def leader(group: Group, metric: str, labels: Sequence[str]) -> str | None:
     for other in means:
         if other == first:
             continue
-        difference = over_seeds(group, first, other, metric)
+        difference = difference_over_seeds(group, first, other, metric)
         if difference is None or not difference.decides or sign * difference.mean <= 0:
             return None
     return first
 
 
-def leaders(group: Group, metric: str) -> set[str]:
+def significant_bests(group: Experiment, metric: str) -> set[str]:
     """Return the best loss of those that are given no bias labels, and of those that are."""
     found = set()
     for given in (False, True):
         labels = [label for label, found_ in group.losses.items() if found_[0].sees_bias == given]
-        found.add(leader(group, metric, labels))
+        found.add(significant_best(group, metric, labels))
     return {label for label in found if label is not None}
 
 
-def over_images(a: Run, b: Run) -> Difference | None:
+def difference_over_images(a: FinishedRun, b: FinishedRun) -> LossDifference | None:
     """Return the difference in headline accuracy of two runs over their test images; see ``on_images``."""
-    found = on_images(a, b)
+    found = compare_on_images(a, b)
     if found is None:
         return None
     over = f"bootstrap over the {found.n:,} test images"
-    return Difference(a.label, b.label, a.headline, found.difference, found.low, found.high, over)
+    return LossDifference(
+        a.label, b.label, a.headline, found.difference, found.low, found.high, over
+    )
 
 
-def compare(group: Group, a: str, b: str) -> Difference | None:
+def compare_pair(group: Experiment, a: str, b: str) -> LossDifference | None:
     """Return the difference in headline accuracy: over seeds if there are two, else over images."""
     note = _unlike(group.losses[a][0], group.losses[b][0])
-    paired = over_seeds(group, a, b, group.headline)
+    paired = difference_over_seeds(group, a, b, group.headline)
     if paired is not None:
-        return replace(paired, gap=over_seeds(group, a, b, "gap"), note=note)
+        return replace(paired, gap=difference_over_seeds(group, a, b, "gap"), note=note)
     seeds = {run.seed: run for run in group.losses[a]}
     for run in group.losses[b]:
         if run.seed in seeds:
-            found = over_images(seeds[run.seed], run)
+            found = difference_over_images(seeds[run.seed], run)
             return None if found is None else replace(found, note=note)
     return None
 
 
-def _unlike(a: Run, b: Run) -> str:
+def _unlike(a: FinishedRun, b: FinishedRun) -> str:
     """Say in what two methods differ beyond their loss."""
     parts = []
     if a.sees_bias != b.sees_bias:
@@ -125,30 +127,30 @@ def _the(judge: str) -> str:
     return "its own classifier" if judge.startswith("own") else f"a {judge}"
 
 
-def reference_of(group: Group) -> str:
+def reference_loss(group: Experiment) -> str:
     """Return what the others are compared with: SupCon, or the first loss where it did not run."""
     labels = list(group.losses)
     losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
     return next((label for label in labels if losses[label] == "supcon"), labels[0])
 
 
-def comparisons(group: Group) -> list[Difference]:
+def compare_losses(group: Experiment) -> list[LossDifference]:
     """Return each loss against SupCon, or against the first loss where SupCon did not run."""
-    labels, reference = list(group.losses), reference_of(group)
+    labels, reference = list(group.losses), reference_loss(group)
     losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
     others = [label for label in labels if label != reference]
     # ConTeX first: it is what the report is asked about.
     others.sort(key=lambda label: not losses[label].startswith("contex"))
-    found = [compare(group, label, reference) for label in others]
+    found = [compare_pair(group, label, reference) for label in others]
     return [difference for difference in found if difference is not None]
 
 
-def in_prose(group: Group) -> tuple[list[Difference], list[Difference]]:
+def split_for_prose(group: Experiment) -> tuple[list[LossDifference], list[LossDifference]]:
     """Return the comparisons to put in words, and, where there are many, the rest for a table.
 
     ConTeX is what a report is asked about.
     """
-    found = comparisons(group)
+    found = compare_losses(group)
     if len(found) <= PROSE:
         return found, []
     first = [d for d in found if d.a.startswith("contex")] or found[:PROSE]
@@ -158,12 +160,12 @@ def in_prose(group: Group) -> tuple[list[Difference], list[Difference]]:
 PROSE = 4
 
 
-def in_words(difference: Difference) -> str:
+def describe_difference(difference: LossDifference) -> str:
     """Say what a difference in accuracy shows, and in what else the two methods differ."""
     return " ".join(part for part in (_in_words(difference), difference.note) if part)
 
 
-def _in_words(difference: Difference) -> str:
+def _in_words(difference: LossDifference) -> str:
     """Say what a difference in accuracy shows, and no more.
 
     That a loss leans less on the bias is said only where its gap between aligned and conflicting
@@ -195,5 +197,5 @@ def _in_words(difference: Difference) -> str:
     )
 
 
-def _interval(difference: Difference) -> str:
+def _interval(difference: LossDifference) -> str:
     return f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"

@@ -8,14 +8,21 @@ from pathlib import Path
 
 from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
-from biascon.report.experiments import Group, Run, find_runs, find_tests, group, runs_at
+from biascon.report.experiments import (
+    Experiment,
+    FinishedRun,
+    find_runs,
+    find_test_splits,
+    group_runs,
+    read_runs,
+)
 from biascon.report.export import _as_parquet, long_rows
-from biascon.report.figures import drawings, drawings_across, figure
-from biascon.report.html import html
-from biascon.report.latex import latex, main_file
-from biascon.report.markdown import markdown
-from biascon.report.model_card import card
-from biascon.utils.files import explain, write_together
+from biascon.report.figures import cross_experiment_figures, experiment_figures, main_figure
+from biascon.report.html import render_html
+from biascon.report.latex import render_latex, render_main_file
+from biascon.report.markdown import render_markdown
+from biascon.report.model_card import render_card
+from biascon.utils.files import os_error, write_together
 
 Files = Mapping[str, bytes | str]
 Tests = Mapping[str, Split]
@@ -26,16 +33,16 @@ def write_report(
     out: Path,
     *,
     dataset: str | None = None,
-    forms: Sequence[str] = (),
+    formats: Sequence[str] = (),
     data: Path = Path("data"),
-) -> tuple[list[Path], list[Group]]:
+) -> tuple[list[Path], list[Experiment]]:
     """Report on the finished runs of a folder.
 
     Args:
         root: The folder of runs.
         out: Where the report goes; files of other names there stay.
         dataset: Only the runs on this dataset.
-        forms: Names of ``FORMS``; without any, all.
+        formats: Names of ``FORMS``; without any, all.
         data: The folder of datasets; of those that are there, the report shows images.
 
     Returns:
@@ -46,53 +53,56 @@ def write_report(
         RunError: There is no finished run.
         BiasconError: The place is not writable.
     """
-    for form in forms:
-        if form not in FORMS:
+    for form in formats:
+        if form not in FORMATS:
             raise UsageError(
-                f"unknown form '{form}'{did_you_mean(form, FORMS)} (known: {', '.join(FORMS)})"
+                f"unknown form '{form}'{did_you_mean(form, FORMATS)} (known: {', '.join(FORMATS)})"
             )
     found = find_runs(root, dataset)
-    groups = group(found)
+    groups = group_runs(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain(error, "create", out) from error
-    tests = find_tests(data, groups)
+        raise os_error(error, "create", out) from error
+    tests = find_test_splits(data, groups)
     files: dict[str, bytes | str] = {}
-    for form in forms or FORMS:
-        files |= FORMS[form](found, groups, tests)
+    for form in formats or FORMATS:
+        files |= FORMATS[form](found, groups, tests)
     write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], groups
 
 
-def _markdown(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
-    return {"report.md": markdown(groups), "figure.png": figure(groups)}
+def _markdown(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
+    return {"report.md": render_markdown(groups), "figure.png": main_figure(groups)}
 
 
-def _html(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
-    return {"report.html": html(groups, tests)}
+def _html(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
+    return {"report.html": render_html(groups, tests)}
 
 
-def _latex(_: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
-    drawn = [*drawings_across(groups), *(one for each in groups for one in drawings(each, tests))]
+def _latex(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
+    drawn = [
+        *cross_experiment_figures(groups),
+        *(one for each in groups for one in experiment_figures(each, tests)),
+    ]
     return {
-        "appendix.tex": latex(groups, tests),
-        "main.tex": main_file(),
+        "appendix.tex": render_latex(groups, tests),
+        "main.tex": render_main_file(),
         **{f"{one.file}.pdf": one.pdf() for one in drawn},
     }
 
 
-def _csv(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+def _csv(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
     import pandas as pd
 
     return {"runs.csv": pd.DataFrame(long_rows(found)).to_csv(index=False, lineterminator="\n")}
 
 
-def _parquet(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+def _parquet(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
     return {"runs.parquet": _as_parquet(found)}
 
 
-def _json(found: Sequence[Run], groups: Sequence[Group], tests: Tests) -> Files:
+def _json(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
     return {"runs.json": json.dumps(long_rows(found), indent=1) + "\n"}
 
 
@@ -103,19 +113,20 @@ def write_cards(folder: Path, out: Path) -> list[Path]:
         RunError: There is no finished run.
         BiasconError: The place is not writable.
     """
-    found = runs_at([folder])
+    found = read_runs([folder])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain(error, "create", out) from error
+        raise os_error(error, "create", out) from error
     files: dict[Path, bytes | str] = {
-        out / f"card-{run.evaluation['loss']}-{run.folder.name}.md": card(run) for run in found
+        out / f"card-{run.evaluation['loss']}-{run.folder.name}.md": render_card(run)
+        for run in found
     }
     write_together(files)
     return list(files)
 
 
-FORMS: dict[str, Callable[[Sequence[Run], Sequence[Group], Tests], Files]] = {
+FORMATS: dict[str, Callable[[Sequence[FinishedRun], Sequence[Experiment], Tests], Files]] = {
     "html": _html,
     "markdown": _markdown,
     "latex": _latex,

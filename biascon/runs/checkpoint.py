@@ -1,7 +1,7 @@
 """Checkpoints: the complete state at the end of an epoch, written atomically, read as data only.
 
 What is random is a function of (seed, purpose, epoch), see ``biascon.utils.seeds``, so that weights,
-optimiser and position are the complete state: a run that goes on from here computes what it would
+optimizer and position are the complete state: a run that goes on from here computes what it would
 have computed without the interruption.
 """
 
@@ -41,12 +41,12 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
             warnings.simplefilter("ignore")  # what is not a checkpoint is told below
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise nearly anything
-        raise damaged(path) from error
+        raise damaged_file_error(path) from error
     if not isinstance(state, dict) or "epoch" not in state:
-        raise damaged(path)
+        raise damaged_file_error(path)
     return state
 
 
-def damaged(path: Path) -> RunError:
+def damaged_file_error(path: Path) -> RunError:
     """The error for a file of an unfinished run that cannot be gone on from."""
     return RunError(f"{path} is damaged; delete it or pass --no-resume, to start the run anew")

@@ -9,7 +9,7 @@ import torch
 
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
-from biascon.losses.loss import sees_bias
+from biascon.losses.loss import uses_bias_labels
 from biascon.runs.folder import (
     run_folder,
 )
@@ -34,11 +34,15 @@ class Place:
         return run_folder(self.root, data.name, config, config.digest(data.digest))
 
 
-def trained_on(config: RunConfig, data: BiasedDataset) -> BiasedDataset:
+def training_dataset(config: RunConfig, data: BiasedDataset) -> BiasedDataset:
     """Return the dataset whose run trains the network: the one as read, where the bias is not looked at.
 
     A view of a dataset by another attribute has the same images and labels; a method that is given no bias
     labels, and is not measured by them as it trains, gives the same network on both.
     """
-    shares = data.base is not None and config.train.probe_every == 0 and not sees_bias(config.loss)
+    shares = (
+        data.base is not None
+        and config.train.probe_every == 0
+        and not uses_bias_labels(config.loss)
+    )
     return data.base if shares and data.base is not None else data

@@ -8,25 +8,25 @@ from importlib import metadata
 from typing import Any
 
 from biascon import __version__
-from biascon.utils.devices import _cores
+from biascon.utils.devices import count_cpus
 
 
-def environment(device: str) -> dict[str, Any]:
+def describe_environment(device: str) -> dict[str, Any]:
     """Return what a reader must know to judge times and last digits: versions, system, device."""
     import torch
 
-    from biascon.utils.distributed import ranks
+    from biascon.utils.distributed import world_size
 
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
     about: dict[str, Any] = {
         "biascon": __version__,
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: _package_version(name) for name in packages},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
-        "cores": _cores(),
+        "cores": count_cpus(),
         "threads": torch.get_num_threads(),
-        "processes": ranks(),
+        "processes": world_size(),
         "vector": torch.backends.cpu.get_cpu_capability(),
     }
     if device.startswith("cuda"):
@@ -34,7 +34,7 @@ def environment(device: str) -> dict[str, Any]:
     return about
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -18,11 +18,11 @@ from filelock import FileLock, Timeout
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunError
-from biascon.runs.environment import environment
-from biascon.utils.files import explain, pretty_json, read_json, sha256_file, write_atomic
+from biascon.runs.environment import describe_environment
+from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
-HELD = "another process works on"  # what the error of a folder that is held starts with
+LOCKED_MESSAGE = "another process works on"  # what the error of a folder that is held starts with
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
@@ -30,9 +30,9 @@ CLASSIFIER = "classifier.safetensors"  # of methods that train one
 FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
 STEP_LOSSES = "losses.safetensors"  # of a network whose losses another needs
 FINETUNED = "finetuned.safetensors"  # encoder and layer after fine-tuning
-TUNING = "finetune.jsonl"  # its epochs
+FINETUNE_LOG = "finetune.jsonl"  # its epochs
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
-_OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, TUNING, *FEATURES)
+_OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
 
 
@@ -42,7 +42,7 @@ def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path
 
 
 @contextmanager
-def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Create the folder and hold its lock, which the system frees if the process dies.
 
     Args:
@@ -58,9 +58,9 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
-        raise RunError(f"{HELD} {folder}; wait for it, or stop it") from error
+        raise RunError(f"{LOCKED_MESSAGE} {folder}; wait for it, or stop it") from error
     except OSError as error:
-        raise explain(error, "create", folder) from error
+        raise os_error(error, "create", folder) from error
     try:
         for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -69,27 +69,27 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def begin(folder: Path, config: RunConfig, device: str) -> None:
+def write_config(folder: Path, config: RunConfig, device: str) -> None:
     """Write what is known before the first step."""
     write_atomic(folder / "config.toml", to_toml(config.as_dict()))
-    write_atomic(folder / "environment.json", pretty_json(environment(device)))
+    write_atomic(folder / "environment.json", pretty_json(describe_environment(device)))
 
 
-def forget(folder: Path) -> None:
+def delete_partial(folder: Path) -> None:
     """Remove what an unfinished run has computed; a finished one is left as it is."""
     if not (folder / DONE).exists():
         for name in (*UNFINISHED, ENCODER, *_OPTIONAL, "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
 
 
-def seal(folder: Path, digest: str) -> None:
+def mark_finished(folder: Path, digest: str) -> None:
     """Write ``done``: from now on the run is finished and its files are what it says."""
     there = [name for name in _OPTIONAL if (folder / name).is_file()]
     files = {name: sha256_file(folder / name) for name in (*_SEALED, *there)}
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 
-def finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
+def read_finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
     """Return the evaluation of a finished run, or None if it is not finished.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.config.resolve import resolved
+from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data import dataset
 from biascon.errors import BiasconError, UsageError, did_you_mean
@@ -27,7 +27,7 @@ class Grid:
     Attributes:
         losses: Names of losses.
         seeds: Seeds.
-        rho: Colour correlations of BiasedMNISTs, which are built where they are missing.
+        rho: Color correlations of BiasedMNISTs, which are built where they are missing.
         data: Folders of datasets, beside or in place of ``rho``.
         bias: What each dataset is seen by, as ``--bias``; without any, by its own attribute.
         preset: Of all runs.
@@ -68,7 +68,7 @@ class Job:
         by = f" by {self.bias}" if self.bias else ""
         return f"{self.data.name}{by} {self.config.loss} seed {self.config.seed}{extra}"
 
-    def words(self, root: Path, device: str) -> list[str]:
+    def command(self, root: Path, device: str) -> list[str]:
         """Return the command line of the run."""
         sets = [word for setting in self.settings for word in ("--set", setting)]
         sets += ["--bias", self.bias] if self.bias else []
@@ -124,7 +124,7 @@ def read_grid(path: Path) -> Grid:
     return Grid(**found, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
 
 
-def plan(
+def plan_jobs(
     grid: Grid, folders: Sequence[Path], root: Path, *, device: str, threads: int | None
 ) -> list[Job]:
     """Return the runs of a grid, each configuration resolved, in the order of the lists.
@@ -147,14 +147,14 @@ def plan(
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        own = (manifest["name"], dataset.identity(manifest))
+        own = (manifest["name"], dataset.dataset_digest(manifest))
         for bias, loss, settings, seed in itertools.product(
             grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):
-            seen = dataset.seen_as(manifest, own[1], _names(bias)) if bias else own
+            seen = dataset.view_identity(manifest, own[1], _names(bias)) if bias else own
             sets = (*settings, *extra)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
-            config = resolved(config).for_device(device)
+            config = resolve_weights(config).for_device(device)
             place = run_folder(root, seen[0], config, config.digest(seen[1]))
             jobs.append(Job(config, folder, place, sets, bias))
     return list({job.folder: job for job in jobs}.values())

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from biascon.errors import BiasconError, RunError
-from biascon.runs.folder import DONE, finished
+from biascon.runs.folder import DONE, read_finished
 from biascon.sweep.grid import Job
-from biascon.sweep.runner import TRIES, Result, attempt
+from biascon.sweep.runner import TRIES, Result, run_with_retries
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class RayPool:
                     result: Result = ray.get(reference)
                 except ray.exceptions.RayError as error:
                     told = str(error).strip().splitlines()[0]
-                    yield Result(job, "failed", told=f"the worker was lost: {told}")
+                    yield Result(job, "failed", message=f"the worker was lost: {told}")
                     continue
                 if self.collect is not None and result.state == "done":
-                    result = fetch(self.collect, result, self.root)
+                    result = download_run(self.collect, result, self.root)
                 yield result
         finally:
             if mine:
@@ -90,13 +90,13 @@ def _ray() -> Any:
 
 def _task(job: Job, root: Path, threads: int, device: str, collect: str | None) -> Result:
     """One run, on a worker."""
-    result = attempt(job, root, threads, device)
+    result = run_with_retries(job, root, threads, device)
     if collect is not None and result.state == "done":
-        store(root, job.folder, collect)
+        upload_run(root, job.folder, collect)
     return result
 
 
-def store(root: Path, folder: Path, collect: str) -> None:
+def upload_run(root: Path, folder: Path, collect: str) -> None:
     """Copy a finished run to a place; the marker that it is finished goes last."""
     import fsspec
 
@@ -108,7 +108,7 @@ def store(root: Path, folder: Path, collect: str) -> None:
         files.put_file(str(folder / name), f"{where}/{part}/{name}")
 
 
-def fetch(collect: str, result: Result, root: Path) -> Result:
+def download_run(collect: str, result: Result, root: Path) -> Result:
     """Copy a finished run from a place into the folder of runs, and check it there."""
     import fsspec
 
@@ -121,7 +121,7 @@ def fetch(collect: str, result: Result, root: Path) -> Result:
         names = [str(name).rstrip("/").rpartition("/")[2] for name in found]
         for name in sorted(names, key=lambda name: name == DONE):
             files.get_file(f"{where}/{part}/{name}", str(folder / name))
-        finished(folder)
+        read_finished(folder)
     except (OSError, RunError) as error:
         return Result(
             result.job, "failed", result.tries, result.seconds, f"cannot collect: {error}"

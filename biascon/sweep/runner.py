@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from biascon.errors import BiasconError
-from biascon.runs.folder import HELD, finished
+from biascon.runs.folder import LOCKED_MESSAGE, read_finished
 from biascon.sweep.grid import Job
 
 TRIES = 3
@@ -40,7 +40,7 @@ class Result:
     state: str
     tries: int = 0
     seconds: float = 0.0
-    told: str = ""
+    message: str = ""
 
 
 class Pool(Protocol):
@@ -61,9 +61,9 @@ def sweep(
     waiting = []
     for job in jobs:
         try:
-            there = finished(job.folder) is not None
+            there = read_finished(job.folder) is not None
         except BiasconError as error:
-            results[job.folder] = Result(job, "failed", told=str(error))
+            results[job.folder] = Result(job, "failed", message=str(error))
         else:
             if not there:
                 waiting.append(job)
@@ -97,7 +97,8 @@ class LocalPool:
         # What stages share is waited for by a lock: the same first network is not trained twice.
         with ThreadPoolExecutor(self.workers) as threads:
             pending: set[Future[Result]] = {
-                threads.submit(attempt, job, self.root, self.threads, self.device) for job in jobs
+                threads.submit(run_with_retries, job, self.root, self.threads, self.device)
+                for job in jobs
             }
             try:
                 while pending:
@@ -109,7 +110,7 @@ class LocalPool:
                     future.cancel()
 
 
-def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
+def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own; one that dies is started again and goes on from its last epoch.
 
     Wrong usage (exit code 2) is not tried again: it would end the same. A run whose folder another process
@@ -120,7 +121,7 @@ def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES)
     while count < tries:
         count += 1
         done = subprocess.run(
-            job.words(root, device), check=False, env=environment, capture_output=True, text=True
+            job.command(root, device), check=False, env=environment, capture_output=True, text=True
         )
         seconds = time.monotonic() - started
         if done.returncode == 0:
@@ -131,7 +132,7 @@ def attempt(job: Job, root: Path, threads: int, device: str, tries: int = TRIES)
             told = f"killed by signal {-done.returncode}"
         if done.returncode == 2:
             break
-        if done.returncode == 1 and told.startswith(HELD) and seconds < PATIENCE:
+        if done.returncode == 1 and told.startswith(LOCKED_MESSAGE) and seconds < PATIENCE:
             time.sleep(PAUSE)
             count -= 1
     return Result(job, "failed", count, seconds, told)

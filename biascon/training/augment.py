@@ -1,10 +1,10 @@
 """Two-view augmentation: batched, each view with draws of its own, on the device of the images.
 
-Geometry (random resized crop, flip, rotation) is one bilinear gather. Colour (brightness, contrast,
-saturation, hue, greyscale) and normalisation are affine in (R, G, B), so that a view's whole chain is
+Geometry (random resized crop, flip, rotation) is one bilinear gather. Color (brightness, contrast,
+saturation, hue, grayscale) and normalization are affine in (R, G, B), so that a view's whole chain is
 one 3 x 4 matrix, applied once. Three things differ from the per-image pipelines by that: values
 are clamped once at the end instead of after every step; hue is a rotation of chroma in YIQ space
-(luma is kept) instead of a shift in HSV, which moves saturated colours less; and a corner that is
+(luma is kept) instead of a shift in HSV, which moves saturated colors less; and a corner that is
 rotated out of its crop shows what is there in the image, not the crop's border. The tests bound
 what that changes against kornia and state it.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from biascon.config.augmentation import Recipe
+from biascon.config.augmentation import Augmentation
 from biascon.errors import UsageError
 from biascon.models.preprocess import MEAN, STD, _check
 
@@ -28,7 +28,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision and kornia
 
 def augment(
     images: Tensor,
-    recipe: Recipe,
+    recipe: Augmentation,
     generator: torch.Generator,
     views: int = 2,
     share: tuple[int, int] = (0, 1),
@@ -56,7 +56,7 @@ def augment(
     source = images.to(torch.float32).repeat_interleave(views, dim=0)  # (N, 3, H, W) in 0..255
     draw = _Draw(n, images.device, generator, share)
     pixels = _geometry(source, recipe, draw).reshape(n, c, h * w)
-    matrix, offset = _colour(pixels, recipe, draw)
+    matrix, offset = _color(pixels, recipe, draw)
     out = torch.baddbmm(offset, matrix, pixels).clamp_(-MEAN / STD, (1 - MEAN) / STD)
     return out.view(n, c, h, w).contiguous(memory_format=torch.channels_last)
 
@@ -79,42 +79,44 @@ class _Draw:
         return self.uniform() < p
 
 
-def _geometry(source: Tensor, recipe: Recipe, draw: _Draw) -> Tensor:
+def _geometry(source: Tensor, recipe: Augmentation, draw: _Draw) -> Tensor:
     """Crop, flip and rotate with bilinear interpolation; the border is repeated outside the image."""
     b, _, h, w = source.shape
     crops, flips = recipe.crop_scale != (1.0, 1.0), recipe.flip_p > 0
     if not (crops or flips or recipe.rotation > 0):
         return source
     one = torch.ones(b, device=source.device)
-    half_x, half_y, centre_x, centre_y = one, one, 0 * one, 0 * one
+    half_x, half_y, center_x, center_y = one, one, 0 * one, 0 * one
     if crops:
-        half_x, half_y, centre_x, centre_y = _crops(recipe, draw, w / h)
+        half_x, half_y, center_x, center_y = _crops(recipe, draw, w / h)
     if flips:
         half_x = torch.where(draw.happens(recipe.flip_p), -half_x, half_x)
     angle = draw.uniform(-recipe.rotation, recipe.rotation) * (math.pi / 180)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    x, y = _centres(w, source.device), _centres(h, source.device)  # (W,), (H,) in [-1, 1]
+    x, y = _centers(w, source.device), _centers(h, source.device)  # (W,), (H,) in [-1, 1]
 
     # A rotation of pixels: in coordinates that run over [-1, 1] on both axes it is scaled by w / h.
     along_x = torch.complex(
         half_x * cos, half_y * sin * (w / h)
     )  # (B,): how x and y change along a row
     along_y = torch.complex(-half_x * sin * (h / w), half_y * cos)
-    centre = torch.complex(centre_x, centre_y)
-    down = along_y[:, None, None] * y[None, :, None] + centre[:, None, None]  # (B, H, 1)
+    center = torch.complex(center_x, center_y)
+    down = along_y[:, None, None] * y[None, :, None] + center[:, None, None]  # (B, H, 1)
     grid = torch.view_as_real(down + along_x[:, None, None] * x[None, None, :])  # (B, H, W, 2)
     return F.grid_sample(source, grid, padding_mode="border", align_corners=False)
 
 
-def _centres(n: int, device: torch.device) -> Tensor:
+def _centers(n: int, device: torch.device) -> Tensor:
     return (torch.arange(n, device=device, dtype=torch.float32) * 2 + 1) / n - 1
 
 
 _TRIES = 10
 
 
-def _crops(recipe: Recipe, draw: _Draw, aspect: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Half sides and centres of random resized crops, in units of the half image.
+def _crops(
+    recipe: Augmentation, draw: _Draw, aspect: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Half sides and centers of random resized crops, in units of the half image.
 
     Of ten boxes drawn per view the first that lies within the image is taken; if none does, the
     largest central box whose ratio is within the range: the rule of torchvision.
@@ -130,16 +132,16 @@ def _crops(recipe: Recipe, draw: _Draw, aspect: float) -> tuple[Tensor, Tensor, 
     central_x, central_y = min(1.0, high), min(1.0, 1 / low)
     half_x = torch.where(found, share_x.gather(1, first)[:, 0], central_x)
     half_y = torch.where(found, share_y.gather(1, first)[:, 0], central_y)
-    centre_x = draw.uniform(-1, 1) * (1 - half_x) * found
-    centre_y = draw.uniform(-1, 1) * (1 - half_y) * found
-    return half_x, half_y, centre_x, centre_y
+    center_x = draw.uniform(-1, 1) * (1 - half_x) * found
+    center_y = draw.uniform(-1, 1) * (1 - half_y) * found
+    return half_x, half_y, center_x, center_y
 
 
-def _colour(pixels: Tensor, recipe: Recipe, draw: _Draw) -> tuple[Tensor, Tensor]:
-    """The colour chain and the normalisation of each view as ``(B, 3, 3)`` and ``(B, 3, 1)``.
+def _color(pixels: Tensor, recipe: Augmentation, draw: _Draw) -> tuple[Tensor, Tensor]:
+    """The color chain and the normalization of each view as ``(B, 3, 3)`` and ``(B, 3, 1)``.
 
-    Brightness scales a colour, contrast blends it with the view's mean luma, saturation scales its
-    chroma, hue turns its chroma, greyscale takes its chroma away. Chroma leaves luma alone and the
+    Brightness scales a color, contrast blends it with the view's mean luma, saturation scales its
+    chroma, hue turns its chroma, grayscale takes its chroma away. Chroma leaves luma alone and the
     other way round, so that without clamping in between all of them commute: no order is drawn.
     """
     fixed = _constants(pixels.device)
@@ -153,8 +155,8 @@ def _colour(pixels: Tensor, recipe: Recipe, draw: _Draw) -> tuple[Tensor, Tensor
         )
         turn = draw.uniform(-recipe.jitter[3], recipe.jitter[3]) * (2 * math.pi)
         angle = torch.where(applied, turn, 0.0)
-    if recipe.grey_p > 0:
-        saturation = torch.where(draw.happens(recipe.grey_p), 0.0, saturation)
+    if recipe.grayscale_p > 0:
+        saturation = torch.where(draw.happens(recipe.grayscale_p), 0.0, saturation)
     cos = (saturation * torch.cos(angle))[:, None, None]
     sin = (saturation * torch.sin(angle))[:, None, None]
     matrix = fixed.keep + cos * fixed.chroma + sin * fixed.turn
@@ -171,7 +173,7 @@ class _Constants(NamedTuple):
     """Fixed ``(3, 3)`` matrices and the luma row ``(3,)``, float32 on one device."""
 
     luma: Tensor
-    keep: Tensor  # a colour's luma, in all three channels; keep + chroma is the identity
+    keep: Tensor  # a color's luma, in all three channels; keep + chroma is the identity
     chroma: Tensor
     turn: Tensor  # the chroma turned by a right angle
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from biascon.data.dataset import Split
-from biascon.data.memory_map import release
-from biascon.utils.seeds import derive, permutation
+from biascon.data.memory_map import release_pages
+from biascon.utils.seeds import derive_seed, permutation
 
 RELEASE = 500  # steps after which pages of a large mapped dataset are given back
 
 
-def draw(split: Split, seed: int, epoch: int, *, by_groups: bool = False) -> Tensor:
+def epoch_order(split: Split, seed: int, epoch: int, *, by_groups: bool = False) -> Tensor:
     """Return int64 ``(N,)``: the training images of an epoch in their order.
 
     A permutation; or, by groups, N draws with replacement, first a (label, bias) group that has images,
@@ -27,13 +27,13 @@ def draw(split: Split, seed: int, epoch: int, *, by_groups: bool = False) -> Ten
     pairs = np.stack((split.labels, split.bias), axis=1)
     _, group, sizes = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     members, starts = np.argsort(group.reshape(-1), kind="stable"), np.cumsum(sizes) - sizes
-    words = np.random.PCG64(derive(seed, f"order/{epoch}")).random_raw((2, len(split)))
+    words = np.random.PCG64(derive_seed(seed, f"order/{epoch}")).random_raw((2, len(split)))
     share = (words >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
     which = (share[0] * len(sizes)).astype(np.int64)
     return torch.from_numpy(members[starts[which] + (share[1] * sizes[which]).astype(np.int64)])
 
 
-class Pictures:
+class BatchLoader:
     """The images of a split, on the device if they fit there, else read a batch ahead."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class Pictures:
             for step, part in enumerate(rows):
                 yield self.images[part.to(self.images.device, non_blocking=True)]
                 if step % RELEASE == 0:
-                    release(self.split.images)
+                    release_pages(self.split.images)
             return
         if self.on_demand:
             yield from self._decoded(rows)
@@ -72,7 +72,7 @@ class Pictures:
                 ahead = self._copy(rows[step + 1])
             yield now
             if step % RELEASE == 0:
-                release(self.split.images)
+                release_pages(self.split.images)
 
     def _decoded(self, rows: list[Tensor]) -> Iterator[Tensor]:
         """Yield batches that are decoded while the device works on the batch before."""

@@ -9,12 +9,12 @@ import numpy as np
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconWarning, DataError, UsageError
-from biascon.losses.loss import entry, sees_bias
-from biascon.models.encoders import design
-from biascon.utils.distributed import ranks
+from biascon.losses.loss import get_entry, uses_bias_labels
+from biascon.models.encoders import build_on_meta
+from biascon.utils.distributed import world_size
 
 
-def check(config: RunConfig, data: BiasedDataset) -> None:
+def check_run(config: RunConfig, data: BiasedDataset) -> None:
     """Refuse a run that cannot be trained or probed, before anything of it is computed.
 
     Raises:
@@ -23,19 +23,19 @@ def check(config: RunConfig, data: BiasedDataset) -> None:
         DataError: A training split without one of the classes, or a dataset of one class.
     """
     split, batch = data.splits["train"], config.train.batch_size
-    if batch % ranks():
+    if batch % world_size():
         raise UsageError(
-            f"expected batch_size to be a multiple of {ranks()} processes, but got {batch}"
+            f"expected batch_size to be a multiple of {world_size()} processes, but got {batch}"
         )
     if batch > len(split):
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
     check_images(config, data)
-    if sees_bias(config.loss) and not data.has_bias:
+    if uses_bias_labels(config.loss) and not data.has_bias:
         raise UsageError(
             f"loss '{config.loss}' needs bias labels, but {data.name} has no bias attribute; "
             "choose a loss without † in: biascon list losses"
         )
-    if "held-out groups" in entry(config.loss).needs and "val" not in data.splits:
+    if "held-out groups" in get_entry(config.loss).needs and "val" not in data.splits:
         raise UsageError(
             f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
             "make the dataset with --val-protocol held-out"
@@ -50,7 +50,7 @@ def check_images(config: RunConfig, data: BiasedDataset) -> None:
         DataError: A training split without one of the classes, or a dataset of one class.
     """
     split, batch = data.splits["train"], config.finetune.batch_size
-    smallest = design(config.model.encoder).smallest
+    smallest = build_on_meta(config.model.encoder).min_side
     side = min(split.images.shape[2:])
     if side < smallest:
         need = f"{config.model.encoder} needs {smallest}"

@@ -3,7 +3,7 @@
 A contrastive loss compares all images of a batch, so that its gradient is not the mean over parts. A batch
 in parts is therefore passed twice: first without gradient, for the outputs of all; the loss and its gradient
 with respect to the outputs; then part by part with gradient, into which that gradient is fed. The result is
-that of the whole batch, if the encoder's normalisation does not see the batch; batch norm sees a part.
+that of the whole batch, if the encoder's normalization does not see the batch; batch norm sees a part.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def forward_backward(
 
 @contextmanager
 def _statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without counting it into the running statistics."""
+    """Normalize by the batch without counting it into the running statistics."""
     norms = [
         part
         for part in net.modules()

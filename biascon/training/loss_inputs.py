@@ -13,7 +13,7 @@ from biascon.errors import UsageError
 
 
 @dataclass
-class Given:
+class LossInputs:
     """Tensors on the device of training, by the names of ``biascon.losses.NEEDS``.
 
     Attributes:
@@ -23,9 +23,9 @@ class Given:
         steps: ``(epochs, N)``: a number for each training image in each epoch.
     """
 
-    whole: dict[str, Tensor] = field(default_factory=dict)
-    images: dict[str, Tensor] = field(default_factory=dict)
-    steps: dict[str, Tensor] = field(default_factory=dict)
+    constant: dict[str, Tensor] = field(default_factory=dict)
+    per_image: dict[str, Tensor] = field(default_factory=dict)
+    per_step: dict[str, Tensor] = field(default_factory=dict)
 
     def batch(
         self, names: Sequence[str], epoch: int, rows: Tensor, out: Mapping[str, Tensor]
@@ -40,24 +40,24 @@ class Given:
         """
         found = {}
         for name in names:
-            if name in self.whole:
-                found[name] = self.whole[name]
-            elif name in self.images:
-                found[name] = self.images[name][rows]
-            elif name in self.steps:
-                found[name] = self.steps[name][epoch, rows]
+            if name in self.constant:
+                found[name] = self.constant[name]
+            elif name in self.per_image:
+                found[name] = self.per_image[name][rows]
+            elif name in self.per_step:
+                found[name] = self.per_step[name][epoch, rows]
             else:
                 found[name] = out[name]
         return found
 
-    def also(self, other: Given | None) -> Given:
+    def merged(self, other: LossInputs | None) -> LossInputs:
         """Return this together with another."""
         if other is None:
             return self
-        return Given(
-            {**self.whole, **other.whole},
-            {**self.images, **other.images},
-            {**self.steps, **other.steps},
+        return LossInputs(
+            {**self.constant, **other.constant},
+            {**self.per_image, **other.per_image},
+            {**self.per_step, **other.per_step},
         )
 
     def check(self, loss: str, names: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Given:
         Raises:
             UsageError: One is missing that the network itself does not give.
         """
-        there = {*self.whole, *self.images, *self.steps, "logits", "features"}
+        there = {*self.constant, *self.per_image, *self.per_step, "logits", "features"}
         missing = [name for name in names if name not in there]
         if missing:
             raise UsageError(
@@ -76,21 +76,21 @@ class Given:
 
     def state(self) -> dict[str, Tensor]:
         """Return what changes as training goes."""
-        return {k: v for k, v in self.whole.items() if k == "group_weights"}
+        return {k: v for k, v in self.constant.items() if k == "group_weights"}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Set what changes as training goes."""
         for name in self.state():
-            self.whole[name].copy_(state[name])
+            self.constant[name].copy_(state[name])
 
 
-def from_counts(names: Sequence[str], data: BiasedDataset, device: torch.device) -> Given:
+def count_inputs(names: Sequence[str], data: BiasedDataset, device: torch.device) -> LossInputs:
     """Return what can be made of the training split's (label, bias) counts alone."""
     table = data.splits["train"].counts(data.n_labels, data.n_bias)
     counts = torch.from_numpy(table).to(device)
-    given = Given()
+    given = LossInputs()
     if "counts" in names:
-        given.whole["counts"] = counts
+        given.constant["counts"] = counts
     if "group_weights" in names:  # uniform over the groups that there are
-        given.whole["group_weights"] = (counts > 0) / (counts > 0).sum()
+        given.constant["group_weights"] = (counts > 0) / (counts > 0).sum()
     return given

@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from biascon.config.resolve import resolved
+from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import DataError, UsageError
-from biascon.losses.loss import entry
+from biascon.losses.loss import get_entry
 from biascon.models.encoders import Encoder, build_encoder, build_head
-from biascon.models.weights import _bytes, fitting, read
-from biascon.runs.checkpoint import damaged
+from biascon.models.weights import _bytes, match_state_dict, read_weights
+from biascon.runs.checkpoint import damaged_file_error
 from biascon.utils.seeds import torch_generator
 
-Placed = TypeVar("Placed", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Model(nn.Module):
@@ -48,37 +48,37 @@ class Model(nn.Module):
 
 def build_model(config: RunConfig, data: BiasedDataset) -> Model:
     """Return the network of a run before its first step, on the CPU; the encoder starts from its weights."""
-    known = entry(config.loss)
+    known = get_entry(config.loss)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
-    start(encoder, config)
+    initialize_encoder(encoder, config)
     head = classifier = None
-    if known.on == "embeddings":
+    if known.input_kind == "embeddings":
         generator = torch_generator(config.seed, "weights/head")
         head = build_head(encoder.dim, config.model.head, generator)
-    if classifies(config.loss):
+    if trains_classifier(config.loss):
         classifier = build_classifier(config, encoder, data)
     return Model(encoder, head, classifier)
 
 
-def classifies(loss: str) -> bool:
+def trains_classifier(loss: str) -> bool:
     """Whether a run with this loss trains a linear classifier."""
-    known = entry(loss)
-    return known.on == "logits" or "logits" in known.inputs
+    known = get_entry(loss)
+    return known.input_kind == "logits" or "logits" in known.inputs
 
 
 def build_classifier(config: RunConfig, encoder: Encoder, data: BiasedDataset) -> nn.Module:
-    """Return the freshly initialised linear classifier of a run, on the CPU."""
-    n = data.n_labels if entry(config.loss).tells == "labels" else data.n_bias
+    """Return the freshly initialized linear classifier of a run, on the CPU."""
+    n = data.n_labels if get_entry(config.loss).predicts == "labels" else data.n_bias
     return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
 
 
-def place(module: Placed, device: torch.device) -> Placed:
+def to_channels_last(module: ModuleT, device: torch.device) -> ModuleT:
     """Move a network to a device, its kernels channels-last."""
-    moved: Placed = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: ModuleT = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 
 
-def load_weights(module: Placed, path: Path) -> Placed:
+def load_weights(module: ModuleT, path: Path) -> ModuleT:
     """Give a network the weights of a file of a run folder, and return it.
 
     Raises:
@@ -87,11 +87,11 @@ def load_weights(module: Placed, path: Path) -> Placed:
     try:
         module.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise damaged(path) from error
+        raise damaged_file_error(path) from error
     return module
 
 
-def start(encoder: Encoder, config: RunConfig) -> None:
+def initialize_encoder(encoder: Encoder, config: RunConfig) -> None:
     """Give a freshly built encoder the weights that its configuration says; drawn ones stay.
 
     Raises:
@@ -100,11 +100,13 @@ def start(encoder: Encoder, config: RunConfig) -> None:
     """
     if config.model.weights == "none":
         return
-    path = resolved(config).model.file
+    path = resolve_weights(config).model.file
     if path is None:
         raise UsageError(f"model.weights is {config.model.weights}, but its file is not known")
     blob = _bytes(path)
     if hashlib.sha256(blob).hexdigest() != config.model.weights.partition(":")[2]:
         raise DataError(f"{path} has changed since the run was configured; start the command again")
     own = encoder.state_dict()
-    encoder.load_state_dict({**own, **fitting(own, read(blob, path), path, config.model.encoder)})
+    encoder.load_state_dict(
+        {**own, **match_state_dict(own, read_weights(blob, path), path, config.model.encoder)}
+    )

@@ -1,4 +1,4 @@
-"""Optimiser and learning rate."""
+"""Optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import torch
 from torch import nn
 
-from biascon.config.run_config import OptimiserConfig
+from biascon.config.run_config import OptimizerConfig
 
 
-def optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of a network: weight decay is for matrices and kernels only."""
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of a network: weight decay is for matrices and kernels only."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -24,12 +24,12 @@ def optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
 
 
-def learning_rate(config: OptimiserConfig, step: int, total: int) -> float:
+def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Return the rate of a step: a linear warm-up over the first share of all steps, then
 
     ``cosine``: half a cosine down to 0; ``constant``; ``thirds``: a tenth after each third.
 
-    >>> round(learning_rate(OptimiserConfig(lr=1.0, warmup=0.5), 2, 8), 3)
+    >>> round(learning_rate(OptimizerConfig(lr=1.0, warmup=0.5), 2, 8), 3)
     0.75
     """
     warm = config.warmup * total

@@ -19,45 +19,52 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from biascon.config.first_stage import first_config
+from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import UsageError
-from biascon.evaluation.monitor import _follow
-from biascon.losses.loss import entry
+from biascon.evaluation.monitor import online_probe
+from biascon.losses.loss import get_entry
 from biascon.models.encoders import Encoder, build_encoder
-from biascon.models.features import extract
+from biascon.models.features import extract_features
 from biascon.runs import checkpoint
-from biascon.runs.context import Place, trained_on
+from biascon.runs.context import Place, training_dataset
 from biascon.runs.folder import (
     CLASSIFIER,
     ENCODER,
     FEATURES,
     STEP_LOSSES,
-    begin,
-    exclusive,
-    forget,
+    delete_partial,
+    lock_folder,
+    write_config,
 )
-from biascon.training.checks import check
+from biascon.training.checks import check_run
 from biascon.training.loop import train
-from biascon.training.loss_inputs import Given
-from biascon.training.network import build_classifier, classifies, load_weights, place
-from biascon.utils.distributed import leads
+from biascon.training.loss_inputs import LossInputs
+from biascon.training.network import (
+    build_classifier,
+    load_weights,
+    to_channels_last,
+    trains_classifier,
+)
+from biascon.utils.distributed import is_main_process
 from biascon.utils.files import write_together
 from biascon.utils.seeds import torch_generator
 
-Say = Callable[[dict[str, Any]], None]
+EpochCallback = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """A trained encoder, and the classifier that was trained with it, if any."""
 
     encoder: Encoder
     classifier: nn.Module | None
 
 
-def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> Network:
+def get_or_train(
+    config: RunConfig, data: BiasedDataset, place_: Place, on_epoch: EpochCallback
+) -> TrainedNetwork:
     """Return the trained network of a run whose folder is locked: read it, or train what is missing.
 
     A run that is not judged by the linear probe takes its encoder from the one that is, which is trained once
@@ -66,50 +73,50 @@ def obtain(config: RunConfig, data: BiasedDataset, place_: Place, say: Say) -> N
     Raises:
         RunError: A file is damaged, or training diverged.
     """
-    base, before, folder = trained_on(config, data), config, place_.folder(config, data)
+    base, before, folder = training_dataset(config, data), config, place_.folder(config, data)
     if config.probe.kind != "linear":
-        before = config.trained()
+        before = config.training_config()
     if base is not data or before is not config:
         if before is not config and (folder / ENCODER).is_file():
-            return _own(config, data, place_, None, say)
+            return _load_or_train(config, data, place_, None, on_epoch)
         if not (folder / ENCODER).is_file():
-            network, there = _elsewhere(before, base, place_, say)
-            if leads():
-                _take_over(network, there, folder, config, place_)
+            network, there = _get_or_train_other(before, base, place_, on_epoch)
+            if is_main_process():
+                _copy_network(network, there, folder, config, place_)
             return network
-    first, builds_on = entry(config.loss).first, first_config(config)
+    first, builds_on = get_entry(config.loss).first_stage, first_stage_config(config)
     if first is None or builds_on is None:
-        return _own(config, data, place_, None, say)
+        return _load_or_train(config, data, place_, None, on_epoch)
     if first.gives != "encoder" and (folder / ENCODER).is_file():
-        return _own(config, data, place_, None, say)
-    check(builds_on, data)
-    earlier, there = _elsewhere(
-        builds_on, data, place_, lambda line: say({**line, "first": f"first {builds_on.loss}"})
+        return _load_or_train(config, data, place_, None, on_epoch)
+    check_run(builds_on, data)
+    earlier, there = _get_or_train_other(
+        builds_on, data, place_, lambda line: on_epoch({**line, "first": f"first {builds_on.loss}"})
     )
     if first.gives == "encoder":
-        if leads():
-            _take_over(earlier, there, folder, config, place_)
+        if is_main_process():
+            _copy_network(earlier, there, folder, config, place_)
         return earlier
-    given = _take(first.gives, earlier, there, config, data, place_.device)
-    return _own(config, data, place_, given, say)
+    given = _first_stage_inputs(first.gives, earlier, there, config, data, place_.device)
+    return _load_or_train(config, data, place_, given, on_epoch)
 
 
-def _elsewhere(
-    config: RunConfig, data: BiasedDataset, place_: Place, say: Say
-) -> tuple[Network, Path]:
+def _get_or_train_other(
+    config: RunConfig, data: BiasedDataset, place_: Place, on_epoch: EpochCallback
+) -> tuple[TrainedNetwork, Path]:
     """Return the network of another run, found or trained in its own folder, and that folder."""
     there = place_.folder(config, data)
-    with exclusive(there, wait=True) if leads() else nullcontext():
-        if leads() and not place_.resume:
-            forget(there)
-        return obtain(config, data, place_, say), there
+    with lock_folder(there, wait=True) if is_main_process() else nullcontext():
+        if is_main_process() and not place_.resume:
+            delete_partial(there)
+        return get_or_train(config, data, place_, on_epoch), there
 
 
-def _take_over(
-    network: Network, there: Path, folder: Path, config: RunConfig, place_: Place
+def _copy_network(
+    network: TrainedNetwork, there: Path, folder: Path, config: RunConfig, place_: Place
 ) -> None:
     """Write another run's network as that of this run, with its features where they are kept."""
-    begin(folder, config, str(place_.device))
+    write_config(folder, config, str(place_.device))
     _copy_metrics(there, folder)
     for (
         name
@@ -119,21 +126,23 @@ def _take_over(
     _save(folder, network)
 
 
-def _take(
+def _first_stage_inputs(
     what: str,
-    earlier: Network,
+    earlier: TrainedNetwork,
     there: Path,
     config: RunConfig,
     data: BiasedDataset,
     device: torch.device,
-) -> Given:
+) -> LossInputs:
     """Return what the earlier network tells of the training images."""
     if what == "losses":
-        return Given(steps={"bias_losses": _read(there / STEP_LOSSES, device)["losses"]})
+        return LossInputs(per_step={"bias_losses": _read(there / STEP_LOSSES, device)["losses"]})
     split = data.splits["train"]
-    features = torch.from_numpy(extract(earlier.encoder, split.images, device=device)).to(device)
+    features = torch.from_numpy(extract_features(earlier.encoder, split.images, device=device)).to(
+        device
+    )
     if what == "features":
-        return Given(images={"bias_features": features})
+        return LossInputs(per_image={"bias_features": features})
     if earlier.classifier is None:  # of a plug-in: what is here trains one
         raise UsageError(f"loss '{config.loss}' asks for errors of a network without a classifier")
     if "up" not in config.parameters:
@@ -141,29 +150,37 @@ def _take(
     with torch.inference_mode():
         told = earlier.classifier(features).argmax(dim=1).cpu().numpy()
     weights = np.where(told != split.labels, config.parameters["up"], 1.0)
-    return Given(images={"weights": torch.from_numpy(weights / weights.mean()).float().to(device)})
+    return LossInputs(
+        per_image={"weights": torch.from_numpy(weights / weights.mean()).float().to(device)}
+    )
 
 
-def _own(
-    config: RunConfig, data: BiasedDataset, place_: Place, given: Given | None, say: Say
-) -> Network:
+def _load_or_train(
+    config: RunConfig,
+    data: BiasedDataset,
+    place_: Place,
+    given: LossInputs | None,
+    on_epoch: EpochCallback,
+) -> TrainedNetwork:
     """Read the trained network from its folder, or train it."""
     folder, device = place_.folder(config, data), place_.device
     if (folder / ENCODER).is_file():
         return load_network(config, data, folder, device)
-    if leads():
-        begin(folder, config, str(device))
-    follow = _follow(config, data, device)
-    model = train(config, data, folder, device=device, given=given, say=say, follow=follow)
-    network = Network(model.encoder, model.classifier)
-    if leads():
+    if is_main_process():
+        write_config(folder, config, str(device))
+    follow = online_probe(config, data, device)
+    model = train(
+        config, data, folder, device=device, given=given, on_epoch=on_epoch, monitor=follow
+    )
+    network = TrainedNetwork(model.encoder, model.classifier)
+    if is_main_process():
         _save(folder, network)
     return network
 
 
 def load_network(
     config: RunConfig, data: BiasedDataset, folder: Path, device: torch.device
-) -> Network:
+) -> TrainedNetwork:
     """Return the trained network that a run's folder holds.
 
     Raises:
@@ -172,13 +189,13 @@ def load_network(
     generator = torch_generator(config.seed, "weights/encoder")
     encoder = load_weights(build_encoder(config.model.encoder, generator), folder / ENCODER)
     classifier = None
-    if classifies(config.loss):
+    if trains_classifier(config.loss):
         classifier = build_classifier(config, encoder, data)
         load_weights(classifier, folder / CLASSIFIER).to(device)
-    return Network(place(encoder, device), classifier)
+    return TrainedNetwork(to_channels_last(encoder, device), classifier)
 
 
-def _save(folder: Path, network: Network) -> None:
+def _save(folder: Path, network: TrainedNetwork) -> None:
     files: dict[Path, bytes | str] = {folder / ENCODER: _bytes(network.encoder)}
     if network.classifier is not None:
         files = {folder / CLASSIFIER: _bytes(network.classifier), **files}
@@ -199,4 +216,4 @@ def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
     try:
         return {k: v.to(device) for k, v in load_file(path).items()}
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise checkpoint.damaged(path) from error
+        raise checkpoint.damaged_file_error(path) from error

@@ -26,7 +26,8 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def _cores() -> int | None:
+def count_cpus() -> int | None:
+    """Return how many CPU cores this process may use, None where the system does not tell."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

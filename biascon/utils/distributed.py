@@ -2,7 +2,7 @@
 
 Each process holds the same weights and takes its share of every batch; the loss is that of the whole batch
 (``biascon.losses.gather``), so that one process and several compute the same, as far as the encoder's
-normalisation does not see the batch: batch norm is synchronised on CUDA, and on the CPU it is that of a
+normalization does not see the batch: batch norm is synchronized on CUDA, and on the CPU it is that of a
 process's share. The first process writes; the run folder must be on a disk that all of them see.
 """
 
@@ -23,7 +23,7 @@ from biascon.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Processes:
+class Rank:
     """What the launcher says: which process this is, of how many, and which on its machine."""
 
     rank: int
@@ -31,14 +31,14 @@ class Processes:
     local: int
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
+def launcher_environment(environment: Mapping[str, str] = os.environ) -> Rank | None:
     """Return what torchrun or srun set in the environment, None for a process on its own.
 
     Raises:
         UsageError: srun started several processes without saying where they are to meet.
     """
     if "TORCHELASTIC_RUN_ID" in environment and int(environment["WORLD_SIZE"]) > 1:
-        return Processes(*(int(environment[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+        return Rank(*(int(environment[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     # Of the step, not of the job: in a batch script outside of srun it is one.
     world = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
     if world > 1 and "SLURM_PROCID" in environment:
@@ -47,17 +47,17 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
                 f"srun started {world} processes, but MASTER_ADDR does not say where they meet; set it "
                 "to the first node: export MASTER_ADDR=$(scontrol show hostnames | head -1)"
             )
-        return Processes(int(environment["SLURM_PROCID"]), world, int(environment["SLURM_LOCALID"]))
+        return Rank(int(environment["SLURM_PROCID"]), world, int(environment["SLURM_LOCALID"]))
     return None
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def distributed_session(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes that were started with this one, and give the device of this one.
 
     A process on its own gets the device as it is.
     """
-    found = launched()
+    found = launcher_environment()
     if found is None:
         yield device
         return
@@ -83,18 +83,18 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process writes."""
     return rank() == 0
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait for all processes."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
 
 
-def shared(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network whose gradients are averaged over the processes; on its own as it is."""
     if not (dist.is_available() and dist.is_initialized()):
         return model
@@ -103,7 +103,7 @@ def shared(model: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
-def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network with batch norm over the batch of all processes, where there are several on CUDA."""
     if device.type == "cuda" and dist.is_available() and dist.is_initialized():
         found: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -111,7 +111,7 @@ def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def ranks() -> int:
+def world_size() -> int:
     """Return how many processes compute this loss together: 1 outside of ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
@@ -122,7 +122,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = len(x)
-        parts = [torch.empty_like(x) for _ in range(ranks())]
+        parts = [torch.empty_like(x) for _ in range(world_size())]
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
@@ -130,12 +130,12 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (grad,) = grads
         start = dist.get_rank() * ctx.rows
-        return grad[start : start + ctx.rows] * ranks()
+        return grad[start : start + ctx.rows] * world_size()
 
 
-def whole(x: Tensor) -> Tensor:
+def all_gather(x: Tensor) -> Tensor:
     """Return what all ranks hold, in their order; without other ranks ``x`` itself."""
-    if ranks() == 1:
+    if world_size() == 1:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered

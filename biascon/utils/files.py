@@ -16,7 +16,7 @@ from typing import Any
 from biascon.errors import BiasconError, DataError
 
 
-def explain(error: OSError, what: str, path: Path | str) -> BiasconError:
+def os_error(error: OSError, what: str, path: Path | str) -> BiasconError:
     """Turn an ``OSError`` into one line: what could not be done, where, and why."""
     return BiasconError(f"cannot {what} {path}: {error.strerror or error}")
 
@@ -52,7 +52,7 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
         for temporary, path in staged.items():
             temporary.replace(path)
     except OSError as error:
-        raise explain(error, "write", path) from error
+        raise os_error(error, "write", path) from error
     finally:
         for temporary in staged:
             with contextlib.suppress(OSError):
@@ -69,7 +69,7 @@ def append(path: Path, line: str) -> None:
         with path.open("a", encoding="utf-8") as log:
             log.write(line)
     except OSError as error:
-        raise explain(error, "write", path) from error
+        raise os_error(error, "write", path) from error
 
 
 def sha256_file(path: Path) -> str:
@@ -78,7 +78,7 @@ def sha256_file(path: Path) -> str:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise explain(error, "read", path) from error
+        raise os_error(error, "read", path) from error
 
 
 def canonical_json(value: Any) -> str:
@@ -126,10 +126,10 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
+        _remove_stale(target)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
     except OSError as error:
-        raise explain(error, "create a folder in", target.parent) from error
+        raise os_error(error, "create a folder in", target.parent) from error
     try:
         yield work
         work.chmod(0o777 & ~_umask())
@@ -147,7 +147,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         else:
             work.rename(target)
     except OSError as error:
-        raise explain(error, "write", target) from error
+        raise os_error(error, "write", target) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -158,7 +158,7 @@ def _umask() -> int:
     return mask
 
 
-def _sweep(target: Path) -> None:
+def _remove_stale(target: Path) -> None:
     """Remove the temporary folders for this target of processes that are no longer alive."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[^.]+(?:\.old)?")
     for path in sorted(target.parent.iterdir()):

@@ -21,13 +21,13 @@ MIB = 1 << 20
 
 
 @functools.cache
-def keep_blocks() -> None:
+def retain_freed_memory() -> None:
     """Keep freed memory for the next step: up to a gigabyte of it stays with the process."""
     _set({M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 1024 * MIB, M_TOP_PAD: 64 * MIB})
 
 
 @functools.cache
-def return_blocks() -> None:
+def release_freed_memory() -> None:
     """Give memory of a megabyte or more back to the system as soon as it is freed.
 
     Kept in the heap, freed blocks get holes where the small results of a loop over rows come to lie between
@@ -36,7 +36,7 @@ def return_blocks() -> None:
     _set({M_MMAP_THRESHOLD: MIB})
 
 
-def peak_mib() -> int:
+def peak_memory_mib() -> int:
     """Return the largest memory that this process had so far in MiB, 0 where the system does not tell."""
     with contextlib.suppress(OSError, IndexError, ValueError):
         # Not of getrusage: that starts with what the process had from which this one was forked.

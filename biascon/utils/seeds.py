@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def derive(seed: int, purpose: str) -> int:
+def derive_seed(seed: int, purpose: str) -> int:
     """Return a 63-bit seed: the first eight bytes of SHA-256 of ``"biascon/<seed>/<purpose>"``.
 
     >>> derive(0, "order/1") == derive(0, "order/1"), derive(0, "order/1") == derive(0, "order/2")
@@ -32,17 +32,17 @@ def permutation(n: int, seed: int, purpose: str) -> npt.NDArray[np.int64]:
     It sorts raw PCG64 words, whose stream NumPy guarantees, rather than calling
     ``Generator.permutation``, whose algorithm NumPy may change.
     """
-    words = np.random.PCG64(derive(seed, purpose)).random_raw(n)
+    words = np.random.PCG64(derive_seed(seed, purpose)).random_raw(n)
     return np.argsort(words, kind="stable").astype(np.int64)
 
 
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
     """Return a NumPy generator for one purpose."""
-    return np.random.default_rng(derive(seed, purpose))
+    return np.random.default_rng(derive_seed(seed, purpose))
 
 
 def torch_generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a torch generator on ``device`` for one purpose."""
     import torch
 
-    return torch.Generator(device=device).manual_seed(derive(seed, purpose))
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose))

@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 
 import biascon
 from biascon.auditing import Audit, audit_file, row_counts
-from biascon.auditing.prediction_file import Predictions
+from biascon.auditing.prediction_file import PredictionFile
 from biascon.auditing.record import METRICS
-from biascon.auditing.row_counts import Tally
+from biascon.auditing.row_counts import RowCounts
 from biascon.config.run_config import make_config
 from biascon.data.dataset import load
-from biascon.data.values import text_of
+from biascon.data.values import normalize_value
 from biascon.errors import DataError, UsageError
 from biascon.evaluation.pipeline import evaluate
 from biascon.metrics.fairness import METRICS as FAIRNESS
@@ -250,8 +250,10 @@ class TestParts:
         found = []
         for path in files:
             for rows, size in ((1 << 20, 1 << 23), (7, 1 << 10), (1000, 1 << 14)):
-                counted = Tally("y", ["g", "h"], "p")
-                for part in Predictions(path).parts(counted.names, part_rows=rows, part_bytes=size):
+                counted = RowCounts("y", ["g", "h"], "p")
+                for part in PredictionFile(path).parts(
+                    counted.names, part_rows=rows, part_bytes=size
+                ):
                     counted.add(part)
                 found.append(
                     (counted.classes, counted.groups([0, 1]), counted.table([0, 1]).tolist())
@@ -268,26 +270,32 @@ class TestParts:
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(0, 400), max_size=5), st.sampled_from([0, 1 << 20]))
     def test_counts_of_parts_are_the_counts_of_the_whole(self, cuts: list[int], dense: int) -> None:
-        from biascon.auditing.arrays import coded
+        from biascon.auditing.arrays import code_values
 
         df = frame()
         whole = audit(df).counts
-        counted = Tally("y", ["g"], "p")
+        counted = RowCounts("y", ["g"], "p")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(row_counts, "_DENSE", dense)  # both ways of counting
             edges = [0, *sorted(cuts), 400]
             for low, high in itertools.pairwise(edges):
-                counted.add([coded(name, df[name][low:high]) for name in ("y", "g", "p")])
+                counted.add([code_values(name, df[name][low:high]) for name in ("y", "g", "p")])
         assert (counted.table([0]) == whole).all()
 
     def test_a_wide_key_is_counted_too(self) -> None:
         n = 5000
         columns = {f"b{k}": np.arange(n) * (k + 3) % (n + 1) for k in range(4)}
-        counted = Tally("y", list(columns), "p")
-        from biascon.auditing.arrays import coded
+        counted = RowCounts("y", list(columns), "p")
+        from biascon.auditing.arrays import code_values
 
         y = np.arange(n) % 900
-        counted.add([coded("y", y), *(coded(k, v) for k, v in columns.items()), coded("p", y)])
+        counted.add(
+            [
+                code_values("y", y),
+                *(code_values(k, v) for k, v in columns.items()),
+                code_values("p", y),
+            ]
+        )
         assert counted.counted == n
         assert len(counted.groups(range(4))) == n
 
@@ -295,14 +303,17 @@ class TestParts:
 class TestValues:
     def test_numbers_and_their_text_are_one_value(self, tmp_path: Path) -> None:
         assert {
-            text_of(v) for v in (1, 1.0, "1", "1.0", np.int8(1), np.float32(1), Decimal("1.00"))
+            normalize_value(v)
+            for v in (1, 1.0, "1", "1.0", np.int8(1), np.float32(1), Decimal("1.00"))
         } == {"1"}
         others = {"01": "01", "1e3": "1e3", "0.10": "0.10", -0.0: "0", "-0.0": "0", 1e300: "1e+300",
                   True: "True", b"x": "x", " a b\n": "a b", "  ": None}  # fmt: skip
         for value, text in others.items():
-            assert text_of(value) == text
-        assert text_of(np.bool_(False)) == "False"
-        assert [text_of(v) for v in (None, float("nan"), pd.NA, pd.NaT, np.nan)] == [None] * 5
+            assert normalize_value(value) == text
+        assert normalize_value(np.bool_(False)) == "False"
+        assert [normalize_value(v) for v in (None, float("nan"), pd.NA, pd.NaT, np.nan)] == [
+            None
+        ] * 5
 
     def test_a_column_of_mixed_types(self, tmp_path: Path) -> None:
         found = biascon.audit(
@@ -638,14 +649,14 @@ class TestScores:
         for name in ("x.csv", "x.parquet"):
             path = write(tmp_path, name, df)
             for rows, size in ((1 << 20, 1 << 23), (60, 1 << 12)):
-                method = Predictions.scored_parts
+                method = PredictionFile.scored_parts
 
                 def small(self: Any, names: Any, scores: Any, rows: int = rows, size: int = size,
                           method: Any = method, **_: int) -> Any:  # fmt: skip
                     return method(self, names, scores, part_rows=rows, part_bytes=size)
 
                 with monkeypatch.context() as patch:
-                    patch.setattr(Predictions, "scored_parts", small)
+                    patch.setattr(PredictionFile, "scored_parts", small)
                     found = audit_file(
                         path, label="y", prediction="p", bias=["g", "h"], scores=columns
                     )

@@ -98,7 +98,7 @@ def check_agreement(n: int) -> None:
         found[method] = (step(), z.grad)
     for method, dense in DENSE.items():
         assert found[method][0].item() == pytest.approx(found[dense][0].item(), rel=1e-5)
-    for method in OURS:  # pytorch-metric-learning normalises first, which projects the gradient
+    for method in OURS:  # pytorch-metric-learning normalizes first, which projects the gradient
         (_, one), (_, other) = found[method], found[DENSE[method]]
         assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 

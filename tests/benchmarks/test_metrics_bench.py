@@ -17,9 +17,9 @@ from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, 
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from biascon.metrics import fairness
-from biascon.metrics.calibration import tally
+from biascon.metrics.calibration import sum_scores
 from biascon.metrics.intervals import bootstrap
-from biascon.metrics.paired_tests import joint, paired_bootstrap
+from biascon.metrics.paired_tests import count_jointly, paired_bootstrap
 from biascon.metrics.permutation import permutation_test
 from biascon.metrics.representation import similarities, uniformity
 
@@ -52,7 +52,7 @@ def test_paired_bootstrap(benchmark: BenchmarkFixture) -> None:
     label, bias, a = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
     rng = np.random.default_rng(0)
     b = np.where(rng.random(len(a)) < 0.03, rng.integers(0, 10, len(a)), a)
-    counts = joint(label, bias, a, b, n_labels=10, n_bias=10)
+    counts = count_jointly(label, bias, a, b, n_labels=10, n_bias=10)
     aligned, training = np.eye(10, dtype=bool), table.sum(axis=-1)
     benchmark(paired_bootstrap, counts, lambda t: all_metrics(t, aligned, training), rng)
 
@@ -92,7 +92,7 @@ def test_calibration_of_a_million_rows(benchmark: BenchmarkFixture) -> None:
     scores = rng.random((1_000_000, 2))
     scores /= scores.sum(axis=1, keepdims=True)
     labels = rng.integers(0, 2, 1_000_000)
-    benchmark.pedantic(tally, (labels, labels, scores), {"n_bias": 2}, rounds=3)
+    benchmark.pedantic(sum_scores, (labels, labels, scores), {"n_bias": 2}, rounds=3)
 
 
 @pytest.mark.parametrize("n", [2_000, 10_000])

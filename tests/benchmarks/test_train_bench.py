@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from biascon.losses import LOSSES, get_loss
 from biascon.models.encoders import build_encoder
-from biascon.training.network import place
+from biascon.training.network import to_channels_last
 from biascon.utils.seeds import torch_generator
 
 
@@ -22,7 +22,7 @@ def test_encoder(
 ) -> None:
     torch.set_num_threads(threads)
     generator = torch_generator(0, "bench")
-    encoder = place(build_encoder(name, generator), torch.device("cpu"))
+    encoder = to_channels_last(build_encoder(name, generator), torch.device("cpu"))
     x = torch.randn(batch, 3, 28, 28, generator=generator).contiguous(
         memory_format=torch.channels_last
     )
@@ -42,7 +42,7 @@ def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
     torch.set_num_threads(2)
     loss = get_loss(name)
     generator = torch_generator(0, "bench")
-    width = 128 if loss.on == "embeddings" else 10
+    width = 128 if loss.input_kind == "embeddings" else 10
     z = torch.nn.functional.normalize(torch.randn(256, 2, width, generator=generator), dim=-1)
     z.requires_grad_()
     labels, bias = torch.arange(256) % 10, torch.arange(256) % 7

@@ -387,14 +387,14 @@ class TestList:
         assert cli("list", "presets") == (0, "celeba\ncifar\ncpu\npaper\nsmoke\nutkface\n", "")
 
     def test_losses(self, cli: Any) -> None:
-        from biascon.losses import LOSSES, sees_bias
+        from biascon.losses import LOSSES, uses_bias_labels
 
         outcome = cli("list", "losses")
         assert outcome.code == 0
         _, _, *rows = outcome.out.splitlines()
         assert [row.split()[0] for row in rows[: len(LOSSES)]] == list(LOSSES)
         marked = {row.split()[0] for row in rows[: len(LOSSES)] if row.split()[1] == "†"}
-        assert marked == {name for name in LOSSES if sees_bias(name)}
+        assert marked == {name for name in LOSSES if uses_bias_labels(name)}
         assert {"biasbal", "dfr", "flac", "resample"} < marked
         assert not marked & {"ce", "contex", "supcon", "lff", "jtt", "softcon"}
         assert any(row.startswith("bias_features ") for row in rows)  # what a need is

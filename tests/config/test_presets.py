@@ -16,7 +16,7 @@ import torch
 from biascon.config.run_config import make_config
 from biascon.data.dataset import Split, save
 from biascon.models import weights
-from biascon.models.torchvision import torchvision
+from biascon.models.torchvision import import_torchvision
 from tests.made import description
 
 PAPERS = ("utkface", "celeba", "cifar")
@@ -26,7 +26,7 @@ TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0"]
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the download: a ResNet-18 of small weights."""
-    net = torchvision().models.resnet18(weights=None)
+    net = import_torchvision().models.resnet18(weights=None)
     state = {
         k: v if not v.is_floating_point() or v.ndim < 2 else torch.full_like(v, 0.01)
         for k, v in net.state_dict().items()
@@ -104,7 +104,7 @@ def test_pictures_of_objects_and_faces_are_flipped_and_digits_are_not(preset: st
 
 def test_the_warm_up_of_cifar_is_ten_epochs() -> None:
     config = make_config("contex", preset="cifar")
-    assert config.optimiser.warmup * config.train.epochs == pytest.approx(10)
+    assert config.optimizer.warmup * config.train.epochs == pytest.approx(10)
 
 
 @pytest.mark.parametrize("preset", PAPERS)

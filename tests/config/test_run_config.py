@@ -14,16 +14,22 @@ from hypothesis import strategies as st
 from biascon.config import run_config
 from biascon.config.run_config import (
     SECTIONS,
+    EncoderOrigin,
     FinetuneConfig,
     ModelConfig,
-    Origin,
     ProbeConfig,
     RunConfig,
     make_config,
     read_config,
-    with_probe,  # fmt: skip
+    with_protocol,  # fmt: skip
 )
-from biascon.config.settings import default_preset, load_preset, parse_settings, presets, to_toml
+from biascon.config.settings import (
+    default_preset,
+    list_presets,
+    load_preset,
+    parse_settings,
+    to_toml,
+)
 from biascon.errors import BiasconError, UsageError
 from biascon.losses import LOSSES
 
@@ -53,8 +59,8 @@ def another(section: str, name: str, value: Any) -> Any:
         ("finetune", "name"): "sgd",
         ("finetune", "schedule"): "constant",
         ("augment", "crop_scale"): (0.5, 1.0),
-        ("optimiser", "name"): "sgd",
-        ("optimiser", "schedule"): "constant",
+        ("optimizer", "name"): "sgd",
+        ("optimizer", "schedule"): "constant",
         ("train", "precision"): "bfloat16",
     }
     if (section, name) in choices:
@@ -66,11 +72,11 @@ def another(section: str, name: str, value: Any) -> Any:
 
 class TestPresets:
     def test_the_names(self) -> None:
-        assert presets() == ["celeba", "cifar", "cpu", "paper", "smoke", "utkface"]
+        assert list_presets() == ["celeba", "cifar", "cpu", "paper", "smoke", "utkface"]
         assert (default_preset("cpu"), default_preset("mps")) == ("cpu", "cpu")
         assert default_preset("cuda") == "paper"
 
-    @pytest.mark.parametrize("preset", presets())
+    @pytest.mark.parametrize("preset", list_presets())
     @pytest.mark.parametrize("loss", LOSSES)
     def test_every_preset_serves_every_loss(self, preset: str, loss: str) -> None:
         found = make_config(loss, preset=preset, seed=3)
@@ -119,9 +125,9 @@ class TestSettings:
         [
             ("train.epochs=8", {"train": {"epochs": 8}}),
             (" train.epochs = 8", {"train": {"epochs": 8}}),
-            ("optimiser.lr=1e-3", {"optimiser": {"lr": 0.001}}),
-            ("optimiser.name=sgd", {"optimiser": {"name": "sgd"}}),
-            ('optimiser.name="sgd"', {"optimiser": {"name": "sgd"}}),
+            ("optimizer.lr=1e-3", {"optimizer": {"lr": 0.001}}),
+            ("optimizer.name=sgd", {"optimizer": {"name": "sgd"}}),
+            ('optimizer.name="sgd"', {"optimizer": {"name": "sgd"}}),
             ("model.head=[64, 32]", {"model": {"head": [64, 32]}}),
             ("loss.form=a=b", {"loss": {"form": "a=b"}}),
             ("loss.clip=true", {"loss": {"clip": True}}),
@@ -144,12 +150,12 @@ class TestSettings:
         found = make_config(
             "contex",
             preset="smoke",
-            settings=["train.epochs=9", "optimiser.lr=1", "model.head=[8]", "loss.wa=0.25"],
+            settings=["train.epochs=9", "optimizer.lr=1", "model.head=[8]", "loss.wa=0.25"],
         )
         assert found.train.epochs == 9
         assert found.train.batch_size == make_config("contex", preset="smoke").train.batch_size
-        assert found.optimiser.lr == 1.0
-        assert isinstance(found.optimiser.lr, float)
+        assert found.optimizer.lr == 1.0
+        assert isinstance(found.optimizer.lr, float)
         assert found.model.head == (8,)
         assert found.parameters["wa"] == 0.25
         assert found.parameters["wb"] == 0.5
@@ -166,7 +172,7 @@ class TestRefusals:
         message = str(caught.value)
         for part in (
             "unknown setting: ",
-            "section 'optimizer'; did you mean 'optimiser'?",
+            "section 'optimizer'; did you mean 'optimizer'?",
             "'train.epoch'; did you mean 'epochs'?",
             "'model.encodr'; did you mean 'encoder'?",
             "section 'los'; did you mean 'loss'?",
@@ -191,9 +197,9 @@ class TestRefusals:
             ("train.epochs=true", "train.epochs to be of type int, but got True"),
             ("train.epochs=many", "train.epochs to be of type int, but got 'many'"),
             ("train.epochs=", "train.epochs to be of type int, but got ''"),
-            ("optimiser.lr=fast", "optimiser.lr to be of type float, but got 'fast'"),
-            ("optimiser.lr=true", "optimiser.lr to be of type float, but got True"),
-            ("optimiser.name=1", "optimiser.name to be of type str, but got 1"),
+            ("optimizer.lr=fast", "optimizer.lr to be of type float, but got 'fast'"),
+            ("optimizer.lr=true", "optimizer.lr to be of type float, but got True"),
+            ("optimizer.name=1", "optimizer.name to be of type str, but got 1"),
             ("model.head=128", "model.head to be a list, but got 128"),
             ("model.head=[1.5]", "model.head to be of type int, but got 1.5"),
             ("augment.jitter=[0.4]", r"augment.jitter to have 4 values, but got \[0.4\]"),
@@ -212,15 +218,15 @@ class TestRefusals:
             ("train.threads=0", "train.threads to be 1 or more"),
             ("train.precision=half", "train.precision to be one of auto, float32, bfloat16"),
             ("augment.views=0", "augment.views to be 1 or more"),
-            ("optimiser.lr=0", "optimiser.lr to be above 0"),
-            ("optimiser.lr=-1", "optimiser.lr to be above 0"),
-            ("optimiser.lr=nan", "optimiser.lr to be above 0"),
-            ("optimiser.lr=inf", "optimiser.lr to be above 0"),
-            ("optimiser.weight_decay=-1", "optimiser.weight_decay to be 0 or more"),
-            ("optimiser.weight_decay=inf", "optimiser.weight_decay to be 0 or more"),
-            ("optimiser.warmup=1.5", "optimiser.warmup to be in 0..1"),
-            ("optimiser.name=adam", "optimiser.name to be one of adamw, sgd"),
-            ("optimiser.schedule=linear", "optimiser.schedule to be one of cosine"),
+            ("optimizer.lr=0", "optimizer.lr to be above 0"),
+            ("optimizer.lr=-1", "optimizer.lr to be above 0"),
+            ("optimizer.lr=nan", "optimizer.lr to be above 0"),
+            ("optimizer.lr=inf", "optimizer.lr to be above 0"),
+            ("optimizer.weight_decay=-1", "optimizer.weight_decay to be 0 or more"),
+            ("optimizer.weight_decay=inf", "optimizer.weight_decay to be 0 or more"),
+            ("optimizer.warmup=1.5", "optimizer.warmup to be in 0..1"),
+            ("optimizer.name=adam", "optimizer.name to be one of adamw, sgd"),
+            ("optimizer.schedule=linear", "optimizer.schedule to be one of cosine"),
             ("probe.c=0", "probe.c to be above 0"),
             ("probe.c=inf", "probe.c to be above 0"),
             ("probe.tolerance=0", "probe.tolerance to be above 0"),
@@ -302,7 +308,7 @@ class TestDigest:
 
 
 class TestToml:
-    @pytest.mark.parametrize("preset", presets())
+    @pytest.mark.parametrize("preset", list_presets())
     @pytest.mark.parametrize("loss", LOSSES)
     def test_a_configuration_round_trips(self, preset: str, loss: str) -> None:
         plain = make_config(loss, preset=preset).as_dict()
@@ -311,7 +317,7 @@ class TestToml:
         assert list(plain) == ["loss", "seed", "preset", "parameters", *said]
 
     def test_what_it_writes_is_a_preset_that_gives_the_same_run(self, tmp_path: Path) -> None:
-        first = make_config("contex", preset="smoke", settings=["optimiser.lr=1e-5"])
+        first = make_config("contex", preset="smoke", settings=["optimizer.lr=1e-5"])
         plain = first.as_dict()
         plain["loss"] = plain.pop("parameters")
         sections = {name: plain[name] for name in ("loss", *SECTIONS) if name in plain}
@@ -423,7 +429,7 @@ class TestProtocols:
     @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
     def test_a_configuration_is_read_back_from_its_text(self, protocol: str) -> None:
         one = make_config("fairkl", preset="utkface", settings=[f"probe.kind={protocol}"])
-        one = dataclasses.replace(one, origin=Origin("a" * 64, "x", "b" * 64))
+        one = dataclasses.replace(one, origin=EncoderOrigin("a" * 64, "x", "b" * 64))
         same = read_config(tomllib.loads(to_toml(one.as_dict())))
         assert same.digest(DATASET) == one.digest(DATASET)
         assert same.origin == one.origin
@@ -442,9 +448,9 @@ class TestProtocols:
 
     def test_an_encoder_that_is_there_can_only_be_judged_otherwise(self) -> None:
         config = make_config("ce", preset="smoke", settings=["probe.c=7"])
-        found = with_probe(config, protocol="knn", settings=["probe.k=9"])
+        found = with_protocol(config, protocol="knn", settings=["probe.k=9"])
         assert (found.probe.kind, found.probe.k, found.probe.c) == ("knn", 9, 7.0)
-        assert found.trained() == config.trained()
+        assert found.training_config() == config.training_config()
         with pytest.raises(UsageError, match=r"trained already: .* got 'train\.epochs'"):
-            with_probe(config, settings=["train.epochs=3"])
-        assert with_probe(config, protocol="finetune", preset="cifar").finetune.epochs == 50
+            with_protocol(config, settings=["train.epochs=3"])
+        assert with_protocol(config, protocol="finetune", preset="cifar").finetune.epochs == 50

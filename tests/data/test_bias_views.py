@@ -15,15 +15,15 @@ import safetensors.numpy
 from biascon.data.dataset import (
     REJECTED,
     Split,
-    choose_bias,
     file_entry,
-    is_ours,
+    is_dataset_folder,
     load,
-    manifest_of,
+    make_manifest,
     read_manifest,
     save,
-    sealed,
     verify,
+    view_by_attributes,
+    with_checksum,
 )
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import pretty_json
@@ -79,7 +79,7 @@ def put(folder: Path, change: Callable[[dict[str, Any]], Any], **arrays: np.ndar
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    (folder / "manifest.json").write_text(json.dumps(with_checksum(manifest)))
 
 
 class TestRoundTrip:
@@ -109,38 +109,38 @@ class TestRoundTrip:
 class TestChoice:
     def test_the_default_is_the_dataset_itself(self, faces: Path) -> None:
         data = load(faces)
-        assert choose_bias(data, ["race"]) is data
-        assert choose_bias(choose_bias(data, ["age"]), ["race"]) is data
+        assert view_by_attributes(data, ["race"]) is data
+        assert view_by_attributes(view_by_attributes(data, ["age"]), ["race"]) is data
 
     def test_of_a_dataset_without_attributes(self, make_dataset: Any, tmp_path: Path) -> None:
         data = load(make_dataset(tmp_path / "old"))
-        assert choose_bias(data, ["colour"]) is data
+        assert view_by_attributes(data, ["colour"]) is data
         with pytest.raises(UsageError, match=r"has no attribute 'color'; did you mean 'colour'"):
-            choose_bias(data, ["color"])
+            view_by_attributes(data, ["color"])
 
     def test_another_attribute_without_alignment(self, faces: Path) -> None:
         data = load(faces)
-        seen = choose_bias(data, ["age"])
+        seen = view_by_attributes(data, ["age"])
         assert (seen.n_bias, seen.knows_aligned, seen.has_bias) == (3, False, True)
         assert seen.manifest["bias"]["name"] == "age"
         assert not seen.splits["train"].aligned.any()
         assert np.array_equal(seen.splits["test"].bias, data.splits["test"].attributes["age"])
-        assert seen.digest not in (data.digest, choose_bias(data, ["age", "race"]).digest)
-        assert choose_bias(load(faces), ["age"]).digest == seen.digest
+        assert seen.digest not in (data.digest, view_by_attributes(data, ["age", "race"]).digest)
+        assert view_by_attributes(load(faces), ["age"]).digest == seen.digest
         assert seen.name == "faces-by-age"
 
     def test_back_to_one_with_alignment(self, faces: Path) -> None:
         put(faces, lambda m: m["bias"].update(name="age", values=AGE["values"], aligned=None),
             bias=split(60).attributes["age"], aligned=np.zeros(60, bool))  # fmt: skip
         data = load(faces, only=("train",))
-        seen = choose_bias(data, ["race"])
+        seen = view_by_attributes(data, ["race"])
         assert seen.knows_aligned
         assert seen.manifest["bias"]["aligned"] == "male = white, female = other"
         assert np.array_equal(seen.splits["train"].aligned, split(60).aligned)
 
     def test_a_product(self, faces: Path) -> None:
         data = load(faces)
-        seen = choose_bias(data, ["race", "age"])
+        seen = view_by_attributes(data, ["race", "age"])
         assert seen.manifest["bias"]["name"] == "race x age"
         assert seen.manifest["bias"]["values"][:4] == [
             "white x young", "white x middle", "white x old", "other x young",
@@ -161,11 +161,11 @@ class TestChoice:
     )
     def test_what_makes_no_sense_is_refused(self, faces: Path, names: list[str], told: str) -> None:
         with pytest.raises(UsageError, match=told):
-            choose_bias(load(faces), names)
+            view_by_attributes(load(faces), names)
 
     def test_of_a_dataset_without_any(self, plain: Path) -> None:
         with pytest.raises(UsageError, match=r"has no attribute 'age' \(it has none\)"):
-            choose_bias(load(plain), ["age"])
+            view_by_attributes(load(plain), ["age"])
 
 
 class TestDamage:
@@ -223,9 +223,9 @@ class TestRejected:
         old = read_manifest(faces)
         files = {**old["files"], REJECTED: file_entry(faces / REJECTED)}
         about = {**description(), "rejected": {"n": 1, "by_reason": {"truncated": 1}}}
-        manifest = manifest_of(about, old["counts"], files)
+        manifest = make_manifest(about, old["counts"], files)
         (faces / "manifest.json").write_text(pretty_json(manifest))
-        assert is_ours(faces)
+        assert is_dataset_folder(faces)
         verify(faces, read_manifest(faces))
         (faces / REJECTED).write_text("path,reason\n")
         with pytest.raises(DataError, match=r"rejected\.csv is not the file"):

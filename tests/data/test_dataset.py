@@ -20,10 +20,19 @@ from safetensors import SafetensorError
 
 from biascon.data import dataset
 from biascon.data.builders import biased_mnist
-from biascon.data.builders.biased_mnist import Spec
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
-from biascon.data.contact_sheet import contact_sheet
-from biascon.data.dataset import Split, identity, latest, load, read_manifest, save, sealed, verify
+from biascon.data.contact_sheet import draw_contact_sheet
+from biascon.data.dataset import (
+    Split,
+    dataset_digest,
+    find_latest,
+    load,
+    read_manifest,
+    save,
+    verify,
+    with_checksum,
+)
 from biascon.errors import BiasconError, DataError
 
 FILES = ("train.safetensors", "val.safetensors", "test.safetensors")
@@ -36,12 +45,12 @@ def folder(make_dataset: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def splits(digits: Digits) -> dict[str, Split]:
-    return biased_mnist.build(digits, Spec(0.9))
+    return biased_mnist.build_splits(digits, BiasedMNISTSpec(0.9))
 
 
 @pytest.fixture
 def description(digits: Digits) -> dict[str, Any]:
-    return biased_mnist.describe(digits, Spec(0.9))
+    return biased_mnist.describe_biased_mnist(digits, BiasedMNISTSpec(0.9))
 
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -50,7 +59,7 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None
     replaced = change(manifest)
     manifest = manifest if replaced is None else replaced
     # The manifest agrees with itself, so that what is asked for is not hidden by its own digest.
-    path.write_text(json.dumps(sealed(manifest) if isinstance(manifest, dict) else manifest))
+    path.write_text(json.dumps(with_checksum(manifest) if isinstance(manifest, dict) else manifest))
 
 
 def put_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "train") -> None:
@@ -138,7 +147,7 @@ class TestRoundTrip:
         y, b = np.array([0, 1, 1, 1]), np.array([2, 0, 0, 1])
         split = Split(np.zeros((4, 3, 1, 1), np.uint8), y, b, y == b, np.arange(4))
         assert split.counts(2, 3).tolist() == [[0, 0, 1], [2, 1, 0]]
-        assert dataset.summarise(split, 2, 3) == {
+        assert dataset.summarize(split, 2, 3) == {
             "n": 4, "aligned": 1, "conflicting": 3, "empty_cells": 3,
             "cells": [[0, 0, 1], [2, 1, 0]],
         }  # fmt: skip
@@ -277,8 +286,8 @@ class TestIdentity:
         before = load(folder).digest
         manifest = read_manifest(folder)
         elsewhere = {**manifest, "biascon": "9", "source": {**manifest["source"], "origin": "x"}}
-        assert identity(sealed(elsewhere)) == before
-        assert identity(sealed({**manifest, "parameters": {}})) != before
+        assert dataset_digest(with_checksum(elsewhere)) == before
+        assert dataset_digest(with_checksum({**manifest, "parameters": {}})) != before
 
 
 class TestForeignArrays:
@@ -352,9 +361,9 @@ class TestLatest:
         one, other = (make_dataset(root / name) for name in ("one", "other"))
         for age, path in enumerate((one, other), start=1):
             os.utime(path / "manifest.json", (age, age))
-        assert latest(root) == other
-        dataset.touch(one)
-        assert latest(root) == one
+        assert find_latest(root) == other
+        dataset.mark_used(one)
+        assert find_latest(root) == one
 
     def test_temporary_folders_and_others_do_not_count(
         self, make_dataset: Callable[..., Path], tmp_path: Path
@@ -364,14 +373,14 @@ class TestLatest:
         os.utime(one / "manifest.json", (1, 1))
         make_dataset(root / ".two.123.abc")
         (root / "MNIST").mkdir()
-        assert latest(root) == one
+        assert find_latest(root) == one
 
     @pytest.mark.parametrize("there", [False, True])
     def test_none(self, tmp_path: Path, there: bool) -> None:
         if there:
             (tmp_path / "data").mkdir()
         with pytest.raises(DataError, match=r"there is no dataset in .*: biascon make-bmnist"):
-            latest(tmp_path / "data")
+            find_latest(tmp_path / "data")
 
 
 KILLED_HALF_WAY = """
@@ -419,10 +428,10 @@ class TestWriting:
         assert (root / "small").exists() == there
         if there:
             assert load(root / "small").name == "bmnist5k-0.9"  # the old one, intact
-            assert latest(root) == root / "small"
+            assert find_latest(root) == root / "small"
         else:
             with pytest.raises(DataError, match="there is no dataset"):
-                latest(root)
+                find_latest(root)
             make_dataset(root / "small")
             assert [p.name for p in root.iterdir()] == ["small"]
             load(root / "small")
@@ -551,7 +560,7 @@ class TestContactSheet:
     ) -> None:
         data = load(make_dataset(tmp_path / "x", rho=0.95, colour="background"))
         path = tmp_path / "sheet.png"
-        contact_sheet(data, "train", path)
+        draw_contact_sheet(data, "train", path)
         palette = [tuple(c) for c in data.manifest["bias"]["rgb"]]
         with Image.open(path) as sheet:
             assert sheet.format == "PNG"
@@ -576,7 +585,7 @@ class TestContactSheet:
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         data = load(make_dataset(tmp_path / "x", val_protocol="none"))
-        contact_sheet(data, "test", tmp_path / "sheet.png")
+        draw_contact_sheet(data, "test", tmp_path / "sheet.png")
         test = data.splits["test"]
         row = np.flatnonzero((test.labels == 2) & test.aligned)[1]
         with Image.open(tmp_path / "sheet.png") as sheet:
@@ -590,9 +599,9 @@ class TestContactSheet:
     ) -> None:
         data = load(make_dataset(tmp_path / "x", val_protocol="none"))
         with pytest.raises(DataError, match=r"has no val split .it has: train, test"):
-            contact_sheet(data, "val", tmp_path / "sheet.png")
+            draw_contact_sheet(data, "val", tmp_path / "sheet.png")
 
     def test_an_unwritable_place(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(BiasconError, match=r"cannot write .*sheet\.png"):
-            contact_sheet(load(folder), "train", tmp_path / "file" / "sheet.png")
+            draw_contact_sheet(load(folder), "train", tmp_path / "file" / "sheet.png")

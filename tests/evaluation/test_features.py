@@ -16,11 +16,11 @@ from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError
 from biascon.evaluation import features as features_module
 from biascon.evaluation import pipeline as evaluation_module
-from biascon.evaluation.features import FILES, of_two_views
+from biascon.evaluation.features import FILES, two_view_features
 from biascon.evaluation.pipeline import evaluate
 from biascon.models.encoders import build_encoder
-from biascon.models.features import extract
-from biascon.runs.folder import ENCODER, finished
+from biascon.models.features import extract_features
+from biascon.runs.folder import ENCODER, read_finished
 from biascon.utils.seeds import torch_generator
 
 CPU = torch.device("cpu")
@@ -32,9 +32,11 @@ def test_features_do_not_depend_on_the_batch_and_the_mode_is_restored() -> None:
     images = np.random.default_rng(0).integers(0, 256, (23, 3, 28, 28), dtype=np.uint8)
     encoder.train()
     state = {k: v.clone() for k, v in encoder.state_dict().items()}
-    whole = extract(encoder, images, device=CPU)
+    whole = extract_features(encoder, images, device=CPU)
     assert whole.shape == (23, encoder.dim)
-    np.testing.assert_allclose(whole, extract(encoder, images, device=CPU, batch_size=5), atol=1e-5)
+    np.testing.assert_allclose(
+        whole, extract_features(encoder, images, device=CPU, batch_size=5), atol=1e-5
+    )
     assert encoder.training
     for key, value in encoder.state_dict().items():  # batch norm saw nothing of these images
         assert torch.equal(value, state[key])
@@ -45,7 +47,7 @@ def test_features_that_are_not_finite_are_told() -> None:
     with torch.no_grad():
         next(encoder.parameters()).fill_(float("nan"))
     with pytest.raises(RunError, match="not finite"):
-        extract(encoder, np.zeros((2, 3, 28, 28), np.uint8), device=CPU)
+        extract_features(encoder, np.zeros((2, 3, 28, 28), np.uint8), device=CPU)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> N
     )
     for part, name in FILES.items():
         kept = load_file(folder / name)["features"]
-        want = extract(encoder, data.splits[part].images, device=CPU, batch_size=7)
+        want = extract_features(encoder, data.splits[part].images, device=CPU, batch_size=7)
         np.testing.assert_allclose(kept, want, atol=1e-4)
 
 
@@ -89,7 +91,7 @@ def test_an_interrupted_run_does_not_compute_them_again(
 
     def only_views(*args: Any, **kwargs: Any) -> np.ndarray:
         assert "prepare" in kwargs  # of augmented views, which are not kept
-        return extract(*args, **kwargs)
+        return extract_features(*args, **kwargs)
 
     monkeypatch.setattr(features_module, "extract", only_views)
     folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
@@ -120,11 +122,11 @@ def test_a_damaged_file_is_told(
 def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
     folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     (folder / FILES["train"]).unlink()
-    assert finished(folder) == found
+    assert read_finished(folder) == found
     path = folder / FILES["test"]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(RunError, match=r"features-test\.safetensors has changed"):
-        finished(folder)
+        read_finished(folder)
 
 
 def test_what_is_too_large_is_not_kept(
@@ -133,19 +135,21 @@ def test_what_is_too_large_is_not_kept(
     monkeypatch.setattr(features_module, "KEPT", 1000)
     folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     assert not list(folder.glob("features*"))
-    assert finished(folder) is not None
+    assert read_finished(folder) is not None
 
 
 def test_two_views_are_seeded_and_differ() -> None:
     encoder = build_encoder("fastconvnet", torch_generator(0, "weights"))
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 28, 28), np.uint8)
     recipe = make_config("supcon", preset="cpu").augment
-    one, other = of_two_views(encoder, images, recipe, seed=3, device=CPU)
-    again = of_two_views(encoder, images, recipe, seed=3, device=CPU)
-    plain = extract(encoder, images, device=CPU)
+    one, other = two_view_features(encoder, images, recipe, seed=3, device=CPU)
+    again = two_view_features(encoder, images, recipe, seed=3, device=CPU)
+    plain = extract_features(encoder, images, device=CPU)
     assert one.shape == other.shape == (40, 128)
     np.testing.assert_array_equal(one, again[0])
     np.testing.assert_array_equal(other, again[1])
     for a, b in ((one, other), (one, plain)):
         assert not np.isclose(a, b).all(axis=1).any()
-    assert not np.array_equal(one, of_two_views(encoder, images, recipe, seed=4, device=CPU)[0])
+    assert not np.array_equal(
+        one, two_view_features(encoder, images, recipe, seed=4, device=CPU)[0]
+    )

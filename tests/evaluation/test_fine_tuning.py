@@ -21,11 +21,19 @@ from biascon.evaluation.fine_tuning import finetune
 from biascon.evaluation.measurements import top_k
 from biascon.evaluation.pipeline import evaluate, validate
 from biascon.models.encoders import build_encoder, build_head
-from biascon.models.preprocess import normalise
-from biascon.runs.folder import DONE, ENCODER, EVALUATION, FINETUNED, PREDICTIONS, TUNING, finished
+from biascon.models.preprocess import normalize
+from biascon.runs.folder import (
+    DONE,
+    ENCODER,
+    EVALUATION,
+    FINETUNE_LOG,
+    FINETUNED,
+    PREDICTIONS,
+    read_finished,
+)
 from biascon.training.augment import augment
 from biascon.training.network import load_weights
-from biascon.training.optimizer import learning_rate, optimiser
+from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
 from tests.made import plain
 
@@ -55,7 +63,7 @@ def done(
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / TUNING).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / FINETUNE_LOG).read_text().splitlines()]
 
 
 def test_it_learns_and_tells_top1_and_top5_of_validation_by_epoch(
@@ -83,12 +91,12 @@ def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
     )
     assert "probe.kind=finetune" in evaluation["changes"]
     origin = evaluation["encoder_from"]
-    trained = smoke().for_device("cpu").trained()
+    trained = smoke().for_device("cpu").training_config()
     assert origin["digest"] == trained.digest(data.digest)
     base = root / origin["run"]
     assert (base / ENCODER).read_bytes() == (folder / ENCODER).read_bytes()
     assert not (base / DONE).exists()  # it is trained, and nobody asked to judge it
-    assert finished(folder) == evaluation
+    assert read_finished(folder) == evaluation
 
 
 def test_the_encoder_is_left_alone_and_the_tuned_one_is_another(
@@ -110,9 +118,9 @@ def test_the_scores_are_those_of_the_tuned_network(
     folder, evaluation, _ = done
     encoder = build_encoder("fastconvnet", torch.Generator())
     layer = build_head(encoder.dim, (data.n_labels,), torch.Generator())
-    model = load_weights(module.Tuned(encoder, layer), folder / FINETUNED).eval()
+    model = load_weights(module.FineTunedModel(encoder, layer), folder / FINETUNED).eval()
     with torch.inference_mode():
-        want = model(normalise(torch.from_numpy(data.splits["test"].images))).softmax(dim=1).numpy()
+        want = model(normalize(torch.from_numpy(data.splits["test"].images))).softmax(dim=1).numpy()
     rows = pq.read_table(folder / PREDICTIONS).to_pandas()
     got = rows[[f"score_{k}" for k in range(data.n_labels)]].to_numpy()
     np.testing.assert_allclose(got, want, atol=1e-5)
@@ -143,9 +151,9 @@ def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        evaluate(smoke(), data, root=tmp_path, device=CPU, say=stop)
+        evaluate(smoke(), data, root=tmp_path, device=CPU, on_epoch=stop)
     said: list[dict[str, Any]] = []
-    folder, _, _ = evaluate(smoke(), data, root=tmp_path, device=CPU, say=said.append)
+    folder, _, _ = evaluate(smoke(), data, root=tmp_path, device=CPU, on_epoch=said.append)
     assert [line["epoch"] for line in said] == list(range(after + 1, 5))
     for name in (FINETUNED, PREDICTIONS, EVALUATION):
         assert (folder / name).read_bytes() == (done[0] / name).read_bytes(), name
@@ -158,7 +166,7 @@ def test_no_resume_tunes_anew(data: BiasedDataset, tmp_path: Path) -> None:
     assert found is not None
     assert (folder / FINETUNED).is_file()
     said: list[dict[str, Any]] = []
-    evaluate(smoke(), data, root=tmp_path, device=CPU, resume=False, say=said.append)
+    evaluate(smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=said.append)
     assert [line["epoch"] for line in said if line.get("first") == "fine-tuning"] == [1, 2, 3, 4]
 
 
@@ -182,11 +190,11 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
     encoder = build_encoder("fastconvnet", torch.Generator())
     load_weights(encoder, tmp_path / ENCODER)
     layer = build_head(128, (7,), torch_generator(0, "weights/finetune/layer"))
-    model = module.Tuned(encoder, layer).train()
-    steered = optimiser(model, config.finetune)
+    model = module.FineTunedModel(encoder, layer).train()
+    steered = build_optimizer(model, config.finetune)
     split = data.splits["train"]
     order = permutation(len(split), 0, "finetune/order/0")
-    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grey_p=0.0)
+    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grayscale_p=0.0)
     x = augment(
         torch.from_numpy(split.images[order]),
         recipe,

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: against naive loops and scikit-learn, exact, chunked, in bounded memory."""
+"""Weighted nearest neighbors: against naive loops and scikit-learn, exact, chunked, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from biascon.errors import RunError
 from biascon.evaluation import knn
-from biascon.evaluation.knn import Neighbours
+from biascon.evaluation.knn import KNNClassifier
 
 CPU = torch.device("cpu")
 
@@ -37,14 +37,14 @@ def naive(
     return found
 
 
-def neighbours(x: np.ndarray, y: np.ndarray, k: int = 20, t: float = 0.07) -> Neighbours:
-    return Neighbours(x, y, int(y.max()) + 1, k, t, CPU)
+def neighbors(x: np.ndarray, y: np.ndarray, k: int = 20, t: float = 0.07) -> KNNClassifier:
+    return KNNClassifier(x, y, int(y.max()) + 1, k, t, CPU)
 
 
 @pytest.mark.parametrize(("k", "t"), [(1, 0.07), (20, 0.07), (20, 1.0), (150, 0.1), (1000, 0.07)])
 def test_the_votes_are_those_of_the_formula(k: int, t: float) -> None:
     (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
-    got = neighbours(x, y, k, t).probabilities(q)
+    got = neighbors(x, y, k, t).probabilities(q)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, naive(x, y, q, 4, min(k, 300), t), atol=2e-6)
 
@@ -54,17 +54,17 @@ def test_the_predictions_are_those_of_scikit_learn() -> None:
     theirs = KNeighborsClassifier(
         20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07)
     ).fit(x.astype(np.float64), y)
-    got = neighbours(x, y).probabilities(q)
+    got = neighbors(x, y).probabilities(q)
     np.testing.assert_allclose(got, theirs.predict_proba(q.astype(np.float64)), atol=2e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 20, 299])
 def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
-    whole = neighbours(x, y).probabilities(q)
+    whole = neighbors(x, y).probabilities(q)
     monkeypatch.setattr(knn, "ROWS", rows)
     monkeypatch.setattr(knn, "QUERIES", 9)
-    np.testing.assert_allclose(neighbours(x, y).probabilities(q), whole, atol=2e-6)
+    np.testing.assert_allclose(neighbors(x, y).probabilities(q), whole, atol=2e-6)
 
 
 @pytest.mark.parametrize("rows", [3, 8, 100])
@@ -75,39 +75,39 @@ def test_of_images_at_the_same_distance_the_first_vote(
     x = np.tile(np.float32([[1, 0]]), (10, 1))
     x[4] = [0, 1]
     y = np.array([0, 1, 1, 0, 0, 2, 2, 2, 2, 2])
-    got = neighbours(x, y, k=4, t=1.0).probabilities(np.float32([[2, 0]]))
+    got = neighbors(x, y, k=4, t=1.0).probabilities(np.float32([[2, 0]]))
     np.testing.assert_allclose(got, [[0.5, 0.5, 0.0]])
 
 
 def test_a_feature_without_a_direction_is_as_far_from_all() -> None:
     x, y = made(30, 4, 3)
     x[3] = 0
-    got = neighbours(x, y, k=30).probabilities(np.zeros((1, 4), np.float32))
+    got = neighbors(x, y, k=30).probabilities(np.zeros((1, 4), np.float32))
     np.testing.assert_allclose(got[0], np.bincount(y) / 30, atol=1e-6)
-    assert np.isfinite(neighbours(x, y).probabilities(x)).all()
+    assert np.isfinite(neighbors(x, y).probabilities(x)).all()
 
 
 def test_a_low_temperature_does_not_overflow() -> None:
     x, y = made(50, 4, 3)
-    got = neighbours(x, y, t=1e-4).probabilities(x)
+    got = neighbors(x, y, t=1e-4).probabilities(x)
     assert np.isfinite(got).all()
     assert (got.argmax(axis=1) == y).all()  # the nearest is the image itself
 
 
 def test_no_training_image_is_refused() -> None:
     with pytest.raises(RunError, match="no training image"):
-        Neighbours(np.zeros((0, 4), np.float32), np.array([], np.int64), 2, 5, 0.07, CPU)
+        KNNClassifier(np.zeros((0, 4), np.float32), np.array([], np.int64), 2, 5, 0.07, CPU)
 
 
 MEASURED = """
 import resource, sys
 import numpy as np, torch
-from biascon.evaluation.knn import Neighbours
+from biascon.evaluation.knn import Neighbors
 torch.set_num_threads(1)
 x = np.ones((100_000, 256), np.float32)
 x[:, 0] = np.arange(len(x))
 y = np.arange(len(x)) % 10
-near = Neighbours(x, y, 10, 200, 0.07, torch.device("cpu"))
+near = Neighbors(x, y, 10, 200, 0.07, torch.device("cpu"))
 near.probabilities(x[:10])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 near.probabilities(x[:3000])

@@ -15,8 +15,8 @@ from biascon.evaluation.linear_probe import fit
 def blobs(k: int, n: int = 400, d: int = 5) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = np.arange(n) % k
-    centres = rng.normal(size=(k, d))
-    return (centres[labels] + rng.normal(size=(n, d))).astype(np.float32) * 3 + 7, labels
+    centers = rng.normal(size=(k, d))
+    return (centers[labels] + rng.normal(size=(n, d))).astype(np.float32) * 3 + 7, labels
 
 
 @pytest.mark.parametrize("k", [2, 3, 10])

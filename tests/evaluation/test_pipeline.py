@@ -21,7 +21,7 @@ from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
 from biascon.evaluation.pipeline import evaluate, validate
-from biascon.runs.folder import finished, run_folder
+from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
 
 CPU = torch.device("cpu")
@@ -137,7 +137,7 @@ def test_a_finished_run_that_was_tampered_with_is_refused(
         blob[len(blob) // 2] ^= 1
         (copy / name).write_bytes(blob)
     with pytest.raises((RunError, Exception), match=name) as caught:
-        finished(copy)
+        read_finished(copy)
     assert "\n" not in str(caught.value)
 
 
@@ -149,7 +149,7 @@ def test_a_marker_that_is_no_marker_is_refused(
     shutil.copytree(done[0], copy)
     (copy / "done").write_text(text)
     with pytest.raises(RunError):
-        finished(copy)
+        read_finished(copy)
 
 
 def test_two_processes_never_work_on_one_run(data: BiasedDataset, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
         CONFIG, load(folder / "data", only=("train", "val")), root=tmp_path, device=CPU
     )
     lines: list[dict[str, Any]] = []
-    evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False, say=lines.append)
+    evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False, on_epoch=lines.append)
     assert [line["epoch"] for line in lines] == [1, 2]
     assert (where / "done").exists()
     _, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)
@@ -311,8 +311,8 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
     assert auto.for_device("cpu").changes() == []
-    assert make_config("ce", preset="smoke", settings=["optimiser.lr=0.5"]).changes() == [
-        "optimiser.lr=0.5"
+    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).changes() == [
+        "optimizer.lr=0.5"
     ]
 
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from biascon.config.run_config import make_config
-from biascon.data.dataset import BiasedDataset, Split, choose_bias, load, save
+from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
 from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.pipeline import evaluate
 from biascon.evaluation.transfer import Source, read_source, transfer_config
-from biascon.models.features import extract
-from biascon.report.convergence import curve, speeds
-from biascon.report.experiments import Run, find_runs, group
-from biascon.report.html import _commands, html
-from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, finished, seal
+from biascon.models.features import extract_features
+from biascon.report.convergence import convergence_speeds, validation_curve
+from biascon.report.experiments import FinishedRun, find_runs, group_runs
+from biascon.report.html import _commands, render_html
+from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
 from tests.made import description, faces, pictures, plain
 
@@ -94,7 +94,7 @@ def test_figure_five_both_ways_with_its_curves(
     place: Path, a: BiasedDataset, b: BiasedDataset, tmp_path: Path
 ) -> None:
     """CIFAR-10 <-> CIFAR-100 in small: two losses, two datasets, each fine-tuned on the other."""
-    found: dict[tuple[str, str], list[Run]] = {}
+    found: dict[tuple[str, str], list[FinishedRun]] = {}
     for frm, to in (("plain", b), ("other", a)):
         for loss in ("supcon", "contex"):
             folder, evaluation, _ = judged(
@@ -105,25 +105,31 @@ def test_figure_five_both_ways_with_its_curves(
             assert evaluation["encoder_from"]["dataset"] == frm
             assert evaluation["judged"] == "fine-tuning"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
-            run = Run(folder, evaluation)
-            points = curve(run)
+            run = FinishedRun(folder, evaluation)
+            points = validation_curve(run)
             assert [p.epoch for p in points] == [1, 2, 3]
-            assert points == curve(run, "top1")
-            top5 = [p.accuracy for p in curve(run, "top5")]
+            assert points == validation_curve(run, "top1")
+            top5 = [p.accuracy for p in validation_curve(run, "top5")]
             assert all(t5 >= p.accuracy for t5, p in zip(top5, points, strict=True))
             (folder_from,) = [only(place / "runs" / frm / loss)]
-            followed = Run(folder_from, json.loads((folder_from / EVALUATION).read_text()))
-            assert [p.epoch for p in curve(followed)] == [1, 2]  # while the encoder was trained
-            assert curve(followed, "top5")[-1].accuracy >= curve(followed)[-1].accuracy
+            followed = FinishedRun(folder_from, json.loads((folder_from / EVALUATION).read_text()))
+            assert [p.epoch for p in validation_curve(followed)] == [
+                1,
+                2,
+            ]  # while the encoder was trained
+            assert (
+                validation_curve(followed, "top5")[-1].accuracy
+                >= validation_curve(followed)[-1].accuracy
+            )
             found.setdefault((frm, to.name), []).append(run)
-    groups = group(find_runs(tmp_path))
+    groups = group_runs(find_runs(tmp_path))
     assert len(groups) == 2  # one a direction, both losses in each
     assert all(set(g.losses) == {"supcon", "contex"} for g in groups)
     assert {g.preset.rsplit(" + ", 1)[1] for g in groups} == {
         "encoder from plain", "encoder from other",
     }  # fmt: skip
-    assert all(len(speeds(g)) == 2 for g in groups)
-    page = html(groups)
+    assert all(len(convergence_speeds(g)) == 2 for g in groups)
+    page = render_html(groups)
     assert "Top-1 validation accuracy of fine-tuning by epoch" in page
     assert "biascon evaluate --run runs/plain/contex/seed0-" in page
 
@@ -138,8 +144,10 @@ def test_the_probe_is_that_of_the_other_datasets_features(
     encoder = build_encoder("fastconvnet", torch.Generator())
     load_weights(encoder, taken.folder / ENCODER)
     train, test = b.splits["train"], b.splits["test"]
-    probe = fit(extract(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe)
-    told = probe.probabilities(extract(encoder, test.images, device=CPU)).argmax(axis=1)
+    probe = fit(
+        extract_features(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe
+    )
+    told = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(axis=1)
     assert evaluation["top1"]["value"] == pytest.approx((told == test.labels).mean())
     assert (folder / ENCODER).read_bytes() == (taken.folder / ENCODER).read_bytes()
 
@@ -160,7 +168,7 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
     assert evaluation["dataset_digest"] == b.digest
     assert evaluation["labels"] == b.manifest["labels"]
-    assert finished(folder) == evaluation
+    assert read_finished(folder) == evaluation
     assert judged(place, b, "knn", tmp_path, "probe.k=5")[2]  # the second time it is only read
     again, other, _ = judged(place, b, "knn", tmp_path / "again", "probe.k=5")
     assert other == evaluation
@@ -174,7 +182,7 @@ def test_protocols_and_origins_are_never_in_one_group(
     shutil.copytree(place / "runs" / "other", tmp_path / "other")
     for protocol in ("linear", "knn"):
         judged(place, b, protocol, tmp_path)
-    groups = group(find_runs(tmp_path, "other"))
+    groups = group_runs(find_runs(tmp_path, "other"))
     assert len(groups) == 3
     assert len({g.title for g in groups}) == 3
 
@@ -188,7 +196,7 @@ def test_on_its_own_dataset_it_is_the_ordinary_run(
     )
     shutil.copytree(place / "runs", tmp_path / "runs")
     said: list[dict[str, Any]] = []
-    other, usual, _ = evaluate(config, a, root=tmp_path / "runs", device=CPU, say=said.append)
+    other, usual, _ = evaluate(config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
     assert said == []  # the encoder is there
     assert usual == evaluation
     assert other.name == folder.name
@@ -214,7 +222,7 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
     data = load(faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
     folder, _, _ = evaluate(config, data, root=tmp_path / "runs", device=CPU)
-    view = choose_bias(data, ["age"])
+    view = view_by_attributes(data, ["age"])
     taken = read_source(folder)
     found = evaluate(
         transfer_config(taken, view), view, root=tmp_path / "taken", device=CPU, source=taken
@@ -223,11 +231,11 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
     assert found[1] == usual[1]
     knn = make_config("supcon", preset="smoke", settings=["train.epochs=1", "probe.kind=knn"])
     said: list[dict[str, Any]] = []
-    _, evaluation, _ = evaluate(knn, view, root=tmp_path / "runs", device=CPU, say=said.append)
+    _, evaluation, _ = evaluate(knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
     assert evaluation["network_of"] == evaluation["encoder_from"]["digest"]
-    (one,) = group([Run(tmp_path, evaluation)])
+    (one,) = group_runs([FinishedRun(tmp_path, evaluation)])
     (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
     assert "--loss supcon" in command  # it is no transfer
     assert "--bias age" in command
@@ -245,7 +253,7 @@ def copied(place: Path, tmp_path: Path) -> Path:
 
 def sealed_again(folder: Path) -> None:
     """As if another version had written the files."""
-    seal(folder, json.loads((folder / DONE).read_text())["digest"])
+    mark_finished(folder, json.loads((folder / DONE).read_text())["digest"])
 
 
 def older(folder: Path) -> None:
@@ -322,7 +330,7 @@ def test_an_encoder_that_was_changed_in_the_new_run_is_told(
         (["--data", "B"], 2, "expected --loss NAME to train, or --run RUN .* got neither"),
         (["--run", "RUN", "--loss", "ce"], 2, "got both"),
         (["--run", "RUN", "--seeds", "0"], 2, "--seeds would change nothing"),
-        (["--run", "RUN", "--data", "B", "--set", "optimiser.lr=1"], 2, "trained already"),
+        (["--run", "RUN", "--data", "B", "--set", "optimizer.lr=1"], 2, "trained already"),
         (["--run", "RUN", "--data", "B", "--protocol", "nn"], 2, "Invalid value for '--protocol'"),
         (["--run", "B", "--data", "B"], 1, "is not a run"),
         (["--loss", "ce", "--weights", "nowhere"], 1, "cannot read weights nowhere"),

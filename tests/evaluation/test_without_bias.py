@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from biascon.evaluation.measurements import measure_top5, top_k
-from biascon.losses import names, sees_bias
+from biascon.losses import list_losses, uses_bias_labels
 from biascon.metrics.intervals import wilson
 from tests.made import plain
 
@@ -72,7 +72,7 @@ class TestEvaluation:
 
 
 class TestLosses:
-    @pytest.mark.parametrize("loss", [name for name in names() if sees_bias(name)])
+    @pytest.mark.parametrize("loss", [name for name in list_losses() if uses_bias_labels(name)])
     def test_those_that_need_bias_labels_are_refused_before_training(
         self, cli: Any, folder: Path, tmp_path: Path, loss: str
     ) -> None:

@@ -15,12 +15,12 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from biascon.losses import LOSSES, Loss, entry, parameters_of
+from biascon.losses import LOSSES, Loss, default_parameters, get_entry
 from biascon.utils.entry_points import load
 from tests.losses.oracles import ORACLES
 
 NAMES = list(LOSSES)
-EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].on == "embeddings"]
+EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].input_kind == "embeddings"]
 PAIRWISE_NAMES = [
     name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs
 ]
@@ -28,11 +28,11 @@ LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].needs]
 FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].needs]
 BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].needs]
 FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].needs]
-WITH_TEMPERATURE = [name for name in NAMES if "temperature" in parameters_of(name)]
+WITH_TEMPERATURE = [name for name in NAMES if "temperature" in default_parameters(name)]
 # Their difference lies in the sampler, or in a last layer that is trained again.
 SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
 OF_A_CLASS = [
-    name for name in NAMES if LOSSES[name].tells == "labels"
+    name for name in NAMES if LOSSES[name].predicts == "labels"
 ]  # no network that tells the bias
 
 IMAGES = (
@@ -129,7 +129,7 @@ def make(
         return drawn if given is None else torch.as_tensor(given, dtype=torch.long)
 
     z = normal(b, v, d)
-    if LOSSES[name].on == "embeddings":
+    if LOSSES[name].input_kind == "embeddings":
         z = z / z.norm(dim=-1, keepdim=True)
     labels, bias = few(labels), few(bias)
     counts = torch.randint(0, 30, (d, d + 1), generator=draw)
@@ -186,7 +186,7 @@ def value_and_gradients(
 
 def oracle(loss: Loss, batch: Batch) -> float | None:
     """The value in Python loops, or None where nothing counts."""
-    free = {key: loss.parameters[key] for key in parameters_of(loss.name)}
+    free = {key: loss.parameters[key] for key in default_parameters(loss.name)}
     inputs = {key: tensor.double().tolist() for key, tensor in batch.inputs.items()}
     lists = batch.z.double().tolist(), batch.labels.tolist(), batch.bias.tolist()
     return ORACLES[loss.name](*lists, **inputs, **free)
@@ -207,13 +207,13 @@ def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
 
 def choices(name: str, key: str) -> tuple[str, ...]:
     """The words that a parameter may be, or none if it is a number."""
-    hint = typing.get_type_hints(load(entry(name).target)).get(key)
+    hint = typing.get_type_hints(load(get_entry(name).target)).get(key)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
 def another(name: str, key: str) -> Any:
     """A value that is allowed and not the default."""
-    default = parameters_of(name)[key]
+    default = default_parameters(name)[key]
     words = [word for word in choices(name, key) if word != default]
     if words:
         return words[0]
@@ -222,12 +222,12 @@ def another(name: str, key: str) -> Any:
 
 def settings_of(name: str) -> list[dict[str, Any]]:
     """The settings under which a loss is checked: its defaults, every number changed, and each word."""
-    free = [key for key in parameters_of(name) if (name, key) not in BY_THE_TRAINER]
+    free = [key for key in default_parameters(name) if (name, key) not in BY_THE_TRAINER]
     numbers = {key: another(name, key) for key in free if not choices(name, key)}
     found = [{}, numbers] if numbers else [{}]
     for key in free:
         for word in choices(name, key):
-            if word != parameters_of(name)[key]:
+            if word != default_parameters(name)[key]:
                 found.append({**numbers, key: word})
     return found + [{"wa": wa, "wb": wb} for wa, wb in ((1, 0), (0, 1)) if "wa" in free]
 

@@ -69,7 +69,7 @@ def loss_of(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
         getattr(batch, name) if name in loss.needs else None for name in ("labels", "bias")
     )
     inputs = {key: out.get(key, tensor) for key, tensor in batch.inputs.items()}
-    return loss(out[loss.on], labels, bias, **inputs)
+    return loss(out[loss.input_kind], labels, bias, **inputs)
 
 
 def mine(x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def run(
     first = {key: p.detach().clone() for key, p in network.named_parameters()}
     together = dist.is_initialized()
     module = DistributedDataParallel(network, find_unused_parameters=True) if together else network
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     found: dict[str, dict[str, Tensor]] = {}
     tables: dict[
         str, Tensor
@@ -105,7 +105,7 @@ def run(
         batch = batch.having(**tables)
         if together:
             x, batch = mine(x), mine_of(batch)
-        optimiser.zero_grad(set_to_none=False)
+        optimizer.zero_grad(set_to_none=False)
         value = loss_of(loss, module, x, batch)
         value.backward()
         if step == 0:
@@ -114,7 +114,7 @@ def run(
                 key: torch.zeros_like(p) if p.grad is None else p.grad.clone()
                 for key, p in network.named_parameters()
             }
-        optimiser.step()
+        optimizer.step()
     found["weights"] = {key: p.detach().clone() for key, p in network.named_parameters()}
     found["change"] = {key: found["weights"][key] - first[key] for key in first}
     found["tables"] = {k: v.clone().to(dtype) for k, v in tables.items()}

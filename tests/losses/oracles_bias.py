@@ -22,8 +22,8 @@ def _anchors(z, labels, bias):
 
 
 def _mean_and_variance(values):
-    centre = sum(values) / len(values)
-    return centre, max(sum((x - centre) ** 2 for x in values) / len(values), 1e-8)
+    center = sum(values) / len(values)
+    return center, max(sum((x - center) ** 2 for x in values) / len(values), 1e-8)
 
 
 def _fairkl_term(z, labels, bias, form, k):

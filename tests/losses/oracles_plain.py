@@ -87,8 +87,8 @@ def simclr(z, labels, bias, *, temperature):
             if other_image == image:
                 positives.append(s)
         if positives:
-            normaliser = log_sum_exp(others)
-            losses.append(-mean([s - normaliser for s in positives]))
+            normalizer = log_sum_exp(others)
+            losses.append(-mean([s - normalizer for s in positives]))
     return mean(losses)
 
 
@@ -108,11 +108,11 @@ def supcon(z, labels, bias, *, temperature, form):
                 positives.append(s)
         if not positives:
             continue
-        normaliser = log_sum_exp(others)
+        normalizer = log_sum_exp(others)
         if form == "out":
-            losses.append(-mean([s - normaliser for s in positives]))
+            losses.append(-mean([s - normalizer for s in positives]))
         else:
-            losses.append(-(log_sum_exp(positives) - math.log(len(positives)) - normaliser))
+            losses.append(-(log_sum_exp(positives) - math.log(len(positives)) - normalizer))
     return mean(losses)
 
 
@@ -176,6 +176,6 @@ def eps_supcon(z, labels, bias, *, temperature, epsilon):
     losses = []
     for positives, negatives in sets(z, labels, temperature):
         if positives:
-            normaliser = log_sum_exp([s - epsilon for s in positives] + negatives)
-            losses.append(-mean([s - normaliser for s in positives]))
+            normalizer = log_sum_exp([s - epsilon for s in positives] + negatives)
+            losses.append(-mean([s - normalizer for s in positives]))
     return mean(losses)

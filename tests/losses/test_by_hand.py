@@ -74,7 +74,7 @@ def test_supcon_fairkl_of_one_label():
     assert value == close(supcon + PAPER / 2)
 
 
-def test_fairkl_temperature_is_not_that_of_its_regulariser():
+def test_fairkl_temperature_is_not_that_of_its_regularizer():
     for temperature in (0.1, 1.0):
         extra = {"temperature": temperature}
         assert on(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == close(PAPER)

@@ -60,7 +60,7 @@ def test_classes_that_have_collapsed_to_points_have_the_oracle_s_value(name, dty
         torch.randn(6, 6, dtype=torch.float64, generator=torch.manual_seed(0))
     )[0]
     corners = corners.to(dtype)[batch.labels][:, None]
-    if LOSSES[name].on == "embeddings":
+    if LOSSES[name].input_kind == "embeddings":
         batch = batch.having(z=corners.expand(-1, 2, -1))
     batch = batch.having(features=3 * corners.expand(-1, 2, -1))
     check_against_oracle(get_loss(name), batch, 1e-9 if dtype == torch.float64 else 1e-4)

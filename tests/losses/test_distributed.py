@@ -91,7 +91,7 @@ def test_unequal_batches_are_refused_on_every_rank(told):
         assert rank["unequal"] == "expected as many images on every rank, but got 64, 60"
 
 
-def test_batch_norm_normalises_by_the_images_of_a_rank(told):
+def test_batch_norm_normalizes_by_the_images_of_a_rank(told):
     # The loss sees 128 images, a BatchNorm layer 64: on the CPU, which has no SyncBatchNorm, a network
     # with such layers is not the one that a single process would train.
     for rank in told:

@@ -179,7 +179,7 @@ def test_log_sum_over_nothing_is_zero_with_a_zero_gradient(path, monkeypatch):
     }
     for empty, labels in cases.items():
         z = torch.randn(len(labels), 1, 4, generator=draw, dtype=torch.float64, requires_grad=True)
-        found = getattr(pairwise.anchors(z, labels).log_sums("labels"), empty)
+        found = getattr(pairwise.make_anchors(z, labels).log_sums("labels"), empty)
         assert not found.any()
         found.sum().backward()
         assert not z.grad.any()
@@ -234,7 +234,7 @@ def test_blocked_path_bears_an_anchor_that_is_opposite_to_all_others(
 OF_ANY_NAMES = [
     name
     for name in LABELLED_NAMES
-    if LOSSES[name].on == "embeddings" and "logits" not in LOSSES[name].inputs
+    if LOSSES[name].input_kind == "embeddings" and "logits" not in LOSSES[name].inputs
 ]
 
 
@@ -262,11 +262,11 @@ def test_blocked_path_takes_bias_values_as_large_as_two_to_the_fortieth(name, mo
 def test_batches_of_these_tests_take_more_than_one_block(monkeypatch):
     blocked(monkeypatch)
     z = torch.zeros(200, 4)
-    found = [rows for rows, _ in blockwise.plan(torch.zeros(200, dtype=torch.long), z)]
+    found = [rows for rows, _ in blockwise.iter_blocks(torch.zeros(200, dtype=torch.long), z)]
     assert [rows.stop - rows.start for rows in found] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
 
 
 def test_default_limit_of_the_dense_path_is_that_of_the_anchors():
     z = torch.nn.functional.normalize(torch.randn(513, 2, 4), dim=-1)
-    assert pairwise.anchors(z[:512], None).dense
-    assert not pairwise.anchors(z, None).dense
+    assert pairwise.make_anchors(z[:512], None).dense
+    assert not pairwise.make_anchors(z, None).dense

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biascon.errors import UsageError
-from biascon.losses import LOSSES, entry, get_loss, parameters_of
+from biascon.losses import LOSSES, default_parameters, get_entry, get_loss
 from tests.losses.batches import (
     BIASED_NAMES,
     EMBEDDING_NAMES,
@@ -72,7 +72,7 @@ def test_missing_labels_and_bias_are_refused(name, which):
 CLASSIFIED = [
     name
     for name in LABELLED_NAMES
-    if LOSSES[name].on == "logits" or "logits" in LOSSES[name].inputs
+    if LOSSES[name].input_kind == "logits" or "logits" in LOSSES[name].inputs
 ]
 
 
@@ -169,7 +169,7 @@ def test_checked_loss_refuses_embeddings_that_are_not_of_norm_one_and_says_which
     batch = make(name, dtype=torch.float32)
     z = batch.z.clone()
     z[2, 1] *= length
-    said = f"expected embeddings of norm 1 (normalise them), but z[2, 1] has norm {length:.4g}"
+    said = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
     with pytest.raises(UsageError, match=re.escape(said)):
         value_of(get_loss(name), batch.having(z=z), check=True)
     value_of(get_loss(name), batch.having(z=z))
@@ -211,7 +211,7 @@ RANGES = {
     "up": ("at least 1", (*POSITIVE, 0.999)),
     "first_epochs": ("an integer of at least 1", (0, -1, 1.5, 1.0)),
 }
-EVERY = [(name, key) for name in NAMES for key in parameters_of(name)]
+EVERY = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
 @pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not choices(*case)])
@@ -232,9 +232,9 @@ def test_word_that_is_unknown_is_refused_with_those_that_are_known(name, key):
             get_loss(name, **{key: value})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if parameters_of(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if default_parameters(name)])
 def test_all_wrong_parameters_are_told_at_once(name):
-    wrong = dict.fromkeys(parameters_of(name), "x")
+    wrong = dict.fromkeys(default_parameters(name), "x")
     with pytest.raises(UsageError) as caught:
         get_loss(name, **wrong)
     assert str(caught.value).count("but got 'x'") == len(wrong)
@@ -251,17 +251,17 @@ def test_weights_that_are_both_zero_are_refused(name):
 @pytest.mark.parametrize(("name", "key"), EVERY)
 def test_unknown_parameters_are_named_all_at_once_with_the_nearest_ones(name, key):
     misspelt = key[:-1] if len(key) > 3 else None
-    if misspelt is None or misspelt in parameters_of(name):
+    if misspelt is None or misspelt in default_parameters(name):
         return
     with pytest.raises(UsageError) as caught:
         get_loss(name, **{misspelt: 1, "zzz": 2})
     message = str(caught.value)
     assert f"'{misspelt}'; did you mean '{key}'?" in message
     assert "'zzz'" in message
-    assert f"(it has: {', '.join(parameters_of(name))})" in message
+    assert f"(it has: {', '.join(default_parameters(name))})" in message
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not parameters_of(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if not default_parameters(name)])
 def test_loss_without_parameters_says_that_it_has_none(name):
     with pytest.raises(UsageError, match=rf"'{name}' has no parameter 'x' \(it has: none\)"):
         get_loss(name, x=1)
@@ -291,7 +291,7 @@ NEAR = {
 
 
 @pytest.mark.parametrize("wrong", NEAR)
-@pytest.mark.parametrize("ask", [get_loss, entry, parameters_of])
+@pytest.mark.parametrize("ask", [get_loss, get_entry, default_parameters])
 def test_unknown_loss_suggests_the_nearest(ask, wrong):
     said = re.escape(f"unknown loss '{wrong}'; did you mean '{NEAR[wrong]}'?")
     with pytest.raises(UsageError, match=said) as caught:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biascon.losses import LOSSES, get_loss, parameters_of
+from biascon.losses import LOSSES, default_parameters, get_loss
 from tests.losses.batches import (
     BY_THE_TRAINER,
     FREE_OF_BIAS,
@@ -59,7 +59,11 @@ def test_order_of_the_views_of_an_image_does_not_matter(name, data, b, v, seed):
 def test_rotation_of_a_feature_space_does_not_matter(name, seed):
     batch = make(name, seed=seed)
     draw = torch.Generator().manual_seed(seed + 1)
-    spaces = ["features", "bias_features", *(["z"] if LOSSES[name].on == "embeddings" else [])]
+    spaces = [
+        "features",
+        "bias_features",
+        *(["z"] if LOSSES[name].input_kind == "embeddings" else []),
+    ]
 
     def rotate(tensor):
         square = torch.randn(2 * tensor.shape[-1:], generator=draw, dtype=torch.float64)
@@ -88,7 +92,7 @@ def test_length_of_a_feature_does_not_matter_where_only_its_direction_does(name,
 @given(seed=SEEDS)
 def test_shift_of_all_logits_of_a_view_does_not_matter(name, seed):
     batch = make(name, seed=seed)
-    logits = ("logits",) if LOSSES[name].on == "embeddings" else ("z",)
+    logits = ("logits",) if LOSSES[name].input_kind == "embeddings" else ("z",)
     draw = torch.Generator().manual_seed(seed)
     shifted = batch.mapped(logits, lambda x: x + 50 * torch.randn(*x.shape[:-1], 1, generator=draw))
     loss = get_loss(name)
@@ -104,9 +108,9 @@ def renamed(name, batch, data, which):
     known = LOSSES[name]
     old = batch.labels if which == "labels" else batch.bias
     tables = [key for key in TABLES if key in batch.inputs]
-    told = which == known.tells
-    logits = "z" if known.on == "logits" else "logits"
-    has_logits = told and (known.on == "logits" or "logits" in batch.inputs)
+    told = which == known.predicts
+    logits = "z" if known.input_kind == "logits" else "logits"
+    has_logits = told and (known.input_kind == "logits" or "logits" in batch.inputs)
     if not has_logits and not tables:
         distinct = st.lists(st.integers(-(2**40), 2**40), min_size=7, max_size=7, unique=True)
         return batch.having(**{which: torch.tensor(data.draw(distinct))[old]})
@@ -167,7 +171,7 @@ def test_what_a_loss_needs_changes_it(name, key):
 
 
 WITH = {"k": {"form": "code"}}  # where a parameter matters only beside another
-EVERY_PARAMETER = [(name, key) for name in NAMES for key in parameters_of(name)]
+EVERY_PARAMETER = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ EVERY_PARAMETER = [(name, key) for name in NAMES for key in parameters_of(name)]
 def test_every_parameter_changes_the_loss_and_its_gradient(name, key):
     batch = make(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
     values = []
-    for value in [parameters_of(name)[key], another(name, key), *choices(name, key)[2:]]:
+    for value in [default_parameters(name)[key], another(name, key), *choices(name, key)[2:]]:
         loss = get_loss(name, **{**WITH.get(key, {}), key: value})
         values.append(value_of(loss, batch).item())
     assert all(abs(one - two) > 1e-4 for i, one in enumerate(values) for two in values[:i])

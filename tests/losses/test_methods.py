@@ -81,7 +81,7 @@ def test_end_makes_pairs_of_one_bias_orthogonal_from_either_side(name):
         assert values == pytest.approx([2 * 0.8 / 24, 2 * 0.4 / 24, 0], abs=1e-12)
 
 
-def regulariser(name, batch, **extra):
+def regularizer(name, batch, **extra):
     """FairKL's R alone: the loss with its weight less the loss without."""
     one, none = (value_of(get_loss(name, weight=w, **extra), batch) for w in (1.0, 0.0))
     return (one - none).item()
@@ -97,7 +97,7 @@ def test_fairkl_falls_when_aligned_and_conflicting_pairs_become_alike(name, form
     values = []
     for strength in (2.0, 1.5, 1.0, 0.5, 0.0):
         z = F.normalize(of_label + strength * of_bias + 0.5 * batch.z, dim=-1)
-        values.append(regulariser(name, batch.having(z=z), form=form))
+        values.append(regularizer(name, batch.having(z=z), form=form))
     assert all(one > two for one, two in itertools.pairwise(values)), values
     assert values[-1] < values[0] / 20
 
@@ -109,7 +109,7 @@ def test_fairkl_falls_when_aligned_and_conflicting_pairs_become_alike(name, form
 )
 def test_fairkl_term_is_never_negative(form, b, v, classes, seed):
     batch = make("fairkl", b=b, v=v, classes=classes, seed=seed)
-    assert regulariser("fairkl", batch, form=form) >= -1e-9
+    assert regularizer("fairkl", batch, form=form) >= -1e-9
 
 
 def test_fairkl_term_is_zero_where_aligned_and_conflicting_pairs_are_alike():
@@ -117,11 +117,11 @@ def test_fairkl_term_is_zero_where_aligned_and_conflicting_pairs_are_alike():
     # half have cosine 1 and half 0; of those of the same bias too, if an image with itself is one.
     z = torch.eye(2, dtype=torch.float64).repeat(4, 1)[:, None]
     batch = make("fairkl", b=8, v=1, d=2, labels=[1] * 8, bias=[0] * 4 + [1] * 4).having(z=z)
-    assert regulariser("fairkl", batch, form="code") == pytest.approx(0, abs=1e-12)
+    assert regularizer("fairkl", batch, form="code") == pytest.approx(0, abs=1e-12)
     # If not, 8 of 24 have cosine 1: m_a = 1/3, v_a = 2/9, m_c = 1/2, v_c = 1/4, so that (v_a + 1/36) / v_c
     # is 1 and R = -1/2 log(8/9).
     expected = -math.log(8 / 9) / 2
-    assert regulariser("fairkl", batch, form="paper") == pytest.approx(expected, abs=1e-12)
+    assert regularizer("fairkl", batch, form="paper") == pytest.approx(expected, abs=1e-12)
 
 
 def test_biasbal_pulls_conflicting_images_harder_than_ce_and_aligned_ones_less():

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from biascon.losses import LOSSES, NEEDS, entry, get_loss, parameters_of, sees_bias
+from biascon.losses import LOSSES, NEEDS, default_parameters, get_entry, get_loss, uses_bias_labels
 from tests.losses.batches import NAMES, SETTINGS, make, value_of
 
 
@@ -24,13 +24,13 @@ def test_loss_survives_pickling(name, extra):
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_tells_its_parameters_and_what_it_needs(name):
     loss = get_loss(name)
-    known = entry(name)
-    assert (loss.name, loss.on, loss.needs) == (name, known.on, known.needs)
+    known = get_entry(name)
+    assert (loss.name, loss.input_kind, loss.needs) == (name, known.input_kind, known.needs)
     assert loss.inputs == known.inputs
-    assert dict(loss.parameters) == {**parameters_of(name), **known.fixed}
+    assert dict(loss.parameters) == {**default_parameters(name), **known.fixed}
     assert known.formula
     assert known.source
-    assert known.on in ("embeddings", "logits")
+    assert known.input_kind in ("embeddings", "logits")
     assert set(known.needs) <= set(NEEDS)
     signature = inspect.signature(loss.function).parameters.values()
     given = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
@@ -39,12 +39,12 @@ def test_loss_tells_its_parameters_and_what_it_needs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_stage_is_a_loss_that_needs_no_first_stage(name):
-    first = LOSSES[name].first
-    assert first is None or LOSSES[first.loss].first is None
+    first = LOSSES[name].first_stage
+    assert first is None or LOSSES[first.loss].first_stage is None
 
 
 def test_which_methods_see_the_bias_labels():
-    blind = {name for name in NAMES if not sees_bias(name)}
+    blind = {name for name in NAMES if not uses_bias_labels(name)}
     expected = {"ce", "simclr", "supcon", "contex", "contex-clip", "eps_supinfonce", "eps_supcon"}
     assert blind == expected | {"gce", "lff", "jtt", "softcon"}
 
@@ -57,7 +57,7 @@ def test_given_parameters_replace_the_defaults_and_nothing_else():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_numbers_are_the_same_as_their_floats(name):
-    floats = {k: 1.0 for k, v in parameters_of(name).items() if isinstance(v, float)}
+    floats = {k: 1.0 for k, v in default_parameters(name).items() if isinstance(v, float)}
     whole = get_loss(name, **dict.fromkeys(floats, 1))
     assert whole == get_loss(name, **floats)
     assert {type(whole.parameters[key]) for key in floats} <= {float}

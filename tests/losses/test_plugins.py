@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from biascon.errors import BiasconError, UsageError
 from biascon.losses import LOSSES, FirstStage, LossEntry, plugins
-from biascon.losses.loss import entry, get_loss, parameters_of, sees_bias
+from biascon.losses.loss import default_parameters, get_entry, get_loss, uses_bias_labels
 
 MODULE = "outside_losses"
 POINTS = {
@@ -139,16 +139,20 @@ def biascon(folder: Path, site: Path, *words: str) -> subprocess.CompletedProces
 
 
 def test_bare_function_is_a_loss_on_embeddings(outside):
-    known = entry("tilt")
-    assert (known.target, known.on, known.needs) == (f"{MODULE}:tilt", "embeddings", ("labels",))
-    assert parameters_of("tilt") == {"strength": 2.0}
+    known = get_entry("tilt")
+    assert (known.target, known.input_kind, known.needs) == (
+        f"{MODULE}:tilt",
+        "embeddings",
+        ("labels",),
+    )
+    assert default_parameters("tilt") == {"strength": 2.0}
     z, labels = F.normalize(torch.randn(6, 2, 10), dim=-1), torch.arange(6)
     value = get_loss("tilt", strength=3)(z, labels)
     assert value.item() == pytest.approx(-3 * z[range(6), :, range(6)].mean().item(), rel=1e-5)
 
 
 def test_entry_says_what_its_loss_is_given(outside):
-    known, loss = entry("reach"), get_loss("reach", ce_weight=2)
+    known, loss = get_entry("reach"), get_loss("reach", ce_weight=2)
     assert isinstance(known, LossEntry)
     assert (known.source, known.inputs) == ("A. Nobody, 2026", ("logits",))
     assert dict(loss.parameters) == {"ce_weight": 2.0, "depth": 3}
@@ -164,20 +168,20 @@ def test_entry_says_what_its_loss_is_given(outside):
 
 
 def test_methods_that_build_on_others_of_the_package(outside):
-    assert sees_bias("after")
-    assert not sees_bias("tilt")
+    assert uses_bias_labels("after")
+    assert not uses_bias_labels("tilt")
 
 
 def test_method_that_builds_on_itself_is_refused(monkeypatch):
     ring = {"a": "b", "b": "a"}
     entries = {
-        name: LossEntry("m:f", "", "", first=FirstStage(first, "features"))
+        name: LossEntry("m:f", "", "", first_stage=FirstStage(first, "features"))
         for name, first in ring.items()
     }
     monkeypatch.setattr(plugins, "names", lambda: ring)
     monkeypatch.setattr(plugins, "outside_entry", lambda name, _: entries[name])
     with pytest.raises(BiasconError, match="'a' builds on itself: a -> b -> a"):
-        entry("a")
+        get_entry("a")
 
 
 def test_both_are_listed_beside_the_others(outside, cli):
@@ -193,7 +197,7 @@ def test_both_are_listed_beside_the_others(outside, cli):
 
 def test_name_of_a_loss_that_is_there_is_not_taken(outside, cli):
     assert importlib.import_module(MODULE).tilt is not get_loss("supcon").function
-    assert entry("supcon") is LOSSES["supcon"]
+    assert get_entry("supcon") is LOSSES["supcon"]
     assert get_loss("supcon").function.__module__ == "biascon.losses.supcon"
     listed = [line for line in cli("list", "losses").out.splitlines() if line.startswith("supcon ")]
     assert len(listed) == 1

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biascon.losses import LOSSES, get_loss, parameters_of
+from biascon.losses import LOSSES, default_parameters, get_loss
 from tests.losses.batches import (
     EMBEDDING_NAMES,
     NAMES,
@@ -28,13 +28,13 @@ from tests.losses.batches import (
 def pulled(name, batch, strength):
     """Each image moved towards a corner for its class (for itself, where the loss has no labels)."""
     known = LOSSES[name]
-    of = batch.bias if known.tells == "bias" else batch.labels
-    if "labels" not in known.needs and known.on == "embeddings":
+    of = batch.bias if known.predicts == "bias" else batch.labels
+    if "labels" not in known.needs and known.input_kind == "embeddings":
         of = torch.arange(len(of))
     corners = strength * torch.eye(6, dtype=torch.float64)[of][:, None]
-    logits = "z" if known.on == "logits" else "logits"
+    logits = "z" if known.input_kind == "logits" else "logits"
     moved = batch.mapped((logits,), lambda x: x + corners)
-    if known.on == "embeddings":
+    if known.input_kind == "embeddings":
         moved = moved.having(z=torch.nn.functional.normalize(batch.z + corners, dim=-1))
     return moved
 
@@ -49,7 +49,9 @@ def test_loss_falls_when_positives_are_pulled_together(name, extra, seed):
     across = {"bias", "bias_features"} & set(LOSSES[name].needs)  # positives are of another image
     labels = [0, 0, 1, 1] if across else [0, 1, 2, 3]
     batch = make(name, labels=labels, bias=[0, 1, 2, 3], v=2, seed=seed)
-    loss = get_loss(name, **{**({"weight": 0} if "weight" in parameters_of(name) else {}), **extra})
+    loss = get_loss(
+        name, **{**({"weight": 0} if "weight" in default_parameters(name) else {}), **extra}
+    )
     values = [value_of(loss, pulled(name, batch, by)).item() for by in (0, 3, 10)]
     assert values[1] < values[0] - 0.01
     assert values[2] < values[0] - 0.01  # no lower than that, for classes also repel each other
@@ -58,7 +60,7 @@ def test_loss_falls_when_positives_are_pulled_together(name, extra, seed):
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_falls_step_by_step_when_positives_are_pulled_together(name):
     batch = make(name, b=6, labels=[0, 0, 1, 1, 2, 2], bias=[0, 1, 1, 2, 2, 0])
-    loss = get_loss(name, **({"weight": 0} if "weight" in parameters_of(name) else {}))
+    loss = get_loss(name, **({"weight": 0} if "weight" in default_parameters(name) else {}))
     values = [value_of(loss, pulled(name, batch, by)).item() for by in (0, 0.5, 1)]
     assert values[0] > values[1] > values[2]
 
@@ -134,10 +136,10 @@ def test_on_biased_data_a_loss_is_not_erm(name, seed):
 def test_at_chance_every_loss_on_logits_asks_for_more_of_the_right_class(name):
     # As training begins: equal logits. No loss may ask for less of the true class, or for more of another.
     known = LOSSES[name]
-    if known.on == "embeddings" and "logits" not in known.inputs:
+    if known.input_kind == "embeddings" and "logits" not in known.inputs:
         return
     batch = biased(name)
-    logits = "z" if known.on == "logits" else "logits"
+    logits = "z" if known.input_kind == "logits" else "logits"
     batch = batch.mapped((logits,), torch.zeros_like)
     gradient = value_and_gradients(get_loss(name), batch)[1][logits]
     right = torch.nn.functional.one_hot(batch.labels, 6).bool()[:, None].expand_as(gradient)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from biascon.metrics import accuracy, amplification, fairness, parity
-from biascon.metrics.summary import accuracies
+from biascon.metrics.summary import accuracy_metrics
 
 ROWS = 20_000
 
@@ -14,7 +14,7 @@ def all_metrics(tables: np.ndarray, aligned: np.ndarray, training: np.ndarray) -
     """The accuracies, the group metrics as macro means and per class, and the amplifications."""
     groups = {**fairness.from_counts(tables), **parity.from_counts(tables)}
     return {
-        **accuracies(tables, aligned),
+        **accuracy_metrics(tables, aligned),
         **{name: fairness.macro(value) for name, value in groups.items()},
         **{f"class/{name}": value for name, value in groups.items()},
         **amplification.from_counts(training, tables),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from biascon.errors import UsageError
-from biascon.metrics.calibration import Tally, brier, ece, tally
+from biascon.metrics.calibration import CalibrationSums, brier, ece, sum_scores
 
 PROBLEMS = st.tuples(st.integers(0, 30), st.integers(2, 4), st.integers(1, 12), st.integers(0, 999))
 
@@ -57,7 +57,7 @@ def naive_brier(labels: np.ndarray, scores: np.ndarray) -> float:
 def test_against_plain_loops(asked: tuple[int, int, int, int]) -> None:
     n, k, bins, seed = asked
     labels, bias, scores = problem(n, k, seed)
-    sums = tally(labels, bias, scores, n_bias=3, bins=bins)
+    sums = sum_scores(labels, bias, scores, n_bias=3, bins=bins)
     whole = sums.overall()
     assert ece(whole)[0] == pytest.approx(naive_ece(labels, scores, bins), nan_ok=True)
     assert brier(whole)[0] == pytest.approx(naive_brier(labels, scores), nan_ok=True)
@@ -76,7 +76,7 @@ class TestBins:
         edges = np.arange(bins + 1) / bins
         scores = np.stack([edges, 1 - edges], axis=1)
         nothing = np.zeros(bins + 1, dtype=int)
-        sums = tally(nothing, nothing, scores, n_bias=1, bins=bins, predictions=nothing)
+        sums = sum_scores(nothing, nothing, scores, n_bias=1, bins=bins, predictions=nothing)
         expected = np.ones(bins, dtype=int)
         expected[0] = 2  # 0 and 1 / B
         assert sums.n[0].tolist() == expected.tolist()
@@ -84,14 +84,14 @@ class TestBins:
     def test_just_above_an_edge_is_the_next_bin(self) -> None:
         score = np.nextafter(0.5, 1)
         zero = np.zeros(1, dtype=int)
-        sums = tally(zero, zero, np.array([[score, 1 - score]]), n_bias=1, bins=2)
+        sums = sum_scores(zero, zero, np.array([[score, 1 - score]]), n_bias=1, bins=2)
         assert sums.n.tolist() == [[0, 1]]
 
     def test_certain_and_wrong(self) -> None:
         """A last bin that is open would lose these rows."""
         labels, bias = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])
         scores = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-        sums = tally(labels, bias, scores, n_bias=2)
+        sums = sum_scores(labels, bias, scores, n_bias=2)
         assert ece(sums).tolist() == [0.0, 1.0]
         assert brier(sums).tolist() == [0.0, 2.0]
         assert ece(sums.overall()).tolist() == [0.5]
@@ -100,7 +100,7 @@ class TestBins:
 def test_by_hand() -> None:
     labels = np.array([0, 1, 1, 0])
     scores = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.2, 0.8]])
-    sums = tally(labels, np.zeros(4, int), scores, n_bias=1, bins=5)
+    sums = sum_scores(labels, np.zeros(4, int), scores, n_bias=1, bins=5)
     # (0.4, 0.6]: 1 of 2 right at 0.6; (0.6, 0.8]: 0 of 1 at 0.8; (0.8, 1]: 1 of 1 at 0.9
     assert sums.n.tolist() == [[0, 0, 2, 1, 1]]
     assert ece(sums)[0] == pytest.approx((2 * 0.1 + 0.8 + 0.1) / 4)
@@ -114,7 +114,7 @@ def test_brier_against_scikit_learn(n: int, seed: int) -> None:
     one = rng.random(n)
     labels = rng.integers(0, 2, n)
     scores = np.stack([1 - one, one], axis=1)
-    found = brier(tally(labels, np.zeros(n, int), scores, n_bias=1))[0]
+    found = brier(sum_scores(labels, np.zeros(n, int), scores, n_bias=1))[0]
     assert found == pytest.approx(2 * brier_score_loss(labels, one, pos_label=1))
 
 
@@ -122,11 +122,11 @@ def test_brier_against_scikit_learn(n: int, seed: int) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_partition_and_order_gives_the_same(n: int, cuts: list[int], seed: int) -> None:
     labels, bias, scores = problem(n, 3, seed)
-    whole = tally(labels, bias, scores, n_bias=3)
+    whole = sum_scores(labels, bias, scores, n_bias=3)
     order = np.random.default_rng(seed).permutation(n)
-    merged = Tally.empty(3)
+    merged = CalibrationSums.empty(3)
     for part in np.split(order, sorted(min(cut, n) for cut in cuts)):
-        merged = tally(labels[part], bias[part], scores[part], n_bias=3) + merged
+        merged = sum_scores(labels[part], bias[part], scores[part], n_bias=3) + merged
     assert np.array_equal(merged.n, whole.n)
     assert np.array_equal(merged.correct, whole.correct)
     assert merged.confidence == pytest.approx(whole.confidence)
@@ -135,12 +135,12 @@ def test_any_partition_and_order_gives_the_same(n: int, cuts: list[int], seed: i
 
 def test_a_group_without_rows_has_nan_and_n_0() -> None:
     zero = np.zeros(1, dtype=int)
-    sums = tally(zero, zero, np.array([[0.9, 0.1]]), n_bias=2)
+    sums = sum_scores(zero, zero, np.array([[0.9, 0.1]]), n_bias=2)
     assert sums.rows.tolist() == [1, 0]
     assert not math.isnan(ece(sums)[0])
     assert math.isnan(ece(sums)[1])
     assert math.isnan(brier(sums)[1])
-    nothing = Tally.empty(2).overall()
+    nothing = CalibrationSums.empty(2).overall()
     assert nothing.rows.tolist() == [0]
     assert math.isnan(ece(nothing)[0])
 
@@ -148,7 +148,7 @@ def test_a_group_without_rows_has_nan_and_n_0() -> None:
 def test_predictions_other_than_the_largest_score() -> None:
     """A threshold, say: the confidence is then that of what was predicted."""
     zero = np.zeros(1, dtype=int)
-    sums = tally(zero, zero, np.array([[0.3, 0.7]]), n_bias=1, predictions=zero, bins=10)
+    sums = sum_scores(zero, zero, np.array([[0.3, 0.7]]), n_bias=1, predictions=zero, bins=10)
     assert sums.n[0].argmax() == 2
     assert ece(sums)[0] == pytest.approx(0.7)
 
@@ -161,15 +161,15 @@ def test_true_probabilities_have_a_small_error_and_overconfidence_a_large_one() 
     true = np.stack([1 - one, one], axis=1)
     sharp = true**3 / (true**3).sum(axis=1, keepdims=True)
     group = np.zeros(n, int)
-    assert ece(tally(labels, group, true, n_bias=1))[0] < 0.02
-    assert ece(tally(labels, group, sharp, n_bias=1))[0] > 0.1
+    assert ece(sum_scores(labels, group, true, n_bias=1))[0] < 0.02
+    assert ece(sum_scores(labels, group, sharp, n_bias=1))[0] > 0.1
 
 
 def test_single_precision_scores() -> None:
     logits = np.random.default_rng(0).normal(size=(100, 10)).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = np.arange(100, dtype=np.int8) % 10
-    found = tally(labels, labels, scores, n_bias=10)
+    found = sum_scores(labels, labels, scores, n_bias=10)
     assert found.confidence.dtype == np.float64
     assert ece(found.overall())[0] == pytest.approx(naive_ece(labels, scores, 15))
 
@@ -188,19 +188,19 @@ def test_single_precision_scores() -> None:
 )
 def test_what_is_refused(labels: list, bias: list, scores: list, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        tally(np.array(labels), np.array(bias), np.array(scores), n_bias=1)
+        sum_scores(np.array(labels), np.array(bias), np.array(scores), n_bias=1)
 
 
 def test_predictions_that_do_not_fit() -> None:
     zero, scores = np.zeros(1, int), np.array([[0.5, 0.5]])
     with pytest.raises(UsageError, match="expected 1 predictions, but got 2"):
-        tally(zero, zero, scores, n_bias=1, predictions=np.zeros(2, int))
+        sum_scores(zero, zero, scores, n_bias=1, predictions=np.zeros(2, int))
     with pytest.raises(UsageError, match=r"predictions in 0\.\.1, but got 2"):
-        tally(zero, zero, scores, n_bias=1, predictions=np.array([2]))
+        sum_scores(zero, zero, scores, n_bias=1, predictions=np.array([2]))
 
 
 def test_sums_of_other_bins_are_not_added() -> None:
     with pytest.raises(UsageError, match=r"groups and bins \(2, 15\), but got \(2, 10\)"):
-        Tally.empty(2) + Tally.empty(2, 10)
+        CalibrationSums.empty(2) + CalibrationSums.empty(2, 10)
     with pytest.raises(UsageError, match="at least one group and bin, but got 1 and 0"):
-        Tally.empty(1, 0)
+        CalibrationSums.empty(1, 0)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from biascon.metrics import accuracy, fairness, parity
 from biascon.metrics.intervals import bootstrap, wilson
-from biascon.metrics.paired_tests import joint, paired_bootstrap
+from biascon.metrics.paired_tests import count_jointly, paired_bootstrap
 from biascon.utils.seeds import numpy_generator
 
 # P(prediction = label) of each (label, bias), far from 0 and 1; and how frequent the cells are
@@ -91,7 +91,7 @@ def paired_coverage(tables: int, replicates: int) -> float:
         hard = rng.random(n) < 0.3
         a = np.where(hard & (rng.random(n) < 0.8), 1 - labels, labels)  # right: 0.76
         b = np.where(hard | (rng.random(n) < 0.1), 1 - labels, labels)  # right: 0.63
-        counts = joint(labels, bias, a, b, n_labels=2, n_bias=2)
+        counts = count_jointly(labels, bias, a, b, n_labels=2, n_bias=2)
         found = paired_bootstrap(
             counts, lambda t: {"top1": accuracy.top1(t)}, rng, replicates=replicates
         )["top1"]

@@ -15,9 +15,9 @@ from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
 from biascon.metrics.paired_tests import (
-    Joint,
+    JointCounts,
+    count_jointly,
     holm,
-    joint,
     mcnemar,
     paired_bootstrap,
     paired_t,
@@ -33,8 +33,8 @@ def columns(rows: Rows) -> tuple[np.ndarray, ...]:
     return tuple(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
 
 
-def counted(rows: Rows) -> Joint:
-    return joint(*columns(rows), n_labels=3, n_bias=2)
+def counted(rows: Rows) -> JointCounts:
+    return count_jointly(*columns(rows), n_labels=3, n_bias=2)
 
 
 def simulated(n: int, seed: int) -> tuple[np.ndarray, ...]:
@@ -81,12 +81,12 @@ class TestJoint:
         asked[column][1] = 3
         name = ("labels", "bias", "predictions a", "predictions b")[column]
         with pytest.raises(UsageError, match=f"expected {name} in"):
-            joint(*asked, n_labels=3, n_bias=2)
+            count_jointly(*asked, n_labels=3, n_bias=2)
 
     def test_columns_of_different_length(self) -> None:
         two, three = np.zeros(2, int), np.zeros(3, int)
         with pytest.raises(UsageError, match=r"but got \[2, 2, 2, 3\]"):
-            joint(two, two, two, three, n_labels=3, n_bias=2)
+            count_jointly(two, two, two, three, n_labels=3, n_bias=2)
 
 
 class TestMcNemar:
@@ -140,7 +140,7 @@ class TestPairedBootstrap:
         label, bias, a, b = rows
         fast, slow = 6000, 2000
         limits = paired_bootstrap(
-            joint(*rows, n_labels=3, n_bias=2),
+            count_jointly(*rows, n_labels=3, n_bias=2),
             everything,
             np.random.default_rng(1),
             replicates=fast,
@@ -167,7 +167,10 @@ class TestPairedBootstrap:
         rows = simulated(300, 3)
         label, bias, a, b = rows
         found = paired_bootstrap(
-            joint(*rows, n_labels=3, n_bias=2), everything, np.random.default_rng(0), replicates=99
+            count_jointly(*rows, n_labels=3, n_bias=2),
+            everything,
+            np.random.default_rng(0),
+            replicates=99,
         )
         of_a, of_b = (everything(count(label, bias, p, n_labels=3, n_bias=2)) for p in (a, b))
         for name, difference in found.items():
@@ -178,7 +181,7 @@ class TestPairedBootstrap:
         rows = simulated(2000, 4)
         label, _, a, b = rows
         found = paired_bootstrap(
-            joint(*rows, n_labels=3, n_bias=2), everything, np.random.default_rng(0)
+            count_jointly(*rows, n_labels=3, n_bias=2), everything, np.random.default_rng(0)
         )["top1"]
         rate = [(p == label).mean() for p in (a, b)]
         unpaired = 2 * 1.96 * math.sqrt(sum(r * (1 - r) / 2000 for r in rate))
@@ -187,7 +190,9 @@ class TestPairedBootstrap:
     def test_of_the_same_predictions_it_is_zero(self) -> None:
         label, bias, a, _ = simulated(200, 5)
         found = paired_bootstrap(
-            joint(label, bias, a, a, n_labels=3, n_bias=2), everything, np.random.default_rng(0)
+            count_jointly(label, bias, a, a, n_labels=3, n_bias=2),
+            everything,
+            np.random.default_rng(0),
         )
         for difference in found.values():
             assert not np.any([difference.value, difference.low, difference.high])

@@ -14,7 +14,7 @@ from scipy import stats
 from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
-from biascon.metrics.permutation import deal, permutation_test
+from biascon.metrics.permutation import permutation_test, permute_bias
 
 TABLE = np.array([[[20, 5], [6, 4]], [[3, 7], [4, 21]]])
 DPD, DPR, EOD = fairness.METRICS[0], fairness.METRICS[1], fairness.METRICS[2]
@@ -29,7 +29,7 @@ def macro(tables: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def drawn(table: np.ndarray, within: str, replicates: int) -> np.ndarray:
-    return np.concatenate(list(deal(table, within, generator(), replicates)))
+    return np.concatenate(list(permute_bias(table, within, generator(), replicates)))
 
 
 class TestDeal:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from biascon.errors import UsageError
-from biascon.models.encoders import ENCODERS, Conv2d, build_encoder, build_head, design
-from biascon.models.torchvision import torchvision
+from biascon.models.encoders import ENCODERS, Conv2d, build_encoder, build_head, build_on_meta
+from biascon.models.torchvision import import_torchvision
 
 NAMES = list(ENCODERS)
 SMALL = [name for name in NAMES if name != "resnet50"]  # the others draw 24 million weights
@@ -55,7 +55,7 @@ def test_encoder_maps_images_to_features_and_back(name, side):
 def test_encoder_takes_its_smallest_side(name):
     encoder = built(name).eval()
     with torch.no_grad():
-        features = encoder(images(2, encoder.smallest))
+        features = encoder(images(2, encoder.min_side))
     assert features.shape == (2, encoder.dim)
     assert torch.isfinite(features).all()
 
@@ -108,7 +108,7 @@ def built_fresh_state(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_everything_is_on_the_cpu_finite_and_normalised_at_first(name):
+def test_everything_is_on_the_cpu_finite_and_normalized_at_first(name):
     encoder = build_encoder(name, generator())
     for key, value in encoder.state_dict().items():
         assert value.device == torch.device("cpu"), key
@@ -180,15 +180,15 @@ def test_resnets_have_a_stem_for_small_images(name, dim):
     ("name", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
 )
 def test_resnets_with_torchvisions_stem_are_torchvisions(name, dim):
-    encoder = design(f"{name}-imagenet")
+    encoder = build_on_meta(f"{name}-imagenet")
     with torch.device("meta"):
-        theirs = getattr(torchvision().models, name)(weights=None).state_dict()
+        theirs = getattr(import_torchvision().models, name)(weights=None).state_dict()
     own = {k.removeprefix("body."): v.shape for k, v in encoder.state_dict().items()}
     assert own == {k: v.shape for k, v in theirs.items() if not k.startswith("fc.")}
-    assert (encoder.dim, encoder.smallest) == (dim, 32)
+    assert (encoder.dim, encoder.min_side) == (dim, 32)
 
 
-def test_an_encoder_of_imagenets_scale_normalises_by_it():
+def test_an_encoder_of_imagenets_scale_normalizes_by_it():
     encoder = built("resnet18-imagenet")
     x = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 2, 2)  # black, grey, white
     got = encoder.prepare(x)[:, :, 0, 0]
@@ -198,7 +198,7 @@ def test_an_encoder_of_imagenets_scale_normalises_by_it():
     assert torch.equal(built("resnet18").prepare(x), x)
 
 
-def test_a_narrow_encoder_of_torchvisions_stem_sees_no_neighbour():
+def test_a_narrow_encoder_of_torchvisions_stem_sees_no_neighbor():
     encoder = build_encoder("resnet18-imagenet-1x1", generator()).eval()
     x = images(1, 64)
     shuffled = x.clone()  # all but every 32nd pixel, which is what the strides pick

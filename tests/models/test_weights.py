@@ -15,17 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from biascon.config.first_stage import first_config
-from biascon.config.resolve import resolved
+from biascon.config.first_stage import first_stage_config
+from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data.dataset import load
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.evaluation.pipeline import evaluate
 from biascon.models import weights
-from biascon.models.encoders import ENCODERS, ImageNetEncoder, build_encoder, design
-from biascon.models.torchvision import torchvision
+from biascon.models.encoders import ENCODERS, ImageNetEncoder, build_encoder, build_on_meta
+from biascon.models.torchvision import import_torchvision
 from biascon.runs.folder import ENCODER
-from biascon.training.network import build_model, start
+from biascon.training.network import build_model, initialize_encoder
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def config(*settings: str, loss: str = "supcon", encoder: str = "resnet18-imagen
 @pytest.fixture(scope="module")
 def theirs() -> dict[str, torch.Tensor]:
     """A ResNet-18 as torchvision names its tensors, with the classifier, of weights from a generator."""
-    net = torchvision().models.resnet18(weights=None)
+    net = import_torchvision().models.resnet18(weights=None)
     generator = torch.Generator().manual_seed(5)
     state = net.state_dict()
     for key, value in state.items():
@@ -58,7 +58,7 @@ def pth(tmp_path: Path, theirs: dict[str, torch.Tensor]) -> Path:
 
 def started(config: RunConfig, file: Path) -> dict[str, torch.Tensor]:
     encoder = build_encoder(config.model.encoder, torch.Generator().manual_seed(0))
-    start(encoder, resolved(config, file))
+    initialize_encoder(encoder, resolve_weights(config, file))
     return encoder.state_dict()
 
 
@@ -78,7 +78,7 @@ def test_torchvisions_names_become_ours(
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form != "old pth")
     got = started(config(), path)
-    assert got.keys() == design("resnet18-imagenet").state_dict().keys()
+    assert got.keys() == build_on_meta("resnet18-imagenet").state_dict().keys()
     for key, value in got.items():
         assert torch.equal(value, theirs[key.removeprefix("body.")]), key
 
@@ -86,11 +86,11 @@ def test_torchvisions_names_become_ours(
 def test_the_encoder_computes_what_torchvisions_network_computes_on_imagenets_scale(
     theirs: dict[str, torch.Tensor], pth: Path
 ) -> None:
-    net = torchvision().models.resnet18(weights=None)
+    net = import_torchvision().models.resnet18(weights=None)
     net.load_state_dict(theirs)
     net.fc = torch.nn.Identity()
     encoder = build_encoder("resnet18-imagenet", torch.Generator().manual_seed(0))
-    start(encoder, resolved(config(), pth))
+    initialize_encoder(encoder, resolve_weights(config(), pth))
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))  # in 0..1
     mean, std = (
         torch.tensor(v)[:, None, None] for v in (ImageNetEncoder.mean, ImageNetEncoder.std)
@@ -108,7 +108,9 @@ def test_our_own_encoder_is_taken_to_the_byte(
     one = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
     folder, _, _ = evaluate(one, data, root=tmp_path / "runs", device=CPU)
     file = folder / ENCODER
-    after = resolved(make_config("contex", preset="smoke", settings=["train.epochs=1"]), file)
+    after = resolve_weights(
+        make_config("contex", preset="smoke", settings=["train.epochs=1"]), file
+    )
     assert after.model.weights == f"file:{sha256(file)}"
     want = load_file(file)
     for key, value in build_model(after, data).encoder.state_dict().items():
@@ -123,13 +125,13 @@ def test_our_own_encoder_is_taken_to_the_byte(
     assert f"model.weights=file:{sha256(file)[:8]}" in started[1]["changes"]
     # The same bytes at another place are the same run.
     shutil.copy(file, tmp_path / "elsewhere")
-    moved = resolved(after, tmp_path / "elsewhere")
+    moved = resolve_weights(after, tmp_path / "elsewhere")
     assert evaluate(moved, data, root=tmp_path / "runs", device=CPU)[2]
 
 
 def test_a_run_without_weights_is_what_it_was(pth: Path) -> None:
-    assert resolved(config()) == config()
-    assert resolved(config(), pth).digest("0" * 64) != config().digest("0" * 64)
+    assert resolve_weights(config()) == config()
+    assert resolve_weights(config(), pth).digest("0" * 64) != config().digest("0" * 64)
 
 
 def harmed(state: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]:
@@ -160,7 +162,7 @@ def test_what_does_not_fit_is_told_by_name(
 ) -> None:
     torch.save(harmed(theirs, harm), tmp_path / "w.pth")
     with pytest.raises(DataError, match=message):
-        resolved(config(), tmp_path / "w.pth")
+        resolve_weights(config(), tmp_path / "w.pth")
 
 
 def test_another_stem_and_another_depth_are_told_by_shape(pth: Path) -> None:
@@ -168,9 +170,9 @@ def test_another_stem_and_another_depth_are_told_by_shape(pth: Path) -> None:
         DataError,
         match=r"1 of another shape: body\.conv1\.weight 64x3x7x7 where resnet18 has 64x3x3x3$",
     ):
-        resolved(config(encoder="resnet18"), pth)
+        resolve_weights(config(encoder="resnet18"), pth)
     with pytest.raises(DataError, match=r"does not fit the encoder resnet34-imagenet: .* missing"):
-        resolved(config(encoder="resnet34-imagenet"), pth)
+        resolve_weights(config(encoder="resnet34-imagenet"), pth)
 
 
 class Harmful:
@@ -213,7 +215,7 @@ def test_what_is_no_state_dict_is_refused_and_not_run(
         if content == "truncated pth":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError) as caught:
-        resolved(config(), path)
+        resolve_weights(config(), path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
@@ -237,28 +239,28 @@ def test_harmed_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path) -> No
                 for at in rng.integers(0, min(250, len(blob)), 3):
                     harmed[at] = rng.integers(256)
             with contextlib.suppress(DataError):
-                weights.read(bytes(harmed), tmp_path)
+                weights.read_weights(bytes(harmed), tmp_path)
 
 
 def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(DataError, match="cannot read weights"):
-            resolved(config(), path)
+            resolve_weights(config(), path)
 
 
 def test_a_file_that_changes_before_it_is_used_is_refused(
     pth: Path, theirs: dict[str, torch.Tensor]
 ) -> None:
-    found = resolved(config(), pth)
+    found = resolve_weights(config(), pth)
     torch.save({**theirs, "bn1.weight": theirs["bn1.weight"] + 1}, pth)
     encoder = build_encoder("resnet18-imagenet", torch.Generator())
     with pytest.raises(DataError, match="has changed since"):
-        start(encoder, found)
+        initialize_encoder(encoder, found)
 
 
 def test_only_a_digest_is_not_enough_to_start_from() -> None:
     with pytest.raises(UsageError, match="pass it with --weights FILE"):
-        resolved(config(f"model.weights=file:{'a' * 64}"))
+        resolve_weights(config(f"model.weights=file:{'a' * 64}"))
 
 
 @pytest.fixture
@@ -278,9 +280,9 @@ def test_pretrained_weights_are_downloaded_once_and_named_by_their_digest(
 
     monkeypatch.setattr(weights, "download", download)
     asked = config("model.weights=pretrained")
-    found = resolved(asked)
-    assert resolved(asked) == found
-    assert resolved(found) == found
+    found = resolve_weights(asked)
+    assert resolve_weights(asked) == found
+    assert resolve_weights(found) == found
     (url,) = urls
     assert url.rpartition("/")[2].startswith("resnet18-")
     assert found.model.file == hub / url.rpartition("/")[2]
@@ -289,7 +291,7 @@ def test_pretrained_weights_are_downloaded_once_and_named_by_their_digest(
     again = make_config("supcon", preset="smoke", settings=[
         "model.encoder=resnet18-imagenet", f"model.weights={found.model.weights}",
     ])  # fmt: skip
-    assert resolved(again).model.file == found.model.file
+    assert resolve_weights(again).model.file == found.model.file
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n.endswith("-imagenet")])
@@ -298,7 +300,7 @@ def test_every_encoder_with_torchvisions_stem_has_an_address(
 ) -> None:
     asked = []
     monkeypatch.setattr(weights, "download", lambda url, path: asked.append(url))
-    assert weights.pretrained(name).parent == hub
+    assert weights.find_pretrained(name).parent == hub
     assert asked[0].rpartition("/")[2].startswith(name.removesuffix("-imagenet") + "-")
 
 
@@ -314,22 +316,22 @@ def test_without_network_one_line_says_what_to_do(
     with pytest.raises(
         BiasconError, match=r"cannot download .* put the file at .* --weights FILE"
     ) as caught:
-        resolved(config("model.weights=pretrained"))
+        resolve_weights(config("model.weights=pretrained"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("encoder", ["fastconvnet", "resnet18", "resnet18-imagenet-1x1"])
 def test_an_encoder_without_pretrained_weights_says_so(encoder: str) -> None:
     with pytest.raises(UsageError, match="no pretrained weights"):
-        resolved(config("model.weights=pretrained", encoder=encoder))
+        resolve_weights(config("model.weights=pretrained", encoder=encoder))
 
 
 def test_a_narrow_first_network_starts_from_drawn_weights(pth: Path) -> None:
-    found = resolved(config(loss="softcon"), pth)
-    before = first_config(found)
+    found = resolve_weights(config(loss="softcon"), pth)
+    before = first_stage_config(found)
     assert before is not None
     assert before.model.encoder == "resnet18-imagenet-1x1"
     assert (before.model.weights, before.model.file) == ("none", None)
-    same = first_config(resolved(config(loss="jtt"), pth))
+    same = first_stage_config(resolve_weights(config(loss="jtt"), pth))
     assert same is not None
-    assert same.model == resolved(config(loss="jtt"), pth).model
+    assert same.model == resolve_weights(config(loss="jtt"), pth).model

@@ -13,9 +13,15 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.errors import UsageError
 from biascon.evaluation.pipeline import evaluate
-from biascon.report.convergence import Point, curve, curves, reached, speeds
-from biascon.report.experiments import Run, group
-from biascon.report.html import html
+from biascon.report.convergence import (
+    Point,
+    convergence_speeds,
+    epochs_to_reach,
+    validation_curve,
+    validation_curves,
+)
+from biascon.report.experiments import FinishedRun, group_runs
+from biascon.report.html import render_html
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=3", "probe.max_iterations=50"]
@@ -42,12 +48,12 @@ def test_a_followed_run_has_its_curve_and_trains_the_same_weights(
     probe = lines(other)[1]["probe"]
     assert probe["n"] == len(data.splits["val"])
     assert 0 <= probe["unbiased"] <= 1
-    (point,) = curve(Run(other, found))
+    (point,) = validation_curve(FinishedRun(other, found))
     assert point.epoch == 2
     assert point.accuracy == probe["unbiased"]
     assert point.seconds == pytest.approx(sum(line["seconds"] for line in lines(other)[:2]))
-    (groups,) = group([Run(other, found)])
-    page = html([groups])
+    (groups,) = group_runs([FinishedRun(other, found)])
+    page = render_html([groups])
     assert "How fast they learn" in page
     assert "by epoch" in page
 
@@ -94,15 +100,15 @@ def test_the_accuracy_told_is_one_that_all_reach(tmp_path: Path) -> None:
         ("ce", 0, [None, None, None]),
     ):
         run = made_up(label, seed, 0.5)
-        runs.append(Run(written(tmp_path / f"{label}{seed}", values), run.evaluation))
-    (one,) = group(runs)
-    assert set(curves(one)) == {"supcon", "contex"}
-    assert dict(speeds(one)) == {
+        runs.append(FinishedRun(written(tmp_path / f"{label}{seed}", values), run.evaluation))
+    (one,) = group_runs(runs)
+    assert set(validation_curves(one)) == {"supcon", "contex"}
+    assert dict(convergence_speeds(one)) == {
         "supcon": "61 % after 2.5 epochs, 25 s",
         "contex": "61 % after 3 epochs, 30 s",
     }
 
 
 def test_an_accuracy_that_is_never_reached() -> None:
-    assert reached([Point(1, 1.0, 0.2)], 0.3) is None
-    assert reached([], 0.0) is None
+    assert epochs_to_reach([Point(1, 1.0, 0.2)], 0.3) is None
+    assert epochs_to_reach([], 0.0) is None

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from biascon.report import tables
-from biascon.report.experiments import Run, group
-from biascon.report.html import html
+from biascon.report.experiments import FinishedRun, group_runs
+from biascon.report.html import render_html
 from tests.report.test_report import CLEAR, made_up
 
 VOID = {"meta", "link", "br", "use", "path", "rect", "image", "line", "circle"}
@@ -19,9 +19,9 @@ UNDEFINED = [
 ]
 
 
-def page_of(*found: Run, monkeypatch: pytest.MonkeyPatch) -> str:
+def page_of(*found: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(tables, "machines", lambda group: "cpu, torch 2")
-    return html(group(found))
+    return render_html(group_runs(found))
 
 
 class Walk(HTMLParser):
@@ -144,10 +144,10 @@ def test_accuracy_is_drawn_against_rho_where_there_are_two(monkeypatch: pytest.M
 
 
 def test_paired_tests_are_told_with_holm(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from biascon.report.paired_tests import family
+    from biascon.report.paired_tests import run_paired_tests
 
-    (one,) = group([*CLEAR, *UNDEFINED])
-    found = {t.a: t for t in family(one, "supcon", images=False)}
+    (one,) = group_runs([*CLEAR, *UNDEFINED])
+    found = {t.a: t for t in run_paired_tests(one, "supcon", images=False)}
     part = page[page.index("Paired tests over seeds") :]
     for label in ("contex", "ce"):
         row = part[part.index(f'<th scope="row">{label}</th>') :]

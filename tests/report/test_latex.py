@@ -12,8 +12,8 @@ import pytest
 
 from biascon.report import tables
 from biascon.report.disparities import TESTED
-from biascon.report.experiments import Run, group
-from biascon.report.write import FORMS
+from biascon.report.experiments import FinishedRun, group_runs
+from biascon.report.write import FORMATS
 from tests.report.test_report import CLEAR, bias_seeing, made_up
 
 PDFLATEX = shutil.which("pdflatex")
@@ -59,9 +59,9 @@ def test_more_floats_than_latex_holds_back(tmp_path: Path, monkeypatch: pytest.M
     compiled(runs, tmp_path)
 
 
-def compiled(runs: Sequence[Run], tmp_path: Path) -> None:
+def compiled(runs: Sequence[FinishedRun], tmp_path: Path) -> None:
     """Write the appendix of some runs, compile it, and look through the log."""
-    files = FORMS["latex"](runs, group(runs), {})
+    files = FORMATS["latex"](runs, group_runs(runs), {})
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / name).write_bytes(data)

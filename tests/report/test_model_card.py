@@ -13,8 +13,8 @@ import torch
 from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
-from biascon.report.experiments import Run
-from biascon.report.model_card import card
+from biascon.report.experiments import FinishedRun
+from biascon.report.model_card import render_card
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +23,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(place: Path, make_dataset: Callable[..., Path]) -> Run:
+def run(place: Path, make_dataset: Callable[..., Path]) -> FinishedRun:
     folder = place / "data"
     data = load(folder if folder.exists() else make_dataset(folder))
     settings = ["train.epochs=1", "probe.tolerance=1e-2"]
     config = make_config("softcon", preset="smoke", settings=settings)
     where, found, _ = evaluate(config, data, root=place / "runs", device=torch.device("cpu"))
-    return Run(where, found)
+    return FinishedRun(where, found)
 
 
-def test_it_has_every_metric_with_n_and_interval(run: Run) -> None:
-    text = card(run)
+def test_it_has_every_metric_with_n_and_interval(run: FinishedRun) -> None:
+    text = render_card(run)
     for name, key in (("unbiased", "unbiased"), ("top-1", "top1")):
         metric = run.evaluation[key]
         low, high = (f"{100 * side:.1f}" for side in metric["ci"])
@@ -47,8 +47,10 @@ def test_it_has_every_metric_with_n_and_interval(run: Run) -> None:
     assert "train.epochs=1" in text
 
 
-def test_the_code_in_it_loads_the_encoder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = re.search(r"```python\n(.*?)```", card(run), re.DOTALL)
+def test_the_code_in_it_loads_the_encoder(
+    run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = re.search(r"```python\n(.*?)```", render_card(run), re.DOTALL)
     assert found
     monkeypatch.chdir(run.folder)
     names = {"images": torch.zeros(2, 3, 28, 28)}
@@ -56,12 +58,14 @@ def test_the_code_in_it_loads_the_encoder(run: Run, monkeypatch: pytest.MonkeyPa
     assert names["features"].shape == (2, 128)
 
 
-def test_command_writes_one_card_a_run(run: Run, place: Path, tmp_path: Path, cli: Any) -> None:
+def test_command_writes_one_card_a_run(
+    run: FinishedRun, place: Path, tmp_path: Path, cli: Any
+) -> None:
     code, out, err = cli("report", "--card", str(run.folder), "--out", str(tmp_path / "cards"))
     assert code == 0, err
     (path,) = (tmp_path / "cards").iterdir()
     assert str(path) in out
-    assert path.read_text(encoding="utf-8") == card(run)
+    assert path.read_text(encoding="utf-8") == render_card(run)
     assert path.name == f"card-softcon-{run.folder.name}.md"
 
 
@@ -71,6 +75,6 @@ def test_no_run_is_told(tmp_path: Path, cli: Any) -> None:
     assert err == f"error: there is no finished run in {tmp_path / 'nothing'}\n"
 
 
-def test_specials_are_escaped(run: Run) -> None:
+def test_specials_are_escaped(run: FinishedRun) -> None:
     run.evaluation["source"] = "a|b <script> *x*"
-    assert r"a\|b \<script\> \*x\*" in card(run)
+    assert r"a\|b \<script\> \*x\*" in render_card(run)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biascon.report.experiments import Group
+from biascon.report.experiments import Experiment
 from biascon.report.plots.accuracy import draw_accuracies, draw_cells
 from biascon.report.plots.groups import draw_groups
-from biascon.report.plots.style import written
+from biascon.report.plots.style import plain_label
 from tests.report.test_report import made_up, one_group
 
 NAMES = ["$a^$", "$$", "_under", "long name " * 20, "two\nlines", r"\frac", "{", "50 %", "<b>", ""]
 
 
-def with_names(names: list[str], seeds: int = 2) -> Group:
+def with_names(names: list[str], seeds: int = 2) -> Experiment:
     n = len(names)
     counts = np.tile(np.eye(n, dtype=int)[:, None] * 5, (1, n, 1)).tolist()
     bias = {"name": names[0], "values": names}
@@ -38,7 +38,7 @@ def test_names_of_bars_do_not_lie_on_each_other() -> None:
 
 
 def test_a_legend_has_a_name_that_starts_with_an_underscore() -> None:
-    assert written("_x") == " _x"
+    assert plain_label("_x") == " _x"
 
 
 def test_many_seeds_that_agree_have_bars_without_width() -> None:

@@ -19,23 +19,23 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.evaluation.pipeline import evaluate
-from biascon.report.experiments import METRICS, Group, Run, find_runs, group
+from biascon.report.experiments import METRICS, Experiment, FinishedRun, find_runs, group_runs
 from biascon.report.export import EVERY
-from biascon.report.latex import latex
-from biascon.report.markdown import markdown
+from biascon.report.latex import render_latex
+from biascon.report.markdown import render_markdown
 from biascon.report.verdicts import (
-    Difference,
-    comparisons,
-    in_words,
-    leader,
-    leaders,
-    over_images,
-    over_seeds,
+    LossDifference,
+    compare_losses,
+    describe_difference,
+    difference_over_images,
+    difference_over_seeds,
+    significant_best,
+    significant_bests,
 )
 from biascon.report.write import write_report
 
 
-def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run:
+def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> FinishedRun:
     """A run whose every metric has one value."""
     metric = {
         "value": unbiased,
@@ -66,7 +66,11 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
         "digest": f"{loss}{seed}".ljust(64, "0"),
         "recipe": "r" * 64,
         "changes": [],
-        "config": {"augment": {"grey_p": 0.2}, "optimiser": {"lr": 0.1}, "train": {"epochs": 2}},
+        "config": {
+            "augment": {"grayscale_p": 0.2},
+            "optimizer": {"lr": 0.1},
+            "train": {"epochs": 2},
+        },
         "encoder": "fastconvnet",
         "epochs": 2,
         "batch_size": 64,
@@ -90,17 +94,17 @@ def made_up(loss: str, seed: int, unbiased: float | None, **changes: Any) -> Run
         **changes,
     }
     evaluation["worst_group"]["n"] = 17
-    return Run(Path("nowhere"), evaluation)
+    return FinishedRun(Path("nowhere"), evaluation)
 
 
-def one_group(*runs: Run) -> Group:
-    (found,) = group(runs)
+def one_group(*runs: FinishedRun) -> Experiment:
+    (found,) = group_runs(runs)
     return found
 
 
-def best_of(group: Group, metric: str) -> str | None:
+def best_of(group: Experiment, metric: str) -> str | None:
     """The leader among all losses of a group."""
-    return leader(group, metric, list(group.losses))
+    return significant_best(group, metric, list(group.losses))
 
 
 CLEAR = [made_up("supcon", s, 0.50 + 0.01 * s) for s in range(3)] + [
@@ -187,17 +191,17 @@ def test_means_deviations_and_bold_are_those_of_the_seeds() -> None:
     assert "| contex | 3 | probe | **61.1 ± 1.1** | **61.1 ± 1.1** |" in page
 
 
-def markdown_of(*found: Run) -> str:
-    one = group(found)
+def markdown_of(*found: FinishedRun) -> str:
+    one = group_runs(found)
     for run in found:
         assert run.folder == Path("nowhere")
     from biascon.report import tables as module
 
-    before, module.machines = module.machines, lambda group: "a machine"
+    before, module.describe_machines = module.describe_machines, lambda group: "a machine"
     try:
-        return markdown(one)
+        return render_markdown(one)
     finally:
-        module.machines = before
+        module.describe_machines = before
 
 
 def test_bold_needs_an_interval_that_excludes_zero_against_every_other_loss() -> None:
@@ -223,19 +227,23 @@ def test_nothing_is_bold_with_one_seed_or_one_loss_or_an_undefined_value() -> No
 
 def test_a_paired_difference_uses_the_seeds_that_both_have() -> None:
     found = one_group(*CLEAR, made_up("contex", 9, 0.0))
-    difference = over_seeds(found, "contex", "supcon", "unbiased")
+    difference = difference_over_seeds(found, "contex", "supcon", "unbiased")
     assert difference is not None
     assert difference.mean == pytest.approx(0.101)
     assert difference.over == "paired t over 3 seeds"
-    assert over_seeds(one_group(CLEAR[0], CLEAR[4]), "contex", "supcon", "unbiased") is None
+    assert (
+        difference_over_seeds(one_group(CLEAR[0], CLEAR[4]), "contex", "supcon", "unbiased") is None
+    )
 
 
 def test_what_the_verdict_says_follows_the_interval() -> None:
-    def found(low: float, high: float, over: str = "paired t over 3 seeds") -> Difference:
-        return Difference("contex", "supcon", "unbiased", (low + high) / 2, low, high, over)
+    def found(low: float, high: float, over: str = "paired t over 3 seeds") -> LossDifference:
+        return LossDifference("contex", "supcon", "unbiased", (low + high) / 2, low, high, over)
 
     def said(low: float, high: float, *gap: float) -> str:
-        return in_words(dataclasses.replace(found(low, high), gap=found(*gap) if gap else None))
+        return describe_difference(
+            dataclasses.replace(found(low, high), gap=found(*gap) if gap else None)
+        )
 
     assert said(0.01, 0.03).startswith("The unbiased accuracy of contex is 2.0 points above")
     assert "leans less" in said(0.01, 0.03, -0.05, -0.01)
@@ -244,7 +252,7 @@ def test_what_the_verdict_says_follows_the_interval() -> None:
     for text in (said(0.01, 0.03), said(0.01, 0.03, -0.05, 0.01), said(0.01, 0.03, 0.01, 0.05)):
         assert "leans" not in text
     assert said(-0.01, 0.03, -0.05, -0.01).startswith("Undecided")
-    one = in_words(found(0.01, 0.03, "bootstrap over the 10,000 test images"))
+    one = describe_difference(found(0.01, 0.03, "bootstrap over the 10,000 test images"))
     assert one.startswith("One seed")
     assert "says nothing about the losses" in one
     for text in (said(0.01, 0.03), said(-0.03, -0.01), said(-0.01, 0.03), one):
@@ -257,7 +265,7 @@ def test_bold_never_goes_to_the_higher_mean_that_loses_on_every_common_seed() ->
     assert best_of(one_group(*first, *second), "top1") is None
 
 
-def bias_seeing(loss: str, seed: int, unbiased: float) -> Run:
+def bias_seeing(loss: str, seed: int, unbiased: float) -> FinishedRun:
     """A run of a method that is given bias labels and judged by its own classifier."""
     also = [{"by": "linear probe", "unbiased": unbiased - 0.2}]
     return made_up(
@@ -277,10 +285,10 @@ def test_methods_that_see_the_bias_are_marked_and_never_outshine_the_others() ->
     assert "biasbal is given bias labels and supcon is not: as methods they are not" in page
     assert "biasbal is judged by its own classifier, supcon by a linear probe." in page
     found = one_group(*CLEAR, *seeing)
-    assert leaders(found, "unbiased") == {"contex"}
-    assert r"biasbal$^\dagger$" in latex([found])
-    assert r"$^\dagger$ is given bias labels" in latex([found])
-    assert "dagger" not in latex([one_group(*CLEAR)])
+    assert significant_bests(found, "unbiased") == {"contex"}
+    assert r"biasbal$^\dagger$" in render_latex([found])
+    assert r"$^\dagger$ is given bias labels" in render_latex([found])
+    assert "dagger" not in render_latex([one_group(*CLEAR)])
 
 
 def test_many_methods_are_compared_in_a_table_and_contex_in_words() -> None:
@@ -305,24 +313,24 @@ def test_published_numbers_stand_beside_and_say_that_they_are_of_another_protoco
 
 
 def test_changed_settings_are_in_every_title() -> None:
-    changed = [made_up("ce", s, 0.5, changes=["optimiser.lr=0.1"]) for s in range(2)]
-    assert "preset smoke + optimiser.lr=0.1" in latex(group(changed))
-    assert "preset smoke + optimiser.lr=0.1" in markdown_of(*changed)
+    changed = [made_up("ce", s, 0.5, changes=["optimizer.lr=0.1"]) for s in range(2)]
+    assert "preset smoke + optimizer.lr=0.1" in render_latex(group_runs(changed))
+    assert "preset smoke + optimizer.lr=0.1" in markdown_of(*changed)
 
 
 def test_supcon_is_the_reference_and_contex_is_told_first() -> None:
     found = one_group(*CLEAR, *[made_up("ce", s, 0.3 + 0.02 * s) for s in range(3)])
-    assert [(d.a, d.b) for d in comparisons(found)] == [("contex", "supcon"), ("ce", "supcon")]
+    assert [(d.a, d.b) for d in compare_losses(found)] == [("contex", "supcon"), ("ce", "supcon")]
 
 
 def test_over_images_is_the_paired_difference_in_unbiased_accuracy(runs: Path) -> None:
     by_loss = {run.label: run for run in find_runs(runs) if run.seed == 0}
-    difference = over_images(by_loss["contex"], by_loss["ce"])
+    difference = difference_over_images(by_loss["contex"], by_loss["ce"])
     assert difference is not None
     expected = [by_loss[label].value("unbiased") for label in ("contex", "ce")]
     assert difference.mean == pytest.approx(expected[0] - expected[1])  # type: ignore[operator]
     assert difference.low <= difference.mean <= difference.high
-    same = over_images(by_loss["ce"], by_loss["ce"])
+    same = difference_over_images(by_loss["ce"], by_loss["ce"])
     assert same is not None
     assert (same.mean, same.low, same.high) == (0, 0, 0)
 
@@ -330,7 +338,7 @@ def test_over_images_is_the_paired_difference_in_unbiased_accuracy(runs: Path) -
 def test_runs_of_other_recipes_or_datasets_never_share_a_table() -> None:
     other = made_up("contex", 0, 0.9, recipe="s" * 64)
     another = made_up("contex", 0, 0.9, dataset_digest="e" * 64)
-    assert len(group([*CLEAR, other, another])) == 3
+    assert len(group_runs([*CLEAR, other, another])) == 3
 
 
 def test_an_undefined_value_is_a_dash_and_its_seeds_are_counted() -> None:
@@ -343,7 +351,7 @@ def test_an_undefined_value_is_a_dash_and_its_seeds_are_counted() -> None:
 
 def test_specials_in_names_are_escaped() -> None:
     runs = [made_up("a_b|50%&$#{x}", s, 0.5, source="<b>_x_</b> & 5%") for s in range(2)]
-    page, tex = markdown_of(*runs), latex(group(runs))
+    page, tex = markdown_of(*runs), render_latex(group_runs(runs))
     assert r"a\_b\|50%&$#{x}" in page
     assert "<b>" not in page.replace(r"\<b\>", "")
     assert r"a\_b|50\%\&\$\#\{x\} &" in tex
@@ -351,7 +359,7 @@ def test_specials_in_names_are_escaped() -> None:
 
 
 def test_the_latex_table_is_a_booktabs_table() -> None:
-    tex = latex(group(CLEAR))
+    tex = render_latex(group_runs(CLEAR))
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert tex.count(rule) == 3  # accuracies, differences below them, and paired tests
     assert r"supcon & 51.0 $\pm$ 1.0 &" in tex

@@ -19,9 +19,9 @@ from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
 from biascon.metrics.paired_tests import holm
 from biascon.report import paired_tests as module
-from biascon.report.experiments import Run, find_runs, group, runs_at
+from biascon.report.experiments import FinishedRun, find_runs, group_runs, read_runs
 from biascon.report.export import write_long
-from biascon.report.paired_tests import family
+from biascon.report.paired_tests import run_paired_tests
 from tests.report.test_report import CLEAR, made_up
 
 FAST = ["train.epochs=1", "probe.max_iterations=200", "probe.tolerance=1e-2"]
@@ -52,7 +52,7 @@ def test_over_seeds_it_is_the_paired_t_test_and_wilcoxon(monkeypatch: pytest.Mon
     without_images(monkeypatch)
     values = {"supcon": [0.5, 0.52, 0.47, 0.55], "contex": [0.53, 0.58, 0.49, 0.54]}
     runs = [made_up(loss, s, v) for loss, each in values.items() for s, v in enumerate(each)]
-    (found,) = family(*group(runs))
+    (found,) = run_paired_tests(*group_runs(runs))
     x, y = np.array(values["contex"]), np.array(values["supcon"])
     assert (found.a, found.b, found.seeds) == ("contex", "supcon", 4)
     assert found.difference == pytest.approx((x - y).mean())
@@ -65,8 +65,8 @@ def test_over_seeds_it_is_the_paired_t_test_and_wilcoxon(monkeypatch: pytest.Mon
 def test_holm_is_over_the_family_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     without_images(monkeypatch)
     more = [made_up("ce", s, 0.3 + 0.02 * s * s) for s in range(3)]
-    (one,) = group([*CLEAR, *more])
-    every, against = family(one), family(one, "supcon")
+    (one,) = group_runs([*CLEAR, *more])
+    every, against = run_paired_tests(one), run_paired_tests(one, "supcon")
     assert len(every) == 3
     assert [t.b for t in against] == ["supcon", "supcon"]
     for tested in (every, against):
@@ -75,15 +75,15 @@ def test_holm_is_over_the_family_that_is_shown(monkeypatch: pytest.MonkeyPatch) 
 
 def test_one_seed_has_a_difference_and_no_test(monkeypatch: pytest.MonkeyPatch) -> None:
     without_images(monkeypatch)
-    (found,) = family(*group([made_up("supcon", 0, 0.5), made_up("contex", 0, 0.6)]))
+    (found,) = run_paired_tests(*group_runs([made_up("supcon", 0, 0.5), made_up("contex", 0, 0.6)]))
     assert found.difference == pytest.approx(0.1)
     plain = found.plain()
     assert plain["p_t"] is plain["p_wilcoxon"] is plain["p_t_holm"] is plain["low"] is None
 
 
 def test_over_images_it_counts_who_is_right(root: Path) -> None:
-    (one,) = group(find_runs(root))
-    (found,) = family(one)
+    (one,) = group_runs(find_runs(root))
+    (found,) = run_paired_tests(one)
     assert found.seeds == len(found.images) == 2
     for images in found.images:
         frames = [
@@ -112,8 +112,8 @@ def test_runs_that_saw_other_images_are_not_paired(root: Path, tmp_path: Path) -
     frame["index"] += 1
     (tmp_path / "other").mkdir()
     frame.to_parquet(tmp_path / "other" / "predictions.parquet")
-    moved = Run(tmp_path / "other", runs[0].evaluation)
-    (found,) = family(*group([moved, *runs[1:]]))
+    moved = FinishedRun(tmp_path / "other", runs[0].evaluation)
+    (found,) = run_paired_tests(*group_runs([moved, *runs[1:]]))
     assert len(found.images) == 1
 
 
@@ -123,7 +123,7 @@ def test_command_takes_runs_and_folders_of_runs_and_each_once(root: Path, cli: A
     assert code == 0, err
     assert "over seeds: unbiased accuracy in points, paired" in out
     assert "Holm: adjusted over the 1 comparison above" in out
-    assert len(runs_at([root, *one])) == 4
+    assert len(read_runs([root, *one])) == 4
     code, out, _ = cli("compare", str(root), "--json")
     found = json.loads(out)
     assert code == 0
@@ -178,7 +178,7 @@ def test_a_loss_that_did_not_run_is_refused_before_anything_is_written(
 def test_runs_of_different_recipes_are_compared_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     without_images(monkeypatch)
     other = [made_up("ce", s, 0.3, recipe="z" * 64) for s in range(3)]
-    assert [len(family(one)) for one in group([*CLEAR, *other])] == [1, 0]
+    assert [len(run_paired_tests(one)) for one in group_runs([*CLEAR, *other])] == [1, 0]
 
 
 def test_another_ending_is_refused_before_anything_is_written(tmp_path: Path) -> None:

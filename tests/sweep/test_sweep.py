@@ -17,9 +17,9 @@ import pytest
 
 from biascon.config.run_config import make_config
 from biascon.errors import BiasconError, UsageError
-from biascon.runs.folder import DONE, EVALUATION, finished
+from biascon.runs.folder import DONE, EVALUATION, read_finished
 from biascon.sweep import runner
-from biascon.sweep.grid import Grid, Job, plan, read_grid
+from biascon.sweep.grid import Grid, Job, plan_jobs, read_grid
 from biascon.sweep.runner import LocalPool, Result, sweep
 
 SMOKE = """
@@ -39,7 +39,7 @@ def grid_file(tmp_path: Path, text: str) -> Path:
 
 
 def jobs_of(grid: Grid, tmp_path: Path, data: Path) -> list[Job]:
-    return plan(grid, [data], tmp_path / "runs", device="cpu", threads=1)
+    return plan_jobs(grid, [data], tmp_path / "runs", device="cpu", threads=1)
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def data(make_dataset: Callable[..., Path], tmp_path: Path) -> Path:
 def test_a_grid_is_the_product_of_its_lists(data: Path, tmp_path: Path) -> None:
     grid = Grid(
         ("ce", "supcon"), (0, 1, 2), data=("x",), preset="smoke",
-        settings={"optimiser.lr": (0.1, 0.2), "augment.grey_p": (0.0,)},
+        settings={"optimizer.lr": (0.1, 0.2), "augment.grayscale_p": (0.0,)},
     )  # fmt: skip
     jobs = jobs_of(grid, tmp_path, data)
     assert len(jobs) == 2 * 3 * 2
     assert len({job.folder for job in jobs}) == 12
-    assert {job.config.optimiser.lr for job in jobs} == {0.1, 0.2}
-    assert all(job.config.augment.grey_p == 0.0 for job in jobs)
+    assert {job.config.optimizer.lr for job in jobs} == {0.1, 0.2}
+    assert all(job.config.augment.grayscale_p == 0.0 for job in jobs)
     assert all(job.config.train.threads == 1 for job in jobs)
-    assert jobs[0].name == "small ce seed 0 optimiser.lr=0.1 augment.grey_p=0.0"
+    assert jobs[0].name == "small ce seed 0 optimizer.lr=0.1 augment.grayscale_p=0.0"
 
 
 def test_a_run_that_two_settings_mean_is_run_once(data: Path, tmp_path: Path) -> None:
-    grid = Grid(("ce",), data=("x",), preset="smoke", settings={"optimiser.lr": (1, 1.0)})
+    grid = Grid(("ce",), data=("x",), preset="smoke", settings={"optimizer.lr": (1, 1.0)})
     assert len(jobs_of(grid, tmp_path, data)) == 1
 
 
@@ -75,8 +75,8 @@ def test_the_folder_that_is_planned_is_the_one_that_evaluate_writes(
     grid = Grid(("ce",), (3,), data=("x",), preset="smoke", settings={"train.epochs": (1,)})
     (job,) = jobs_of(grid, tmp_path, data)
     (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job])
-    assert (result.state, result.tries, result.told) == ("done", 1, "")
-    assert finished(job.folder)["seed"] == 3
+    assert (result.state, result.tries, result.message) == ("done", 1, "")
+    assert read_finished(job.folder)["seed"] == 3
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_done_is_skipped_and_what_is_damaged_is_not_computed_over(
     fake, said = Fake("done"), []
     results = sweep(jobs, fake, said.append)
     assert [result.state for result in results] == ["there", "failed", "done"]
-    assert "has changed since the run ended" in results[1].told
+    assert "has changed since the run ended" in results[1].message
     assert fake.asked == [jobs[2].name]
     assert len(said) == 3
 
@@ -143,7 +143,7 @@ def test_a_run_that_is_killed_is_tried_again_and_gives_the_same_bytes(
     data: Path, tmp_path: Path
 ) -> None:
     grid = Grid(("supcon",), data=("x",), preset="smoke", settings={"train.epochs": (6,)})
-    (whole,) = plan(grid, [data], tmp_path / "whole", device="cpu", threads=1)
+    (whole,) = plan_jobs(grid, [data], tmp_path / "whole", device="cpu", threads=1)
     list(LocalPool(tmp_path / "whole", 1, 1, "cpu").run([whole]))
     (job,) = jobs_of(grid, tmp_path, data)
 
@@ -169,7 +169,7 @@ def test_wrong_usage_is_not_tried_again_and_its_line_is_told(data: Path, tmp_pat
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.batch_size": (5000,)})
     (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run(jobs_of(grid, tmp_path, data))
     assert (result.state, result.tries) == ("failed", 1)
-    assert "expected batch_size of at most 900 images" in result.told
+    assert "expected batch_size of at most 900 images" in result.message
 
 
 def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
@@ -219,22 +219,24 @@ def test_ray_that_is_not_installed_is_told(
 
 
 def test_runs_are_collected_whole_through_another_place(data: Path, tmp_path: Path) -> None:
-    from biascon.sweep.ray_pool import fetch, store
+    from biascon.sweep.ray_pool import download_run, upload_run
 
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.epochs": (1,)})
     (job,) = jobs_of(grid, tmp_path, data)
     list(LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job]))
     place = f"file://{tmp_path / 'bucket'}"
-    store(tmp_path / "runs", job.folder, place)
+    upload_run(tmp_path / "runs", job.folder, place)
     there = Job(
         job.config, job.data, tmp_path / "here" / job.folder.relative_to(tmp_path / "runs"), ()
     )
-    result = fetch(place, Result(there, "done", 1), tmp_path / "here")
+    result = download_run(place, Result(there, "done", 1), tmp_path / "here")
     assert result.state == "done"
-    assert finished(there.folder) == finished(job.folder)
-    lost = fetch(f"file://{tmp_path / 'nothing'}", Result(there, "done", 1), tmp_path / "here")
+    assert read_finished(there.folder) == read_finished(job.folder)
+    lost = download_run(
+        f"file://{tmp_path / 'nothing'}", Result(there, "done", 1), tmp_path / "here"
+    )
     assert lost.state == "failed"
-    assert "cannot collect" in lost.told
+    assert "cannot collect" in lost.message
 
 
 @pytest.fixture
@@ -298,10 +300,10 @@ def test_a_run_whose_folder_is_held_is_waited_for_and_counts_no_try(
     monkeypatch.setattr(Job, "words", lambda *_: [sys.executable, "-c", program, str(marker)])
     config = make_config("ce", preset="smoke")
     job = Job(config, tmp_path, tmp_path, ())
-    found = runner.attempt(job, tmp_path, 1, "cpu")
+    found = runner.run_with_retries(job, tmp_path, 1, "cpu")
     assert (found.state, found.tries) == ("done", 1)
     assert len(marker.read_text()) == 6
     marker.unlink()
     monkeypatch.setattr(runner, "PATIENCE", 0.0)
-    assert runner.attempt(job, tmp_path, 1, "cpu").state == "failed"
+    assert runner.run_with_retries(job, tmp_path, 1, "cpu").state == "failed"
     assert len(marker.read_text()) == 3

@@ -11,7 +11,7 @@ from biascon.models.encoders import ENCODERS, Encoder
 
 
 def plain() -> Encoder:
-    """Two convolutions without normalisation, 16-d."""
+    """Two convolutions without normalization, 16-d."""
     layers = [nn.Conv2d(3, 8, 4, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 4, 2, 1), nn.ReLU()]
     return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 16, 8)
 

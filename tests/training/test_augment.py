@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from biascon.data.builders.biased_mnist import COLOURS
+from biascon.data.builders.biased_mnist import PALETTES
 from biascon.errors import UsageError
-from biascon.models.preprocess import normalise
-from biascon.models.torchvision import torchvision
-from biascon.training.augment import LUMA, Recipe, augment
+from biascon.models.preprocess import normalize
+from biascon.models.torchvision import import_torchvision
+from biascon.training.augment import LUMA, Augmentation, augment
 
-OFF = {"rotation": 0.0, "jitter_p": 0.0, "grey_p": 0.0}
-IDENTITY = Recipe(**OFF)
+OFF = {"rotation": 0.0, "jitter_p": 0.0, "grayscale_p": 0.0}
+IDENTITY = Augmentation(**OFF)
 JITTER = (0.4, 0.4, 0.4, 0.1)
 LUMA_OF = torch.tensor(LUMA)
 
@@ -43,7 +43,7 @@ def smooth(h=33, w=33, seed=0):
 
 def digits():
     """A white T on each of the ten colours of BiasedMNIST: uint8 (10, 3, 28, 28)."""
-    palette = torch.tensor(COLOURS["rebias"], dtype=torch.uint8)
+    palette = torch.tensor(PALETTES["rebias"], dtype=torch.uint8)
     images = palette[:, :, None, None].repeat(1, 1, 28, 28)
     images[:, :, 4:8, 6:22] = 255
     images[:, :, 8:24, 12:16] = 255
@@ -94,7 +94,7 @@ def jitter(*strengths, p=1.0):
 
 
 def only(**parts):
-    return Recipe(**{**OFF, **parts})
+    return Augmentation(**{**OFF, **parts})
 
 
 # name -> (recipe, kornia's steps, bias of a mean, bias of a variance). The bias is what the two may
@@ -114,18 +114,18 @@ KORNIA = {
     "saturation": (only(jitter=(0, 0, 0.4, 0), jitter_p=1), [jitter(0, 0, 0.4, 0)], SAME, SAME),
     "hue": (only(jitter=(0, 0, 0, 0.1), jitter_p=1), [jitter(0, 0, 0, 0.1)], 0.13, 0.10),
     "jitter": (only(jitter=JITTER, jitter_p=0.8), [jitter(*JITTER, p=0.8)], 0.09, 0.055),
-    "grey": (only(grey_p=0.2), [K.RandomGrayscale(p=0.2)], SAME, SAME),
+    "grey": (only(grayscale_p=0.2), [K.RandomGrayscale(p=0.2)], SAME, SAME),
     "rotation": (only(rotation=20), [rotation()], SAME, SAME),
     "crop": (only(crop_scale=(0.2, 1)), [crop()], 0.02, 0.01),
     "flip": (only(flip_p=0.5), [K.RandomHorizontalFlip(p=0.5)], SAME, SAME),
     "default recipe": (
-        Recipe(),
+        Augmentation(),
         [rotation(), jitter(*JITTER, p=0.8), K.RandomGrayscale(p=0.2)],
         0.09,
         0.055,
     ),
     "crop, flip and colour": (
-        Recipe(crop_scale=(0.2, 1), flip_p=0.5, rotation=0),
+        Augmentation(crop_scale=(0.2, 1), flip_p=0.5, rotation=0),
         [crop(), K.RandomHorizontalFlip(), jitter(*JITTER, p=0.8), K.RandomGrayscale(p=0.2)],
         0.10,
         0.06,
@@ -178,7 +178,7 @@ def test_colour_survives_jitter_about_as_often_as_under_kornia(default_views):
     # The share of views whose background is still nearest to its own colour of the ten, which is
     # what a network could read off: measured 0.606 here and 0.520 under kornia, standard error
     # 0.005 each. The YIQ turn moves the palette's colours less far than the HSV shift.
-    palette = torch.tensor(COLOURS["rebias"]) / 255
+    palette = torch.tensor(PALETTES["rebias"]) / 255
 
     def own(views):
         nearest = torch.cdist(views[..., 1, 1], palette).argmin(dim=-1)
@@ -204,17 +204,17 @@ def pastel(n, h=6, w=8):
 
 
 @pytest.mark.parametrize("jitter_p", [0.0, 0.3, 0.8, 1.0])
-@pytest.mark.parametrize("grey_p", [0.0, 0.2, 1.0])
-def test_shares_of_untouched_and_grey_views_are_the_probabilities(jitter_p, grey_p):
+@pytest.mark.parametrize("grayscale_p", [0.0, 0.2, 1.0])
+def test_shares_of_untouched_and_grey_views_are_the_probabilities(jitter_p, grayscale_p):
     n = 4000
     images = pastel(n)
-    recipe = only(jitter=JITTER, jitter_p=jitter_p, grey_p=grey_p)
+    recipe = only(jitter=JITTER, jitter_p=jitter_p, grayscale_p=grayscale_p)
     here = in_unit_range(augment(images, recipe, generator(5), views=1))
-    steps = [jitter(*JITTER, p=jitter_p), K.RandomGrayscale(p=grey_p)]
+    steps = [jitter(*JITTER, p=jitter_p), K.RandomGrayscale(p=grayscale_p)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
         there = steps[1](steps[0](images / 255))
-    expected = {"untouched": (1 - jitter_p) * (1 - grey_p), "grey": grey_p}
+    expected = {"untouched": (1 - jitter_p) * (1 - grayscale_p), "grey": grayscale_p}
     for views in (here, there):
         shares = {
             "untouched": (views - images / 255).abs().amax(dim=(1, 2, 3)) < 1e-5,
@@ -276,7 +276,7 @@ def test_strength_above_one_does_not_make_a_factor_negative():
 
 
 def test_rotation_turns_the_image_as_a_rigid_body_by_a_uniform_angle():
-    # The centre of mass of a dot, in pixels from the middle of an image that is not square.
+    # The center of mass of a dot, in pixels from the middle of an image that is not square.
     n, h, w, radius = 4000, 41, 61, 12
     y = torch.arange(h)[:, None] - (h - 1) / 2
     x = torch.arange(w)[None, :] - (w - 1) / 2
@@ -293,7 +293,7 @@ def test_among_many_rotations_are_the_quarter_turns():
     # Of 3,000 angles in -180..180 the nearest to a quarter turn is some 0.06 degrees off.
     image = smooth()
     views = augment(image.expand(3000, -1, -1, -1), only(rotation=180), generator(9), views=1)
-    still = normalise(image[None])
+    still = normalize(image[None])
     inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))
     for turns in range(4):
         turned = torch.rot90(still, turns, dims=(2, 3))
@@ -339,7 +339,7 @@ def test_crops_are_distributed_as_torchvision_s(h, w):
 
     # torchvision draws whole pixels: an image 20 times as large makes that negligible.
     large = torch.empty(3, 20 * h, 20 * w, device="meta")
-    torchvision()
+    import_torchvision()
     from torchvision.transforms import RandomResizedCrop
 
     with torch.random.fork_rng(devices=[]):
@@ -351,7 +351,7 @@ def test_crops_are_distributed_as_torchvision_s(h, w):
         "top": (top, tv_top),
         "area": (width * height, tv_width * tv_height),
         "ratio": (width / height, tv_width / tv_height),
-        "centre": (left + width / 2, tv_left + tv_width / 2),
+        "center": (left + width / 2, tv_left + tv_width / 2),
     }
     for what, (a, b) in pairs.items():
         assert stats.ks_2samp(a.numpy(), b.numpy()).pvalue > 1e-3, what
@@ -379,15 +379,15 @@ def test_crop_keeps_its_place_under_a_flip():
 def test_flip_mirrors_left_and_right():
     images = noise(h=20, w=28)
     views = augment(images, only(flip_p=1.0), generator(), views=1)
-    assert torch.allclose(views, normalise(images).flip(3), atol=1e-4)
+    assert torch.allclose(views, normalize(images).flip(3), atol=1e-4)
 
 
 def test_flip_happens_with_its_probability():
     n, p = 3000, 0.3
     image = noise(1, 4, 4)
     views = augment(image.expand(n, -1, -1, -1), only(flip_p=p), generator(), views=1)
-    flipped = (views - normalise(image).flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
-    still = (views - normalise(image)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    flipped = (views - normalize(image).flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    still = (views - normalize(image)).abs().amax(dim=(1, 2, 3)) < 1e-4
     assert (flipped ^ still).all()
     share = flipped.float().mean().item()
     assert share == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n))
@@ -395,8 +395,8 @@ def test_flip_happens_with_its_probability():
 
 def test_grey_views_hold_the_luma_of_the_image():
     images = noise()
-    views = augment(images, only(grey_p=1.0), generator(), views=1)
-    luma = torch.einsum("c,nchw->nhw", LUMA_OF, normalise(images))
+    views = augment(images, only(grayscale_p=1.0), generator(), views=1)
+    luma = torch.einsum("c,nchw->nhw", LUMA_OF, normalize(images))
     assert torch.allclose(views, luma[:, None].expand_as(views), atol=1e-5)
 
 
@@ -404,8 +404,10 @@ def test_white_and_black_stay_inside_a_constant_image():
     # The border is repeated, not padded with black: a constant image stays constant.
     for level in (0, 255):
         images = torch.full((8, 3, 28, 28), level, dtype=torch.uint8)
-        views = augment(images, Recipe(rotation=180, crop_scale=(0.2, 1), jitter_p=0), generator())
-        assert torch.allclose(views, normalise(images[:1]).expand_as(views), atol=1e-5)
+        views = augment(
+            images, Augmentation(rotation=180, crop_scale=(0.2, 1), jitter_p=0), generator()
+        )
+        assert torch.allclose(views, normalize(images[:1]).expand_as(views), atol=1e-5)
 
 
 # The contract
@@ -425,8 +427,12 @@ def test_white_and_black_stay_inside_a_constant_image():
 def test_views_of_any_image_have_shape_dtype_layout_and_range(
     b, h, w, views, crop_low, degrees, p, seed
 ):
-    recipe = Recipe(
-        crop_scale=(crop_low, 1), rotation=degrees, flip_p=p, jitter=(1.5, 1.5, 1.5, 0.5), grey_p=p
+    recipe = Augmentation(
+        crop_scale=(crop_low, 1),
+        rotation=degrees,
+        flip_p=p,
+        jitter=(1.5, 1.5, 1.5, 0.5),
+        grayscale_p=p,
     )
     images = noise(b, h, w, seed)
     before = images.clone()
@@ -439,11 +445,11 @@ def test_views_of_any_image_have_shape_dtype_layout_and_range(
     assert torch.equal(images, before)
 
 
-def test_identity_recipe_is_normalisation_view_by_view():
+def test_identity_recipe_is_normalization_view_by_view():
     images = noise()
     views = augment(images, IDENTITY, generator(), views=3)
     # Row b * V + v is view v of image b.
-    assert torch.allclose(views, normalise(images).repeat_interleave(3, dim=0), atol=1e-6)
+    assert torch.allclose(views, normalize(images).repeat_interleave(3, dim=0), atol=1e-6)
 
 
 def test_full_crop_ranges_and_zero_strengths_change_nothing():
@@ -452,12 +458,12 @@ def test_full_crop_ranges_and_zero_strengths_change_nothing():
         only(jitter=(0, 0, 0, 0), jitter_p=1.0),
         only(crop_scale=(1.0, 1.0), crop_ratio=(0.1, 10.0)),
     ):
-        assert torch.allclose(augment(images, recipe, generator(), 1), normalise(images), atol=1e-6)
+        assert torch.allclose(augment(images, recipe, generator(), 1), normalize(images), atol=1e-6)
 
 
-def test_normalise_maps_bytes_to_the_range_of_minus_one_to_one():
+def test_normalize_maps_bytes_to_the_range_of_minus_one_to_one():
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 3, 16, 16)
-    out = normalise(images)
+    out = normalize(images)
     expected = torch.linspace(-1, 1, 256).reshape(16, 16).expand(2, 3, 16, 16)
     assert torch.allclose(out, expected, atol=1e-6)
     assert out.dtype == torch.float32
@@ -465,7 +471,7 @@ def test_normalise_maps_bytes_to_the_range_of_minus_one_to_one():
 
 
 def test_same_generator_state_gives_the_same_bytes():
-    recipe = Recipe(crop_scale=(0.2, 1), flip_p=0.5)
+    recipe = Augmentation(crop_scale=(0.2, 1), flip_p=0.5)
     source = generator(3)
     state = source.get_state()
     first = augment(noise(), recipe, source)
@@ -480,18 +486,18 @@ def test_same_generator_state_gives_the_same_bytes():
 def test_memory_layout_of_the_input_does_not_matter():
     images = noise(h=20, w=28)
     turned = images.contiguous(memory_format=torch.channels_last)
-    recipe = Recipe(crop_scale=(0.2, 1))
+    recipe = Augmentation(crop_scale=(0.2, 1))
     one, two = (augment(x, recipe, generator(), 2) for x in (images, turned))
     assert torch.allclose(one, two, atol=1e-5)
 
 
 def test_global_random_state_is_neither_read_nor_changed():
     before = torch.get_rng_state()
-    first = augment(noise(), Recipe(crop_scale=(0.2, 1), flip_p=0.5), generator())
+    first = augment(noise(), Augmentation(crop_scale=(0.2, 1), flip_p=0.5), generator())
     assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)
-        again = augment(noise(), Recipe(crop_scale=(0.2, 1), flip_p=0.5), generator())
+        again = augment(noise(), Augmentation(crop_scale=(0.2, 1), flip_p=0.5), generator())
     assert torch.equal(first, again)
 
 
@@ -513,11 +519,11 @@ def test_every_view_of_every_copy_of_an_image_has_draws_of_its_own(part):
     assert apart.min() > 0.01
 
 
-@pytest.mark.parametrize("recipe", [only(flip_p=0.5), only(grey_p=0.5)], ids=["flip", "grey"])
+@pytest.mark.parametrize("recipe", [only(flip_p=0.5), only(grayscale_p=0.5)], ids=["flip", "grey"])
 def test_every_view_flips_its_own_coin(recipe):
     images = noise(1).expand(64, -1, -1, -1)
     views = augment(images, recipe, generator(), views=2).reshape(64, 2, -1)
-    touched = (views - normalise(images).reshape(64, 1, -1)).abs().amax(dim=2) > 1e-3
+    touched = (views - normalize(images).reshape(64, 1, -1)).abs().amax(dim=2) > 1e-3
     counts = torch.bincount(2 * touched[:, 0].int() + touched[:, 1].int(), minlength=4)
     assert (counts > 4).all()  # all four outcomes of two coins; 16 are expected of each
 
@@ -541,7 +547,7 @@ def test_images_that_are_no_uint8_batch_are_refused(images):
     with pytest.raises(UsageError, match=expected):
         augment(images, IDENTITY, generator())
     with pytest.raises(UsageError, match=expected):
-        normalise(images)
+        normalize(images)
 
 
 @pytest.mark.parametrize("views", [0, -1])
@@ -557,7 +563,11 @@ BAD = [
     ],
     *[("crop_ratio", value) for value in [(0, 1), (-1, 1), (2, 1), (math.nan, 1)]],
     *[("rotation", value) for value in [-1, 181, math.nan, math.inf]],
-    *[(key, value) for key in ("flip_p", "jitter_p", "grey_p") for value in [-0.1, 1.1, math.nan]],
+    *[
+        (key, value)
+        for key in ("flip_p", "jitter_p", "grayscale_p")
+        for value in [-0.1, 1.1, math.nan]
+    ],
     *[
         ("jitter", value)
         for value in [(0.4, 0.4, 0.4), (0.4,) * 5, (-0.1, 0, 0, 0), (0, 0, 0, 0.6)]
@@ -572,17 +582,17 @@ BAD = [
 def test_recipe_that_makes_no_sense_is_refused(key, value):
     named = "probability" if key.endswith("_p") else key
     with pytest.raises(UsageError, match=f"expected .*{named}.* but got") as caught:
-        Recipe(**{key: value})
+        Augmentation(**{key: value})
     assert key in str(caught.value)
 
 
 def test_recipe_on_the_edge_of_what_makes_sense_is_accepted():
-    Recipe(
+    Augmentation(
         crop_scale=(1e-3, 1e-3),
         crop_ratio=(1, 1),
         rotation=180,
         flip_p=1,
         jitter=(0, 0, 0, 0.5),
         jitter_p=0,
-        grey_p=1,
+        grayscale_p=1,
     )

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from biascon.config.augmentation import Recipe
+from biascon.config.augmentation import Augmentation
 from biascon.errors import UsageError
 from biascon.training.augment import augment
-from biascon.utils.distributed import Processes, launched
+from biascon.utils.distributed import Rank, launcher_environment
 from biascon.utils.seeds import torch_generator
 
 WORKER = Path(__file__).parent / "parallel_worker.py"
@@ -34,7 +34,7 @@ gloo = pytest.mark.skipif(
         ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, None),  # some other launcher's
         (
             {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"},
-            Processes(3, 4, 1),
+            Rank(3, 4, 1),
         ),
         ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
         (
@@ -44,25 +44,29 @@ gloo = pytest.mark.skipif(
                 "SLURM_LOCALID": "1",
                 "MASTER_ADDR": "node1",
             },
-            Processes(5, 8, 1),
+            Rank(5, 8, 1),
         ),
         # In a batch script, outside of srun: the job has eight tasks, this step one.
         ({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
     ],
 )
 def test_the_launcher_is_known_by_what_it_sets(
-    environment: dict[str, str], expected: Processes | None
+    environment: dict[str, str], expected: Rank | None
 ) -> None:
-    assert launched(environment) == expected
+    assert launcher_environment(environment) == expected
 
 
 def test_srun_without_a_meeting_place_is_refused_with_the_remedy() -> None:
     with pytest.raises(UsageError, match=r"MASTER_ADDR.*scontrol show hostnames"):
-        launched({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"})
+        launcher_environment(
+            {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
+        )
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(crop_scale=(0.2, 1.0), flip_p=0.5)])
-def test_views_of_a_share_are_those_of_the_whole_batch(recipe: Recipe) -> None:
+@pytest.mark.parametrize(
+    "recipe", [Augmentation(), Augmentation(crop_scale=(0.2, 1.0), flip_p=0.5)]
+)
+def test_views_of_a_share_are_those_of_the_whole_batch(recipe: Augmentation) -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 28, 28), generator=draw, dtype=torch.uint8)
     whole = augment(images, recipe, torch_generator(0, "x"), 2)
@@ -77,7 +81,7 @@ def command(data: Path, root: Path, *words: str) -> list[str]:
     losses = [word for loss in LOSSES for word in ("--loss", loss)]
     # Plain gradient descent: AdamW divides by the size of a gradient, however small, and so enlarges
     # differences of the last bit.
-    settings = ("model.encoder=plain", "train.epochs=1", "optimiser.name=sgd", "optimiser.lr=0.05")
+    settings = ("model.encoder=plain", "train.epochs=1", "optimizer.name=sgd", "optimizer.lr=0.05")
     sets = [word for setting in settings for word in ("--set", setting)]
     return [*words, *losses, "--data", str(data), "--runs", str(root), "--preset", "smoke", *sets]
 

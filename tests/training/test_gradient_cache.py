@@ -16,7 +16,7 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.losses import get_loss, pairwise
 from biascon.models import encoders
-from biascon.training.batches import Pictures
+from biascon.training.batches import BatchLoader
 from biascon.training.gradient_cache import forward_backward
 from biascon.training.loop import train
 from tests.training.parallel_worker import plain
@@ -81,7 +81,7 @@ def test_training_in_parts_gives_the_same_weights(
 ) -> None:
     monkeypatch.setitem(encoders.ENCODERS, "plain", plain)
     found = []
-    settings = ["model.encoder=plain", "optimiser.name=sgd", "optimiser.lr=0.05", "train.epochs=1"]
+    settings = ["model.encoder=plain", "optimizer.name=sgd", "optimizer.lr=0.05", "train.epochs=1"]
     for part in (0, 24):
         config = make_config(
             loss, preset="smoke", settings=[*settings, f"train.micro_batch={part}"]
@@ -108,7 +108,7 @@ def test_images_on_the_device_are_known_as_such_whatever_its_number(data: Biased
     # As "cuda" and "cuda:0": one device, and not equal.
     assert torch.device("cpu:0") != CPU
     split = data.splits["train"]
-    pictures = Pictures(split, torch.device("cpu:0"))
+    pictures = BatchLoader(split, torch.device("cpu:0"))
     assert pictures.resident
     rows = [torch.tensor([3, 1]), torch.tensor([0, 2])]
     pictures.resident = False  # the way of a device that they do not fit on gives the same
@@ -145,7 +145,7 @@ def test_the_loop_reads_no_number_from_the_device(
     for batch in (64, 32):
         config = make_config(
             loss, preset="smoke",
-            settings=[f"train.batch_size={batch}", "train.epochs=1", "optimiser.name=sgd"],
+            settings=[f"train.batch_size={batch}", "train.epochs=1", "optimizer.name=sgd"],
         )  # fmt: skip
         folder = tmp_path / str(batch)
         folder.mkdir()

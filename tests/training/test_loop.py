@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import OptimiserConfig, RunConfig, make_config
+from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
-from biascon.losses import LOSSES, sees_bias
+from biascon.losses import LOSSES, uses_bias_labels
 from biascon.runs import checkpoint
-from biascon.training.batches import draw
+from biascon.training.batches import epoch_order
 from biascon.training.loop import train
-from biascon.training.loss_inputs import Given
+from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import build_model
 from biascon.training.optimizer import learning_rate
 
@@ -41,14 +41,14 @@ def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
     return load(make_dataset(tmp_path / "data"), only=("train",))
 
 
-def told(data: BiasedDataset, epochs: int) -> Given:
+def told(data: BiasedDataset, epochs: int) -> LossInputs:
     """What another network might tell of the training images, by arithmetic."""
     n = len(data.splits["train"])
     i = torch.arange(n)
     features = torch.stack([torch.sin(i * k) for k in (1.0, 2.0, 3.0)], dim=1)
-    return Given(
-        images={"bias_features": features, "weights": 0.5 + (i % 3 == 0)},
-        steps={"bias_losses": (i % 7 / 7).expand(epochs, n)},
+    return LossInputs(
+        per_image={"bias_features": features, "weights": 0.5 + (i % 3 == 0)},
+        per_step={"bias_losses": (i % 7 / 7).expand(epochs, n)},
     )
 
 
@@ -67,7 +67,7 @@ def test_every_loss_trains_and_its_loss_falls(
 ) -> None:
     lines: list[dict[str, float]] = []
     config = smoke(loss, "train.epochs=4")
-    train(config, data, tmp_path, device=CPU, given=told(data, 4), say=lines.append)
+    train(config, data, tmp_path, device=CPU, given=told(data, 4), on_epoch=lines.append)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert lines[-1]["loss"] < lines[0]["loss"]
     logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -110,7 +110,7 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
                 raise StoppedError
 
         with pytest.raises(StoppedError):
-            train(config, data, folder, device=CPU, say=say)
+            train(config, data, folder, device=CPU, on_epoch=say)
         # What an unfinished epoch may have logged is swept away by the next start.
         with (folder / "metrics.jsonl").open("a") as log:
             log.write('{"epoch": 99')
@@ -134,8 +134,8 @@ def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
         # What the bias changes of these is made before training, or after.
-        other = sees_bias(entry.first.loss) if entry.first else False
-        assert same == (not sees_bias(loss) or other), loss
+        other = uses_bias_labels(entry.first_stage.loss) if entry.first_stage else False
+        assert same == (not uses_bias_labels(loss) or other), loss
 
 
 def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
@@ -172,10 +172,10 @@ def test_a_batch_larger_than_the_split_is_refused(data: BiasedDataset, tmp_path:
 def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke("ce", "optimiser.lr=1e38", "optimiser.name=sgd", "optimiser.warmup=0.0")
-    first = data.splits["train"].index[draw(data.splits["train"], 0, 0)[64:69]].tolist()
+    config = smoke("ce", "optimizer.lr=1e38", "optimizer.name=sgd", "optimizer.warmup=0.0")
+    first = data.splits["train"].index[epoch_order(data.splits["train"], 0, 0)[64:69]].tolist()
     where = f"not finite at step 2 of epoch 1 .*: source images {', '.join(map(str, first))}, "
-    with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimiser\.lr"):
+    with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimizer\.lr"):
         train(config, data, tmp_path, device=CPU)
     assert not (tmp_path / "checkpoint.pt").exists()
 
@@ -184,8 +184,8 @@ def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     given, split = told(data, 1), data.splits["train"]
-    row = int(draw(split, 0, 0)[5 * 64 + 3])
-    given.images["weights"][row] = torch.nan
+    row = int(epoch_order(split, 0, 0)[5 * 64 + 3])
+    given.per_image["weights"][row] = torch.nan
     with pytest.raises(RunError, match="jtt: the loss is not finite at step 6 of epoch 1"):
         train(smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, given=given)
 
@@ -203,19 +203,19 @@ def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None
     drawn = np.zeros_like(counts)
     epochs = 40
     for epoch in range(epochs):
-        rows = draw(split, 0, epoch, by_groups=True).numpy()
+        rows = epoch_order(split, 0, epoch, by_groups=True).numpy()
         assert len(rows) == len(split)
         np.add.at(drawn, (split.labels[rows], split.bias[rows]), 1)
     assert ((drawn > 0) == (counts > 0)).all()
     each = epochs * len(split) / (counts > 0).sum()
     assert np.abs(drawn[counts > 0] / each - 1).max() < 5 / each**0.5  # five standard deviations
-    first, second = (draw(split, 0, epoch, by_groups=True) for epoch in (0, 1))
+    first, second = (epoch_order(split, 0, epoch, by_groups=True) for epoch in (0, 1))
     assert not torch.equal(first, second)
-    assert torch.equal(first, draw(split, 0, 0, by_groups=True))
+    assert torch.equal(first, epoch_order(split, 0, 0, by_groups=True))
 
 
 def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
-    rows = draw(data.splits["train"], 0, 2).numpy()
+    rows = epoch_order(data.splits["train"], 0, 2).numpy()
     assert np.array_equal(np.sort(rows), np.arange(len(data.splits["train"])))
 
 
@@ -257,12 +257,12 @@ class _Trap:
     ],
 )
 def test_schedules(schedule: str, expected: list[float]) -> None:
-    config = OptimiserConfig(lr=1.0, warmup=4 / 12, schedule=schedule)
+    config = OptimizerConfig(lr=1.0, warmup=4 / 12, schedule=schedule)
     assert [learning_rate(config, step, 12) for step in range(12)] == pytest.approx(expected)
 
 
 def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
-    config = OptimiserConfig(lr=2.0, warmup=0.1, schedule="cosine")
+    config = OptimizerConfig(lr=2.0, warmup=0.1, schedule="cosine")
     rates = [learning_rate(config, step, 100) for step in range(100)]
     assert rates[10] == pytest.approx(2.0)
     assert rates[55] == pytest.approx(1.0)
@@ -278,19 +278,19 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
     out = build_model(smoke(loss), small)(torch.randn(4, 3, 28, 28))
     entry = LOSSES[loss]
     assert out["features"].shape == (4, 128)
-    assert ("z" in out) == (entry.on == "embeddings")
-    assert ("logits" in out) == (entry.on == "logits" or "logits" in entry.needs)
+    assert ("z" in out) == (entry.input_kind == "embeddings")
+    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.needs)
     if "z" in out:
         torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
         assert out["z"].shape == (4, 32)
     if "logits" in out:
-        assert out["logits"].shape == (4, n[entry.tells])
+        assert out["logits"].shape == (4, n[entry.predicts])
 
 
 def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:
     lines: list[dict[str, float]] = []
     config = smoke("contex", "train.precision=bfloat16", "train.epochs=1")
-    train(config, data, tmp_path, device=CPU, say=lines.append)
+    train(config, data, tmp_path, device=CPU, on_epoch=lines.append)
     assert np.isfinite(lines[0]["loss"])
 
 
@@ -322,6 +322,10 @@ def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path
         config = smoke("contex", "train.epochs=1", f"train.compile={on}")
         (tmp_path / name).mkdir()
         train(
-            config, data, tmp_path / name, device=CPU, say=lambda line: lines.append(line["loss"])
+            config,
+            data,
+            tmp_path / name,
+            device=CPU,
+            on_epoch=lambda line: lines.append(line["loss"]),
         )
     assert lines[0] == pytest.approx(lines[1], rel=1e-4)

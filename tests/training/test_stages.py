@@ -11,25 +11,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from biascon.config.first_stage import first_config
+from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
 from biascon.evaluation.pipeline import evaluate, validate
 from biascon.losses import LOSSES
-from biascon.models.features import extract
+from biascon.models.features import extract_features
 from biascon.report.experiments import find_runs
 from biascon.runs.context import Place
-from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, STEP_LOSSES, exclusive
+from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, STEP_LOSSES, lock_folder
 from biascon.training.augment import augment
-from biascon.training.batches import draw
+from biascon.training.batches import epoch_order
 from biascon.training.network import build_model
 from biascon.training.optimizer import learning_rate
-from biascon.training.stages import Network, obtain
+from biascon.training.stages import TrainedNetwork, get_or_train
 from biascon.utils.seeds import torch_generator
 
 CPU = torch.device("cpu")
-TWO = [name for name, entry in LOSSES.items() if entry.first]
+TWO = [name for name, entry in LOSSES.items() if entry.first_stage]
 
 
 def smoke(loss: str, *settings: str) -> RunConfig:
@@ -43,16 +43,16 @@ def data(tmp_path_factory: pytest.TempPathFactory, digits: object) -> BiasedData
     from biascon.data.builders import biased_mnist
 
     folder = tmp_path_factory.mktemp("stages") / "data"
-    spec = biased_mnist.Spec(0.8)
-    about = biased_mnist.describe(digits, spec)  # type: ignore[arg-type]
-    dataset.save(folder, biased_mnist.build(digits, spec), about, replace=False)  # type: ignore[arg-type]
+    spec = biased_mnist.BiasedMNISTSpec(0.8)
+    about = biased_mnist.describe_biased_mnist(digits, spec)  # type: ignore[arg-type]
+    dataset.save(folder, biased_mnist.build_splits(digits, spec), about, replace=False)  # type: ignore[arg-type]
     return load(folder)
 
 
-def trained(config: RunConfig, data: BiasedDataset, root: Path) -> Network:
+def trained(config: RunConfig, data: BiasedDataset, root: Path) -> TrainedNetwork:
     there = Place(root, CPU)
-    with exclusive(there.folder(config, data)):
-        return obtain(config, data, there, lambda line: None)
+    with lock_folder(there.folder(config, data)):
+        return get_or_train(config, data, there, lambda line: None)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -66,18 +66,18 @@ def files(root: Path) -> dict[str, bytes]:
 def test_the_first_network_is_a_run_of_its_own_and_is_not_trained_twice(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config, before = smoke(loss), first_config(smoke(loss))
+    config, before = smoke(loss), first_stage_config(smoke(loss))
     assert before is not None
     trained(config, data, tmp_path)
     there = Place(tmp_path, CPU).folder(before, data)
-    assert there.parent.name == LOSSES[loss].first.loss
+    assert there.parent.name == LOSSES[loss].first_stage.loss
     assert (there / ENCODER).is_file()
     assert not (there / DONE).exists()
     made = files(tmp_path)
     lines: list[dict[str, object]] = []
     (Place(tmp_path, CPU).folder(config, data) / ENCODER).unlink()
-    with exclusive(Place(tmp_path, CPU).folder(config, data)):
-        obtain(config, data, Place(tmp_path, CPU), lines.append)
+    with lock_folder(Place(tmp_path, CPU).folder(config, data)):
+        get_or_train(config, data, Place(tmp_path, CPU), lines.append)
     assert files(tmp_path) == made
     assert not [line for line in lines if "first" in line]
     # On its own it is the same run, to the byte.
@@ -93,9 +93,9 @@ def test_the_whole_is_evaluated_by_one_call_and_says_what_it_builds_on(
 ) -> None:
     config = smoke(loss)
     folder, evaluation, _ = evaluate(config, data, root=tmp_path, device=CPU)
-    before = first_config(config)
+    before = first_stage_config(config)
     assert evaluation["first"]["digest"] == before.digest(data.digest)
-    assert evaluation["first"]["loss"] == LOSSES[loss].first.loss
+    assert evaluation["first"]["loss"] == LOSSES[loss].first_stage.loss
     assert evaluation["judged"] == "own classifier"
     assert [also["by"] for also in evaluation["also"]] == ["linear probe"]
     assert (folder / CLASSIFIER).is_file()
@@ -107,7 +107,7 @@ def test_the_whole_is_evaluated_by_one_call_and_says_what_it_builds_on(
 def test_the_network_of_softcon_sees_no_shapes_and_that_of_flac_tells_the_bias(
     data: BiasedDataset,
 ) -> None:
-    softcon, flac = first_config(smoke("softcon")), first_config(smoke("flac"))
+    softcon, flac = first_stage_config(smoke("softcon")), first_stage_config(smoke("flac"))
     assert (softcon.loss, softcon.model.encoder) == ("ce", "fastconvnet-1x1")
     assert (flac.loss, flac.model.encoder) == ("bias-ce", "fastconvnet")
     kernels = {
@@ -120,15 +120,15 @@ def test_the_network_of_softcon_sees_no_shapes_and_that_of_flac_tells_the_bias(
 
 def test_lff_is_the_joint_training_of_its_two_networks(data: BiasedDataset, tmp_path: Path) -> None:
     """Both networks in one loop, as the paper has it, give the weights that the two runs give."""
-    config = smoke("lff", "optimiser.weight_decay=0.0")
+    config = smoke("lff", "optimizer.weight_decay=0.0")
     got = trained(config, data, tmp_path)
     split, batch = data.splits["train"], config.train.batch_size
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-    biased, debiased = (build_model(c, data).train() for c in (first_config(config), config))
+    biased, debiased = (build_model(c, data).train() for c in (first_stage_config(config), config))
     steps = len(split) // batch
-    optimisers = [torch.optim.AdamW(m.parameters(), weight_decay=0.0) for m in (biased, debiased)]
+    optimizers = [torch.optim.AdamW(m.parameters(), weight_decay=0.0) for m in (biased, debiased)]
     for epoch in range(2):
-        order = draw(split, 0, epoch)
+        order = epoch_order(split, 0, epoch)
         generator = torch_generator(0, f"views/{epoch}")
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
@@ -139,12 +139,12 @@ def test_lff_is_the_joint_training_of_its_two_networks(data: BiasedDataset, tmp_
             p = logits[0].softmax(1).gather(1, y[:, None]).squeeze(1)
             weight = (ce[0] / (ce[0] + ce[1])).detach()
             losses = (((1 - p**0.7) / 0.7).mean(), (weight * ce[1]).mean())
-            for optimiser, value in zip(optimisers, losses, strict=True):
-                rate = learning_rate(config.optimiser, epoch * steps + step, 2 * steps)
-                optimiser.param_groups[0]["lr"] = rate
-                optimiser.zero_grad()
+            for optimizer, value in zip(optimizers, losses, strict=True):
+                rate = learning_rate(config.optimizer, epoch * steps + step, 2 * steps)
+                optimizer.param_groups[0]["lr"] = rate
+                optimizer.zero_grad()
                 value.backward()
-                optimiser.step()
+                optimizer.step()
     for name, value in debiased.encoder.state_dict().items():
         torch.testing.assert_close(
             got.encoder.state_dict()[name], value, rtol=2e-3, atol=2e-4, msg=name
@@ -166,11 +166,11 @@ def test_jtt_weighs_the_images_that_the_first_network_gets_wrong(
     monkeypatch.setattr(stages, "train", watch)
     config = smoke("jtt", "loss.up=7", "loss.first_epochs=1")
     trained(config, data, tmp_path)
-    before = first_config(config)
+    before = first_stage_config(config)
     assert before.train.epochs == 1
     first = trained(before, data, tmp_path)
     split = data.splits["train"]
-    features = torch.from_numpy(extract(first.encoder, split.images, device=CPU))
+    features = torch.from_numpy(extract_features(first.encoder, split.images, device=CPU))
     wrong = first.classifier(features).argmax(1).numpy() != split.labels
     assert 0 < wrong.sum() < len(split)
     expected = np.where(wrong, 7.0, 1.0)
@@ -212,13 +212,13 @@ def test_a_network_that_is_lost_half_way_is_trained_from_where_it_was(
 
     whole, _ = validate(smoke("lff"), data, root=tmp_path / "whole", device=CPU)
     with pytest.raises(StoppedError):
-        validate(smoke("lff"), data, root=tmp_path / "cut", device=CPU, say=stop)
+        validate(smoke("lff"), data, root=tmp_path / "cut", device=CPU, on_epoch=stop)
     cut, _ = validate(smoke("lff"), data, root=tmp_path / "cut", device=CPU)
     assert (cut / ENCODER).read_bytes() == (whole / ENCODER).read_bytes()
 
 
 def test_a_damaged_first_network_is_told(data: BiasedDataset, tmp_path: Path) -> None:
-    before = first_config(smoke("lff"))
+    before = first_stage_config(smoke("lff"))
     trained(before, data, tmp_path)
     path = Place(tmp_path, CPU).folder(before, data) / STEP_LOSSES
     path.write_bytes(path.read_bytes()[:100])
@@ -229,10 +229,10 @@ def test_a_damaged_first_network_is_told(data: BiasedDataset, tmp_path: Path) ->
 def test_a_first_network_that_another_process_trains_is_waited_for(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    before = first_config(smoke("dfr"))
+    before = first_stage_config(smoke("dfr"))
     there = Place(tmp_path, CPU).folder(before, data)
-    done: list[Network] = []
-    with exclusive(there):
+    done: list[TrainedNetwork] = []
+    with lock_folder(there):
         other = threading.Thread(
             target=lambda: done.append(trained(smoke("dfr"), data, tmp_path)), daemon=True
         )

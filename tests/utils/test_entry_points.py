@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biascon.errors import BiasconError, UsageError
-from biascon.losses.loss import LOSSES, entry, get_loss, parameters_of
+from biascon.losses.loss import LOSSES, default_parameters, get_entry, get_loss
 from biascon.utils.entry_points import load, plugins
 
 GROUP = "biascon.losses"
@@ -59,7 +59,7 @@ def test_target_is_imported_and_its_attribute_returned():
 
 def test_known_names_come_before_plugins(install):
     install({"supcon": "spread"})
-    assert entry("supcon") is LOSSES["supcon"]
+    assert get_entry("supcon") is LOSSES["supcon"]
 
 
 def test_nothing_is_imported_before_it_is_used():
@@ -88,9 +88,13 @@ def test_bare_function_of_a_plugin_is_a_loss(install):
     loss = get_loss("spread", scale=4.0)
     z = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     assert loss(z, None).item() == pytest.approx(4 * z.var().item())
-    assert parameters_of("spread") == {"scale": 2.0}
-    known = entry("spread")
-    assert (known.target, known.on, known.needs) == (f"{module}:spread", "embeddings", ("labels",))
+    assert default_parameters("spread") == {"scale": 2.0}
+    known = get_entry("spread")
+    assert (known.target, known.input_kind, known.needs) == (
+        f"{module}:spread",
+        "embeddings",
+        ("labels",),
+    )
 
 
 def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
@@ -156,8 +160,8 @@ def test_what_a_bare_function_requires_by_keyword_is_what_it_needs(install):
         {"spread": "spread"},
         source="def spread(z, labels, bias=None, *, logits, scale=2.0): return logits.var()",
     )
-    assert entry("spread").inputs == ("logits",)
-    assert parameters_of("spread") == {"scale": 2.0}
+    assert get_entry("spread").inputs == ("logits",)
+    assert default_parameters("spread") == {"scale": 2.0}
 
 
 def test_broken_plugin_leaves_the_other_losses_usable(install):

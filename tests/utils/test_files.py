@@ -19,8 +19,8 @@ from biascon.errors import BiasconError, DataError
 from biascon.utils.files import (
     canonical_json,
     digest_of,
-    explain,
     new_folder,
+    os_error,
     pretty_json,
     read_json,
     sha256_file,
@@ -127,7 +127,7 @@ class TestNewFolder:
     def test_an_existing_folder_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / "old").touch()
-        with pytest.raises(BiasconError, match="x exists already; pass --force"):  # noqa: SIM117
+        with pytest.raises(BiasconError, match="x exists already; pass --force"):
             with new_folder(tmp_path / "x") as work:
                 (work / "new").touch()
         assert names(tmp_path) == ["x"]
@@ -268,5 +268,5 @@ class TestReadJson:
 
 def test_explain_says_what_where_and_why() -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "elsewhere")
-    assert str(explain(error, "write", "place")) == "cannot write place: Permission denied"
-    assert str(explain(OSError("odd"), "read", Path("place"))) == "cannot read place: odd"
+    assert str(os_error(error, "write", "place")) == "cannot write place: Permission denied"
+    assert str(os_error(OSError("odd"), "read", Path("place"))) == "cannot read place: odd"

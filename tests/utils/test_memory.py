@@ -54,15 +54,15 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
             pass
 
     monkeypatch.setattr(memory.ctypes, "CDLL", Other)
-    memory.keep_blocks.__wrapped__()
-    memory.return_blocks.__wrapped__()
+    memory.retain_freed_memory.__wrapped__()
+    memory.release_freed_memory.__wrapped__()
 
 
 def test_peak_is_of_this_process_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = memory.peak_mib()
+    first = memory.peak_memory_mib()
     held = bytearray(64 << 20)
     held[::4096] = b"x" * len(held[::4096])
-    assert memory.peak_mib() >= first
-    assert memory.peak_mib() > 64
+    assert memory.peak_memory_mib() >= first
+    assert memory.peak_memory_mib() > 64
     monkeypatch.setattr(memory, "Path", lambda name: Path("nowhere"))
-    assert memory.peak_mib() > 64  # by getrusage
+    assert memory.peak_memory_mib() > 64  # by getrusage

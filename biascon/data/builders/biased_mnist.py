@@ -1,8 +1,8 @@
-"""BiasedMNIST: digits whose background colour goes with the class in a share rho of the images.
+"""BiasedMNIST: digits whose background color goes with the class in a share rho of the images.
 
-Per class of n images, shuffled, the first int(n * rho) get the colour of their class; the rest, L
+Per class of n images, shuffled, the first int(n * rho) get the color of their class; the rest, L
 images, is cut into consecutive chunks of ceil(L / n_confusing) that go in order to the n_confusing
-next colours, shuffled (so the last colours may get none). Source: the builder of Bahng et al.,
+next colors, shuffled (so the last colors may get none). Source: the builder of Bahng et al.,
 Learning De-biased Representations with Biased Representations, ICML 2020, as published.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.builders.mnist_variants import SETS, find_shapes
-from biascon.data.building.arrays import Made, make
+from biascon.data.building.arrays import BuildResult, build_or_reuse
 from biascon.data.building.splitting import VAL_PROTOCOLS
 from biascon.data.dataset import Split
 from biascon.errors import DataError, UsageError
@@ -29,39 +29,39 @@ _REBIAS = (
     (255, 0, 0), (0, 255, 0), (0, 0, 255), (225, 225, 0), (225, 0, 225),
     (0, 255, 255), (255, 128, 0), (255, 0, 128), (128, 0, 255), (128, 128, 128),
 )  # fmt: skip
-COLOURS = {"rebias": _REBIAS, "fairkl": (*_REBIAS[:9], (50, 255, 128))}
-COLOUR_NAMES = (
+PALETTES = {"rebias": _REBIAS, "fairkl": (*_REBIAS[:9], (50, 255, 128))}
+COLOR_NAMES = (
     "red", "green", "blue", "yellow", "magenta", "cyan", "orange", "rose", "violet", "grey",
 )  # fmt: skip
 FAIRKL_NINTH = "spring green"
-UNBIASED_RHO = 0.1  # ten colours, each as likely as the other
+UNBIASED_RHO = 0.1  # ten colors, each as likely as the other
 FEW = 50  # conflicting training images below which a small dataset is warned about
 HELD_OUT = 0.1  # the share of the training digits that validates
 
-VARIANTS = tuple(COLOURS)
+VARIANTS = tuple(PALETTES)
 PLACES = ("background", "digit")
 LEFTOVERS = ("chunk", "even")
 
 
 @dataclass(frozen=True)
-class Spec:
+class BiasedMNISTSpec:
     """Everything that decides the bytes of a BiasedMNIST, besides the digits themselves.
 
     Attributes:
-        rho: Share of the images of a class that get its colour, in [0, 1].
+        rho: Share of the images of a class that get its color, in [0, 1].
         seed: Decides the shuffles, each by its own purpose.
-        variant: ``rebias`` or ``fairkl``: which colour class 9 has.
-        colour: ``background`` (digit white) or ``digit`` (background black).
-        n_confusing: How many other colours the rest of a class goes to, 1..9.
-        val_protocol: ``held-out`` (10 % of the training digits leave it before colouring),
-            ``hong`` (10 % of them are coloured anew and stay in training: a leak) or ``none``.
-        leftover: ``chunk`` as published, or ``even``: the rest is dealt out one colour at a time.
+        variant: ``rebias`` or ``fairkl``: which color class 9 has.
+        color: ``background`` (digit white) or ``digit`` (background black).
+        n_confusing: How many other colors the rest of a class goes to, 1..9.
+        val_protocol: ``held-out`` (10 % of the training digits leave it before coloring),
+            ``hong`` (10 % of them are colored anew and stay in training: a leak) or ``none``.
+        leftover: ``chunk`` as published, or ``even``: the rest is dealt out one color at a time.
     """
 
     rho: float
     seed: int = 0
     variant: str = "rebias"
-    colour: str = "background"
+    color: str = "background"
     n_confusing: int = 9
     val_protocol: str = "held-out"
     leftover: str = "chunk"
@@ -79,7 +79,7 @@ class Spec:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
         for name, known in (
             ("variant", VARIANTS),
-            ("colour", PLACES),
+            ("color", PLACES),
             ("val_protocol", VAL_PROTOCOLS),
             ("leftover", LEFTOVERS),
         ):
@@ -97,7 +97,7 @@ class Spec:
         """
         parts = [kind.replace("mnist", "bmnist"), repr(float(self.rho))]
         parts += [value for value in (self.variant,) if value != "rebias"]
-        parts += [value for value in (self.colour,) if value != "background"]
+        parts += [value for value in (self.color,) if value != "background"]
         parts += [f"confusing{self.n_confusing}"] if self.n_confusing != 9 else []
         parts += [value for value in (self.val_protocol,) if value != "held-out"]
         parts += [value for value in (self.leftover,) if value != "chunk"]
@@ -105,8 +105,8 @@ class Spec:
         return "-".join(parts)
 
 
-def chunks(left: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
-    """Return how many of a class's ``left`` images go to each of the other colours, in order.
+def chunk_sizes(left: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
+    """Return how many of a class's ``left`` images go to each of the other colors, in order.
 
     >>> chunks(19, 9), chunks(19, 9, "even")
     ([3, 3, 3, 3, 3, 3, 1, 0, 0], [3, 2, 2, 2, 2, 2, 2, 2, 2])
@@ -117,8 +117,8 @@ def chunks(left: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
     return [max(0, min(size, left - k * size)) for k in range(n_confusing)]
 
 
-def assign_colours(labels: Array, spec: Spec, purpose: str) -> Array:
-    """Return the int64 ``(N,)`` colour index of each digit, by the rule of this module's docstring."""
+def assign_colors(labels: Array, spec: BiasedMNISTSpec, purpose: str) -> Array:
+    """Return the int64 ``(N,)`` color index of each digit, by the rule of this module's docstring."""
     bias = np.empty(len(labels), dtype=np.int64)
     for label in range(10):
         rows = np.flatnonzero(labels == label)
@@ -127,21 +127,21 @@ def assign_colours(labels: Array, spec: Spec, purpose: str) -> Array:
         bias[rows[:own]] = label
         others = (label + 1 + np.arange(spec.n_confusing)) % 10
         others = others[permutation(spec.n_confusing, spec.seed, f"{purpose}/colours/{label}")]
-        sizes = chunks(len(rows) - own, spec.n_confusing, spec.leftover)
+        sizes = chunk_sizes(len(rows) - own, spec.n_confusing, spec.leftover)
         bias[rows[own:]] = np.repeat(others, sizes)
     return bias
 
 
-def colour_digits(images: Array, bias: Array, spec: Spec) -> Array:
-    """Return uint8 ``(N, 3, H, W)``: every pixel above 0 is digit, and one of the two is coloured."""
-    palette = np.array(COLOURS[spec.variant], dtype=np.uint8)
+def color_digits(images: Array, bias: Array, spec: BiasedMNISTSpec) -> Array:
+    """Return uint8 ``(N, 3, H, W)``: every pixel above 0 is digit, and one of the two is colored."""
+    palette = np.array(PALETTES[spec.variant], dtype=np.uint8)
     ink = np.where(images > 0, np.uint8(255), np.uint8(0))[:, None]  # (N, 1, H, W)
-    colour = palette[bias][:, :, None, None]  # (N, 3, 1, 1)
+    color = palette[bias][:, :, None, None]  # (N, 3, 1, 1)
     # 255 | x = 255 and 255 & x = x, so that one pass over the output paints both parts.
-    return ink | colour if spec.colour == "background" else ink & colour
+    return ink | color if spec.color == "background" else ink & color
 
 
-def build(digits: Digits, spec: Spec) -> dict[str, Split]:
+def build_splits(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Split]:
     """Return the splits of a BiasedMNIST: ``train``, ``val`` (unless the protocol has none), ``test``.
 
     The test set is the digits' own test set at rho 0.1, as is the validation set.
@@ -149,7 +149,7 @@ def build(digits: Digits, spec: Spec) -> dict[str, Split]:
     Raises:
         DataError: So few digits of a class that a split would lack it.
     """
-    unbiased = Spec(UNBIASED_RHO, seed=spec.seed, variant=spec.variant, colour=spec.colour)
+    unbiased = BiasedMNISTSpec(UNBIASED_RHO, seed=spec.seed, variant=spec.variant, color=spec.color)
     labels = digits.train_labels
     held = np.zeros(len(labels), dtype=bool)
     if spec.val_protocol != "none":
@@ -159,14 +159,14 @@ def build(digits: Digits, spec: Spec) -> dict[str, Split]:
             held[rows[permutation(len(rows), spec.seed, f"val/{label}")[:count]]] = True
     train = ~held if spec.val_protocol == "held-out" else np.ones(len(labels), dtype=bool)
 
-    def split(rows: Array, part: Spec, purpose: str, *, test: bool = False) -> Split:
+    def split(rows: Array, part: BiasedMNISTSpec, purpose: str, *, test: bool = False) -> Split:
         images = (digits.test_images if test else digits.train_images)[rows]
         label = (digits.test_labels if test else digits.train_labels)[rows]
         if len(np.unique(label)) != 10:
             raise DataError(f"the {purpose} split would lack a class: too few digits")
-        bias = assign_colours(label, part, purpose)
+        bias = assign_colors(label, part, purpose)
         index = (digits.test_index if test else digits.train_index)[rows]
-        return Split(colour_digits(images, bias, part), label, bias, label == bias, index)
+        return Split(color_digits(images, bias, part), label, bias, label == bias, index)
 
     splits = {"train": split(np.flatnonzero(train), spec, "train")}
     if spec.val_protocol != "none":
@@ -176,9 +176,9 @@ def build(digits: Digits, spec: Spec) -> dict[str, Split]:
     return splits
 
 
-def describe(digits: Digits, spec: Spec) -> dict[str, Any]:
+def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Any]:
     """Return what the manifest says of a BiasedMNIST besides counts and digests."""
-    names = list(COLOUR_NAMES)
+    names = list(COLOR_NAMES)
     if spec.variant == "fairkl":
         names[9] = FAIRKL_NINTH
     validation = {
@@ -191,23 +191,24 @@ def describe(digits: Digits, spec: Spec) -> dict[str, Any]:
         "name": spec.name(digits.kind),
         "builder": "bmnist",
         "protocol": {
-            "train": f"rho {spec.rho!r}, {spec.colour} coloured, {digits.what[:-1]} binarised at 0",
+            "train": f"rho {spec.rho!r}, {spec.color} coloured, {digits.what[:-1]} binarised at 0",
             "val": validation,
             "test": f"{tested} at rho 0.1",
         },
-        "parameters": asdict(spec),
+        # Dataset digests hang on the spelling of this key.
+        "parameters": {"colour" if k == "color" else k: v for k, v in asdict(spec).items()},
         "source": {"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
         "labels": list(digits.labels),
         "bias": {
             "name": "colour",
             "values": names,
-            "rgb": [list(c) for c in COLOURS[spec.variant]],
+            "rgb": [list(c) for c in PALETTES[spec.variant]],
         },
     }
 
 
 def make_biased_mnist(
-    spec: Spec,
+    spec: BiasedMNISTSpec,
     *,
     root: Path = Path("data"),
     out: Path | None = None,
@@ -215,7 +216,7 @@ def make_biased_mnist(
     mnist_dir: Path | None = None,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Made:
+) -> BuildResult:
     """Build a BiasedMNIST on disk, or find that the same one is there, intact.
 
     Args:
@@ -234,9 +235,9 @@ def make_biased_mnist(
     say(
         f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} {digits.what})"
     )
-    description = describe(digits, spec)
+    description = describe_biased_mnist(digits, spec)
     folder = out if out is not None else root / description["name"]
-    made = make(folder, description, lambda: build(digits, spec), force=force)
+    made = build_or_reuse(folder, description, lambda: build_splits(digits, spec), force=force)
     few = made.manifest["counts"]["train"]["conflicting"]
     if not made.reused and digits.kind == "mnist5k" and few < FEW:
         say(

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.building.plan import Plan, Rows
-from biascon.data.images.decoding import Shape
+from biascon.data.building.plan import BuildPlan, SplitPlan
+from biascon.data.images.decoding import ImageSpec
 from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
@@ -35,7 +35,7 @@ Pairs = list[list[int]]  # (label, bias value) cells
 
 
 @dataclass(frozen=True)
-class Spec:
+class CelebASpec:
     """Everything that decides the bytes of a CelebA, besides its files.
 
     Attributes:
@@ -55,7 +55,7 @@ class Spec:
     keep: tuple[str, ...] = ()
     aligned: str = "auto"
     seed: int = 0
-    shape: Shape = field(default_factory=lambda: Shape(64))
+    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -86,7 +86,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Source:
+class CelebATables:
     """CelebA's files on the disk.
 
     Attributes:
@@ -106,7 +106,7 @@ class Source:
     partition: Array
 
 
-def read(raw: Path) -> Source:
+def read_celeba_tables(raw: Path) -> CelebATables:
     """Read the attributes and the partition, from the official text files or their CSV form.
 
     Raises:
@@ -160,7 +160,7 @@ def read(raw: Path) -> Source:
             f"{path} and {where} do not name the same pictures ({len(values):,} and {len(parts):,})"
         )
     names = sorted(values)
-    return Source(
+    return CelebATables(
         raw,
         pictures.relative_to(raw).as_posix(),
         names,
@@ -202,7 +202,7 @@ def _rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]
         raise DataError(f"cannot read {path}: it is not text of the expected form") from error
 
 
-def plan(source: Source, spec: Spec) -> Plan:
+def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
     """Return which pictures are in which split.
 
     Raises:
@@ -228,7 +228,7 @@ def plan(source: Source, spec: Spec) -> Plan:
     splits = {}
     for part, rows in split_rows(source.partition, label, columns[spec.bias], spec).items():
         bias = columns[spec.bias][rows]
-        splits[part] = Rows(
+        splits[part] = SplitPlan(
             [f"{source.pictures}/{source.names[row]}" for row in rows],
             label[rows],
             bias,
@@ -236,10 +236,10 @@ def plan(source: Source, spec: Spec) -> Plan:
             rows,
             {name: values[rows] for name, values in columns.items()},
         )
-    return Plan(describe(source, spec, pairs), splits)
+    return BuildPlan(describe_celeba(source, spec, pairs), splits)
 
 
-def split_rows(partition: Array, label: Array, bias: Array, spec: Spec) -> dict[str, Array]:
+def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) -> dict[str, Array]:
     """Return the rows of each split, int64 in ascending order, by the protocol."""
     parts = [np.flatnonzero(partition == k) for k in range(3)]
     if spec.protocol == "official":
@@ -279,7 +279,7 @@ def _aligned(label: Array, bias: Array, pairs: Pairs | None) -> Array:
     return found
 
 
-def values_of(name: str) -> list[str]:
+def attribute_values(name: str) -> list[str]:
     """Return the names of an attribute's two values.
 
     >>> values_of("Male"), values_of("Young")
@@ -288,11 +288,13 @@ def values_of(name: str) -> list[str]:
     return ["female", "male"] if name == "Male" else [f"not {name}", name]
 
 
-def describe(source: Source, spec: Spec, pairs: Mapping[str, Pairs | None]) -> dict[str, Any]:
+def describe_celeba(
+    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Pairs | None]
+) -> dict[str, Any]:
     """Return what the manifest says besides counts and digests."""
-    labels = values_of(spec.target)
+    labels = attribute_values(spec.target)
     named: dict[str, list[list[str]] | None] = {
-        name: None if cells is None else [[labels[k], values_of(name)[m]] for k, m in cells]
+        name: None if cells is None else [[labels[k], attribute_values(name)[m]] for k, m in cells]
         for name, cells in pairs.items()
     }
     own = named[spec.bias]
@@ -316,7 +318,7 @@ def describe(source: Source, spec: Spec, pairs: Mapping[str, Pairs | None]) -> d
     return {
         "name": spec.name(),
         "builder": "celeba",
-        "protocol": {**protocol, "pictures": spec.shape.told()},
+        "protocol": {**protocol, "pictures": spec.shape.describe()},
         "parameters": {
             **{key: value for key, value in asdict(spec).items() if key != "shape"},
             "keep": list(spec.keep),
@@ -330,10 +332,11 @@ def describe(source: Source, spec: Spec, pairs: Mapping[str, Pairs | None]) -> d
         "labels": labels,
         "bias": {
             "name": spec.bias,
-            "values": values_of(spec.bias),
+            "values": attribute_values(spec.bias),
             "aligned": own and ", ".join(f"{k} = {m}" for k, m in own),
         },
         "attributes": {
-            name: {"values": values_of(name), "aligned": cells} for name, cells in named.items()
+            name: {"values": attribute_values(name), "aligned": cells}
+            for name, cells in named.items()
         },
     }

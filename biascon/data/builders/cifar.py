@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon.data.building.arrays import Made, make
-from biascon.data.building.splitting import check_protocol, held_out, named, told_of
+from biascon.data.building.arrays import BuildResult, build_or_reuse
+from biascon.data.building.splitting import check_protocol, dataset_name, describe_splits, hold_out
 from biascon.data.dataset import Split
 from biascon.errors import DataError, UsageError
 from biascon.utils.types import Array
@@ -24,7 +24,7 @@ PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class Layout:
+class CifarLayout:
     """The files of a CIFAR.
 
     Attributes:
@@ -51,7 +51,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "cifar10": Layout(
+    "cifar10": CifarLayout(
         title="CIFAR-10",
         folder="cifar-10-batches-bin",
         pickled="cifar-10-batches-py",
@@ -61,7 +61,7 @@ LAYOUTS = {
         classes=10,
         label_bytes=1,
     ),
-    "cifar100": Layout(
+    "cifar100": CifarLayout(
         title="CIFAR-100",
         folder="cifar-100-binary",
         pickled="cifar-100-python",
@@ -75,7 +75,7 @@ LAYOUTS = {
 
 
 @dataclass(frozen=True)
-class Images:
+class CifarImages:
     """What the files of a CIFAR hold, in their order.
 
     Attributes:
@@ -101,7 +101,7 @@ def make_cifar(
     out: Path | None = None,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Made:
+) -> BuildResult:
     """Build CIFAR-10 or CIFAR-100: the official test images, 10 % of training held out to validate.
 
     Args:
@@ -134,10 +134,12 @@ def make_cifar(
         )
     stem = name if whole else f"{name}-part"
     description = {
-        "name": named(stem, val_protocol, seed),
+        "name": dataset_name(stem, val_protocol, seed),
         "builder": "standard",
         "protocol": {
-            **told_of(f"official training files, {len(found.train[1]):,} images", val_protocol),
+            **describe_splits(
+                f"official training files, {len(found.train[1]):,} images", val_protocol
+            ),
             "test": f"official test file, {len(found.test[1]):,} images",
         },
         "parameters": {"name": name, "seed": seed, "val_protocol": val_protocol},
@@ -150,12 +152,14 @@ def make_cifar(
         "bias": None,
     }
     folder = out if out is not None else root / str(description["name"])
-    return make(folder, description, lambda: _splits(found, seed, val_protocol), force=force)
+    return build_or_reuse(
+        folder, description, lambda: _splits(found, seed, val_protocol), force=force
+    )
 
 
-def _splits(found: Images, seed: int, val_protocol: str) -> dict[str, Split]:
+def _splits(found: CifarImages, seed: int, val_protocol: str) -> dict[str, Split]:
     images, labels = found.train
-    held = held_out(labels, len(found.names), seed, val_protocol)
+    held = hold_out(labels, len(found.names), seed, val_protocol)
     splits = {"train": _split(images, labels, np.flatnonzero(~held))}
     if held.any():
         splits["val"] = _split(images, labels, np.flatnonzero(held))
@@ -168,7 +172,7 @@ def _split(images: Array, labels: Array, rows: Array) -> Split:
     return Split(images[rows], labels[rows], zero, zero > 0, rows)
 
 
-def read_cifar(layout: Layout, raw: Path) -> Images:
+def read_cifar(layout: CifarLayout, raw: Path) -> CifarImages:
     """Read the files of a CIFAR's binary version.
 
     Raises:
@@ -198,10 +202,10 @@ def read_cifar(layout: Layout, raw: Path) -> Images:
         if (counts == 0).any():
             missing = names[int(np.flatnonzero(counts == 0)[0])]
             raise DataError(f"{folder}: the {what} files have no image of class '{missing}'")
-    return Images(names, sha256, (train[0], train[1]), test)
+    return CifarImages(names, sha256, (train[0], train[1]), test)
 
 
-def _find(layout: Layout, raw: Path) -> Path:
+def _find(layout: CifarLayout, raw: Path) -> Path:
     for folder in (raw, raw / layout.folder):
         if any((folder / name).exists() for name in (*layout.train, layout.test)):
             return folder
@@ -218,7 +222,7 @@ def _find(layout: Layout, raw: Path) -> Path:
     )
 
 
-def _names(layout: Layout, path: Path, blob: bytes) -> list[str]:
+def _names(layout: CifarLayout, path: Path, blob: bytes) -> list[str]:
     try:
         names = [line.strip() for line in blob.decode("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
@@ -230,7 +234,7 @@ def _names(layout: Layout, path: Path, blob: bytes) -> list[str]:
     return names
 
 
-def _rows(layout: Layout, path: Path, blob: bytes) -> tuple[Array, Array]:
+def _rows(layout: CifarLayout, path: Path, blob: bytes) -> tuple[Array, Array]:
     """Return images uint8 ``(N, 3, 32, 32)`` and labels int64 ``(N,)`` of a file."""
     size = layout.label_bytes + PIXELS
     if not blob or len(blob) % size:

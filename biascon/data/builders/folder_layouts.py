@@ -14,7 +14,7 @@ from pathlib import Path
 
 from biascon.data.building.splitting import NO_VAL
 from biascon.errors import DataError, UsageError
-from biascon.utils.files import explain
+from biascon.utils.files import os_error
 
 # What torchvision's ImageFolder takes for a picture; what a file holds decides when it is decoded.
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -27,7 +27,7 @@ Labelled = list[tuple[str, int]]  # (path relative to the folder, label)
 
 
 @dataclass(frozen=True)
-class Kind:
+class FolderLayout:
     """A set that comes as folders.
 
     Attributes:
@@ -37,12 +37,12 @@ class Kind:
     """
 
     title: str
-    find: Callable[[Path, str, bool], Found]
+    find: Callable[[Path, str, bool], FolderListing]
     per_class: int = 0
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderListing:
     """The pictures of a set.
 
     Attributes:
@@ -70,7 +70,7 @@ def _names(folder: Path, *, folders: bool) -> list[str]:
                 e.name for e in entries if e.is_dir() == folders and not e.name.startswith(".")
             ]
     except OSError as error:
-        raise explain(error, "read", folder) from error
+        raise os_error(error, "read", folder) from error
     return sorted(names)
 
 
@@ -128,17 +128,17 @@ def _place(raw: Path, places: Sequence[str], what: str) -> Path:
     raise DataError(f"{raw} has no {what}; unpack the set there")
 
 
-def _caltech(name: str, inner: str, clutter: str) -> Callable[[Path, str, bool], Found]:
+def _caltech(name: str, inner: str, clutter: str) -> Callable[[Path, str, bool], FolderListing]:
     """Return what finds a Caltech set: a folder with a folder a class, and one of clutter, left aside."""
 
-    def find(raw: Path, title: str, val: bool) -> Found:
+    def find(raw: Path, title: str, val: bool) -> FolderListing:
         above = (f"{name}/{inner}", f"{name.replace('caltech', 'caltech-')}/{inner}")
         places = (".", inner, *above) if raw.name == inner else (inner, *above)
         root = _place(raw, places, f"folder {inner}")
         left_out: list[tuple[str, str]] = []
         classes = _classes(root, but=(clutter,))
         rows = _pictures(root, "", classes, left_out)
-        return Found(root, name, classes, {"all": rows}, left_out, {})
+        return FolderListing(root, name, classes, {"all": rows}, left_out, {})
 
     return find
 
@@ -158,7 +158,7 @@ def _both(root: Path, train: str, test: str) -> list[str]:
     return classes
 
 
-def _imagenet(raw: Path, title: str, val: bool) -> Found:
+def _imagenet(raw: Path, title: str, val: bool) -> FolderListing:
     places = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".")
     root = next((raw / place for place in places if (raw / place / "train").is_dir()), raw)
     told = {"train": "official training pictures", "test": "official validation pictures"}
@@ -176,7 +176,7 @@ def _imagenet(raw: Path, title: str, val: bool) -> Found:
         classes = _both(root, "train", "val")
         test = _pictures(root, "val", classes, left_out)
     train = _pictures(root, "train", classes, left_out)
-    return Found(root, "imagenet", classes, {"train": train, "test": test}, left_out, told)
+    return FolderListing(root, "imagenet", classes, {"train": train, "test": test}, left_out, told)
 
 
 def _solved(
@@ -208,7 +208,7 @@ def _solved(
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
-def _folder(raw: Path, title: str, val: bool) -> Found:
+def _folder(raw: Path, title: str, val: bool) -> FolderListing:
     classes = _both(raw, "train", "test")
     left_out: list[tuple[str, str]] = []
     told = {"train": "the pictures of train", "test": "the pictures of test"}
@@ -224,16 +224,16 @@ def _folder(raw: Path, title: str, val: bool) -> Found:
         told["val"] = NO_VAL
     if not stem:
         raise UsageError(f"'{name}' gives no name for a dataset; pass one with --name")
-    return Found(raw, stem, classes, parts, left_out, told)
+    return FolderListing(raw, stem, classes, parts, left_out, told)
 
 
 FOLDERS = {
-    "caltech101": Kind(
+    "caltech101": FolderLayout(
         "Caltech-101", _caltech("caltech101", "101_ObjectCategories", "BACKGROUND_Google"), 30
     ),
-    "caltech256": Kind(
+    "caltech256": FolderLayout(
         "Caltech-256", _caltech("caltech256", "256_ObjectCategories", "257.clutter"), 60
     ),
-    "imagenet": Kind("ImageNet (ILSVRC 2012)", _imagenet),
-    "folder": Kind("a folder of pictures", _folder),
+    "imagenet": FolderLayout("ImageNet (ILSVRC 2012)", _imagenet),
+    "folder": FolderLayout("a folder of pictures", _folder),
 }

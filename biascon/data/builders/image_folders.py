@@ -15,17 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.builders.folder_layouts import FOLDERS, Found, Labelled
-from biascon.data.building.plan import Plan, Rows
-from biascon.data.building.splitting import check_protocol, drawn, held_out, named, told_of
-from biascon.data.images.decoding import Shape
+from biascon.data.builders.folder_layouts import FOLDERS, FolderListing, Labelled
+from biascon.data.building.plan import BuildPlan, SplitPlan
+from biascon.data.building.splitting import (
+    check_protocol,
+    dataset_name,
+    describe_splits,
+    draw_per_class,
+    hold_out,
+)
+from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import SPLITS
 from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.types import Array
 
 
 @dataclass(frozen=True)
-class Spec:
+class ImageFoldersSpec:
     """Everything that decides the bytes of such a set, besides the pictures.
 
     Attributes:
@@ -42,7 +48,7 @@ class Spec:
     val_protocol: str = "held-out"
     per_class: int = 0
     title: str = ""
-    shape: Shape = field(default_factory=lambda: Shape(64))
+    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if self.name not in FOLDERS:
@@ -56,7 +62,7 @@ class Spec:
             raise UsageError(f"{self.name} has a name of its own: leave out --name")
 
 
-def plan(raw: Path, spec: Spec) -> tuple[Path, Plan]:
+def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPlan]:
     """Return the folder that holds the pictures, RAW or one in it, and which are in which split.
 
     Raises:
@@ -80,7 +86,7 @@ def plan(raw: Path, spec: Spec) -> tuple[Path, Plan]:
                 f"class '{found.classes[few]}' of {found.folder} has {counts[few]} pictures: with "
                 f"{per_class} of each class to train none is left to test; pass a lower --per-class"
             )
-        chosen = drawn(labels, n_labels, per_class, spec.seed)
+        chosen = draw_per_class(labels, n_labels, per_class, spec.seed)
         parts = {
             "train": [row for row, here in zip(whole, chosen, strict=True) if here],
             "test": [row for row, here in zip(whole, chosen, strict=True) if not here],
@@ -88,44 +94,47 @@ def plan(raw: Path, spec: Spec) -> tuple[Path, Plan]:
         told["train"] = f"{per_class} pictures of each class, drawn by seed"
         told["test"] = "all other pictures"
     if "val" not in parts:
-        held = held_out(_labels(parts["train"]), n_labels, spec.seed, spec.val_protocol)
+        held = hold_out(_labels(parts["train"]), n_labels, spec.seed, spec.val_protocol)
         pool = parts["train"]
         parts["train"] = [row for row, here in zip(pool, held, strict=True) if not here]
         if held.any():
             parts["val"] = [row for row, here in zip(pool, held, strict=True) if here]
-        told |= told_of(told["train"], spec.val_protocol)
+        told |= describe_splits(told["train"], spec.val_protocol)
     ranks = {
         path: k for k, path in enumerate(sorted(p for rows in parts.values() for p, _ in rows))
     }
-    splits: dict[str, Rows] = {}
+    splits: dict[str, SplitPlan] = {}
     for name in SPLITS:
         if name in parts:
             splits[name] = _rows(parts[name], ranks)
-    return found.folder, Plan(_describe(found, spec, told, splits), splits, found.left_out)
+    return found.folder, BuildPlan(_describe(found, spec, told, splits), splits, found.left_out)
 
 
 def _labels(rows: Labelled) -> Array:
     return np.array([label for _, label in rows], dtype=np.int64)
 
 
-def _rows(rows: Labelled, ranks: Mapping[str, int]) -> Rows:
+def _rows(rows: Labelled, ranks: Mapping[str, int]) -> SplitPlan:
     zero = np.zeros(len(rows), dtype=np.int64)
     index = np.array([ranks[path] for path, _ in rows], dtype=np.int64)
-    return Rows([path for path, _ in rows], _labels(rows), zero, zero > 0, index)
+    return SplitPlan([path for path, _ in rows], _labels(rows), zero, zero > 0, index)
 
 
 def _describe(
-    found: Found, spec: Spec, told: Mapping[str, str], splits: Mapping[str, Rows]
+    found: FolderListing,
+    spec: ImageFoldersSpec,
+    told: Mapping[str, str],
+    splits: Mapping[str, SplitPlan],
 ) -> dict[str, Any]:
     kind, shape = FOLDERS[spec.name], spec.shape
     per_class = spec.per_class or kind.per_class
     parts = [found.stem, *([f"{per_class}-a-class"] if per_class != kind.per_class else [])]
     return {
-        "name": named("-".join([*parts, *shape.suffixes()]), spec.val_protocol, spec.seed),
+        "name": dataset_name("-".join([*parts, *shape.suffixes()]), spec.val_protocol, spec.seed),
         "builder": "standard",
         "protocol": {
             **{key: told[key] for key in ("train", "val", "test")},
-            "pictures": shape.told(),
+            "pictures": shape.describe(),
         },
         "parameters": {
             **{key: value for key, value in asdict(spec).items() if key != "shape"},

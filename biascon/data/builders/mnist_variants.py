@@ -24,7 +24,7 @@ FILES = tuple(mnist_source.SHA256)  # MNIST's names
 
 @dataclass(frozen=True)
 class ShapeSet:
-    """A set of 60,000 + 10,000 grey images of 28 x 28 in ten classes, as many of each.
+    """A set of 60,000 + 10,000 gray images of 28 x 28 in ten classes, as many of each.
 
     Attributes:
         kind: What the dataset's name starts with, in which ``mnist`` becomes ``bmnist``.
@@ -119,7 +119,7 @@ def find_shapes(name: str, folder: Path | None = None, *, network: bool = True) 
 
 def _paths(folder: Path, name: str) -> list[Path]:
     """Return where a file is, gzipped ones first: their digest is known."""
-    there = [path for path in mnist_source.candidates(folder, name) if path.is_file()]
+    there = [path for path in mnist_source.idx_candidates(folder, name) if path.is_file()]
     return sorted(there, key=lambda path: path.suffix != ".gz")
 
 
@@ -137,7 +137,7 @@ def _from_folder(known: ShapeSet, folder: Path, origin: str) -> Digits:
             )
         path = paths[0]
         found = _md5(path)
-        blob = mnist_source.read(path)
+        blob = mnist_source.read_idx_file(path)
         arrays[name] = mnist_source.parse_idx(blob, path.name)
         if found is None:
             unchecked = True

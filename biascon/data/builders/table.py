@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.alignment import Given, align, check
-from biascon.data.alignment import read as read_pairs
-from biascon.data.building.plan import Plan, Rows
+from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
+from biascon.data.alignment import read_aligned_values as read_pairs
+from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import seeded_split
-from biascon.data.images.decoding import Shape
-from biascon.data.values import in_order, text_of
+from biascon.data.images.decoding import ImageSpec
+from biascon.data.values import normalize_value, sort_values
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
-from biascon.utils.text import few, first
+from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
 MOST = 1000  # values of a column
@@ -33,7 +33,7 @@ SPLIT_NAMES = {
 
 
 @dataclass(frozen=True)
-class Spec:
+class TableSpec:
     """What to make of a table.
 
     Attributes:
@@ -54,11 +54,11 @@ class Spec:
     label: str
     bias: tuple[str, ...]
     split: str | None = None
-    aligned: Given | None = None
+    aligned: AlignedValues | None = None
     name: str = "table"
     seed: int = 0
     val_protocol: str = "held-out"
-    shape: Shape = field(default_factory=lambda: Shape(64))
+    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if not self.bias:
@@ -66,10 +66,12 @@ class Spec:
         columns = [self.image, self.label, *self.bias, *([self.split] if self.split else [])]
         twice = [name for name, n in Counter(columns).items() if n > 1]
         if twice:
-            raise UsageError(f"expected each column in one role, but got {few(twice)} in several")
+            raise UsageError(
+                f"expected each column in one role, but got {quote_some(twice)} in several"
+            )
         commas = [name for name in self.bias if "," in name]
         if commas:
-            raise UsageError(f"expected bias columns without a comma, but got {few(commas)}")
+            raise UsageError(f"expected bias columns without a comma, but got {quote_some(commas)}")
 
     def full_name(self) -> str:
         """Return the dataset's name: the table's, and whatever differs from the default."""
@@ -81,7 +83,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """The rows that can be used, in the order of their files.
 
     Attributes:
@@ -99,7 +101,7 @@ class Table:
     sha256: str
 
 
-def read(path: Path, spec: Spec) -> Table:
+def read_csv_table(path: Path, spec: TableSpec) -> CsvTable:
     """Read the columns of a CSV that a spec names; a row without one of its values is left out.
 
     Raises:
@@ -125,7 +127,7 @@ def read(path: Path, spec: Spec) -> Table:
                         f"{path}, line {rows.line_num}: expected {len(header)} values, but got {len(row)}"
                     )
                 name = row[at[spec.image]].strip()
-                texts = [text_of(row[at[column]]) for column in wanted]
+                texts = [normalize_value(row[at[column]]) for column in wanted]
                 missing = [c for c, text in zip(wanted, texts, strict=True) if text is None]
                 if not name:
                     left_out.append((f"row {number}", NO_FILE))
@@ -144,12 +146,14 @@ def read(path: Path, spec: Spec) -> Table:
     same = Counter(map(normpath, files))  # a/b.jpg and ./a//b.jpg are one picture
     twice = [name for name, n in same.items() if n > 1]
     if twice:
-        raise DataError(f"{path}: expected each picture once, but got {few(twice, 3)} more often")
+        raise DataError(
+            f"{path}: expected each picture once, but got {quote_some(twice, 3)} more often"
+        )
     if not found:
         raise DataError(f"{path}: no row has a file, a label and a bias value")
     columns = {name: [texts[k] for _, _, texts in found] for k, name in enumerate(wanted)}
     index = np.array([number for _, number, _ in found], dtype=np.int64)
-    return Table(files, columns, index, left_out, sha256_file(path))
+    return CsvTable(files, columns, index, left_out, sha256_file(path))
 
 
 def _columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
@@ -158,19 +162,19 @@ def _columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[s
             raise UsageError(f"{path} has more than one column '{name}'")
         if name not in header:
             raise UsageError(
-                f"{path} has no column '{name}'{did_you_mean(name, header)} (it has: {first(header, 20)})"
+                f"{path} has no column '{name}'{did_you_mean(name, header)} (it has: {join_first(header, 20)})"
             )
     return {name: header.index(name) for name in wanted}
 
 
-def plan(table: Table, spec: Spec, *, origin: str) -> Plan:
+def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
     """Return which pictures are in which split.
 
     Raises:
         DataError: A split would be empty, or has another name.
         UsageError: A column has too many values, or the aligned values do not fit.
     """
-    check(spec.aligned, spec.bias)
+    check_aligned_values(spec.aligned, spec.bias)
     label_values, label = _coded(spec.label, table.columns[spec.label])
     attributes: dict[str, Array] = {}
     about: dict[str, Any] = {}
@@ -179,8 +183,8 @@ def plan(table: Table, spec: Spec, *, origin: str) -> Plan:
     for name in spec.bias:
         values, attributes[name] = _coded(name, table.columns[name])
         given = spec.aligned if name == spec.bias[0] or _nested(spec.aligned) else None
-        found = align(name, label_values, label_values, values, given, several=False)
-        cells[name], rules[name] = found.cells, found.rule
+        found = align_cells(name, label_values, label_values, values, given, several=False)
+        cells[name], rules[name] = found.cells, found.source
         pairs = None if found.cells is None else [
             [label_values[k], values[m]] for k, m in np.argwhere(found.cells).tolist()
         ]  # fmt: skip
@@ -189,7 +193,7 @@ def plan(table: Table, spec: Spec, *, origin: str) -> Plan:
     splits = {}
     for part, rows in _parts(table, spec).items():
         bias, here = attributes[own][rows], cells[own]
-        splits[part] = Rows(
+        splits[part] = SplitPlan(
             [table.files[row] for row in rows],
             label[rows],
             bias,
@@ -204,7 +208,7 @@ def plan(table: Table, spec: Spec, *, origin: str) -> Plan:
     description = {
         "name": spec.full_name(),
         "builder": "table",
-        "protocol": {**_told(spec, splits), "pictures": spec.shape.told()},
+        "protocol": {**_told(spec, splits), "pictures": spec.shape.describe()},
         "parameters": _parameters(spec),
         "source": {
             "kind": "table",
@@ -216,39 +220,39 @@ def plan(table: Table, spec: Spec, *, origin: str) -> Plan:
         "bias": {"name": own, "values": about[own]["values"], "aligned": told},
         "attributes": about,
     }
-    return Plan(description, splits, table.left_out)
+    return BuildPlan(description, splits, table.left_out)
 
 
-def _nested(given: Given | None) -> bool:
+def _nested(given: AlignedValues | None) -> bool:
     return given is not None and any(isinstance(value, Mapping) for value in given.values())
 
 
 def _coded(name: str, texts: Sequence[str]) -> tuple[list[str], Array]:
-    values = in_order(set(texts))
+    values = sort_values(set(texts))
     if len(values) > MOST:
         raise UsageError(
             f"expected at most {MOST:,} values in column '{name}', but got {len(values):,} "
-            f"({few(values, 3)}); put them in groups first"
+            f"({quote_some(values, 3)}); put them in groups first"
         )
     position = {value: k for k, value in enumerate(values)}
     return values, np.array([position[text] for text in texts], dtype=np.int64)
 
 
-def _parts(table: Table, spec: Spec) -> dict[str, Array]:
+def _parts(table: CsvTable, spec: TableSpec) -> dict[str, Array]:
     if spec.split is None:
         return seeded_split(len(table.files), spec.seed, spec.val_protocol, "table/split")
     texts = [text.lower() for text in table.columns[spec.split]]
     strange = sorted(set(texts) - set(SPLIT_NAMES))
     if strange:
         raise DataError(
-            f"expected train, val or test in column '{spec.split}', but got {few(strange, 3)}"
+            f"expected train, val or test in column '{spec.split}', but got {quote_some(strange, 3)}"
         )
     codes = np.array([SPLIT_NAMES[text] for text in texts])
     parts = {name: np.flatnonzero(codes == name) for name in ("train", "val", "test")}
     return {name: rows for name, rows in parts.items() if len(rows) or name != "val"}
 
 
-def _told(spec: Spec, splits: Mapping[str, Rows]) -> dict[str, str]:
+def _told(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict[str, str]:
     if spec.split is not None:
         told = dict.fromkeys(splits, f"column {spec.split}")
         return told if "val" in told else {**told, "val": "none: no selection is possible"}
@@ -264,7 +268,7 @@ def _told(spec: Spec, splits: Mapping[str, Rows]) -> dict[str, str]:
     }
 
 
-def _parameters(spec: Spec) -> dict[str, Any]:
+def _parameters(spec: TableSpec) -> dict[str, Any]:
     seeded = {} if spec.split else {"seed": spec.seed, "val_protocol": spec.val_protocol}
     return {
         "image": spec.image, "label": spec.label, "bias": list(spec.bias), "split": spec.split, **seeded,
@@ -272,7 +276,7 @@ def _parameters(spec: Spec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read_aligned(words: Sequence[str]) -> Given | None:
+def parse_aligned_options(words: Sequence[str]) -> AlignedValues | None:
     """Return aligned values as given on a command line: ``label=bias`` words, or one file of pairs.
 
     >>> read_aligned(["cat=indoor", "dog=outdoor", "dog=beach"])

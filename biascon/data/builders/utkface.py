@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.building.plan import Plan, Rows
+from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import seeded_split
-from biascon.data.images.decoding import Shape
+from biascon.data.images.decoding import ImageSpec
 from biascon.errors import DataError, UsageError
-from biascon.utils.files import explain
+from biascon.utils.files import os_error
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -39,7 +39,7 @@ _LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Spec:
+class UTKFaceSpec:
     """Everything that decides the bytes of a UTKFace, besides the pictures.
 
     Attributes:
@@ -55,7 +55,7 @@ class Spec:
     rate: float = 0.9
     seed: int = 0
     val_protocol: str = "held-out"
-    shape: Shape = field(default_factory=lambda: Shape(64))
+    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if self.bias not in BIASES:
@@ -77,7 +77,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Names:
+class ParsedNames:
     """What the file names say.
 
     Attributes:
@@ -102,7 +102,7 @@ class Names:
         return len(self.names) + len(self.left_out)
 
 
-def parse(names: Sequence[str]) -> Names:
+def parse_names(names: Sequence[str]) -> ParsedNames:
     """Read file names, strictly; two ways of being malformed are mended, the others left out.
 
     >>> found = parse(["24_0_1_20170116220224657 .jpg.chip.jpg", "39_1_20170116174525125.jpg.chip.jpg"])
@@ -121,10 +121,10 @@ def parse(names: Sequence[str]) -> Names:
         used.append(name)
         values.append([int(found[k]) for k in (1, 2, 3)])
     table = np.array(values, dtype=np.int64).reshape(-1, 3)
-    return Names(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
+    return ParsedNames(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
 
 
-def listing(raw: Path) -> tuple[Path, list[str]]:
+def list_pictures(raw: Path) -> tuple[Path, list[str]]:
     """Return the folder that holds the pictures, RAW or its ``UTKFace``, and the names in it, sorted.
 
     Raises:
@@ -134,7 +134,7 @@ def listing(raw: Path) -> tuple[Path, list[str]]:
         try:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
-            raise explain(error, "read", folder) from error
+            raise os_error(error, "read", folder) from error
         names = [name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png"))]
         if any(_MENDED.fullmatch(name) for name in names):
             return folder, names
@@ -164,13 +164,13 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def plan(names: Sequence[str], spec: Spec, *, origin: str) -> Plan:
+def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> BuildPlan:
     """Return which pictures are in which split, from their names alone.
 
     Raises:
         DataError: A split would be empty.
     """
-    found = parse(names)
+    found = parse_names(names)
     age, gender, race = found.age, found.gender, found.race
     if spec.bias == "race":
         bias, usable = (race != 0).astype(np.int64), np.ones(len(age), dtype=bool)
@@ -188,10 +188,10 @@ def plan(names: Sequence[str], spec: Spec, *, origin: str) -> Plan:
     for part, rows in parts.items():
         rows = rows[usable[rows]]
         if part == "train":
-            chosen = biased(gender[rows], bias[rows], spec)
+            chosen = draw_biased(gender[rows], bias[rows], spec)
             dropped["conflicting, beyond the rate"] = int((~chosen).sum())
             rows = rows[chosen]
-        splits[part] = Rows(
+        splits[part] = SplitPlan(
             [found.names[row] for row in rows],
             gender[rows],
             bias[rows],
@@ -199,10 +199,10 @@ def plan(names: Sequence[str], spec: Spec, *, origin: str) -> Plan:
             rows.astype(np.int64),
             {name: values[rows] for name, values in attributes.items()},
         )
-    return Plan(describe(found, spec, dropped, origin), splits, found.left_out)
+    return BuildPlan(describe_utkface(found, spec, dropped, origin), splits, found.left_out)
 
 
-def biased(target: Array, bias: Array, spec: Spec) -> Array:
+def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
     """Return bool ``(N,)``: which training pictures stay, by the rule of this module's docstring."""
     stays: Array = target == bias
     for value in (0, 1):
@@ -215,7 +215,9 @@ def biased(target: Array, bias: Array, spec: Spec) -> Array:
     return stays
 
 
-def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> dict[str, Any]:
+def describe_utkface(
+    found: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
+) -> dict[str, Any]:
     """Return what the manifest says besides counts and digests."""
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
@@ -240,7 +242,7 @@ def describe(found: Names, spec: Spec, dropped: Counter[str], origin: str) -> di
             "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
             "val": validation,
             "test": "20 % of the names, natural proportions",
-            "pictures": shape.told(),
+            "pictures": shape.describe(),
         },
         "parameters": {
             **{key: value for key, value in asdict(spec).items() if key != "shape"}, **asdict(shape)

@@ -13,7 +13,7 @@ from biascon.errors import BiasconError
 
 
 @dataclass(frozen=True)
-class Made:
+class BuildResult:
     """What a builder did: the folder, its manifest, and whether it was there already."""
 
     folder: Path
@@ -21,13 +21,13 @@ class Made:
     reused: bool
 
 
-def make(
+def build_or_reuse(
     folder: Path,
     description: Mapping[str, Any],
     build: Callable[[], Mapping[str, Split]],
     *,
     force: bool = False,
-) -> Made:
+) -> BuildResult:
     """Write a dataset folder, or find that the same one is there, intact.
 
     Args:
@@ -39,18 +39,18 @@ def make(
     Raises:
         BiasconError: An unwritable place, or another dataset, or something else, in the way.
     """
-    if folder.exists() and not dataset.is_ours(folder):
+    if folder.exists() and not dataset.is_dataset_folder(folder):
         raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
     occupied = folder.exists() and any(folder.iterdir())
     if occupied and not force:
-        manifest = same(folder, description)
-        dataset.touch(folder)
-        return Made(folder, manifest, reused=True)
+        manifest = check_same_dataset(folder, description)
+        dataset.mark_used(folder)
+        return BuildResult(folder, manifest, reused=True)
     manifest = dataset.save(folder, build(), description, replace=force or not occupied)
-    return Made(folder, manifest, reused=False)
+    return BuildResult(folder, manifest, reused=False)
 
 
-def same(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+def check_same_dataset(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest of an intact folder that this very command made, or refuse.
 
     Raises:

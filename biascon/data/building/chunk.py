@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from biascon.data.images import decoding
-from biascon.data.images.decoding import Folder, Shape, Unusable
+from biascon.data.images.decoding import ImageFolder, ImageSpec, UnusableImageError
 from biascon.utils.types import Array
 
 
 def decode_chunk(
-    folder: Folder, shape: Shape, split: str, start: int, paths: Sequence[str]
+    folder: ImageFolder, shape: ImageSpec, split: str, start: int, paths: Sequence[str]
 ) -> tuple[Chunk, Array]:
     """Decode consecutive pictures.
 
@@ -31,9 +31,9 @@ def decode_chunk(
             found = folder.find(relative)
             stamps.append(found.stamp)
             data = folder.read(found)
-            digests[-1] = decoding.digest(data)
+            digests[-1] = decoding.sha256_bytes(data)
             pixels[n] = decoding.decode(data, shape)
-        except Unusable as error:
+        except UnusableImageError as error:
             if len(stamps) < len(digests):
                 stamps.append(str(error))
             rejected.append((row, str(error)))

@@ -26,16 +26,16 @@ import numpy as np
 from biascon import __version__
 from biascon.data import dataset
 from biascon.data.building import resume
-from biascon.data.building.arrays import Made, same
+from biascon.data.building.arrays import BuildResult, check_same_dataset
 from biascon.data.building.chunk import Chunk, decode_chunk
-from biascon.data.building.plan import Plan, Rows
+from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
-from biascon.data.images.decoding import Folder, Shape
-from biascon.data.manifest import REJECTED, file_entry, flush, manifest_of
-from biascon.data.memory_map import Stream
+from biascon.data.images.decoding import ImageFolder, ImageSpec
+from biascon.data.manifest import REJECTED, file_entry, make_manifest, sync_folder
+from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
-from biascon.utils.files import digest_of, explain, new_folder, pretty_json, write_atomic
+from biascon.utils.files import digest_of, new_folder, os_error, pretty_json, write_atomic
 from biascon.utils.types import Array
 
 CHUNK = 1 << 22  # bytes of a chunk's pixels, at most
@@ -47,16 +47,16 @@ Report = Callable[[int, int], None]  # pictures done, of how many
 
 def build_pictures(
     raw: Path,
-    plan: Plan,
+    plan: BuildPlan,
     out: Path,
     *,
-    shape: Shape,
+    shape: ImageSpec,
     max_rejected: float = 0.01,
     force: bool = False,
     threads: int = 0,
     report: Report = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
-) -> Made:
+) -> BuildResult:
     """Build a dataset folder of pictures, go on with one that was interrupted, or find that it is there.
 
     Args:
@@ -78,24 +78,24 @@ def build_pictures(
         raise UsageError(f"expected max_rejected in [0, 1], but got {max_rejected}")
     if not raw.is_dir():
         raise DataError(f"{raw} is not a folder of pictures")
-    if out.exists() and not dataset.is_ours(out):
+    if out.exists() and not dataset.is_dataset_folder(out):
         raise BiasconError(f"{out} exists and is not a dataset; choose another --out")
-    folder = Folder(raw)
-    with resume.exclusive(out) as work:
+    folder = ImageFolder(raw)
+    with resume.lock_target(out) as work:
         occupied = out.exists() and any(out.iterdir())
         description = _described(plan, folder, shape)
         if occupied and not force:
-            manifest = same(out, description)
-            resume.forget(work)
-            dataset.touch(out)
-            return Made(out, manifest, reused=True)
-        task = _Task(
-            folder, plan, shape, work, max_rejected, threads or decoding.cores(), report, say
+            manifest = check_same_dataset(out, description)
+            resume.delete_partial(work)
+            dataset.mark_used(out)
+            return BuildResult(out, manifest, reused=True)
+        task = _ImageBuild(
+            folder, plan, shape, work, max_rejected, threads or decoding.count_cpus(), report, say
         )
-        return Made(out, task.carry_out(out, description, give_way=out.exists()), reused=False)
+        return BuildResult(out, task.run(out, description, overwrite=out.exists()), reused=False)
 
 
-def _described(plan: Plan, folder: Folder, shape: Shape) -> dict[str, Any]:
+def _described(plan: BuildPlan, folder: ImageFolder, shape: ImageSpec) -> dict[str, Any]:
     """Return the plan's description with the digests of its rows and of its files' sizes."""
     state = hashlib.sha256()
     for rows in plan.splits.values():
@@ -111,29 +111,27 @@ def _described(plan: Plan, folder: Folder, shape: Shape) -> dict[str, Any]:
 
 
 @dataclass
-class _Task:
-    folder: Folder
-    plan: Plan
-    shape: Shape
+class _ImageBuild:
+    folder: ImageFolder
+    plan: BuildPlan
+    shape: ImageSpec
     work: Path
     max_rejected: float
     threads: int
     report: Report
     say: Callable[[str], None]
 
-    def carry_out(
-        self, out: Path, description: dict[str, Any], *, give_way: bool
-    ) -> dict[str, Any]:
+    def run(self, out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[str, Any]:
         # The plan's digest says what the parts in the partial folder belong to, the decoder included.
-        versions = {"biascon": __version__, **decoding.decoder()}
+        versions = {"biascon": __version__, **decoding.decoder_versions()}
         whole = [self.plan.digest(), vars(self.shape), self.folder.raw, versions]
-        logged = resume.begin(self.work, digest_of(whole))
+        logged = resume.start_or_resume(self.work, digest_of(whole))
         try:
             chunks = self._write(logged)
-            return self._publish(out, description, chunks, give_way=give_way)
+            return self._publish(out, description, chunks, give_way=overwrite)
         except (OSError, DataError) as error:
-            resume.forget(self.work)
-            raise explain(error, "write", out) if isinstance(error, OSError) else error from error
+            resume.delete_partial(self.work)
+            raise os_error(error, "write", out) if isinstance(error, OSError) else error from error
 
     def _write(self, logged: Sequence[Chunk]) -> dict[str, list[Chunk]]:
         """Write the splits' files, behind what the log says is done; return the chunks of each."""
@@ -148,17 +146,19 @@ class _Task:
             write_atomic(self.work / resume.LOG, "".join(lines))
             self._decode(streams, found)
             for name, rows in self.plan.splits.items():
-                split = rows.keep(kept(found[name], len(rows)))
+                split = rows.keep(kept_rows(found[name], len(rows)))
                 streams[name].finish({k: v for k, v in split.arrays().items() if k != "images"})
         return found
 
-    def _resume(self, name: str, rows: Rows, there: list[Chunk]) -> tuple[Stream, list[Chunk]]:
+    def _resume(
+        self, name: str, rows: SplitPlan, there: list[Chunk]
+    ) -> tuple[SafetensorsWriter, list[Chunk]]:
         small = {**_ARRAYS, **{f"{ATTRIBUTE}{key}": np.int64 for key in rows.attributes}}
         path = self.work / f"{name}.safetensors"
         row, large = (self._row(rows), "files") if self._files else (self.shape.row, "images")
         before = sum(chunk.kept for chunk in there)
-        stream = Stream(path, len(rows), row, small, before, large)
-        n = resume.done(there, stream, self.folder, rows.paths, self._size)
+        stream = SafetensorsWriter(path, len(rows), row, small, before, large)
+        n = resume.log_chunk(there, stream, self.folder, rows.paths, self._size)
         stream.cut(sum(chunk.kept for chunk in there[:n]))
         return stream, there[:n]
 
@@ -167,14 +167,16 @@ class _Task:
         """Whether an index of the files is written, and no pixels."""
         return "store" in self.plan.description
 
-    def _row(self, rows: Rows) -> tuple[int, ...]:
+    def _row(self, rows: SplitPlan) -> tuple[int, ...]:
         return (lazy.width(rows.paths),)
 
     @property
     def _size(self) -> int:
         return max(1, min(PICTURES, CHUNK // math.prod(self.shape.row)))
 
-    def _decode(self, streams: Mapping[str, Stream], found: Mapping[str, list[Chunk]]) -> None:
+    def _decode(
+        self, streams: Mapping[str, SafetensorsWriter], found: Mapping[str, list[Chunk]]
+    ) -> None:
         """Decode what is left, in parallel, and append it to ``streams`` and ``found`` in order."""
         ready = sum(chunk.stop - chunk.start for part in found.values() for chunk in part)
         refused = len(self.plan.left_out) + sum(len(c.rejected) for p in found.values() for c in p)
@@ -213,7 +215,7 @@ class _Task:
         rows, left = self.plan.splits[chunk.split], {row for row, _ in chunk.rejected}
         (size,) = self._row(rows)
         found = [
-            lazy.row_of(digest, rows.paths[row], size)
+            lazy.index_row(digest, rows.paths[row], size)
             for row, digest in enumerate(chunk.digests, chunk.start)
             if row not in left
         ]
@@ -230,14 +232,14 @@ class _Task:
         if refused <= self.max_rejected * total:
             return
         left = self._rejected(found)
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in by_reason(left).items())
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(left).items())
         few = ", ".join(path for path, _ in left[:3])
         raise DataError(
             f"{len(left):,} or more of {total:,} pictures cannot be used ({reasons}), which is over "
             f"--max-rejected {self.max_rejected:.4g}; the first are {few}; mend them or allow more"
         )
 
-    def _check_space(self, streams: Mapping[str, Stream]) -> None:
+    def _check_space(self, streams: Mapping[str, SafetensorsWriter]) -> None:
         need = sum(
             (len(rows) - streams[name].rows) * streams[name].bytes
             for name, rows in self.plan.splits.items()
@@ -265,7 +267,7 @@ class _Task:
         give_way: bool,
     ) -> dict[str, Any]:
         """Give the finished files their manifest and the folder its name."""
-        masks = {name: kept(found[name], len(rows)) for name, rows in self.plan.splits.items()}
+        masks = {name: kept_rows(found[name], len(rows)) for name, rows in self.plan.splits.items()}
         for name in ("train", "test"):
             if not masks[name].any():
                 raise DataError(f"no picture of the {name} split can be used")
@@ -276,29 +278,29 @@ class _Task:
             state.update(f"{name}\n".encode())
             for chunk in chunks:
                 state.update("".join(f"{digest}\n" for digest in chunk.digests).encode())
-        source = {**description["source"], "decoder": decoding.decoder()}
+        source = {**description["source"], "decoder": decoding.decoder_versions()}
         source["sha256"] = {**source["sha256"], "files": state.hexdigest()}
         description = {**description, "source": source}
-        description["rejected"] = {"n": len(left), "by_reason": by_reason(left)}
+        description["rejected"] = {"n": len(left), "by_reason": count_reasons(left)}
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
         files = {name: file_entry(self.work / name) for name in names}
-        manifest = manifest_of(description, self.plan.counts(masks), files)
+        manifest = make_manifest(description, self.plan.counts(masks), files)
         (self.work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
         with new_folder(out, replace=give_way) as new:
             for name in [*names, "manifest.json"]:
                 (self.work / name).rename(new / name)
-            flush(new)
-        resume.forget(self.work)
+            sync_folder(new)
+        resume.delete_partial(self.work)
         return manifest
 
 
-def kept(chunks: Sequence[Chunk], n: int) -> Array:
+def kept_rows(chunks: Sequence[Chunk], n: int) -> Array:
     """Return bool ``(N,)``: which of a split's pictures are kept."""
     mask = np.ones(n, dtype=bool)
     mask[[row for chunk in chunks for row, _ in chunk.rejected]] = False
     return mask
 
 
-def by_reason(rejected: Sequence[tuple[str, str]]) -> dict[str, int]:
+def count_reasons(rejected: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Return how many names were left out for each reason, by reason."""
     return dict(sorted(Counter(reason for _, reason in rejected).items()))

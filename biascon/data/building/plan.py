@@ -15,14 +15,14 @@ import numpy as np
 
 from biascon.data import dataset, manifest
 from biascon.data.dataset import Split
-from biascon.data.images.decoding import Shape
+from biascon.data.images.decoding import ImageSpec
 from biascon.errors import DataError
 from biascon.utils.files import digest_of
 from biascon.utils.types import Array
 
 
 @dataclass(frozen=True)
-class Rows:
+class SplitPlan:
     """The pictures of a split, in their order.
 
     Attributes:
@@ -55,7 +55,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """A dataset to build.
 
     Attributes:
@@ -66,7 +66,7 @@ class Plan:
     """
 
     description: Mapping[str, Any]
-    splits: Mapping[str, Rows]
+    splits: Mapping[str, SplitPlan]
     left_out: Sequence[tuple[str, str]] = ()
     reads: int = 0
 
@@ -88,10 +88,10 @@ class Plan:
         found = {}
         for name, rows in self.splits.items():
             mask = np.ones(len(rows), dtype=bool) if kept is None else kept[name]
-            found[name] = dataset.summarise(rows.keep(mask), *sizes, knows_aligned=known)
+            found[name] = dataset.summarize(rows.keep(mask), *sizes, knows_aligned=known)
         return found
 
-    def as_files(self, shape: Shape) -> Plan:
+    def as_file_index(self, shape: ImageSpec) -> BuildPlan:
         """Return the plan of a dataset that holds an index of its files, to be decoded on demand."""
         name = f"{self.description['name']}-files"
         store = {"kind": "files", **asdict(shape)}

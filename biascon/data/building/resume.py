@@ -20,23 +20,23 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from biascon.data.building.chunk import Chunk, digest_of_stamps
-from biascon.data.images.decoding import Folder
+from biascon.data.images.decoding import ImageFolder
 from biascon.data.manifest import REJECTED
-from biascon.data.memory_map import Stream
+from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError
-from biascon.utils.files import explain, write_atomic
+from biascon.utils.files import os_error, write_atomic
 
 PLAN, LOG = "plan", "log"
 
 
 @contextmanager
-def exclusive(target: Path) -> Iterator[Path]:
+def lock_target(target: Path) -> Iterator[Path]:
     """Give the partial folder for a target, which no other process uses meanwhile.
 
     Raises:
         BiasconError: Another process builds this dataset, or the place is not writable.
     """
-    work, path = partial(target), target.parent / f".{target.name}.lock"
+    work, path = partial_folder(target), target.parent / f".{target.name}.lock"
     try:
         while True:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def exclusive(target: Path) -> Iterator[Path]:
     except Timeout as error:
         raise BiasconError(f"another process builds {target}; wait for it, or stop it") from error
     except OSError as error:
-        raise explain(error, "create a folder in", target.parent) from error
+        raise os_error(error, "create a folder in", target.parent) from error
     try:
         yield work
     finally:
@@ -58,12 +58,12 @@ def exclusive(target: Path) -> Iterator[Path]:
         lock.release()
 
 
-def partial(target: Path) -> Path:
+def partial_folder(target: Path) -> Path:
     """Return the folder in which a target is built."""
     return target.parent / f".{target.name}.partial"
 
 
-def begin(work: Path, digest: str) -> list[Chunk]:
+def start_or_resume(work: Path, digest: str) -> list[Chunk]:
     """Create the partial folder, or return the chunks in the log of one that the same plan left.
 
     Raises:
@@ -72,15 +72,15 @@ def begin(work: Path, digest: str) -> list[Chunk]:
     try:
         if (work / PLAN).is_file() and (work / PLAN).read_bytes() == digest.encode():
             return list(_logged(work / LOG))
-        forget(work)
+        delete_partial(work)
         work.mkdir(parents=True)
         write_atomic(work / PLAN, digest)
     except OSError as error:
-        raise explain(error, "create", work) from error
+        raise os_error(error, "create", work) from error
     return []
 
 
-def forget(work: Path) -> None:
+def delete_partial(work: Path) -> None:
     """Remove a partial folder."""
     if work.exists():
         shutil.rmtree(work)
@@ -99,8 +99,12 @@ def _logged(path: Path) -> Iterator[Chunk]:
         yield chunk
 
 
-def done(
-    chunks: Sequence[Chunk], stream: Stream, folder: Folder, paths: Sequence[str], size: int
+def log_chunk(
+    chunks: Sequence[Chunk],
+    stream: SafetensorsWriter,
+    folder: ImageFolder,
+    paths: Sequence[str],
+    size: int,
 ) -> int:
     """Return how many logged chunks of a split still hold: the bytes are there, no file changed."""
     first = 0
@@ -128,4 +132,4 @@ def write_rejected(work: Path, rejected: Sequence[tuple[str, str]]) -> None:
     try:
         (work / REJECTED).write_bytes(data)
     except OSError as error:
-        raise explain(error, "write", work) from error
+        raise os_error(error, "write", work) from error

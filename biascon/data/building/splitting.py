@@ -1,4 +1,4 @@
-"""Which images of a labelled set train, and which validate or test: seeded, class by class."""
+"""Which images of a labeled set train, and which validate or test: seeded, class by class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_protocol(val_protocol: str, seed: int) -> None:
         raise UsageError(f"expected seed to be 0 or more, but got {seed}")
 
 
-def held_out(labels: Array, n_labels: int, seed: int, val_protocol: str) -> npt.NDArray[np.bool_]:
+def hold_out(labels: Array, n_labels: int, seed: int, val_protocol: str) -> npt.NDArray[np.bool_]:
     """Return bool ``(N,)``: the training images that validate: 10 % of each class, at least one.
 
     Args:
@@ -56,7 +56,9 @@ def held_out(labels: Array, n_labels: int, seed: int, val_protocol: str) -> npt.
     return held
 
 
-def drawn(labels: Array, n_labels: int, per_class: int, seed: int) -> npt.NDArray[np.bool_]:
+def draw_per_class(
+    labels: Array, n_labels: int, per_class: int, seed: int
+) -> npt.NDArray[np.bool_]:
     """Return bool ``(N,)``: a seeded draw of as many images of every class."""
     chosen = np.zeros(len(labels), dtype=bool)
     for label in range(n_labels):
@@ -65,7 +67,7 @@ def drawn(labels: Array, n_labels: int, per_class: int, seed: int) -> npt.NDArra
     return chosen
 
 
-def named(stem: str, val_protocol: str, seed: int) -> str:
+def dataset_name(stem: str, val_protocol: str, seed: int) -> str:
     """Return a dataset's name: what it is of, and whatever differs from the default.
 
     >>> named("cifar10", "held-out", 0), named("cifar10", "none", 2)
@@ -75,7 +77,7 @@ def named(stem: str, val_protocol: str, seed: int) -> str:
     return "-".join([*parts, *([f"seed{seed}"] if seed else [])])
 
 
-def told_of(train: str, val_protocol: str) -> dict[str, str]:
+def describe_splits(train: str, val_protocol: str) -> dict[str, str]:
     """Return what the protocol says of the training and validation splits."""
     if val_protocol == "none":
         return {"train": train, "val": NO_VAL}

@@ -4,13 +4,11 @@ The pixels are those of ``Image.open(path).convert("RGB")``, torchvision's ``Res
 bilinear, the shorter side to R) and ``CenterCrop(S)``, bit for bit. JPEGs are decoded by libjpeg-turbo
 without detours, which gives the same bits sooner; a file is decoded by what it holds, not by its name.
 
-What ``convert("RGB")`` does is kept: transparency is dropped, palettes are looked up, greyscale is repeated,
-CMYK is converted without a colour profile, of an animation the first frame is taken. Two things are done that
-it leaves undone: 16-bit grey keeps the high byte of its values, as 16-bit colour does (they would be clipped
+What ``convert("RGB")`` does is kept: transparency is dropped, palettes are looked up, grayscale is repeated,
+CMYK is converted without a color profile, of an animation the first frame is taken. Two things are done that
+it leaves undone: 16-bit gray keeps the high byte of its values, as 16-bit color does (they would be clipped
 at 255), and the EXIF orientation is applied.
 """
-
-# ruff: noqa: PTH116, PTH120 -- pathlib takes a tenth of a small picture's time
 
 from __future__ import annotations
 
@@ -49,17 +47,17 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF
 _ALONE = threading.Lock()
 
 
-class Unusable(Exception):  # noqa: N818 -- a finding, not a failure
+class UnusableImageError(Exception):
     """A picture that is left out; its text is the reason."""
 
 
 @dataclass(frozen=True)
-class Shape:
+class ImageSpec:
     """How a picture becomes an array.
 
     Attributes:
         size: S, the side of the result: a multiple of 4.
-        resize: R, what the shorter side is resized to before the centre is cut out; 0 for the usual one.
+        resize: R, what the shorter side is resized to before the center is cut out; 0 for the usual one.
         decode: ``full``, or ``scaled``: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that is
             still R or more. Faster, but not the pixels that papers use.
     """
@@ -93,7 +91,7 @@ class Shape:
         parts += [f"resize{self.resize}"] if self.resize != usual_resize(self.size) else []
         return [*parts, *([self.decode] if self.decode != "full" else [])]
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return how pictures are made, in words."""
         how = {"full": "", "scaled": ", JPEGs decoded at 1/2, 1/4 or 1/8"}[self.decode]
         return f"shorter side to {self.resize}, centre {self.size} x {self.size}{how}"
@@ -108,17 +106,17 @@ def usual_resize(size: int) -> int:
     return 256 if size == 224 else size * 9 // 8
 
 
-def cores() -> int:
+def count_cpus() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decoder() -> dict[str, str]:
+def decoder_versions() -> dict[str, str]:
     """Return the names and versions of what decodes and resizes."""
     return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}
 
 
-class Found(NamedTuple):
+class ImageFile(NamedTuple):
     """A file in the folder of pictures: its path, its size, and size and time of change as text."""
 
     path: str
@@ -126,7 +124,7 @@ class Found(NamedTuple):
     stamp: str
 
 
-class Folder:
+class ImageFolder:
     """The folder that pictures are read from; nothing outside it is.
 
     Args:
@@ -141,7 +139,7 @@ class Folder:
         real = os.path.realpath(path)
         return real == self.raw or real.startswith(self.raw.rstrip(os.sep) + os.sep)
 
-    def find(self, relative: str) -> Found:
+    def find(self, relative: str) -> ImageFile:
         """Return the file of a name.
 
         Raises:
@@ -149,49 +147,49 @@ class Folder:
         """
         plain = relative.replace("\\", "/") if os.name == "nt" else relative
         if not plain or plain[0] == "/" or ".." in plain.split("/") or "\0" in plain:
-            raise Unusable(OUTSIDE)
+            raise UnusableImageError(OUTSIDE)
         path = f"{self.raw}{os.sep}{plain}"
         if not self._inside(os.path.dirname(path)):
-            raise Unusable(OUTSIDE)
+            raise UnusableImageError(OUTSIDE)
         try:
             found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode):
                 if not self._resolves_inside(path):
-                    raise Unusable(OUTSIDE)
+                    raise UnusableImageError(OUTSIDE)
                 found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Unusable(MISSING) from error
+            raise UnusableImageError(MISSING) from error
         except (OSError, ValueError) as error:
-            raise Unusable(UNREADABLE) from error
+            raise UnusableImageError(UNREADABLE) from error
         if not stat.S_ISREG(found.st_mode):
-            raise Unusable(NO_FILE)
-        return Found(path, found.st_size, f"{found.st_size} {found.st_mtime_ns}")
+            raise UnusableImageError(NO_FILE)
+        return ImageFile(path, found.st_size, f"{found.st_size} {found.st_mtime_ns}")
 
-    def read(self, found: Found) -> bytes:
+    def read(self, found: ImageFile) -> bytes:
         """Return the bytes of a file.
 
         Raises:
             Unusable: It is empty, too large or unreadable.
         """
         if found.size == 0:
-            raise Unusable(EMPTY)
+            raise UnusableImageError(EMPTY)
         if found.size > MAX_BYTES:
-            raise Unusable(LONG)
+            raise UnusableImageError(LONG)
         try:
-            with open(found.path, "rb", buffering=0) as file:  # noqa: PTH123
+            with open(found.path, "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
-            raise Unusable(UNREADABLE) from error
+            raise UnusableImageError(UNREADABLE) from error
 
     def stamp(self, relative: str) -> str:
         """Return size and time of change of a file, or why there is none: what tells that it changed."""
         try:
             return self.find(relative).stamp
-        except Unusable as error:
+        except UnusableImageError as error:
             return str(error)
 
 
-def decode(data: bytes, shape: Shape) -> Array:
+def decode(data: bytes, shape: ImageSpec) -> Array:
     """Return uint8 ``(3, S, S)``: a picture from the bytes of its file.
 
     Raises:
@@ -205,22 +203,22 @@ def decode(data: bytes, shape: Shape) -> Array:
                 pass  # libjpeg warns, or cannot give RGB: what Pillow makes of it counts
         return _any(data, shape)
     except UnidentifiedImageError as error:
-        raise Unusable(NO_PICTURE) from error
+        raise UnusableImageError(NO_PICTURE) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Unusable(BOMB) from error
-    except (Unusable, MemoryError):
+        raise UnusableImageError(BOMB) from error
+    except (UnusableImageError, MemoryError):
         raise
     except Exception as error:  # a decoder may fail on broken data in any way
         cut = "truncated" in str(error) or isinstance(error, EOFError)
-        raise Unusable(TRUNCATED if cut else DAMAGED) from error
+        raise UnusableImageError(TRUNCATED if cut else DAMAGED) from error
 
 
-def digest(data: bytes) -> str:
+def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of a file's bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
-def _jpeg(data: bytes, shape: Shape) -> Array:
+def _jpeg(data: bytes, shape: ImageSpec) -> Array:
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     if space not in ("YCbCr", "GRAY", "Gray"):
         raise ValueError(f"JPEG with {space}")
@@ -251,7 +249,7 @@ _TURNS = {
 }
 
 
-def _any(data: bytes, shape: Shape) -> Array:
+def _any(data: bytes, shape: ImageSpec) -> Array:
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         heavy = _check(*image.size, shape)
         with _ALONE if heavy else _NOTHING:
@@ -267,26 +265,26 @@ def _formats() -> tuple[str, ...]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Return a picture of any mode as RGB."""
-    if image.mode.startswith("I"):  # 16-bit grey, in 16 or 32 bits
-        grey = np.asarray(image)
-        if grey.size and (grey.min() < 0 or grey.max() > 0xFFFF):
-            raise Unusable(STRANGE)
-        return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16-bit gray, in 16 or 32 bits
+        gray = np.asarray(image)
+        if gray.size and (gray.min() < 0 or gray.max() > 0xFFFF):
+            raise UnusableImageError(STRANGE)
+        return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise Unusable(STRANGE)
+        raise UnusableImageError(STRANGE)
     return image.convert("RGB")
 
 
-def _check(width: int, height: int, shape: Shape) -> bool:
+def _check(width: int, height: int, shape: ImageSpec) -> bool:
     """Whether a picture is to be decoded alone; refuse one that is too large, before or after resizing."""
     short, long = min(width, height), max(width, height)
     largest = max(width * height, shape.resize * shape.resize * long // max(short, 1))
     if largest > MAX_PIXELS:
-        raise Unusable(BOMB)
+        raise UnusableImageError(BOMB)
     return largest > HEAVY
 
 
-def _fit(image: Image.Image, shape: Shape) -> Array:
+def _fit(image: Image.Image, shape: ImageSpec) -> Array:
     """Resize the shorter side to R and cut out the centre, as torchvision rounds."""
     size, (width, height) = shape.resize, image.size
     short = min(width, height)

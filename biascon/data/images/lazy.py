@@ -17,14 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.images.decoding import Folder, Shape, Unusable, cores, decode
+from biascon.data.images.decoding import (
+    ImageFolder,
+    ImageSpec,
+    UnusableImageError,
+    count_cpus,
+    decode,
+)
 from biascon.errors import BiasconError, DataError
 from biascon.utils.types import Array
 
 DIGEST = 32  # bytes of a SHA-256
 
 
-class Files:
+class LazyImages:
     """An array-like of uint8 ``(N, 3, S, S)`` whose rows are decoded when they are read.
 
     It has ``shape``, ``ndim``, ``dtype``, ``nbytes`` and a length, and is indexed by a row, a slice, or
@@ -41,13 +47,13 @@ class Files:
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, folder: Path, table: Array, shape: Shape) -> None:
+    def __init__(self, folder: Path, table: Array, shape: ImageSpec) -> None:
         if not folder.is_dir():
             raise DataError(
                 f"the pictures of this dataset are decoded from {folder}, which is not there; "
                 "put them back, or build the dataset again"
             )
-        self.folder, self.table, self.picture = Folder(folder), table, shape
+        self.folder, self.table, self.picture = ImageFolder(folder), table, shape
         self.shape = (len(table), *shape.row)
         self.nbytes = int(np.prod(self.shape))
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -67,7 +73,10 @@ class Files:
     def _threads(self) -> ThreadPoolExecutor:
         """Return the threads of this process; those of the process that it was forked from are gone."""
         if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(cores(), thread_name_prefix="biascon"))
+            self._pool = (
+                os.getpid(),
+                ThreadPoolExecutor(count_cpus(), thread_name_prefix="biascon"),
+            )
         return self._pool[1]
 
     def path(self, row: int) -> str:
@@ -79,9 +88,9 @@ class Files:
         try:
             data = self.folder.read(self.folder.find(path))
             if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST]):
-                raise Unusable("changed since the dataset was built")
+                raise UnusableImageError("changed since the dataset was built")
             return decode(data, self.picture)
-        except Unusable as error:
+        except UnusableImageError as error:
             raise DataError(
                 f"{Path(self.folder.raw) / path} cannot be used: {error}; "
                 "build the dataset again with --force"
@@ -94,13 +103,13 @@ def width(paths: Sequence[str]) -> int:
     return -(-(DIGEST + longest) // 8) * 8
 
 
-def row_of(digest: str, path: str, size: int) -> Array:
+def index_row(digest: str, path: str, size: int) -> Array:
     """Return uint8 ``(size,)``: a picture's row of the index, from its SHA-256 in hexadecimal digits."""
     data = bytes.fromhex(digest) + path.encode("utf-8", "surrogateescape")
     return np.frombuffer(data.ljust(size, b"\0"), dtype=np.uint8)
 
 
-def opened(path: Path, table: Array | None, manifest: Mapping[str, Any]) -> Files:
+def open_lazy_images(path: Path, table: Array | None, manifest: Mapping[str, Any]) -> LazyImages:
     """Return the images of a split that holds an index.
 
     Raises:
@@ -110,11 +119,11 @@ def opened(path: Path, table: Array | None, manifest: Mapping[str, Any]) -> File
     if table is None or table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] <= DIGEST:
         raise DataError(f"{path}: expected 'files' as uint8 (N, 32 + W)")
     try:
-        shape = Shape(int(store["size"]), int(store["resize"]), str(store["decode"]))
+        shape = ImageSpec(int(store["size"]), int(store["resize"]), str(store["decode"]))
     except (KeyError, TypeError, ValueError, BiasconError) as error:
         raise DataError(
             f"{path.parent / 'manifest.json'} is damaged: it has no proper store"
         ) from error
     if not isinstance(folder, str):
         raise DataError(f"{path.parent / 'manifest.json'} does not say where the pictures are")
-    return Files(Path(folder), table, shape)
+    return LazyImages(Path(folder), table, shape)

@@ -7,42 +7,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biascon.report.experiments import Group
+from biascon.report.experiments import Experiment
 from biascon.report.plots.style import (
-    COLOURS,
+    COLORS,
     COLUMN,
     MARKERS,
     PAGE,
     SERIES,
     WITHOUT_BIAS,
-    axes_of,
-    name_of,
-    rho_of,
-    written,
+    get_rho,
+    loss_label,
+    make_axes,
+    plain_label,
 )
-from biascon.report.verdicts import summary
+from biascon.report.verdicts import summarize_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
+def draw_accuracies(group: Experiment, ax: Axes | None = None) -> Axes:
     """Draw accuracies by loss: a small mark a seed, the mean with its 95 % t interval."""
-    ax = axes_of(ax)
+    ax = make_axes(ax)
     labels = list(group.losses)
-    for metric, name, colour, marker in SERIES if group.has_bias else WITHOUT_BIAS:
+    for metric, name, color, marker in SERIES if group.has_bias else WITHOUT_BIAS:
         legend: str | None = name
         for row, label in enumerate(labels):
             values = [100 * value for value in group.values(label, metric).values()]
-            mean = summary(group, label, metric)
+            mean = summarize_seeds(group, label, metric)
             if mean is None:
                 continue
-            ax.plot(values, [row] * len(values), marker, color=colour, ms=3, alpha=0.45, mew=0)
-            ax.plot(100 * mean.mean, row, marker, color=colour, ms=6, label=legend)
+            ax.plot(values, [row] * len(values), marker, color=color, ms=3, alpha=0.45, mew=0)
+            ax.plot(100 * mean.mean, row, marker, color=color, ms=6, label=legend)
             legend = None
             if metric == group.headline and mean.n > 1:
-                ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=colour, lw=1.5)
-    ax.set_yticks(range(len(labels)), [name_of(group, label) for label in labels])
+                ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=color, lw=1.5)
+    ax.set_yticks(range(len(labels)), [loss_label(group, label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.set_xlim(right=101)
     ax.set_xlabel(f"test accuracy, % (n = {group.first['top1']['n']:,})")
@@ -52,9 +52,9 @@ def draw_accuracies(group: Group, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
+def draw_cells(group: Experiment, label: str, ax: Axes | None = None) -> Axes:
     """Draw the accuracy of each (label, bias) cell of the test images, mean over seeds, as a heat map."""
-    ax = axes_of(ax, COLUMN, COLUMN)
+    ax = make_axes(ax, COLUMN, COLUMN)
     tables = np.array([run.evaluation["counts"] for run in group.losses[label]], dtype=float)
     rows = tables.sum(axis=-1)  # (S, K, M)
     hits = np.moveaxis(np.diagonal(tables, axis1=1, axis2=3), -1, 1)  # (S, K, M)
@@ -64,27 +64,28 @@ def draw_cells(group: Group, label: str, ax: Axes | None = None) -> Axes:
     ax.imshow(value, vmin=0, vmax=100, cmap="cividis", aspect="auto")
     for (k, m), cell in np.ndenumerate(value):
         if np.isfinite(cell):
-            colour = "black" if cell > 55 else "white"
-            ax.text(m, k, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=colour)
+            color = "black" if cell > 55 else "white"
+            ax.text(m, k, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=color)
     values, names = (
-        [written(name) for name in each] for each in (group.bias["values"], group.first["labels"])
+        [plain_label(name) for name in each]
+        for each in (group.bias["values"], group.first["labels"])
     )
     ax.set_xticks(range(len(values)), values, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel(written(group.bias["name"]))
+    ax.set_xlabel(plain_label(group.bias["name"]))
     ax.set_ylabel("label")
-    ax.set_title(name_of(group, label), fontsize="medium")
+    ax.set_title(loss_label(group, label), fontsize="medium")
     return ax
 
 
-def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
-    """Draw unbiased accuracy against the colour correlation rho, a line a loss, with 95 % t intervals."""
-    ax = axes_of(ax, PAGE, 3.2)
+def draw_against_rho(groups: Sequence[Experiment], ax: Axes | None = None) -> Axes:
+    """Draw unbiased accuracy against the color correlation rho, a line a loss, with 95 % t intervals."""
+    ax = make_axes(ax, PAGE, 3.2)
     labels = list(dict.fromkeys(label for group in groups for label in group.losses))
     for k, label in enumerate(labels):
         points = []
         for place, group in enumerate(groups):
-            mean = summary(group, label, "unbiased") if label in group.losses else None
+            mean = summarize_seeds(group, label, "unbiased") if label in group.losses else None
             if mean is not None:
                 spread = (mean.mean - mean.low, mean.high - mean.mean) if mean.n > 1 else (0.0, 0.0)
                 points.append((place, mean.mean, *spread))
@@ -93,10 +94,10 @@ def draw_against_rho(groups: Sequence[Group], ax: Axes | None = None) -> Axes:
         x, y, low, high = (np.array(column) for column in zip(*points, strict=True))
         ax.errorbar(
             x + 0.04 * (k - len(labels) / 2), 100 * y, yerr=(100 * low, 100 * high),
-            color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], ms=5, lw=1.2,
+            color=COLORS[k % len(COLORS)], marker=MARKERS[k % len(MARKERS)], ms=5, lw=1.2,
             capsize=2, label=label.replace("$", r"\$"),
         )  # fmt: skip
-    ax.set_xticks(range(len(groups)), [rho_of(group) for group in groups])
+    ax.set_xticks(range(len(groups)), [get_rho(group) for group in groups])
     ax.set_ylim(top=min(101.0, ax.get_ylim()[1]))
     ax.set_xlabel("rho")
     ax.set_ylabel(f"unbiased accuracy, % (n = {groups[0].first['top1']['n']:,})")

@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biascon.report.convergence import curves
-from biascon.report.experiments import Group
-from biascon.report.plots.style import COLOURS, MARKERS, PAGE, axes_of, name_of
+from biascon.report.convergence import validation_curves
+from biascon.report.experiments import Experiment
+from biascon.report.plots.style import COLORS, MARKERS, PAGE, loss_label, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
+def draw_convergence(group: Experiment, ax: Axes | None = None) -> Axes:
     """Draw the headline validation accuracy of a probe by epoch: a thin line a seed, their mean."""
     from matplotlib.ticker import MaxNLocator
 
-    ax = axes_of(ax, PAGE, 2.8)
-    for k, (label, found) in enumerate(curves(group).items()):
-        colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+    ax = make_axes(ax, PAGE, 2.8)
+    for k, (label, found) in enumerate(validation_curves(group).items()):
+        color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
         for one in found:
             ax.plot(
                 [p.epoch for p in one],
                 [100 * p.accuracy for p in one],
-                color=colour,
+                color=color,
                 lw=0.6,
                 alpha=0.5,
             )
@@ -36,10 +36,10 @@ def draw_convergence(group: Group, ax: Axes | None = None) -> Axes:
         ax.plot(
             epochs,
             [100 * m for m in means],
-            color=colour,
+            color=color,
             marker=marker,
             ms=4,
-            label=name_of(group, label),
+            label=loss_label(group, label),
         )
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from biascon.report.experiments import Group, Run
-from biascon.report.plots.style import COLOURS, COLUMN, MARKERS, axes_of, name_of, written
+from biascon.report.experiments import Experiment, FinishedRun
+from biascon.report.plots.style import COLORS, COLUMN, MARKERS, loss_label, make_axes, plain_label
 from biascon.runs.folder import FEATURES, PREDICTIONS
 from biascon.utils.types import Array
 
@@ -26,9 +26,9 @@ KINDS = {
 }
 
 
-def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
+def draw_similarities(group: Experiment, label: str, ax: Axes | None = None) -> Axes:
     """Draw how similar the features of which pairs of test images are: densities, mean over seeds."""
-    ax = axes_of(ax, COLUMN, 2.4)
+    ax = make_axes(ax, COLUMN, 2.4)
     for k, (kind, (name, style)) in enumerate((KINDS if group.has_bias else ONE_LABEL).items()):
         found = [
             run.evaluation["representation"]["similarities"].get(kind)
@@ -38,10 +38,10 @@ def draw_similarities(group: Group, label: str, ax: Axes | None = None) -> Axes:
         if counts:
             mean = np.mean(counts, axis=0)
             edges = np.linspace(-1, 1, len(mean) + 1)
-            ax.stairs(mean * len(mean) / 2, edges, color=COLOURS[k], ls=style, lw=1.4, label=name)
+            ax.stairs(mean * len(mean) / 2, edges, color=COLORS[k], ls=style, lw=1.4, label=name)
     ax.set_xlabel("cosine of two features")
     ax.set_ylabel("density")
-    ax.set_title(name_of(group, label), fontsize="medium")
+    ax.set_title(loss_label(group, label), fontsize="medium")
     ax.legend(frameon=False, fontsize="x-small", loc="upper left")
     ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     return ax
@@ -52,13 +52,13 @@ SHOWN = 1500  # points of a t-SNE, images evenly drawn from the test split
 FEATURES_TEST = FEATURES[2]
 
 
-def has_features(run: Run) -> bool:
+def has_features(run: FinishedRun) -> bool:
     """Whether the features of the test images are kept in the run's folder."""
     return (run.folder / FEATURES_TEST).is_file()
 
 
 @functools.cache
-def embedding(folder: Path) -> tuple[Array, Array, Array]:
+def tsne_embedding(folder: Path) -> tuple[Array, Array, Array]:
     """Return t-SNE positions ``(S, 2)`` of a run's test features, and the labels and bias of these images."""
     import pyarrow.parquet as pq
     from safetensors.numpy import load_file
@@ -75,11 +75,11 @@ def embedding(folder: Path) -> tuple[Array, Array, Array]:
 
 
 def draw_tsne(
-    group: Group, label: str, by: Literal["labels", "bias"], ax: Axes | None = None
+    group: Experiment, label: str, by: Literal["labels", "bias"], ax: Axes | None = None
 ) -> Axes:
-    """Draw a t-SNE of the test features of a loss's first seed, coloured by label or by bias attribute."""
-    ax = axes_of(ax, COLUMN, COLUMN)
-    at, labels, bias = embedding(group.losses[label][0].folder)
+    """Draw a t-SNE of the test features of a loss's first seed, colored by label or by bias attribute."""
+    ax = make_axes(ax, COLUMN, COLUMN)
+    at, labels, bias = tsne_embedding(group.losses[label][0].folder)
     values, names = (
         (labels, group.first["labels"]) if by == "labels" else (bias, group.bias["values"])
     )
@@ -87,12 +87,12 @@ def draw_tsne(
         here = values == k
         ax.plot(
             at[here, 0], at[here, 1], MARKERS[k % len(MARKERS)], ms=2.2, mew=0, alpha=0.8,
-            color=TWENTY[k % len(TWENTY)], label=written(name), rasterized=True,
+            color=TWENTY[k % len(TWENTY)], label=plain_label(name), rasterized=True,
         )  # fmt: skip
     ax.set_xticks([])
     ax.set_yticks([])
-    what = "label" if by == "labels" else written(group.bias["name"])
-    ax.set_title(f"{name_of(group, label)}, by {what}", fontsize="medium")
+    what = "label" if by == "labels" else plain_label(group.bias["name"])
+    ax.set_title(f"{loss_label(group, label)}, by {what}", fontsize="medium")
     columns = 1 if len(names) <= 12 else 2
     if len(names) > NAMED:  # a name each would need more room than the points
         return ax
@@ -103,7 +103,7 @@ def draw_tsne(
     return ax
 
 
-# matplotlib's "tab20", its strong colours first.
+# matplotlib's "tab20", its strong colors first.
 TWENTY = (
     *(f"C{k}" for k in range(10)),
     "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5",

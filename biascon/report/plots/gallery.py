@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biascon.data.dataset import Split
-from biascon.report.experiments import Group, Run
-from biascon.report.plots.style import PAGE, axes_of, name_of, written
+from biascon.report.experiments import Experiment, FinishedRun
+from biascon.report.plots.style import PAGE, loss_label, make_axes, plain_label
 from biascon.runs.folder import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GALLERY = (3, 8)
 
 
-def wrongly(run: Run) -> list[tuple[int, int, int]]:
+def misclassified(run: FinishedRun) -> list[tuple[int, int, int]]:
     """Return (row, label, prediction) of test images, none aligned, that a run gets wrong, surest first."""
     import pyarrow.parquet as pq
 
@@ -30,20 +30,22 @@ def wrongly(run: Run) -> list[tuple[int, int, int]]:
     return [(int(r), int(frame["label"][r]), int(frame["prediction"][r])) for r in order]
 
 
-def draw_gallery(group: Group, label: str, test: Split, ax: Axes | None = None) -> Axes:
+def draw_gallery(group: Experiment, label: str, test: Split, ax: Axes | None = None) -> Axes:
     """Draw conflicting test images that a loss's first seed gets wrong, those it is most sure of."""
-    ax = axes_of(ax, PAGE, 3.0)
+    ax = make_axes(ax, PAGE, 3.0)
     rows, columns = GALLERY
     _, _, h, w = test.images.shape
     gap = max(2, h // 3)
     sheet = np.full((rows * (h + gap), columns * (w + 2), 3), 255, np.uint8)
     names = group.first["labels"]
-    for place, (row, told, guessed) in enumerate(wrongly(group.losses[label][0])[: rows * columns]):
+    for place, (row, told, guessed) in enumerate(
+        misclassified(group.losses[label][0])[: rows * columns]
+    ):
         y, x = (place // columns) * (h + gap), (place % columns) * (w + 2)
         sheet[y : y + h, x : x + w] = test.images[row].transpose(1, 2, 0)
-        text = f"{written(names[told], 12)}, not {written(names[guessed], 12)}"
+        text = f"{plain_label(names[told], 12)}, not {plain_label(names[guessed], 12)}"
         ax.text(x + w / 2, y + h + gap / 2, text, ha="center", va="center", fontsize=6)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
-    ax.set_title(name_of(group, label), fontsize="medium")
+    ax.set_title(loss_label(group, label), fontsize="medium")
     return ax

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import t_interval, wilson
-from biascon.report.experiments import Group
-from biascon.report.plots.style import COLOURS, PAGE, axes_of, name_of, written
+from biascon.report.experiments import Experiment
+from biascon.report.plots.style import COLORS, PAGE, loss_label, make_axes, plain_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,9 @@ MOST = 5  # bars of a group
 ACROSS = 80  # letters that fit beside each other on a page
 
 
-def rates(group: Group, label: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def group_rates(
+    group: Experiment, label: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the accuracy of each group, ``(M,)``, and its limits ``(2, M)``.
 
     Over two seeds or more their mean and its 95 % t interval; of one seed Wilson's over the test images.
@@ -38,29 +40,29 @@ def rates(group: Group, label: str) -> tuple[npt.NDArray[np.float64], npt.NDArra
     return accuracy.mean(axis=0), np.clip(np.array(limits), 0, 1)
 
 
-def draw_groups(group: Group, labels: Sequence[str], ax: Axes | None = None) -> Axes:
+def draw_groups(group: Experiment, labels: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw the accuracy of the test images of each bias value, a bar a loss, with 95 % intervals."""
-    ax = axes_of(ax, PAGE, 2.8)
+    ax = make_axes(ax, PAGE, 2.8)
     width = 0.84 / len(labels)
     names = group.first["bias"]["values"]
     places = np.arange(len(names))
     for k, label in enumerate(labels):
-        value, (low, high) = rates(group, label)
+        value, (low, high) = group_rates(group, label)
         ax.bar(
             places + (k - (len(labels) - 1) / 2) * width, 100 * value, 0.92 * width,
             yerr=np.maximum(np.nan_to_num(100 * np.stack((value - low, high - value))), 0),
-            color=COLOURS[k % len(COLOURS)], hatch=HATCHES[k % len(HATCHES)], edgecolor="white",
-            linewidth=0, label=name_of(group, label), error_kw={"lw": 0.8, "capsize": 1.5},
+            color=COLORS[k % len(COLORS)], hatch=HATCHES[k % len(HATCHES)], edgecolor="white",
+            linewidth=0, label=loss_label(group, label), error_kw={"lw": 0.8, "capsize": 1.5},
         )  # fmt: skip
     n = np.array(group.first["counts"]).sum(axis=(0, 2))
-    told = [written(name) for name in names]
+    told = [plain_label(name) for name in names]
     tilted = len(names) * max(map(len, told)) > ACROSS
     ticks = [
         f"{name}{', ' if tilted else chr(10)}{count:,}" for name, count in zip(told, n, strict=True)
     ]
     ax.set_xticks(places, ticks, rotation=60 if tilted else 0, ha="right" if tilted else "center")
     ax.set_ylim(0, 105)
-    ax.set_xlabel(f"{written(group.first['bias']['name'])}, n")
+    ax.set_xlabel(f"{plain_label(group.first['bias']['name'])}, n")
     ax.set_ylabel("accuracy, %")
     ax.grid(axis="y", alpha=0.3)
     ax.set_axisbelow(True)

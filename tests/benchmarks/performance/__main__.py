@@ -24,7 +24,7 @@ from machine import describe, load
 from page import render
 from sections import ON_CPU, SECTIONS
 
-from biascon.utils.memory import keep_blocks
+from biascon.utils.memory import retain_freed_memory
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -50,7 +50,7 @@ def main() -> None:
     path = out.with_suffix(".json")
     found = json.loads(path.read_text("utf-8")) if path.exists() else {"sections": {}}
     found["machine"] = describe(device)
-    keep_blocks()  # as training does
+    retain_freed_memory()  # as training does
     for section in wanted:
         if device.type != "cpu" and section in ON_CPU:
             continue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon.utils.memory import peak_mib
+from biascon.utils.memory import peak_memory_mib
 
 
 def probe(n: int, d: int, k: int) -> dict[str, float]:
@@ -23,14 +23,14 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
 
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % k
-    centres = torch.randn(k, 64, generator=generator)
+    centers = torch.randn(k, 64, generator=generator)
     mix = torch.randn(64, d, generator=generator) / 8
     features = torch.empty(n, d)
     for rows in torch.arange(n).split(10_000):
-        latent = centres[labels[rows]] + 1.5 * torch.randn(len(rows), 64, generator=generator)
+        latent = centers[labels[rows]] + 1.5 * torch.randn(len(rows), 64, generator=generator)
         features[rows] = (latent @ mix).relu()
     found, y = features.numpy(), labels.numpy()
-    before = peak_mib()
+    before = peak_memory_mib()
     started = time.perf_counter()
     with threadpool_limits(2):
         done = fit(found, y, k, ProbeConfig())
@@ -39,24 +39,24 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
         "seconds": round(seconds, 1),
         "iterations": done.iterations,
         "features, MiB": found.nbytes >> 20,
-        "peak, MiB": peak_mib(),
+        "peak, MiB": peak_memory_mib(),
         "peak before, MiB": before,
     }
 
 
 def build() -> dict[str, float]:
     """Build BiasedMNIST."""
-    from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 
     with tempfile.TemporaryDirectory() as root:
-        make_biased_mnist(Spec(0.997), root=Path(root))
-    return {"peak, MiB": peak_mib()}
+        make_biased_mnist(BiasedMNISTSpec(0.997), root=Path(root))
+    return {"peak, MiB": peak_memory_mib()}
 
 
 def million(root: str) -> dict[str, float]:
     """Write a dataset folder of a million made images."""
     from biascon.data import dataset
-    from biascon.data.builders.biased_mnist import Spec, describe
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec, describe_biased_mnist
     from biascon.data.builders.mnist_source import find_digits
 
     n, rng = 1_000_000, np.random.default_rng(0)
@@ -69,7 +69,7 @@ def million(root: str) -> dict[str, float]:
         aligned=labels == bias,
         index=np.arange(n),
     )
-    about = describe(find_digits(), Spec(0.99, val_protocol="none"))
+    about = describe_biased_mnist(find_digits(), BiasedMNISTSpec(0.99, val_protocol="none"))
     few = dataset.Split(**{name: array[:1000] for name, array in split.arrays().items()})
     splits = {"train": split, "test": few}
     dataset.save(Path(root) / "million", splits, about, replace=False)
@@ -89,7 +89,7 @@ def train(root: str) -> dict[str, float]:
     config = make_config("contex", preset="cpu", settings=["train.epochs=1", "train.min_steps=0"])
     with tempfile.TemporaryDirectory() as folder:
         run(config, data, Path(folder), device=torch.device("cpu"))
-    return {"peak, MiB": peak_mib()}
+    return {"peak, MiB": peak_memory_mib()}
 
 
 if __name__ == "__main__":

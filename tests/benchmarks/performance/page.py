@@ -6,10 +6,10 @@ from typing import Any
 
 TITLES = {
     "limits": "What the machine can do at most",
-    "augmentation": "Augmentation: crop, flip, rotation, jitter, greyscale, normalisation",
+    "augmentation": "Augmentation: crop, flip, rotation, jitter, grayscale, normalization",
     "building": "`make-bmnist`",
     "network": "Forward and backward of the encoders, 28 x 28 x 3",
-    "training": "Training: augmentation, network, loss, optimiser",
+    "training": "Training: augmentation, network, loss, optimizer",
     "scaling": "Scaling",
     "probes": "The linear probe, 2 threads",
     "memory": "Peak resident memory",
@@ -19,14 +19,14 @@ TITLES = {
 NOTES = {
     "limits": "The best of 15 matrix products and copies of 256 MiB: what nothing below can much exceed.",
     "augmentation": (
-        "Two views of every image of a batch of 256, uint8 in, normalised floats out. torchvision runs "
+        "Two views of every image of a batch of 256, uint8 in, normalized floats out. torchvision runs "
         "image by image in two worker processes of one thread, as the papers' code does; kornia on the batch."
     ),
     "building": "biascon's figure has everything in it that the command does; the loop only colours.",
     "network": "GFLOP/s: three times the multiply-adds of a forward pass, two operations each.",
     "training": (
         "Loss `contex`, batch 128 x 2 views, the recipe of the preset `cpu`; the same network, loss and "
-        "optimiser fed by torchvision's pipeline in two worker processes."
+        "optimizer fed by torchvision's pipeline in two worker processes."
     ),
     "scaling": "Loss `contex`, preset `cpu`.",
     "probes": "scikit-learn's L-BFGS to a gradient of 1e-6 on made, correlated features.",

@@ -11,45 +11,45 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from biascon.config.augmentation import Recipe
-from biascon.models.torchvision import torchvision
+from biascon.config.augmentation import Augmentation
+from biascon.models.torchvision import import_torchvision
 
-torchvision()
+import_torchvision()
 
-from PIL import Image  # noqa: E402
-from torchvision.transforms import InterpolationMode, v2  # noqa: E402
-from torchvision.transforms import transforms as T  # noqa: E402
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import transforms as T
 
 BILINEAR = InterpolationMode.BILINEAR
 
 
-def pil(recipe: Recipe, side: int) -> Callable[[Any], Tensor]:
+def pil(recipe: Augmentation, side: int) -> Callable[[Any], Tensor]:
     """torchvision's classic pipeline on a PIL image."""
     return T.Compose(
         [
             *_geometry(T, recipe, side),
             T.RandomApply([T.ColorJitter(*recipe.jitter)], p=recipe.jitter_p),
-            T.RandomGrayscale(p=recipe.grey_p),
+            T.RandomGrayscale(p=recipe.grayscale_p),
             T.ToTensor(),
             T.Normalize((0.5,) * 3, (0.5,) * 3),
         ]
     )
 
 
-def tensors(recipe: Recipe, side: int) -> Callable[[Any], Tensor]:
+def tensors(recipe: Augmentation, side: int) -> Callable[[Any], Tensor]:
     """torchvision's v2 pipeline on a uint8 tensor."""
     return v2.Compose(
         [
             *_geometry(v2, recipe, side),
             v2.RandomApply([v2.ColorJitter(*recipe.jitter)], p=recipe.jitter_p),
-            v2.RandomGrayscale(p=recipe.grey_p),
+            v2.RandomGrayscale(p=recipe.grayscale_p),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize((0.5,) * 3, (0.5,) * 3),
         ]
     )
 
 
-def _geometry(module: Any, recipe: Recipe, side: int) -> list[Any]:
+def _geometry(module: Any, recipe: Augmentation, side: int) -> list[Any]:
     parts: list[Any] = []
     if recipe.crop_scale != (1.0, 1.0):
         parts.append(module.RandomResizedCrop(side, recipe.crop_scale, recipe.crop_ratio, BILINEAR))
@@ -60,7 +60,7 @@ def _geometry(module: Any, recipe: Recipe, side: int) -> list[Any]:
     return parts
 
 
-def kornia(recipe: Recipe, side: int) -> Callable[[Tensor], Tensor]:
+def kornia(recipe: Augmentation, side: int) -> Callable[[Tensor], Tensor]:
     """kornia's batched pipeline on floats in [0, 1]."""
     import kornia.augmentation as K
 
@@ -74,7 +74,7 @@ def kornia(recipe: Recipe, side: int) -> Callable[[Tensor], Tensor]:
     return torch.nn.Sequential(
         *parts,
         K.ColorJitter(*recipe.jitter, p=recipe.jitter_p),
-        K.RandomGrayscale(p=recipe.grey_p),
+        K.RandomGrayscale(p=recipe.grayscale_p),
         K.Normalize(mean=torch.full((3,), 0.5), std=torch.full((3,), 0.5)),
     )
 

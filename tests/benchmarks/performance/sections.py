@@ -19,22 +19,22 @@ import rivals
 import torch
 from machine import limits, seconds_of, wait
 
-from biascon.config.augmentation import Recipe
+from biascon.config.augmentation import Augmentation
 from biascon.config.run_config import make_config
-from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.builders.mnist_source import find_digits
 from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.losses import get_loss
-from biascon.models.preprocess import normalise
+from biascon.models.preprocess import normalize
 from biascon.training.augment import augment
 from biascon.training.gradient_cache import forward_backward
 from biascon.training.loop import train
-from biascon.training.network import build_model, place
-from biascon.training.optimizer import optimiser
+from biascon.training.network import build_model, to_channels_last
+from biascon.training.optimizer import build_optimizer
 from biascon.utils.seeds import torch_generator
 
 Row = dict[str, Any]
-FULL = Recipe(crop_scale=(0.2, 1.0), flip_p=0.5)  # every part of the recipe on
+FULL = Augmentation(crop_scale=(0.2, 1.0), flip_p=0.5)  # every part of the recipe on
 
 
 def machine_limits(device: torch.device) -> list[Row]:
@@ -105,7 +105,7 @@ def building(device: torch.device) -> list[Row]:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as root:
-            make_biased_mnist(Spec(0.997, val_protocol="none"), root=Path(root))
+            make_biased_mnist(BiasedMNISTSpec(0.997, val_protocol="none"), root=Path(root))
 
     took = seconds_of({"ours": ours, "textbook": lambda: rivals.textbook(images, labels, 0.997)}, 3)
     return [
@@ -124,7 +124,7 @@ def building(device: torch.device) -> list[Row]:
 def _digits() -> BiasedDataset:
     """A BiasedMNIST of what digits there are, read whole into memory."""
     with tempfile.TemporaryDirectory() as root:
-        folder = make_biased_mnist(Spec(0.997), root=Path(root)).folder
+        folder = make_biased_mnist(BiasedMNISTSpec(0.997), root=Path(root)).folder
         data = load(folder, only=("train",))
         split = data.splits["train"]
         whole = dataclasses.replace(split, images=np.array(split.images))
@@ -142,7 +142,7 @@ def _epochs(data: BiasedDataset, device: torch.device, *settings: str) -> list[d
     config = make_config("contex", preset="cpu", settings=["train.min_steps=0", *settings])
     lines: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train(config, data, Path(folder), device=device, say=lines.append)
+        train(config, data, Path(folder), device=device, on_epoch=lines.append)
     return lines[1:]
 
 
@@ -171,11 +171,11 @@ def training(device: torch.device) -> list[Row]:
 
 
 def _loader_fed(data: BiasedDataset, device: torch.device, name: str, steps: int) -> float:
-    """The same network, loss and optimiser, with views from worker processes: views a second."""
+    """The same network, loss and optimizer, with views from worker processes: views a second."""
     config = make_config("contex", preset="cpu", settings=[f"model.encoder={name}"])
     split, batch = data.splits["train"], config.train.batch_size
-    model = place(build_model(config, data), device)
-    steered, loss = optimiser(model, config.optimiser), get_loss("contex")
+    model = to_channels_last(build_model(config, data), device)
+    steered, loss = build_optimizer(model, config.optimizer), get_loss("contex")
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
     views = rivals.TwoViews(images, labels, rivals.pil(config.augment, 28), as_pil=True)
     source = rivals.batches(views, batch)
@@ -305,9 +305,9 @@ def network(device: torch.device) -> list[Row]:
         ("resnet18", many // 8, 3),
     ):
         generator = torch_generator(0, "bench")
-        encoder = place(build_encoder(name, generator), device)
+        encoder = to_channels_last(build_encoder(name, generator), device)
         array = np.random.default_rng(0).integers(0, 256, (batch, 3, 28, 28), dtype=np.uint8)
-        x = normalise(torch.from_numpy(array).to(device))
+        x = normalize(torch.from_numpy(array).to(device))
 
         def step(encoder: Any = encoder, x: torch.Tensor = x) -> None:
             encoder.zero_grad(set_to_none=True)

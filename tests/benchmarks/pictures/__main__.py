@@ -26,7 +26,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from biascon.data.images.decoding import Shape, decode
+from biascon.data.images.decoding import ImageSpec, decode
 from tests.data import faces
 
 
@@ -76,7 +76,7 @@ def build(words: Sequence[str]) -> dict[str, float]:
     return {"n": n, "wall": wall, "cpu": cpu, "rss": peak[0], "anonymous": peak[1]}
 
 
-def limits(files: Sequence[bytes], shape: Shape) -> dict[str, float]:
+def limits(files: Sequence[bytes], shape: ImageSpec) -> dict[str, float]:
     """Return pictures a second of one core, best of five, of the decoders alone and of a whole picture."""
 
     def pillow(data: bytes) -> object:
@@ -90,7 +90,7 @@ def limits(files: Sequence[bytes], shape: Shape) -> dict[str, float]:
         image = image.resize((shape.resize, shape.resize), Image.Resampling.BILINEAR)
         return np.asarray(image)
 
-    scaled = Shape(shape.size, shape.resize, "scaled")
+    scaled = ImageSpec(shape.size, shape.resize, "scaled")
     ways: dict[str, Callable[[bytes], object]] = {
         "simplejpeg, decode alone": simplejpeg.decode_jpeg,
         "Pillow, decode alone": lambda data: Image.open(io.BytesIO(data)).load(),
@@ -111,9 +111,9 @@ def limits(files: Sequence[bytes], shape: Shape) -> dict[str, float]:
     return found
 
 
-def distance(files: Sequence[bytes], shape: Shape) -> tuple[float, int]:
+def distance(files: Sequence[bytes], shape: ImageSpec) -> tuple[float, int]:
     """Return the mean and the largest difference, in levels of 255, of scaled decoding."""
-    scaled = Shape(shape.size, shape.resize, "scaled")
+    scaled = ImageSpec(shape.size, shape.resize, "scaled")
     gaps = [
         np.abs(decode(data, shape).astype(int) - decode(data, scaled).astype(int)) for data in files
     ]
@@ -140,10 +140,12 @@ def main() -> None:
             (folder / ".drawn").touch()
     files = [path.read_bytes() for path in sorted(utk.glob("*.jpg"))[:400]]
     print(f"{len(files)} JPEGs of 200 x 200, {sum(map(len, files)) / len(files):,.0f} bytes each")
-    for name, rate in limits(files, Shape(64)).items():
+    for name, rate in limits(files, ImageSpec(64)).items():
         print(f"{name}: {rate:,.0f} pictures a second of one core")
     print(
-        "scaled against full, levels: mean {:.2f}, largest {}".format(*distance(files, Shape(64)))
+        "scaled against full, levels: mean {:.2f}, largest {}".format(
+            *distance(files, ImageSpec(64))
+        )
     )
     out = given.work / "out"
     jobs = [

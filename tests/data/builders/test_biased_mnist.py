@@ -21,13 +21,13 @@ from biascon.data.builders import biased_mnist
 from biascon.data.builders.biased_mnist import (
     LEFTOVERS,
     VAL_PROTOCOLS,
-    Made,
-    Spec,
-    assign_colours,
-    build,
-    chunks,
-    colour_digits,
-    describe,
+    BiasedMNISTSpec,
+    BuildResult,
+    assign_colors,
+    build_splits,
+    chunk_sizes,
+    color_digits,
+    describe_biased_mnist,
     make_biased_mnist,
 )
 from biascon.data.builders.mnist_source import Digits, find_digits
@@ -69,18 +69,18 @@ class TestCounts:
     @pytest.mark.parametrize(("part", "rho"), CASES)
     def test_published(self, part: str, rho: str, seed: int) -> None:
         labels = shuffled_labels(part)
-        spec = Spec(float(rho), seed=seed)
-        bias = assign_colours(labels, spec, part)
+        spec = BiasedMNISTSpec(float(rho), seed=seed)
+        bias = assign_colors(labels, spec, part)
         check_counts(cells(labels, bias), GOLDEN[part][rho])
 
     @pytest.mark.parametrize(("part", "rho"), CASES)
     def test_chunks_are_consecutive_runs_in_the_published_order(self, part: str, rho: str) -> None:
-        labels, spec = shuffled_labels(part), Spec(float(rho), seed=2)
-        bias = assign_colours(labels, spec, part)
+        labels, spec = shuffled_labels(part), BiasedMNISTSpec(float(rho), seed=2)
+        bias = assign_colors(labels, spec, part)
         for label, (own, sizes) in enumerate(
             zip(GOLDEN[part][rho]["aligned"], GOLDEN[part][rho]["chunks"], strict=True)
         ):
-            assert [n for n in chunks(SIZES[part][label] - own, 9) if n] == sizes
+            assert [n for n in chunk_sizes(SIZES[part][label] - own, 9) if n] == sizes
             rows = np.flatnonzero(labels == label)
             rows = rows[permutation(len(rows), spec.seed, f"{part}/digits/{label}")]
             assert (bias[rows[:own]] == label).all()
@@ -94,13 +94,15 @@ class TestCounts:
         }  # fmt: skip
         labels = shuffled_labels("train")
         for rho, expected in table.items():
-            counts = cells(labels, assign_colours(labels, Spec(rho), "train"))
+            counts = cells(labels, assign_colors(labels, BiasedMNISTSpec(rho), "train"))
             own = int(np.trace(counts))
             assert (own, 60000 - own, int((counts == 0).sum())) == expected
 
     @pytest.mark.parametrize("rho", [0.999, 0.997])
     def test_of_the_real_mnist(self, mnist_dir: Path, rho: float) -> None:
-        splits = build(find_digits(mnist_dir=mnist_dir), Spec(rho, val_protocol="none"))
+        splits = build_splits(
+            find_digits(mnist_dir=mnist_dir), BiasedMNISTSpec(rho, val_protocol="none")
+        )
         check_counts(splits["train"].counts(10, 10), GOLDEN["train"][str(rho)])
         check_counts(splits["test"].counts(10, 10), GOLDEN["test"]["0.1"])
         per_cell = splits["test"].counts(10, 10)
@@ -120,9 +122,9 @@ class TestAssignment:
     def test_every_image_gets_one_allowed_colour(
         self, labels: list[int], rho: float, n_confusing: int, leftover: str, seed: int
     ) -> None:
-        spec = Spec(rho, seed=seed, n_confusing=n_confusing, leftover=leftover)
+        spec = BiasedMNISTSpec(rho, seed=seed, n_confusing=n_confusing, leftover=leftover)
         y = np.array(labels, dtype=np.int64)
-        bias = assign_colours(y, spec, "train")
+        bias = assign_colors(y, spec, "train")
         assert bias.shape == y.shape
         table = np.zeros((10, 10), dtype=int)
         np.add.at(table, (y, bias), 1)  # an index out of range raises
@@ -134,12 +136,12 @@ class TestAssignment:
             assert table[label, label] == own
             assert sum(others.values()) == n - own
             assert not any(count for colour, count in others.items() if colour not in allowed)
-            expected = sorted(chunks(n - own, n_confusing, leftover))
+            expected = sorted(chunk_sizes(n - own, n_confusing, leftover))
             assert sorted(others[c] for c in allowed) == expected
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_chunks_are_as_published(self, left: int, n_confusing: int) -> None:
-        sizes = chunks(left, n_confusing)
+        sizes = chunk_sizes(left, n_confusing)
         size = math.ceil(left / n_confusing)
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         filled = [n for n in sizes if n]
@@ -149,27 +151,29 @@ class TestAssignment:
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_even_leftovers_differ_by_one_at_most(self, left: int, n_confusing: int) -> None:
-        sizes = chunks(left, n_confusing, "even")
+        sizes = chunk_sizes(left, n_confusing, "even")
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         assert max(sizes) - min(sizes) <= 1
 
     @pytest.mark.parametrize("n_confusing", range(1, 10))
     def test_only_the_next_colours_confuse(self, n_confusing: int) -> None:
         labels = np.repeat(np.arange(10), 90)
-        table = cells(labels, assign_colours(labels, Spec(0.2, n_confusing=n_confusing), "train"))
+        table = cells(
+            labels, assign_colors(labels, BiasedMNISTSpec(0.2, n_confusing=n_confusing), "train")
+        )
         for label in range(10):
             used = set(np.flatnonzero(table[label]).tolist())
             assert used == {(label + k) % 10 for k in range(n_confusing + 1)}
 
     def test_rho_one_and_zero(self) -> None:
         labels = np.repeat(np.arange(10), 50)
-        assert (assign_colours(labels, Spec(1.0), "train") == labels).all()
-        assert not (assign_colours(labels, Spec(0.0), "train") == labels).any()
+        assert (assign_colors(labels, BiasedMNISTSpec(1.0), "train") == labels).all()
+        assert not (assign_colors(labels, BiasedMNISTSpec(0.0), "train") == labels).any()
 
     def test_the_order_of_the_other_colours_is_shuffled_per_class_and_seed(self) -> None:
         def last_colours(seed: int) -> tuple[int, ...]:
             labels = np.repeat(np.arange(10), 19)  # 19 left: the last colours get 1, 0 and 0
-            table = cells(labels, assign_colours(labels, Spec(0.0, seed=seed), "train"))
+            table = cells(labels, assign_colors(labels, BiasedMNISTSpec(0.0, seed=seed), "train"))
             return tuple((int(np.flatnonzero(table[y] == 1)[0]) - y) % 10 for y in range(10))
 
         assert len(set(last_colours(0))) > 1
@@ -178,7 +182,7 @@ class TestAssignment:
     def test_which_digits_are_aligned_depends_on_seed_and_purpose(self) -> None:
         labels = np.repeat(np.arange(10), 50)
         one, same, seed, purpose = (
-            assign_colours(labels, Spec(0.5, seed=s), p) == labels
+            assign_colors(labels, BiasedMNISTSpec(0.5, seed=s), p) == labels
             for s, p in ((0, "train"), (0, "train"), (1, "train"), (0, "test"))
         )
         assert (one == same).all()
@@ -194,7 +198,7 @@ class TestColours:
         }  # fmt: skip
         black = np.zeros((10, 2, 2), dtype=np.uint8)
         for variant, ninth in (("rebias", (128, 128, 128)), ("fairkl", (50, 255, 128))):
-            out = colour_digits(black, np.arange(10), Spec(0.5, variant=variant))
+            out = color_digits(black, np.arange(10), BiasedMNISTSpec(0.5, variant=variant))
             assert out.shape == (10, 3, 2, 2)
             assert out.dtype == np.uint8
             for index, rgb in {**palette, 9: ninth}.items():
@@ -209,7 +213,7 @@ class TestColours:
         self, place: str, digit: tuple[int, ...], ground: tuple[int, ...]
     ) -> None:
         image = np.array([[[0, 1, 2], [127, 128, 255]]], dtype=np.uint8)
-        out = colour_digits(image, np.array([3]), Spec(0.5, colour=place))
+        out = color_digits(image, np.array([3]), BiasedMNISTSpec(0.5, colour=place))
         expected = [[ground, digit, digit], [digit, digit, digit]]
         assert out[0].transpose(1, 2, 0).tolist() == [[list(p) for p in row] for row in expected]
 
@@ -217,13 +221,15 @@ class TestColours:
 def describe_palette(variant: str) -> list[list[int]]:
     nothing = np.zeros(0)
     empty = Digits("mnist", "", {}, *[nothing] * 6)
-    palette: list[list[int]] = describe(empty, Spec(0.5, variant=variant))["bias"]["rgb"]
+    palette: list[list[int]] = describe_biased_mnist(empty, BiasedMNISTSpec(0.5, variant=variant))[
+        "bias"
+    ]["rgb"]
     return palette
 
 
 class TestSplits:
     def test_held_out_digits_are_not_in_training(self, digits: Digits) -> None:
-        splits = build(digits, Spec(0.9))
+        splits = build_splits(digits, BiasedMNISTSpec(0.9))
         train, val = (set(splits[part].index.tolist()) for part in ("train", "val"))
         assert not train & val
         assert train | val == set(digits.train_index.tolist())
@@ -231,21 +237,21 @@ class TestSplits:
         assert np.bincount(splits["train"].labels).tolist() == [90] * 10
 
     def test_under_hong_the_validation_digits_stay_in_training(self, digits: Digits) -> None:
-        splits = build(digits, Spec(0.9, val_protocol="hong"))
+        splits = build_splits(digits, BiasedMNISTSpec(0.9, val_protocol="hong"))
         assert splits["train"].index.tolist() == digits.train_index.tolist()
         assert set(splits["val"].index.tolist()) < set(splits["train"].index.tolist())
         assert len(splits["val"]) == 100
 
     def test_none_has_no_validation(self, digits: Digits) -> None:
-        splits = build(digits, Spec(0.9, val_protocol="none"))
+        splits = build_splits(digits, BiasedMNISTSpec(0.9, val_protocol="none"))
         assert list(splits) == ["train", "test"]
         assert splits["train"].index.tolist() == digits.train_index.tolist()
 
     def test_the_same_digits_validate_whatever_rho(self, digits: Digits) -> None:
-        one, other = (build(digits, Spec(rho))["val"] for rho in (0.5, 0.99))
+        one, other = (build_splits(digits, BiasedMNISTSpec(rho))["val"] for rho in (0.5, 0.99))
         assert np.array_equal(one.index, other.index)
         assert np.array_equal(one.images, other.images)
-        seed = build(digits, Spec(0.5, seed=1))["val"]
+        seed = build_splits(digits, BiasedMNISTSpec(0.5, seed=1))["val"]
         assert not np.array_equal(one.index, seed.index)
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
@@ -253,8 +259,10 @@ class TestSplits:
     def test_validation_and_test_are_unbiased_whatever_the_training_is(
         self, digits: Digits, val_protocol: str, n_confusing: int
     ) -> None:
-        spec = Spec(0.99, val_protocol=val_protocol, n_confusing=n_confusing, leftover="even")
-        splits = build(digits, spec)
+        spec = BiasedMNISTSpec(
+            0.99, val_protocol=val_protocol, n_confusing=n_confusing, leftover="even"
+        )
+        splits = build_splits(digits, spec)
         assert (splits["test"].counts(10, 10) == 2).all()  # 20 a class over ten colours
         if "val" in splits:
             assert (splits["val"].counts(10, 10) == 1).all()  # 10 a class
@@ -262,8 +270,10 @@ class TestSplits:
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     @pytest.mark.parametrize("place", ["background", "digit"])
     def test_rows_belong_together(self, digits: Digits, val_protocol: str, place: str) -> None:
-        spec = Spec(0.8, seed=1, val_protocol=val_protocol, colour=place, variant="fairkl")
-        for name, split in build(digits, spec).items():
+        spec = BiasedMNISTSpec(
+            0.8, seed=1, val_protocol=val_protocol, colour=place, variant="fairkl"
+        )
+        for name, split in build_splits(digits, spec).items():
             test = name == "test"
             index = digits.test_index if test else digits.train_index
             grey = (digits.test_images if test else digits.train_images)[
@@ -273,11 +283,11 @@ class TestSplits:
                 np.searchsorted(index, split.index)
             ]
             assert np.array_equal(split.labels, label)
-            assert np.array_equal(split.images, colour_digits(grey, split.bias, spec))
+            assert np.array_equal(split.images, color_digits(grey, split.bias, spec))
             assert np.array_equal(split.aligned, split.labels == split.bias)
 
     def test_training_has_the_share_asked_for(self, digits: Digits) -> None:
-        train = build(digits, Spec(0.9))["train"]
+        train = build_splits(digits, BiasedMNISTSpec(0.9))["train"]
         assert np.diag(train.counts(10, 10)).tolist() == [81] * 10  # int(90 * 0.9)
 
     def test_too_few_digits(self, digits: Digits) -> None:
@@ -286,7 +296,7 @@ class TestSplits:
             for name in ("train_images", "train_labels", "train_index")
         })  # fmt: skip
         with pytest.raises(DataError, match="val split would lack a class"):
-            build(few, Spec(0.9))
+            build_splits(few, BiasedMNISTSpec(0.9))
 
 
 class TestSpec:
@@ -311,8 +321,8 @@ class TestSpec:
     def test_the_name_holds_what_differs_from_the_default(
         self, parameters: dict[str, Any], name: str
     ) -> None:
-        assert Spec(**parameters).name("mnist") == name
-        assert Spec(**parameters).name("mnist5k") == name.replace("bmnist", "bmnist5k")
+        assert BiasedMNISTSpec(**parameters).name("mnist") == name
+        assert BiasedMNISTSpec(**parameters).name("mnist5k") == name.replace("bmnist", "bmnist5k")
 
     @pytest.mark.parametrize(
         ("parameters", "message"),
@@ -331,11 +341,13 @@ class TestSpec:
     )
     def test_bad_parameters_are_wrong_usage(self, parameters: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
-            Spec(**parameters)
+            BiasedMNISTSpec(**parameters)
 
     @pytest.mark.parametrize("rho", [1, np.float64(1.0), np.float32(1.0), True])
     def test_a_number_is_the_same_rho_of_whatever_type(self, digits: Digits, rho: Any) -> None:
-        given, plain = (json.dumps(describe(digits, Spec(r))) for r in (rho, 1.0))
+        given, plain = (
+            json.dumps(describe_biased_mnist(digits, BiasedMNISTSpec(r))) for r in (rho, 1.0)
+        )
         assert given == plain
 
 
@@ -344,13 +356,19 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def make(digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Made]:
+def make(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., BuildResult]:
     """``make_biased_mnist`` of the digits of the tests, under the test's folder."""
     monkeypatch.setattr(biased_mnist, "find_digits", lambda source, folder: digits)
 
-    def run(rho: float = 0.9, *, force: bool = False, at: str | None = None, **spec: Any) -> Made:
+    def run(
+        rho: float = 0.9, *, force: bool = False, at: str | None = None, **spec: Any
+    ) -> BuildResult:
         out = None if at is None else tmp_path / at
-        return make_biased_mnist(Spec(rho, **spec), root=tmp_path / "data", out=out, force=force)
+        return make_biased_mnist(
+            BiasedMNISTSpec(rho, **spec), root=tmp_path / "data", out=out, force=force
+        )
 
     return run
 
@@ -394,7 +412,7 @@ class TestFolder:
         made = make(0.997, seed=3, colour="digit")
         on_disk = json.loads((made.folder / "manifest.json").read_text())
         assert on_disk == made.manifest
-        assert on_disk["parameters"] == asdict(Spec(0.997, seed=3, colour="digit"))
+        assert on_disk["parameters"] == asdict(BiasedMNISTSpec(0.997, seed=3, colour="digit"))
         assert on_disk["source"]["sha256"] == digits.sha256
         assert on_disk["source"]["origin"] == digits.origin
         assert "rho 0.997" in on_disk["protocol"]["train"]
@@ -428,9 +446,9 @@ class TestFolder:
         one, other = make(0.9), make(0.8)
         for age, made in enumerate((other, one), start=1):
             os.utime(made.folder / "manifest.json", (age, age))
-        assert dataset.latest(tmp_path / "data") == one.folder
+        assert dataset.find_latest(tmp_path / "data") == one.folder
         assert make(0.8).reused
-        assert dataset.latest(tmp_path / "data") == other.folder
+        assert dataset.find_latest(tmp_path / "data") == other.folder
 
     @pytest.mark.parametrize(
         "other",
@@ -512,7 +530,11 @@ class TestFolder:
         monkeypatch.setattr(biased_mnist, "find_digits", find)
         lines: list[str] = []
         make_biased_mnist(
-            Spec(0.9), out=tmp_path / "x", source="dir", mnist_dir=tmp_path, say=lines.append
+            BiasedMNISTSpec(0.9),
+            out=tmp_path / "x",
+            source="dir",
+            mnist_dir=tmp_path,
+            say=lines.append,
         )
         assert asked == [("dir", tmp_path)]
         assert lines == ["source: made for the tests (1,000 + 200 digits)"]

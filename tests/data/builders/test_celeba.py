@@ -12,7 +12,7 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.builders import celeba
-from biascon.data.builders.celeba import Spec, aligned_cells
+from biascon.data.builders.celeba import CelebASpec, aligned_cells
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -43,7 +43,7 @@ def told(folder: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
 def test_who_follows_gender_alone_is_right_on_aligned_and_wrong_on_the_others(
     target: str, protocol: str, raw: Path
 ) -> None:
-    plan = celeba.plan(celeba.read(raw), Spec(target, protocol=protocol))
+    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(target, protocol=protocol))
     table, _ = told(raw)
     for rows in plan.splits.values():
         male = np.array([table[Path(path).name]["Male"] == 1 for path in rows.paths])
@@ -58,7 +58,9 @@ def test_who_follows_gender_alone_is_right_on_aligned_and_wrong_on_the_others(
 
 def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
     table, parts = told(raw)
-    plan = celeba.plan(celeba.read(raw), Spec("Young", "Bald", keep=("Male", "Bangs", "Bald")))
+    plan = celeba.plan_celeba(
+        celeba.read_celeba_tables(raw), CelebASpec("Young", "Bald", keep=("Male", "Bangs", "Bald"))
+    )
     for k, name in enumerate(("train", "val", "test")):
         rows = plan.splits[name]
         assert [Path(path).name for path in rows.paths] == sorted(n for n in parts if parts[n] == k)
@@ -77,7 +79,7 @@ def test_protocol_hong_tests_on_the_validation_pictures(
 ) -> None:
     monkeypatch.setattr(celeba, "NOT_BLOND_WOMEN", 20)
     _, parts = told(raw)
-    plan = celeba.plan(celeba.read(raw), Spec(protocol="hong"))
+    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(protocol="hong"))
     named = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
     assert named["test"] == {name for name, part in parts.items() if part == 1}
     train = {name for name, part in parts.items() if part == 0}
@@ -85,8 +87,10 @@ def test_protocol_hong_tests_on_the_validation_pictures(
     assert named["train"] | named["val"] < train
     assert not named["train"] & named["val"]
     cells, whole = (
-        np.array(celeba.plan(celeba.read(raw), spec).counts()["train"]["cells"])
-        for spec in (Spec(protocol="hong"), Spec("Heavy_Makeup", protocol="hong"))
+        np.array(
+            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).counts()["train"]["cells"]
+        )
+        for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
     assert cells[0, 0] == 20
     assert whole.sum() == len(train) * 4 // 5  # nothing is dropped but for blond hair
@@ -98,7 +102,10 @@ def test_the_csv_form_and_another_order_of_rows_give_the_same(raw: Path, tmp_pat
     other = faces.celeba(tmp_path / "csv", N, form="csv")
     rows = (other / "list_attr_celeba.csv").read_text().splitlines()
     (other / "list_attr_celeba.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
-    plans = [celeba.plan(celeba.read(folder), Spec()) for folder in (raw, other)]
+    plans = [
+        celeba.plan_celeba(celeba.read_celeba_tables(folder), CelebASpec())
+        for folder in (raw, other)
+    ]
     for name in plans[0].splits:
         first, second = (plan.splits[name] for plan in plans)
         assert first.paths == second.paths
@@ -132,7 +139,7 @@ def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> No
     assert json.loads(out)["name"] == "celeba-Blond_Hair-Male-official-28-keep38"
     data = dataset.load(Path("data/celeba-Blond_Hair-Male-official-28-keep38"))
     assert len(data.manifest["attributes"]) == 39
-    young = dataset.choose_bias(data, ["Young"])
+    young = dataset.view_by_attributes(data, ["Young"])
     assert young.manifest["bias"]["values"] == ["not Young", "Young"]
     assert sum(len(split) for split in data.splits.values()) == N
 
@@ -164,15 +171,15 @@ def test_wrong_use_and_wrong_files_are_told_in_one_line(
         path.write_text(damaged)
         if damaged != whole:
             with pytest.raises(DataError, match=message):
-                celeba.read(copy)
+                celeba.read_celeba_tables(copy)
         path.write_text(whole)
     attributes.unlink()
     with pytest.raises(DataError, match=r"it has no list_attr_celeba.txt \(or .csv\)"):
-        celeba.read(copy)
+        celeba.read_celeba_tables(copy)
     with pytest.raises(DataError, match="it has no img_align_celeba"):
-        celeba.read(tmp_path)
+        celeba.read_celeba_tables(tmp_path)
     with pytest.raises(UsageError, match="expected protocol to be one of"):
-        Spec(protocol="mine")
+        CelebASpec(protocol="mine")
 
 
 def test_names_that_lead_outside_are_left_out(tmp_path: Path, cli: Cli) -> None:
@@ -211,10 +218,10 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     ):
         (raw / "list_attr_celeba.txt").write_text(bad)
         with pytest.raises(DataError, match=why):
-            celeba.read(raw)
+            celeba.read_celeba_tables(raw)
     (raw / "list_attr_celeba.txt").write_text(good.replace(" -1", "  0"))
-    assert celeba.read(raw).table.any()
+    assert celeba.read_celeba_tables(raw).table.any()
     with (raw / "list_eval_partition.txt").open("a") as file:
         file.write("000001.jpg 2\n")
     with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is there twice"):
-        celeba.read(raw)
+        celeba.read_celeba_tables(raw)

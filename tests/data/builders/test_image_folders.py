@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from biascon.data.builders import folder_layouts
-from biascon.data.builders.image_folders import Spec, plan
+from biascon.data.builders.image_folders import ImageFoldersSpec, plan_image_folders
 from biascon.data.dataset import load
 from biascon.errors import UsageError
-from biascon.models.torchvision import torchvision
+from biascon.models.torchvision import import_torchvision
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
 
@@ -104,8 +104,8 @@ class TestLayouts:
         self, tmp_path: Path, name: str, place: str
     ) -> None:
         raw = {"caltech101": caltech101, "caltech256": caltech256}[name](tmp_path)
-        folder, one = plan(raw, Spec(name))
-        other, two = plan(raw / place, Spec(name))
+        folder, one = plan_image_folders(raw, ImageFoldersSpec(name))
+        other, two = plan_image_folders(raw / place, ImageFoldersSpec(name))
         assert folder.resolve() == other.resolve()
         assert one.digest() == two.digest()
 
@@ -130,8 +130,8 @@ class TestLayouts:
                 path.rename(flat / "val" / path.name)
             (flat / "val" / name).rmdir()
         (tmp_path / "flat" / "LOC_val_solution.csv").write_text("\n".join(lines))
-        _, one = plan(sorted_, Spec("imagenet"))
-        _, two = plan(tmp_path / "flat", Spec("imagenet"))
+        _, one = plan_image_folders(sorted_, ImageFoldersSpec("imagenet"))
+        _, two = plan_image_folders(tmp_path / "flat", ImageFoldersSpec("imagenet"))
         for part in ("train", "val", "test"):
             assert (one.splits[part].labels == two.splits[part].labels).all()
             names = [[path.rpartition("/")[2] for path in p.splits[part].paths] for p in (one, two)]
@@ -154,7 +154,9 @@ class TestLayouts:
         assert manifest["protocol"]["val"] == "none: no selection is possible"
 
     def test_no_image_is_in_two_splits(self, tmp_path: Path) -> None:
-        for found, _ in ((plan(caltech101(tmp_path), Spec("caltech101"))[1], 0),):
+        for found, _ in (
+            (plan_image_folders(caltech101(tmp_path), ImageFoldersSpec("caltech101"))[1], 0),
+        ):
             paths = [path for rows in found.splits.values() for path in rows.paths]
             assert len(set(paths)) == len(paths) == 99
             index = [int(k) for rows in found.splits.values() for k in rows.index]
@@ -172,37 +174,37 @@ class TestAgainstTorchvision:
 
     def test_an_image_folder(self, tmp_path: Path) -> None:
         raw = own(tmp_path)
-        torchvision()
+        import_torchvision()
         from torchvision.datasets import ImageFolder
 
-        _, found = plan(raw, Spec("folder", val_protocol="none"))
+        _, found = plan_image_folders(raw, ImageFoldersSpec("folder", val_protocol="none"))
         for part in ("train", "test"):
             theirs = ImageFolder(raw / part)
             rows = found.splits[part]
             mine = zip((str(raw / path) for path in rows.paths), rows.labels.tolist(), strict=True)
             assert self.pairs(mine) == self.pairs(theirs.samples)
             assert theirs.classes == found.description["labels"]
-        assert folder_layouts.ENDINGS == torchvision().datasets.folder.IMG_EXTENSIONS
+        assert folder_layouts.ENDINGS == import_torchvision().datasets.folder.IMG_EXTENSIONS
 
     def test_caltech_101(self, tmp_path: Path) -> None:
         raw = caltech101(tmp_path)
-        torchvision()
+        import_torchvision()
         from torchvision.datasets import Caltech101
 
         (raw / "caltech101" / "Annotations").mkdir()  # it looks for that folder alone
         theirs = Caltech101(raw)
-        _, found = plan(raw, Spec("caltech101"))
+        _, found = plan_image_folders(raw, ImageFoldersSpec("caltech101"))
         assert theirs.categories == found.description["labels"]
         # its file names are image_<k>.jpg, k from 1
         assert len(theirs) == sum(len(rows) for rows in found.splits.values())
 
     def test_caltech_256(self, tmp_path: Path) -> None:
         raw = caltech256(tmp_path)
-        torchvision()
+        import_torchvision()
         from torchvision.datasets import Caltech256
 
         theirs = Caltech256(raw)
-        _, found = plan(raw, Spec("caltech256"))
+        _, found = plan_image_folders(raw, ImageFoldersSpec("caltech256"))
         # It has the clutter too, which is no class here.
         assert [name for name in theirs.categories if name != "257.clutter"] == (
             found.description["labels"]
@@ -214,7 +216,7 @@ class TestSameBytes:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         raw = own(tmp_path)
-        _, one = plan(raw, Spec("folder"))
+        _, one = plan_image_folders(raw, ImageFoldersSpec("folder"))
         scandir = os.scandir
 
         class Backwards:
@@ -228,7 +230,7 @@ class TestSameBytes:
             def __exit__(self, *_: object) -> None: ...
 
         monkeypatch.setattr(folder_layouts.os, "scandir", Backwards)
-        _, two = plan(raw, Spec("folder"))
+        _, two = plan_image_folders(raw, ImageFoldersSpec("folder"))
         assert one.digest() == two.digest()
 
     def test_twice(self, cli: Any, tmp_path: Path) -> None:
@@ -246,7 +248,9 @@ class TestSameBytes:
 
     def test_another_seed_is_another_split(self, tmp_path: Path) -> None:
         raw = caltech101(tmp_path)
-        one, two = (plan(raw, Spec("caltech101", seed=seed))[1] for seed in (0, 1))
+        one, two = (
+            plan_image_folders(raw, ImageFoldersSpec("caltech101", seed=seed))[1] for seed in (0, 1)
+        )
         assert sorted(one.splits["test"].paths) != sorted(two.splits["test"].paths)
 
 
@@ -347,7 +351,7 @@ class TestWrong:
 
     def test_a_name_that_is_none(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="pass one with --name"):
-            plan(own(tmp_path / "..."), Spec("folder"))
+            plan_image_folders(own(tmp_path / "..."), ImageFoldersSpec("folder"))
 
 
 class TestEvaluated:

@@ -484,7 +484,7 @@ class TestDownload:
 
 @pytest.fixture(scope="module")
 def embedded() -> Digits:
-    return mnist_source.embedded()
+    return mnist_source.load_embedded()
 
 
 class TestEmbedded:
@@ -507,7 +507,7 @@ class TestEmbedded:
         assert not images[0] & images[1]
 
     def test_the_same_each_time_and_on_every_machine(self, embedded: Digits) -> None:
-        again = mnist_source.embedded()
+        again = mnist_source.load_embedded()
         assert same_digits(again, embedded)
         found = hashlib.sha256(again.test_index.astype("<i8").tobytes()).hexdigest()
         assert found == "fdf698c1785da4ac63ff5e11af05a3453aaf7f48f87751a7d00cb24cf3b4530f"

@@ -11,7 +11,7 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.images import decoding
-from biascon.data.images.decoding import Shape
+from biascon.data.images.decoding import ImageSpec
 from tests.data import broken
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -61,14 +61,14 @@ def test_several_bias_columns_are_kept_and_one_is_the_default(table: Path, cli: 
         for k, index in enumerate(split.index):
             name, animal = lines[index].split(",")[:2]
             files.append(name)
-            expected = decoding.decode((table.parent / name).read_bytes(), Shape(32))
+            expected = decoding.decode((table.parent / name).read_bytes(), ImageSpec(32))
             assert np.array_equal(split.images[k], expected)
             assert data.manifest["labels"][split.labels[k]] == animal
             place = data.manifest["bias"]["values"][split.bias[k]]
             assert split.aligned[k] == ((animal == "cat") == (place == "indoor"))
     assert len(files) == len(set(files)) == N
     assert [len(split) for split in data.splits.values()] == [44, 4, 12]
-    assert dataset.choose_bias(data, ["place", "camera"]).n_bias == 12
+    assert dataset.view_by_attributes(data, ["place", "camera"]).n_bias == 12
 
 
 def test_the_order_of_the_rows_changes_only_the_index(table: Path, cli: Cli) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.builders import utkface
-from biascon.data.builders.utkface import Spec, parse
+from biascon.data.builders.utkface import UTKFaceSpec, parse_names
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -49,7 +49,7 @@ def listed() -> Path:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_the_malformed_names_are_mended_or_left_out(name: str) -> None:
-    found, expected = parse([name]), MALFORMED[name]
+    found, expected = parse_names([name]), MALFORMED[name]
     if expected is None:
         assert found.left_out == [(name, "name lacks the race")]
         assert found.names == []
@@ -66,7 +66,7 @@ def test_the_malformed_names_are_mended_or_left_out(name: str) -> None:
      "../25_0_0_20170116174525125.jpg.chip.jpg", "٣_0_0_20170116174525125.jpg.chip.jpg"],
 )  # fmt: skip
 def test_other_names_are_left_out(name: str) -> None:
-    assert parse([name]).left_out == [(name, "not a UTKFace name")]
+    assert parse_names([name]).left_out == [(name, "not a UTKFace name")]
 
 
 def test_the_counts_of_the_real_list(listed: Path, cli: Cli) -> None:
@@ -87,7 +87,7 @@ def test_the_counts_of_the_real_list(listed: Path, cli: Cli) -> None:
 def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
     names = utkface.read_names(listed)
     for bias in utkface.BIASES:
-        plan = utkface.plan(names, Spec(bias), origin="the list")
+        plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
         dropped = plan.description["source"]["names"]["dropped"]
         assert len(paths) == len(set(paths))
@@ -99,7 +99,9 @@ def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
 
 def test_both_biases_split_the_same_people(listed: Path) -> None:
     names = utkface.read_names(listed)
-    race, age = (utkface.plan(names, Spec(bias), origin="").splits for bias in ("race", "age"))
+    race, age = (
+        utkface.plan_utkface(names, UTKFaceSpec(bias), origin="").splits for bias in ("race", "age")
+    )
     assert set(age["test"].paths) < set(race["test"].paths)
     assert not set(age["train"].paths) & set(race["test"].paths)
     assert not set(race["train"].paths) & set(age["test"].paths)
@@ -108,7 +110,7 @@ def test_both_biases_split_the_same_people(listed: Path) -> None:
 def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
     names = faces.names(500)
     digests = [
-        utkface.plan(listing, Spec(seed=seed), origin="").digest()
+        utkface.plan_utkface(listing, UTKFaceSpec(seed=seed), origin="").digest()
         for listing, seed in ((names, 0), (names[::-1], 0), ([*names, names[3]], 0), (names, 1))
     ]
     assert digests[0] == digests[1] == digests[2] != digests[3]
@@ -118,8 +120,8 @@ def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.9, 1.0])
 def test_the_training_split_by_hand(bias: str, rate: float) -> None:
     names = faces.names(2000)
-    plan = utkface.plan(names, Spec(bias, rate, val_protocol="none"), origin="")
-    free = utkface.plan(names, Spec(bias, 0.0, val_protocol="none"), origin="")
+    plan = utkface.plan_utkface(names, UTKFaceSpec(bias, rate, val_protocol="none"), origin="")
+    free = utkface.plan_utkface(names, UTKFaceSpec(bias, 0.0, val_protocol="none"), origin="")
     table, whole = plan.counts()["train"]["cells"], free.counts()["train"]["cells"]
     assert set(plan.splits["train"].paths) <= set(free.splits["train"].paths)
     for value in (0, 1):
@@ -139,7 +141,7 @@ def test_the_training_split_by_hand(bias: str, rate: float) -> None:
 def test_hong_s_validation_stays_in_training() -> None:
     names = faces.names(400)
     held, leaky, free = (
-        utkface.plan(names, Spec(rate=0.0, val_protocol=kind), origin="").splits
+        utkface.plan_utkface(names, UTKFaceSpec(rate=0.0, val_protocol=kind), origin="").splits
         for kind in ("held-out", "hong", "none")
     )
     assert leaky["val"].paths == held["val"].paths
@@ -155,7 +157,7 @@ def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
     assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
-    _, names = utkface.listing(raw)
+    _, names = utkface.list_pictures(raw)
     for split in data.splits.values():
         for k, index in enumerate(split.index):
             age, _, race, _ = names[index].split("_")
@@ -163,10 +165,10 @@ def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
             assert split.attributes["age"][k] == (
                 0 if int(age) >= 20 else 1 if int(age) <= 10 else 2
             )
-    by_age = dataset.choose_bias(data, ["age"])
+    by_age = dataset.view_by_attributes(data, ["age"])
     assert not by_age.knows_aligned  # 11 to 19 years are neither
     assert by_age.n_bias == 3 and not by_age.splits["test"].aligned.any()
-    assert dataset.choose_bias(data, ["race_group", "age_group"]).n_bias == 25
+    assert dataset.view_by_attributes(data, ["race_group", "age_group"]).n_bias == 25
 
 
 def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
@@ -187,8 +189,8 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
         assert err.count("\n") == 1, words
         assert message in err, words
     with pytest.raises(UsageError, match="expected rate in"):
-        Spec(rate=1.5)
+        UTKFaceSpec(rate=1.5)
     with pytest.raises(UsageError, match="expected val_protocol to be one of"):
-        utkface.plan(faces.names(50), Spec(val_protocol="best"), origin="")
+        utkface.plan_utkface(faces.names(50), UTKFaceSpec(val_protocol="best"), origin="")
     with pytest.raises(DataError, match="split has no pictures"):
-        utkface.plan(faces.names(1), Spec(), origin="")
+        utkface.plan_utkface(faces.names(1), UTKFaceSpec(), origin="")

@@ -22,14 +22,14 @@ from safetensors import safe_open
 from biascon.data import dataset, memory_map
 from biascon.data.builders import utkface
 from biascon.data.building import images, resume
-from biascon.data.building.arrays import Made
+from biascon.data.building.arrays import BuildResult
 from biascon.data.building.images import build_pictures
 from biascon.data.images import decoding
-from biascon.data.images.decoding import Folder, Shape
+from biascon.data.images.decoding import ImageFolder, ImageSpec
 from biascon.errors import BiasconError, DataError, UsageError
 from tests.data import broken, faces
 
-SHAPE = Shape(32)
+SHAPE = ImageSpec(32)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "PICTURES", 7)
 
 
-def plan_of(folder: Path, **parameters: Any) -> images.Plan:
-    _, names = utkface.listing(folder)
-    spec = utkface.Spec(**{"rate": 0.5, "shape": SHAPE, **parameters})
-    return utkface.plan(names, spec, origin="made for the tests")
+def plan_of(folder: Path, **parameters: Any) -> images.BuildPlan:
+    _, names = utkface.list_pictures(folder)
+    spec = utkface.UTKFaceSpec(**{"rate": 0.5, "shape": SHAPE, **parameters})
+    return utkface.plan_utkface(names, spec, origin="made for the tests")
 
 
-def make(raw: Path, out: Path, **how: Any) -> Made:
+def make(raw: Path, out: Path, **how: Any) -> BuildResult:
     return build_pictures(raw, plan_of(raw), out, shape=SHAPE, **how)
 
 
@@ -63,7 +63,7 @@ def hidden(folder: Path) -> list[str]:
 def test_the_folder_holds_every_picture_in_its_place(raw: Path, tmp_path: Path) -> None:
     made = make(raw, tmp_path / "out")
     data = dataset.load(made.folder)
-    place, names = utkface.listing(raw)
+    place, names = utkface.list_pictures(raw)
     for name, split in data.splits.items():
         assert len(split) == made.manifest["counts"][name]["n"]
         for row in range(0, len(split), 9):
@@ -206,9 +206,9 @@ def test_two_builds_of_one_target_are_refused(raw: Path, tmp_path: Path) -> None
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, n = memory_map.Stream.append, 0
+    append, n = memory_map.SafetensorsWriter.append, 0
 
-    def full(self: memory_map.Stream, images: Any) -> None:
+    def full(self: memory_map.SafetensorsWriter, images: Any) -> None:
         nonlocal n
         n += 1
         if n > 1:
@@ -216,7 +216,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         append(self, images)
 
     monkeypatch.setattr(images, "PICTURES", 7)
-    monkeypatch.setattr(memory_map.Stream, "append", full)
+    monkeypatch.setattr(memory_map.SafetensorsWriter, "append", full)
     with pytest.raises(BiasconError, match=r"cannot write .*out: No space left on device"):
         make(raw, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -242,9 +242,11 @@ def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_right(
         (copy / name).write_bytes(data)
         converted[name] = kind
     reasons = broken.bad(copy)
-    _, names = utkface.listing(copy)
-    spec = utkface.Spec(rate=0.0, val_protocol="none", shape=SHAPE)  # every picture that there is
-    plan = utkface.plan(names, spec, origin="made for the tests")
+    _, names = utkface.list_pictures(copy)
+    spec = utkface.UTKFaceSpec(
+        rate=0.0, val_protocol="none", shape=SHAPE
+    )  # every picture that there is
+    plan = utkface.plan_utkface(names, spec, origin="made for the tests")
     made = build_pictures(copy, plan, tmp_path / "out", shape=SHAPE, max_rejected=0.1)
     planned = {path for rows in plan.splits.values() for path in rows.paths}
     lines = (made.folder / "rejected.csv").read_text().splitlines()
@@ -300,16 +302,16 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
     lock = threading.Lock()
     real = images.decode_chunk
 
-    def counted(folder: Folder, shape: Shape, *rest: Any) -> Any:
+    def counted(folder: ImageFolder, shape: ImageSpec, *rest: Any) -> Any:
         nonlocal alive, most
         with lock:
             alive += 1
             most = max(most, alive)
         return real(folder, shape, *rest)
 
-    append = memory_map.Stream.append
+    append = memory_map.SafetensorsWriter.append
 
-    def released(self: memory_map.Stream, images: Any) -> None:
+    def released(self: memory_map.SafetensorsWriter, images: Any) -> None:
         nonlocal alive
         time.sleep(0.002)  # a slow disk
         append(self, images)
@@ -318,7 +320,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
 
     monkeypatch.setattr(images, "PICTURES", 3)
     monkeypatch.setattr(images, "decode_chunk", counted)
-    monkeypatch.setattr(memory_map.Stream, "append", released)
+    monkeypatch.setattr(memory_map.SafetensorsWriter, "append", released)
     make(raw, tmp_path / "out", threads=3)
     assert most <= 7  # chunks that wait to be written: twice the threads, and the one in hand
 
@@ -350,11 +352,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(raw: Path, tmp_pat
     assert killed
     subprocess.run([*words, "--out", str(tmp_path / "out")], check=True, capture_output=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert not resume.partial(tmp_path / "out").exists()
+    assert not resume.partial_folder(tmp_path / "out").exists()
 
 
 def test_the_decoder_is_named_and_is_no_part_of_the_identity(raw: Path, tmp_path: Path) -> None:
     manifest = make(raw, tmp_path / "out").manifest
     assert set(manifest["source"]["decoder"]) == {"simplejpeg", "pillow"}
     other = {**manifest, "source": {**manifest["source"], "decoder": {"simplejpeg": "0"}}}
-    assert dataset.identity(other) == dataset.identity(manifest)
+    assert dataset.dataset_digest(other) == dataset.dataset_digest(manifest)

@@ -12,18 +12,18 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from biascon.data.images import decoding
-from biascon.data.images.decoding import Folder, Shape, Unusable, decode
+from biascon.data.images.decoding import ImageFolder, ImageSpec, UnusableImageError, decode
 from biascon.errors import UsageError
-from biascon.models.torchvision import torchvision
+from biascon.models.torchvision import import_torchvision
 from tests.data import broken
 from tests.data.broken import encoded, picture
 
-SHAPE = Shape(64)
+SHAPE = ImageSpec(64)
 
 
-def reference(image: Image.Image, shape: Shape = SHAPE) -> Any:
+def reference(image: Image.Image, shape: ImageSpec = SHAPE) -> Any:
     """Return what torchvision makes of a picture."""
-    torchvision()
+    import_torchvision()
     from torchvision.transforms import CenterCrop, Compose, Resize
 
     both = Compose([Resize(shape.resize), CenterCrop(shape.size)])
@@ -43,7 +43,7 @@ def test_jpegs_have_the_pixels_of_pillow_and_torchvision(
                 quality=quality,
                 colorsubsampling=subsampling.replace(":", ""),
             )
-        for shape in (Shape(64), Shape(28, 28), Shape(128, 131)):
+        for shape in (ImageSpec(64), ImageSpec(28, 28), ImageSpec(128, 131)):
             expected = reference(Image.open(io.BytesIO(data)), shape)
             assert np.array_equal(decode(data, shape), expected)
 
@@ -84,9 +84,9 @@ def test_every_bad_kind_is_refused_with_its_reason(tmp_path: Path) -> None:
     folder.mkdir()
     for name, reason in broken.bad(folder).items():
         try:
-            data = Folder(folder).read(Folder(folder).find(name))
+            data = ImageFolder(folder).read(ImageFolder(folder).find(name))
             decode(data, SHAPE)
-        except Unusable as error:
+        except UnusableImageError as error:
             assert reason in (str(error), "any"), name
         else:
             pytest.fail(f"{name} was accepted ({reason})")
@@ -97,14 +97,14 @@ def test_a_jpeg_that_says_it_is_huge_is_not_decoded(monkeypatch: pytest.MonkeyPa
     at = data.index(b"\xff\xc0") + 5
     huge = data[:at] + b"\xff\xf0\xff\xf0" + data[at + 4 :]
     monkeypatch.setattr(decoding.simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("decoded"))
-    with pytest.raises(Unusable, match="too many pixels"):
+    with pytest.raises(UnusableImageError, match="too many pixels"):
         decode(huge, SHAPE)
 
 
 @pytest.mark.parametrize("cut", [1, 100, 1000, -2, -50, -1000])
 def test_a_cut_jpeg_is_never_half_grey(cut: int) -> None:
     data = encoded(picture(1), quality=95)
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableImageError):
         decode(data[:cut], SHAPE)
 
 
@@ -116,7 +116,7 @@ def test_any_single_changed_byte_gives_a_picture_or_a_reason() -> None:
         old, data[at] = data[at], int(rng.integers(256))
         try:
             assert decode(bytes(data), SHAPE).shape == (3, 64, 64)
-        except Unusable as error:
+        except UnusableImageError as error:
             assert str(error)
         data[at] = old
 
@@ -131,22 +131,22 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (raw / "fine").symlink_to(raw / "in")
     (raw / "b.jpg").symlink_to(outside / "a.jpg")
     (raw / "c.jpg").symlink_to(Path("in") / "a.jpg")
-    folder = Folder(raw)
+    folder = ImageFolder(raw)
     for name in ("../raw-outside/a.jpg", "link/a.jpg", "b.jpg", str(outside / "a.jpg"), "in/../in/a.jpg",
                  "", "a\0b"):  # fmt: skip
-        with pytest.raises(Unusable, match="outside the folder"):
+        with pytest.raises(UnusableImageError, match="outside the folder"):
             folder.find(name)
     for name in ("in/a.jpg", "fine/a.jpg", "c.jpg"):
         assert folder.read(folder.find(name))
-    with pytest.raises(Unusable, match="missing"):
+    with pytest.raises(UnusableImageError, match="missing"):
         folder.find("in/a.jpg/x")
-    with pytest.raises(Unusable, match="not a file"):
+    with pytest.raises(UnusableImageError, match="not a file"):
         folder.find("in")
 
 
 def test_scaled_decoding_is_near_and_not_the_same() -> None:
     data = encoded(picture(7), quality=90)
-    gap = np.abs(decode(data, SHAPE).astype(int) - decode(data, Shape(64, decode="scaled")))
+    gap = np.abs(decode(data, SHAPE).astype(int) - decode(data, ImageSpec(64, decode="scaled")))
     assert 0 < gap.mean() < 2
 
 
@@ -161,4 +161,4 @@ def test_scaled_decoding_is_near_and_not_the_same() -> None:
 )
 def test_wrong_shapes_are_refused(words: tuple[Any, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Shape(*words)
+        ImageSpec(*words)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from biascon.data import dataset
-from biascon.data.images.lazy import Files
+from biascon.data.images.lazy import LazyImages
 from biascon.errors import DataError
-from biascon.training.batches import Pictures
+from biascon.training.batches import BatchLoader
 from tests.data import broken, faces
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -40,7 +40,7 @@ def test_the_images_are_those_of_the_pixels(both: tuple[Path, Path]) -> None:
     for name, split in pixels.splits.items():
         found = files.splits[name]
         images = found.images
-        assert isinstance(images, Files)
+        assert isinstance(images, LazyImages)
         assert (images.shape, images.dtype, images.ndim) == (split.images.shape, np.uint8, 4)
         assert (len(images), images.nbytes) == (len(split), split.images.nbytes)
         assert np.array_equal(images[:], split.images)
@@ -56,7 +56,7 @@ def test_the_images_are_those_of_the_pixels(both: tuple[Path, Path]) -> None:
 def test_a_batch_is_read_ahead_in_the_order_asked_for(both: tuple[Path, Path]) -> None:
     pixels, files = (dataset.load(folder).splits["train"] for folder in both)
     rows = list(torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).split(16))
-    batches = list(Pictures(files, torch.device("cpu")).batches(rows))
+    batches = list(BatchLoader(files, torch.device("cpu")).batches(rows))
     for part, batch in zip(rows, batches, strict=True):
         assert torch.equal(batch, torch.from_numpy(pixels.images[part]))
 
@@ -74,7 +74,7 @@ def test_a_run_is_the_same_bit_by_bit(both: tuple[Path, Path], cli: Cli) -> None
 
 def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: Cli) -> None:
     images = dataset.load(both[1]).splits["train"].images
-    assert isinstance(images, Files)
+    assert isinstance(images, LazyImages)
     path = Path(images.folder.raw) / images.path(2)
     whole = path.read_bytes()
     path.write_bytes(broken.encoded(broken.picture(99)))

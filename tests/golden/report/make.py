@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from biascon.config.run_config import make_config
-from biascon.data.builders.biased_mnist import Spec, make_biased_mnist
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
-from biascon.report.experiments import find_runs, group
-from biascon.report.latex import latex
-from biascon.report.markdown import markdown
-from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, FEATURES, seal
+from biascon.report.experiments import find_runs, group_runs
+from biascon.report.latex import render_latex
+from biascon.report.markdown import render_markdown
+from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, FEATURES, mark_finished
 from biascon.utils.files import read_json
 
 HERE = Path(__file__).parent
@@ -30,9 +30,9 @@ LOSSES, SEEDS = ("supcon", "contex", "biasbal"), (0, 1)
 
 def write_reports(folder: Path, out: Path) -> None:
     """Write the Markdown and the LaTeX of the runs of a folder."""
-    groups = group(find_runs(folder))
-    (out / "report.md").write_text(markdown(groups), encoding="utf-8")
-    (out / "appendix.tex").write_text(latex(groups), encoding="utf-8")
+    groups = group_runs(find_runs(folder))
+    (out / "report.md").write_text(render_markdown(groups), encoding="utf-8")
+    (out / "appendix.tex").write_text(render_latex(groups), encoding="utf-8")
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         torch.set_num_threads(1)
         shutil.rmtree(HERE / "runs", ignore_errors=True)
         with tempfile.TemporaryDirectory() as root:
-            made = make_biased_mnist(Spec(0.9), root=Path(root), source="embedded")
+            made = make_biased_mnist(BiasedMNISTSpec(0.9), root=Path(root), source="embedded")
             data = load(made.folder)
             for loss in LOSSES:
                 for seed in SEEDS:
@@ -53,7 +53,7 @@ def main() -> None:
                     for name in (*FEATURES, CLASSIFIER, ".lock"):
                         (where / name).unlink(missing_ok=True)
                     (where / ENCODER).write_bytes(b"a stand-in\n")
-                    seal(where, digest)
+                    mark_finished(where, digest)
     write_reports(HERE / "runs", HERE)
 
 
