@@ -107,7 +107,7 @@ _CROSS = f"{_MODULE}.cross_entropy"
 _CTX = f"{_MODULE}.contex:contex"
 _YV, _YB = ("views", "labels"), ("labels", "bias")
 _GIVES_BIAS_FEATURES = FirstStage("ce", "features", narrow=True)
-_OWN: Any = {"on": "logits", "judged": "classifier"}
+_OWN: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
 
 # fmt: off
 LOSSES: dict[str, LossEntry] = {
