@@ -72,7 +72,7 @@ def failed(outcome: Any) -> str:
 @pytest.fixture
 def few(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embedded digits that need no second to decode."""
-    monkeypatch.setattr(mnist_source, "embedded", lambda: digits)
+    monkeypatch.setattr(mnist_source, "load_embedded", lambda: digits)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ class TestMakeBmnist:
         )
         assert outcome.code == 0
         assert json.loads((tmp_path / "here" / "manifest.json").read_text())["parameters"] == {
-            "rho": 0.5, "seed": 2, "variant": "fairkl", "colour": "digit", "n_confusing": 3,
+            "rho": 0.5, "seed": 2, "variant": "fairkl", "color": "digit", "n_confusing": 3,
             "val_protocol": "hong", "leftover": "even",
         }  # fmt: skip
 
@@ -272,7 +272,7 @@ class TestMakeBmnist:
         if blob is not None:
             for name in SHA256:
                 (tmp_path / "idx" / name).write_bytes(blob)
-        monkeypatch.setattr(mnist_source, "embedded", lambda: pytest.fail("fell through"))
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: pytest.fail("fell through"))
         if by_variable:
             monkeypatch.setenv(mnist_source.VARIABLE, str(tmp_path / "idx"))
             outcome = cli("make-bmnist")

@@ -558,7 +558,7 @@ class TestContactSheet:
     def test_a_row_a_class_aligned_left_conflicting_right(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
-        data = load(make_dataset(tmp_path / "x", rho=0.95, colour="background"))
+        data = load(make_dataset(tmp_path / "x", rho=0.95, color="background"))
         path = tmp_path / "sheet.png"
         draw_contact_sheet(data, "train", path)
         palette = [tuple(c) for c in data.manifest["bias"]["rgb"]]

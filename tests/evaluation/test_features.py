@@ -93,7 +93,7 @@ def test_an_interrupted_run_does_not_compute_them_again(
         assert "prepare" in kwargs  # of augmented views, which are not kept
         return extract_features(*args, **kwargs)
 
-    monkeypatch.setattr(features_module, "extract", only_views)
+    monkeypatch.setattr(features_module, "extract_features", only_views)
     folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
     monkeypatch.undo()
     other, afresh, _ = evaluate(CONFIG, data, root=tmp_path / "again", device=CPU)

@@ -178,8 +178,8 @@ def test_method_that_builds_on_itself_is_refused(monkeypatch):
         name: LossEntry("m:f", "", "", first_stage=FirstStage(first, "features"))
         for name, first in ring.items()
     }
-    monkeypatch.setattr(plugins, "names", lambda: ring)
-    monkeypatch.setattr(plugins, "outside_entry", lambda name, _: entries[name])
+    monkeypatch.setattr(plugins, "plugin_losses", lambda: ring)
+    monkeypatch.setattr(plugins, "plugin_entry", lambda name, _: entries[name])
     with pytest.raises(BiasconError, match="'a' builds on itself: a -> b -> a"):
         get_entry("a")
 

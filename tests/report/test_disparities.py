@@ -31,7 +31,7 @@ from tests.report.test_report import made_up, one_group
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made-up runs have no folder to say on what machine they ran."""
-    monkeypatch.setattr(tables, "machines", lambda group: "cpu, torch 2")
+    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu, torch 2")
 
 
 def null(p: float | None, expected: float = 0.02) -> dict[str, Any]:

@@ -20,7 +20,7 @@ UNDEFINED = [
 
 
 def page_of(*found: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(tables, "machines", lambda group: "cpu, torch 2")
+    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu, torch 2")
     return render_html(group_runs(found))
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def test_the_appendix_compiles_without_an_overfull_box(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "machines", lambda group: "cpu")
+    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu")
     odd = r"a_b & 50 % $x$ #1 {c} ~ ^ \d"
     runs = [
         *CLEAR,
@@ -40,7 +40,7 @@ def test_the_appendix_compiles_without_an_overfull_box(
 
 
 def test_more_floats_than_latex_holds_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "machines", lambda group: "cpu")
+    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu")
     null = {"p": 0.0005, "expected": 0.02, "within": "labels", "replicates": 2000}
     disparity = dict.fromkeys(TESTED, null)
     runs = [

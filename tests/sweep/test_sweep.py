@@ -297,7 +297,7 @@ def test_a_run_whose_folder_is_held_is_waited_for_and_counts_no_try(
         "sys.exit(n < 5 and 'error: another process works on runs/x; wait for it, or stop it')"
     )
     monkeypatch.setattr(runner, "PAUSE", 0.0)
-    monkeypatch.setattr(Job, "words", lambda *_: [sys.executable, "-c", program, str(marker)])
+    monkeypatch.setattr(Job, "command", lambda *_: [sys.executable, "-c", program, str(marker)])
     config = make_config("ce", preset="smoke")
     job = Job(config, tmp_path, tmp_path, ())
     found = runner.run_with_retries(job, tmp_path, 1, "cpu")

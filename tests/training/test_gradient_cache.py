@@ -138,8 +138,8 @@ def test_the_loop_reads_no_number_from_the_device(
 ) -> None:
     """What waits happens once an epoch, so that twice the steps wait as often."""
     # As on a device with a queue, where nothing is read early.
-    monkeypatch.setattr("biascon.training.loop.readable", lambda device: False)
-    monkeypatch.setattr("biascon.losses.per_image.readable", lambda device: False)
+    monkeypatch.setattr("biascon.training.loop.can_read_without_sync", lambda device: False)
+    monkeypatch.setattr("biascon.losses.per_image.can_read_without_sync", lambda device: False)
     monkeypatch.setitem(pairwise.PLAIN, "cpu", pairwise.PLAIN["cuda"])
     counts = []
     for batch in (64, 32):

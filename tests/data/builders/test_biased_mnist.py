@@ -213,7 +213,7 @@ class TestColours:
         self, place: str, digit: tuple[int, ...], ground: tuple[int, ...]
     ) -> None:
         image = np.array([[[0, 1, 2], [127, 128, 255]]], dtype=np.uint8)
-        out = color_digits(image, np.array([3]), BiasedMNISTSpec(0.5, colour=place))
+        out = color_digits(image, np.array([3]), BiasedMNISTSpec(0.5, color=place))
         expected = [[ground, digit, digit], [digit, digit, digit]]
         assert out[0].transpose(1, 2, 0).tolist() == [[list(p) for p in row] for row in expected]
 
@@ -271,7 +271,7 @@ class TestSplits:
     @pytest.mark.parametrize("place", ["background", "digit"])
     def test_rows_belong_together(self, digits: Digits, val_protocol: str, place: str) -> None:
         spec = BiasedMNISTSpec(
-            0.8, seed=1, val_protocol=val_protocol, colour=place, variant="fairkl"
+            0.8, seed=1, val_protocol=val_protocol, color=place, variant="fairkl"
         )
         for name, split in build_splits(digits, spec).items():
             test = name == "test"
@@ -306,13 +306,13 @@ class TestSpec:
             ({"rho": 0.997}, "bmnist-0.997"),
             ({"rho": 1.0}, "bmnist-1.0"),
             ({"rho": 0.9, "variant": "fairkl"}, "bmnist-0.9-fairkl"),
-            ({"rho": 0.9, "colour": "digit"}, "bmnist-0.9-digit"),
+            ({"rho": 0.9, "color": "digit"}, "bmnist-0.9-digit"),
             ({"rho": 0.9, "n_confusing": 3}, "bmnist-0.9-confusing3"),
             ({"rho": 0.9, "val_protocol": "hong"}, "bmnist-0.9-hong"),
             ({"rho": 0.9, "leftover": "even"}, "bmnist-0.9-even"),
             ({"rho": 0.9, "seed": 4}, "bmnist-0.9-seed4"),
             (
-                {"rho": 0.9, "variant": "fairkl", "colour": "digit", "n_confusing": 1, "seed": 2}
+                {"rho": 0.9, "variant": "fairkl", "color": "digit", "n_confusing": 1, "seed": 2}
                 | {"val_protocol": "none", "leftover": "even"},
                 "bmnist-0.9-fairkl-digit-confusing1-none-even-seed2",
             ),
@@ -334,7 +334,7 @@ class TestSpec:
             ({"rho": 0.9, "n_confusing": 0}, "expected n_confusing in 1..9, but got 0"),
             ({"rho": 0.9, "n_confusing": 10}, "but got 10"),
             ({"rho": 0.9, "variant": "x"}, "variant to be one of rebias, fairkl, but got 'x'"),
-            ({"rho": 0.9, "colour": "x"}, "colour to be one of background, digit"),
+            ({"rho": 0.9, "color": "x"}, "color to be one of background, digit"),
             ({"rho": 0.9, "val_protocol": "x"}, "val_protocol to be one of held-out, hong, none"),
             ({"rho": 0.9, "leftover": "x"}, "leftover to be one of chunk, even"),
         ],
@@ -409,10 +409,13 @@ class TestFolder:
         assert made.manifest["name"] == "bmnist5k-0.997-none"
 
     def test_the_manifest_tells_what_was_built(self, make: Any, digits: Digits) -> None:
-        made = make(0.997, seed=3, colour="digit")
+        made = make(0.997, seed=3, color="digit")
         on_disk = json.loads((made.folder / "manifest.json").read_text())
         assert on_disk == made.manifest
-        assert on_disk["parameters"] == asdict(BiasedMNISTSpec(0.997, seed=3, colour="digit"))
+        assert on_disk["parameters"] == {
+            ("colour" if key == "color" else key): value
+            for key, value in asdict(BiasedMNISTSpec(0.997, seed=3, color="digit")).items()
+        }
         assert on_disk["source"]["sha256"] == digits.sha256
         assert on_disk["source"]["origin"] == digits.origin
         assert "rho 0.997" in on_disk["protocol"]["train"]
@@ -434,7 +437,7 @@ class TestFolder:
     def test_an_intact_folder_is_reused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         first = make()
         before = hashes(first.folder)
-        monkeypatch.setattr(biased_mnist, "build", lambda *_: pytest.fail("built again"))
+        monkeypatch.setattr(biased_mnist, "build_splits", lambda *_: pytest.fail("built again"))
         again = make()
         assert again.reused
         assert again.manifest == first.manifest
@@ -456,7 +459,7 @@ class TestFolder:
             {"rho": 0.8},
             {"seed": 1},
             {"variant": "fairkl"},
-            {"colour": "digit"},
+            {"color": "digit"},
             {"n_confusing": 2},
             {"val_protocol": "none"},
             {"leftover": "even"},

@@ -194,7 +194,7 @@ class TestOrder:
         named = put(tmp_path / "named")
         monkeypatch.setenv(mnist_source.VARIABLE, str(put(tmp_path / "variable")))
         embedded = object()
-        monkeypatch.setattr(mnist_source, "embedded", lambda: embedded)
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
 
         assert find_digits(mnist_dir=named).origin == "IDX files of --mnist-dir"
         assert find_digits().origin == "IDX files of $BIASCON_MNIST"
@@ -245,7 +245,7 @@ class TestOrder:
 
     def test_embedded_is_used_when_forced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         embedded = object()
-        monkeypatch.setattr(mnist_source, "embedded", lambda: embedded)
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
         monkeypatch.setenv(mnist_source.VARIABLE, "/no/such/folder")
         assert find_digits("embedded") is embedded
 
@@ -285,7 +285,7 @@ class TestOrder:
     def test_a_forced_source_that_has_nothing_is_an_error(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mnist_source, "embedded", lambda: pytest.fail("fell through"))
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: pytest.fail("fell through"))
         with pytest.raises(DataError, match="no MNIST in data/MNIST/raw"):
             find_digits("torchvision")
         with pytest.raises(DataError, match="tests use no network; pass --mnist-dir or --source"):
@@ -382,7 +382,7 @@ class TestDownload:
         embedded = object()
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
         monkeypatch.setattr(mnist_source, "download", DOWNLOAD)
-        monkeypatch.setattr(mnist_source, "embedded", lambda: embedded)
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
         assert find_digits() is embedded
 
     def test_a_machine_that_never_answers_is_left(
@@ -398,7 +398,7 @@ class TestDownload:
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
         monkeypatch.setattr(mnist_source, "SECONDS_TO_CONNECT", 0.01)
         monkeypatch.setattr(mnist_source, "download", DOWNLOAD)
-        monkeypatch.setattr(mnist_source, "embedded", lambda: embedded)
+        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
         try:
             assert DOWNLOAD(tmp_path / "raw") == "no answer within 0.01 s"
             assert find_digits() is embedded
