@@ -53,7 +53,9 @@ def compute_audit(
             f"no intervals: the table has {table.size:,} cells label x group x prediction, and more than "
             f"{MAX_RESAMPLED:,} are not resampled"
         )
-    found = measure_counts(table, classes, alignment.cells, seed=seed, intervals=intervals)
+    found = measure_counts(
+        table, classes, alignment.cells, seed=seed, intervals=intervals
+    ).to_json()
     worst = found["worst_group"].get("group")
     if worst is not None:
         found["worst_group"]["group"] = {

@@ -12,15 +12,15 @@ from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError
 from biascon.metrics import calibration, fairness
 from biascon.metrics.counts import count
+from biascon.metrics.records import UNDEFINED, Metric, MetricSummary
 from biascon.metrics.summary import (
     ACCURACIES,
     AMPLIFICATIONS,
     COMPARISONS,
-    _rate,
-    _undefined,
     accuracy_metrics,
     finite_or_none,
     measure_counts,
+    measure_rate,
 )
 from biascon.utils.types import Array
 
@@ -68,7 +68,7 @@ def measure(
     training: Array | None = None,
     has_bias: bool = True,
     knows_aligned: bool = True,
-) -> dict[str, Any]:
+) -> MetricSummary:
     """Return every metric of predictions on a split, each with its value, n and 95 % interval.
 
     Args:
@@ -95,15 +95,15 @@ def measure(
     return measure_counts(table, labels, aligned, seed=seed, per_class=per_class, training=training)
 
 
-def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
-    rights = np.asarray(predictions) == split.labels
-    return {
-        **{name: _undefined() for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)},
-        "top1": _rate(rights),
-        "by_class": {label: {name: _undefined() for name in COMPARISONS} for label in labels},
-        "disparity": None,
-        "counts": None,
-    }
+def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> MetricSummary:
+    is_correct = np.asarray(predictions) == split.labels
+    names = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
+    return MetricSummary(
+        dict.fromkeys(names, UNDEFINED) | {"top1": measure_rate(is_correct)},
+        {label: dict.fromkeys(COMPARISONS, UNDEFINED) for label in labels},
+        None,
+        None,
+    )
 
 
 def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, A
     }
 
 
-def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:
+def measure_top5(labels: Array, scores: Array) -> Metric:
     """Return the share of rows whose label is among the five classes of the highest scores.
 
     Of equal scores the class that comes first counts as higher, as for the prediction.
@@ -147,8 +147,8 @@ def measure_top5(labels: Array, scores: Array) -> dict[str, Any]:
         ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
     """
     if scores.shape[1] <= TOP:
-        return _undefined()
-    return _rate(top_k(labels, scores, TOP))
+        return UNDEFINED
+    return measure_rate(top_k(labels, scores, TOP))
 
 
 def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:

@@ -117,8 +117,8 @@ def evaluate(
                 training=np.array(data.manifest["counts"]["train"]["cells"]),
                 has_bias=data.has_bias,
                 knows_aligned=data.knows_aligned,
-            ),
-            "top5": measure_top5(test.labels, scores),
+            ).to_json(),
+            "top5": measure_top5(test.labels, scores).to_json(),
             "calibration": measure_calibration(test, scores, data.n_bias),
         }
         write_atomic(folder / PREDICTIONS, _parquet(test, scores))

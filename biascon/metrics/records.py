@@ -159,6 +159,8 @@ class MetricSummary:
                 label: {name: Metric.from_json(metric) for name, metric in metrics.items()}
                 for label, metrics in data["by_class"].items()
             },
-            None if tests is None else {k: PermutationResult.from_json(t) for k, t in tests.items()},
+            None
+            if tests is None
+            else {k: PermutationResult.from_json(t) for k, t in tests.items()},
             data["counts"],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from biascon.metrics import accuracy, amplification, fairness, parity
 from biascon.metrics.intervals import bootstrap, mean_of_rates, wilson
 from biascon.metrics.permutation import permutation_test
+from biascon.metrics.records import Cell, Metric, MetricSummary, PermutationResult
 from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
 from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
@@ -52,15 +54,15 @@ def accuracy_metrics(table: Array, aligned: Array | None) -> dict[str, Array]:
     }
 
 
-def _undefined() -> dict[str, Any]:
-    return {"value": None, "n": 0, "ci": [None, None]}
+def measure_rate(is_correct: Array) -> Metric:
+    """Return the share of correct rows with its Wilson interval.
 
-
-def _rate(rights: Array) -> dict[str, Any]:
-    """Return a share of rows with Wilson's interval."""
-    rows = len(rights)
-    value = np.asarray(rights.mean() if rows else np.nan)
-    return _metric(value, rows, wilson(int(rights.sum()), rows))
+    Args:
+        is_correct: bool ``(N,)``.
+    """
+    rows = len(is_correct)
+    value = np.asarray(is_correct.mean() if rows else np.nan)
+    return make_metric(value, rows, wilson(int(is_correct.sum()), rows))
 
 
 def measure_counts(
@@ -72,8 +74,8 @@ def measure_counts(
     per_class: Mapping[str, Array] | None = None,
     training: Array | None = None,
     intervals: bool = True,
-) -> dict[str, Any]:
-    """Return every metric of a table of counts, in the form of ``measure``.
+) -> MetricSummary:
+    """Return every metric of a table of counts.
 
     Args:
         table: int64 ``(K, M, K)``: label x bias x prediction.
@@ -117,25 +119,25 @@ def measure_counts(
         "bias_conflicting": on_others,
         "bias_conflicting_samples": on_others,
     } | dict.fromkeys(AMPLIFICATIONS, 0 if training is None else rows)
-    result: dict[str, Any] = {
-        name: _metric(points[name], n.get(name, rows), limits[name])
+    metrics = {
+        name: make_metric(points[name], n.get(name, rows), limits[name])
         for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
     }
     worst = accuracy.worst_cell(table)
     if worst is not None:
-        result["worst_group"]["n"] = int(table[worst].sum())
-        result["worst_group"]["group"] = {"label": worst[0], "bias": worst[1]}
-    result["by_class"] = {
+        metrics["worst_group"] = dataclasses.replace(
+            metrics["worst_group"], n=int(table[worst].sum()), cell=Cell(*worst)
+        )
+    by_class = {
         label: {
-            name: _metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
+            name: make_metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
             for name, value in classes.items()
         }
         for k, label in enumerate(labels)
     }
-    tested = intervals and table.size <= MAX_PERMUTED
-    result["disparity"] = _disparity(table, seed) if tested else None
-    result["counts"] = table.tolist()
-    return result
+    has_tests = intervals and table.size <= MAX_PERMUTED
+    disparity = _disparity(table, seed) if has_tests else None
+    return MetricSummary(metrics, by_class, disparity, table.tolist())
 
 
 def _rate_intervals(
@@ -160,7 +162,7 @@ def _rate_intervals(
     return limits
 
 
-def _disparity(table: Array, seed: int) -> dict[str, Any]:
+def _disparity(table: Array, seed: int) -> dict[str, PermutationResult]:
     """Return for the metrics of ``NULLS`` what chance alone gives, and the permutation test's p."""
 
     def everything(tables: Array) -> dict[str, Array]:
@@ -175,12 +177,9 @@ def _disparity(table: Array, seed: int) -> dict[str, Any]:
         lower = {"worst_group"} & set(names)
         found = permutation_test(table, tested, rng, within=within, lower=lower)
         for name, null in found.items():
-            result[name] = {
-                "expected": finite_or_none(null.expected),
-                "p": finite_or_none(null.p),
-                "within": within,
-                "replicates": null.replicates,
-            }
+            result[name] = PermutationResult(
+                finite_or_none(null.expected), finite_or_none(null.p), within, null.replicates
+            )
     return result
 
 
@@ -191,9 +190,10 @@ def _select(
     return {name: found[name] for name in names}
 
 
-def _metric(value: Array, n: int, limits: tuple[Array, ...]) -> dict[str, Any]:
+def make_metric(value: Array, n: int, limits: tuple[Array, ...]) -> Metric:
+    """Return a metric, with None in place of numbers that are not finite."""
     low, high = (finite_or_none(side) for side in limits)
-    return {"value": finite_or_none(value), "n": n, "ci": [low, high]}
+    return Metric(finite_or_none(value), n, low, high)
 
 
 def finite_or_none(value: Array | float) -> float | None:

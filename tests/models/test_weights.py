@@ -200,7 +200,7 @@ def test_what_is_no_state_dict_is_refused_and_not_run(
     content: str, theirs: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
-    monkeypatch.setattr(Path, "mark_used", ran.append)
+    monkeypatch.setattr(Path, "touch", ran.append)
     path = tmp_path / "w"
     if content in ("empty", "text"):
         path.write_bytes(b"" if content == "empty" else b"hello, this is no file of weights\n" * 9)
