@@ -276,7 +276,7 @@ class TestParts:
         whole = audit(df).counts
         counted = RowCounts("y", ["g"], "p")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(row_counts, "_DENSE", dense)  # both ways of counting
+            patch.setattr(row_counts, "_MAX_DENSE", dense)  # both ways of counting
             edges = [0, *sorted(cuts), 400]
             for low, high in itertools.pairwise(edges):
                 counted.add([code_values(name, df[name][low:high]) for name in ("y", "g", "p")])
@@ -296,7 +296,7 @@ class TestParts:
                 code_values("p", y),
             ]
         )
-        assert counted.counted == n
+        assert counted.n_complete == n
         assert len(counted.groups(range(4))) == n
 
 
@@ -397,7 +397,7 @@ class TestBadFiles:
             ("ids.csv", b"y,p,g\n" + b"".join(b"%d,1,a\n" % k for k in range(1500)),
              "at most 1,000 classes, but label and prediction have more different values, such as '1000'"),
             ("groups.csv", b"y,p,g\n" + b"".join(b"1,1,%d\n" % k for k in range(10001)),
-             "at most 10,000 groups, but bias 'g' have more"),
+             "at most 10,000 groups, but bias 'g' has more"),
         ],
         ids=lambda value: value if isinstance(value, str) and value.endswith((".csv", ".parquet")) else "",
     )  # fmt: skip
@@ -444,7 +444,7 @@ class TestBadFiles:
             (["--label", "y", "--prediction", "y", "--bias", "g"], "but got 'y' twice"),
             ([*COLUMNS, "--bias", "g"], "but got 'g' twice"),
             ([*COLUMNS, "--out", "x.docx"], "expected --out to end in"),
-            ([*COLUMNS, "--out", "ok.csv"], "would overwrite what is read"),
+            ([*COLUMNS, "--out", "ok.csv"], "would overwrite an input file"),
             ([*COLUMNS, "--seed", "-1"], "-1 is not in the range"),
         ],
     )
