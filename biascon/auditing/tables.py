@@ -21,14 +21,16 @@ CLASS_METRICS = (
     "predictive_parity_difference",
 )
 LEGEND = (
-    "In percent, ratios in 0..1; n: rows; -: undefined. Unbiased, aligned, conflicting: mean over cells "
-    "label x bias; worst group: the cell of lowest accuracy. Differences and ratios are between groups: "
-    "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), predictive parity (PP), mean "
-    "over classes, one against the rest. Intervals: 95 %: Wilson for single rates, bootstrap over rows for "
-    "means; those of the worst group, of differences and of ratios hold the truth at least that often and "
-    "are wide. By chance: the mean of the metric when the bias is dealt out anew, among all rows for "
-    "demographic parity and else among the rows of each label; p: how often it is then as extreme "
-    "(permutation test)."
+    "Rates and differences in percent, ratios in 0..1. n: number of rows. -: undefined. Cell: the rows of "
+    "one label in one group. Unbiased accuracy: mean over all cells; bias-aligned and bias-conflicting: "
+    "mean over the aligned and the conflicting cells. Worst group: the cell with the lowest accuracy. "
+    "Differences and ratios compare the groups: demographic parity (DP), equalized odds (EO), equal "
+    "opportunity (EOpp), predictive parity (PP). They are computed for each class against the rest; the "
+    "first table has the mean over classes. Intervals (95 %): Wilson for single rates, bootstrap over "
+    "rows for means. The intervals of the worst group, of differences and of ratios are conservative: "
+    "they cover the true value in at least 95 % of samples. By chance: mean of the metric when the bias "
+    "values are permuted, among all rows for demographic parity, among the rows of each label for the "
+    "other metrics. p: permutation p-value."
 )
 MAX_ROWS = 20  # of the tables of groups and classes; the data has all rows
 MAX_CELLS = 10  # of the table of the cells with the lowest accuracy
@@ -134,7 +136,7 @@ def _classes_table(record: AuditRecord) -> TextTable:
     n_rows = record.counts.sum(axis=(1, 2)).tolist()
     shown = set(sorted(record.labels, key=disparity, reverse=True)[:MAX_ROWS])
     return TextTable(
-        f"Fairness between the values of {record.bias}, each class against the rest"
+        f"Comparison of the groups of {record.bias}, each class against the rest"
         + _format_limit(len(record.labels), "the largest equalized odds difference"),
         ["class", "n", *(METRIC_NAMES[name].short for name in CLASS_METRICS)],
         [
@@ -156,8 +158,8 @@ def _cells_table(record: AuditRecord) -> TextTable:
         (int(table[k, m, k]) / int(n_rows[k, m]), k, m) for k, m in np.argwhere(n_rows).tolist()
     )
     return TextTable(
-        f"Cells of lowest accuracy, {min(MAX_CELLS, len(cells))} of {len(cells):,}; "
-        f"{n_rows.size - len(cells):,} have no row",
+        f"Cells with the lowest accuracy, {min(MAX_CELLS, len(cells))} of {len(cells):,}; "
+        f"{n_rows.size - len(cells):,} other cells have no row",
         ["label", record.bias, "n", "accuracy"],
         [
             [
@@ -200,4 +202,4 @@ def _format_cell(metric: Metric) -> str:
 
 
 def _format_limit(n: int, criterion: str) -> str:
-    return f" ({MAX_ROWS} of {n:,}, with {criterion})" if n > MAX_ROWS else ""
+    return f" (the {MAX_ROWS} of {n:,} with {criterion})" if n > MAX_ROWS else ""

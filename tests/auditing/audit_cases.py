@@ -1,14 +1,62 @@
-"""Small audits that touch every part of a record."""
+"""Rows, files and small audits that the tests of auditing share."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import biascon
 from biascon.auditing import Audit, audit_file
+
+COLUMNS = ("--label", "y", "--prediction", "p", "--bias", "g")
+OK = b"y,p,g\n1,1,a\n0,1,a\n1,0,b\n0,0,b\n0,0,b\n"
+
+
+def make_rows(n: int = 400, *, classes: int = 3, groups: int = 4, seed: int = 0) -> pd.DataFrame:
+    """Random rows: label y, prediction p that depends on the group, bias columns g and h."""
+    rng = np.random.default_rng(seed)
+    y, g = rng.integers(0, classes, n), rng.integers(0, groups, n)
+    p = np.where(rng.random(n) < 0.6, y, np.where(rng.random(n) < 0.7, g % classes, y[::-1]))
+    return pd.DataFrame(
+        {"y": y, "p": p, "g": np.array(list("abcdefgh"))[g], "h": rng.integers(0, 2, n)}
+    )
+
+
+def audit_rows(df: pd.DataFrame, *columns: str, **options: Any) -> Audit:
+    """The audit of rows by some of their bias columns; by g without any."""
+    result: Audit = biascon.audit(
+        df["y"], df["p"], sensitive_features=df[list(columns or "g")], **options
+    )
+    return result
+
+
+def data_without_source(audit: Audit) -> dict[str, Any]:
+    """The data of an audit without the keys that depend on where the rows are from."""
+    source = ("predictions", "sha256", "label", "prediction")
+    return {key: value for key, value in audit.data.items() if key not in source}
+
+
+def write_table(folder: Path, name: str, content: bytes | pd.DataFrame) -> Path:
+    """Write bytes, or a table as CSV or Parquet by the suffix of its name."""
+    path = folder / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif path.suffix == ".parquet":
+        content.to_parquet(path)
+    else:
+        content.to_csv(path, index=False)
+    return path
+
+
+def error_line(outcome: Any, code: int = 1) -> str:
+    """The only line of a command that failed with an exit code."""
+    assert (outcome.code, outcome.out) == (code, "")
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: ")
+    return str(line)
 
 
 def biased_rows() -> pd.DataFrame:
