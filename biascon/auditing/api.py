@@ -230,7 +230,7 @@ def _audit_by(
     scores: ScoreSums | None,
     by_feature: dict[str, Audit],
 ) -> Audit:
-    """Return the audit by the combinations of some bias columns.
+    """Return the audit by the combinations of the values of some bias columns.
 
     Args:
         inputs: The counted rows and the settings.
@@ -240,12 +240,12 @@ def _audit_by(
         by_feature: The audits by each of the columns alone; empty for one column.
     """
     counts = inputs.counts
-    groups, table = counts.groups(columns), counts.table(columns)
+    classes, groups, table = counts.classes, counts.groups(columns), counts.table(columns)
     names = tuple(counts.bias[k] for k in columns)
     group_names = [PRODUCT.join(group) for group in groups]
     alignment = align_cells(
         PRODUCT.join(names),
-        counts.classes,
+        classes,
         counts.labels,
         group_names,
         inputs.aligned,
@@ -253,7 +253,7 @@ def _audit_by(
     )
     record = compute_audit(
         table,
-        counts.classes,
+        classes,
         group_names,
         alignment,
         source=inputs.source,

@@ -32,8 +32,8 @@ LEGEND = (
     "values are permuted, among all rows for demographic parity, among the rows of each label for the "
     "other metrics. p: permutation p-value."
 )
-MAX_ROWS = 20  # of the tables of groups and classes; the data has all rows
-MAX_CELLS = 10  # of the table of the cells with the lowest accuracy
+MAX_ROWS = 20  # shown in the tables of groups and of classes
+MAX_CELLS = 10  # shown in the table of the cells with the lowest accuracy
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _cells_table(record: AuditRecord) -> TextTable:
         (int(table[k, m, k]) / int(n_rows[k, m]), k, m) for k, m in np.argwhere(n_rows).tolist()
     )
     return TextTable(
-        f"Cells with the lowest accuracy, {min(MAX_CELLS, len(cells))} of {len(cells):,}; "
-        f"{n_rows.size - len(cells):,} other cells have no row",
+        f"Cells with the lowest accuracy ({min(MAX_CELLS, len(cells))} of {len(cells):,} cells with rows; "
+        f"{n_rows.size - len(cells):,} cells without)",
         ["label", record.bias, "n", "accuracy"],
         [
             [
