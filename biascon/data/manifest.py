@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biascon import __version__
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
+from biascon.version import __version__
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from biascon import __version__
 from biascon.data import dataset
 from biascon.data.building import resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
@@ -37,6 +36,7 @@ from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.files import digest_of, new_folder, os_error, pretty_json, write_atomic
 from biascon.utils.types import Array
+from biascon.version import __version__
 
 CHUNK = 1 << 22  # bytes of a chunk's pixels, at most
 PICTURES = 256  # of a chunk, at most
