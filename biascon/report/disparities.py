@@ -7,27 +7,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from biascon.metrics.records import PermutationResult
-from biascon.report.experiments import Experiment
+from biascon.report.experiments import Experiment, report_names
 from biascon.report.paired_tests import ImageTest, PairedTest, run_paired_tests
 from biascon.report.verdicts import reference_loss
 from biascon.runs.finished import FinishedRun
 
-TESTED_METRICS = {
-    "demographic_parity_difference": "DP difference",
-    "equalized_odds_difference": "EO difference",
-    "equal_opportunity_difference": "EOpp difference",
-    "worst_group": "worst group",
-}
-UNTESTED_METRICS = {
-    "predictive_parity_difference": "PP difference",
-    "bias_amplification": "amplification, training",
-    "bias_amplification_attribute_to_task": "amplification, bias to label",
-}
+TESTED_METRICS = report_names(
+    (
+        "demographic_parity_difference",
+        "equalized_odds_difference",
+        "equal_opportunity_difference",
+        "worst_group",
+    )
+)
+UNTESTED_METRICS = report_names(
+    (
+        "predictive_parity_difference",
+        "bias_amplification",
+        "bias_amplification_attribute_to_task",
+    )
+)
 COLUMNS = [
     *(column for name in TESTED_METRICS.values() for column in (name, "by chance", "largest p")),
     *UNTESTED_METRICS.values(),
-    "ECE",
-    "ECE, worst group",
+    *report_names(("calibration_error",)).values(),
+    "largest of a group",
 ]
 PAIRED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
 IMAGE_COLUMNS = [

@@ -23,23 +23,32 @@ from biascon.data.dataset import (
 )
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
+from biascon.metrics.names import METRIC_NAMES
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.runs.identity import BiasRecord, RunIdentity
 
-METRICS = {
-    "top1": "top-1",
-    "unbiased": "unbiased",
-    "bias_aligned": "bias-aligned",
-    "bias_conflicting": "bias-conflicting",
-    "worst_group": "worst group",
-    "demographic_parity_difference": "DP difference",
-    "equalized_odds_difference": "EO difference",
-    "equal_opportunity_difference": "EOpp difference",
-}
-METRICS_WITHOUT_BIAS = {"top1": "top-1", "top5": "top-5"}
-LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
-HEADLINE_NAMES = {"unbiased": "unbiased accuracy", "top1": "top-1 accuracy"}
+
+def report_names(metrics: Iterable[str]) -> dict[str, str]:
+    """Return the names of metrics in the columns of a report, by metric."""
+    names = {metric: METRIC_NAMES[metric] for metric in metrics}
+    return {metric: name.report_name or name.short for metric, name in names.items()}
+
+
+COMPARED_METRICS = (
+    "top1",
+    "unbiased",
+    "bias_aligned",
+    "bias_conflicting",
+    "worst_group",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+)
+METRICS = report_names(COMPARED_METRICS)
+METRICS_WITHOUT_BIAS = report_names(("top1", "top5"))
+LOWER_IS_BETTER = {metric for metric in METRICS if METRIC_NAMES[metric].lower_is_better}
+HEADLINE_NAMES = {metric: METRIC_NAMES[metric].name for metric in ("unbiased", "top1")}
 LOSS_ORDER = tuple(LOSSES)
 NO_BIAS = BiasRecord("no bias attribute", ("all",))
 

@@ -17,6 +17,7 @@ from biascon.report.experiments import Experiment, list_digests
 from biascon.report.plots import accuracy, convergence, features, gallery, groups
 from biascon.report.plots.style import COLUMN, PAGE, escape_math, legend_notes, new_figure
 from biascon.report.tables import count_seeds
+from biascon.utils.markup import escape_html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +56,7 @@ class Figure:
         raw = re.sub(r"<metadata>.*?</metadata>", "", raw, flags=re.DOTALL)
         raw = re.sub(r'\bid="', f'id="{self.file_stem}-', raw)
         raw = re.sub(r'(href="#|url\(#)', rf"\g<1>{self.file_stem}-", raw)
-        label = _escape_attribute(self.caption)
+        label = escape_html(self.caption)
         return raw.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
     def to_pdf(self) -> bytes:
@@ -77,10 +78,6 @@ class Figure:
             metadata = without_dates[file_format]
             figure.savefig(buffer, format=file_format, dpi=150, metadata=metadata)
         return buffer.getvalue()
-
-
-def _escape_attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
 def experiment_figures(

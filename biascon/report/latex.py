@@ -26,6 +26,7 @@ from biascon.report.tables import (
     table_rows,
 )
 from biascon.report.verdicts import reference_loss
+from biascon.utils.markup import escape_latex
 
 # LaTeX stops if too many floats wait for a page: older versions hold 18, newer ones about 50. So the page is
 # ended after this number of floats.
@@ -122,8 +123,8 @@ def _disparity_tables(experiment: Experiment) -> list[str]:
         f"{count_permutations(experiment):,} times, for demographic parity among all images, for the other "
         "metrics among the images of each label. Largest p: the largest permutation p-value of the seeds. "
         "PP: predictive parity. Amplification: against the training counts (Zhao et al., 2017), and from "
-        "bias to label (Wang and Russakovsky, 2021; 0 is none). ECE: expected calibration error with 15 "
-        "bins, over all images and of the bias value where it is largest."
+        "bias to label (Wang and Russakovsky, 2021; 0 is none). Calibration error: expected "
+        "calibration error with 15 bins, over all images, and the largest of a group."
     )
     data = {
         escape_latex(label): [escape_latex(cell.text) for cell in cells] for label, cells in rows
@@ -198,19 +199,3 @@ def render_main_file() -> str:
 \input{appendix}
 \end{document}
 """
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "†": r"$^\dagger$", "↓": r"$\downarrow$", "±": r"$\pm$",
-}  # fmt: skip
-
-
-def escape_latex(text: str) -> str:
-    """Escape LaTeX's special characters.
-
-    >>> escape_latex("50 % of a_b")
-    '50 \\\\% of a\\\\_b'
-    """
-    return "".join(_LATEX.get(character, character) for character in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +36,7 @@ from biascon.report.verdicts import (
 )
 from biascon.runs.finished import FinishedRun
 from biascon.runs.records import Classifier
+from biascon.utils.markup import escape_markdown
 
 
 def render_markdown(experiments: Sequence[Experiment]) -> str:
@@ -117,12 +117,3 @@ def _result_row(row: ResultRow) -> list[str]:
 def _run_row(run: FinishedRun) -> list[str]:
     metric = run.evaluation.summary[run.headline]
     return [escape_markdown(run.label), str(run.seed), format_metric(metric), run.digest[:8]]
-
-
-def escape_markdown(text: str) -> str:
-    """Escape the characters that Markdown, or a table in it, reads as markup.
-
-    >>> escape_markdown("a|b*c")
-    'a\\\\|b\\\\*c'
-    """
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)

@@ -9,12 +9,12 @@ from biascon.losses.loss import get_entry
 from biascon.metrics.records import Metric
 from biascon.models.encoders import build_on_meta
 from biascon.report.experiments import METRICS, METRICS_WITHOUT_BIAS
-from biascon.report.markdown import escape_markdown
 from biascon.report.tables import format_parameters
 from biascon.report.templating import render_template
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import read_json
+from biascon.utils.markup import escape_markdown
 
 
 def render_card(run: FinishedRun) -> str:

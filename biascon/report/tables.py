@@ -10,8 +10,9 @@ from typing import Any
 
 from biascon.metrics.records import Metric
 from biascon.report.dataset_parameters import biased_mnist_parameters
-from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Experiment
+from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Experiment, report_names
 from biascon.report.verdicts import significant_bests, summarize_seeds
+from biascon.runs.evaluation import FEATURE_METRICS
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import read_json
 
@@ -20,13 +21,7 @@ NO_GROUPS = "The dataset has no bias attribute: group metrics do not apply."
 NO_ALIGNMENT = (
     "No alignment is defined for the bias attribute: bias-aligned and -conflicting do not apply."
 )
-FEATURE_COLUMNS = {
-    "label_readout": "label, by a probe",
-    "bias_readout": "bias, by a probe",
-    "class_alignment": "distance within a label",
-    "bias_alignment": "distance within a bias value",
-    "uniformity": "uniformity",
-}
+FEATURE_COLUMNS = report_names(FEATURE_METRICS)
 
 
 @dataclass(frozen=True)
