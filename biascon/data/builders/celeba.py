@@ -26,12 +26,15 @@ from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
 PROTOCOLS = ("official", "hong")
-ALIGNED = ("auto", "same", "crossed")
-PARTS = ("train", "val", "test")
-TARGETS = ("Blond_Hair", "Heavy_Makeup")  # whose aligned cells with Male are those of papers
-NOT_BLOND_WOMEN = 2000  # of protocol hong
+ALIGNED_RULES = ("auto", "same", "crossed")
+SPLIT_NAMES = ("train", "val", "test")
+CROSSED_TARGETS = (
+    "Blond_Hair",
+    "Heavy_Makeup",
+)  # whose aligned cells with Male are those of papers
+N_NOT_BLOND_WOMEN = 2000  # of protocol hong
 
-Pairs = list[list[int]]  # (label, bias value) cells
+Cells = list[list[int]]  # (label, bias value) cells
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class CelebASpec:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("protocol", self.protocol, PROTOCOLS), ("aligned", self.aligned, ALIGNED)
+            ("protocol", self.protocol, PROTOCOLS), ("aligned", self.aligned, ALIGNED_RULES)
         ):  # fmt: skip
             if value not in known:
                 raise UsageError(
@@ -78,7 +81,7 @@ class CelebASpec:
         >>> Spec().name(), Spec("Young", keep=("Bald",), protocol="hong", seed=2).name()
         ('celeba-Blond_Hair-Male-official', 'celeba-Young-Male-hong-keep1-seed2')
         """
-        parts = ["celeba", self.target, self.bias, self.protocol, *self.shape.suffixes()]
+        parts = ["celeba", self.target, self.bias, self.protocol, *self.shape.name_suffixes()]
         parts += [f"keep{len(self.keep)}"] if self.keep else []
         parts += [self.aligned] if self.aligned != "auto" else []
         parts += [f"seed{self.seed}"] if self.seed else []
@@ -99,7 +102,7 @@ class CelebATables:
     """
 
     raw: Path
-    pictures: str
+    image_folder: str
     names: Sequence[str]
     table: Array
     attributes: Sequence[str]
@@ -123,8 +126,8 @@ def read_celeba_tables(raw: Path) -> CelebATables:
     )  # fmt: skip
     if pictures is None:
         raise DataError(f"{raw} is not a folder of CelebA: it has no img_align_celeba")
-    path = _find(raw, "list_attr_celeba", "Anno")
-    rows = _rows(path)
+    path = _find_file(raw, "list_attr_celeba", "Anno")
+    rows = _iter_rows(path)
     count = None if path.suffix == ".csv" else next(rows, (0, []))[1]
     _, header = next(rows, (0, []))
     attributes = header[1:]
@@ -147,9 +150,9 @@ def read_celeba_tables(raw: Path) -> CelebATables:
         )
     if {"-1", "0"} <= seen:
         raise DataError(f"{path}: expected values of -1 and 1, or of 0 and 1, but got all three")
-    where = _find(raw, "list_eval_partition", "Eval")
+    where = _find_file(raw, "list_eval_partition", "Eval")
     parts: dict[str, int] = {}
-    for number, row in _rows(where, header=False):
+    for number, row in _iter_rows(where, header=False):
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
             raise DataError(f"{where}, line {number}: expected a file name and 0, 1 or 2")
         if row[0] in parts:
@@ -170,7 +173,7 @@ def read_celeba_tables(raw: Path) -> CelebATables:
     )
 
 
-def _find(raw: Path, stem: str, folder: str) -> Path:
+def _find_file(raw: Path, stem: str, folder: str) -> Path:
     for place in (raw, raw / folder):
         for suffix in (".txt", ".csv"):
             if (place / f"{stem}{suffix}").is_file():
@@ -178,7 +181,7 @@ def _find(raw: Path, stem: str, folder: str) -> Path:
     raise DataError(f"{raw} is not a folder of CelebA: it has no {stem}.txt (or .csv)")
 
 
-def _rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
+def _iter_rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of a file in either form.
 
     With ``header`` that comes first, with some first cell, and before it the first line of a text file.
@@ -219,7 +222,7 @@ def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
     label = columns.pop(spec.target)
     official = source.partition == 0
     pairs = {
-        name: aligned_cells(
+        name: find_aligned_cells(
             spec.target, name, label[official], values[official],
             spec.aligned if name == spec.bias else "auto",
         )
@@ -229,10 +232,10 @@ def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
     for part, rows in split_rows(source.partition, label, columns[spec.bias], spec).items():
         bias = columns[spec.bias][rows]
         splits[part] = SplitPlan(
-            [f"{source.pictures}/{source.names[row]}" for row in rows],
+            [f"{source.image_folder}/{source.names[row]}" for row in rows],
             label[rows],
             bias,
-            _aligned(label[rows], bias, pairs[spec.bias]),
+            _mark_aligned(label[rows], bias, pairs[spec.bias]),
             rows,
             {name: values[rows] for name, values in columns.items()},
         )
@@ -243,7 +246,7 @@ def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) ->
     """Return the rows of each split, int64 in ascending order, by the protocol."""
     parts = [np.flatnonzero(partition == k) for k in range(3)]
     if spec.protocol == "official":
-        return dict(zip(PARTS, parts, strict=True))
+        return dict(zip(SPLIT_NAMES, parts, strict=True))
     order = parts[0][permutation(len(parts[0]), spec.seed, "celeba/split")]
     n = len(order) * 4 // 5
     train, val = np.sort(order[:n]), np.sort(order[n:])
@@ -251,17 +254,17 @@ def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) ->
         many = np.flatnonzero((label[train] == 0) & (bias[train] == 0))
         chosen = permutation(len(many), spec.seed, "celeba/not blond women")
         stays = np.ones(len(train), dtype=bool)
-        stays[many[chosen[NOT_BLOND_WOMEN:]]] = False
+        stays[many[chosen[N_NOT_BLOND_WOMEN:]]] = False
         train = train[stays]
     return {"train": train, "val": val, "test": parts[1]}
 
 
-def aligned_cells(
+def find_aligned_cells(
     target: str, name: str, label: Array, bias: Array, rule: str = "auto"
-) -> Pairs | None:
+) -> Cells | None:
     """Return the aligned (label, bias) cells, or None where the counts prefer neither diagonal."""
     if rule == "auto":
-        if target in TARGETS and name == "Male":
+        if target in CROSSED_TARGETS and name == "Male":
             rule = "crossed"
         else:
             n = [[int(((label == k) & (bias == m)).sum()) for m in (0, 1)] for k in (0, 1)]
@@ -272,7 +275,7 @@ def aligned_cells(
     return [[0, 0], [1, 1]] if rule == "same" else [[0, 1], [1, 0]]
 
 
-def _aligned(label: Array, bias: Array, pairs: Pairs | None) -> Array:
+def _mark_aligned(label: Array, bias: Array, pairs: Cells | None) -> Array:
     if pairs is None:
         return np.zeros(len(label), dtype=bool)
     found: Array = (label == bias) if pairs == [[0, 0], [1, 1]] else (label != bias)
@@ -289,7 +292,7 @@ def attribute_values(name: str) -> list[str]:
 
 
 def describe_celeba(
-    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Pairs | None]
+    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Cells | None]
 ) -> dict[str, Any]:
     """Return what the manifest says besides counts and digests."""
     labels = attribute_values(spec.target)
@@ -299,7 +302,7 @@ def describe_celeba(
     }
     own = named[spec.bias]
     kept = (
-        f"; {NOT_BLOND_WOMEN:,} women who are not blond"
+        f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )

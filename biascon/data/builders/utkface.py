@@ -29,13 +29,13 @@ from biascon.utils.types import Array
 BIASES = ("race", "age")
 LABELS = ["male", "female"]
 RACES = ["white", "black", "asian", "indian", "other"]
-NO_RACE, STRANGE_NAME = "name lacks the race", "not a UTKFace name"
+NO_RACE, NOT_UTKFACE = "name lacks the race", "not a UTKFace name"
 
 _STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg", re.ASCII)
-_MENDED = re.compile(
+_REPAIRABLE = re.compile(
     r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII
 )  # a space, a missing dot
-_LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
+_WITHOUT_RACE = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class UTKFaceSpec:
         >>> Spec().name(), Spec("age", 0.95, seed=1, val_protocol="none", shape=Shape(128)).name()
         ('utkface-race-0.9', 'utkface-age-0.95-128-none-seed1')
         """
-        parts = ["utkface", self.bias, repr(self.rate), *self.shape.suffixes()]
+        parts = ["utkface", self.bias, repr(self.rate), *self.shape.name_suffixes()]
         parts += [value for value in (self.val_protocol,) if value != "held-out"]
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
@@ -113,9 +113,9 @@ def parse_names(names: Sequence[str]) -> ParsedNames:
     for name in sorted(set(names)):
         found = _STRICT.fullmatch(name)
         if found is None:
-            found = _MENDED.fullmatch(name)
+            found = _REPAIRABLE.fullmatch(name)
             if found is None:
-                left_out.append((name, NO_RACE if _LACKING.fullmatch(name) else STRANGE_NAME))
+                left_out.append((name, NO_RACE if _WITHOUT_RACE.fullmatch(name) else NOT_UTKFACE))
                 continue
             repaired.append(name)
         used.append(name)
@@ -124,7 +124,7 @@ def parse_names(names: Sequence[str]) -> ParsedNames:
     return ParsedNames(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
 
 
-def list_pictures(raw: Path) -> tuple[Path, list[str]]:
+def list_images(raw: Path) -> tuple[Path, list[str]]:
     """Return the folder that holds the pictures, RAW or its ``UTKFace``, and the names in it, sorted.
 
     Raises:
@@ -136,7 +136,7 @@ def list_pictures(raw: Path) -> tuple[Path, list[str]]:
         except OSError as error:
             raise os_error(error, "read", folder) from error
         names = [name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png"))]
-        if any(_MENDED.fullmatch(name) for name in names):
+        if any(_REPAIRABLE.fullmatch(name) for name in names):
             return folder, names
     raise DataError(
         f"{raw} is not a folder of UTKFace: expected files named like "
@@ -157,7 +157,7 @@ def read_names(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
     names = [name for name in (line.strip("\r") for line in names) if name]
-    if not any(_MENDED.fullmatch(name) for name in names):
+    if not any(_REPAIRABLE.fullmatch(name) for name in names):
         raise DataError(
             f"{path} holds no name of UTKFace's: expected lines like 25_0_2_20170116174525125.jpg.chip.jpg"
         )

@@ -30,21 +30,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from biascon.errors import UsageError
 from biascon.utils.types import Array
 
-DECODES = ("full", "scaled")
+DECODE_MODES = ("full", "scaled")
 MAX_PIXELS = 1 << 26  # of a picture: 8,192 x 8,192; a larger one is not decoded
 MAX_BYTES = 1 << 27  # of a file
-HEAVY = (
+ALONE_FROM_PIXELS = (
     1 << 22
 )  # pixels from which pictures are decoded one at a time, so that memory stays bounded
 
 MISSING, OUTSIDE, NO_FILE = "missing", "outside the folder", "not a file"
-EMPTY, NO_PICTURE, TRUNCATED, DAMAGED = "empty", "not a picture", "truncated", "damaged"
-BOMB, LONG, STRANGE = "too many pixels", "file too large", "unsupported pixels"
+EMPTY, NOT_AN_IMAGE, TRUNCATED, DAMAGED = "empty", "not a picture", "truncated", "damaged"
+TOO_MANY_PIXELS, TOO_LARGE, UNSUPPORTED = "too many pixels", "file too large", "unsupported pixels"
 UNREADABLE = "unreadable"
 
 # Formats that are decoded by code inside Pillow alone: none that starts a program (EPS) or follows a link.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_ALONE = threading.Lock()
+_LARGE_IMAGE_LOCK = threading.Lock()
 
 
 class UnusableImageError(Exception):
@@ -70,25 +70,25 @@ class ImageSpec:
         if self.size < 4 or self.size % 4 or self.size > 4096:
             raise UsageError(f"expected a size of 4..4096 that 4 divides, but got {self.size}")
         if self.resize == 0:
-            object.__setattr__(self, "resize", usual_resize(self.size))
+            object.__setattr__(self, "resize", get_default_resize(self.size))
         if not self.size <= self.resize <= 8192:
             raise UsageError(f"expected resize in {self.size}..8192, but got {self.resize}")
-        if self.decode not in DECODES:
+        if self.decode not in DECODE_MODES:
             raise UsageError(f"expected decode to be full or scaled, but got '{self.decode}'")
 
     @property
-    def row(self) -> tuple[int, int, int]:
+    def array_shape(self) -> tuple[int, int, int]:
         """The shape of a picture's array."""
         return (3, self.size, self.size)
 
-    def suffixes(self) -> list[str]:
+    def name_suffixes(self) -> list[str]:
         """Return the parts of a dataset's name that say how it differs from the usual shape.
 
         >>> Shape(64).suffixes(), Shape(128, 128, "scaled").suffixes()
         ([], ['128', 'resize128', 'scaled'])
         """
         parts = [str(self.size)] if self.size != 64 else []
-        parts += [f"resize{self.resize}"] if self.resize != usual_resize(self.size) else []
+        parts += [f"resize{self.resize}"] if self.resize != get_default_resize(self.size) else []
         return [*parts, *([self.decode] if self.decode != "full" else [])]
 
     def describe(self) -> str:
@@ -97,7 +97,7 @@ class ImageSpec:
         return f"shorter side to {self.resize}, centre {self.size} x {self.size}{how}"
 
 
-def usual_resize(size: int) -> int:
+def get_default_resize(size: int) -> int:
     """Return what the shorter side is resized to before ``size`` is cut out: 9/8 of it, or 256 for 224.
 
     >>> usual_resize(64), usual_resize(128), usual_resize(224)
@@ -106,12 +106,7 @@ def usual_resize(size: int) -> int:
     return 256 if size == 224 else size * 9 // 8
 
 
-def count_cpus() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def decoder_versions() -> dict[str, str]:
+def get_decoder_versions() -> dict[str, str]:
     """Return the names and versions of what decodes and resizes."""
     return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}
 
@@ -165,23 +160,23 @@ class ImageFolder:
             raise UnusableImageError(NO_FILE)
         return ImageFile(path, found.st_size, f"{found.st_size} {found.st_mtime_ns}")
 
-    def read(self, found: ImageFile) -> bytes:
+    def read(self, file: ImageFile) -> bytes:
         """Return the bytes of a file.
 
         Raises:
             Unusable: It is empty, too large or unreadable.
         """
-        if found.size == 0:
+        if file.size == 0:
             raise UnusableImageError(EMPTY)
-        if found.size > MAX_BYTES:
-            raise UnusableImageError(LONG)
+        if file.size > MAX_BYTES:
+            raise UnusableImageError(TOO_LARGE)
         try:
-            with open(found.path, "rb", buffering=0) as file:
-                return file.read()
+            with open(file.path, "rb", buffering=0) as handle:
+                return handle.read()
         except OSError as error:
             raise UnusableImageError(UNREADABLE) from error
 
-    def stamp(self, relative: str) -> str:
+    def read_stamp(self, relative: str) -> str:
         """Return size and time of change of a file, or why there is none: what tells that it changed."""
         try:
             return self.find(relative).stamp
@@ -198,14 +193,14 @@ def decode(data: bytes, shape: ImageSpec) -> Array:
     try:
         if data[:3] == b"\xff\xd8\xff":
             try:
-                return _jpeg(data, shape)
+                return _decode_jpeg(data, shape)
             except ValueError:
                 pass  # libjpeg warns, or cannot give RGB: what Pillow makes of it counts
-        return _any(data, shape)
+        return _decode_with_pillow(data, shape)
     except UnidentifiedImageError as error:
-        raise UnusableImageError(NO_PICTURE) from error
+        raise UnusableImageError(NOT_AN_IMAGE) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnusableImageError(BOMB) from error
+        raise UnusableImageError(TOO_MANY_PIXELS) from error
     except (UnusableImageError, MemoryError):
         raise
     except Exception as error:  # a decoder may fail on broken data in any way
@@ -218,27 +213,27 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _jpeg(data: bytes, shape: ImageSpec) -> Array:
+def _decode_jpeg(data: bytes, shape: ImageSpec) -> Array:
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     if space not in ("YCbCr", "GRAY", "Gray"):
         raise ValueError(f"JPEG with {space}")
-    heavy = _check(width, height, shape)
+    heavy = _needs_lock(width, height, shape)
     least = shape.resize if shape.decode == "scaled" else 0
-    turn = _orientation(data)
-    with _ALONE if heavy else _NOTHING:
+    turn = _read_orientation(data)
+    with _LARGE_IMAGE_LOCK if heavy else _NOTHING:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
         image = Image.frombuffer("RGB", pixels.shape[1::-1], pixels, "raw", "RGB", 0, 1)
-        return _fit(image.transpose(turn) if turn is not None else image, shape)
+        return _resize_and_crop(image.transpose(turn) if turn is not None else image, shape)
 
 
-def _orientation(data: bytes) -> Image.Transpose | None:
+def _read_orientation(data: bytes) -> Image.Transpose | None:
     if b"Exif\0\0" not in data[: 1 << 16]:
         return None
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        return _TURNS.get(image.getexif().get(0x0112, 1))
+        return _TRANSPOSES.get(image.getexif().get(0x0112, 1))
 
 
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -249,42 +244,42 @@ _TURNS = {
 }
 
 
-def _any(data: bytes, shape: ImageSpec) -> Array:
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        heavy = _check(*image.size, shape)
-        with _ALONE if heavy else _NOTHING:
-            return _fit(_rgb(ImageOps.exif_transpose(image)), shape)
+def _decode_with_pillow(data: bytes, shape: ImageSpec) -> Array:
+    with Image.open(io.BytesIO(data), formats=_list_formats()) as image:
+        heavy = _needs_lock(*image.size, shape)
+        with _LARGE_IMAGE_LOCK if heavy else _NOTHING:
+            return _resize_and_crop(_convert_to_rgb(ImageOps.exif_transpose(image)), shape)
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def _list_formats() -> tuple[str, ...]:
     """Return those of ``FORMATS`` that this Pillow reads; one that it does not know is an error to it."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
     """Return a picture of any mode as RGB."""
     if image.mode.startswith("I"):  # 16-bit gray, in 16 or 32 bits
         gray = np.asarray(image)
         if gray.size and (gray.min() < 0 or gray.max() > 0xFFFF):
-            raise UnusableImageError(STRANGE)
+            raise UnusableImageError(UNSUPPORTED)
         return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise UnusableImageError(STRANGE)
+        raise UnusableImageError(UNSUPPORTED)
     return image.convert("RGB")
 
 
-def _check(width: int, height: int, shape: ImageSpec) -> bool:
+def _needs_lock(width: int, height: int, shape: ImageSpec) -> bool:
     """Whether a picture is to be decoded alone; refuse one that is too large, before or after resizing."""
     short, long = min(width, height), max(width, height)
     largest = max(width * height, shape.resize * shape.resize * long // max(short, 1))
     if largest > MAX_PIXELS:
-        raise UnusableImageError(BOMB)
-    return largest > HEAVY
+        raise UnusableImageError(TOO_MANY_PIXELS)
+    return largest > ALONE_FROM_PIXELS
 
 
-def _fit(image: Image.Image, shape: ImageSpec) -> Array:
+def _resize_and_crop(image: Image.Image, shape: ImageSpec) -> Array:
     """Resize the shorter side to R and cut out the centre, as torchvision rounds."""
     size, (width, height) = shape.resize, image.size
     short = min(width, height)

@@ -21,13 +21,13 @@ from biascon.data.images.decoding import (
     ImageFolder,
     ImageSpec,
     UnusableImageError,
-    count_cpus,
     decode,
 )
 from biascon.errors import BiasconError, DataError
+from biascon.utils.devices import count_cpus
 from biascon.utils.types import Array
 
-DIGEST = 32  # bytes of a SHA-256
+DIGEST_BYTES = 32  # bytes of a SHA-256
 
 
 class LazyImages:
@@ -53,8 +53,8 @@ class LazyImages:
                 f"the pictures of this dataset are decoded from {folder}, which is not there; "
                 "put them back, or build the dataset again"
             )
-        self.folder, self.table, self.picture = ImageFolder(folder), table, shape
-        self.shape = (len(table), *shape.row)
+        self.folder, self.table, self.spec = ImageFolder(folder), table, shape
+        self.shape = (len(table), *shape.array_shape)
         self.nbytes = int(np.prod(self.shape))
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -63,33 +63,35 @@ class LazyImages:
 
     def __getitem__(self, rows: Any) -> Array:
         if isinstance(rows, int | np.integer):
-            return self._one(int(rows))
+            return self._decode_row(int(rows))
         chosen = np.arange(len(self))[np.asarray(rows) if not isinstance(rows, slice) else rows]
-        found = np.empty((len(chosen), *self.picture.row), dtype=np.uint8)
-        for k, image in enumerate(self._threads().map(self._one, chosen.tolist())):
+        found = np.empty((len(chosen), *self.spec.array_shape), dtype=np.uint8)
+        for k, image in enumerate(self._get_pool().map(self._decode_row, chosen.tolist())):
             found[k] = image
         return found
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _get_pool(self) -> ThreadPoolExecutor:
         """Return the threads of this process; those of the process that it was forked from are gone."""
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (
                 os.getpid(),
-                ThreadPoolExecutor(count_cpus(), thread_name_prefix="biascon"),
+                ThreadPoolExecutor(count_cpus() or 1, thread_name_prefix="biascon"),
             )
         return self._pool[1]
 
-    def path(self, row: int) -> str:
+    def get_path(self, row: int) -> str:
         """Return the path of a row's picture, relative to the folder."""
-        return bytes(self.table[row, DIGEST:]).rstrip(b"\0").decode("utf-8", "surrogateescape")
+        return (
+            bytes(self.table[row, DIGEST_BYTES:]).rstrip(b"\0").decode("utf-8", "surrogateescape")
+        )
 
-    def _one(self, row: int) -> Array:
-        path = self.path(row)
+    def _decode_row(self, row: int) -> Array:
+        path = self.get_path(row)
         try:
             data = self.folder.read(self.folder.find(path))
-            if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST]):
+            if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST_BYTES]):
                 raise UnusableImageError("changed since the dataset was built")
-            return decode(data, self.picture)
+            return decode(data, self.spec)
         except UnusableImageError as error:
             raise DataError(
                 f"{Path(self.folder.raw) / path} cannot be used: {error}; "
@@ -97,13 +99,13 @@ class LazyImages:
             ) from error
 
 
-def width(paths: Sequence[str]) -> int:
+def compute_index_width(paths: Sequence[str]) -> int:
     """Return the length of the rows of an index: 32 and the longest path, a multiple of 8."""
     longest = max((len(path.encode("utf-8", "surrogateescape")) for path in paths), default=0)
-    return -(-(DIGEST + longest) // 8) * 8
+    return -(-(DIGEST_BYTES + longest) // 8) * 8
 
 
-def index_row(digest: str, path: str, size: int) -> Array:
+def encode_index_row(digest: str, path: str, size: int) -> Array:
     """Return uint8 ``(size,)``: a picture's row of the index, from its SHA-256 in hexadecimal digits."""
     data = bytes.fromhex(digest) + path.encode("utf-8", "surrogateescape")
     return np.frombuffer(data.ljust(size, b"\0"), dtype=np.uint8)
@@ -116,7 +118,12 @@ def open_lazy_images(path: Path, table: Array | None, manifest: Mapping[str, Any
         DataError: The index or what the manifest says of it is damaged, or the pictures are not there.
     """
     store, folder = manifest["store"], manifest["source"].get("folder")
-    if table is None or table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] <= DIGEST:
+    if (
+        table is None
+        or table.dtype != np.uint8
+        or table.ndim != 2
+        or table.shape[1] <= DIGEST_BYTES
+    ):
         raise DataError(f"{path}: expected 'files' as uint8 (N, 32 + W)")
     try:
         shape = ImageSpec(int(store["size"]), int(store["resize"]), str(store["decode"]))

@@ -12,7 +12,7 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.builders import celeba
-from biascon.data.builders.celeba import CelebASpec, aligned_cells
+from biascon.data.builders.celeba import CelebASpec, find_aligned_cells
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -77,7 +77,7 @@ def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
 def test_protocol_hong_tests_on_the_validation_pictures(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(celeba, "NOT_BLOND_WOMEN", 20)
+    monkeypatch.setattr(celeba, "N_NOT_BLOND_WOMEN", 20)
     _, parts = told(raw)
     plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(protocol="hong"))
     named = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
@@ -88,7 +88,9 @@ def test_protocol_hong_tests_on_the_validation_pictures(
     assert not named["train"] & named["val"]
     cells, whole = (
         np.array(
-            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).counts()["train"]["cells"]
+            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).summarize_splits()["train"][
+                "cells"
+            ]
         )
         for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
@@ -128,9 +130,9 @@ def test_the_csv_form_and_another_order_of_rows_give_the_same(raw: Path, tmp_pat
 def test_aligned_are_the_cells_that_go_together(counts: list[list[int]], expected: Any) -> None:
     label = np.repeat([0, 0, 1, 1], np.array(counts).ravel())
     bias = np.repeat([0, 1, 0, 1], np.array(counts).ravel())
-    assert aligned_cells("Young", "Bald", label, bias) == expected
-    assert aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
-    assert aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
+    assert find_aligned_cells("Young", "Bald", label, bias) == expected
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
 
 
 def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> None:

@@ -75,7 +75,7 @@ def test_a_run_is_the_same_bit_by_bit(both: tuple[Path, Path], cli: Cli) -> None
 def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: Cli) -> None:
     images = dataset.load(both[1]).splits["train"].images
     assert isinstance(images, LazyImages)
-    path = Path(images.folder.raw) / images.path(2)
+    path = Path(images.folder.raw) / images.get_path(2)
     whole = path.read_bytes()
     path.write_bytes(broken.encoded(broken.picture(99)))
     with pytest.raises(DataError, match="changed since the dataset was built"):
