@@ -1,9 +1,9 @@
 """Build a dataset folder from image files: decoded once, in parallel, in bounded memory, resumable.
 
 Threads decode chunks of images (the decoder and the resizer release Python's global lock). The main thread
-appends the decoded chunks in their order to the files of the splits and logs each chunk. So the memory is that
-of a few chunks, whatever the size of the dataset. The bytes do not depend on the number of threads, nor on
-when a build was killed and resumed. The folder gets its final name only when it is complete.
+appends the decoded chunks in their order to the files of the splits, and logs each chunk. So the memory is
+that of a few chunks, whatever the size of the dataset. The bytes depend neither on the number of threads nor
+on when a build was killed and resumed. The folder gets its final name only when it is complete.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Resume an interrupted build: finished chunks survive a kill, and are reused only after a check.
 
 The hidden folder ``.<name>.partial`` beside the target holds the unfinished files of the splits, and a log
-with one line for each chunk of images. A line holds the CRC-32 of the chunk's bytes, a digest of the sizes and
-modification times of its files, their SHA-256, and the images that were left out. A build that starts again
-keeps the chunks up to the first one whose line is incomplete, whose bytes do not match the line, or whose
-files have changed.
+with one line for each chunk of images. A line holds the CRC-32 of the chunk's bytes, a digest of the sizes
+and modification times of its files, their SHA-256, and the images that were left out. A build that starts
+again keeps the chunks up to the first one whose line is incomplete, whose bytes do not match the line, or
+whose files have changed.
 """
 
 from __future__ import annotations

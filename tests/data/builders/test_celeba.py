@@ -162,12 +162,12 @@ def test_wrong_use_and_wrong_files_are_told_in_one_line(
     attributes, partition = copy / "list_attr_celeba.txt", copy / "list_eval_partition.txt"
     text, parts = attributes.read_text(), partition.read_text()
     for path, damaged, message in (
-        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is there twice"),
+        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is listed twice"),
         (attributes, text[: len(text) // 2], r"line \d+: expected a file name and 40 values of -1 or 1"),
         (attributes, text.replace("000003.jpg -1", "000003.jpg  7"), "line 5: expected a file name and 40"),
         (attributes, "", "expected a line with the names"),
         (partition, parts.replace("000004.jpg 0", "000004.jpg 3"), "line 4: expected a file name and 0, 1"),
-        (partition, parts[: parts.index("000015")], r"do not name the same pictures \(20 and 14\)"),
+        (partition, parts[: parts.index("000015")], r"do not name the same images \(20 and 14\)"),
     ):  # fmt: skip
         whole = path.read_text()
         path.write_text(damaged)
@@ -213,9 +213,9 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     (raw / "list_attr_celeba.txt").rename(raw / "kept.txt")
     good = (raw / "kept.txt").read_text()
     for bad, why in (
-        (good.replace("20", "21", 1), "line 1: expected the number of pictures, 20, but got '21'"),
+        (good.replace("20", "21", 1), "line 1: expected the number of images, 20, but got '21'"),
         (good.split("\n", 1)[1], "expected a line with the names"),
-        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of pictures, 20, but got ''"),
+        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of images, 20, but got ''"),
         (good.replace(" -1", "  0", 1), "of -1 and 1, or of 0 and 1, but got all three"),
     ):
         (raw / "list_attr_celeba.txt").write_text(bad)
@@ -225,5 +225,5 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     assert celeba.read_celeba_tables(raw).table.any()
     with (raw / "list_eval_partition.txt").open("a") as file:
         file.write("000001.jpg 2\n")
-    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is there twice"):
+    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is listed twice"):
         celeba.read_celeba_tables(raw)

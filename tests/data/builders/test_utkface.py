@@ -181,7 +181,7 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
         (["make-utkface"], 2, "expected the folder RAW of the pictures"),
         (["make-utkface", "empty"], 1, "is not a folder of UTKFace: expected files named like"),
         (["make-utkface", "nowhere"], 1, "is not a folder of UTKFace"),
-        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "holds no name of UTKFace's"),
+        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "has no name of a UTKFace file"),
         (["make-utkface", "--names", "gone.txt", "--dry-run"], 1, "cannot read gone.txt"),
         (["make-utkface", "empty", "--max-rejected", "5"], 2, "expected a share like 1% or 0.01"),
         (["make-utkface", "empty", "--size", "30"], 2, "that 4 divides, but got 30"),

@@ -88,7 +88,7 @@ def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: C
     path.parent.rename(path.parent.with_name("elsewhere"))
     code, _, err = cli("inspect", both[1])
     assert code == 0, err
-    with pytest.raises(DataError, match="which is not there; put them back"):
+    with pytest.raises(DataError, match="which does not exist; put the folder back"):
         dataset.load(both[1])
 
 
