@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from biascon.data.images.decoding import ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-EVERY = 10.0  # seconds between lines of progress
+PROGRESS_SECONDS = 10.0  # seconds between lines of progress
 
 
 class ShareType(click.ParamType):  # type: ignore[type-arg]
@@ -82,16 +82,16 @@ def build_dataset(
 ) -> BuildResult:
     """Build what a plan says, with progress, and print what was made."""
     from biascon.cli.inspect import format_manifest
-    from biascon.data.building.images import build_pictures
+    from biascon.data.building.images import build_image_dataset
     from biascon.utils.files import pretty_json
 
     plan = plan.as_file_index(shape) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description["name"]
     progress = Progress()
     try:
-        made = build_pictures(
+        made = build_image_dataset(
             raw, plan, folder, shape=shape, max_rejected=max_rejected, force=force, threads=threads,
-            report=progress, say=print_note,
+            on_progress=progress, log=print_note,
         )  # fmt: skip
     finally:
         progress.close()
@@ -121,7 +121,7 @@ class Progress:
 
                 self.bar = tqdm(total=total, initial=done, unit="picture", leave=False)
             self.bar.update(done - self.bar.n)
-        elif done == total or now - self.told >= EVERY:
+        elif done == total or now - self.told >= PROGRESS_SECONDS:
             self.told = now
             rate = (done - self.first) / max(now - self.began, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
@@ -139,7 +139,7 @@ def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     from biascon.utils.files import pretty_json
 
     names = plan.description["source"]["names"]
-    found = {**plan.description, "counts": plan.counts()}
+    found = {**plan.description, "counts": plan.summarize_splits()}
     if as_json:
         click.echo(pretty_json({**names, **found}), nl=False)
         return

@@ -19,7 +19,7 @@ import numpy as np
 from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import VAL_PROTOCOLS
+from biascon.data.building.splitting import NO_VALIDATION, VAL_PROTOCOLS
 from biascon.data.dataset import Split
 from biascon.errors import DataError, UsageError
 from biascon.utils.seeds import permutation
@@ -184,7 +184,7 @@ def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, An
     validation = {
         "held-out": f"10 % of the training {digits.what}, held out before colouring, at rho 0.1",
         "hong": f"10 % of the training {digits.what}, coloured anew at rho 0.1 and kept in training (leaks)",
-        "none": "none: no selection is possible",
+        "none": NO_VALIDATION,
     }[spec.val_protocol]
     tested = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
     return {

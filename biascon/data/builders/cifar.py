@@ -15,7 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import check_protocol, dataset_name, describe_splits, hold_out
+from biascon.data.building.splitting import (
+    check_split_options,
+    dataset_name,
+    describe_splits,
+    hold_out,
+)
 from biascon.data.dataset import Split
 from biascon.errors import DataError, UsageError
 from biascon.utils.types import Array
@@ -121,7 +126,7 @@ def make_cifar(
     """
     if name not in LAYOUTS:
         raise UsageError(f"unknown CIFAR '{name}' (known: {', '.join(LAYOUTS)})")
-    check_protocol(val_protocol, seed)
+    check_split_options(val_protocol, seed)
     layout = LAYOUTS[name]
     found = read_cifar(layout, raw)
     whole = tuple(len(part[1]) for part in (found.train, found.test)) == layout.official

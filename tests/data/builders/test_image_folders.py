@@ -107,7 +107,7 @@ class TestLayouts:
         folder, one = plan_image_folders(raw, ImageFoldersSpec(name))
         other, two = plan_image_folders(raw / place, ImageFoldersSpec(name))
         assert folder.resolve() == other.resolve()
-        assert one.digest() == two.digest()
+        assert one.compute_digest() == two.compute_digest()
 
     def test_imagenet(self, cli: Any, tmp_path: Path) -> None:
         told = cli("make-standard", "imagenet", imagenet(tmp_path / "raw"), "--size", "16")
@@ -184,7 +184,7 @@ class TestAgainstTorchvision:
             mine = zip((str(raw / path) for path in rows.paths), rows.labels.tolist(), strict=True)
             assert self.pairs(mine) == self.pairs(theirs.samples)
             assert theirs.classes == found.description["labels"]
-        assert folder_layouts.ENDINGS == import_torchvision().datasets.folder.IMG_EXTENSIONS
+        assert folder_layouts.IMAGE_SUFFIXES == import_torchvision().datasets.folder.IMG_EXTENSIONS
 
     def test_caltech_101(self, tmp_path: Path) -> None:
         raw = caltech101(tmp_path)
@@ -231,7 +231,7 @@ class TestSameBytes:
 
         monkeypatch.setattr(folder_layouts.os, "scandir", Backwards)
         _, two = plan_image_folders(raw, ImageFoldersSpec("folder"))
-        assert one.digest() == two.digest()
+        assert one.compute_digest() == two.compute_digest()
 
     def test_twice(self, cli: Any, tmp_path: Path) -> None:
         raw = own(tmp_path / "raw")

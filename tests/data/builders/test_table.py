@@ -126,7 +126,7 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
     table.write_text("\n".join(lines))
     code, _, err = cli("make-table", table, *COLUMNS, "--size", "32")
     assert code == 1
-    assert "2 or more of 60 pictures cannot be used (1 no file name, 1 no label)" in err
+    assert "2 or more of 60 images cannot be used (1 no file name, 1 no label)" in err
     code, out, err = cli(
         "make-table", table, *COLUMNS, "--size", "32", "--max-rejected", "5%", "--json"
     )
