@@ -86,7 +86,7 @@ def build_dataset(
     from biascon.utils.files import pretty_json
 
     plan = plan.as_file_index(shape) if store == "files" else plan
-    folder = out if out is not None else Path("data") / plan.description["name"]
+    folder = out if out is not None else Path("data") / plan.description.name
     progress = Progress()
     try:
         made = build_image_dataset(
@@ -97,7 +97,8 @@ def build_dataset(
         progress.close()
     print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
     click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+        pretty_json(made.manifest.to_json()) if as_json else format_manifest(made.manifest),
+        nl=not as_json,
     )
     return made
 
@@ -135,13 +136,14 @@ class Progress:
 
 def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     """Print what a plan would make, no picture opened: names read and left out, counts of each split."""
-    from biascon.cli.inspect import format_manifest
+    from biascon.cli.inspect import format_description
     from biascon.utils.files import pretty_json
 
-    names = plan.description["source"]["names"]
-    found = {**plan.description, "counts": plan.summarize_splits()}
+    names, counts = plan.description.source["names"], plan.summarize_splits()
     if as_json:
-        click.echo(pretty_json({**names, **found}), nl=False)
+        counts_json = {name: part.to_json() for name, part in counts.items()}
+        data = {**names, **plan.description.to_json(), "counts": counts_json}
+        click.echo(pretty_json(data), nl=False)
         return
     reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
     dropped = "".join(
@@ -151,4 +153,4 @@ def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     click.echo(
         f"{names['read']:,} names read{mended}, {names['left_out']:,} left out{reasons}{dropped}"
     )
-    click.echo(format_manifest(found))
+    click.echo(format_description(plan.description, counts))

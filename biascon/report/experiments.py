@@ -237,7 +237,7 @@ def find_test_splits(root: Path, groups: Iterable[Experiment]) -> dict[str, Spli
     return found
 
 
-def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+def _is_view(about: Manifest, digest: str, names: list[str], wanted: str) -> bool:
     try:
         return view_identity(about, digest, names)[1] == wanted
     except BiasconError:

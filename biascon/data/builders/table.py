@@ -18,6 +18,7 @@ from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import seeded_split
 from biascon.data.images.decoding import ImageSpec
 from biascon.data.values import normalize_value, sort_values
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
 from biascon.utils.text import join_first, quote_some
@@ -177,7 +178,7 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
     check_aligned_values(spec.aligned, spec.bias)
     label_values, label = _encode_column(spec.label, table.columns[spec.label])
     attributes: dict[str, Array] = {}
-    about: dict[str, Any] = {}
+    about: dict[str, Attribute] = {}
     cells: dict[str, Array | None] = {}
     rules = {}
     for name in spec.bias:
@@ -188,7 +189,7 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
         pairs = None if found.cells is None else [
             [label_values[k], values[m]] for k, m in np.argwhere(found.cells).tolist()
         ]  # fmt: skip
-        about[name] = {"values": values, "aligned": pairs}
+        about[name] = Attribute(values, pairs)
     own = spec.bias[0]
     splits = {}
     for part, rows in _split_rows(table, spec).items():
@@ -201,25 +202,25 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
             table.index[rows],
             {name: values[rows] for name, values in attributes.items()},
         )
-    pairs = about[own]["aligned"]
+    pairs = about[own].aligned_pairs
     told = None if pairs is None else f"{', '.join(f'{k} = {m}' for k, m in pairs)} ({rules[own]})"
     reasons = dict(sorted(Counter(reason for _, reason in table.left_out).items()))
     read = len(table.files) + len(table.left_out)
-    description = {
-        "name": spec.full_name(),
-        "builder": "table",
-        "protocol": {**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
-        "parameters": _describe_parameters(spec),
-        "source": {
+    description = DatasetDescription(
+        name=spec.full_name(),
+        builder="table",
+        protocol={**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
+        parameters=_describe_parameters(spec),
+        source={
             "kind": "table",
             "origin": origin,
             "sha256": {"table": table.sha256},
             "names": {"read": read, "left_out": len(table.left_out), "reasons": reasons},
         },
-        "labels": label_values,
-        "bias": {"name": own, "values": about[own]["values"], "aligned": told},
-        "attributes": about,
-    }
+        labels=label_values,
+        bias=BiasAttribute(own, about[own].values, aligned=told),
+        attributes=about,
+    )
     return BuildPlan(description, splits, table.left_out)
 
 
