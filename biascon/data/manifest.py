@@ -137,9 +137,10 @@ class DatasetDescription:
             pairs = attribute.aligned_pairs or []
             require(all(label in self.labels for label, _ in pairs), "attributes")
         if bias is not None and attributes and bias.chosen is None:
-            own = attributes.get(bias.name)
-            require(own is not None and own.values == bias.values, "attributes")
-            require((own and own.aligned_pairs is not None) == bias.knows_aligned, "attributes")
+            require(bias.name in attributes, "attributes")
+            own = attributes[bias.name]
+            require(own.values == bias.values, "attributes")
+            require((own.aligned_pairs is not None) == bias.knows_aligned, "attributes")
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys of the manifest in the order of the file."""
@@ -288,7 +289,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def dataset_digest(manifest: Manifest) -> str:
-    """Return the digest of a dataset: of its manifest without provenance (writer, file locations, decoder)."""
+    """Return the digest of a dataset.
+
+    It covers the manifest without provenance: writer, location of the files, and decoder.
+    """
     data = manifest.to_json()
     provenance = ("origin", "decoder", "folder")
     source = {key: value for key, value in data["source"].items() if key not in provenance}

@@ -39,7 +39,7 @@ class BiasAttribute:
 
     name: str
     values: list[str]
-    aligned: str | None | Unset = UNSET
+    aligned: str | Unset | None = UNSET
     rgb: list[list[int]] | None = None
     chosen: list[str] | None = None
     of: str | None = None
@@ -84,7 +84,7 @@ class Attribute:
     """
 
     values: list[str]
-    aligned: list[list[str]] | None | Unset = UNSET
+    aligned: list[list[str]] | Unset | None = UNSET
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -142,7 +142,7 @@ class SplitCounts:
             DataError: It is not valid.
         """
         data = parse_object("counts", data)
-        require(set(data) == json_keys(cls), "counts")
+        require(set(data) == set(json_keys(cls)), "counts")
         require(all(isinstance(data[key], int) for key in ("n", "empty_cells")), "counts")
         require(
             all(isinstance(data[key], int | None) for key in ("aligned", "conflicting")), "counts"
@@ -212,7 +212,7 @@ class FileEntry:
         """
         data = parse_object("files", data)
         require(isinstance(data.get("sha256"), str), "files")
-        require(isinstance(data.get("bytes", 0), int) and set(data) <= json_keys(cls), "files")
+        require(isinstance(data.get("bytes", 0), int) and set(data) <= set(json_keys(cls)), "files")
         return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
@@ -220,25 +220,36 @@ class FileEntry:
         return without_none(vars(self))
 
 
-def require(is_valid: bool | None, key: str) -> None:
+def require(is_valid: bool, key: str) -> None:
+    """Raise a DataError about the entry ``key`` of a manifest unless it is valid."""
     if not is_valid:
         raise DataError(f"the manifest has no valid entry '{key}'")
 
 
 def parse_object(key: str, value: Any) -> dict[str, Any]:
+    """Return a JSON object as a dictionary; the entry ``key`` of the manifest holds it.
+
+    Raises:
+        DataError: It is not an object.
+    """
     require(isinstance(value, Mapping) and all(isinstance(name, str) for name in value), key)
     return dict(value)
 
 
 def parse_names(key: str, value: Any) -> list[str]:
+    """Return a list of one or more names; the entry ``key`` of the manifest holds it.
+
+    Raises:
+        DataError: It is not a list of text, or it is empty.
+    """
     require(isinstance(value, list | tuple) and len(value) > 0, key)
     require(all(isinstance(name, str) for name in value), key)
     return list(value)
 
 
-def json_keys(cls: type[Any]) -> set[str]:
-    """Return the keys of a type in JSON."""
-    return {f.name for f in fields(cls)} - {"extra"}
+def json_keys(cls: type[Any]) -> list[str]:
+    """Return the keys of a type in JSON, in the order of its fields."""
+    return [f.name for f in fields(cls) if f.name != "extra"]
 
 
 def select_extra(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,4 +258,5 @@ def select_extra(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries whose value is not None."""
     return {key: value for key, value in data.items() if value is not None}

@@ -21,6 +21,7 @@ from biascon.data.dataset import (
     view_by_attributes,
     view_identity,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
 from biascon.runs.folder import read_finished

@@ -17,8 +17,8 @@ from biascon.data.alignment import read_aligned_values as read_pairs
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import seeded_split
 from biascon.data.images.decoding import ImageSpec
-from biascon.data.values import normalize_value, sort_values
 from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
+from biascon.data.values import normalize_value, sort_values
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
 from biascon.utils.text import join_first, quote_some

@@ -52,8 +52,8 @@ def test_who_follows_gender_alone_is_right_on_aligned_and_wrong_on_the_others(
         assert right[rows.aligned].mean() == 1.0
         assert not right[~rows.aligned].any()
         assert np.array_equal(rows.bias, male)
-    own = plan.description["attributes"]["Male"]
-    assert own["aligned"] == [[f"not {target}", "male"], [target, "female"]]
+    own = plan.description.attributes["Male"]
+    assert own.aligned == [[f"not {target}", "male"], [target, "female"]]
 
 
 def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
@@ -140,9 +140,9 @@ def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> No
     assert code == 0, err
     assert json.loads(out)["name"] == "celeba-Blond_Hair-Male-official-28-keep38"
     data = dataset.load(Path("data/celeba-Blond_Hair-Male-official-28-keep38"))
-    assert len(data.manifest["attributes"]) == 39
+    assert len(data.manifest.attributes) == 39
     young = dataset.view_by_attributes(data, ["Young"])
-    assert young.manifest["bias"]["values"] == ["not Young", "Young"]
+    assert young.manifest.bias.values == ["not Young", "Young"]
     assert sum(len(split) for split in data.splits.values()) == N
 
 

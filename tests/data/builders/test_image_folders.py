@@ -83,10 +83,10 @@ class TestLayouts:
         held = train // 10
         for part, n in (("train", train - held), ("val", held), ("test", 3)):
             assert (np.bincount(data.splits[part].labels) == n).all(), part
-        assert "BACKGROUND_Google" not in data.manifest["labels"]
-        assert "257.clutter" not in data.manifest["labels"]
+        assert "BACKGROUND_Google" not in data.manifest.labels
+        assert "257.clutter" not in data.manifest.labels
         if name == "caltech256":
-            assert data.manifest["rejected"]["by_reason"] == {"not named like a picture": 1}
+            assert data.manifest.rejected.by_reason == {"not named like a picture": 1}
             assert (
                 "198.spider/RENAME2"
                 in (tmp_path / "data" / f"{name}-16" / "rejected.csv").read_text()
@@ -113,9 +113,9 @@ class TestLayouts:
         told = cli("make-standard", "imagenet", imagenet(tmp_path / "raw"), "--size", "16")
         assert told.code == 0, told.err
         data = load(tmp_path / "data" / "imagenet-16")
-        assert data.manifest["labels"] == list(WNIDS)
+        assert data.manifest.labels == list(WNIDS)
         assert [len(data.splits[part]) for part in ("train", "val", "test")] == [33, 3, 6]
-        assert data.manifest["protocol"]["test"] == "official validation pictures"
+        assert data.manifest.protocol["test"] == "official validation pictures"
 
     def test_imagenet_with_its_validation_pictures_in_one_folder(self, tmp_path: Path) -> None:
         sorted_, flat = (
@@ -142,10 +142,10 @@ class TestLayouts:
         told = cli("make-standard", "folder", own(tmp_path / "my pets", val=val), "--size", "16")
         assert told.code == 0, told.err
         data = load(tmp_path / "data" / "my_pets-16")
-        assert data.manifest["labels"] == ["cat", "dog"]
+        assert data.manifest.labels == ["cat", "dog"]
         assert len(data.splits["train"]) == (24 if val else 22)
         assert len(data.splits["val"]) == (6 if val else 2)
-        assert data.manifest["protocol"]["val"].startswith("the pictures of val" if val else "10 %")
+        assert data.manifest.protocol["val"].startswith("the pictures of val" if val else "10 %")
         told = cli("make-standard", "folder", tmp_path / "my pets", "--size", "16", "--name", "pets",
                    "--val-protocol", "none", "--json")  # fmt: skip
         manifest = json.loads(told.out)

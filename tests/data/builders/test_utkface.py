@@ -89,7 +89,7 @@ def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
     for bias in utkface.BIASES:
         plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
-        dropped = plan.description["source"]["names"]["dropped"]
+        dropped = plan.description.source["names"]["dropped"]
         assert len(paths) == len(set(paths))
         assert len(paths) + sum(dropped.values()) + len(plan.left_out) == len(names)
         train = plan.splits["train"]
@@ -159,7 +159,7 @@ def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
     code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
-    assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
+    assert list(data.manifest.attributes) == ["race", "age", "race_group", "age_group"]
     _, names = utkface.list_images(raw)
     for split in data.splits.values():
         for k, index in enumerate(split.index):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_the_folder_holds_every_picture_in_its_place(raw: Path, tmp_path: Path) 
     data = dataset.load(made.folder)
     place, names = utkface.list_images(raw)
     for name, split in data.splits.items():
-        assert len(split) == made.manifest["counts"][name]["n"]
+        assert len(split) == made.manifest.counts[name].n
         for row in range(0, len(split), 9):
             expected = decoding.decode((place / names[split.index[row]]).read_bytes(), SHAPE)
             assert np.array_equal(split.images[row], expected)
@@ -255,8 +256,8 @@ def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_right(
     assert lines[1:] == sorted(lines[1:])
     assert set(told) == set(reasons) & planned
     assert all(reasons[name] in (reason, "any") for name, reason in told.items())
-    left = made.manifest["rejected"]
-    assert left["n"] == len(told) == sum(left["by_reason"].values())
+    left = made.manifest.rejected
+    assert left.n == len(told) == sum(left.by_reason.values())
     data = dataset.load(made.folder)
     found = 0
     for split in data.splits.values():
@@ -277,7 +278,7 @@ def test_too_many_bad_files_fail_with_one_line_and_leave_nothing(raw: Path, tmp_
     assert str(failure.value).startswith("10 or more of ")
     assert "(10 empty), which is over --max-rejected 0.01; the first are " in str(failure.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
-    assert make(copy, tmp_path / "out", max_rejected=0.2).manifest["rejected"]["n"] == 10
+    assert make(copy, tmp_path / "out", max_rejected=0.2).manifest.rejected.n == 10
     with pytest.raises(UsageError, match=r"expected max_rejected in \[0, 1\]"):
         make(copy, tmp_path / "other", max_rejected=2)
 
@@ -357,6 +358,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(raw: Path, tmp_pat
 
 def test_the_decoder_is_named_and_is_no_part_of_the_identity(raw: Path, tmp_path: Path) -> None:
     manifest = make(raw, tmp_path / "out").manifest
-    assert set(manifest["source"]["decoder"]) == {"simplejpeg", "pillow"}
-    other = {**manifest, "source": {**manifest["source"], "decoder": {"simplejpeg": "0"}}}
+    assert set(manifest.source["decoder"]) == {"simplejpeg", "pillow"}
+    source = {**manifest.source, "decoder": {"simplejpeg": "0"}}
+    other = replace(manifest, source=source)
     assert dataset.dataset_digest(other) == dataset.dataset_digest(manifest)

@@ -93,7 +93,7 @@ def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: C
 
 
 def test_the_same_command_again_finds_it(both: tuple[Path, Path], cli: Cli) -> None:
-    raw = Path(dataset.load(both[1]).manifest["source"]["folder"])
+    raw = Path(dataset.load(both[1]).manifest.source["folder"])
     before = {path.name: path.read_bytes() for path in both[1].iterdir()}
     for force in ([], ["--force"]):
         words = ["--size", "32", "--rate", "0", "--store", "files", *force]
