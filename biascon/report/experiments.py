@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from biascon.data.dataset import (
     Split,
@@ -21,6 +20,7 @@ from biascon.data.dataset import (
     view_by_attributes,
     view_identity,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
 from biascon.metrics.names import METRIC_NAMES
@@ -235,9 +235,7 @@ def find_test_splits(root: Path, experiments: Iterable[Experiment]) -> dict[str,
     return splits
 
 
-def _is_view(
-    manifest: dict[str, Any], digest: str, names: Sequence[str], wanted_digest: str
-) -> bool:
+def _is_view(manifest: Manifest, digest: str, names: Sequence[str], wanted_digest: str) -> bool:
     try:
         return view_identity(manifest, digest, names)[1] == wanted_digest
     except BiasconError:

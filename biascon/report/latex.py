@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report.disparities import (
     COLUMNS,
@@ -27,6 +26,7 @@ from biascon.report.tables import (
 )
 from biascon.report.verdicts import reference_loss
 from biascon.utils.markup import escape_latex
+from biascon.version import __version__
 
 # LaTeX stops if too many floats wait for a page: older versions hold 18, newer ones about 50. So the page is
 # ended after this number of floats.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from biascon import __version__
 from biascon.report import disparities
 from biascon.report.convergence import convergence_speeds
 from biascon.report.disparities import (
@@ -37,6 +36,7 @@ from biascon.report.verdicts import (
 from biascon.runs.finished import FinishedRun
 from biascon.runs.records import Classifier
 from biascon.utils.markup import escape_markdown
+from biascon.version import __version__
 
 
 def render_markdown(experiments: Sequence[Experiment]) -> str:

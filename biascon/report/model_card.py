@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from biascon import __version__
 from biascon.losses.loss import get_entry
 from biascon.metrics.records import Metric
 from biascon.models.encoders import build_on_meta
@@ -15,6 +14,7 @@ from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import read_json
 from biascon.utils.markup import escape_markdown
+from biascon.version import __version__
 
 
 def render_card(run: FinishedRun) -> str:

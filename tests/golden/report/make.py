@@ -2,9 +2,9 @@
 
     python tests/golden/report/make.py
 
-The run folders are smoke runs on the embedded digits, of evaluation format 1. They are never written again: they
-show that a report reads the runs of earlier versions. Their encoders are a few bytes, because a report does not
-read encoders.
+The run folders are smoke runs on the embedded digits, of evaluation format 1. They are never written again:
+they show that a report reads the runs of earlier versions. Their encoders are a few bytes, because a report
+does not read encoders.
 """
 
 from __future__ import annotations
