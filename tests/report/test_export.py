@@ -39,7 +39,7 @@ def test_csv_has_every_metric_of_every_run_with_n_interval_and_digests(
 def test_columns_have_the_words_of_the_evaluation(runs: Path, tmp_path: Path) -> None:
     write_long(find_runs(runs), tmp_path / "runs.csv")
     row = pd.read_csv(tmp_path / "runs.csv").iloc[0]
-    assert row["evaluated_by"] == "own"
+    assert row["evaluated_by"] == "linear_probe"
     assert not row["uses_bias_labels"]
     assert row["overrides"].split(" ")[0] == "train.epochs=1"
 
