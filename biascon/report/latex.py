@@ -105,8 +105,8 @@ def _seed_test_tables(experiment: Experiment) -> list[str]:
     caption = (
         f"{experiment.title}: {experiment.accuracy} against {reference_loss(experiment)} on the same seeds, "
         "difference in points with its 95 % t interval. The p-values are those of the paired t test, of the "
-        "same test adjusted by Holm over this table, and of Wilcoxon's signed-rank test, which cannot be "
-        "small with few seeds."
+        "same test adjusted by Holm over this table, and of Wilcoxon's signed-rank test. Wilcoxon's "
+        "p-value cannot be small with few seeds."
     )
     data = {escape_latex(label): [escape_latex(cell) for cell in cells] for label, *cells in rows}
     return [_format_table(escape_latex(caption), data, [PAIRED_COLUMNS[1:]])]
