@@ -268,7 +268,7 @@ class TestWrong:
             path.unlink()
         (raw / "train" / "dog" / "Thumbs.db").write_bytes(b"x")
         line = failed(cli("make-standard", "folder", raw))
-        assert line.endswith("train/dog has no pictures: a class cannot be empty")
+        assert line.endswith("train/dog has no images: a class must not be empty")
 
     @pytest.mark.parametrize("part", ["train", "test"])
     def test_a_class_in_one_split_only(self, cli: Any, tmp_path: Path, part: str) -> None:
@@ -324,14 +324,16 @@ class TestWrong:
         fill(raw / "train", WNIDS, 3)
         picture(raw / "val" / "ILSVRC2012_val_00000001.JPEG")
         line = failed(cli("make-standard", "imagenet", raw))
-        assert "sort its pictures into one a class, or put LOC_val_solution.csv into" in line
+        assert "sort its images into one folder per class, or put LOC_val_solution.csv into" in line
         table = raw / "LOC_val_solution.csv"
         table.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n99 1 2 3 4\n")
-        assert "class 'n99', which train has not," in failed(cli("make-standard", "imagenet", raw))
+        assert "class 'n99', which is not in train," in failed(
+            cli("make-standard", "imagenet", raw)
+        )
         table.write_text("ImageId,PredictionString\n")
         assert "has no line for ILSVRC2012_val_0" in failed(cli("make-standard", "imagenet", raw))
         table.write_text(f"ILSVRC2012_val_00000001,{WNIDS[0]} 1 2 3 4\n")
-        assert f"no picture of class '{WNIDS[1]}'" in failed(cli("make-standard", "imagenet", raw))
+        assert f"no image of class '{WNIDS[1]}'" in failed(cli("make-standard", "imagenet", raw))
         table.write_bytes(b"\xff\xfe\xff")
         assert "cannot read" in failed(cli("make-standard", "imagenet", raw))
 

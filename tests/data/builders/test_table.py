@@ -147,7 +147,7 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
         (("", ""), ["--aligned", "cat=indoor"], 2, "leave out label 'dog'"),
         (("", ""), ["--aligned", "cat=indoor", "--aligned", "dog"], 2, "expected --aligned label=bias"),
         (("", ""), ["--aligned", "gone.csv"], 1, "cannot read gone.csv"),
-        (("pics/007.jpg", "pics/000.jpg"), [], 1, "expected each picture once, but got 'pics/000.jpg'"),
+        (("pics/007.jpg", "pics/000.jpg"), [], 1, "expected each image once, but got 'pics/000.jpg'"),
         (("part,note", "part,part"), ["--split-col", "part"], 2, "more than one column 'part'"),
         (("train,", "train"), [], 1, "expected 6 values, but got 5"),
     ],
@@ -183,7 +183,7 @@ def test_a_picture_under_two_spellings_of_its_path_is_one_picture(
         file.write(f"{other},cat,indoor,7,test,\n")
     code, _, err = cli("make-table", table, *COLUMNS)
     assert code == 1
-    assert "expected each picture once, but got 'pics/000.jpg' more often" in err
+    assert "expected each image once, but got 'pics/000.jpg' more than once" in err
 
 
 def test_a_column_that_is_there_twice_is_not_taken_for_a_slip(table: Path, cli: Cli) -> None:
@@ -197,4 +197,4 @@ def test_pictures_of_one_label_are_no_dataset(table: Path, cli: Cli) -> None:
     table.write_text(table.read_text(encoding="utf-8-sig").replace(",dog,", ",cat,"))
     code, _, err = cli("make-table", table, *COLUMNS)
     assert code == 1
-    assert err.strip() == "error: expected pictures of two labels or more, but all are 'cat'"
+    assert err.strip() == "error: expected images of two or more labels, but all are 'cat'"

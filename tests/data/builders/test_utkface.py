@@ -178,7 +178,7 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "names.txt").write_text("cat.jpg\n")
     for words, code, message in (
-        (["make-utkface"], 2, "expected the folder RAW of the pictures"),
+        (["make-utkface"], 2, "expected the folder RAW of the images"),
         (["make-utkface", "empty"], 1, "is not a folder of UTKFace: expected files named like"),
         (["make-utkface", "nowhere"], 1, "is not a folder of UTKFace"),
         (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "has no name of a UTKFace file"),
@@ -195,5 +195,5 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
         UTKFaceSpec(rate=1.5)
     with pytest.raises(UsageError, match="expected val_protocol to be one of"):
         utkface.plan_utkface(faces.names(50), UTKFaceSpec(val_protocol="best"), origin="")
-    with pytest.raises(DataError, match="split has no pictures"):
+    with pytest.raises(DataError, match="split has no images"):
         utkface.plan_utkface(faces.names(1), UTKFaceSpec(), origin="")
