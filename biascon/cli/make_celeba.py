@@ -70,10 +70,11 @@ def command(
     RAW has img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
     """
     from biascon.data.builders import celeba
+    from biascon.data.builders.celeba_tables import read_celeba_tables
     from biascon.data.images.decoding import ImageSpec
 
     shape = ImageSpec(size, resize, decode)
-    source = celeba.read_celeba_tables(raw)
+    source = read_celeba_tables(raw)
     kept_attributes = tuple(source.attributes) if "all" in keep else keep
     spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, shape)
     plan = celeba.plan_celeba(source, spec)

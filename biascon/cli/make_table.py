@@ -75,23 +75,22 @@ def command(
     **build_options: Any,
 ) -> None:
     """Build a dataset from a CSV file of your own images, labels and bias attributes."""
-    from biascon.data.builders import table as table_builder
+    from biascon.data.builders.csv_table import TableSpec, read_csv_table
+    from biascon.data.builders.table import parse_aligned_options, plan_table
     from biascon.data.images.decoding import ImageSpec
 
-    spec = table_builder.TableSpec(
+    spec = TableSpec(
         image_col,
         label_col,
         bias_col,
         split_col,
-        table_builder.parse_aligned_options(aligned),
+        parse_aligned_options(aligned),
         re.sub("[^A-Za-z0-9._]+", "-", name or table.stem).strip("-._") or "table",
         seed,
         val_protocol,
         ImageSpec(size, resize, decode),
     )
-    plan = table_builder.plan_table(
-        table_builder.read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures"
-    )
+    plan = plan_table(read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures")
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:

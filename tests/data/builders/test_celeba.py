@@ -13,6 +13,7 @@ import pytest
 from biascon.data import dataset
 from biascon.data.builders import celeba
 from biascon.data.builders.celeba import CelebASpec, find_aligned_cells
+from biascon.data.builders.celeba_tables import read_celeba_tables
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -43,7 +44,7 @@ def read_lists(folder: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]
 def test_predicting_from_gender_is_right_on_exactly_the_aligned_images(
     target: str, protocol: str, raw: Path
 ) -> None:
-    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(target, protocol=protocol))
+    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec(target, protocol=protocol))
     table, _ = read_lists(raw)
     for rows in plan.splits.values():
         male = np.array([table[Path(path).name]["Male"] == 1 for path in rows.paths])
@@ -59,7 +60,7 @@ def test_predicting_from_gender_is_right_on_exactly_the_aligned_images(
 def test_the_official_protocol_uses_the_official_partition(raw: Path) -> None:
     table, parts = read_lists(raw)
     plan = celeba.plan_celeba(
-        celeba.read_celeba_tables(raw), CelebASpec("Young", "Bald", keep=("Male", "Bangs", "Bald"))
+        read_celeba_tables(raw), CelebASpec("Young", "Bald", keep=("Male", "Bangs", "Bald"))
     )
     for k, name in enumerate(("train", "val", "test")):
         rows = plan.splits[name]
@@ -79,7 +80,7 @@ def test_protocol_hong_tests_on_the_validation_partition(
 ) -> None:
     monkeypatch.setattr(celeba, "N_NOT_BLOND_WOMEN", 20)
     _, parts = read_lists(raw)
-    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(protocol="hong"))
+    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec(protocol="hong"))
     names = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
     assert names["test"] == {name for name, part in parts.items() if part == 1}
     train = {name for name, part in parts.items() if part == 0}
@@ -88,9 +89,7 @@ def test_protocol_hong_tests_on_the_validation_partition(
     assert not names["train"] & names["val"]
     blond_cells, makeup_cells = (
         np.array(
-            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).summarize_splits()["train"][
-                "cells"
-            ]
+            celeba.plan_celeba(read_celeba_tables(raw), spec).summarize_splits()["train"]["cells"]
         )
         for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
@@ -105,8 +104,7 @@ def test_the_csv_form_in_another_order_gives_the_same_plan(raw: Path, tmp_path: 
     rows = (csv_folder / "list_attr_celeba.csv").read_text().splitlines()
     (csv_folder / "list_attr_celeba.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
     plans = [
-        celeba.plan_celeba(celeba.read_celeba_tables(folder), CelebASpec())
-        for folder in (raw, csv_folder)
+        celeba.plan_celeba(read_celeba_tables(folder), CelebASpec()) for folder in (raw, csv_folder)
     ]
     for name in plans[0].splits:
         first, second = (plan.splits[name] for plan in plans)
@@ -171,13 +169,13 @@ def test_wrong_usage_and_malformed_files_give_one_line(raw: Path, tmp_path: Path
         path.write_text(damaged)
         if damaged != original:
             with pytest.raises(DataError, match=message):
-                celeba.read_celeba_tables(copy)
+                read_celeba_tables(copy)
         path.write_text(original)
     attributes.unlink()
     with pytest.raises(DataError, match=r"it has no list_attr_celeba.txt \(or .csv\)"):
-        celeba.read_celeba_tables(copy)
+        read_celeba_tables(copy)
     with pytest.raises(DataError, match="it has no img_align_celeba"):
-        celeba.read_celeba_tables(tmp_path)
+        read_celeba_tables(tmp_path)
     with pytest.raises(UsageError, match="expected protocol to be one of"):
         CelebASpec(protocol="mine")
 
@@ -218,10 +216,10 @@ def test_inconsistent_lists_are_refused_with_the_line(tmp_path: Path) -> None:
     ):
         (raw / "list_attr_celeba.txt").write_text(text)
         with pytest.raises(DataError, match=message):
-            celeba.read_celeba_tables(raw)
+            read_celeba_tables(raw)
     (raw / "list_attr_celeba.txt").write_text(good.replace(" -1", "  0"))
-    assert celeba.read_celeba_tables(raw).table.any()
+    assert read_celeba_tables(raw).table.any()
     with (raw / "list_eval_partition.txt").open("a") as file:
         file.write("000001.jpg 2\n")
     with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is listed twice"):
-        celeba.read_celeba_tables(raw)
+        read_celeba_tables(raw)

@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,48 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from safetensors import safe_open
 
 from biascon.data import dataset, memory_map
 from biascon.data.builders import utkface
-from biascon.data.building import images, resume
-from biascon.data.building.arrays import BuildResult
+from biascon.data.building import images
 from biascon.data.building.images import build_image_dataset
 from biascon.data.images import decoding
 from biascon.data.images.decoding import ImageFolder, ImageSpec
 from biascon.errors import BiasconError, DataError, UsageError
-from tests.data import faces, image_files
-
-SPEC = ImageSpec(32)
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.draw_utkface(tmp_path_factory.mktemp("faces") / "raw", faces.make_names(240))
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_CHUNK_IMAGES", 7)
-
-
-def make_plan(folder: Path, **parameters: Any) -> images.BuildPlan:
-    _, names = utkface.list_images(folder)
-    spec = utkface.UTKFaceSpec(**{"rate": 0.5, "shape": SPEC, **parameters})
-    return utkface.plan_utkface(names, spec, origin="drawn for the tests")
-
-
-def build(raw: Path, out: Path, **options: Any) -> BuildResult:
-    return build_image_dataset(raw, make_plan(raw), out, shape=SPEC, **options)
-
-
-def read_contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def list_hidden(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+from tests.data import image_files
+from tests.data.building.utkface_builds import SPEC, build, list_hidden, make_plan, read_contents
 
 
 def test_the_folder_holds_every_image_in_its_row(raw: Path, tmp_path: Path) -> None:
@@ -126,78 +92,6 @@ def test_changed_image_files_are_another_dataset(raw: Path, tmp_path: Path) -> N
     (copy / name).write_bytes((copy / name).read_bytes() + b"more")
     with pytest.raises(BiasconError, match="differs in source"):
         build(copy, tmp_path / "out")
-
-
-@pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("after", [0, 1, 9, 20])
-def test_a_build_resumes_after_the_finished_chunks(
-    after: int, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(raw, tmp_path / "whole")
-    reported: list[int] = []
-
-    def stop(finished: int, total: int) -> None:
-        reported.append(finished)
-        if len(reported) > after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build(raw, tmp_path / "out", on_progress=stop)
-    assert not (tmp_path / "out").exists()
-    log = tmp_path / ".out.partial" / "log"
-    lines = log.read_text().splitlines(keepends=True)
-    assert len(lines) == after
-    log.write_text("".join(lines) + '{"split":"train","sta')  # killed in the middle of a line
-    resumed: list[int] = []
-    build(raw, tmp_path / "out", on_progress=lambda finished, total: resumed.append(finished))
-    assert resumed[0] == reported[-1]
-    assert read_contents(tmp_path / "out") == read_contents(tmp_path / "whole")
-    assert list_hidden(tmp_path) == []
-
-
-@pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("damage", ["pixels", "cut", "plan", "file", "log"])
-def test_chunks_that_do_not_match_are_built_again(damage: str, raw: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(raw, tmp_path / "raw")
-    reported: list[int] = []
-
-    def stop(finished: int, total: int) -> None:
-        reported.append(finished)
-        if finished > 60:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build(copy, tmp_path / "out", on_progress=stop)
-    work = tmp_path / ".out.partial"
-    pixels = work / "train.safetensors"
-    if damage == "pixels":
-        content = bytearray(pixels.read_bytes())
-        content[len(content) // 2] ^= 1
-        pixels.write_bytes(content)
-    elif damage == "cut":
-        os.truncate(pixels, pixels.stat().st_size // 2)
-    elif damage == "plan":
-        (work / "plan").write_text("0" * 64)
-    elif damage == "log":
-        lines = (work / "log").read_text().splitlines(keepends=True)
-        (work / "log").write_text("".join([*lines[:4], *lines[5:]]))
-    else:
-        name = make_plan(copy).splits["train"].paths[30]
-        (copy / name).write_bytes(image_files.encode(image_files.draw_image(77)))
-    resumed: list[int] = []
-    build(copy, tmp_path / "out", on_progress=lambda finished, total: resumed.append(finished))
-    assert 0 < resumed[0] < reported[-1] if damage != "plan" else resumed[0] == 0
-    build(copy, tmp_path / "whole")
-    assert read_contents(tmp_path / "out") == read_contents(tmp_path / "whole")
-
-
-def test_two_builds_of_the_same_folder_are_refused(raw: Path, tmp_path: Path) -> None:
-    with (
-        FileLock(tmp_path / ".out.lock"),
-        pytest.raises(BiasconError, match="another process builds"),
-    ):
-        build(raw, tmp_path / "out")
-    build(raw, tmp_path / "out")
 
 
 def test_a_full_disk_gives_one_line_and_leaves_no_files(
@@ -323,36 +217,6 @@ def test_the_number_of_chunks_in_memory_is_bounded(
     monkeypatch.setattr(memory_map.SafetensorsWriter, "append", append_and_count)
     build(raw, tmp_path / "out", threads=3)
     assert max_alive <= 7  # two waiting chunks per thread, and the chunk that is being written
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_build_that_is_killed_repeatedly_gives_the_same_bytes(raw: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; from biascon.data.building import images; images.MAX_CHUNK_IMAGES = 4\n"
-        "from biascon.cli.app import main; main(sys.argv[1:])"
-    )
-    words = [sys.executable, "-c", code, "make-utkface", str(raw), "--rate", "0.5", "--size", "32"]
-    subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
-    log = tmp_path / ".out.partial" / "log"
-    n_killed = 0
-    for lines in (1, 5, 12, 20, 27):
-        with subprocess.Popen(
-            [*words, "--out", str(tmp_path / "out")],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            while process.poll() is None:
-                if log.is_file() and log.read_bytes().count(b"\n") >= lines:
-                    process.send_signal(signal.SIGKILL)
-                    n_killed += process.wait() == -signal.SIGKILL
-                    break
-                time.sleep(0.001)
-        if (tmp_path / "out").exists():
-            break
-    assert n_killed
-    subprocess.run([*words, "--out", str(tmp_path / "out")], check=True, capture_output=True)
-    assert read_contents(tmp_path / "out") == read_contents(tmp_path / "whole")
-    assert not resume.partial_folder(tmp_path / "out").exists()
 
 
 def test_the_decoder_is_recorded_but_does_not_change_the_digest(raw: Path, tmp_path: Path) -> None:
