@@ -98,7 +98,7 @@ def build_dataset(
     from biascon.utils.files import pretty_json
 
     plan = plan.as_file_index(shape) if store == "files" else plan
-    folder = out if out is not None else Path("data") / plan.description["name"]
+    folder = out if out is not None else Path("data") / plan.description.name
     progress = Progress()
     try:
         result = build_image_dataset(
@@ -109,7 +109,7 @@ def build_dataset(
         progress.close()
     print_note(f"{result.folder}: {'is there already, intact' if result.reused else 'written'}")
     click.echo(
-        pretty_json(result.manifest) if as_json else format_manifest(result.manifest),
+        pretty_json(result.manifest.to_json()) if as_json else format_manifest(result.manifest),
         nl=not as_json,
     )
     return result
@@ -148,13 +148,14 @@ class Progress:
 
 def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     """Print the preview of a plan: the numbers of names read and left out, and the counts of each split."""
-    from biascon.cli.inspect import format_manifest
+    from biascon.cli.inspect import format_description
     from biascon.utils.files import pretty_json
 
-    names = plan.description["source"]["names"]
-    preview = {**plan.description, "counts": plan.summarize_splits()}
+    names, counts = plan.description.source["names"], plan.summarize_splits()
     if as_json:
-        click.echo(pretty_json({**names, **preview}), nl=False)
+        counts_json = {name: part.to_json() for name, part in counts.items()}
+        preview = {**names, **plan.description.to_json(), "counts": counts_json}
+        click.echo(pretty_json(preview), nl=False)
         return
     reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
     dropped = "".join(
@@ -164,4 +165,4 @@ def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     click.echo(
         f"{names['read']:,} names read{repaired}, {names['left_out']:,} left out{reasons}{dropped}"
     )
-    click.echo(format_manifest(preview))
+    click.echo(format_description(plan.description, counts))

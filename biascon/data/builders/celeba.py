@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
 from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.images.decoding import ImageSpec
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.errors import UsageError, unknown_name
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
@@ -191,7 +191,7 @@ def attribute_values(name: str) -> list[str]:
 
 def describe_celeba(
     source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Cells | None]
-) -> dict[str, Any]:
+) -> DatasetDescription:
     """Return what the manifest says besides counts and digests."""
     labels = attribute_values(spec.target)
     named: dict[str, list[list[str]] | None] = {
@@ -216,28 +216,27 @@ def describe_celeba(
             "test": "hong: the official validation partition",
         },
     }[spec.protocol]
-    return {
-        "name": spec.name(),
-        "builder": "celeba",
-        "protocol": {**protocol, "pictures": spec.shape.describe()},
-        "parameters": {
+    return DatasetDescription(
+        name=spec.name(),
+        builder="celeba",
+        protocol={**protocol, "pictures": spec.shape.describe()},
+        parameters={
             **{key: value for key, value in asdict(spec).items() if key != "shape"},
             "keep": list(spec.keep),
             **asdict(spec.shape),
         },
-        "source": {
+        source={
             "kind": "celeba",
             "origin": "CelebA, aligned and cropped",
             "names": {"read": len(source.names), "left_out": 0, "reasons": {}},
         },
-        "labels": labels,
-        "bias": {
-            "name": spec.bias,
-            "values": attribute_values(spec.bias),
-            "aligned": own and ", ".join(f"{k} = {m}" for k, m in own),
+        labels=labels,
+        bias=BiasAttribute(
+            name=spec.bias,
+            values=attribute_values(spec.bias),
+            aligned=None if own is None else ", ".join(f"{k} = {m}" for k, m in own),
+        ),
+        attributes={
+            name: Attribute(attribute_values(name), cells) for name, cells in named.items()
         },
-        "attributes": {
-            name: {"values": attribute_values(name), "aligned": cells}
-            for name, cells in named.items()
-        },
-    }
+    )

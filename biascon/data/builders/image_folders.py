@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from biascon.data.building.splitting import (
     hold_out,
 )
 from biascon.data.images.decoding import ImageSpec
-from biascon.data.manifest import SPLITS
+from biascon.data.manifest import SPLITS, DatasetDescription
 from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.types import Array
 
@@ -136,25 +135,23 @@ def _describe(
     spec: ImageFoldersSpec,
     told: Mapping[str, str],
     splits: Mapping[str, SplitPlan],
-) -> dict[str, Any]:
+) -> DatasetDescription:
     kind, shape = FOLDERS[spec.name], spec.shape
     per_class = spec.per_class or kind.per_class
     parts = [found.stem, *([f"{per_class}-a-class"] if per_class != kind.per_class else [])]
-    return {
-        "name": dataset_name(
-            "-".join([*parts, *shape.name_suffixes()]), spec.val_protocol, spec.seed
-        ),
-        "builder": "standard",
-        "protocol": {
+    return DatasetDescription(
+        name=dataset_name("-".join([*parts, *shape.name_suffixes()]), spec.val_protocol, spec.seed),
+        builder="standard",
+        protocol={
             **{key: told[key] for key in ("train", "val", "test")},
             "pictures": shape.describe(),
         },
-        "parameters": {
+        parameters={
             **{key: value for key, value in asdict(spec).items() if key != "shape"},
             "per_class": per_class,
             **asdict(shape),
         },
-        "source": {
+        source={
             "kind": spec.name,
             "origin": kind.title,
             "names": {
@@ -163,6 +160,6 @@ def _describe(
                 "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
             },
         },
-        "labels": list(found.classes),
-        "bias": None,
-    }
+        labels=list(found.classes),
+        bias=None,
+    )

@@ -20,6 +20,7 @@ from biascon.data.alignment import (
 from biascon.data.builders.csv_table import CsvTable, TableSpec
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import NO_VALIDATION, seeded_split
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.data.values import sort_values
 from biascon.errors import DataError, UsageError
 from biascon.utils.text import quote_some
@@ -100,34 +101,35 @@ def describe_table(
     bias_columns: Mapping[str, _BiasColumn],
     splits: Mapping[str, SplitPlan],
     origin: str,
-) -> dict[str, Any]:
-    """Return the manifest without counts and digests."""
+) -> DatasetDescription:
+    """Describe the dataset of a table."""
     first = bias_columns[spec.bias[0]]
-    pairs = first.aligned_pairs(label_values)
+    attributes = {
+        name: Attribute(column.values, column.aligned_pairs(label_values))
+        for name, column in bias_columns.items()
+    }
+    pairs = attributes[spec.bias[0]].aligned_pairs
     aligned = None
     if pairs is not None:
         texts = [f"{label} = {value}" for label, value in pairs]
         aligned = f"{', '.join(texts)} ({first.alignment.source})"
     reasons = dict(sorted(Counter(reason for _, reason in table.left_out).items()))
     n_read = len(table.files) + len(table.left_out)
-    return {
-        "name": spec.full_name(),
-        "builder": "table",
-        "protocol": {**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
-        "parameters": _describe_parameters(spec),
-        "source": {
+    return DatasetDescription(
+        name=spec.full_name(),
+        builder="table",
+        protocol={**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
+        parameters=_describe_parameters(spec),
+        source={
             "kind": "table",
             "origin": origin,
             "sha256": {"table": table.sha256},
             "names": {"read": n_read, "left_out": len(table.left_out), "reasons": reasons},
         },
-        "labels": label_values,
-        "bias": {"name": spec.bias[0], "values": first.values, "aligned": aligned},
-        "attributes": {
-            name: {"values": column.values, "aligned": column.aligned_pairs(label_values)}
-            for name, column in bias_columns.items()
-        },
-    }
+        labels=label_values,
+        bias=BiasAttribute(spec.bias[0], first.values, aligned=aligned),
+        attributes=attributes,
+    )
 
 
 def _encode_bias_columns(

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import NO_VALIDATION, seeded_split
 from biascon.data.images.decoding import ImageSpec
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import os_error
 from biascon.utils.seeds import permutation
@@ -234,7 +234,7 @@ def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
 
 def describe_utkface(
     found: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
-) -> dict[str, Any]:
+) -> DatasetDescription:
     """Return what the manifest says besides counts and digests."""
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
@@ -252,19 +252,19 @@ def describe_utkface(
         values["age"].append("11 to 19")
         pairings["age"] = None
     shape = spec.shape
-    return {
-        "name": spec.name(),
-        "builder": "utkface",
-        "protocol": {
+    return DatasetDescription(
+        name=spec.name(),
+        builder="utkface",
+        protocol={
             "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
             "val": validation,
             "test": "20 % of the names, natural proportions",
             "pictures": shape.describe(),
         },
-        "parameters": {
+        parameters={
             **{key: value for key, value in asdict(spec).items() if key != "shape"}, **asdict(shape)
         },
-        "source": {
+        source={
             "kind": "utkface",
             "origin": origin,
             "names": {
@@ -275,11 +275,11 @@ def describe_utkface(
                 "dropped": dict(dropped),
             },
         },
-        "labels": LABELS,
-        "bias": {"name": spec.bias, "values": values[spec.bias], "aligned": told},
-        "attributes": {
-            **{name: {"values": values[name], "aligned": pairings[name]} for name in BIASES},
-            "race_group": {"values": RACES, "aligned": None},
-            "age_group": {"values": ["0-10", "11-19", "20-39", "40-59", "60 and over"], "aligned": None},
+        labels=LABELS,
+        bias=BiasAttribute(spec.bias, values[spec.bias], aligned=told),
+        attributes={
+            **{name: Attribute(values[name], pairings[name]) for name in BIASES},
+            "race_group": Attribute(RACES, None),
+            "age_group": Attribute(["0-10", "11-19", "20-39", "40-59", "60 and over"], None),
         },
-    }  # fmt: skip
+    )  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from biascon.data import dataset
 from biascon.data.dataset import Split
+from biascon.data.manifest import DatasetDescription, Manifest
 from biascon.errors import BiasconError
 
 
@@ -23,13 +23,13 @@ class BuildResult:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     reused: bool
 
 
 def build_or_reuse(
     folder: Path,
-    description: Mapping[str, Any],
+    description: DatasetDescription,
     build: Callable[[], Mapping[str, Split]],
     *,
     force: bool = False,
@@ -38,7 +38,7 @@ def build_or_reuse(
 
     Args:
         folder: The dataset folder.
-        description: The manifest without counts and digests, see ``dataset.save``.
+        description: The description of the dataset.
         build: Returns the splits. It is called only if the folder has to be written.
         force: Replace an existing folder that holds another dataset, or is damaged.
 
@@ -56,7 +56,7 @@ def build_or_reuse(
     return BuildResult(folder, manifest, reused=False)
 
 
-def check_same_dataset(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+def check_same_dataset(folder: Path, description: DatasetDescription) -> Manifest:
     """Return the manifest of an intact dataset folder that matches a description.
 
     Raises:
@@ -65,10 +65,11 @@ def check_same_dataset(folder: Path, description: Mapping[str, Any]) -> dict[str
     """
     manifest = dataset.read_manifest(folder)
     keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
-    differing = [key for key in keys if manifest.get(key) != description.get(key)]
-    source_digests = {**manifest["source"].get("sha256", {})}
+    found, expected = manifest.to_json(), description.to_json()
+    differing = [key for key in keys if found.get(key) != expected.get(key)]
+    source_digests = {**manifest.source.get("sha256", {})}
     source_digests.pop("files", None)  # of image files: known only after every file has been read
-    if source_digests != description["source"]["sha256"]:
+    if source_digests != description.source["sha256"]:
         differing.append("source")
     if differing:
         raise BiasconError(

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,15 @@ from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
 from biascon.data.images.decoding import ImageFolder, ImageSpec
-from biascon.data.manifest import REJECTED, file_entry, make_manifest, sync_folder
+from biascon.data.manifest import (
+    REJECTED,
+    DatasetDescription,
+    Manifest,
+    RejectedCounts,
+    file_entry,
+    make_manifest,
+    sync_folder,
+)
 from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.devices import count_cpus
@@ -96,19 +103,19 @@ def build_image_dataset(
         return BuildResult(out, build.run(out, description, overwrite=out.exists()), reused=False)
 
 
-def _add_source_digests(plan: BuildPlan, folder: ImageFolder) -> dict[str, Any]:
+def _add_source_digests(plan: BuildPlan, folder: ImageFolder) -> DatasetDescription:
     """Return the plan's description with digests of its rows and of the sizes of its files."""
     state = hashlib.sha256()
     for rows in plan.splits.values():
         for path in rows.paths:
             size = folder.read_stamp(path).partition(" ")[0]
             state.update(f"{size} {path}\n".encode("utf-8", "surrogateescape"))
-    source = dict(plan.description["source"])
+    source = dict(plan.description.source)
     digests = {"rows": plan.digest_rows(), "list": state.hexdigest()}
     source["sha256"] = {**source.get("sha256", {}), **digests}
-    if "store" in plan.description:
+    if plan.description.store is not None:
         source["folder"] = folder.raw
-    return {**plan.description, "source": source}
+    return replace(plan.description, source=source)
 
 
 @dataclass
@@ -128,7 +135,7 @@ class _ImageBuild:
     on_progress: ProgressCallback
     log: Callable[[str], None]
 
-    def run(self, out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[str, Any]:
+    def run(self, out: Path, description: DatasetDescription, *, overwrite: bool) -> Manifest:
         """Write the dataset folder and return its manifest."""
         # The chunks in the partial folder belong to this digest, which covers the decoder too.
         versions = {"biascon": __version__, **decoding.get_decoder_versions()}
@@ -179,7 +186,7 @@ class _ImageBuild:
     @property
     def _stores_index(self) -> bool:
         """Whether the dataset holds an index of its files instead of pixels."""
-        return "store" in self.plan.description
+        return self.plan.description.store is not None
 
     def _index_shape(self, rows: SplitPlan) -> tuple[int, ...]:
         return (lazy.compute_index_width(rows.paths),)
@@ -286,8 +293,8 @@ class _ImageBuild:
         return sorted(rejected)
 
     def _publish(
-        self, out: Path, description: dict[str, Any], chunks: Chunks, *, overwrite: bool
-    ) -> dict[str, Any]:
+        self, out: Path, description: DatasetDescription, chunks: Chunks, *, overwrite: bool
+    ) -> Manifest:
         """Write the manifest of the finished files, and move them to the dataset folder."""
         masks = {
             name: mark_kept_rows(chunks[name], len(rows)) for name, rows in self.plan.splits.items()
@@ -297,14 +304,14 @@ class _ImageBuild:
                 raise DataError(f"no image of the {name} split can be used")
         rejected = self._list_rejected(chunks)
         resume.write_rejected(self.work, rejected)
-        source = {**description["source"], "decoder": decoding.get_decoder_versions()}
+        source = {**description.source, "decoder": decoding.get_decoder_versions()}
         source["sha256"] = {**source["sha256"], "files": digest_files(chunks)}
-        description = {**description, "source": source}
-        description["rejected"] = {"n": len(rejected), "by_reason": count_reasons(rejected)}
+        rejected_counts = RejectedCounts(count_reasons(rejected))
+        description = replace(description, source=source, rejected=rejected_counts)
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
         files = {name: file_entry(self.work / name) for name in names}
         manifest = make_manifest(description, self.plan.summarize_splits(masks), files)
-        (self.work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
+        (self.work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
         with new_folder(out, replace=overwrite) as new:
             for name in [*names, "manifest.json"]:
                 (self.work / name).rename(new / name)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from biascon.data import dataset, manifest
+from biascon.data import dataset
 from biascon.data.dataset import Split
 from biascon.data.images.decoding import ImageSpec
+from biascon.data.manifest import DatasetDescription, SplitCounts
 from biascon.errors import DataError
 from biascon.utils.files import digest_of
 from biascon.utils.types import Array
@@ -64,7 +64,7 @@ class BuildPlan:
         left_out: (name, reason) of the names that are left out before a file is opened.
     """
 
-    description: Mapping[str, Any]
+    description: DatasetDescription
     splits: Mapping[str, SplitPlan]
     left_out: Sequence[tuple[str, str]] = ()
 
@@ -72,21 +72,21 @@ class BuildPlan:
         for name in ("train", "test"):
             if not len(self.splits.get(name, ())):
                 raise DataError(f"the {name} split has no images")
-        labels = self.description["labels"]
+        labels = self.description.labels
         if len(labels) < 2:
             raise DataError(f"expected images of two or more labels, but all are '{labels[0]}'")
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.splits.values())
 
-    def summarize_splits(self, kept: Mapping[str, Array] | None = None) -> dict[str, Any]:
+    def summarize_splits(self, kept: Mapping[str, Array] | None = None) -> dict[str, SplitCounts]:
         """Return the counts of each split as the manifest holds them.
 
         Args:
             kept: bool ``(N,)`` for each split: which rows count; None for all rows.
         """
-        sizes = (len(self.description["labels"]), manifest.n_bias(self.description))
-        knows_aligned = manifest.knows_aligned(self.description)
+        sizes = (self.description.n_labels, self.description.n_bias)
+        knows_aligned = self.description.knows_aligned
         counts = {}
         for name, rows in self.splits.items():
             mask = np.ones(len(rows), dtype=bool) if kept is None else kept[name]
@@ -97,13 +97,13 @@ class BuildPlan:
 
     def as_file_index(self, shape: ImageSpec) -> BuildPlan:
         """Return the plan of the same dataset that holds an index of its files instead of pixels."""
-        name = f"{self.description['name']}-files"
+        name = f"{self.description.name}-files"
         store = {"kind": "files", **asdict(shape)}
-        return replace(self, description={**self.description, "name": name, "store": store})
+        return replace(self, description=replace(self.description, name=name, store=store))
 
     def compute_digest(self) -> str:
         """Return the SHA-256 of the whole plan."""
-        return digest_of({"description": dict(self.description), "rows": self.digest_rows()})
+        return digest_of({"description": self.description.to_json(), "rows": self.digest_rows()})
 
     def digest_rows(self) -> str:
         """Return the SHA-256 of the rows of all splits: paths, labels and attributes."""

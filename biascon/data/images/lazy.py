@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from biascon.data.images.decoding import (
     UnusableImageError,
     decode,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, DataError
 from biascon.utils.devices import count_cpus
 from biascon.utils.types import Array
@@ -117,7 +118,7 @@ def encode_index_row(digest: str, path: str, size: int) -> Array:
     return np.frombuffer(data.ljust(size, b"\0"), dtype=np.uint8)
 
 
-def open_lazy_images(path: Path, table: Array | None, manifest: Mapping[str, Any]) -> LazyImages:
+def open_lazy_images(path: Path, table: Array | None, manifest: Manifest) -> LazyImages:
     """Open the images of a split that holds an index.
 
     Args:
@@ -129,7 +130,7 @@ def open_lazy_images(path: Path, table: Array | None, manifest: Mapping[str, Any
     Raises:
         DataError: The index or its entry in the manifest is damaged, or the folder of images does not exist.
     """
-    store, folder = manifest["store"], manifest["source"].get("folder")
+    store, folder = manifest.store or {}, manifest.source.get("folder")
     if (
         table is None
         or table.dtype != np.uint8

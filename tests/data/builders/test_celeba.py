@@ -53,8 +53,8 @@ def test_predicting_from_gender_is_right_on_exactly_the_aligned_images(
         assert is_right[rows.aligned].mean() == 1.0
         assert not is_right[~rows.aligned].any()
         assert np.array_equal(rows.bias, male)
-    entry = plan.description["attributes"]["Male"]
-    assert entry["aligned"] == [[f"not {target}", "male"], [target, "female"]]
+    entry = plan.description.attributes["Male"]
+    assert entry.aligned == [[f"not {target}", "male"], [target, "female"]]
 
 
 def test_the_official_protocol_uses_the_official_partition(raw: Path) -> None:
@@ -89,14 +89,14 @@ def test_protocol_hong_tests_on_the_validation_partition(
     assert not names["train"] & names["val"]
     blond_cells, makeup_cells = (
         np.array(
-            celeba.plan_celeba(read_celeba_tables(raw), spec).summarize_splits()["train"]["cells"]
+            celeba.plan_celeba(read_celeba_tables(raw), spec).summarize_splits()["train"].cells
         )
         for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
     assert blond_cells[0, 0] == 20
     assert makeup_cells.sum() == len(train) * 4 // 5  # only the target Blond_Hair drops images
-    assert "hong" in plan.description["protocol"]["test"]
-    assert plan.description["protocol"]["train"].endswith("20 women who are not blond")
+    assert "hong" in plan.description.protocol["test"]
+    assert plan.description.protocol["train"].endswith("20 women who are not blond")
 
 
 def test_the_csv_form_in_another_order_gives_the_same_plan(raw: Path, tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_the_command_builds_a_dataset_whose_bias_can_be_chosen(raw: Path, cli: C
     assert code == 0, err
     assert json.loads(out)["name"] == "celeba-Blond_Hair-Male-official-28-keep38"
     data = dataset.load(Path("data/celeba-Blond_Hair-Male-official-28-keep38"))
-    assert len(data.manifest["attributes"]) == 39
+    assert len(data.manifest.attributes) == 39
     young = dataset.view_by_attributes(data, ["Young"])
-    assert young.manifest["bias"]["values"] == ["not Young", "Young"]
+    assert young.manifest.bias.values == ["not Young", "Young"]
     assert sum(len(split) for split in data.splits.values()) == N
 
 

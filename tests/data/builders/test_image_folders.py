@@ -37,10 +37,10 @@ class TestLayouts:
         held = train // 10
         for part, n in (("train", train - held), ("val", held), ("test", 3)):
             assert (np.bincount(data.splits[part].labels) == n).all(), part
-        assert "BACKGROUND_Google" not in data.manifest["labels"]
-        assert "257.clutter" not in data.manifest["labels"]
+        assert "BACKGROUND_Google" not in data.manifest.labels
+        assert "257.clutter" not in data.manifest.labels
         if name == "caltech256":
-            assert data.manifest["rejected"]["by_reason"] == {"not named like a picture": 1}
+            assert data.manifest.rejected.by_reason == {"not named like a picture": 1}
             assert (
                 "198.spider/RENAME2"
                 in (tmp_path / "data" / f"{name}-16" / "rejected.csv").read_text()
@@ -67,9 +67,9 @@ class TestLayouts:
         result = cli("make-standard", "imagenet", make_imagenet(tmp_path / "raw"), "--size", "16")
         assert result.code == 0, result.err
         data = load(tmp_path / "data" / "imagenet-16")
-        assert data.manifest["labels"] == list(WNIDS)
+        assert data.manifest.labels == list(WNIDS)
         assert [len(data.splits[part]) for part in ("train", "val", "test")] == [33, 3, 6]
-        assert data.manifest["protocol"]["test"] == "official validation pictures"
+        assert data.manifest.protocol["test"] == "official validation pictures"
 
     def test_imagenet_with_its_validation_images_in_one_folder(self, tmp_path: Path) -> None:
         sorted_, flat = (
@@ -104,10 +104,10 @@ class TestLayouts:
         )
         assert result.code == 0, result.err
         data = load(tmp_path / "data" / "my_pets-16")
-        assert data.manifest["labels"] == ["cat", "dog"]
+        assert data.manifest.labels == ["cat", "dog"]
         assert len(data.splits["train"]) == (24 if val else 22)
         assert len(data.splits["val"]) == (6 if val else 2)
-        assert data.manifest["protocol"]["val"].startswith("the pictures of val" if val else "10 %")
+        assert data.manifest.protocol["val"].startswith("the pictures of val" if val else "10 %")
         result = cli("make-standard", "folder", tmp_path / "my pets", "--size", "16", "--name", "pets",
                    "--val-protocol", "none", "--json")  # fmt: skip
         manifest = json.loads(result.out)
@@ -123,7 +123,7 @@ class TestLayouts:
         assert sorted(index) == list(range(99))
         for rows in plan.splits.values():
             for path, label in zip(rows.paths, rows.labels, strict=True):
-                assert path.startswith(plan.description["labels"][label] + "/")
+                assert path.startswith(plan.description.labels[label] + "/")
 
 
 class TestAgainstTorchvision:
@@ -140,7 +140,7 @@ class TestAgainstTorchvision:
                 (str(raw / path) for path in rows.paths), rows.labels.tolist(), strict=True
             )
             assert sorted(samples) == sorted((str(path), k) for path, k in reference.samples)
-            assert reference.classes == plan.description["labels"]
+            assert reference.classes == plan.description.labels
         assert folder_layouts.IMAGE_SUFFIXES == import_torchvision().datasets.folder.IMG_EXTENSIONS
 
     def test_caltech_101_has_the_same_classes(self, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ class TestAgainstTorchvision:
         ).mkdir()  # torchvision checks only that this folder exists
         reference = Caltech101(raw)
         _, plan = plan_image_folders(raw, ImageFoldersSpec("caltech101"))
-        assert reference.categories == plan.description["labels"]
+        assert reference.categories == plan.description.labels
         # The file names of torchvision are image_<k>.jpg, k from 1.
         assert len(reference) == sum(len(rows) for rows in plan.splits.values())
 
@@ -166,7 +166,7 @@ class TestAgainstTorchvision:
         _, plan = plan_image_folders(raw, ImageFoldersSpec("caltech256"))
         # torchvision has the clutter as a class too.
         assert [name for name in reference.categories if name != "257.clutter"] == (
-            plan.description["labels"]
+            plan.description.labels
         )
 
 

@@ -63,8 +63,8 @@ def test_several_bias_columns_are_kept_and_one_is_the_default(table: Path, cli: 
             files.append(name)
             expected = decoding.decode((table.parent / name).read_bytes(), ImageSpec(32))
             assert np.array_equal(split.images[k], expected)
-            assert data.manifest["labels"][split.labels[k]] == animal
-            place = data.manifest["bias"]["values"][split.bias[k]]
+            assert data.manifest.labels[split.labels[k]] == animal
+            place = data.manifest.bias.values[split.bias[k]]
             assert split.aligned[k] == ((animal == "cat") == (place == "indoor"))
     assert len(files) == len(set(files)) == N
     assert [len(split) for split in data.splits.values()] == [44, 4, 12]

@@ -97,7 +97,7 @@ def test_every_name_of_the_real_list_is_in_one_split_or_dropped(names_file: Path
     for bias in utkface.BIASES:
         plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
-        dropped = plan.description["source"]["names"]["dropped"]
+        dropped = plan.description.source["names"]["dropped"]
         assert len(paths) == len(set(paths))
         assert len(paths) + sum(dropped.values()) + len(plan.left_out) == len(names)
         train = plan.splits["train"]
@@ -131,8 +131,8 @@ def test_the_training_split_follows_the_rate(bias: str, rate: float) -> None:
     plan = utkface.plan_utkface(names, UTKFaceSpec(bias, rate, val_protocol="none"), origin="")
     free = utkface.plan_utkface(names, UTKFaceSpec(bias, 0.0, val_protocol="none"), origin="")
     cells, all_cells = (
-        plan.summarize_splits()["train"]["cells"],
-        free.summarize_splits()["train"]["cells"],
+        plan.summarize_splits()["train"].cells,
+        free.summarize_splits()["train"].cells,
     )
     assert set(plan.splits["train"].paths) <= set(free.splits["train"].paths)
     for value in (0, 1):
@@ -167,7 +167,7 @@ def test_all_attributes_are_kept_and_can_be_the_bias(tmp_path: Path, cli: Cli) -
     code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
-    assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
+    assert list(data.manifest.attributes) == ["race", "age", "race_group", "age_group"]
     _, names = utkface.list_images(raw)
     for split in data.splits.values():
         for k, index in enumerate(split.index):

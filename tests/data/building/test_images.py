@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_the_folder_holds_every_image_in_its_row(raw: Path, tmp_path: Path) -> N
     data = dataset.load(result.folder)
     folder, names = utkface.list_images(raw)
     for name, split in data.splits.items():
-        assert len(split) == result.manifest["counts"][name]["n"]
+        assert len(split) == result.manifest.counts[name].n
         for row in range(0, len(split), 9):
             expected = decoding.decode((folder / names[split.index[row]]).read_bytes(), SPEC)
             assert np.array_equal(split.images[row], expected)
@@ -145,8 +146,8 @@ def test_unusable_files_are_listed_with_their_reason_and_the_others_are_decoded(
     assert lines[1:] == sorted(lines[1:])
     assert set(rejected) == set(reasons) & planned
     assert all(reasons[name] in (reason, "any") for name, reason in rejected.items())
-    entry = result.manifest["rejected"]
-    assert entry["n"] == len(rejected) == sum(entry["by_reason"].values())
+    entry = result.manifest.rejected
+    assert entry.n == len(rejected) == sum(entry.by_reason.values())
     data = dataset.load(result.folder)
     n_compared = 0
     for split in data.splits.values():
@@ -171,7 +172,7 @@ def test_too_many_unusable_files_give_one_line_and_leave_no_files(
     assert str(failure.value).startswith("10 or more of ")
     assert "(10 empty), which is over --max-rejected 0.01; the first are " in str(failure.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
-    assert build(copy, tmp_path / "out", max_rejected=0.2).manifest["rejected"]["n"] == 10
+    assert build(copy, tmp_path / "out", max_rejected=0.2).manifest.rejected.n == 10
     with pytest.raises(UsageError, match=r"expected max_rejected in \[0, 1\]"):
         build(copy, tmp_path / "other", max_rejected=2)
 
@@ -221,6 +222,6 @@ def test_the_number_of_chunks_in_memory_is_bounded(
 
 def test_the_decoder_is_recorded_but_does_not_change_the_digest(raw: Path, tmp_path: Path) -> None:
     manifest = build(raw, tmp_path / "out").manifest
-    assert set(manifest["source"]["decoder"]) == {"simplejpeg", "pillow"}
-    other = {**manifest, "source": {**manifest["source"], "decoder": {"simplejpeg": "0"}}}
+    assert set(manifest.source["decoder"]) == {"simplejpeg", "pillow"}
+    other = replace(manifest, source={**manifest.source, "decoder": {"simplejpeg": "0"}})
     assert dataset.dataset_digest(other) == dataset.dataset_digest(manifest)

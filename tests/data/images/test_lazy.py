@@ -95,7 +95,7 @@ def test_a_changed_or_missing_image_file_is_refused(folders: tuple[Path, Path], 
 
 
 def test_the_same_command_again_reuses_the_folder(folders: tuple[Path, Path], cli: Cli) -> None:
-    raw = Path(dataset.load(folders[1]).manifest["source"]["folder"])
+    raw = Path(dataset.load(folders[1]).manifest.source["folder"])
     before = {path.name: path.read_bytes() for path in folders[1].iterdir()}
     for force in ([], ["--force"]):
         words = ["--size", "32", "--rate", "0", "--store", "files", *force]
