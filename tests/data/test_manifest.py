@@ -80,7 +80,7 @@ DATASETS: dict[str, Callable[..., Path]] = {
 def plan_utkface() -> BuildPlan:
     names = [f"{k * 7 % 90 + 1}_{k % 2}_{k // 2 % 5}_{10**16 + k}.jpg.chip.jpg" for k in range(300)]
     names.append("61_1_20170109150557335.jpg.chip.jpg")
-    return utkface.plan_utkface(names, utkface.UTKFaceSpec("race", shape=SPEC), origin="names")
+    return utkface.plan_utkface(names, utkface.UTKFaceSpec("race", image_spec=SPEC), origin="names")
 
 
 def plan_celeba() -> BuildPlan:
@@ -90,7 +90,7 @@ def plan_celeba() -> BuildPlan:
     source = celeba.CelebATables(
         Path("raw"), "img_align_celeba", names, signs, CELEBA_ATTRIBUTES, np.arange(n) % 3
     )
-    spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), shape=SPEC)
+    spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), image_spec=SPEC)
     return celeba.plan_celeba(source, spec)
 
 
@@ -103,7 +103,7 @@ def plan_table(folder: Path) -> BuildPlan:
     lines += ["081.jpg,,a,1"]
     (folder / "table.csv").write_text("\n".join(lines))
     aligned = {"place": {"c": "a", "d": "b", "x": []}}
-    spec = table.TableSpec("file", "animal", ("place", "camera"), aligned=aligned, shape=SPEC)
+    spec = table.TableSpec("file", "animal", ("place", "camera"), aligned=aligned, image_spec=SPEC)
     return table.plan_table(table.read_csv_table(folder / "table.csv", spec), spec, origin="a CSV")
 
 
@@ -114,7 +114,7 @@ def plan_own_folder(folder: Path) -> BuildPlan:
             for k in range(n):
                 (folder / "own" / split / label / f"{k}.jpg").touch()
     (folder / "own" / "train" / "cat" / "notes.txt").touch()
-    return plan_image_folders(folder / "own", ImageFoldersSpec("folder", shape=SPEC))[1]
+    return plan_image_folders(folder / "own", ImageFoldersSpec("folder", image_spec=SPEC))[1]
 
 
 def make_plans(folder: Path) -> dict[str, BuildPlan]:
@@ -229,12 +229,12 @@ def test_an_image_build_is_read_back_unchanged(tmp_path: Path) -> None:
     raw = faces.utkface(tmp_path / "raw", faces.names(60))
     names = sorted(path.name for path in raw.iterdir())
     (raw / names[3]).write_bytes(b"not an image")
-    spec = utkface.UTKFaceSpec(rate=0.5, shape=SPEC)
+    spec = utkface.UTKFaceSpec(rate=0.5, image_spec=SPEC)
     for store in ("pixels", "files"):
         plan = utkface.plan_utkface(names, spec, origin="drawn for the test")
         plan = plan.as_file_index(SPEC) if store == "files" else plan
         out = tmp_path / store
-        result = build_image_dataset(raw, plan, out, shape=SPEC, max_rejected=0.1)
+        result = build_image_dataset(raw, plan, out, image_spec=SPEC, max_rejected=0.1)
         text = (out / "manifest.json").read_text()
         assert pretty_json(result.manifest.to_json()) == text
         assert read_manifest(out) == result.manifest
