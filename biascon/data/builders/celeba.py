@@ -189,6 +189,27 @@ def name_attribute_values(name: str) -> list[str]:
     return ["female", "male"] if name == "Male" else [f"not {name}", name]
 
 
+def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
+    """Return the manifest texts of the splits."""
+    restriction = (
+        f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
+        if (spec.target, spec.bias) == ("Blond_Hair", "Male")
+        else ""
+    )
+    return {
+        "official": {
+            "train": "official training partition",
+            "val": "official validation partition",
+            "test": "official test partition",
+        },
+        "hong": {
+            "train": f"hong: 80 % of the official training partition{restriction}",
+            "val": "hong: 20 % of the official training partition",
+            "test": "hong: the official validation partition",
+        },
+    }[spec.protocol]
+
+
 def describe_celeba(
     source: CelebATables, spec: CelebASpec, cells: Mapping[str, Cells | None]
 ) -> DatasetDescription:
@@ -210,27 +231,10 @@ def describe_celeba(
     aligned = None
     if bias_pairs is not None:
         aligned = ", ".join(f"{label} = {value}" for label, value in bias_pairs)
-    restriction = (
-        f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
-        if (spec.target, spec.bias) == ("Blond_Hair", "Male")
-        else ""
-    )
-    protocol = {
-        "official": {
-            "train": "official training partition",
-            "val": "official validation partition",
-            "test": "official test partition",
-        },
-        "hong": {
-            "train": f"hong: 80 % of the official training partition{restriction}",
-            "val": "hong: 20 % of the official training partition",
-            "test": "hong: the official validation partition",
-        },
-    }[spec.protocol]
     return DatasetDescription(
         name=spec.name(),
         builder="celeba",
-        protocol={**protocol, "pictures": spec.image_spec.describe()},
+        protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
         parameters={
             **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
             "keep": list(spec.keep),
