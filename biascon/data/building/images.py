@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon import __version__
 from biascon.data import dataset
 from biascon.data.building import resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
@@ -45,6 +44,7 @@ from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.devices import count_cpus
 from biascon.utils.files import digest_of, new_folder, os_error, pretty_json, write_atomic
 from biascon.utils.types import Array
+from biascon.version import __version__
 
 MAX_CHUNK_BYTES = 1 << 22  # bytes of pixels in a chunk
 MAX_CHUNK_IMAGES = 256
