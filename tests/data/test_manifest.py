@@ -17,7 +17,9 @@ from biascon.data.builders.biased_mnist import (
     build_splits,
     describe_biased_mnist,
 )
+from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.builders.cifar import LAYOUTS, make_cifar
+from biascon.data.builders.csv_table import TableSpec, read_csv_table
 from biascon.data.builders.image_folders import ImageFoldersSpec, plan_image_folders
 from biascon.data.builders.mnist_source import Digits
 from biascon.data.building.images import build_image_dataset
@@ -87,7 +89,7 @@ def plan_celeba() -> BuildPlan:
     n = 60
     signs = (np.arange(n)[:, None] * 13 + np.arange(40) * 5) % 11 < 5
     names = [f"{k + 1:06d}.jpg" for k in range(n)]
-    source = celeba.CelebATables(
+    source = CelebATables(
         Path("raw"), "img_align_celeba", names, signs, CELEBA_ATTRIBUTES, np.arange(n) % 3
     )
     spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), image_spec=SPEC)
@@ -103,8 +105,8 @@ def plan_table(folder: Path) -> BuildPlan:
     lines += ["081.jpg,,a,1"]
     (folder / "table.csv").write_text("\n".join(lines))
     aligned = {"place": {"c": "a", "d": "b", "x": []}}
-    spec = table.TableSpec("file", "animal", ("place", "camera"), aligned=aligned, image_spec=SPEC)
-    return table.plan_table(table.read_csv_table(folder / "table.csv", spec), spec, origin="a CSV")
+    spec = TableSpec("file", "animal", ("place", "camera"), aligned=aligned, image_spec=SPEC)
+    return table.plan_table(read_csv_table(folder / "table.csv", spec), spec, origin="a CSV")
 
 
 def plan_own_folder(folder: Path) -> BuildPlan:
@@ -226,7 +228,7 @@ def test_every_description_is_read_back_unchanged(tmp_path: Path) -> None:
 
 
 def test_an_image_build_is_read_back_unchanged(tmp_path: Path) -> None:
-    raw = faces.utkface(tmp_path / "raw", faces.names(60))
+    raw = faces.draw_utkface(tmp_path / "raw", faces.make_names(60))
     names = sorted(path.name for path in raw.iterdir())
     (raw / names[3]).write_bytes(b"not an image")
     spec = utkface.UTKFaceSpec(rate=0.5, image_spec=SPEC)
