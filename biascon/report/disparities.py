@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from biascon.metrics.records import PermutationResult
 from biascon.report.experiments import Experiment, report_names
 from biascon.report.paired_tests import ImageTest, PairedTest, run_paired_tests
+from biascon.report.tables import UNDEFINED_CELL, TableCell, mean_cell
 from biascon.report.verdicts import reference_loss
 from biascon.runs.finished import FinishedRun
 
@@ -38,22 +38,6 @@ IMAGE_COLUMNS = [
     "loss", "against", "seed", "only the first correct", "only the second correct", "p (McNemar)",
     "difference [95 %]",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TableCell:
-    """A number of a table.
-
-    Attributes:
-        text: The number as it is printed.
-        value: The number that the table is sorted by, as text; empty if it is undefined.
-    """
-
-    text: str
-    value: str
-
-
-UNDEFINED_CELL = TableCell("-", "")
 
 
 def measure_disparities(experiment: Experiment) -> list[tuple[str, list[TableCell]]]:
@@ -87,14 +71,14 @@ def _disparity_cells(
         results = [tests[metric] for _, tests in tested]
         p_values = [result.p for result in results if result.p is not None]
         cells += [
-            _mean_percent([run.value(metric) for run, _ in tested] + missing),
-            _mean_percent([result.expected for result in results] + missing),
+            mean_cell([run.value(metric) for run, _ in tested] + missing),
+            mean_cell([result.expected for result in results] + missing),
             format_p(max(p_values) if len(p_values) == len(results) else math.nan),
         ]
     for metric in UNTESTED_METRICS:
-        cells.append(_mean_percent([run.value(metric) for run, _ in tested] + missing))
+        cells.append(mean_cell([run.value(metric) for run, _ in tested] + missing))
     for calibration_error in (_overall_error, _largest_group_error):
-        cells.append(_mean_percent([calibration_error(run) for run, _ in tested] + missing))
+        cells.append(mean_cell([calibration_error(run) for run, _ in tested] + missing))
     return cells
 
 
@@ -182,15 +166,3 @@ def _largest_group_error(run: FinishedRun) -> float | None:
     calibration = run.evaluation.calibration
     groups = [] if calibration is None else calibration.by_group
     return max((group.error for group in groups if group.error is not None), default=None)
-
-
-def _mean_percent(values: Sequence[float | None]) -> TableCell:
-    """Return the mean of the defined values in percent, with their number if some are undefined."""
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return UNDEFINED_CELL
-    mean = sum(defined) / len(defined)
-    text = f"{100 * mean:.1f}"
-    if len(defined) < len(values):
-        text += f" (n={len(defined)})"
-    return TableCell(text, f"{mean:.6f}")

@@ -152,7 +152,6 @@ def _result_row(experiment: Experiment, row: ResultRow) -> dict[str, Any]:
             for cell in row.metrics.values()
         ],
         "secondary": row.secondary,
-        "secondary_value": row.secondary.split()[0].removeprefix("-"),
     }
 
 

@@ -110,7 +110,7 @@ def _result_row(row: ResultRow) -> list[str]:
         str(row.seeds),
         row.classifier,
         *(format_cell(cell, row.seeds, "±", "**{}**") for cell in row.metrics.values()),
-        row.secondary,
+        row.secondary.text,
     ]
 
 

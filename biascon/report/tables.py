@@ -25,6 +25,22 @@ FEATURE_COLUMNS = report_names(FEATURE_METRICS)
 
 
 @dataclass(frozen=True)
+class TableCell:
+    """A number of a table.
+
+    Attributes:
+        text: The number as it is printed.
+        value: The number that the table is sorted by, as text; empty if it is undefined.
+    """
+
+    text: str
+    value: str
+
+
+UNDEFINED_CELL = TableCell("-", "")
+
+
+@dataclass(frozen=True)
 class ResultCell:
     """A metric of a loss over seeds.
 
@@ -51,7 +67,7 @@ class ResultRow:
         seeds: The number of seeds.
         classifier: The short name of the classifier of the metrics.
         metrics: The cells by metric.
-        secondary: The headline accuracy with the other classifier, and its short name; ``-`` without one.
+        secondary: The headline accuracy with the other classifier, and its short name.
     """
 
     label: str
@@ -59,7 +75,7 @@ class ResultRow:
     seeds: int
     classifier: str
     metrics: Mapping[str, ResultCell]
-    secondary: str
+    secondary: TableCell
 
 
 def table_columns(experiment: Experiment) -> list[str]:
@@ -106,14 +122,27 @@ def _result_cell(experiment: Experiment, label: str, metric: str, *, is_bold: bo
     return ResultCell(f"{100 * mean.mean:.1f}", sd, mean.n, is_bold)
 
 
-def secondary_accuracy(runs: Sequence[FinishedRun]) -> str:
+def secondary_accuracy(runs: Sequence[FinishedRun]) -> TableCell:
     """Return the mean headline accuracy with the other classifier, and the short name of that classifier."""
     secondary = [run.secondary for run in runs if run.secondary is not None]
     values = [value for _, value in secondary if value is not None]
     if not values:
-        return "-"
+        return UNDEFINED_CELL
     classifier, _ = secondary[0]
-    return f"{100 * sum(values) / len(values):.1f} ({classifier.short})"
+    percent = f"{100 * sum(values) / len(values):.1f}"
+    return TableCell(f"{percent} ({classifier.short})", percent)
+
+
+def mean_cell(values: Sequence[float | None], *, in_percent: bool = True) -> TableCell:
+    """Return the mean of the defined values; it states their number if some are undefined."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return UNDEFINED_CELL
+    mean = sum(defined) / len(defined)
+    text = f"{100 * mean:.1f}" if in_percent else f"{mean:.3f}"
+    if len(defined) < len(values):
+        text += f" (n={len(defined)})"
+    return TableCell(text, f"{mean:.6f}")
 
 
 def format_cell(cell: ResultCell, seeds: int, plus_minus: str, bold: str) -> str:
@@ -189,24 +218,21 @@ def published_rows(experiment: Experiment) -> list[tuple[str, str, str]]:
     return [(row["method"], f"{row[rho]:.1f}", row["source"]) for row in rows if rho in row]
 
 
-def feature_rows(experiment: Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the feature metrics of each loss, means over seeds: the text and the value of each cell."""
+def feature_rows(experiment: Experiment) -> list[tuple[str, list[TableCell]]]:
+    """Return the cells of ``FEATURE_COLUMNS`` for each loss, means over seeds."""
     return [
-        (label, [_feature_cell(runs, metric) for metric in FEATURE_COLUMNS])
+        (
+            label,
+            [
+                mean_cell(
+                    [run.evaluation.features.metrics[metric].value for run in runs],
+                    in_percent=metric.endswith("_readout"),
+                )
+                for metric in FEATURE_COLUMNS
+            ],
+        )
         for label, runs in experiment.losses.items()
     ]
-
-
-def _feature_cell(runs: Sequence[FinishedRun], metric: str) -> tuple[str, str]:
-    values = [run.evaluation.features.metrics[metric].value for run in runs]
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return "-", ""
-    mean = sum(defined) / len(defined)
-    text = f"{100 * mean:.1f}" if metric.endswith("_readout") else f"{mean:.3f}"
-    if len(defined) < len(values):
-        text += f" (n={len(defined)})"
-    return text, f"{mean:.6f}"
 
 
 def describe_probe_split(experiment: Experiment) -> str:
