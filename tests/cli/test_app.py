@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import subprocess
@@ -13,14 +12,12 @@ from typing import Any
 
 import click
 import pytest
-from PIL import Image
 
 from biascon import __version__
 from biascon.cli.app import COMMANDS, main
-from biascon.data.builders import mnist_source
-from biascon.data.builders.mnist_source import SHA256, Digits
 from biascon.errors import BiasconWarning, DataError, RunBusyError, UsageError
 from biascon.utils import entry_points
+from tests.cli.outcomes import only_error, usage_error
 
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = f"""
@@ -44,48 +41,6 @@ def run_python(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, check=False, **options
     )
-
-
-def only_error(err: str) -> str:
-    """Return the last line of standard error, which must be the only error."""
-    *progress, last = err.splitlines()
-    assert last.startswith("error: ")
-    assert not any(line.startswith(("error", "Traceback", "Usage")) for line in progress)
-    return last
-
-
-def usage_error(outcome: Any) -> str:
-    """Return the message of wrong usage: exit code 2, nothing on stdout, one line on stderr."""
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert len(outcome.err.splitlines()) == 1
-    return only_error(outcome.err)
-
-
-def failure(outcome: Any) -> str:
-    """Return the message of a failure: exit code 1, nothing on stdout."""
-    assert outcome.code == 1
-    assert outcome.out == ""
-    return only_error(outcome.err)
-
-
-@pytest.fixture
-def small_digits(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the embedded digits by a small set."""
-    monkeypatch.setattr(mnist_source, "load_embedded", lambda: digits)
-
-
-@pytest.fixture
-def folder(make_dataset: Callable[..., Path], tmp_path: Path) -> Path:
-    return make_dataset(tmp_path / "data" / "small")
-
-
-def flip_last_byte(folder: Path) -> None:
-    """Damage the training split of a dataset folder."""
-    path = folder / "train.safetensors"
-    blob = bytearray(path.read_bytes())
-    blob[-1] ^= 1
-    path.write_bytes(blob)
 
 
 @pytest.fixture(scope="module")
@@ -184,253 +139,9 @@ class TestWrongUsage:
         assert "1.2" in only_error(process.stderr)
 
 
-class TestMakeBmnist:
-    def test_it_writes_a_dataset_under_its_name_and_prints_it(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        outcome = cli("make-bmnist", "--rho", "0.9")
-        assert outcome.code == 0
-        assert outcome.err.splitlines() == [
-            "source: made for the tests (1,000 + 200 digits)",
-            "data/bmnist5k-0.9: written",
-        ]
-        first, *rest = outcome.out.splitlines()
-        assert first == "bmnist5k-0.9: made for the tests"
-        assert [line.split() for line in rest if line.startswith(("train ", "val ", "test "))] == [
-            ["train", "900", "810", "90", "0", "of", "100"],
-            ["val", "100", "10", "90", "0", "of", "100"],
-            ["test", "200", "20", "180", "0", "of", "100"],
-        ]
-        assert {p.name for p in (tmp_path / "data" / "bmnist5k-0.9").iterdir()} == {
-            "train.safetensors", "val.safetensors", "test.safetensors", "manifest.json",
-        }  # fmt: skip
-
-    def test_every_option_reaches_the_builder(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        outcome = cli(
-            *("make-bmnist", "--rho", "0.5", "--seed", "2", "--variant", "fairkl"),
-            *("--colour", "digit", "--n-confusing", "3", "--val-protocol", "hong"),
-            *("--leftover", "even", "--out", "here", "--json"),
-        )
-        assert outcome.code == 0
-        assert json.loads((tmp_path / "here" / "manifest.json").read_text())["parameters"] == {
-            "rho": 0.5, "seed": 2, "variant": "fairkl", "colour": "digit", "n_confusing": 3,
-            "val_protocol": "hong", "leftover": "even",
-        }  # fmt: skip
-
-    def test_json_is_the_only_text_on_stdout(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        outcome = cli("make-bmnist", "--rho", "0.9", "--json")
-        on_disk = (tmp_path / "data" / "bmnist5k-0.9" / "manifest.json").read_text()
-        assert outcome.code == 0
-        assert json.loads(outcome.out) == json.loads(on_disk)
-
-    def test_an_existing_dataset_is_verified_and_not_written_again(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        first = cli("make-bmnist", "--rho", "0.9")
-        images = tmp_path / "data" / "bmnist5k-0.9" / "train.safetensors"
-        written = images.stat().st_mtime_ns
-        again = cli("make-bmnist", "--rho", "0.9")
-        assert again.code == 0
-        last_line = again.err.splitlines()[-1]
-        assert last_line.startswith("data/bmnist5k-0.9: ")
-        assert last_line.endswith("intact")
-        assert again.out == first.out
-        assert images.stat().st_mtime_ns == written
-
-    def test_another_dataset_in_the_folder_is_refused_and_force_replaces_it(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        assert cli("make-bmnist", "--rho", "0.9", "--out", "x").code == 0
-        before = (tmp_path / "x" / "manifest.json").read_bytes()
-        assert "--force" in failure(cli("make-bmnist", "--rho", "0.8", "--out", "x"))
-        assert (tmp_path / "x" / "manifest.json").read_bytes() == before
-        assert cli("make-bmnist", "--rho", "0.8", "--out", "x", "--force").code == 0
-        assert (tmp_path / "x" / "manifest.json").read_bytes() != before
-
-    def test_a_file_in_place_of_the_folder_fails(
-        self, cli: Any, small_digits: None, tmp_path: Path
-    ) -> None:
-        (tmp_path / "file").write_text("in the way")
-        assert "file" in failure(cli("make-bmnist", "--out", "file/x"))
-        assert (tmp_path / "file").read_text() == "in the way"
-
-    @pytest.mark.parametrize("by_variable", [False, True])
-    @pytest.mark.parametrize(
-        ("blob", "message"),
-        [
-            (b"\0\0\x08\x03\0\0\0\x05\0\0\0\x1c\0\0\0\x1cabc", "truncated"),
-            (gzip.compress(b"\0\0\x08\x01\0\0\0\x02ab", mtime=0)[:-4], "gzip"),
-            (b"%PDF-1.4", "IDX file"),
-            (b"\0\0\x08\x01\0\0\0\x02ab", "sha256"),
-            (None, "no train-images-idx3-ubyte"),
-        ],
-        ids=["truncated", "gzip", "pdf", "other-idx", "missing"],
-    )
-    def test_invalid_idx_files_fail_and_nothing_is_written(
-        self,
-        cli: Any,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        blob: bytes | None,
-        message: str,
-        by_variable: bool,
-    ) -> None:
-        (tmp_path / "idx").mkdir()
-        if blob is not None:
-            for name in SHA256:
-                (tmp_path / "idx" / name).write_bytes(blob)
-        monkeypatch.setattr(
-            mnist_source, "load_embedded", lambda: pytest.fail("took another source")
-        )
-        if by_variable:
-            monkeypatch.setenv(mnist_source.VARIABLE, str(tmp_path / "idx"))
-            outcome = cli("make-bmnist")
-        else:
-            outcome = cli("make-bmnist", "--mnist-dir", "idx")
-        error = failure(outcome)
-        assert message in error
-        assert "train-images-idx3-ubyte" in error
-        assert len(outcome.err.splitlines()) == 1
-        assert [p.name for p in tmp_path.iterdir()] == ["idx"]
-
-    def test_a_missing_folder_of_idx_files_fails(self, cli: Any) -> None:
-        assert "nowhere" in failure(cli("make-bmnist", "--mnist-dir", "nowhere"))
-
-
-class TestInspect:
-    def test_it_prints_the_counts_of_the_newest_dataset(self, cli: Any, folder: Path) -> None:
-        outcome = cli("inspect")
-        assert outcome.code == 0
-        assert outcome.err.startswith("dataset: data/small (")
-        named = cli("inspect", folder)
-        assert named.err == ""
-        assert named.out == outcome.out
-        lines = named.out.splitlines()
-        assert lines[0] == "bmnist5k-0.9: made for the tests"
-        cells = [line.split() for line in lines[-10:]]
-        assert [row[0] for row in cells] == [str(y) for y in range(10)]
-        assert [row[1 + y] for y, row in enumerate(cells)] == ["81"] * 10
-        assert all(sum(int(n) for n in row[1:]) == 90 for row in cells)
-
-    def test_an_empty_cell_is_printed_as_a_point(
-        self, cli: Any, make_dataset: Callable[..., Path], tmp_path: Path
-    ) -> None:
-        outcome = cli("inspect", make_dataset(tmp_path / "x", rho=1.0, val_protocol="none"))
-        row = outcome.out.splitlines()[-10].split()
-        assert row == ["0", "100", *["."] * 9]
-
-    def test_json_is_the_manifest_of_the_dataset(self, cli: Any, folder: Path) -> None:
-        outcome = cli("inspect", folder, "--json")
-        assert outcome.code == 0
-        assert json.loads(outcome.out) == json.loads((folder / "manifest.json").read_text())
-
-    def test_a_contact_sheet_is_written(self, cli: Any, folder: Path, tmp_path: Path) -> None:
-        outcome = cli("inspect", folder, "--png", "sheet.png", "--split", "val")
-        assert outcome.code == 0
-        assert outcome.err == "sheet.png: written\n"
-        with Image.open(tmp_path / "sheet.png") as sheet:
-            assert sheet.format == "PNG"
-            assert sheet.size[1] > 10 * 28
-
-    def test_a_contact_sheet_that_cannot_be_written_fails(
-        self, cli: Any, folder: Path, tmp_path: Path
-    ) -> None:
-        (tmp_path / "file").touch()
-        assert "file/x.png" in failure(cli("inspect", folder, "--png", "file/x.png"))
-
-    def test_a_contact_sheet_of_a_missing_split_fails(
-        self, cli: Any, make_dataset: Callable[..., Path], tmp_path: Path
-    ) -> None:
-        dataset = make_dataset(tmp_path / "x", val_protocol="none")
-        message = failure(cli("inspect", dataset, "--png", "s.png", "--split", "val"))
-        assert "no val split" in message
-        assert not (tmp_path / "s.png").exists()
-
-
-class TestFailures:
-    @pytest.mark.parametrize(
-        "words", [["inspect"], ["evaluate", "--loss", "ce"], ["train", "--loss", "ce"]]
-    )
-    def test_without_a_dataset_the_error_names_the_command_that_builds_one(
-        self, cli: Any, words: list[str]
-    ) -> None:
-        assert "biascon make-bmnist" in failure(cli(*words))
-
-    def test_without_a_run_the_error_names_the_command_that_makes_one(self, cli: Any) -> None:
-        assert "biascon evaluate" in failure(cli("report"))
-
-    @pytest.mark.parametrize(
-        "words",
-        [
-            ["inspect", "data/small"],
-            ["inspect", "data/small", "--png", "s.png"],
-            ["inspect", "data/small", "--json"],
-            ["evaluate", "--loss", "ce", "--preset", "smoke", "--data", "data/small"],
-            ["train", "--loss", "ce", "--preset", "smoke"],
-        ],
-        ids=" ".join,
-    )
-    def test_a_dataset_with_a_changed_byte_is_refused(
-        self, cli: Any, folder: Path, tmp_path: Path, words: list[str]
-    ) -> None:
-        flip_last_byte(folder)
-        message = failure(cli(*words))
-        assert "sha256" in message
-        assert "train.safetensors" in message
-        assert [p.name for p in tmp_path.iterdir()] == ["data"]  # nothing was written
-
-    @pytest.mark.parametrize("command", ["evaluate", "train"])
-    def test_a_run_folder_that_cannot_be_created_fails(
-        self, cli: Any, folder: Path, tmp_path: Path, command: str
-    ) -> None:
-        (tmp_path / "file").touch()
-        words = [command, "--loss", "ce", "--preset", "smoke", "--data", str(folder)]
-        message = failure(cli(*words, "--runs", "file/runs"))
-        assert "file/runs" in message
-
-
 def test_one_error_names_all_unknown_losses(cli: Any) -> None:
     message = usage_error(cli("evaluate", "--loss", "supcn", "--loss", "ce", "--loss", "biascn"))
     assert "'supcn'; did you mean 'supcon'?, 'biascn'; did you mean" in message
-
-
-class TestList:
-    def test_it_lists_the_presets(self, cli: Any) -> None:
-        assert cli("list", "presets") == (0, "celeba\ncifar\ncpu\npaper\nsmoke\nutkface\n", "")
-
-    def test_it_lists_the_losses_and_marks_those_with_bias_labels(self, cli: Any) -> None:
-        from biascon.losses import LOSSES, uses_bias_labels
-
-        outcome = cli("list", "losses")
-        assert outcome.code == 0
-        _, _, *rows = outcome.out.splitlines()
-        assert [row.split()[0] for row in rows[: len(LOSSES)]] == list(LOSSES)
-        marked = {row.split()[0] for row in rows[: len(LOSSES)] if row.split()[1] == "†"}
-        assert marked == {name for name in LOSSES if uses_bias_labels(name)}
-        assert {"biasbal", "dfr", "flac", "resample"} < marked
-        assert not marked & {"ce", "contex", "supcon", "lff", "jtt", "softcon"}
-        assert any(row.startswith("bias_features ") for row in rows)  # the legend of the inputs
-        assert all(entry.source in outcome.out for entry in LOSSES.values())
-
-    def test_it_lists_the_encoders(self, cli: Any) -> None:
-        from biascon.models.encoders import ENCODERS
-
-        outcome = cli("list", "encoders")
-        assert outcome.code == 0
-        assert [row.split()[0] for row in outcome.out.splitlines()[2:]] == list(ENCODERS)
-
-
-def test_doctor_prints_versions_and_digits(cli: Any, small_digits: None) -> None:
-    outcome = cli("doctor")
-    assert outcome.code == 0
-    values = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
-    assert values["biascon"] == __version__
-    assert values["MNIST"] == "made for the tests (1,000 training digits)"
-    assert "torch" in values
 
 
 @pytest.fixture
