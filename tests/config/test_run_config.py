@@ -415,16 +415,16 @@ class TestProtocols:
         tuned = make_config(
             "ce", preset="cifar", settings=["probe.kind=finetune", "finetune.epochs=3"]
         )
-        assert tuned.changes() == ["finetune.epochs=3", "probe.kind=finetune"]
-        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).changes() == [
+        assert tuned.overrides() == {"finetune.epochs": 3, "probe.kind": "finetune"}
+        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).overrides() == [
             "probe.kind=knn"
         ]
         drawn = make_config("ce", preset="utkface", settings=["model.weights=none"])
-        assert drawn.changes() == ["model.weights=none"]
+        assert drawn.overrides() == {"model.weights": "none"}
         got = dataclasses.replace(
             drawn, model=dataclasses.replace(drawn.model, weights=f"pretrained:{'a' * 64}")
         )
-        assert got.changes() == []
+        assert got.overrides() == {}
 
     @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
     def test_a_configuration_is_read_back_from_its_text(self, protocol: str) -> None:
