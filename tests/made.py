@@ -64,7 +64,7 @@ def plain(folder: Path, *, classes: int = 7, n: int = 140) -> Path:
     for seed, (name, size) in enumerate({"train": n, "val": n // 2, "test": n}.items()):
         labels = np.arange(size) % classes
         bias = np.zeros(size, np.int64)
-        splits[name] = Split(pictures(labels, zero, seed), labels, bias, bias > 0, np.arange(size))
+        splits[name] = Split(pictures(labels, bias, seed), labels, bias, bias > 0, np.arange(size))
     metadata = description("plain", [f"class {k}" for k in range(classes)])
     save(folder, splits, metadata, replace=False)
     return folder
