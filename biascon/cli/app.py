@@ -104,8 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        resumes = {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words
-        hint = "; the same command resumes from the last finished epoch" if resumes else ""
+        hint = ""
+        if {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words:
+            hint = "; the same command resumes from the last finished epoch"
         if {"make-utkface", "make-celeba", "make-table"} & set(words):
             hint = "; the same command resumes after the last finished image"
         _fail(f"interrupted{hint}", INTERRUPTED)
