@@ -34,6 +34,10 @@ class UsageError(BiasconError, ValueError):
     exit_code = 2
 
 
+class AlignmentError(UsageError):
+    """Aligned values that do not fit the label and bias columns."""
+
+
 class DataError(BiasconError):
     """Data is missing, truncated or corrupt, or it differs from its manifest."""
 

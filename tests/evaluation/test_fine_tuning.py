@@ -86,12 +86,12 @@ def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     folder, evaluation, root = done
-    assert evaluation["evaluated_by"] == "fine-tuning"
+    assert evaluation["evaluated_by"] == "fine_tuned"
     assert evaluation["protocol"]["evaluation"] == (
         "encoder and a linear layer fine-tuned on the training split (4 epochs, batch 20, adamw, "
         "learning rate 0.003)"
     )
-    assert "probe.kind=finetune" in evaluation["overrides"]
+    assert evaluation["overrides"]["probe.kind"] == "finetune"
     origin = evaluation["encoder_from"]
     trained = smoke().for_device("cpu").training_config()
     assert origin["digest"] == trained.digest(data.digest)
@@ -257,7 +257,7 @@ def test_the_methods_own_classifier_stands_beside_it(
     _, usual, _ = evaluate_to_json(
         make_config("biasbal", preset="smoke", settings=FAST[:1]), biased, root=tmp_path, device=CPU
     )
-    assert tuned["evaluated_by"] == "fine-tuning"
-    assert usual["evaluated_by"] == "own classifier"
-    assert tuned["other_classifiers"][0]["classifier"] == "own classifier"
+    assert tuned["evaluated_by"] == "fine_tuned"
+    assert usual["evaluated_by"] == "own"
+    assert tuned["other_classifiers"][0]["classifier"] == "own"
     assert tuned["other_classifiers"][0]["top1"] == usual["top1"]["value"]

@@ -103,7 +103,7 @@ def test_figure_five_both_ways_with_its_curves(
             assert folder.parts[-3:-1] == (to.name, loss)
             assert evaluation["dataset"] == to.name
             assert evaluation["encoder_from"]["dataset"] == frm
-            assert evaluation["evaluated_by"] == "fine-tuning"
+            assert evaluation["evaluated_by"] == "fine_tuned"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
             run = FinishedRun(folder, evaluation)
             points = validation_curve(run)
@@ -142,14 +142,14 @@ def test_the_probe_is_that_of_the_other_datasets_features(
     folder, evaluation, _ = judged(place, b, "linear", tmp_path)
     taken = source(place)
     encoder = build_encoder("fastconvnet", torch.Generator())
-    load_weights(encoder, taken.folder / ENCODER)
+    load_weights(encoder, taken.run.folder / ENCODER)
     train, test = b.splits["train"], b.splits["test"]
     probe = fit(
         extract_features(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe
     )
     told = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(axis=1)
     assert evaluation["top1"]["value"] == pytest.approx((told == test.labels).mean())
-    assert (folder / ENCODER).read_bytes() == (taken.folder / ENCODER).read_bytes()
+    assert (folder / ENCODER).read_bytes() == (taken.run.folder / ENCODER).read_bytes()
 
 
 def test_the_evaluation_says_from_which_run_dataset_and_digest(
@@ -159,10 +159,10 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     taken = source(place)
     assert not reused
     assert evaluation["encoder_from"] == {
-        "run": "/".join(taken.folder.parts[-3:]),
+        "run": "/".join(taken.run.folder.parts[-3:]),
         "dataset": "plain",
         "dataset_digest": a.digest,
-        "digest": taken.evaluation["digest"],
+        "digest": taken.run.digest,
         "sha256": taken.sha256,
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")

@@ -128,7 +128,7 @@ def test_two_processes_train_the_weights_that_one_trains(
     assert again.stdout.splitlines() == both.stdout.splitlines()
     other = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"])
     assert other.returncode == 2
-    assert "this run is one of 2 processes, but 1 run" in other.stderr
+    assert "configured for 2 processes, but 1 run" in other.stderr
 
 
 @gloo
