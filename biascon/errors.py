@@ -4,6 +4,7 @@ The classes and their exit codes::
 
     BiasconError          exit code 1
     ├── UsageError        exit code 2, also a ValueError
+    │   └── AlignmentError
     ├── DataError
     └── RunError
         └── RunBusyError  exit code 75
@@ -35,7 +36,7 @@ class UsageError(BiasconError, ValueError):
 
 
 class AlignmentError(UsageError):
-    """Aligned values that do not fit the label and bias columns."""
+    """The aligned values do not fit the label column or the bias column."""
 
 
 class DataError(BiasconError):
