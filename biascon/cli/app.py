@@ -13,9 +13,9 @@ from typing import TextIO
 
 import click
 
-from biascon import __version__
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
+from biascon.version import __version__
 
 FAILURE = BiasconError.exit_code
 INTERRUPTED = 130  # 128 + SIGINT, as in a shell

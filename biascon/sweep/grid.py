@@ -171,7 +171,7 @@ def plan_jobs(
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        name, digest = manifest["name"], dataset.dataset_digest(manifest)
+        name, digest = manifest.name, dataset.dataset_digest(manifest)
         for bias, loss, choice, seed in itertools.product(
             grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):

@@ -13,10 +13,10 @@ from typing import Any
 import click
 import pytest
 
-from biascon import __version__
 from biascon.cli.app import COMMANDS, main
 from biascon.errors import BiasconWarning, DataError, RunBusyError, UsageError
 from biascon.utils import entry_points
+from biascon.version import __version__
 from tests.cli.outcomes import only_error, usage_error
 
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "PIL")

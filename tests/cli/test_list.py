@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from biascon import __version__
+from biascon.version import __version__
 
 
 def test_it_lists_the_presets(cli: Any) -> None:
