@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from biascon.runs.folder import FEATURES
-from tests.made import faces
+from tests.small_datasets import write_faces
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces(tmp_path_factory.mktemp("data") / "faces")
+    return write_faces(tmp_path_factory.mktemp("data") / "faces")
 
 
 @pytest.fixture(scope="module")

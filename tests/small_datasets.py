@@ -13,7 +13,7 @@ RACE = {"values": ["white", "other"], "aligned": [["round", "white"], ["square",
 AGE = {"values": ["young", "middle", "old"], "aligned": None}
 
 
-def pictures(labels: np.ndarray, tint: np.ndarray, seed: int) -> np.ndarray:
+def draw_images(labels: np.ndarray, tint: np.ndarray, seed: int) -> np.ndarray:
     """Return uint8 ``(N, 3, 28, 28)``: a block whose position depends on the label, on a red tint."""
     noise = np.random.default_rng(seed).integers(0, 60, (len(labels), 3, 28, 28))
     noise[:, 0] += 60 * tint[:, None, None]
@@ -23,7 +23,7 @@ def pictures(labels: np.ndarray, tint: np.ndarray, seed: int) -> np.ndarray:
     return noise.clip(0, 255).astype(np.uint8)
 
 
-def description(name: str, labels: list[str], **changes: Any) -> dict[str, Any]:
+def describe_dataset(name: str, labels: list[str], **changes: Any) -> dict[str, Any]:
     """Return a dataset description, with some of its entries changed."""
     return {
         "name": name,
@@ -37,7 +37,7 @@ def description(name: str, labels: list[str], **changes: Any) -> dict[str, Any]:
     }
 
 
-def faces(folder: Path, *, n: int = 120) -> Path:
+def write_faces(folder: Path, *, n: int = 120) -> Path:
     """Write a dataset with the attributes race (the bias attribute) and age (without aligned values)."""
     splits = {}
     for seed, (name, size) in enumerate({"train": n, "val": n // 2, "test": n}.items()):
@@ -45,10 +45,10 @@ def faces(folder: Path, *, n: int = 120) -> Path:
         labels, age = rng.integers(0, 2, size), rng.integers(0, 3, size)
         race = np.where(rng.random(size) < (0.8 if name == "train" else 0.5), labels, 1 - labels)
         splits[name] = Split(
-            pictures(labels, race, seed), labels, race, labels == race, np.arange(size),
+            draw_images(labels, race, seed), labels, race, labels == race, np.arange(size),
             {"race": race, "age": age},
         )  # fmt: skip
-    metadata = description(
+    metadata = describe_dataset(
         "faces",
         ["round", "square"],
         bias={"name": "race", "values": RACE["values"], "aligned": "round = white, square = other"},
@@ -58,13 +58,15 @@ def faces(folder: Path, *, n: int = 120) -> Path:
     return folder
 
 
-def plain(folder: Path, *, classes: int = 7, n: int = 140) -> Path:
+def write_plain(folder: Path, *, classes: int = 7, n: int = 140) -> Path:
     """Write a dataset without a bias attribute."""
     splits = {}
     for seed, (name, size) in enumerate({"train": n, "val": n // 2, "test": n}.items()):
         labels = np.arange(size) % classes
         bias = np.zeros(size, np.int64)
-        splits[name] = Split(pictures(labels, bias, seed), labels, bias, bias > 0, np.arange(size))
-    metadata = description("plain", [f"class {k}" for k in range(classes)])
+        splits[name] = Split(
+            draw_images(labels, bias, seed), labels, bias, bias > 0, np.arange(size)
+        )
+    metadata = describe_dataset("plain", [f"class {k}" for k in range(classes)])
     save(folder, splits, metadata, replace=False)
     return folder
