@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from biascon.cli.options import FOLDER
+from biascon.cli.options import FOLDER, device_option, runs_option
 from biascon.cli.output import format_table, print_note
 
 
@@ -25,13 +25,7 @@ from biascon.cli.output import format_table, print_note
     show_default=True,
     help="CPU threads of each run. Many runs with one thread are faster than few runs with many.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|mps",
-    help="Device of the runs.",
-)
+@device_option
 @click.option(
     "--ray",
     "ray_address",
@@ -59,9 +53,7 @@ from biascon.cli.output import format_table, print_note
     show_default=True,
     help="Folder in which the BiasedMNISTs of the grid are built.",
 )
-@click.option(
-    "--runs", "root", type=FOLDER, default="runs", show_default=True, help="Folder of runs."
-)
+@runs_option
 @click.option("--dry-run", is_flag=True, help="Print the runs and their states; run nothing.")
 def command(
     grid_path: Path,
@@ -99,13 +91,13 @@ def command(
         result_rows,
     )
     from biascon.sweep.runner import Result, run_sweep
-    from biascon.utils.devices import pick_device
+    from biascon.utils.devices import count_cpus, pick_device
 
     pool = choose_pool(
         root,
         device=device,
         threads=threads,
-        workers=workers,
+        workers=workers or max(1, (count_cpus() or 1) // threads),
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
         collect=collect,

@@ -8,7 +8,6 @@ from biascon.errors import UsageError
 from biascon.sweep.local_pool import LocalPool
 from biascon.sweep.ray_pool import RayPool
 from biascon.sweep.runner import Pool
-from biascon.utils.devices import count_cpus
 
 
 def choose_pool(
@@ -16,7 +15,7 @@ def choose_pool(
     *,
     device: str,
     threads: int,
-    workers: int | None = None,
+    workers: int,
     ray_address: str | None = None,
     gpus_per_run: float = 0.0,
     collect: str | None = None,
@@ -27,7 +26,7 @@ def choose_pool(
         root: The folder of runs.
         device: The value of the option ``--device``.
         threads: CPU threads of each run.
-        workers: The number of runs at a time on this machine; None for the CPU cores divided by ``threads``.
+        workers: The number of runs at a time on this machine. A Ray cluster does not use it.
         ray_address: The address of the Ray cluster; None for no cluster.
         gpus_per_run: GPUs of each run on the cluster.
         collect: The address from which finished runs of the cluster are collected.
@@ -39,4 +38,4 @@ def choose_pool(
         return RayPool(root, ray_address, threads, gpus_per_run, device, collect)
     if collect is not None:
         raise UsageError("--collect needs a Ray cluster, but got no --ray; pass --ray too")
-    return LocalPool(root, workers or max(1, (count_cpus() or 1) // threads), threads, device)
+    return LocalPool(root, workers, threads, device)
