@@ -23,7 +23,7 @@ import numpy as np
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import divide
-from biascon.metrics.fairness import macro
+from biascon.metrics.fairness import average_classes
 from biascon.utils.types import Array
 
 METRICS = (
@@ -51,11 +51,11 @@ def from_counts(
     back = np.full(zhao.shape[:-1], np.nan)
     if attribute_counts is not None:
         back = _mean_of_pairs(task_to_attribute(training, attribute_counts))
-    return dict(zip(METRICS, (macro(zhao), _mean_of_pairs(forth), back), strict=True))
+    return dict(zip(METRICS, (average_classes(zhao), _mean_of_pairs(forth), back), strict=True))
 
 
 def co_occurrence(training: Array, counts: Array) -> Array:
-    """Return Zhao's amplification of each class, ``(..., K)``; its mean is ``fairness.macro``'s.
+    """Return Zhao's amplification of each class, ``(..., K)``; its mean is ``fairness.average_classes``'s.
 
     With c(k, g) rows of class k in group g, b*(k, g) = c(k, g) / sum_g' c(k, g') of the training
     labels, b~ the same of the predictions, and M groups in training::
@@ -125,7 +125,7 @@ def _direction(training: Array) -> Array:
 
 
 def _mean_of_pairs(terms: Array) -> Array:
-    return macro(terms.reshape(*terms.shape[:-2], -1))
+    return average_classes(terms.reshape(*terms.shape[:-2], -1))
 
 
 def _tables(training: Array, counts: Array, *, of_groups: bool = False) -> tuple[Array, Array]:

@@ -24,17 +24,17 @@ from biascon.metrics.permutation import permutation_test
 from biascon.metrics.representation import similarities, uniformity
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.metrics.everything import all_metrics, made
+from tests.metrics.count_tables import compute_all_metrics, draw_table
 
 SECONDS = 0.1  # the goal: all count metrics, 2,000 replicates, 20,000 rows, 100 groups
 
 
 @pytest.mark.parametrize(("n_labels", "n_bias"), [(10, 10), (5, 4), (2, 2)])
 def test_bootstrap(benchmark: BenchmarkFixture, n_labels: int, n_bias: int) -> None:
-    table = made(n_labels, n_bias)
+    table = draw_table(n_labels, n_bias)
     aligned, training = np.eye(n_labels, n_bias, dtype=bool), table.sum(axis=-1)
     rng = np.random.default_rng(0)
-    benchmark(bootstrap, table, lambda t: all_metrics(t, aligned, training), rng)
+    benchmark(bootstrap, table, lambda t: compute_all_metrics(t, aligned, training), rng)
     if benchmark.stats is not None and benchmark.stats["min"] >= SECONDS:
         if os.getloadavg()[0] > 1.2:
             pytest.skip(f"the goal is for an idle machine: load {os.getloadavg()[0]:.1f}")
@@ -44,22 +44,22 @@ def test_bootstrap(benchmark: BenchmarkFixture, n_labels: int, n_bias: int) -> N
 @pytest.mark.parametrize("within", ["labels", "rows"])
 def test_permutation_test(benchmark: BenchmarkFixture, within: str) -> None:
     rng = np.random.default_rng(0)
-    benchmark(permutation_test, made(10, 10), fairness.from_counts, rng, within=within)
+    benchmark(permutation_test, draw_table(10, 10), fairness.from_counts, rng, within=within)
 
 
 def test_paired_bootstrap(benchmark: BenchmarkFixture) -> None:
-    table = made(10, 10)
+    table = draw_table(10, 10)
     label, bias, a = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
     rng = np.random.default_rng(0)
     b = np.where(rng.random(len(a)) < 0.03, rng.integers(0, 10, len(a)), a)
     counts = count_jointly(label, bias, a, b, n_labels=10, n_bias=10)
     aligned, training = np.eye(10, dtype=bool), table.sum(axis=-1)
-    benchmark(paired_bootstrap, counts, lambda t: all_metrics(t, aligned, training), rng)
+    benchmark(paired_bootstrap, counts, lambda t: compute_all_metrics(t, aligned, training), rng)
 
 
 def test_beside_metric_frame(benchmark: BenchmarkFixture) -> None:
     """A replicate of fairlearn's ``n_boot`` against one of ours: the three rates of one class."""
-    table = made(10, 10)
+    table = draw_table(10, 10)
     label, bias, prediction = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
     rates = {"s": selection_rate, "t": true_positive_rate, "f": false_positive_rate}
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from biascon.errors import UsageError
 from biascon.metrics import amplification
-from biascon.metrics.fairness import macro
+from biascon.metrics.fairness import average_classes
 
 ZHAO, FORTH, BACK = amplification.METRICS
 SHAPES = st.tuples(st.integers(2, 3), st.integers(2, 3))
@@ -199,7 +199,7 @@ def test_the_mean_is_over_classes() -> None:
     training = np.array([[4, 0], [1, 3]])
     counts = np.array([[[5, 1], [2, 2]], [[3, 2], [1, 4]]])
     per_class = amplification.co_occurrence(training, counts)
-    assert amplification.from_counts(training, counts)[ZHAO] == macro(per_class)
+    assert amplification.from_counts(training, counts)[ZHAO] == average_classes(per_class)
 
 
 @pytest.mark.parametrize(

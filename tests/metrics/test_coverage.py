@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biascon.metrics import accuracy, fairness, parity
+from biascon.metrics import accuracy, fairness
 from biascon.metrics.intervals import bootstrap, wilson
 from biascon.metrics.paired_tests import count_jointly, paired_bootstrap
 from biascon.utils.seeds import numpy_generator
@@ -25,13 +25,17 @@ ALIGNED = np.eye(2, dtype=bool)
 
 def metrics(tables: np.ndarray) -> dict[str, np.ndarray]:
     """Smooth functions of the counts: no maximum that changes place within the noise."""
-    group = {**fairness.from_counts(tables), **parity.from_counts(tables)}
+    group = {**fairness.from_counts(tables), **fairness.parity_from_counts(tables)}
     return {
         "top1": accuracy.top1(tables),
         "unbiased": accuracy.unbiased(tables),
         "bias_aligned": accuracy.bias_aligned(tables, ALIGNED),
         "bias_conflicting": accuracy.bias_conflicting(tables, ALIGNED),
-        **{name: parity.binary(value) for name, value in group.items() if "odds" not in name},
+        **{
+            name: fairness.select_positive_class(value)
+            for name, value in group.items()
+            if "odds" not in name
+        },
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from biascon.metrics.fairness import METRICS, from_counts, macro, through_metric_frame
+from biascon.metrics.fairness import METRICS, average_classes, from_counts, through_metric_frame
 
 DPD, DPR, EOD, EOR, EOPP = METRICS
 SHAPES = st.tuples(st.integers(2, 3), st.integers(1, 3)).map(lambda s: (s[0], s[1], s[0]))
@@ -216,11 +216,11 @@ def test_renaming_classes_and_groups_changes_nothing(
 class TestMacro:
     def test_is_the_mean_over_the_classes_that_have_one(self) -> None:
         values = np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, np.nan], [0.0, 0.3, 0.6]])
-        found = macro(values)
+        found = average_classes(values)
         assert found[0] == pytest.approx(0.4)
         assert math.isnan(found[1])
         assert found[2] == pytest.approx(0.3)
 
     def test_of_one_table(self) -> None:
-        assert macro(np.array([0.25, 0.75])) == 0.5
-        assert math.isnan(macro(np.array([np.nan])))
+        assert average_classes(np.array([0.25, 0.75])) == 0.5
+        assert math.isnan(average_classes(np.array([np.nan])))

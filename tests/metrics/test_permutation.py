@@ -25,7 +25,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def macro(tables: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: fairness.macro(v) for name, v in fairness.from_counts(tables).items()}
+    return {name: fairness.average_classes(v) for name, v in fairness.from_counts(tables).items()}
 
 
 def drawn(table: np.ndarray, within: str, replicates: int) -> np.ndarray:

@@ -13,14 +13,14 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import precision_score
 
 from biascon.errors import UsageError
-from biascon.metrics import fairness, parity
+from biascon.metrics import fairness
 
 SHAPES = st.tuples(st.integers(2, 3), st.integers(1, 3)).map(lambda s: (s[0], s[1], s[0]))
 TABLES = SHAPES.flatmap(lambda s: hnp.arrays(np.int64, s, elements=st.integers(0, 4)))
 FULL = SHAPES.filter(lambda s: s[1] > 1).flatmap(
     lambda s: hnp.arrays(np.int64, s, elements=st.integers(1, 6))
 )
-DIFFERENCE, RATIO = parity.METRICS
+DIFFERENCE, RATIO = fairness.PARITY_METRICS
 
 
 def rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,8 +47,10 @@ def naive(table: np.ndarray, k: int) -> tuple[float, float]:
 def test_by_hand() -> None:
     # predicted 0: group 0 has 8 of 12 right, group 1 has 1 of 6
     table = np.array([[[8, 2], [1, 4]], [[4, 6], [5, 15]]])
-    assert parity.precision(table) == pytest.approx(np.array([[8 / 12, 1 / 6], [6 / 8, 15 / 19]]))
-    found = parity.from_counts(table)
+    assert fairness.compute_precision(table) == pytest.approx(
+        np.array([[8 / 12, 1 / 6], [6 / 8, 15 / 19]])
+    )
+    found = fairness.parity_from_counts(table)
     assert found[DIFFERENCE] == pytest.approx([8 / 12 - 1 / 6, 15 / 19 - 6 / 8])
     assert found[RATIO] == pytest.approx([(1 / 6) / (8 / 12), (6 / 8) / (15 / 19)])
 
@@ -56,7 +58,7 @@ def test_by_hand() -> None:
 @given(TABLES)
 @settings(max_examples=60, deadline=None)
 def test_against_plain_loops(table: np.ndarray) -> None:
-    found = parity.from_counts(table)
+    found = fairness.parity_from_counts(table)
     for k in range(table.shape[0]):
         expected = naive(table, k)
         assert found[DIFFERENCE][k] == pytest.approx(expected[0], nan_ok=True)
@@ -67,7 +69,7 @@ def test_against_plain_loops(table: np.ndarray) -> None:
 @settings(max_examples=15, deadline=None)
 def test_against_fairlearn_and_scikit_learn_where_defined(table: np.ndarray) -> None:
     label, prediction, bias = rows(table)
-    found = parity.from_counts(table)
+    found = fairness.parity_from_counts(table)
     for k in range(table.shape[0]):
         frame = MetricFrame(
             metrics=precision_score,
@@ -77,14 +79,14 @@ def test_against_fairlearn_and_scikit_learn_where_defined(table: np.ndarray) -> 
         )
         assert found[DIFFERENCE][k] == pytest.approx(frame.difference(), rel=1e-12, abs=1e-15)
         assert found[RATIO][k] == pytest.approx(frame.ratio(), rel=1e-12)
-        assert parity.precision(table)[k] == pytest.approx(frame.by_group.to_numpy(float))
+        assert fairness.compute_precision(table)[k] == pytest.approx(frame.by_group.to_numpy(float))
 
 
 def test_a_group_that_is_never_given_the_class_has_no_precision() -> None:
     """Where scikit-learn, asked not to warn, has 0.0."""
     table = np.zeros((2, 2, 2), dtype=int)
     table[:, 0], table[:, 1] = [[3, 1], [1, 3]], [[4, 0], [2, 0]]  # group 1 is always predicted 0
-    found = parity.from_counts(table)
+    found = fairness.parity_from_counts(table)
     label, prediction, bias = rows(table)
     theirs = precision_score(label[bias == 1], prediction[bias == 1], zero_division=0)
     assert theirs == 0.0
@@ -96,7 +98,7 @@ def test_a_group_that_is_never_given_the_class_has_no_precision() -> None:
 def test_two_precisions_of_zero_differ_by_nothing_and_have_no_ratio() -> None:
     table = np.zeros((2, 2, 2), dtype=int)
     table[0, :, 1] = table[1, :, 0] = 5  # always wrong
-    found = parity.from_counts(table)
+    found = fairness.parity_from_counts(table)
     assert found[DIFFERENCE].tolist() == [0.0, 0.0]
     assert np.isnan(found[RATIO]).all()
 
@@ -105,25 +107,27 @@ def test_two_precisions_of_zero_differ_by_nothing_and_have_no_ratio() -> None:
 def test_a_group_without_rows_is_no_group(groups: int) -> None:
     table = np.zeros((2, groups, 2), dtype=int)
     table[:, 0] = [[3, 1], [2, 4]]
-    for value in parity.from_counts(table).values():
+    for value in fairness.parity_from_counts(table).values():
         assert np.isnan(value).all()
 
 
 @given(hnp.arrays(np.int64, (2, 3, 3, 2, 3), elements=st.integers(0, 3)))
 @settings(max_examples=30, deadline=None)
 def test_leading_axes_are_one_by_one(tables: np.ndarray) -> None:
-    found = parity.from_counts(tables)
+    found = fairness.parity_from_counts(tables)
     for name, value in found.items():
         assert value.shape == (2, 3, 3)
         for i in range(2):
             for j in range(3):
-                np.testing.assert_array_equal(value[i, j], parity.from_counts(tables[i, j])[name])
+                np.testing.assert_array_equal(
+                    value[i, j], fairness.parity_from_counts(tables[i, j])[name]
+                )
 
 
 class TestBinary:
     def test_is_that_of_class_one(self) -> None:
-        assert parity.binary(np.array([[0.1, 0.3], [0.5, np.nan]]))[0] == 0.3
-        assert math.isnan(parity.binary(np.array([0.5, np.nan])))
+        assert fairness.select_positive_class(np.array([[0.1, 0.3], [0.5, np.nan]]))[0] == 0.3
+        assert math.isnan(fairness.select_positive_class(np.array([0.5, np.nan])))
 
     @given(
         hnp.arrays(np.int64, (2, 3, 2), elements=st.integers(1, 6)),
@@ -135,8 +139,10 @@ class TestBinary:
         label, prediction, bias = rows(table)
         for name, value in fairness.from_counts(table).items():
             theirs = getattr(fairlearn.metrics, name)(label, prediction, sensitive_features=bias)
-            assert parity.binary(value) == pytest.approx(theirs, rel=1e-12, abs=1e-15), name
+            assert fairness.select_positive_class(value) == pytest.approx(
+                theirs, rel=1e-12, abs=1e-15
+            ), name
 
     def test_of_three_classes_is_refused(self) -> None:
         with pytest.raises(UsageError, match="of two classes, but got 3"):
-            parity.binary(np.zeros(3))
+            fairness.select_positive_class(np.zeros(3))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biascon.metrics import accuracy, fairness, parity
+from biascon.metrics import accuracy, fairness
 from biascon.metrics.intervals import mean_of_rates, wilson
-from biascon.metrics.simultaneous_intervals import METRICS, comparison_limits, worst_group_limits
+from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
+from biascon.metrics.summary import COMPARISONS
 from biascon.utils.seeds import numpy_generator
 
 TABLES = 150
@@ -27,7 +28,7 @@ def truth_of(
 
 
 def points(table: np.ndarray) -> dict[str, np.ndarray]:
-    return {**fairness.from_counts(table), **parity.from_counts(table)}
+    return {**fairness.from_counts(table), **fairness.parity_from_counts(table)}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_the_truth_is_held(
         found = points(table)
         limits = comparison_limits(table, found, rng, replicates=REPLICATES)
         limits["worst_group"] = worst_group_limits(table)
-        values = {name: fairness.macro(value) for name, value in found.items()}
+        values = {name: fairness.average_classes(value) for name, value in found.items()}
         values["worst_group"] = accuracy.worst_group(table)
         for name, value in exact.items():
             low, high = limits[name]
@@ -148,7 +149,7 @@ def test_one_group_or_none() -> None:
     table = np.array([[[40, 10]], [[5, 45]]])
     for given in (table, np.zeros_like(table)):
         limits = comparison_limits(given, points(given), np.random.default_rng(0))
-        assert set(limits) == {*METRICS, *(f"class/{name}" for name in METRICS)}
+        assert set(limits) == {*COMPARISONS, *(f"class/{name}" for name in COMPARISONS)}
         assert all(np.isnan(side).all() for pair in limits.values() for side in pair)
         assert all(side.shape == (2,) for side in limits["class/equalized_odds_ratio"])
     assert all(np.isnan(worst_group_limits(np.zeros_like(table))))
