@@ -177,7 +177,7 @@ def test_single_precision_scores() -> None:
 @pytest.mark.parametrize(
     ("labels", "bias", "scores", "message"),
     [
-        ([0], [0], [[0.5, 0.6]], "to sum to 1, but got a sum that is 0.1 away"),
+        ([0], [0], [[0.5, 0.6]], r"to sum to 1, but got a sum that differs from 1 by 0\.1"),
         ([0], [0], [[1.5, -0.5]], r"scores in 0\.\.1, but got -0.5\.\.1.5"),
         ([0], [0], [[np.nan, 1.0]], r"scores in 0\.\.1, but got nan"),
         ([2], [0], [[0.5, 0.5]], r"labels in 0\.\.1, but got 2"),
