@@ -296,7 +296,9 @@ class TestWilcoxon:
 
 @pytest.mark.parametrize("test", [paired_t, wilcoxon])
 def test_seeds_that_do_not_fit(test: object) -> None:
-    with pytest.raises(UsageError, match=r"a value of each a seed, but got \(2,\) and \(3,\)"):
+    with pytest.raises(
+        UsageError, match=r"one value per seed for a and b, but got \(2,\) and \(3,\)"
+    ):
         test([1, 2], [1, 2, 3])  # type: ignore[operator]
     with pytest.raises(UsageError, match="expected finite values"):
         test([1, np.nan], [1, 2])  # type: ignore[operator]

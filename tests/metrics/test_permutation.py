@@ -152,7 +152,7 @@ class TestPermutationTest:
     def test_what_is_refused(self) -> None:
         with pytest.raises(UsageError, match="at least one replicate, but got 0"):
             permutation_test(TABLE, macro, generator(), within="rows", replicates=0)
-        with pytest.raises(UsageError, match="expected lower to be of"):
+        with pytest.raises(UsageError, match="expected lower to hold only names of"):
             permutation_test(TABLE, macro, generator(), within="rows", lower=["accuracy"])
 
 
