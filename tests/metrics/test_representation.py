@@ -239,7 +239,9 @@ class TestRefused:
             lambda: similarities(self.x, two, three),
             lambda: similarities(self.x, three, two),
         ):
-            with pytest.raises(UsageError, match=r"3 values, one per row of the features, but got \(2,\)"):
+            with pytest.raises(
+                UsageError, match=r"3 values, one per row of the features, but got \(2,\)"
+            ):
                 call()
 
     def test_views(self) -> None:
