@@ -1,7 +1,6 @@
 """Paired tests of two classifiers a and b: on the same test images, and over the same seeds.
 
-- On the same images: McNemar's test of the discordant rows (only one classifier is right), and a paired
-  bootstrap of the difference of any count metric.
+- On the same images: McNemar's test, and a paired bootstrap of the difference of any count metric.
 - Over the same seeds: the paired t-test and Wilcoxon's signed-rank test.
 - Over several tests: Holm's adjustment of the p-values.
 
@@ -264,11 +263,9 @@ def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> SeedDifference:
 
     Wilcoxon, Biometrics Bulletin 1, 1945. Differences of 0 are left out. The n other differences are ranked
     by absolute value; tied values share their mean rank. The p-value is twice the smaller tail of the
-    distribution of the positive rank sum over all 2^n combinations of signs. It is exact, also with ties. It
-    is at least 2^(1 - n): at least 0.25 for 3 seeds and at least 0.0625 for 5 seeds. For n > 200 it is
-    scipy's normal approximation.
-
-    The p-value is NaN with fewer than two seeds, and where all differences are 0.
+    positive rank sum over all 2^n combinations of signs. It is exact, also with ties. It is at least
+    2^(1 - n), for example 0.25 for 3 seeds. For n > 200 it is scipy's normal approximation. It is NaN with
+    fewer than two seeds, and where all differences are 0.
 
     Args:
         a: float ``(S,)``, the metric of method a, one value per seed.
@@ -345,9 +342,9 @@ def _subtract(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
         )
     is_finite = np.isfinite(first) & np.isfinite(second)
     if not is_finite.all():
-        seed = int(np.flatnonzero(~is_finite)[0])
+        i = int(np.flatnonzero(~is_finite)[0])
         raise UsageError(
-            f"expected finite values, but got a = {first[seed]:g} and b = {second[seed]:g} "
-            f"at index {seed}; leave out the seeds without a value"
+            f"expected finite values, but got a = {first[i]:g} and b = {second[i]:g} at index {i}; "
+            "leave out the seeds without a value"
         )
     return first - second

@@ -154,12 +154,8 @@ class TestSimilarities:
     def test_similarities_equal_a_hand_worked_example(self) -> None:
         x = np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
         by_kind = similarities(x, np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), bins=4)
-        assert by_kind["same_bias"].counts.tolist() == [
-            0,
-            0,
-            0,
-            1,
-        ]  # a similarity of 1 is in the last bin
+        # A similarity of 1 is in the last bin.
+        assert by_kind["same_bias"].counts.tolist() == [0, 0, 0, 1]
         assert by_kind["other_bias"].counts.tolist() == [2, 0, 0, 0]
         assert by_kind["negative"].counts.tolist() == [0, 0, 3, 0]  # 0 is in the third of four bins
         assert by_kind["self"].n == 0
@@ -219,9 +215,8 @@ def test_ten_thousand_rows_take_seconds_and_little_memory() -> None:
     seconds = time.perf_counter() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (
-        sum(result.n for result in by_kind.values()) == uniformity_result.n == 10_000 * 9_999 // 2
-    )
+    n_pairs = sum(result.n for result in by_kind.values())
+    assert n_pairs == uniformity_result.n == 10_000 * 9_999 // 2
     assert peak < 100e6
     assert seconds < 60  # measured: about one
 

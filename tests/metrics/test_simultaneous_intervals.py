@@ -181,9 +181,8 @@ def test_intervals_of_perfect_predictions_have_a_width() -> None:
     low, high = limits["equal_opportunity_difference"]
     assert low == 0 and 0.05 < high < 0.4
     low, high = worst_group_limits(table)
-    assert (low, high) == pytest.approx(
-        (((1 - 0.95**0.25) / 2) ** (1 / 20), 1.0)
-    )  # four cells with 20 rows each
+    expected_low = ((1 - 0.95**0.25) / 2) ** (1 / 20)  # four cells with 20 rows each
+    assert (low, high) == pytest.approx((expected_low, 1.0))
 
 
 def test_worst_group_limits_equal_exact_intervals_of_scipy() -> None:
