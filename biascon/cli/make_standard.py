@@ -63,7 +63,7 @@ def command(
         if dry_run:
             print_preview(plan, as_json=as_json)
         else:
-            build_dataset(folder, plan, spec.shape, as_json=as_json, **how)
+            build_dataset(folder, plan, spec.image_spec, as_json=as_json, **how)
         return
 
     given = [
@@ -97,5 +97,6 @@ def _cifar(
     )
     print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
     click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+        pretty_json(made.manifest.to_json()) if as_json else format_manifest(made.manifest),
+        nl=not as_json,
     )

@@ -1,0 +1,313 @@
+"""The evaluation of a run: every number of ``evaluation.json``, with the identity of the run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from biascon.metrics.records import Metric, MetricSummary
+from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
+from biascon.runs.identity import (
+    ProtocolRecord,
+    RunIdentity,
+    identity_from_json,
+    identity_to_json,
+)
+from biascon.runs.records import Accuracies, Classifier
+
+FORMAT = 2
+SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
+FEATURE_METRICS = (
+    "label_readout",
+    "bias_readout",
+    "class_alignment",
+    "bias_alignment",
+    "uniformity",
+)
+
+
+@dataclass(frozen=True)
+class OtherClassifier:
+    """The accuracies of a classifier that does not give the headline numbers."""
+
+    classifier: Classifier
+    accuracies: Accuracies
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        return {"classifier": self.classifier.value, **self.accuracies.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OtherClassifier:
+        """Return the record that ``to_json`` wrote."""
+        values = {name: value for name, value in data.items() if name != "classifier"}
+        return cls(Classifier(data["classifier"]), Accuracies.from_json(values))
+
+
+@dataclass(frozen=True)
+class EncoderReference:
+    """The run that trained the encoder, where it is another run.
+
+    Attributes:
+        run: Its folder below the folder of runs.
+        dataset: The name of its dataset.
+        dataset_digest: The digest of its dataset.
+        digest: Its digest.
+        sha256: The SHA-256 of ``encoder.safetensors``.
+    """
+
+    run: str
+    dataset: str
+    dataset_digest: str
+    digest: str
+    sha256: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the record as plain data."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EncoderReference:
+        """Return the record that ``to_json`` wrote."""
+        names = ("run", "dataset", "dataset_digest", "digest", "sha256")
+        return cls(*(data[name] for name in names))
+
+
+@dataclass(frozen=True)
+class SimilarityHistogram:
+    """The cosine similarities of one kind of image pairs.
+
+    Attributes:
+        n: The number of pairs.
+        mean: The mean cosine, None where undefined.
+        sd: The standard deviation, None where undefined.
+        counts: The pairs of each bin; the bins divide [-1, 1] evenly.
+    """
+
+    n: int
+    mean: float | None
+    sd: float | None
+    counts: Sequence[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the histogram as plain data."""
+        return {"n": self.n, "mean": self.mean, "sd": self.sd, "counts": list(self.counts)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SimilarityHistogram:
+        """Return the histogram that ``to_json`` wrote."""
+        return cls(data["n"], data["mean"], data["sd"], data["counts"])
+
+
+@dataclass(frozen=True)
+class FeatureMetrics:
+    """Feature metrics of the test images: linear decodability, alignment, uniformity, similarities.
+
+    Attributes:
+        fitted_on: The number of held-out images that the probes of the readouts are fitted on, None without.
+        without_direction: The number of images whose features are all 0.
+        metrics: The metrics of ``FEATURE_METRICS`` by name.
+        similarities: Histograms by kind of pair; a kind without a pair is left out.
+    """
+
+    fitted_on: int | None
+    without_direction: int
+    metrics: Mapping[str, Metric]
+    similarities: Mapping[str, SimilarityHistogram]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics as plain data."""
+        return {
+            "fitted_on": self.fitted_on,
+            "without_direction": self.without_direction,
+            **{name: metric.to_json(interval=False) for name, metric in self.metrics.items()},
+            "similarities": {kind: one.to_json() for kind, one in self.similarities.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FeatureMetrics:
+        """Return the metrics that ``to_json`` wrote."""
+        return cls(
+            data["fitted_on"],
+            data.get("without_direction", 0),
+            {name: Metric.from_json(data[name]) for name in FEATURE_METRICS},
+            {
+                kind: SimilarityHistogram.from_json(histogram)
+                for kind, histogram in data["similarities"].items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class GroupCalibration:
+    """Calibration in one group: rows, expected calibration error and Brier score."""
+
+    n: int
+    error: float | None
+    brier: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GroupCalibration:
+        """Return the record that ``to_json`` wrote."""
+        return cls(data["n"], data["error"], data["brier"])
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """Calibration over all rows, and in each group of the bias attribute."""
+
+    error: Metric
+    brier: Metric
+    by_group: Sequence[GroupCalibration]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        return {
+            "error": self.error.to_json(interval=False),
+            "brier": self.brier.to_json(interval=False),
+            "by_group": [group.to_json() for group in self.by_group],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CalibrationRecord:
+        """Return the record that ``to_json`` wrote."""
+        groups = [GroupCalibration.from_json(group) for group in data["by_group"]]
+        return cls(Metric.from_json(data["error"]), Metric.from_json(data["brier"]), groups)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every number of a run, each with its n, and the protocol that made it.
+
+    Attributes:
+        identity: What was run.
+        protocol: The protocol, in words.
+        fit_info: How the fit of the headline classifier ended, None if it was trained with the encoder.
+        validation: Its accuracies on the validation split, None without such a split.
+        other_classifiers: The accuracies of the other classifiers on the test split.
+        encoder_from: The run that trained the encoder, where it is another run.
+        features: The feature metrics of the test split.
+        summary: The metrics of the test split.
+        top5: Top-5 accuracy, of 0 rows with five classes or fewer; None in old evaluations.
+        calibration: Calibration on the test split; None in old evaluations.
+    """
+
+    identity: RunIdentity
+    protocol: ProtocolRecord
+    fit_info: Mapping[str, Any] | None
+    validation: Accuracies | None
+    other_classifiers: Sequence[OtherClassifier]
+    encoder_from: EncoderReference | None
+    features: FeatureMetrics
+    summary: MetricSummary
+    top5: Metric | None = None
+    calibration: CalibrationRecord | None = None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
+        return "unbiased" if self.identity.bias is not None else "top1"
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric of that name, None where an old evaluation lacks it."""
+        return self.top5 if name == "top5" else self.summary.metrics.get(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``evaluation.json`` holds."""
+        validation, encoder, calibration = self.validation, self.encoder_from, self.calibration
+        return {
+            "format": FORMAT,
+            **identity_to_json(self.identity, self.protocol),
+            "probe": None if self.fit_info is None else dict(self.fit_info),
+            "validation": None if validation is None else validation.to_json(),
+            "other_classifiers": [other.to_json() for other in self.other_classifiers],
+            **({} if encoder is None else {"encoder_from": encoder.to_json()}),
+            "representation": self.features.to_json(),
+            **self.summary.to_json(),
+            **({} if self.top5 is None else {"top5": self.top5.to_json()}),
+            **({} if calibration is None else {"calibration": calibration.to_json()}),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        """Return the evaluation that ``to_json`` wrote, in this format or in format 1.
+
+        Raises:
+            KeyError: A key is missing.
+            TypeError: A value is of another kind.
+            ValueError: The format is unknown, or a value is not allowed.
+        """
+        if data["format"] == 1:
+            data = upgrade(data)
+        if data["format"] != FORMAT:
+            raise ValueError(f"unknown format {data['format']!r}")
+        validation, encoder = data.get("validation"), data.get("encoder_from")
+        calibration = data.get("calibration")
+        missing = [name for name in ACCURACIES[:5] if name not in data]
+        if missing:
+            raise KeyError(missing[0])
+        return cls(
+            identity_from_json(data),
+            ProtocolRecord.from_json(data["protocol"]),
+            data.get("probe"),
+            None if validation is None else Accuracies.from_json(validation),
+            [OtherClassifier.from_json(other) for other in data["other_classifiers"]],
+            None if encoder is None else EncoderReference.from_json(encoder),
+            FeatureMetrics.from_json(data["representation"]),
+            MetricSummary.from_json(data, SUMMARIZED),
+            Metric.from_json(data["top5"]) if "top5" in data else None,
+            None if calibration is None else CalibrationRecord.from_json(calibration),
+        )
+
+
+_OLD_KEYS = {
+    "sees_bias": "uses_bias_labels",
+    "first": "first_stage",
+    "network_of": "trained_in_run",
+}
+
+
+def upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation of format 1 in the words of format 2; no number changes."""
+    new = {_OLD_KEYS.get(key, key): value for key, value in data.items()}
+    new["format"] = 2
+    new |= {"builder": "", "source_kind": "", "dataset_parameters": {}}
+    new["evaluated_by"] = Classifier.from_label(new.pop("judged")).value
+    new["other_classifiers"] = [
+        {
+            "classifier": Classifier.from_label(other["by"]).value,
+            **{key: value for key, value in other.items() if key != "by"},
+        }
+        for other in new.pop("also")
+    ]
+    config = {
+        {"optimiser": "optimizer"}.get(key, key): value for key, value in data["config"].items()
+    }
+    if "augment" in config:
+        config["augment"] = {
+            {"grey_p": "grayscale_p"}.get(key, key): value
+            for key, value in config["augment"].items()
+        }
+    new["config"] = config
+    new["overrides"] = dict(map(_parse_override, _settings(new.pop("changes"))))
+    return new
+
+
+def _settings(changes: Sequence[str]) -> list[str]:
+    """Return the settings among the changes of format 1; the others say where the encoder comes from."""
+    return [change for change in changes if "." in change.partition("=")[0]]
+
+
+def _parse_override(setting: str) -> tuple[str, Any]:
+    key, _, text = setting.partition("=")
+    key = key.replace("optimiser.", "optimizer.").replace("augment.grey_p", "augment.grayscale_p")
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return key, text

@@ -1,0 +1,108 @@
+"""Finished runs: an evaluation with the folder that it was read from or written to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from biascon.errors import RunError
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.folder import read_finished
+from biascon.runs.records import Classifier
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``evaluate`` returns.
+
+    Attributes:
+        folder: The run folder.
+        evaluation: The evaluation; None in the other processes of a distributed run.
+        reused: Whether the run had been finished before.
+    """
+
+    folder: Path
+    evaluation: Evaluation | None
+    reused: bool
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run: its folder and its evaluation."""
+
+    folder: Path
+    evaluation: Evaluation
+
+    @classmethod
+    def read(cls, folder: Path, digest: str | None = None) -> FinishedRun | None:
+        """Read and verify a run folder; return None if the run is not finished.
+
+        Args:
+            folder: The run folder.
+            digest: The digest that the run must have; None accepts every run.
+
+        Raises:
+            RunError: A file is missing, has changed, or is of another version.
+        """
+        data = read_finished(folder, digest)
+        if data is None:
+            return None
+        try:
+            return cls(folder, Evaluation.from_json(data))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{folder} is a run of another version of biascon; evaluate it again"
+            ) from error
+
+    @property
+    def label(self) -> str:
+        """The loss, with the parameters that differ from their defaults."""
+        return self.evaluation.identity.label
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self.evaluation.identity.loss
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self.evaluation.identity.seed
+
+    @property
+    def digest(self) -> str:
+        """The digest of the run."""
+        return self.evaluation.identity.digest
+
+    @property
+    def uses_bias_labels(self) -> bool:
+        """Whether the method is given bias labels."""
+        return self.evaluation.identity.uses_bias_labels
+
+    @property
+    def evaluated_by(self) -> Classifier:
+        """The classifier of the headline numbers."""
+        return self.evaluation.identity.evaluated_by
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the dataset has a bias attribute."""
+        return self.evaluation.identity.bias is not None
+
+    @property
+    def headline(self) -> str:
+        """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
+        return self.evaluation.headline
+
+    @property
+    def secondary(self) -> tuple[Classifier, float | None] | None:
+        """The first other classifier with its headline accuracy, None where the run has no other."""
+        others = self.evaluation.other_classifiers
+        if not others:
+            return None
+        return others[0].classifier, others[0].accuracies[self.headline]
+
+    def value(self, metric: str) -> float | None:
+        """Return the value of a metric, None where it is undefined or the run is older than the metric."""
+        measured = self.evaluation.metric(metric)
+        return None if measured is None else measured.value

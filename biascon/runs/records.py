@@ -1,0 +1,140 @@
+"""Small records of a run: the classifier of a number, accuracies, and epochs."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Classifier(enum.Enum):
+    """What classifies the test images: the value is what files hold."""
+
+    LINEAR_PROBE = "linear_probe"
+    KNN = "knn"
+    FINE_TUNED = "fine_tuned"
+    OWN = "own"
+
+    @property
+    def label(self) -> str:
+        """The name in a sentence."""
+        return _LABELS[self][0]
+
+    @property
+    def short(self) -> str:
+        """The name in a table."""
+        return _LABELS[self][1]
+
+    @classmethod
+    def from_label(cls, label: str) -> Classifier:
+        """Return the classifier whose ``label`` is given, as evaluations of format 1 hold it.
+
+        Raises:
+            ValueError: No classifier has this label.
+        """
+        for classifier, (own_label, _) in _LABELS.items():
+            if own_label == label:
+                return classifier
+        raise ValueError(f"unknown classifier '{label}'")
+
+
+_LABELS = {
+    Classifier.LINEAR_PROBE: ("linear probe", "probe"),
+    Classifier.KNN: ("kNN", "kNN"),
+    Classifier.FINE_TUNED: ("fine-tuning", "fine-tuning"),
+    Classifier.OWN: ("own classifier", "classifier"),
+}
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """The accuracies of one classifier on one split.
+
+    Attributes:
+        n: The number of images.
+        values: The accuracies by name, None where undefined.
+    """
+
+    n: int
+    values: Mapping[str, float | None]
+
+    def __getitem__(self, name: str) -> float | None:
+        """Return the accuracy of that name.
+
+        Raises:
+            KeyError: There is no accuracy of that name.
+        """
+        return self.values[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{"n", name: value, ...}``."""
+        return {"n": self.n, **self.values}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Accuracies:
+        """Return the accuracies that ``to_json`` wrote."""
+        return cls(data["n"], {name: value for name, value in data.items() if name != "n"})
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training or of fine-tuning: one line of ``metrics.jsonl`` or ``finetune.jsonl``.
+
+    Attributes:
+        epoch: The number of the epoch, from 1.
+        epochs: The number of epochs of the run.
+        loss: The mean loss of the epoch.
+        lr: The learning rate of the last step.
+        seconds: The duration of the epoch.
+        views_per_second: Augmented views per second.
+        peak_memory_mib: The peak memory in MiB, None where it is not measured.
+        probe: Validation accuracies of a linear probe, where ``train.probe_every`` asks for it.
+        validation: Validation accuracies of the fine-tuned network.
+        stage: What is trained, if it is not the network of the run itself. It is not written to the file.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    lr: float
+    seconds: float
+    views_per_second: float
+    peak_memory_mib: int | None = None
+    probe: Accuracies | None = None
+    validation: Accuracies | None = None
+    stage: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the epoch as plain data, without the fields that are None."""
+        data: dict[str, Any] = {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "loss": self.loss,
+            "lr": self.lr,
+            "seconds": self.seconds,
+            "views_per_second": self.views_per_second,
+        }
+        if self.peak_memory_mib is not None:
+            data["peak_memory_mib"] = self.peak_memory_mib
+        for name in ("probe", "validation"):
+            accuracies: Accuracies | None = getattr(self, name)
+            if accuracies is not None:
+                data[name] = accuracies.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EpochRecord:
+        """Return the epoch that ``to_json`` wrote."""
+        probe, validation = data.get("probe"), data.get("validation")
+        return cls(
+            epoch=data["epoch"],
+            epochs=data["epochs"],
+            loss=data["loss"],
+            lr=data["lr"],
+            seconds=data["seconds"],
+            views_per_second=data["views_per_second"],
+            peak_memory_mib=data.get("peak_memory_mib"),
+            probe=None if probe is None else Accuracies.from_json(probe),
+            validation=None if validation is None else Accuracies.from_json(validation),
+        )
