@@ -20,7 +20,7 @@ def first_stage_config(config: RunConfig) -> RunConfig | None:
     if first_stage is None:
         return None
     model, train = config.model, config.train
-    if first_stage.narrow and not model.encoder.endswith(KERNEL_1X1_SUFFIX):
+    if first_stage.kernel_1x1 and not model.encoder.endswith(KERNEL_1X1_SUFFIX):
         # Weights of the whole network do not fit kernels of 1 x 1.
         encoder = model.encoder + KERNEL_1X1_SUFFIX
         model = dataclasses.replace(model, encoder=encoder, weights="none", file=None)

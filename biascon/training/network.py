@@ -67,7 +67,7 @@ def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Mod
 
 def trains_classifier(entry: LossEntry) -> bool:
     """Whether a run with this loss trains a linear classifier."""
-    return entry.input_kind == "logits" or "logits" in entry.inputs
+    return entry.input_kind == "logits" or "logits" in entry.tensor_inputs
 
 
 def build_classifier(

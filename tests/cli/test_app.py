@@ -398,7 +398,7 @@ class TestList:
         assert {"biasbal", "dfr", "flac", "resample"} < marked
         assert not marked & {"ce", "contex", "supcon", "lff", "jtt", "softcon"}
         assert any(row.startswith("bias_features ") for row in rows)  # what a need is
-        assert all(entry.source in outcome.out for entry in LOSSES.values())
+        assert all(entry.paper in outcome.out for entry in LOSSES.values())
 
     def test_encoders(self, cli: Any) -> None:
         from biascon.models.encoders import ENCODERS

@@ -22,12 +22,12 @@ from tests.losses.oracles import ORACLES
 NAMES = list(LOSSES)
 EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].input_kind == "embeddings"]
 PAIRWISE_NAMES = [
-    name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs
+    name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].tensor_inputs
 ]
-LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].needs]
-FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].needs]
-BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].needs]
-FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].needs]
+LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].batch_inputs]
+FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].batch_inputs]
+BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs]
+FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].batch_inputs]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in default_parameters(name)]
 # Their difference lies in the sampler, or in a last layer that is trained again.
 SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
@@ -150,7 +150,7 @@ def make(
         key: everything[key]
         if key == "counts"
         else everything[key].to(wide if key in TABLES else dtype)
-        for key in LOSSES[name].inputs
+        for key in LOSSES[name].tensor_inputs
     }
     return Batch(z.to(dtype), labels, bias, inputs)
 

@@ -66,7 +66,8 @@ def loss_of(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """The loss of a batch whose network outputs are replaced by those of this network."""
     out = network(x)
     labels, bias = (
-        getattr(batch, name) if name in loss.needs else None for name in ("labels", "bias")
+        getattr(batch, name) if name in loss.entry.batch_inputs else None
+        for name in ("labels", "bias")
     )
     inputs = {key: out.get(key, tensor) for key, tensor in batch.inputs.items()}
     return loss(out[loss.input_kind], labels, bias, **inputs)

@@ -234,7 +234,7 @@ def test_blocked_path_bears_an_anchor_that_is_opposite_to_all_others(
 OF_ANY_NAMES = [
     name
     for name in LABELLED_NAMES
-    if LOSSES[name].input_kind == "embeddings" and "logits" not in LOSSES[name].inputs
+    if LOSSES[name].input_kind == "embeddings" and "logits" not in LOSSES[name].tensor_inputs
 ]
 
 
@@ -247,7 +247,7 @@ def test_labels_may_be_as_large_as_two_to_the_fortieth(name, make_path, monkeypa
     check_same(found, expected, 1e-12, 1e-11)
 
 
-WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].inputs]
+WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].tensor_inputs]
 
 
 @pytest.mark.parametrize("name", WITHOUT_COUNTS)

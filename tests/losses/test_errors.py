@@ -72,7 +72,7 @@ def test_missing_labels_and_bias_are_refused(name, which):
 CLASSIFIED = [
     name
     for name in LABELLED_NAMES
-    if LOSSES[name].input_kind == "logits" or "logits" in LOSSES[name].inputs
+    if LOSSES[name].input_kind == "logits" or "logits" in LOSSES[name].tensor_inputs
 ]
 
 
@@ -98,9 +98,9 @@ def test_bias_value_without_a_logit_is_refused_by_its_name(value):
 def test_inputs_that_are_missing_or_not_expected_are_refused(name):
     batch = make(name)
     loss = get_loss(name)
-    wants = ", ".join(loss.inputs) or "none"
+    wants = ", ".join(loss.tensor_inputs) or "none"
     wrong = [{**batch.inputs, "zzz": batch.z}]
-    wrong += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.inputs]
+    wrong += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.tensor_inputs]
     for inputs in wrong:
         got = ", ".join(inputs) or "none"
         message = f"loss '{name}' expects the inputs {wants}, but got {got}"
@@ -121,7 +121,7 @@ WRONG_INPUTS = {  # of a batch of 4 images with 2 views and 6 classes
 
 @pytest.mark.parametrize(
     ("name", "key", "shape"),
-    [(n, k, shape) for n in NAMES for k in LOSSES[n].inputs for shape in WRONG_INPUTS[k]],
+    [(n, k, shape) for n in NAMES for k in LOSSES[n].tensor_inputs for shape in WRONG_INPUTS[k]],
 )
 def test_input_of_another_shape_is_refused_by_its_name(name, key, shape):
     said = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
@@ -130,7 +130,7 @@ def test_input_of_another_shape_is_refused_by_its_name(name, key, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [(n, k) for n in NAMES for k in IN_THE_BATCH if k in LOSSES[n].inputs]
+    ("name", "key"), [(n, k) for n in NAMES for k in IN_THE_BATCH if k in LOSSES[n].tensor_inputs]
 )
 def test_integer_input_of_the_network_is_refused_by_its_name(name, key):
     batch = make(name)
@@ -140,7 +140,7 @@ def test_integer_input_of_the_network_is_refused_by_its_name(name, key):
 
 # check=True
 
-REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].inputs) if k != "counts"]
+REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k != "counts"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -269,7 +269,7 @@ def test_loss_without_parameters_says_that_it_has_none(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameter_that_the_name_fixes_and_tensor_that_goes_by_the_call_cannot_be_given(name):
-    for key in (*LOSSES[name].fixed, *LOSSES[name].inputs, "bias", "z"):
+    for key in (*LOSSES[name].fixed, *LOSSES[name].tensor_inputs, "bias", "z"):
         with pytest.raises(UsageError, match=f"has no parameter '{key}'"):
             get_loss(name, **{key: 1})
 
@@ -307,6 +307,6 @@ def test_unknown_loss_that_is_like_none_suggests_nothing():
 
 
 def test_tables_of_this_file_know_every_input_and_parameter():
-    assert {key for name in NAMES for key in LOSSES[name].inputs} <= set(WRONG_INPUTS)
+    assert {key for name in NAMES for key in LOSSES[name].tensor_inputs} <= set(WRONG_INPUTS)
     assert {key for name, key in EVERY if not choices(name, key)} <= set(RANGES)
     assert set(PAIRWISE_NAMES) >= set(EMBEDDING_NAMES)

@@ -35,7 +35,7 @@ def value_on(given, name, **parameters):
     z = torch.tensor(given["features"], dtype=torch.float64)
     labels, bias = torch.tensor(given["labels"]), torch.tensor(given["biases"])
     loss = get_loss(name, temperature=given["temperature"], **parameters)
-    inputs = {"logits": z[..., :4] * 100} if loss.inputs else {}
+    inputs = {"logits": z[..., :4] * 100} if loss.tensor_inputs else {}
     return loss(z, labels, bias, **inputs)
 
 

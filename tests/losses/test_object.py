@@ -26,15 +26,15 @@ def test_loss_tells_its_parameters_and_what_it_needs(name):
     loss = get_loss(name)
     known = get_entry(name)
     assert (loss.name, loss.input_kind, loss.needs) == (name, known.input_kind, known.needs)
-    assert loss.inputs == known.inputs
+    assert loss.tensor_inputs == known.tensor_inputs
     assert dict(loss.parameters) == {**default_parameters(name), **known.fixed}
     assert known.formula
-    assert known.source
+    assert known.paper
     assert known.input_kind in ("embeddings", "logits")
     assert set(known.needs) <= set(NEEDS)
     signature = inspect.signature(loss.function).parameters.values()
     given = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    assert given == set(known.inputs) <= set(known.needs)
+    assert given == set(known.tensor_inputs) <= set(known.needs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -29,7 +29,7 @@ def pulled(name, batch, strength):
     """Each image moved towards a corner for its class (for itself, where the loss has no labels)."""
     known = LOSSES[name]
     of = batch.bias if known.predicts == "bias" else batch.labels
-    if "labels" not in known.needs and known.input_kind == "embeddings":
+    if "labels" not in known.batch_inputs and known.input_kind == "embeddings":
         of = torch.arange(len(of))
     corners = strength * torch.eye(6, dtype=torch.float64)[of][:, None]
     logits = "z" if known.input_kind == "logits" else "logits"
@@ -98,7 +98,7 @@ def test_no_two_losses_are_the_same():
 
 @pytest.mark.parametrize("name", SAME_AS_CE)
 def test_loss_that_differs_from_erm_elsewhere_is_exactly_cross_entropy(name):
-    assert {"groups", "held-out groups"} & set(LOSSES[name].needs)
+    assert LOSSES[name].requires
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         batch = biased(name, dtype=dtype)
         value, gradients = value_and_gradients(get_loss(name), batch)
@@ -136,7 +136,7 @@ def test_on_biased_data_a_loss_is_not_erm(name, seed):
 def test_at_chance_every_loss_on_logits_asks_for_more_of_the_right_class(name):
     # As training begins: equal logits. No loss may ask for less of the true class, or for more of another.
     known = LOSSES[name]
-    if known.input_kind == "embeddings" and "logits" not in known.inputs:
+    if known.input_kind == "embeddings" and "logits" not in known.tensor_inputs:
         return
     batch = biased(name)
     logits = "z" if known.input_kind == "logits" else "logits"

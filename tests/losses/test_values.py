@@ -162,7 +162,7 @@ def test_tensors_need_not_be_contiguous(name):
     assert torch.allclose(value, value_of(loss, batch), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "counts" in LOSSES[name].inputs])
+@pytest.mark.parametrize("name", [name for name in NAMES if "counts" in LOSSES[name].tensor_inputs])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.float64])
 def test_counts_may_be_of_any_dtype(name, dtype):
     batch = make(name)

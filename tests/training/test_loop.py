@@ -17,7 +17,7 @@ import torch
 from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
-from biascon.losses import LOSSES, uses_bias_labels
+from biascon.losses import LOSSES, Requirement, uses_bias_labels
 from biascon.runs import checkpoint
 from biascon.training.batches import epoch_order
 from biascon.training.loop import train
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 # The method without a training of its own is in test_stages.py.
-TRAINED = {name: entry for name, entry in LOSSES.items() if "held-out groups" not in entry.needs}
+TRAINED = {name: entry for name, entry in LOSSES.items() if Requirement.HELD_OUT_BIAS not in entry.requires}
 
 
 def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
@@ -147,7 +147,7 @@ def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
     for loss, entry in TRAINED.items():
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
-        assert same == ("labels" not in entry.needs), loss
+        assert same == ("labels" not in entry.batch_inputs), loss
 
 
 def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
@@ -279,7 +279,7 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
     entry = LOSSES[loss]
     assert out["features"].shape == (4, 128)
     assert ("z" in out) == (entry.input_kind == "embeddings")
-    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.needs)
+    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.tensor_inputs)
     if "z" in out:
         torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
         assert out["z"].shape == (4, 32)

@@ -22,7 +22,7 @@ def spread(z, labels, bias=None, *, scale=2.0):
     return scale * z.var()
 
 entry = LossEntry(
-    "{module}:spread", "var z", "nobody", needs=("views",), fixed={{"scale": 3.0}}
+    "{module}:spread", "var z", "nobody", batch_inputs=("views",), fixed={{"scale": 3.0}}
 )
 '''
 
@@ -63,9 +63,7 @@ def test_known_names_come_before_plugins(install):
 
 
 def test_nothing_is_imported_before_it_is_used():
-    script = (
-        "import sys, biascon.losses; biascon.losses.entry('contex'); print('torch' in sys.modules)"
-    )
+    script = "import sys, biascon.losses; biascon.losses.get_entry('contex'); print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -137,7 +135,30 @@ def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, a
         ("class S:\n  def __call__(self, z, y, b): return z\nspread = S()", "is not a function"),
         ("import math as spread", "is not a function or a LossEntry, but a module"),
         ("spread = 3", "but a int"),
-        ("def spread(z, labels, bias=None, *, depth): return z", "needs depth, which biascon does"),
+        (
+            "def spread(z, labels, bias=None, *, depth): return z",
+            "needs depth, which biascon ",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', needs=('labels',))",
+            "fails to import: .*unexpected keyword argument 'needs'",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', tensor_inputs=('bias',))",
+            r"needs bias, .* \(tensor_inputs may hold: logits, features, ",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', batch_inputs=('counts',))",
+            r"needs counts, .* \(batch_inputs may hold: views, labels, bias\)",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', requires=('groups',))",
+            r"needs groups, .* \(requires may hold: group-balanced sampling, held-out bias labels\)",
+        ),
         (
             "from biascon.losses import LossEntry\nspread = LossEntry('nowhere:f', '', '')",
             "fails to import: No module named 'nowhere'",
@@ -160,7 +181,7 @@ def test_what_a_bare_function_requires_by_keyword_is_what_it_needs(install):
         {"spread": "spread"},
         source="def spread(z, labels, bias=None, *, logits, scale=2.0): return logits.var()",
     )
-    assert get_entry("spread").inputs == ("logits",)
+    assert get_entry("spread").tensor_inputs == ("logits",)
     assert default_parameters("spread") == {"scale": 2.0}
 
 
