@@ -50,7 +50,7 @@ def fairkl(
         k: Weight of the standard deviations in ``code``, at least 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature, bias)
     return eps_supinfonce_term(batch, epsilon) + weight * fairkl_regularizer(batch, form=form, k=k)
