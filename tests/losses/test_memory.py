@@ -26,10 +26,10 @@ def step(name, n):
     logits = torch.zeros(n, 2, 10)
     given = {"logits": logits, "features": z.clone(), "bias_features": z[:, 0].clone()}
     loss = get_loss(name)
-    leaf = given["features"] if loss.on == "logits" else z
+    leaf = given["features"] if loss.input_kind == "logits" else z
     leaf.requires_grad_()
-    inputs = {key: given[key] for key in loss.inputs}
-    loss(logits if loss.on == "logits" else z, labels, bias, **inputs).backward()
+    inputs = {key: given[key] for key in loss.tensor_inputs}
+    loss(logits if loss.input_kind == "logits" else z, labels, bias, **inputs).backward()
     assert leaf.grad.isfinite().all() and leaf.grad.any()
 
 path, anchors, classes, *names = sys.argv[1:]
