@@ -17,12 +17,15 @@ import torch
 from filelock import FileLock
 
 from biascon.config.run_config import make_config
-from biascon.data.dataset import BiasedDataset, Split, load
+from biascon.data.dataset import BiasedDataset, Split, load, save
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
-from biascon.evaluation.pipeline import evaluate, validate
+from biascon.evaluation.pipeline import validate
+from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
+from tests.made import description
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")
@@ -41,7 +44,7 @@ def data(make_dataset: Callable[..., Path], folder: Path) -> BiasedDataset:
 
 @pytest.fixture
 def done(data: BiasedDataset, folder: Path) -> tuple[Path, dict[str, Any]]:
-    where, evaluation, _ = evaluate(CONFIG, data, root=folder / "runs", device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, data, root=folder / "runs", device=CPU)
     return where, evaluation
 
 
@@ -109,7 +112,7 @@ def test_a_finished_run_is_read_and_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("biascon.training.stages.train", None)
-    _, evaluation, reused = evaluate(CONFIG, data, root=folder / "runs", device=CPU)
+    _, evaluation, reused = evaluate_to_json(CONFIG, data, root=folder / "runs", device=CPU)
     assert reused
     assert evaluation == done[1]
 
@@ -117,7 +120,7 @@ def test_a_finished_run_is_read_and_not_computed_again(
 def test_the_same_run_elsewhere_gives_the_same_bytes(
     done: tuple[Path, dict[str, Any]], data: BiasedDataset, tmp_path: Path
 ) -> None:
-    other, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU)
+    other, _, reused = evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU)
     assert not reused
     for name in ("config.toml", "encoder.safetensors", "predictions.parquet", "evaluation.json"):
         assert (other / name).read_bytes() == (done[0] / name).read_bytes()
@@ -157,7 +160,7 @@ def test_two_processes_never_work_on_one_run(data: BiasedDataset, tmp_path: Path
     where = run_folder(tmp_path, data.name, config, config.digest(data.digest))
     where.mkdir(parents=True)
     with FileLock(where / ".lock"), pytest.raises(RunError, match="another process"):
-        evaluate(config, data, root=tmp_path, device=CPU)
+        evaluate_to_json(config, data, root=tmp_path, device=CPU)
 
 
 def test_the_test_split_reaches_neither_encoder_nor_probe(
@@ -170,7 +173,7 @@ def test_the_test_split_reaches_neither_encoder_nor_probe(
     )
     other = dataclasses.replace(other, aligned=other.labels == other.bias)
     swapped = dataclasses.replace(data, splits={**data.splits, "test": other}, digest="0" * 64)
-    where, evaluation, _ = evaluate(CONFIG, swapped, root=tmp_path, device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, swapped, root=tmp_path, device=CPU)
     name = "encoder.safetensors"
     assert (where / name).read_bytes() == (done[0] / name).read_bytes()
     assert evaluation["validation"] == done[1]["validation"]
@@ -182,7 +185,7 @@ def test_the_validation_split_reaches_neither_encoder_nor_probe(
 ) -> None:
     splits = {name: split for name, split in data.splits.items() if name != "val"}
     without = dataclasses.replace(data, splits=splits)
-    where, evaluation, _ = evaluate(CONFIG, without, root=tmp_path, device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, without, root=tmp_path, device=CPU)
     assert (where / "predictions.parquet").read_bytes() == (
         done[0] / "predictions.parquet"
     ).read_bytes()
@@ -195,9 +198,12 @@ def test_validate_needs_no_test_split_and_agrees_with_evaluate(
     without = load(folder / "data", only=("train", "val"))
     assert "test" not in without.splits
     where, chosen = validate(CONFIG, without, root=tmp_path, device=CPU)
-    assert chosen == done[1]["validation"]
+    assert chosen is not None
+    assert chosen.to_json() == done[1]["validation"]
     assert not (where / "done").exists()
-    again, evaluation, _ = evaluate(CONFIG, data, root=tmp_path, device=CPU)  # goes on from there
+    again, evaluation, _ = evaluate_to_json(
+        CONFIG, data, root=tmp_path, device=CPU
+    )  # goes on from there
     assert again == where
     assert evaluation == done[1]
 
@@ -210,36 +216,51 @@ def table(cells: dict[tuple[int, int], int], k: int, m: int) -> Split:
     return Split(images, labels, bias, labels == bias, np.arange(len(rows)))
 
 
-def test_a_predictor_that_follows_the_bias_is_right_on_aligned_cells_only() -> None:
+def dataset_of(split: Split, folder: Path, n_labels: int, n_bias: int) -> BiasedDataset:
+    """Save and load a dataset whose training and test split are the same."""
+    bias = {"name": "shade", "values": [f"shade {k}" for k in range(n_bias)]}
+    about = description("small", [f"class {k}" for k in range(n_labels)], bias=bias)
+    save(folder, {"train": split, "test": split}, about, replace=False)
+    return load(folder)
+
+
+def test_a_predictor_that_follows_the_bias_is_right_on_aligned_cells_only(tmp_path: Path) -> None:
     split = table({(y, b): 1 + y + 2 * b for y in range(3) for b in range(3)}, 3, 3)
-    result = measure(split, split.bias, ["a", "b", "c"], 3, seed=0)
-    assert result["bias_aligned"]["value"] == 1.0
-    assert result["bias_conflicting"]["value"] == 0.0
-    assert result["unbiased"]["value"] == pytest.approx(3 / 9)
-    assert result["worst_group"]["value"] == 0.0
-    assert result["demographic_parity_difference"]["value"] == 1.0
-    assert result["by_class"]["b"]["equal_opportunity_difference"]["value"] == 1.0
+    summary = measure(dataset_of(split, tmp_path / "data", 3, 3), "test", split.bias)
+    assert summary["bias_aligned"].value == 1.0
+    assert summary["bias_conflicting"].value == 0.0
+    assert summary["unbiased"].value == pytest.approx(3 / 9)
+    assert summary["worst_group"].value == 0.0
+    assert summary["demographic_parity_difference"].value == 1.0
+    assert summary.by_class["class 1"]["equal_opportunity_difference"].value == 1.0
 
 
-def test_what_is_undefined_is_none_and_never_zero() -> None:
+def test_what_is_undefined_is_none_and_never_zero(tmp_path: Path) -> None:
     # Group 1 has no row of label 0: there its true positive rate for class 0 is undefined, and so
     # is the false positive rate for class 1; nothing is conflicting.
     split = table({(0, 0): 5, (1, 1): 5, (1, 0): 0}, 2, 2)
-    result = measure(split, split.labels, ["a", "b"], 2, seed=0)
-    assert result["bias_conflicting"] == {"value": None, "n": 0, "ci": [None, None]}
-    assert result["bias_conflicting_samples"]["value"] is None
-    assert result["equal_opportunity_difference"]["value"] is None
-    assert result["equalized_odds_difference"]["value"] is None
-    assert result["equalized_odds_ratio"]["value"] is None
-    assert result["demographic_parity_difference"]["value"] == 1.0
-    assert json.dumps(result, allow_nan=False)
+    summary = measure(dataset_of(split, tmp_path / "data", 2, 2), "test", split.labels)
+    assert summary["bias_conflicting"] == UNDEFINED
+    assert summary["bias_conflicting_samples"].value is None
+    assert summary["equal_opportunity_difference"].value is None
+    assert summary["equalized_odds_difference"].value is None
+    assert summary["equalized_odds_ratio"].value is None
+    assert summary["demographic_parity_difference"].value == 1.0
+    assert json.dumps(summary.to_json(), allow_nan=False)
 
 
-def test_one_group_only_has_no_group_fairness() -> None:
+def test_one_group_only_has_no_group_fairness(tmp_path: Path) -> None:
     split = table({(0, 0): 5, (1, 0): 5}, 2, 2)
-    result = measure(split, split.labels, ["a", "b"], 2, seed=0)
-    assert result["demographic_parity_difference"]["value"] is None
-    assert result["demographic_parity_ratio"]["value"] is None
+    summary = measure(dataset_of(split, tmp_path / "data", 2, 2), "test", split.labels)
+    assert summary["demographic_parity_difference"].value is None
+    assert summary["demographic_parity_ratio"].value is None
+
+
+def test_predictions_of_another_length_are_refused(tmp_path: Path) -> None:
+    split = table({(0, 0): 5, (1, 1): 5}, 2, 2)
+    data = dataset_of(split, tmp_path / "data", 2, 2)
+    with pytest.raises(UsageError, match="expected 10 predictions"):
+        measure(data, "test", split.labels[:9])
 
 
 def test_a_cell_that_is_aligned_and_conflicting_is_refused() -> None:
@@ -265,10 +286,10 @@ def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
         CONFIG, load(folder / "data", only=("train", "val")), root=tmp_path, device=CPU
     )
     lines: list[dict[str, Any]] = []
-    evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False, on_epoch=lines.append)
-    assert [line["epoch"] for line in lines] == [1, 2]
+    evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False, on_epoch=lines.append)
+    assert [record.epoch for record in lines] == [1, 2]
     assert (where / "done").exists()
-    _, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)
+    _, _, reused = evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False)
     assert reused
 
 
@@ -276,7 +297,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="at most 900 images"):
-        evaluate(
+        evaluate_to_json(
             make_config("ce", preset="smoke", settings=["train.batch_size=901"]),
             data, root=tmp_path, device=CPU,
         )  # fmt: skip
@@ -284,7 +305,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     lacking = dataclasses.replace(split, labels=np.where(split.labels == 3, 4, split.labels))
     without = dataclasses.replace(data, splits={**data.splits, "train": lacking})
     with pytest.raises(DataError, match="9 of 10 classes"):
-        evaluate(CONFIG, without, root=tmp_path, device=CPU)
+        evaluate_to_json(CONFIG, without, root=tmp_path, device=CPU)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,9 +321,9 @@ def test_a_damaged_file_of_an_unfinished_run_is_told_and_no_resume_goes_on(
     with pytest.raises(
         RunError, match=f"{name} is damaged; delete it or pass --no-resume"
     ) as caught:
-        evaluate(CONFIG, data, root=tmp_path, device=CPU)
+        evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU)
     assert "weights_only" not in str(caught.value)
-    assert not evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
+    assert not evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
 
 
 def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> None:
@@ -310,10 +331,10 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
-    assert auto.for_device("cpu").changes() == []
-    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).changes() == [
-        "optimizer.lr=0.5"
-    ]
+    assert auto.for_device("cpu").overrides() == {}
+    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).overrides() == {
+        "optimizer.lr": 0.5
+    }
 
 
 def test_calibration_of_an_evaluation_is_that_of_its_predictions(
@@ -321,7 +342,9 @@ def test_calibration_of_an_evaluation_is_that_of_its_predictions(
 ) -> None:
     data = load(make_dataset(tmp_path / "data"))
     config = make_config("ce", preset="smoke", settings=["train.epochs=1"])
-    folder, found, _ = evaluate(config, data, root=tmp_path / "runs", device=torch.device("cpu"))
+    folder, found, _ = evaluate_to_json(
+        config, data, root=tmp_path / "runs", device=torch.device("cpu")
+    )
     frame = pd.read_parquet(folder / "predictions.parquet")
     scores = frame[[f"score_{k}" for k in range(10)]].to_numpy(np.float64)
     top, right = scores.max(axis=1), frame["prediction"] == frame["label"]

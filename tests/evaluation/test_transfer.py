@@ -18,8 +18,7 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
 from biascon.evaluation.linear_probe import fit
-from biascon.evaluation.pipeline import evaluate
-from biascon.evaluation.transfer import Source, read_source, transfer_config
+from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
 from biascon.models.features import extract_features
 from biascon.report.convergence import convergence_speeds, validation_curve
 from biascon.report.experiments import FinishedRun, find_runs, group_runs
@@ -27,6 +26,7 @@ from biascon.report.html import _commands, render_html
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
 from tests.made import description, faces, pictures, plain
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=2", "train.batch_size=20"]
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (plain(root / "data" / "plain"), other(root / "data" / "other")):
         for loss in ("supcon", "contex"):
             config = make_config(loss, preset="smoke", settings=[*FAST, "train.probe_every=1"])
-            evaluate(config, load(folder), root=root / "runs", device=CPU)
+            evaluate_to_json(config, load(folder), root=root / "runs", device=CPU)
     return root
 
 
@@ -77,7 +77,7 @@ def only(folder: Path) -> Path:
     return found
 
 
-def source(place: Path, dataset: str = "plain", loss: str = "supcon") -> Source:
+def source(place: Path, dataset: str = "plain", loss: str = "supcon") -> EncoderSource:
     return read_source(only(place / "runs" / dataset / loss))
 
 
@@ -86,7 +86,7 @@ def judged(
 ) -> tuple[Path, dict[str, Any], bool]:
     taken = source(place, **kind)
     config = transfer_config(taken, data, protocol=protocol, settings=settings)
-    return evaluate(config, data, root=root, device=CPU, source=taken)
+    return evaluate_to_json(config, data, root=root, device=CPU, source=taken)
 
 
 @pytest.mark.filterwarnings("ignore:the linear probe did not converge")
@@ -103,7 +103,7 @@ def test_figure_five_both_ways_with_its_curves(
             assert folder.parts[-3:-1] == (to.name, loss)
             assert evaluation["dataset"] == to.name
             assert evaluation["encoder_from"]["dataset"] == frm
-            assert evaluation["judged"] == "fine-tuning"
+            assert evaluation["evaluated_by"] == "fine_tuned"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
             run = FinishedRun(folder, evaluation)
             points = validation_curve(run)
@@ -142,14 +142,14 @@ def test_the_probe_is_that_of_the_other_datasets_features(
     folder, evaluation, _ = judged(place, b, "linear", tmp_path)
     taken = source(place)
     encoder = build_encoder("fastconvnet", torch.Generator())
-    load_weights(encoder, taken.folder / ENCODER)
+    load_weights(encoder, taken.run.folder / ENCODER)
     train, test = b.splits["train"], b.splits["test"]
     probe = fit(
         extract_features(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe
     )
     told = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(axis=1)
     assert evaluation["top1"]["value"] == pytest.approx((told == test.labels).mean())
-    assert (folder / ENCODER).read_bytes() == (taken.folder / ENCODER).read_bytes()
+    assert (folder / ENCODER).read_bytes() == (taken.run.folder / ENCODER).read_bytes()
 
 
 def test_the_evaluation_says_from_which_run_dataset_and_digest(
@@ -159,15 +159,15 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     taken = source(place)
     assert not reused
     assert evaluation["encoder_from"] == {
-        "run": "/".join(taken.folder.parts[-3:]),
+        "run": "/".join(taken.run.folder.parts[-3:]),
         "dataset": "plain",
         "dataset_digest": a.digest,
-        "digest": taken.evaluation["digest"],
+        "digest": taken.run.digest,
         "sha256": taken.sha256,
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
     assert evaluation["dataset_digest"] == b.digest
-    assert evaluation["labels"] == b.manifest["labels"]
+    assert evaluation["labels"] == b.manifest.labels
     assert read_finished(folder) == evaluation
     assert judged(place, b, "knn", tmp_path, "probe.k=5")[2]  # the second time it is only read
     again, other, _ = judged(place, b, "knn", tmp_path / "again", "probe.k=5")
@@ -196,14 +196,16 @@ def test_on_its_own_dataset_it_is_the_ordinary_run(
     )
     shutil.copytree(place / "runs", tmp_path / "runs")
     said: list[dict[str, Any]] = []
-    other, usual, _ = evaluate(config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
+    other, usual, _ = evaluate_to_json(
+        config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+    )
     assert said == []  # the encoder is there
     assert usual == evaluation
     assert other.name == folder.name
     assert (other / PREDICTIONS).read_bytes() == (folder / PREDICTIONS).read_bytes()
     same, again, reused = judged(place, a, "linear", place / "runs")
     assert reused
-    assert same == source(place).folder
+    assert same == source(place).run.folder
     assert "encoder_from" not in again
 
 
@@ -212,7 +214,7 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 ) -> None:
     first, evaluation, _ = judged(place, b, "knn", tmp_path)
     taken = read_source(first)
-    assert taken.run == evaluation["encoder_from"]["run"]
+    assert taken.origin.digest == evaluation["encoder_from"]["digest"]
     assert transfer_config(taken, b).origin == source(place).origin
     config = transfer_config(taken, b)
     assert config.digest(b.digest) == transfer_config(source(place), b).digest(b.digest)
@@ -221,20 +223,22 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: Path) -> None:
     data = load(faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
-    folder, _, _ = evaluate(config, data, root=tmp_path / "runs", device=CPU)
+    folder, _, _ = evaluate_to_json(config, data, root=tmp_path / "runs", device=CPU)
     view = view_by_attributes(data, ["age"])
     taken = read_source(folder)
-    found = evaluate(
+    found = evaluate_to_json(
         transfer_config(taken, view), view, root=tmp_path / "taken", device=CPU, source=taken
     )
-    usual = evaluate(config, view, root=tmp_path / "runs", device=CPU)
+    usual = evaluate_to_json(config, view, root=tmp_path / "runs", device=CPU)
     assert found[1] == usual[1]
     knn = make_config("supcon", preset="smoke", settings=["train.epochs=1", "probe.kind=knn"])
     said: list[dict[str, Any]] = []
-    _, evaluation, _ = evaluate(knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
+    _, evaluation, _ = evaluate_to_json(
+        knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+    )
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
-    assert evaluation["network_of"] == evaluation["encoder_from"]["digest"]
+    assert evaluation["trained_in_run"] == evaluation["encoder_from"]["digest"]
     (one,) = group_runs([FinishedRun(tmp_path, evaluation)])
     (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
     assert "--loss supcon" in command  # it is no transfer
@@ -247,7 +251,7 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
 
 def copied(place: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    shutil.copytree(source(place).folder, folder)
+    shutil.copytree(source(place).run.folder, folder)
     return folder
 
 
@@ -339,7 +343,7 @@ def test_an_encoder_that_was_changed_in_the_new_run_is_told(
 def test_wrong_words_on_the_command_line(
     words: list[str], code: int, message: str, place: Path, cli: Callable[..., Any]
 ) -> None:
-    known = {"B": place / "data" / "other", "RUN": source(place).folder}
+    known = {"B": place / "data" / "other", "RUN": source(place).run.folder}
     found = cli("evaluate", *(known.get(word, word) for word in words))
     assert found.code == code
     last = found.err.strip().splitlines()[-1]
