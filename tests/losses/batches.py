@@ -24,14 +24,14 @@ EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].input_kind == "embeddi
 PAIRWISE_NAMES = [
     name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].tensor_inputs
 ]
-LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].batch_inputs]
-FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].batch_inputs]
-BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs]
-FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].batch_inputs]
+WITH_LABELS = [name for name in NAMES if "labels" in LOSSES[name].batch_inputs]
+WITHOUT_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].batch_inputs]
+WITH_BIAS = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs]
+WITHOUT_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].batch_inputs]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in default_parameters(name)]
 # Their difference lies in the sampler, or in a last layer that is trained again.
 SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
-OF_A_CLASS = [
+LABEL_PREDICTORS = [
     name for name in NAMES if LOSSES[name].predicts == "labels"
 ]  # no network that tells the bias
 
@@ -45,8 +45,8 @@ IMAGES = (
 )  # a row for each image
 VIEWS = ("z", "logits", "features")  # and in it one for each view
 TABLES = ("counts", "group_weights")  # a row for each label, a column for each bias value
-IN_THE_BATCH = ("logits", "features")  # what has a gradient beside z
-BY_THE_TRAINER = {
+NETWORK_OUTPUTS = ("logits", "features")  # what has a gradient beside z
+TRAINING_PARAMETERS = {
     ("jtt", "up"),
     ("jtt", "first_epochs"),
 }  # parameters that the loss itself does not read
@@ -91,24 +91,24 @@ class Batch(NamedTuple):
     bias: Tensor
     inputs: dict[str, Tensor]
 
-    def having(self, **new: Tensor) -> Batch:
+    def with_tensors(self, **new: Tensor) -> Batch:
         """The same batch with other tensors, by name; what the loss is not given is left out."""
         own = {key: value for key, value in new.items() if key in self._fields}
         inputs = {key: new.get(key, value) for key, value in self.inputs.items()}
         return self._replace(inputs=inputs, **own)
 
-    def rows(self, order: Tensor) -> Batch:
+    def select_rows(self, order: Tensor) -> Batch:
         """These images in that order."""
         inputs = {k: v if k in TABLES else v[order] for k, v in self.inputs.items()}
         return Batch(self.z[order], self.labels[order], self.bias[order], inputs)
 
-    def mapped(self, names: tuple[str, ...], function: Any) -> Batch:
+    def map_tensors(self, names: tuple[str, ...], function: Any) -> Batch:
         """The tensors of these names changed by a function."""
         tensors = {"z": self.z, **self.inputs}
-        return self.having(**{k: function(v) for k, v in tensors.items() if k in names})
+        return self.with_tensors(**{k: function(v) for k, v in tensors.items() if k in names})
 
 
-def make(
+def make_batch(
     name, *, b=4, v=2, d=6, classes=3, seed=0, dtype=torch.float64, labels=None, bias=None
 ) -> Batch:
     """A random batch for a loss: unit embeddings or plain logits, labels and bias below D.
@@ -155,14 +155,14 @@ def make(
     return Batch(z.to(dtype), labels, bias, inputs)
 
 
-def biased(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
+def make_biased_batch(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
     """A batch of 3 classes whose bias is the label for 90 % of the images and the next label for 10 %."""
     labels = torch.arange(b) % 3
     bias = torch.where(torch.arange(b) % 10 == 0, (labels + 1) % 3, labels)
-    return make(name, b=b, v=v, d=d, seed=seed, dtype=dtype, labels=labels, bias=bias)
+    return make_batch(name, b=b, v=v, d=d, seed=seed, dtype=dtype, labels=labels, bias=bias)
 
 
-def value_of(loss: Loss, batch: Batch, **more: Any) -> Tensor:
+def compute_value(loss: Loss, batch: Batch, **more: Any) -> Tensor:
     """The loss on a batch; group weights, which it changes, are copied first."""
     inputs = {k: x.clone() if k == "group_weights" else x for k, x in batch.inputs.items()}
     return loss(batch.z, batch.labels, batch.bias, **inputs, **more)
@@ -175,16 +175,16 @@ def value_and_gradients(
 
     The context is that of the forward pass.
     """
-    leaves = {"z": batch.z, **{k: batch.inputs[k] for k in IN_THE_BATCH if k in batch.inputs}}
+    leaves = {"z": batch.z, **{k: batch.inputs[k] for k in NETWORK_OUTPUTS if k in batch.inputs}}
     leaves = {key: tensor.clone().requires_grad_() for key, tensor in leaves.items()}
     with within or nullcontext():
-        value = value_of(loss, batch.having(**leaves))
+        value = compute_value(loss, batch.with_tensors(**leaves))
     assert value.shape == ()
     gradients = torch.autograd.grad(value, list(leaves.values()))
     return value.item(), dict(zip(leaves, gradients, strict=True))
 
 
-def oracle(loss: Loss, batch: Batch) -> float | None:
+def compute_oracle(loss: Loss, batch: Batch) -> float | None:
     """The value in Python loops, or None where nothing counts."""
     free = {key: loss.parameters[key] for key in default_parameters(loss.name)}
     inputs = {key: tensor.double().tolist() for key, tensor in batch.inputs.items()}
@@ -194,7 +194,7 @@ def oracle(loss: Loss, batch: Batch) -> float | None:
 
 def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
     """The value is the oracle's; gradients are finite, and exactly 0 where nothing counts."""
-    expected = oracle(loss, batch)
+    expected = compute_oracle(loss, batch)
     value, gradients = value_and_gradients(loss, batch)
     for gradient in gradients.values():
         assert torch.isfinite(gradient).all()
@@ -205,28 +205,28 @@ def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
         assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-def choices(name: str, key: str) -> tuple[str, ...]:
+def list_choices(name: str, key: str) -> tuple[str, ...]:
     """The words that a parameter may be, or none if it is a number."""
     hint = typing.get_type_hints(load(get_entry(name).target)).get(key)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
-def another(name: str, key: str) -> Any:
+def choose_other_value(name: str, key: str) -> Any:
     """A value that is allowed and not the default."""
     default = default_parameters(name)[key]
-    words = [word for word in choices(name, key) if word != default]
+    words = [word for word in list_choices(name, key) if word != default]
     if words:
         return words[0]
     return {"q": 0.4, "delta": 1.2}.get(key, 4 * default)
 
 
-def settings_of(name: str) -> list[dict[str, Any]]:
+def list_settings(name: str) -> list[dict[str, Any]]:
     """The settings under which a loss is checked: its defaults, every number changed, and each word."""
-    free = [key for key in default_parameters(name) if (name, key) not in BY_THE_TRAINER]
-    numbers = {key: another(name, key) for key in free if not choices(name, key)}
+    free = [key for key in default_parameters(name) if (name, key) not in TRAINING_PARAMETERS]
+    numbers = {key: choose_other_value(name, key) for key in free if not list_choices(name, key)}
     found = [{}, numbers] if numbers else [{}]
     for key in free:
-        for word in choices(name, key):
+        for word in list_choices(name, key):
             if word != default_parameters(name)[key]:
                 found.append({**numbers, key: word})
     return found + [{"wa": wa, "wb": wb} for wa, wb in ((1, 0), (0, 1)) if "wa" in free]
@@ -235,5 +235,5 @@ def settings_of(name: str) -> list[dict[str, Any]]:
 SETTINGS = [
     pytest.param(name, extra, id="-".join([name, *(f"{k}={v}" for k, v in extra.items())]))
     for name in NAMES
-    for extra in settings_of(name)
+    for extra in list_settings(name)
 ]

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from biascon.errors import UsageError
 from biascon.losses import Loss, get_loss, pairwise
-from tests.losses.batches import NAMES, TABLES, Batch, make
+from tests.losses.batches import NAMES, TABLES, Batch, make_batch
 
 IMAGES, VIEWS, WIDTH, CLASSES, STEPS = 128, 2, 12, 6, 5
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -55,14 +55,16 @@ def build(dtype: torch.dtype, norm: Norm = nn.LayerNorm) -> Network:
     return Network(norm).to(dtype)
 
 
-def inputs_of(name: str, step: int, dtype: torch.dtype) -> tuple[Tensor, Batch]:
+def make_inputs(name: str, step: int, dtype: torch.dtype) -> tuple[Tensor, Batch]:
     """What the network and the loss are given at a step, all images."""
     draw = torch.Generator().manual_seed(step)
     x = torch.randn(IMAGES, VIEWS, WIDTH, generator=draw, dtype=torch.float64).to(dtype)
-    return x, make(name, b=IMAGES, v=VIEWS, d=CLASSES, classes=CLASSES, seed=step, dtype=dtype)
+    return x, make_batch(
+        name, b=IMAGES, v=VIEWS, d=CLASSES, classes=CLASSES, seed=step, dtype=dtype
+    )
 
 
-def loss_of(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
+def compute_loss(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """The loss of a batch whose network outputs are replaced by those of this network."""
     out = network(x)
     labels, bias = (
@@ -73,18 +75,20 @@ def loss_of(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     return loss(out[loss.input_kind], labels, bias, **inputs)
 
 
-def mine(x: Tensor) -> Tensor:
+def take_own_rows(x: Tensor) -> Tensor:
     """The rows of this rank."""
     size = len(x) // dist.get_world_size()
     return x[dist.get_rank() * size :][:size]
 
 
-def mine_of(batch: Batch) -> Batch:
-    inputs = {k: v if k in TABLES else mine(v) for k, v in batch.inputs.items()}
-    return Batch(mine(batch.z), mine(batch.labels), mine(batch.bias), inputs)
+def take_own_batch(batch: Batch) -> Batch:
+    inputs = {k: v if k in TABLES else take_own_rows(v) for k, v in batch.inputs.items()}
+    return Batch(
+        take_own_rows(batch.z), take_own_rows(batch.labels), take_own_rows(batch.bias), inputs
+    )
 
 
-def run(
+def train_steps(
     name: str, dtype: torch.dtype, norm: Norm = nn.LayerNorm, steps: int = STEPS
 ) -> dict[str, dict[str, Tensor]]:
     """Train for some steps and return what is to be compared, by kind and name.
@@ -101,13 +105,13 @@ def run(
         str, Tensor
     ] = {}  # those of the first step: group weights change from step to step
     for step in range(steps):
-        x, batch = inputs_of(name, step, dtype)
+        x, batch = make_inputs(name, step, dtype)
         tables = tables or {k: v for k, v in batch.inputs.items() if k in TABLES}
-        batch = batch.having(**tables)
+        batch = batch.with_tensors(**tables)
         if together:
-            x, batch = mine(x), mine_of(batch)
+            x, batch = take_own_rows(x), take_own_batch(batch)
         optimizer.zero_grad(set_to_none=False)
-        value = loss_of(loss, module, x, batch)
+        value = compute_loss(loss, module, x, batch)
         value.backward()
         if step == 0:
             found["value"] = {"value": value.detach().clone()}
@@ -122,7 +126,7 @@ def run(
     return found
 
 
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+def measure_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """The largest difference over all tensors, relative to the largest number; NaN if all are 0."""
     assert one.keys() == other.keys()
     if not one:
@@ -131,33 +135,33 @@ def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return float((flat - reference).abs().max() / reference.abs().max())
 
 
-def by_blocks(name: str) -> dict[str, dict[str, Tensor]]:
+def run_blocked(name: str) -> dict[str, dict[str, Tensor]]:
     """One step as of a large batch, where similarities are computed again in the backward pass."""
     whole, pairwise.DENSE["cpu"] = pairwise.DENSE["cpu"], 0
     try:
-        return run(name, torch.float64, steps=1)
+        return train_steps(name, torch.float64, steps=1)
     finally:
         pairwise.DENSE["cpu"] = whole
 
 
-def batch_norm() -> dict[str, dict[str, Tensor]]:
-    return run("supcon", torch.float64, nn.BatchNorm1d, steps=1)
+def run_with_batch_norm() -> dict[str, dict[str, Tensor]]:
+    return train_steps("supcon", torch.float64, nn.BatchNorm1d, steps=1)
 
 
-def plain(change: Callable[[Tensor], Tensor]) -> Tensor:
+def compute_supcon(change: Callable[[Tensor], Tensor]) -> Tensor:
     """SupCon of the batch's own embeddings, this rank's where there is one, after a change of them."""
-    _, batch = inputs_of("supcon", 0, torch.float64)
+    _, batch = make_inputs("supcon", 0, torch.float64)
     if dist.is_initialized():
-        batch = mine_of(batch)
+        batch = take_own_batch(batch)
     return get_loss("supcon")(change(batch.z), batch.labels)
 
 
-def transposed(z: Tensor) -> Tensor:
+def transpose_memory(z: Tensor) -> Tensor:
     """The same numbers with the views outermost in memory, as of views that went in one after another."""
     return z.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def told_of_unequal_batches() -> str:
+def get_unequal_batch_message() -> str:
     z = F.normalize(torch.randn(64 - 4 * dist.get_rank(), 2, 8), dim=-1)
     labels = torch.arange(len(z)) % 10
     try:
@@ -167,14 +171,18 @@ def told_of_unequal_batches() -> str:
     return "no error"
 
 
-def everything() -> dict[str, dict[str, dict[str, Tensor]]]:
+def run_all() -> dict[str, dict[str, dict[str, Tensor]]]:
     """Every run whose results are to be the same in one process and in several."""
-    runs = {f"{name} {kind}": run(name, dtype) for name in NAMES for kind, dtype in DTYPES.items()}
-    blocked = {f"{name} blocked": by_blocks(name) for name in NAMES}
+    runs = {
+        f"{name} {kind}": train_steps(name, dtype)
+        for name in NAMES
+        for kind, dtype in DTYPES.items()
+    }
+    blocked = {f"{name} blocked": run_blocked(name) for name in NAMES}
     loose = {
-        "supcon transposed": {"value": {"value": plain(transposed)}},
-        "supcon bfloat16": {"value": {"value": plain(lambda z: z.bfloat16())}},
-        "supcon batch norm": batch_norm(),
+        "supcon transposed": {"value": {"value": compute_supcon(transpose_memory)}},
+        "supcon bfloat16": {"value": {"value": compute_supcon(lambda z: z.bfloat16())}},
+        "supcon batch norm": run_with_batch_norm(),
     }
     return {**runs, **blocked, **loose}
 
@@ -182,14 +190,14 @@ def everything() -> dict[str, dict[str, dict[str, Tensor]]]:
 def main(folder: Path) -> None:
     """Compute, compare, and write what was found."""
     torch.set_num_threads(1)
-    references = everything()
+    references = run_all()
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=60))
-    found = everything()
+    found = run_all()
     told: dict[str, Any] = {
-        key: {kind: difference(result[kind], references[key][kind]) for kind in result}
+        key: {kind: measure_difference(result[kind], references[key][kind]) for kind in result}
         for key, result in found.items()
     }
-    told["unequal"] = told_of_unequal_batches()
+    told["unequal"] = get_unequal_batch_message()
     told["group_weights"] = found["groupdro float64"]["tables"]["group_weights"].tolist()
     target = folder / f"{os.environ['RANK']}.json"
     target.write_text(json.dumps(told), encoding="utf-8")

@@ -51,7 +51,7 @@ def told(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @EVERY
-def test_value_and_gradient_are_those_of_one_process(told, name, dtype):
+def test_value_and_gradient_equal_those_of_one_process(told, name, dtype):
     for rank in told:
         found = rank[f"{name} {dtype}"]
         assert found["value"] <= TOLERANCE[dtype]
@@ -59,7 +59,7 @@ def test_value_and_gradient_are_those_of_one_process(told, name, dtype):
 
 
 @EVERY
-def test_similarities_by_blocks_change_nothing(told, name):
+def test_blocked_path_equals_that_of_one_process(told, name):
     for rank in told:
         found = rank[f"{name} blocked"]
         assert found["value"] <= TOLERANCE["float64"]
@@ -67,13 +67,13 @@ def test_similarities_by_blocks_change_nothing(told, name):
 
 
 @EVERY
-def test_five_steps_leave_the_weights_of_one_process(told, name):
+def test_weights_after_five_steps_equal_those_of_one_process(told, name):
     for rank in told:
         assert rank[f"{name} float64"]["change"] <= TOLERANCE["float64"]
         assert rank[f"{name} float32"]["weights"] <= TOLERANCE["float32"]
 
 
-def test_group_weights_are_the_same_on_both_ranks_and_those_of_one_process(told):
+def test_group_weights_are_equal_on_both_ranks_and_in_one_process(told):
     one, other = (rank["group_weights"] for rank in told)
     assert one == other
     for rank in told:
@@ -81,7 +81,7 @@ def test_group_weights_are_the_same_on_both_ranks_and_those_of_one_process(told)
 
 
 @pytest.mark.parametrize("kind", ["transposed", "bfloat16"])
-def test_strides_and_half_precision_are_kept_on_the_way(told, kind):
+def test_gather_keeps_strides_and_half_precision(told, kind):
     for rank in told:
         assert rank[f"supcon {kind}"]["value"] <= TOLERANCE["float32"]
 
@@ -91,7 +91,7 @@ def test_unequal_batches_are_refused_on_every_rank(told):
         assert rank["unequal"] == "expected as many images on every rank, but got 64, 60"
 
 
-def test_batch_norm_normalizes_by_the_images_of_a_rank(told):
+def test_batch_norm_on_a_cpu_uses_the_images_of_one_rank(told):
     # The loss sees 128 images, a BatchNorm layer 64: on the CPU, which has no SyncBatchNorm, a network
     # with such layers is not the one that a single process would train.
     for rank in told:

@@ -30,7 +30,7 @@ LOSSES = {
 }
 
 
-def value_on(given, name, **parameters):
+def compute_golden_value(given, name, **parameters):
     """The loss on a golden case; where it needs logits they are arbitrary."""
     z = torch.tensor(given["features"], dtype=torch.float64)
     labels, bias = torch.tensor(given["labels"]), torch.tensor(given["biases"])
@@ -41,9 +41,9 @@ def value_on(given, name, **parameters):
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 @pytest.mark.parametrize("golden", LOSSES)
-def test_value_equals_the_golden_one(golden, case):
+def test_value_equals_the_golden_value(golden, case):
     name, parameters = LOSSES[golden]
-    value = value_on(CASES[case], name, **parameters)
+    value = compute_golden_value(CASES[case], name, **parameters)
     assert value.dtype == torch.float64
     assert value.item() == pytest.approx(CASES[case]["expected"][golden], rel=0, abs=1e-9)
 
@@ -54,24 +54,24 @@ def test_every_golden_value_is_checked(case):
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_golden_bias_contrastive_value_over_the_anchors_that_have_a_positive(case):
+def test_golden_biascon_value_is_a_mean_over_all_anchors(case):
     given = CASES[case]
     cells = list(zip(given["labels"], given["biases"], strict=True))
     some = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
-    value = value_on(given, "biascon", ce_weight=0, empty="skip").item()
+    value = compute_golden_value(given, "biascon", ce_weight=0, empty="skip").item()
     assert value * some / len(cells) == pytest.approx(
         given["expected"]["bias_contrastive"], rel=0, abs=1e-9
     )
 
 
-def test_golden_cases_tell_every_two_losses_apart():
+def test_golden_values_of_two_losses_differ():
     names = [name for name in LOSSES if name != "self"]  # which is simclr
     for one, other in itertools.combinations(names, 2):
         gaps = [abs(case["expected"][one] - case["expected"][other]) for case in CASES]
         assert max(gaps) > 1e-3, (one, other)
 
 
-def test_self_term_of_the_clipped_loss_is_simclr_too():
+def test_self_term_of_the_clipped_loss_is_simclr():
     for given in CASES:
-        value = value_on(given, "contex-clip", wa=0.0, wb=1.0).item()
+        value = compute_golden_value(given, "contex-clip", wa=0.0, wb=1.0).item()
         assert value == pytest.approx(given["expected"]["simclr"], rel=0, abs=1e-9)

@@ -47,7 +47,7 @@ for name in names:
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
-def peaks(path, anchors, *names, classes=10):
+def measure_peaks(path, anchors, *names, classes=10):
     """The peaks of losses on a batch of that many classes and bias values."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, path, str(anchors), str(classes), *names],
@@ -59,43 +59,43 @@ def peaks(path, anchors, *names, classes=10):
     return {name: float(peak) for name, peak in map(str.split, done.stdout.splitlines())}
 
 
-def whole(anchors):
+def full_matrix_mib(anchors):
     """All similarities in float32, in MiB."""
     return anchors**2 * 4 / 2**20
 
 
 @linux
-def test_step_on_8192_anchors_needs_far_less_than_their_similarities():
-    found = peaks("blocked", 8192, "supcon", "contex", "end")
-    assert max(found.values()) < whole(8192) / 4, found
+def test_step_on_8192_anchors_needs_less_memory_than_their_similarities():
+    found = measure_peaks("blocked", 8192, "supcon", "contex", "end")
+    assert max(found.values()) < full_matrix_mib(8192) / 4, found
 
 
 @linux
-def test_step_on_few_classes_needs_less_than_its_similarities():
+def test_step_on_two_classes_needs_less_memory_than_its_similarities():
     # An anchor's group is then half of the batch: its pairs must not stay either, nor holes in the heap.
-    found = peaks("blocked", 6144, "fairkl", classes=2)
-    assert found["fairkl"] < whole(6144) * 2 / 3, found
+    found = measure_peaks("blocked", 6144, "fairkl", classes=2)
+    assert found["fairkl"] < full_matrix_mib(6144) * 2 / 3, found
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("name", ["fairkl", "softcon", "contex-clip", "end", "flac"])
-def test_step_on_8192_anchors_of_every_way_to_visit_pairs_needs_far_less(name, classes):
+def test_step_on_8192_anchors_needs_less_memory_for_every_kind_of_pair_loop(name, classes):
     # Of two classes an anchor's group is half of the batch: a block has more columns.
     share = {10: 1 / 3, 2: 2 / 3}[classes]
-    found = peaks("blocked", 8192, name, classes=classes)
-    assert found[name] < share * whole(8192), found
+    found = measure_peaks("blocked", 8192, name, classes=classes)
+    assert found[name] < share * full_matrix_mib(8192), found
 
 
 @linux
 @pytest.mark.slow
-def test_memory_of_two_classes_grows_with_anchors_and_not_with_pairs():
+def test_memory_grows_with_anchors_and_not_with_pairs():
     # Twice the anchors have four times the pairs.
-    few, many = (peaks("blocked", n, "fairkl", classes=2)["fairkl"] for n in (6144, 12288))
+    few, many = (measure_peaks("blocked", n, "fairkl", classes=2)["fairkl"] for n in (6144, 12288))
     assert many < 3 * few, (few, many)
 
 
 @linux
-def test_dense_step_shows_in_this_measure():
-    assert peaks("dense", 2048, "supcon")["supcon"] > whole(2048)
+def test_dense_step_needs_more_memory_than_its_similarities():
+    assert measure_peaks("dense", 2048, "supcon")["supcon"] > full_matrix_mib(2048)

@@ -57,7 +57,7 @@ def pth(tmp_path: Path, theirs: dict[str, torch.Tensor]) -> Path:
     return tmp_path / "theirs.pth"
 
 
-def started(config: RunConfig, file: Path) -> dict[str, torch.Tensor]:
+def load_into_encoder(config: RunConfig, file: Path) -> dict[str, torch.Tensor]:
     encoder = build_encoder(config.model.encoder, torch.Generator().manual_seed(0))
     initialize_encoder(encoder, resolve_weights(config, file))
     return encoder.state_dict()
@@ -66,7 +66,7 @@ def started(config: RunConfig, file: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "form", ["pth", "old pth", "safetensors", "without fc", "without counters"]
 )
-def test_torchvisions_names_become_ours(
+def test_torchvision_names_are_mapped_to_own_names(
     form: str, theirs: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path, state = tmp_path / "w", dict(theirs)
@@ -78,13 +78,13 @@ def test_torchvisions_names_become_ours(
         save_file(state, path)
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form != "old pth")
-    got = started(config(), path)
+    got = load_into_encoder(config(), path)
     assert got.keys() == build_on_meta("resnet18-imagenet").state_dict().keys()
     for key, value in got.items():
         assert torch.equal(value, theirs[key.removeprefix("body.")]), key
 
 
-def test_the_encoder_computes_what_torchvisions_network_computes_on_imagenets_scale(
+def test_encoder_equals_the_torchvision_network_on_imagenet_scale(
     theirs: dict[str, torch.Tensor], pth: Path
 ) -> None:
     net = import_torchvision().models.resnet18(weights=None)
@@ -102,7 +102,7 @@ def test_the_encoder_computes_what_torchvisions_network_computes_on_imagenets_sc
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
-def test_our_own_encoder_is_taken_to_the_byte(
+def test_encoder_of_a_run_is_loaded_without_change(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = load(make_dataset(tmp_path / "data"))
@@ -130,12 +130,12 @@ def test_our_own_encoder_is_taken_to_the_byte(
     assert evaluate_to_json(moved, data, root=tmp_path / "runs", device=CPU)[2]
 
 
-def test_a_run_without_weights_is_what_it_was(pth: Path) -> None:
+def test_run_without_weights_keeps_its_configuration(pth: Path) -> None:
     assert resolve_weights(config()) == config()
     assert resolve_weights(config(), pth).digest("0" * 64) != config().digest("0" * 64)
 
 
-def harmed(state: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]:
+def damage_state(state: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]:
     state = dict(state)
     if harm == "missing":
         for key in [k for k in state if k.startswith("layer4.1.")]:
@@ -158,15 +158,15 @@ def harmed(state: dict[str, torch.Tensor], harm: str) -> dict[str, torch.Tensor]
         ("not finite", r"not finite in body\.bn1\.weight$"),
     ],
 )
-def test_what_does_not_fit_is_told_by_name(
+def test_mismatches_are_named_in_the_message(
     harm: str, message: str, theirs: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    torch.save(harmed(theirs, harm), tmp_path / "w.pth")
+    torch.save(damage_state(theirs, harm), tmp_path / "w.pth")
     with pytest.raises(DataError, match=message):
         resolve_weights(config(), tmp_path / "w.pth")
 
 
-def test_another_stem_and_another_depth_are_told_by_shape(pth: Path) -> None:
+def test_another_stem_and_another_depth_are_refused(pth: Path) -> None:
     with pytest.raises(
         DataError,
         match=r"1 of another shape: body\.conv1\.weight 64x3x7x7 where resnet18 has 64x3x3x3$",
@@ -197,7 +197,7 @@ class Harmful:
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_is_no_state_dict_is_refused_and_not_run(
+def test_file_without_a_state_dict_is_refused_and_not_run(
     content: str, theirs: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
@@ -223,7 +223,7 @@ def test_what_is_no_state_dict_is_refused_and_not_run(
     assert not ran
 
 
-def test_harmed_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
     state = {"a": torch.arange(12.0).view(3, 4), "b": torch.zeros(5, dtype=torch.int64)}
     rng = np.random.default_rng(0)
     blobs = [save(state)]
@@ -243,13 +243,13 @@ def test_harmed_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path) -> No
                 weights.read_weights(bytes(harmed), tmp_path)
 
 
-def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(DataError, match="cannot read weights"):
             resolve_weights(config(), path)
 
 
-def test_a_file_that_changes_before_it_is_used_is_refused(
+def test_file_that_changes_before_use_is_refused(
     pth: Path, theirs: dict[str, torch.Tensor]
 ) -> None:
     found = resolve_weights(config(), pth)
@@ -259,7 +259,7 @@ def test_a_file_that_changes_before_it_is_used_is_refused(
         initialize_encoder(encoder, found)
 
 
-def test_only_a_digest_is_not_enough_to_start_from() -> None:
+def test_digest_without_a_file_is_refused() -> None:
     with pytest.raises(UsageError, match="pass it with --weights FILE"):
         resolve_weights(config(f"model.weights=file:{'a' * 64}"))
 
@@ -296,7 +296,7 @@ def test_pretrained_weights_are_downloaded_once_and_named_by_their_digest(
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n.endswith("-imagenet")])
-def test_every_encoder_with_torchvisions_stem_has_an_address(
+def test_every_imagenet_encoder_has_a_download_address(
     name: str, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -305,7 +305,7 @@ def test_every_encoder_with_torchvisions_stem_has_an_address(
     assert asked[0].rpartition("/")[2].startswith(name.removesuffix("-imagenet") + "-")
 
 
-def test_without_network_one_line_says_what_to_do(
+def test_missing_network_gives_an_error_of_one_line(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from urllib.error import URLError
@@ -322,12 +322,12 @@ def test_without_network_one_line_says_what_to_do(
 
 
 @pytest.mark.parametrize("encoder", ["fastconvnet", "resnet18", "resnet18-imagenet-1x1"])
-def test_an_encoder_without_pretrained_weights_says_so(encoder: str) -> None:
+def test_encoder_without_pretrained_weights_is_refused(encoder: str) -> None:
     with pytest.raises(UsageError, match="no pretrained weights"):
         resolve_weights(config("model.weights=pretrained", encoder=encoder))
 
 
-def test_a_narrow_first_network_starts_from_drawn_weights(pth: Path) -> None:
+def test_first_stage_with_1x1_kernels_starts_from_drawn_weights(pth: Path) -> None:
     found = resolve_weights(config(loss="softcon"), pth)
     before = first_stage_config(found)
     assert before is not None

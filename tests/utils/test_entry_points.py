@@ -53,16 +53,16 @@ def install(tmp_path, monkeypatch):
         sys.modules.pop(module, None)
 
 
-def test_target_is_imported_and_its_attribute_returned():
+def test_load_returns_the_attribute_of_the_module():
     assert load("collections:OrderedDict").__name__ == "OrderedDict"
 
 
-def test_known_names_come_before_plugins(install):
+def test_built_in_loss_takes_precedence_over_a_plugin(install):
     install({"supcon": "spread"})
     assert get_entry("supcon") is LOSSES["supcon"]
 
 
-def test_nothing_is_imported_before_it_is_used():
+def test_reading_an_entry_does_not_import_torch():
     script = "import sys, biascon.losses; biascon.losses.get_entry('contex'); print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -81,7 +81,7 @@ def test_plugins_are_found_by_group(install):
     assert plugins("biascon.nothing") == {}
 
 
-def test_bare_function_of_a_plugin_is_a_loss(install):
+def test_function_of_a_plugin_is_a_loss(install):
     module = install({"spread": "spread"})
     loss = get_loss("spread", scale=4.0)
     z = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
@@ -95,7 +95,7 @@ def test_bare_function_of_a_plugin_is_a_loss(install):
     )
 
 
-def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
+def test_loss_entry_of_a_plugin_sets_inputs_and_parameters(install):
     install({"spread": "entry"})
     loss = get_loss("spread")
     assert (loss.name, loss.needs, dict(loss.parameters)) == ("spread", ("views",), {"scale": 3.0})
@@ -103,7 +103,7 @@ def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
         get_loss("spread", scale=1.0)
 
 
-def test_plugins_are_suggested_and_listed_too(install):
+def test_plugins_are_suggested_for_unknown_names(install):
     install({"spread": "spread"})
     with pytest.raises(UsageError, match="did you mean 'spread'") as caught:
         get_loss("spraed")
@@ -169,14 +169,14 @@ def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, a
         ),
     ],
 )
-def test_plugin_that_is_no_loss_is_told_in_a_line(install, source, told):
+def test_plugin_that_is_no_loss_gives_an_error_of_one_line(install, source, told):
     install({"spread": "spread"}, source=source)
     with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{told}") as caught:
         get_loss("spread")
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_bare_function_requires_by_keyword_is_what_it_needs(install):
+def test_keyword_without_a_default_is_a_tensor_input(install):
     install(
         {"spread": "spread"},
         source="def spread(z, labels, bias=None, *, logits, scale=2.0): return logits.var()",

@@ -32,21 +32,24 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(name: str) -> int:
+def count_page_faults(name: str) -> int:
     """Pages that 40 steps ask for which take and free 26 MiB each."""
     words = [sys.executable, "-c", STEPS, name]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
     return int(done.stdout)
 
 
-def test_kept_memory_is_not_asked_for_again() -> None:
+def test_retained_memory_is_not_requested_again() -> None:
     pages = 40 * 26 * 256  # of 4 KiB, if every step asked for all
-    kept, returned = faults("keep_blocks"), faults("return_blocks")
+    kept, returned = (
+        count_page_faults("retain_freed_memory"),
+        count_page_faults("release_freed_memory"),
+    )
     assert kept < pages / 20
     assert returned > pages / 2
 
 
-def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allocator_without_mallopt_is_left_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     class Other:
         """A C library without mallopt."""
 
@@ -58,7 +61,7 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     memory.release_freed_memory.__wrapped__()
 
 
-def test_peak_is_of_this_process_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     first = memory.peak_memory_mib()
     held = bytearray(64 << 20)
     held[::4096] = b"x" * len(held[::4096])
