@@ -1,4 +1,4 @@
-"""The losses under ``torch.compile``: one graph, without a break, on the dense path."""
+"""Losses under ``torch.compile``: one graph without a break on the dense path."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.losses.batches import NAMES, make_batch, value_and_gradients
 
 
 @pytest.fixture(autouse=True)
-def forgetful():
-    """Nothing that was compiled before counts against the limit on compilations."""
+def reset_compiler():
+    """Reset the compiler, so that earlier tests do not use up its limit on compilations."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()

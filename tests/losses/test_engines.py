@@ -1,4 +1,4 @@
-"""The two computing paths, dense and by blocks of rows, give the same numbers."""
+"""The dense path and the path by blocks of rows give the same numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.losses.batches import (
     value_and_gradients,
 )
 
-ROWS = 64  # of the smallest block
+ROWS = 64  # rows of the smallest block
 SPANS = {
     "common shift": dict(blockwise.SPAN),
     "a shift for each row": dict.fromkeys(blockwise.SPAN, 0),
@@ -29,7 +29,7 @@ SPANS = {
 
 
 def fail_on_full_matrix(*_):
-    raise AssertionError("all similarities at once")
+    raise AssertionError("the full matrix of similarities was computed")
 
 
 def use_dense_path(patch):
@@ -38,7 +38,7 @@ def use_dense_path(patch):
 
 
 def use_blocked_path(patch, span="common shift"):
-    """Blocks of 64 rows whatever the batch is, and never the whole matrix."""
+    """Use blocks of 64 rows for every batch, and fail if the full matrix is computed."""
     patch.setattr(pairwise, "DENSE", {"cpu": 0})
     patch.setattr(pairwise.Anchors, "similarities", fail_on_full_matrix)
     patch.setattr(blockwise, "CACHE", 1)
@@ -46,19 +46,19 @@ def use_blocked_path(patch, span="common shift"):
 
 
 def make_skewed_batch(name, *, v, n, seed=0, dtype=torch.float64, far=False):
-    """Classes of 1, 1, 2, 4, 8, ... images in no order, and five bias values that lean on them."""
+    """Return a batch of classes of 1, 1, 2, 4, 8, ... images with 5 bias values that depend on the class."""
     draw = torch.Generator().manual_seed(seed)
     b = n // v
     sizes = torch.tensor([1, 1, 2, 4, 8, 16, 32, 64, 128, 256])
     labels = torch.arange(10).repeat_interleave(sizes)[:b][
         torch.randperm(min(b, 512), generator=draw)
     ]
-    own = torch.rand(b, generator=draw) < 0.7
-    bias = torch.where(own, labels % 5, torch.randint(5, (b,), generator=draw))
+    is_aligned = torch.rand(b, generator=draw) < 0.7
+    bias = torch.where(is_aligned, labels % 5, torch.randint(5, (b,), generator=draw))
     batch = make_batch(name, b=b, v=v, d=10, labels=labels, bias=bias, seed=seed, dtype=dtype)
     if far:
-        names = torch.tensor([2**40 - 3 * i if i % 2 else -(2**40) + i for i in range(10)])
-        batch = batch.with_tensors(labels=names[batch.labels], bias=names[batch.bias])
+        values = torch.tensor([2**40 - 3 * i if i % 2 else -(2**40) + i for i in range(10)])
+        batch = batch.with_tensors(labels=values[batch.labels], bias=values[batch.bias])
     return batch
 
 
@@ -66,11 +66,11 @@ def to_double(batch):
     return batch.map_tensors(("z", *NETWORK_OUTPUTS, "bias_features"), lambda x: x.double())
 
 
-def check_close(found, expected, tolerance, gradient_tolerance=None):
-    """Values alike, and gradients, relative to the largest entry."""
-    (value, gradients), (right, right_gradients) = found, expected
-    assert value == pytest.approx(right, rel=tolerance, abs=tolerance)
-    for key, gradient in right_gradients.items():
+def check_close(result, expected, tolerance, gradient_tolerance=None):
+    """Check a value and its gradients, the latter relative to the largest entry."""
+    (value, gradients), (expected_value, expected_gradients) = result, expected
+    assert value == pytest.approx(expected_value, rel=tolerance, abs=tolerance)
+    for key, gradient in expected_gradients.items():
         largest = gradient.abs().max().item()
         gap = (gradients[key].double() - gradient).abs().max().item()
         assert gap <= (gradient_tolerance or tolerance) * largest + 1e-13, key
@@ -95,10 +95,10 @@ def test_blocked_path_equals_the_dense_path(name, views):
             with pytest.MonkeyPatch.context() as patch:
                 use_blocked_path(patch, span)
                 check_close(value_and_gradients(loss, double), expected, 1e-12, 1e-11)
-                found = value_and_gradients(
+                result = value_and_gradients(
                     loss, make_skewed_batch(name, v=views, n=240, dtype=torch.float32)
                 )
-                check_close(found, rounded, 1e-5)
+                check_close(result, rounded, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,9 @@ def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
     with pytest.MonkeyPatch.context() as patch:
         use_blocked_path(patch)
         value, gradients = value_and_gradients(loss, batch)
-        check_close((value, gradients), expected, 1e-5, 2**-8)  # the gradient is rounded once
+        check_close(
+            (value, gradients), expected, 1e-5, 2**-8
+        )  # the gradient is rounded to bfloat16
         assert all(gradient.dtype == torch.bfloat16 for gradient in gradients.values())
 
 
@@ -144,9 +146,9 @@ def test_blocked_path_equals_the_dense_path_for_any_batch_size(name, span, data)
     v = data.draw(st.integers(1, 2))
     classes = data.draw(st.sampled_from([1, 2, 5, 70]))
     seed = data.draw(st.integers(0, 10**6))
-    few = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes, (b,), generator=few)
-    bias = torch.randint(3, (b,), generator=few)
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (b,), generator=draw)
+    bias = torch.randint(3, (b,), generator=draw)
     batch = make_batch(
         name, b=b, v=v, d=70 if classes > 5 else 5, labels=labels, bias=bias, seed=seed
     )
@@ -181,9 +183,9 @@ def test_log_sum_over_no_anchor_is_zero_with_a_zero_gradient(path, monkeypatch):
     }
     for empty, labels in cases.items():
         z = torch.randn(len(labels), 1, 4, generator=draw, dtype=torch.float64, requires_grad=True)
-        found = getattr(pairwise.make_anchors(z, labels).log_sums("labels"), empty)
-        assert not found.any()
-        found.sum().backward()
+        log_sum = getattr(pairwise.make_anchors(z, labels).log_sums("labels"), empty)
+        assert not log_sum.any()
+        log_sum.sum().backward()
         assert not z.grad.any()
 
 
@@ -216,7 +218,7 @@ def test_blocked_path_is_finite_for_equal_embeddings(name, span):
 )
 @pytest.mark.parametrize("name", ["supcon", "contex", "eps_supcon", "biascon"])
 def test_blocked_path_equals_the_dense_path_for_an_opposite_anchor(name, dtype, temperature, span):
-    # The largest and the least similarity lie as far apart as the common shift allows, and twice that.
+    # The span of similarities is the largest that the common shift allows, or twice this span.
     batch = make_batch(
         name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype
     )
@@ -229,8 +231,8 @@ def test_blocked_path_equals_the_dense_path_for_an_opposite_anchor(name, dtype, 
         expected = value_and_gradients(loss, to_double(batch))
     with pytest.MonkeyPatch.context() as patch:
         use_blocked_path(patch, span)
-        found = value_and_gradients(loss, batch)
-    check_close(found, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
+        result = value_and_gradients(loss, batch)
+    check_close(result, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
 
 
 WITH_ANY_LABELS = [
@@ -245,8 +247,8 @@ WITH_ANY_LABELS = [
 def test_labels_may_be_as_large_as_two_to_the_fortieth(name, make_path, monkeypatch):
     make_path(monkeypatch)
     expected = value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200))
-    found = value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200, far=True))
-    check_close(found, expected, 1e-12, 1e-11)
+    result = value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200, far=True))
+    check_close(result, expected, 1e-12, 1e-11)
 
 
 WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].tensor_inputs]
@@ -264,8 +266,8 @@ def test_bias_values_may_be_as_large_as_two_to_the_fortieth(name, monkeypatch):
 def test_batches_of_this_module_have_more_than_one_block(monkeypatch):
     use_blocked_path(monkeypatch)
     z = torch.zeros(200, 4)
-    found = [rows for rows, _ in blockwise.iter_blocks(torch.zeros(200, dtype=torch.long), z)]
-    assert [rows.stop - rows.start for rows in found] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
+    blocks = [rows for rows, _ in blockwise.iter_blocks(torch.zeros(200, dtype=torch.long), z)]
+    assert [rows.stop - rows.start for rows in blocks] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
 
 
 def test_dense_path_is_used_up_to_1024_anchors():

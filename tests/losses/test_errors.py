@@ -1,4 +1,4 @@
-"""What a loss refuses, and how it says so."""
+"""Inputs, parameters and names that a loss refuses, and the error messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_integer_z_is_refused(name):
 
 WRONG_IDS = {
     "short": torch.zeros(3, dtype=torch.long),
-    "one an anchor": torch.zeros(8, dtype=torch.long),
+    "one for each anchor": torch.zeros(8, dtype=torch.long),
     "two-dimensional": torch.zeros(4, 2).long(),
 }
 NEEDED = [(name, "labels") for name in WITH_LABELS] + [(name, "bias") for name in WITH_BIAS]
@@ -101,12 +101,12 @@ def test_bias_value_without_a_logit_is_refused(value):
 def test_missing_and_unexpected_inputs_are_refused(name):
     batch = make_batch(name)
     loss = get_loss(name)
-    wants = ", ".join(loss.tensor_inputs) or "none"
-    wrong = [{**batch.inputs, "zzz": batch.z}]
-    wrong += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.tensor_inputs]
-    for inputs in wrong:
+    expected = ", ".join(loss.tensor_inputs) or "none"
+    invalid = [{**batch.inputs, "zzz": batch.z}]
+    invalid += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.tensor_inputs]
+    for inputs in invalid:
         got = ", ".join(inputs) or "none"
-        message = f"loss '{name}' expects the inputs {wants}, but got {got}"
+        message = f"loss '{name}' expects the inputs {expected}, but got {got}"
         with pytest.raises(UsageError, match=re.escape(message)):
             loss(batch.z, batch.labels, batch.bias, **inputs)
 
@@ -127,8 +127,8 @@ WRONG_INPUTS = {  # of a batch of 4 images with 2 views and 6 classes
     [(n, k, shape) for n in NAMES for k in LOSSES[n].tensor_inputs for shape in WRONG_INPUTS[k]],
 )
 def test_input_of_another_shape_is_refused(name, key, shape):
-    said = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
-    with pytest.raises(UsageError, match=said):
+    message = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
+    with pytest.raises(UsageError, match=message):
         compute_value(get_loss(name), make_batch(name).with_tensors(**{key: torch.ones(shape)}))
 
 
@@ -152,10 +152,10 @@ REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k != "
 def test_checked_loss_refuses_values_that_are_not_finite_with_their_index(name, key, value):
     batch = make_batch(name, dtype=torch.float32)
     tensor = {"z": batch.z, **batch.inputs}[key].clone()
-    place = tuple(size - 1 for size in tensor.shape)
-    tensor[place] = value
-    said = f"loss '{name}': {key}[{', '.join(map(str, place))}] is {value}"
-    with pytest.raises(UsageError, match=re.escape(said)):
+    index = tuple(size - 1 for size in tensor.shape)
+    tensor[index] = value
+    message = f"loss '{name}': {key}[{', '.join(map(str, index))}] is {value}"
+    with pytest.raises(UsageError, match=re.escape(message)):
         compute_value(get_loss(name), batch.with_tensors(**{key: tensor}), check=True)
 
 
@@ -173,8 +173,8 @@ def test_checked_loss_refuses_embeddings_of_another_norm_with_their_index(name, 
     batch = make_batch(name, dtype=torch.float32)
     z = batch.z.clone()
     z[2, 1] *= length
-    said = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
-    with pytest.raises(UsageError, match=re.escape(said)):
+    message = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
+    with pytest.raises(UsageError, match=re.escape(message)):
         compute_value(get_loss(name), batch.with_tensors(z=z), check=True)
     compute_value(get_loss(name), batch.with_tensors(z=z))
 
@@ -198,7 +198,7 @@ def test_checked_loss_accepts_an_empty_batch(name):
 NO_NUMBER = (math.nan, math.inf, -math.inf, "a", True, None, [1])
 BELOW_0 = (-1, -1e-9)
 POSITIVE, AT_LEAST_0 = (0, 0.0, *BELOW_0), BELOW_0
-# parameter -> what it is told to be, and what it cannot be
+# parameter -> the range in the message, and values outside the range
 RANGES = {
     "temperature": ("larger than 0", POSITIVE),
     "delta": ("larger than 0", POSITIVE),
@@ -220,29 +220,29 @@ EVERY = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 @pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not list_choices(*case)])
 def test_number_out_of_range_is_refused(name, key):
-    want, wrong = RANGES[key]
-    for value in (*wrong, *NO_NUMBER):
-        said = f"loss '{name}': expected {key} to be {want}, but got {value!r}"
-        with pytest.raises(UsageError, match=re.escape(said)):
+    allowed, invalid = RANGES[key]
+    for value in (*invalid, *NO_NUMBER):
+        message = f"loss '{name}': expected {key} to be {allowed}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(message)):
             get_loss(name, **{key: value})
 
 
 @pytest.mark.parametrize(("name", "key"), [case for case in EVERY if list_choices(*case)])
 def test_unknown_choice_is_refused_with_the_allowed_choices(name, key):
-    known = " or ".join(map(repr, list_choices(name, key)))
+    allowed = " or ".join(map(repr, list_choices(name, key)))
     for value in ("x", "", 1, None, True, ["out"]):
-        said = f"expected {key} to be {known}, but got {value!r}"
-        with pytest.raises(UsageError, match=re.escape(said)):
+        message = f"expected {key} to be {allowed}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(message)):
             get_loss(name, **{key: value})
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if default_parameters(name)])
 def test_all_invalid_parameters_are_in_one_message(name):
-    wrong = dict.fromkeys(default_parameters(name), "x")
+    invalid = dict.fromkeys(default_parameters(name), "x")
     with pytest.raises(UsageError) as caught:
-        get_loss(name, **wrong)
-    assert str(caught.value).count("but got 'x'") == len(wrong)
-    for key in wrong:
+        get_loss(name, **invalid)
+    assert str(caught.value).count("but got 'x'") == len(invalid)
+    for key in invalid:
         assert f"{key} to be " in str(caught.value)
 
 
@@ -254,13 +254,13 @@ def test_two_weights_of_zero_are_refused(name):
 
 @pytest.mark.parametrize(("name", "key"), EVERY)
 def test_all_unknown_parameters_are_in_one_message_with_suggestions(name, key):
-    misspelt = key[:-1] if len(key) > 3 else None
-    if misspelt is None or misspelt in default_parameters(name):
+    misspelled = key[:-1] if len(key) > 3 else None
+    if misspelled is None or misspelled in default_parameters(name):
         return
     with pytest.raises(UsageError) as caught:
-        get_loss(name, **{misspelt: 1, "zzz": 2})
+        get_loss(name, **{misspelled: 1, "zzz": 2})
     message = str(caught.value)
-    assert f"'{misspelt}'; did you mean '{key}'?" in message
+    assert f"'{misspelled}'; did you mean '{key}'?" in message
     assert "'zzz'" in message
     assert f"(it has: {', '.join(default_parameters(name))})" in message
 
@@ -294,12 +294,12 @@ NEAR = {
 }
 
 
-@pytest.mark.parametrize("wrong", NEAR)
-@pytest.mark.parametrize("ask", [get_loss, get_entry, default_parameters])
-def test_unknown_loss_is_refused_with_a_suggestion(ask, wrong):
-    said = re.escape(f"unknown loss '{wrong}'; did you mean '{NEAR[wrong]}'?")
-    with pytest.raises(UsageError, match=said) as caught:
-        ask(wrong)
+@pytest.mark.parametrize("unknown", NEAR)
+@pytest.mark.parametrize("function", [get_loss, get_entry, default_parameters])
+def test_unknown_loss_is_refused_with_a_suggestion(function, unknown):
+    message = re.escape(f"unknown loss '{unknown}'; did you mean '{NEAR[unknown]}'?")
+    with pytest.raises(UsageError, match=message) as caught:
+        function(unknown)
     for name in NAMES:
         assert name in str(caught.value)
 

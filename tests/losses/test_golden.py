@@ -1,4 +1,4 @@
-"""The losses against values that were computed independently, once, and written down."""
+"""Losses against recorded values of an independent implementation."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LOSSES = {
 }
 
 
-def compute_golden_value(given, name, **parameters):
-    """The loss on a golden case; where it needs logits they are arbitrary."""
-    z = torch.tensor(given["features"], dtype=torch.float64)
-    labels, bias = torch.tensor(given["labels"]), torch.tensor(given["biases"])
-    loss = get_loss(name, temperature=given["temperature"], **parameters)
+def compute_golden_value(case, name, **parameters):
+    """Return the loss on a golden case. Logits, if the loss takes any, are arbitrary."""
+    z = torch.tensor(case["features"], dtype=torch.float64)
+    labels, bias = torch.tensor(case["labels"]), torch.tensor(case["biases"])
+    loss = get_loss(name, temperature=case["temperature"], **parameters)
     inputs = {"logits": z[..., :4] * 100} if loss.tensor_inputs else {}
     return loss(z, labels, bias, **inputs)
 
@@ -55,23 +55,23 @@ def test_every_golden_value_is_checked(case):
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_golden_biascon_value_is_a_mean_over_all_anchors(case):
-    given = CASES[case]
-    cells = list(zip(given["labels"], given["biases"], strict=True))
-    some = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
-    value = compute_golden_value(given, "biascon", ce_weight=0, empty="skip").item()
-    assert value * some / len(cells) == pytest.approx(
-        given["expected"]["bias_contrastive"], rel=0, abs=1e-9
+    golden = CASES[case]
+    cells = list(zip(golden["labels"], golden["biases"], strict=True))
+    n_with_positive = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
+    value = compute_golden_value(golden, "biascon", ce_weight=0, empty="skip").item()
+    assert value * n_with_positive / len(cells) == pytest.approx(
+        golden["expected"]["bias_contrastive"], rel=0, abs=1e-9
     )
 
 
 def test_golden_values_of_two_losses_differ():
-    names = [name for name in LOSSES if name != "self"]  # which is simclr
-    for one, other in itertools.combinations(names, 2):
-        gaps = [abs(case["expected"][one] - case["expected"][other]) for case in CASES]
-        assert max(gaps) > 1e-3, (one, other)
+    names = [name for name in LOSSES if name != "self"]  # equal to simclr
+    for first, second in itertools.combinations(names, 2):
+        gaps = [abs(case["expected"][first] - case["expected"][second]) for case in CASES]
+        assert max(gaps) > 1e-3, (first, second)
 
 
 def test_self_term_of_the_clipped_loss_is_simclr():
-    for given in CASES:
-        value = compute_golden_value(given, "contex-clip", wa=0.0, wb=1.0).item()
-        assert value == pytest.approx(given["expected"]["simclr"], rel=0, abs=1e-9)
+    for case in CASES:
+        value = compute_golden_value(case, "contex-clip", wa=0.0, wb=1.0).item()
+        assert value == pytest.approx(case["expected"]["simclr"], rel=0, abs=1e-9)

@@ -1,4 +1,4 @@
-"""The tables of (label, bias) cells: priors, weights and groups, with another count in every cell."""
+"""Tables of (label, bias) cells, with another number in every cell: priors, weights and group weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WITH_TABLES = [*WITH_COUNTS, "groupdro"]
 
 
 def make_batch_of_all_cells(name, k, m, *, seed=0, empty=(), per_cell=1) -> Batch:
-    """A batch with images of every cell, in no order, and tables with another number in every cell.
+    """Return a shuffled batch with images of every cell, and tables with another number in every cell.
 
-    The cells named in ``empty`` have no image, in the batch or in training.
+    The cells in ``empty`` have no image in the batch and none in the training split.
     """
     draw = torch.Generator().manual_seed(seed)
     cells = [(y, b) for y in range(k) for b in range(m) if (y, b) not in empty] * per_cell
@@ -58,12 +58,12 @@ def test_value_equals_the_oracle_for_empty_cells(name, shape):
 
 @pytest.mark.parametrize("name", WITH_TABLES)
 def test_transposed_table_gives_another_value(name):
-    # A square table of images that lie one a cell: only what a cell is worth can tell.
+    # A square table with one image in each cell: only the numbers in the table distinguish the cells.
     batch = make_batch_of_all_cells(name, 10, 10)
-    turned = batch.map_tensors(("counts", "group_weights"), lambda x: x.T.contiguous())
+    transposed = batch.map_tensors(("counts", "group_weights"), lambda x: x.T.contiguous())
     loss = get_loss(name, **({"ce_weight": 1.0} if "+" in name else {}))
-    one, other = (value_and_gradients(loss, b)[0] for b in (batch, turned))
-    assert abs(one - other) > 1e-3
+    first, second = (value_and_gradients(loss, b)[0] for b in (batch, transposed))
+    assert abs(first - second) > 1e-3
 
 
 @pytest.mark.parametrize("name", WITH_COUNTS)
@@ -71,7 +71,7 @@ def test_image_of_an_empty_cell_has_a_finite_loss(name):
     batch = make_batch_of_all_cells(name, 3, 4)
     counts = batch.inputs["counts"].clone()
     counts[1, 2] = 0
-    counts[:, 3] = 0  # and a bias value that it does not have at all
+    counts[:, 3] = 0  # and a bias value without training images
     for table in (counts, torch.zeros_like(counts)):
         value, gradients = value_and_gradients(get_loss(name), batch.with_tensors(counts=table))
         assert math.isfinite(value)
@@ -100,13 +100,13 @@ def test_equal_counts_give_cross_entropy(name):
 def test_factor_on_all_counts_does_not_change_the_value(name):
     batch = make_batch_of_all_cells(name, 3, 7)
     more = batch.map_tensors(("counts",), lambda x: 1000 * x)
-    one, other = (value_and_gradients(get_loss(name), b)[0] for b in (batch, more))
-    assert one == pytest.approx(other, rel=1e-9)
+    first, second = (value_and_gradients(get_loss(name), b)[0] for b in (batch, more))
+    assert first == pytest.approx(second, rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", ["2 x 2", "10 x 10", "3 x 7"])
 def test_reweight_gives_every_cell_the_same_total_weight(shape):
-    # The loss of one image with equal logits is w log K: that of every image of training, in turn.
+    # The loss of one image with equal logits is w log K.
     k, m = SHAPES[shape]
     batch = make_batch_of_all_cells("reweight", k, m, empty=[(0, 1)])
     counts = batch.inputs["counts"]
@@ -149,15 +149,15 @@ def test_group_weights_after_a_step_equal_the_oracle(shape, eta):
 
 @pytest.mark.parametrize("shape", ["2 x 2", "10 x 10", "3 x 7"])
 def test_only_the_cell_of_the_batch_gains_weight(shape):
-    # One image at a time: its group's share grows, all the others shrink by one and the same factor.
+    # One image at a time: the weight of its cell grows, the others shrink by one common factor.
     k, m = SHAPES[shape]
     batch = make_batch_of_all_cells("groupdro", k, m)
     for i in range(k * m):
-        one = batch.select_rows(torch.tensor([i]))
-        before, after = one.inputs["group_weights"], one.inputs["group_weights"].clone()
-        get_loss("groupdro", eta=1.0)(one.z, one.labels, one.bias, group_weights=after)
+        image = batch.select_rows(torch.tensor([i]))
+        before, after = image.inputs["group_weights"], image.inputs["group_weights"].clone()
+        get_loss("groupdro", eta=1.0)(image.z, image.labels, image.bias, group_weights=after)
         factor = (after / before).flatten()
-        own = int(one.labels) * m + int(one.bias)
+        own = int(image.labels) * m + int(image.bias)
         assert factor[own] > 1 or k * m == 1
         rest = torch.cat((factor[:own], factor[own + 1 :]))
         assert torch.allclose(rest, rest[:1].expand_as(rest), rtol=1e-9)
@@ -192,7 +192,9 @@ def test_group_weights_are_updated_in_place_without_gradient(dtype):
     z = batch.z.clone().requires_grad_()
     loss = get_loss("groupdro", eta=1.0)
     first = loss(z, batch.labels, batch.bias, group_weights=q)
-    second = loss(z, batch.labels, batch.bias, group_weights=q)  # before the first one's backward
+    second = loss(
+        z, batch.labels, batch.bias, group_weights=q
+    )  # before the backward pass of the first
     (first + second).backward()
     assert q.data_ptr() == address
     assert not torch.equal(q, before)
@@ -214,7 +216,7 @@ def test_table_of_another_shape_is_refused(name, shape):
 @pytest.mark.parametrize("bias", [-1, 7, 20])
 @pytest.mark.parametrize("name", WITH_TABLES)
 def test_bias_value_outside_the_table_is_refused(name, bias):
-    # Were y * M + b a group's number, b = M would be the first group of the next label.
+    # The index of a cell is y * M + b, so that b = M would be the first cell of the next label.
     batch = make_batch_of_all_cells(name, 3, 7)
     other = batch.bias.clone()
     other[0] = bias

@@ -1,4 +1,4 @@
-"""What must not change a loss, and what must."""
+"""Changes of a batch or of a parameter that must not change a loss, and changes that must."""
 
 from __future__ import annotations
 
@@ -104,17 +104,16 @@ def test_shift_of_all_logits_of_a_view_does_not_change_the_value(name, seed):
 
 
 def rename_values(name, batch, data, which):
-    """The batch with other names for its labels or bias values.
+    """Return the batch with other integers for its labels or bias values.
 
-    The logits of a classifier and the tables of training go with the names; where there is none any
-    integers are names.
+    Logits and tables are permuted accordingly. Without logits and tables, the integers are arbitrary.
     """
-    known = LOSSES[name]
+    entry = LOSSES[name]
     old = batch.labels if which == "labels" else batch.bias
     tables = [key for key in TABLES if key in batch.inputs]
-    told = which == known.predicts
-    logits = "z" if known.input_kind == "logits" else "logits"
-    has_logits = told and (known.input_kind == "logits" or "logits" in batch.inputs)
+    is_predicted = which == entry.predicts
+    logits = "z" if entry.input_kind == "logits" else "logits"
+    has_logits = is_predicted and (entry.input_kind == "logits" or "logits" in batch.inputs)
     if not has_logits and not tables:
         distinct = st.lists(st.integers(-(2**40), 2**40), min_size=7, max_size=7, unique=True)
         return batch.with_tensors(**{which: torch.tensor(data.draw(distinct))[old]})
@@ -134,8 +133,8 @@ def rename_values(name, batch, data, which):
 def test_renamed_classes_and_bias_values_do_not_change_the_value(name, which, data, seed):
     batch = make_batch(name, b=6, seed=seed)
     loss = get_loss(name)
-    again = compute_value(loss, rename_values(name, batch, data, which))
-    assert torch.allclose(compute_value(loss, batch), again, rtol=1e-10, atol=1e-10)
+    renamed = compute_value(loss, rename_values(name, batch, data, which))
+    assert torch.allclose(compute_value(loss, batch), renamed, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,17 +165,18 @@ def test_every_input_of_a_loss_changes_it(name, key):
     batch = make_batch(name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 0, 1, 0, 1, 1])
     tensor = batch._asdict().get(key, batch.inputs.get(key))
     if key in ("labels", "bias"):
-        other = torch.tensor([0, 1, 2, 0, 1, 0])
+        changed_tensor = torch.tensor([0, 1, 2, 0, 1, 0])
     elif key in TABLES:
-        other = tensor + 10 * torch.eye(*tensor.shape).to(tensor.dtype)
+        changed_tensor = tensor + 10 * torch.eye(*tensor.shape).to(tensor.dtype)
     else:
-        other = torch.cat((tensor[-1:], tensor[1:]))  # the last image in the place of the first
+        changed_tensor = torch.cat((tensor[-1:], tensor[1:]))  # rotated by one image
     loss = get_loss(name)
-    changed = compute_value(loss, batch.with_tensors(**{key: other}))
+    changed = compute_value(loss, batch.with_tensors(**{key: changed_tensor}))
     assert abs(compute_value(loss, batch) - changed) > 1e-4
 
 
-WITH = {"k": {"form": "code"}}  # where a parameter matters only beside another
+# Parameters that a parameter needs to have an effect.
+WITH = {"k": {"form": "code"}}
 EVERY_PARAMETER = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
@@ -193,23 +193,23 @@ def test_every_parameter_changes_the_loss_and_its_gradient(name, key):
     ]:
         loss = get_loss(name, **{**WITH.get(key, {}), key: value})
         values.append(compute_value(loss, batch).item())
-    assert all(abs(one - two) > 1e-4 for i, one in enumerate(values) for two in values[:i])
+    assert all(abs(a - b) > 1e-4 for i, a in enumerate(values) for b in values[:i])
 
 
 @pytest.mark.parametrize(("name", "key"), sorted(TRAINING_PARAMETERS))
-def test_parameter_that_only_the_trainer_reads_does_not_change_the_loss(name, key):
+def test_parameter_of_the_training_loop_does_not_change_the_loss(name, key):
     batch = make_batch(name)
     changed = get_loss(name, **{key: choose_other_value(name, key)})
     assert torch.equal(compute_value(get_loss(name), batch), compute_value(changed, batch))
 
 
-def test_k_of_fairkl_matters_in_one_form_alone():
+def test_k_of_fairkl_has_no_effect_in_the_paper_form():
     batch = make_batch("fairkl")
-    one, other = (compute_value(get_loss("fairkl", k=k), batch) for k in (1, 2))
-    assert torch.equal(one, other)
+    first, second = (compute_value(get_loss("fairkl", k=k), batch) for k in (1, 2))
+    assert torch.equal(first, second)
 
 
-# (loss, parameters that switch a part off, what is left)
+# (loss, parameters that remove a term, the loss that remains, its parameters)
 LIMITS = {
     "eps_supcon without a margin": ("eps_supcon", {"epsilon": 0}, "supcon", {}),
     "fairkl without its weight": ("fairkl", {"weight": 0}, "eps_supinfonce", {}),
@@ -223,22 +223,24 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_loss_without_a_part_is_the_rest(case):
-    name, extra, rest, others = LIMITS[case]
+def test_loss_without_a_term_equals_the_remaining_loss(case):
+    name, extra, remaining, parameters = LIMITS[case]
     batch = make_batch(name, b=6)
-    left = compute_value(get_loss(rest, **others), batch._replace(inputs={}))
-    assert torch.allclose(compute_value(get_loss(name, **extra), batch), left, rtol=1e-6, atol=1e-9)
+    expected = compute_value(get_loss(remaining, **parameters), batch._replace(inputs={}))
+    assert torch.allclose(
+        compute_value(get_loss(name, **extra), batch), expected, rtol=1e-6, atol=1e-9
+    )
 
 
-def test_parts_of_end_and_of_contex_add_up():
+def test_terms_of_end_and_contex_add_up():
     batch = make_batch("end", b=6)
-    whole, first, second, none = (
+    both, first, second, neither = (
         compute_value(get_loss("end", alpha=a, beta=b), batch)
         for a, b in ((3, 2), (3, 0), (0, 2), (0, 0))
     )
-    assert torch.allclose(whole + none, first + second, atol=1e-12)
+    assert torch.allclose(both + neither, first + second, atol=1e-12)
     batch = make_batch("contex", b=6)
-    whole, first, second = (
+    both, first, second = (
         compute_value(get_loss("contex", wa=a, wb=b), batch) for a, b in ((0.3, 2), (1, 0), (0, 1))
     )
-    assert torch.allclose(whole, 0.3 * first + 2 * second, atol=1e-12)
+    assert torch.allclose(both, 0.3 * first + 2 * second, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Every loss against the same loss in Python loops, in every precision; and its gradient."""
+"""Every loss against its double loop in every precision, and its gradient against finite differences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.losses.batches import (
 from tests.losses.oracles import ORACLES
 from tests.losses.oracles_bias import groupdro_weights
 
-# These have a weight that is made of the loss itself, and is a number as far as the gradient goes.
-WITH_A_STOPPED_WEIGHT = ("lff", "groupdro")
+# Losses with a weight that depends on the network but has no gradient.
+WITH_DETACHED_WEIGHT = ("lff", "groupdro")
 
 
 def test_every_loss_has_an_oracle_and_every_oracle_a_loss():
@@ -47,8 +47,8 @@ def test_value_equals_the_double_loop_for_any_shape(name, extra, b, v, d, classe
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
 def test_half_precision_is_cast_to_float32_before_the_first_product(name, extra, dtype):
-    # The oracle sees the rounded embeddings: what is left is the error of the loss itself, and it
-    # is that of float32 (1e-5), far below the spacing of float16 (1e-3) and bfloat16 (8e-3).
+    # The oracle gets the rounded embeddings. The remaining error is that of the loss, and it must be that of
+    # float32 (1e-5), far below the spacing of float16 (1e-3) and bfloat16 (8e-3).
     batch = make_batch(name, b=8, dtype=dtype)
     loss = get_loss(name, **extra)
     check_against_oracle(loss, batch, 1e-9 if dtype == torch.float64 else 1e-5)
@@ -64,14 +64,14 @@ def test_autocast_does_not_change_the_value(name):
     loss = get_loss(name)
     value, gradients = value_and_gradients(loss, batch)
     bfloat16 = torch.autocast("cpu", dtype=torch.bfloat16)
-    again, others = value_and_gradients(loss, batch, bfloat16)
-    assert again == value
+    autocast_value, autocast_gradients = value_and_gradients(loss, batch, bfloat16)
+    assert autocast_value == value
     for key, gradient in gradients.items():
-        assert torch.equal(others[key], gradient)
+        assert torch.equal(autocast_gradients[key], gradient)
 
 
 @pytest.mark.parametrize(
-    ("name", "extra"), [case for case in SETTINGS if case.values[0] not in WITH_A_STOPPED_WEIGHT]
+    ("name", "extra"), [case for case in SETTINGS if case.values[0] not in WITH_DETACHED_WEIGHT]
 )
 def test_gradient_equals_finite_differences(name, extra):
     loss = get_loss(name, **extra)
@@ -94,8 +94,8 @@ def test_weights_of_lff_have_no_gradient():
         batch.z.flatten(0, 1), batch.labels.repeat_interleave(2), reduction="none"
     )
     own = own.view(6, 2).mean(dim=1)
-    theirs = batch.inputs["bias_losses"]
-    same = make_batch("jtt", b=6).with_tensors(weights=theirs / (theirs + own))
+    biased = batch.inputs["bias_losses"]
+    same = make_batch("jtt", b=6).with_tensors(weights=biased / (biased + own))
     value, gradients = value_and_gradients(get_loss("lff"), batch)
     expected, expected_gradients = value_and_gradients(get_loss("jtt"), same)
     assert value == pytest.approx(expected, rel=1e-12)
@@ -118,8 +118,8 @@ def test_weights_of_groupdro_have_no_gradient(eta):
     expected = 0
     for y in range(2):
         for b in range(2):
-            of = (batch.labels == y) & (batch.bias == b)
-            expected = expected + q[y, b] * get_loss("ce")(z[of], batch.labels[of])
+            in_cell = (batch.labels == y) & (batch.bias == b)
+            expected = expected + q[y, b] * get_loss("ce")(z[in_cell], batch.labels[in_cell])
     (gradient,) = torch.autograd.grad(expected, z)
     value, gradients = value_and_gradients(get_loss("groupdro", eta=eta), batch)
     assert value == pytest.approx(expected.item(), rel=1e-7)
@@ -142,8 +142,8 @@ def test_batch_is_unchanged_and_the_value_repeats(name):
 def test_labels_and_bias_may_be_integers_of_any_width(name, dtype):
     batch = make_batch(name)
     loss = get_loss(name)
-    again = batch.with_tensors(labels=batch.labels.to(dtype), bias=batch.bias.to(dtype))
-    assert torch.equal(compute_value(loss, batch), compute_value(loss, again))
+    converted = batch.with_tensors(labels=batch.labels.to(dtype), bias=batch.bias.to(dtype))
+    assert torch.equal(compute_value(loss, batch), compute_value(loss, converted))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,5 +166,7 @@ def test_tensors_may_be_strided(name):
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.float64])
 def test_counts_may_be_of_any_dtype(name, dtype):
     batch = make_batch(name)
-    again = batch.with_tensors(counts=batch.inputs["counts"].to(dtype))
-    assert torch.equal(compute_value(get_loss(name), batch), compute_value(get_loss(name), again))
+    converted = batch.with_tensors(counts=batch.inputs["counts"].to(dtype))
+    assert torch.equal(
+        compute_value(get_loss(name), batch), compute_value(get_loss(name), converted)
+    )

@@ -1,4 +1,4 @@
-"""Every encoder of the registry, forward and backward; the weights and where they come from."""
+"""Every encoder of the registry: forward and backward pass, and initial weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from biascon.models.encoders import ENCODERS, Conv2d, build_encoder, build_head,
 from biascon.models.torchvision import import_torchvision
 
 NAMES = list(ENCODERS)
-SMALL = [name for name in NAMES if name != "resnet50"]  # the others draw 24 million weights
+SMALL = [name for name in NAMES if name != "resnet50"]  # resnet50 draws 24 million weights
 
 
 def make_generator(seed=0):
@@ -27,7 +27,7 @@ def make_images(n, side, seed=0):
 
 @functools.cache
 def get_encoder(name):
-    """One encoder a name for the tests that leave its weights alone."""
+    """Return one shared encoder for each name, for tests that do not change its weights."""
     return build_encoder(name, make_generator())
 
 
@@ -46,7 +46,7 @@ def test_encoder_maps_images_to_features_with_gradients(name, side):
     for key, parameter in encoder.named_parameters():
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
-    # Batch norm takes away what a bias adds, so that only its gradient may vanish.
+    # Batch norm removes a bias, so that only the gradient of a bias may be 0.
     weights = [p for key, p in encoder.named_parameters() if key.endswith("weight")]
     assert all(p.grad.abs().max() > 0 for p in weights)
 
@@ -86,9 +86,9 @@ def test_weights_are_those_of_the_generator(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_two_encoders_of_one_generator_differ(name):
-    source = make_generator()
-    one, two = build_encoder(name, source), build_encoder(name, source)
-    assert not torch.equal(next(one.parameters()), next(two.parameters()))
+    shared = make_generator()
+    first, second = build_encoder(name, shared), build_encoder(name, shared)
+    assert not torch.equal(next(first.parameters()), next(second.parameters()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,7 +173,7 @@ def test_resnets_have_a_stem_for_small_images(name, dim):
     with torch.no_grad():
         encoder.eval()(make_images(1, 32))
     hook.remove()
-    assert maps["shape"][-2:] == (32, 32)  # nothing is lost before the first stage
+    assert maps["shape"][-2:] == (32, 32)  # the stem keeps the resolution
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_resnets_have_a_stem_for_small_images(name, dim):
 def test_imagenet_resnets_have_the_tensors_of_torchvision(name, dim):
     encoder = build_on_meta(f"{name}-imagenet")
     with torch.device("meta"):
-        theirs = getattr(import_torchvision().models, name)(weights=None).state_dict()
+        state = getattr(import_torchvision().models, name)(weights=None).state_dict()
     own = {k.removeprefix("body."): v.shape for k, v in encoder.state_dict().items()}
-    assert own == {k: v.shape for k, v in theirs.items() if not k.startswith("fc.")}
+    assert own == {k: v.shape for k, v in state.items() if not k.startswith("fc.")}
     assert (encoder.dim, encoder.min_side) == (dim, 32)
 
 
@@ -193,21 +193,21 @@ def test_imagenet_encoder_normalizes_its_input():
     x = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 2, 2)  # black, grey, white
     got = encoder.prepare(x)[:, :, 0, 0]
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    want = (torch.tensor([0.0, 0.5, 1.0])[:, None] - mean) / std
-    torch.testing.assert_close(got, want)
+    expected = (torch.tensor([0.0, 0.5, 1.0])[:, None] - mean) / std
+    torch.testing.assert_close(got, expected)
     assert torch.equal(get_encoder("resnet18").prepare(x), x)
 
 
 def test_1x1_encoder_does_not_see_neighboring_pixels():
     encoder = build_encoder("resnet18-imagenet-1x1", make_generator()).eval()
     x = make_images(1, 64)
-    shuffled = x.clone()  # all but every 32nd pixel, which is what the strides pick
+    changed = x.clone()  # in all but every 32nd pixel; the strides select every 32nd
     noise = make_images(1, 64, seed=1)
     mask = torch.ones(64, 64, dtype=torch.bool)
     mask[::32, ::32] = False
-    shuffled[:, :, mask] = noise[:, :, mask]
+    changed[:, :, mask] = noise[:, :, mask]
     with torch.no_grad():
-        assert torch.equal(encoder(x), encoder(shuffled))
+        assert torch.equal(encoder(x), encoder(changed))
 
 
 def test_unknown_encoder_is_refused_with_the_nearest_one():
@@ -238,15 +238,15 @@ def test_head_weights_are_uniform_within_one_over_the_root_of_the_inputs():
     bound = 1 / math.sqrt(400)
     for values in (layer.weight.detach(), layer.bias.detach()):
         assert 0.95 * bound < values.abs().max() <= bound
-        # A uniform deviate has the deviation bound / sqrt(3); 300 of them estimate it to some 3 %.
+        # The deviation of a uniform number is bound / sqrt(3); 300 numbers estimate it within about 3 %.
         assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.12)
 
 
 def test_head_weights_are_those_of_the_generator():
     before = torch.get_rng_state()
-    one, same, other = (build_head(8, (6, 4), make_generator(seed)) for seed in (0, 0, 1))
+    head, same, other = (build_head(8, (6, 4), make_generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
-    for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
+    for a, b, c in zip(head.parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
         assert not torch.equal(a, c)
 
@@ -261,16 +261,16 @@ def test_head_without_a_width_of_one_or_more_is_refused(widths):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("last", [True, False], ids=["channels-last", "channels-first"])
 def test_convolution_of_a_whole_image_equals_torch_convolution(side, kernel, bias, last):
-    ours = Conv2d(5, 7, kernel, bias=bias).double()
+    own = Conv2d(5, 7, kernel, bias=bias).double()
     plain = nn.Conv2d(5, 7, kernel, bias=bias).double()
-    plain.load_state_dict(ours.state_dict())
+    plain.load_state_dict(own.state_dict())
     x = torch.rand(4, 5, side, side, dtype=torch.float64, generator=make_generator())
     x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    found = []
-    for layer in (ours, plain):
-        here = x.clone().requires_grad_()
-        out = layer(here)
+    results = []
+    for layer in (own, plain):
+        leaf = x.clone().requires_grad_()
+        out = layer(leaf)
         out.square().sum().backward()
-        found.append((out, here.grad, *(p.grad for p in layer.parameters())))
-    for got, want in zip(*found, strict=True):
-        torch.testing.assert_close(got, want)
+        results.append((out, leaf.grad, *(p.grad for p in layer.parameters())))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)

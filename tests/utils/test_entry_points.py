@@ -1,4 +1,4 @@
-"""The registry: names that are imported on use, plug-ins of installed packages, near names."""
+"""Entry points: imports on use, plug-ins of installed packages, suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLUGIN = '''
 from biascon.losses import LossEntry
 
 def spread(z, labels, bias=None, *, scale=2.0):
-    """A loss of one line."""
+    """Return a loss of one line."""
     return scale * z.var()
 
 entry = LossEntry(
@@ -29,9 +29,9 @@ entry = LossEntry(
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Put a package with entry points where Python finds installed ones; returns its module's name.
+    """Write a package with entry points to a folder on ``sys.path``, and return the name of its module.
 
-    The metadata are real files, so that the discovery itself is under test.
+    The metadata are real files, so that the discovery is tested too.
     """
     modules = []
 
@@ -41,8 +41,8 @@ def install(tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text(source.format(module=module), encoding="utf-8")
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
-        about = f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
-        (info / "METADATA").write_text(about, encoding="utf-8")
+        metadata = f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
         lines = [f"[{group}]", *(f"{name} = {module}:{attr}" for name, attr in points.items())]
         (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
@@ -64,20 +64,20 @@ def test_built_in_loss_takes_precedence_over_a_plugin(install):
 
 def test_reading_an_entry_does_not_import_torch():
     script = "import sys, biascon.losses; biascon.losses.get_entry('contex'); print('torch' in sys.modules)"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "False"
+    assert result.stdout.strip() == "False"
 
 
 def test_plugins_are_found_by_group(install):
     module = install({"zeta": "spread", "alpha": "entry"})
-    found = plugins(GROUP)
-    assert {name: point.value for name, point in found.items()} == {
+    points = plugins(GROUP)
+    assert {name: point.value for name, point in points.items()} == {
         "alpha": f"{module}:entry",
         "zeta": f"{module}:spread",
     }
-    assert module not in sys.modules  # not imported by being listed
+    assert module not in sys.modules  # listing does not import
     assert plugins("biascon.nothing") == {}
 
 
@@ -87,12 +87,9 @@ def test_function_of_a_plugin_is_a_loss(install):
     z = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     assert loss(z, None).item() == pytest.approx(4 * z.var().item())
     assert default_parameters("spread") == {"scale": 2.0}
-    known = get_entry("spread")
-    assert (known.target, known.input_kind, known.needs) == (
-        f"{module}:spread",
-        "embeddings",
-        ("labels",),
-    )
+    entry = get_entry("spread")
+    assert (entry.target, entry.input_kind) == (f"{module}:spread", "embeddings")
+    assert (entry.batch_inputs, entry.tensor_inputs, entry.requires) == (("labels",), (), ())
 
 
 def test_loss_entry_of_a_plugin_sets_inputs_and_parameters(install):
@@ -113,7 +110,7 @@ def test_plugins_are_suggested_for_unknown_names(install):
 
 
 @pytest.mark.parametrize(
-    ("source", "attribute", "why"),
+    ("source", "attribute", "reason"),
     [
         ("raise RuntimeError('broken inside')", "spread", "broken inside"),
         ("import not_a_module_of_anyone", "spread", "not_a_module_of_anyone"),
@@ -121,14 +118,14 @@ def test_plugins_are_suggested_for_unknown_names(install):
     ],
     ids=["raises", "lacks a module", "lacks the attribute"],
 )
-def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, attribute, why):
+def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, attribute, reason):
     install({"spread": attribute}, source=source)
-    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' fails to import: .*{why}"):
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' fails to import: .*{reason}"):
         get_loss("spread")
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("def spread(z, labels): return z.var()", r"must take \(z, labels, bias=None, \*"),
         ("def spread(a, b, c, d, e): return a", "must take"),
@@ -169,9 +166,9 @@ def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, a
         ),
     ],
 )
-def test_plugin_that_is_no_loss_gives_an_error_of_one_line(install, source, told):
+def test_plugin_that_is_no_loss_gives_an_error_of_one_line(install, source, message):
     install({"spread": "spread"}, source=source)
-    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{told}") as caught:
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{message}") as caught:
         get_loss("spread")
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes, folders that appear complete, digests and JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from biascon.utils.files import (
     write_atomic,
 )
 
-NOBODY = 99_999_999  # a process number that no system gives
+NOBODY = 99_999_999  # above every process number
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
@@ -127,9 +127,11 @@ class TestNewFolder:
     def test_an_existing_folder_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / "old").touch()
-        with pytest.raises(BiasconError, match="x exists already; pass --force"):
-            with new_folder(tmp_path / "x") as work:
-                (work / "new").touch()
+        with (
+            pytest.raises(BiasconError, match="x exists already; pass --force"),
+            new_folder(tmp_path / "x") as work,
+        ):
+            (work / "new").touch()
         assert names(tmp_path) == ["x"]
         assert names(tmp_path / "x") == ["old"]
 
@@ -198,7 +200,7 @@ class TestNewFolder:
         try:
             with new_folder(tmp_path / "x"):
                 pass
-            assert os.umask(mask) == mask  # and it is left as it was
+            assert os.umask(mask) == mask  # new_folder does not change it
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o777 & ~mask

@@ -1,4 +1,4 @@
-"""Seeds by purpose: the same on every machine, and never shared between purposes."""
+"""Seeds by purpose: equal on every machine, different for different purposes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_seed_is_the_top_63_bits_of_the_hash_of_seed_and_purpose():
     ],
 )
 def test_seed_equals_the_recorded_value(seed, purpose, expected):
-    # Published numbers depend on these: a change here changes every run.
+    # Published numbers depend on these values. A change changes every run.
     assert derive_seed(seed, purpose) == expected
 
 
