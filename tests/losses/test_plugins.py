@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from biascon.errors import BiasconError, UsageError
-from biascon.losses import LOSSES, FirstStage, LossEntry, plugins
+from biascon.losses import LOSSES, NEEDS, FirstStage, LossEntry, plugins
 from biascon.losses.loss import default_parameters, get_entry, get_loss, uses_bias_labels
 
 MODULE = "outside_losses"
@@ -250,6 +251,16 @@ def test_plugin_on_the_recorded_losses_of_ce_trains_and_evaluates(
     assert evaluation["evaluated_by"] == "own"
     assert 0 <= evaluation["unbiased"]["value"] <= 1
     assert not evaluation["uses_bias_labels"]
+
+
+def test_entry_in_the_documentation_is_valid():
+    text = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+    *_, block = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    namespace: dict[str, object] = {}
+    exec(block, namespace)
+    entry = namespace["entry"]
+    assert isinstance(entry, LossEntry)
+    assert set(entry.needs) <= set(NEEDS)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "train"])
