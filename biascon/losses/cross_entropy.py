@@ -13,7 +13,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) ->
     """Return -mean log softmax(logits)_y over all B * V anchors (empirical risk minimization).
 
     Args:
-        logits: ``(B, V, K)`` float; half precision is cast to float32.
+        logits: float ``(B, V, K)``; half precision is cast to float32.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
 

@@ -44,7 +44,7 @@ def lff(
     gets a large weight. If both are 0, W is 1/2.
 
     Args:
-        logits: ``(B, V, K)`` float, of the network being trained.
+        logits: float ``(B, V, K)`` of the network being trained.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
         bias_losses: float ``(B,)``: L_b, the mean over the views.

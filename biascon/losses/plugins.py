@@ -87,8 +87,7 @@ def _check_signature(name: str, function: Any) -> None:
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
-    required = [parameter for parameter in positional if parameter.default is parameter.empty]
-    if len(positional) != 3 or len(required) > 3:
+    if len(positional) != 3:
         signature = f"{function.__name__}{inspect.signature(function)}"
         raise BiasconError(
             f"plug-in loss '{name}' must take (z, labels, bias=None, *, parameters), but is {signature}"

@@ -28,6 +28,6 @@ def simclr(
 
 
 def simclr_term(batch: Anchors, log_sum_of_all: Tensor) -> Tensor:
-    """Return the loss of SimCLR of anchors, given ``(N,)`` their log sum exp over A(i)."""
+    """Return the loss of SimCLR from anchors and ``(N,)`` their log sum exp over A(i)."""
     total, n = batch.similarity_sums("image")
     return mean_of_anchors(log_sum_of_all - total / n.clamp(min=1), n > 0)
