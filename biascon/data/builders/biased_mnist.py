@@ -1,4 +1,4 @@
-"""BiasedMNIST: digits on a colored background, whose color agrees with the class in a share rho of the images.
+"""BiasedMNIST: digits on a background whose color agrees with the class in a share rho of the images.
 
 The n images of a class are shuffled. The first int(n * rho) images get the color of their class. The other L
 images are cut into consecutive chunks of ceil(L / n_confusing) images. The chunks get the n_confusing next
@@ -46,7 +46,7 @@ LEFTOVERS = ("chunk", "even")
 
 @dataclass(frozen=True)
 class BiasedMNISTSpec:
-    """The settings of a BiasedMNIST. Together with the digits they determine every byte of the dataset.
+    """The settings of a BiasedMNIST. With the digits, they determine every byte of the dataset.
 
     Attributes:
         rho: Share of the images of a class that get the color of the class, in [0, 1].
@@ -54,8 +54,8 @@ class BiasedMNISTSpec:
         variant: Palette, ``rebias`` or ``fairkl``. They differ in the color of class 9.
         color: What is colored: ``background`` (white digit) or ``digit`` (black background).
         n_confusing: Number of other colors for the bias-conflicting images of a class, 1..9.
-        val_protocol: ``held-out``: 10 % of the training digits are held out before coloring. ``hong``: 10 % of
-            them are colored again, and also stay in training (a leak). ``none``: no validation split.
+        val_protocol: ``held-out``: 10 % of the training digits are held out before coloring.
+            ``hong``: 10 % of them are colored again, and also stay in training (a leak). ``none``: no validation split.
         leftover: How the bias-conflicting images of a class are divided among the other colors: ``chunk`` as
             published, or ``even``.
     """
@@ -70,7 +70,9 @@ class BiasedMNISTSpec:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "rho", float(self.rho) + 0.0)  # 1 becomes 1.0, and -0.0 becomes 0.0
+            object.__setattr__(
+                self, "rho", float(self.rho) + 0.0
+            )  # 1 becomes 1.0, and -0.0 becomes 0.0
         except (TypeError, ValueError) as error:
             raise UsageError(f"expected rho in [0, 1], but got {self.rho!r}") from error
         if not 0 <= self.rho <= 1:

