@@ -35,9 +35,9 @@ class CodedColumn:
 def normalize_value(value: object) -> str | None:
     """Return a value as text, or None for a missing value.
 
-    Whole numbers have no decimal point: a reader of tables turns a column of whole numbers into floats if one
-    value is missing, so "1" and "1.0" must be the same value. White space at both ends of text is removed. None, NaN, NaT and
-    empty text are missing values.
+    Whole numbers have no decimal point. A reader of tables turns a column of whole numbers into floats if one
+    value is missing, so "1" and "1.0" must be the same value. White space at both ends of text is removed.
+    None, NaN, NaT and empty text are missing values.
 
     Raises:
         DataError: The value is bytes that are not UTF-8, or a list, a mapping or an array.

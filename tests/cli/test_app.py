@@ -228,7 +228,7 @@ class TestMakeBmnist:
         first = cli("make-bmnist", "--rho", "0.9")
         again = cli("make-bmnist", "--rho", "0.9")
         assert again.code == 0
-        assert again.err.splitlines()[-1] == "data/bmnist5k-0.9: is there already, intact"
+        assert again.err.splitlines()[-1] == "data/bmnist5k-0.9: exists already and is intact"
         assert again.out == first.out
 
     def test_another_one_is_refused_and_force_replaces_it(

@@ -55,7 +55,8 @@ class BiasedMNISTSpec:
         color: What is colored: ``background`` (white digit) or ``digit`` (black background).
         n_confusing: Number of other colors for the bias-conflicting images of a class, 1..9.
         val_protocol: ``held-out``: 10 % of the training digits are held out before coloring.
-            ``hong``: 10 % of them are colored again, and also stay in training (a leak). ``none``: no validation split.
+            ``hong``: 10 % of them are colored again, and also stay in training (a leak).
+            ``none``: no validation split.
         leftover: How the bias-conflicting images of a class are divided among the other colors: ``chunk`` as
             published, or ``even``.
     """

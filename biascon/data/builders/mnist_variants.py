@@ -1,7 +1,7 @@
 """FashionMNIST and KMNIST: sets with the file format of MNIST, which can replace it.
 
-The publishers and torchvision give the MD5 of the gzipped files, which is checked. No digest is published for an
-uncompressed file, so only its shape and the number of images of each class are checked.
+The publishers and torchvision give the MD5 of the gzipped files, which is checked. No digest is published for
+an uncompressed file, so only its shape and the number of images of each class are checked.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class TestBuild:
             assert one.read_bytes() == two.read_bytes()
         assert load(tmp_path / "one").digest == load(tmp_path / "two").digest
         again = cli("make-standard", name, raw, "--out", tmp_path / "one")
-        assert "is there already, intact" in again.err
+        assert "exists already and is intact" in again.err
 
     def test_options(self, cli: Any, raw: Path, name: str, tmp_path: Path) -> None:
         told = cli("make-standard", name, raw, "--val-protocol", "none", "--seed", "3", "--json")
