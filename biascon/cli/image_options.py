@@ -71,7 +71,7 @@ def image_options(command: F) -> F:
 def build_dataset(
     raw: Path,
     plan: BuildPlan,
-    shape: ImageSpec,
+    image_spec: ImageSpec,
     *,
     out: Path | None,
     max_rejected: float,
@@ -85,7 +85,7 @@ def build_dataset(
     Args:
         raw: The folder of images.
         plan: The plan of the dataset.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
         out: The dataset folder; None for ``data/<name>``.
         max_rejected: The largest share of images that may be left out.
         threads: Number of decoding threads; 0 for one per core.
@@ -96,12 +96,12 @@ def build_dataset(
     from biascon.cli.inspect import print_result
     from biascon.data.building.images import build_image_dataset
 
-    plan = plan.as_file_index(shape) if store == "files" else plan
+    plan = plan.as_file_index(image_spec) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description.name
     progress = Progress()
     try:
         result = build_image_dataset(
-            raw, plan, folder, shape=shape, max_rejected=max_rejected, force=force, threads=threads,
+            raw, plan, folder, image_spec=image_spec, max_rejected=max_rejected, force=force, threads=threads,
             on_progress=progress, log=print_note,
         )  # fmt: skip
     finally:

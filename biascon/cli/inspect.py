@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 def command(
     folder: Path | None, png: Path | None, split: str, bias: list[str] | None, as_json: bool
 ) -> None:
-    """Verify every byte of a dataset FOLDER (default: the one that was made or used last) and show its counts."""
+    """Verify every byte of a dataset FOLDER and show its counts.
+
+    The default FOLDER is the dataset that was made or used last.
+    """
     from biascon.data import dataset
     from biascon.utils.files import pretty_json
 

@@ -73,12 +73,12 @@ def command(
     from biascon.data.builders.celeba_tables import read_celeba_tables
     from biascon.data.images.decoding import ImageSpec
 
-    shape = ImageSpec(size, resize, decode)
+    image_spec = ImageSpec(size, resize, decode)
     source = read_celeba_tables(raw)
     kept_attributes = tuple(source.attributes) if "all" in keep else keep
-    spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, shape)
+    spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, image_spec)
     plan = celeba.plan_celeba(source, spec)
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:
-        build_dataset(raw, plan, shape, as_json=as_json, **build_options)
+        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)

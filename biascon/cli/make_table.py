@@ -94,4 +94,4 @@ def command(
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:
-        build_dataset(root or table.parent, plan, spec.shape, as_json=as_json, **build_options)
+        build_dataset(root or table.parent, plan, spec.image_spec, as_json=as_json, **build_options)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.data.values import normalize_value
-from biascon.errors import DataError, UsageError, did_you_mean
+from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
 from biascon.utils.text import quote_some
 
@@ -62,7 +62,7 @@ def align_cells(
         several: Whether there is more than one bias column, so that a plain mapping is ambiguous.
 
     Raises:
-        UsageError: The mapping does not contain every label, or it is ambiguous.
+        AlignmentError: The mapping does not contain every label, or it is ambiguous.
     """
     pairs = _select_pairs(bias, aligned_values, several=several)
     if pairs is None:
@@ -73,7 +73,7 @@ def align_cells(
     missing = [label for label in labels if label not in pairs]
     if missing:
         hint = did_you_mean(missing[0], pairs)
-        raise UsageError(
+        raise AlignmentError(
             f"the aligned values of '{bias}' have no entry for label {quote_some(missing)}{hint}; "
             "write an empty list if no value is aligned with a label"
         )
@@ -113,7 +113,7 @@ def _select_pairs(
         return None
     if not any(isinstance(value, Mapping) for value in aligned_values.values()):
         if several:
-            raise UsageError(
+            raise AlignmentError(
                 "expected aligned values for each bias column, as {column: {label: value}}, but got one "
                 "mapping for several bias columns"
             )
@@ -129,21 +129,19 @@ def check_aligned_values(aligned_values: AlignedValues | None, names: Sequence[s
         names: The names of the bias columns.
 
     Raises:
-        UsageError: They are a mixture of both forms, or name a column that is no bias column.
+        AlignmentError: They are a mixture of both forms, or name a column that is no bias column.
     """
-    is_nested = [
-        isinstance(value, Mapping)
-        for value in ({} if aligned_values is None else aligned_values).values()
-    ]
+    values = () if aligned_values is None else aligned_values.values()
+    is_nested = [isinstance(value, Mapping) for value in values]
     if aligned_values is None or not any(is_nested):
         return
     if not all(is_nested):
-        raise UsageError(
+        raise AlignmentError(
             "expected aligned values as {label: value} or as {column: {label: value}}, but got a mixture"
         )
     unknown = [str(name) for name in aligned_values if name not in names]
     if unknown:
-        raise UsageError(
+        raise AlignmentError(
             f"aligned values are given for {quote_some(unknown)}, which is no bias column"
             f"{did_you_mean(unknown[0], names)} (bias columns: {quote_some(dict.fromkeys(names))})"
         )
@@ -155,7 +153,7 @@ def _normalize_pairs(aligned_values: Mapping[Any, Any]) -> Pairs:
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
         texts = [normalize_value(value) for value in [label, *listed]]
         if None in texts:
-            raise UsageError(
+            raise AlignmentError(
                 f"expected aligned values, but got a missing value for label '{label}'"
             )
         first, *others = (text for text in texts if text is not None)

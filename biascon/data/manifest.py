@@ -13,7 +13,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from biascon import __version__
 from biascon.data.manifest_entries import (
     UNSET,
     Attribute,
@@ -30,6 +29,7 @@ from biascon.data.manifest_entries import (
 )
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
+from biascon.version import __version__
 
 __all__ = [
     "FORMAT",

@@ -46,7 +46,7 @@ class CelebASpec:
         aligned: The bias-aligned cells: ``auto`` (the rule in the docstring of this module), ``same``
             ((0, 0) and (1, 1)) or ``crossed`` ((0, 1) and (1, 0)).
         seed: Seed of the split of ``hong`` and of the images that it keeps.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
     """
 
     target: str = "Blond_Hair"
@@ -55,7 +55,7 @@ class CelebASpec:
     keep: tuple[str, ...] = ()
     aligned: str = "auto"
     seed: int = 0
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -80,7 +80,7 @@ class CelebASpec:
         >>> CelebASpec().name(), CelebASpec("Young", keep=("Bald",), protocol="hong", seed=2).name()
         ('celeba-Blond_Hair-Male-official', 'celeba-Young-Male-hong-keep1-seed2')
         """
-        parts = ["celeba", self.target, self.bias, self.protocol, *self.shape.name_suffixes()]
+        parts = ["celeba", self.target, self.bias, self.protocol, *self.image_spec.name_suffixes()]
         parts += [f"keep{len(self.keep)}"] if self.keep else []
         parts += [self.aligned] if self.aligned != "auto" else []
         parts += [f"seed{self.seed}"] if self.seed else []
@@ -180,50 +180,65 @@ def _mark_aligned(label: Array, bias: Array, cells: Cells | None) -> Array:
     return is_aligned
 
 
-def attribute_values(name: str) -> list[str]:
+def name_attribute_values(name: str) -> list[str]:
     """Return the names of the two values of an attribute.
 
-    >>> attribute_values("Male"), attribute_values("Young")
+    >>> name_attribute_values("Male"), name_attribute_values("Young")
     (['female', 'male'], ['not Young', 'Young'])
     """
     return ["female", "male"] if name == "Male" else [f"not {name}", name]
 
 
-def describe_celeba(
-    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Cells | None]
-) -> DatasetDescription:
-    """Return what the manifest says besides counts and digests."""
-    labels = attribute_values(spec.target)
-    named: dict[str, list[list[str]] | None] = {
-        name: None if cells is None else [[labels[k], attribute_values(name)[m]] for k, m in cells]
-        for name, cells in pairs.items()
-    }
-    own = named[spec.bias]
-    kept = (
+def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
+    """Return the manifest texts of the splits."""
+    restriction = (
         f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )
-    protocol = {
+    return {
         "official": {
             "train": "official training partition",
             "val": "official validation partition",
             "test": "official test partition",
         },
         "hong": {
-            "train": f"hong: 80 % of the official training partition{kept}",
+            "train": f"hong: 80 % of the official training partition{restriction}",
             "val": "hong: 20 % of the official training partition",
             "test": "hong: the official validation partition",
         },
     }[spec.protocol]
+
+
+def describe_celeba(
+    source: CelebATables, spec: CelebASpec, cells: Mapping[str, Cells | None]
+) -> DatasetDescription:
+    """Describe the dataset.
+
+    Args:
+        source: The lists of CelebA.
+        spec: The settings.
+        cells: The bias-aligned cells of each attribute, or None if they are not defined.
+    """
+    labels = name_attribute_values(spec.target)
+    pairs: dict[str, list[list[str]] | None] = {
+        name: None
+        if name_cells is None
+        else [[labels[k], name_attribute_values(name)[m]] for k, m in name_cells]
+        for name, name_cells in cells.items()
+    }
+    bias_pairs = pairs[spec.bias]
+    aligned = None
+    if bias_pairs is not None:
+        aligned = ", ".join(f"{label} = {value}" for label, value in bias_pairs)
     return DatasetDescription(
         name=spec.name(),
         builder="celeba",
-        protocol={**protocol, "pictures": spec.shape.describe()},
+        protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
         parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "shape"},
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
             "keep": list(spec.keep),
-            **asdict(spec.shape),
+            **asdict(spec.image_spec),
         },
         source={
             "kind": "celeba",
@@ -233,10 +248,11 @@ def describe_celeba(
         labels=labels,
         bias=BiasAttribute(
             name=spec.bias,
-            values=attribute_values(spec.bias),
-            aligned=None if own is None else ", ".join(f"{k} = {m}" for k, m in own),
+            values=name_attribute_values(spec.bias),
+            aligned=aligned,
         ),
         attributes={
-            name: Attribute(attribute_values(name), cells) for name, cells in named.items()
+            name: Attribute(name_attribute_values(name), name_pairs)
+            for name, name_pairs in pairs.items()
         },
     )

@@ -37,7 +37,7 @@ class TableSpec:
         seed: Seed of the seeded split.
         val_protocol: Validation protocol of the seeded split: ``held-out`` (10 % of the training images),
             ``hong`` (these images also stay in training, a leak) or ``none``.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
     """
 
     image: str
@@ -48,7 +48,7 @@ class TableSpec:
     name: str = "table"
     seed: int = 0
     val_protocol: str = "held-out"
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if not self.bias:
@@ -67,7 +67,7 @@ class TableSpec:
 
     def full_name(self) -> str:
         """Return the dataset's name: the table's name, and the settings that differ from the defaults."""
-        parts = [self.name, *self.shape.name_suffixes()]
+        parts = [self.name, *self.image_spec.name_suffixes()]
         if self.split is None:
             parts += [self.val_protocol] if self.val_protocol != "held-out" else []
             parts += [f"seed{self.seed}"] if self.seed else []

@@ -39,7 +39,7 @@ class ImageFoldersSpec:
         val_protocol: ``held-out`` (10 % of the training images of each class) or ``none``.
         per_class: Training images of each class (Caltech); 0 for the default, 30 or 60.
         title: Name of the dataset, for a user's own folder; "" for the folder's name.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ImageFoldersSpec:
     val_protocol: str = "held-out"
     per_class: int = 0
     title: str = ""
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if self.name not in FOLDERS:
@@ -131,35 +131,38 @@ def _make_split_plan(rows: LabeledPaths, ranks: Mapping[str, int]) -> SplitPlan:
 
 
 def _describe(
-    found: FolderListing,
+    listing: FolderListing,
     spec: ImageFoldersSpec,
-    told: Mapping[str, str],
+    protocol: Mapping[str, str],
     splits: Mapping[str, SplitPlan],
 ) -> DatasetDescription:
-    kind, shape = FOLDERS[spec.name], spec.shape
-    per_class = spec.per_class or kind.per_class
-    parts = [found.stem, *([f"{per_class}-a-class"] if per_class != kind.per_class else [])]
+    """Describe the dataset."""
+    layout, image_spec = FOLDERS[spec.name], spec.image_spec
+    per_class = spec.per_class or layout.per_class
+    parts = [listing.stem, *([f"{per_class}-a-class"] if per_class != layout.per_class else [])]
     return DatasetDescription(
-        name=dataset_name("-".join([*parts, *shape.name_suffixes()]), spec.val_protocol, spec.seed),
+        name=dataset_name(
+            "-".join([*parts, *image_spec.name_suffixes()]), spec.val_protocol, spec.seed
+        ),
         builder="standard",
         protocol={
-            **{key: told[key] for key in ("train", "val", "test")},
-            "pictures": shape.describe(),
+            **{key: protocol[key] for key in ("train", "val", "test")},
+            "pictures": image_spec.describe(),
         },
         parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "shape"},
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
             "per_class": per_class,
-            **asdict(shape),
+            **asdict(image_spec),
         },
         source={
             "kind": spec.name,
-            "origin": kind.title,
+            "origin": layout.title,
             "names": {
-                "read": sum(len(rows) for rows in splits.values()) + len(found.left_out),
-                "left_out": len(found.left_out),
-                "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
+                "read": sum(len(rows) for rows in splits.values()) + len(listing.left_out),
+                "left_out": len(listing.left_out),
+                "reasons": dict(sorted(Counter(reason for _, reason in listing.left_out).items())),
             },
         },
-        labels=list(found.classes),
+        labels=list(listing.classes),
         bias=None,
     )

@@ -118,7 +118,7 @@ def describe_table(
     return DatasetDescription(
         name=spec.full_name(),
         builder="table",
-        protocol={**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
+        protocol={**_describe_protocol(spec, splits), "pictures": spec.image_spec.describe()},
         parameters=_describe_parameters(spec),
         source={
             "kind": "table",
@@ -200,7 +200,7 @@ def _describe_parameters(spec: TableSpec) -> dict[str, Any]:
     seeded = {} if spec.split else {"seed": spec.seed, "val_protocol": spec.val_protocol}
     return {
         "image": spec.image, "label": spec.label, "bias": list(spec.bias), "split": spec.split, **seeded,
-        "size": spec.shape.size, "resize": spec.shape.resize, "decode": spec.shape.decode,
+        "size": spec.image_spec.size, "resize": spec.image_spec.resize, "decode": spec.image_spec.decode,
     }  # fmt: skip
 
 

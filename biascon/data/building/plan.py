@@ -95,10 +95,10 @@ class BuildPlan:
             )
         return counts
 
-    def as_file_index(self, shape: ImageSpec) -> BuildPlan:
+    def as_file_index(self, image_spec: ImageSpec) -> BuildPlan:
         """Return the plan of the same dataset that holds an index of its files instead of pixels."""
         name = f"{self.description.name}-files"
-        store = {"kind": "files", **asdict(shape)}
+        store = {"kind": "files", **asdict(image_spec)}
         return replace(self, description=replace(self.description, name=name, store=store))
 
     def compute_digest(self) -> str:

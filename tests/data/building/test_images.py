@@ -76,9 +76,9 @@ def test_another_dataset_is_not_replaced_without_force(raw: Path, tmp_path: Path
     before = read_contents(tmp_path / "out")
     other = make_plan(raw, seed=1)
     with pytest.raises(BiasconError, match=r"differs in name, parameters.*pass --force"):
-        build_image_dataset(raw, other, tmp_path / "out", shape=SPEC)
+        build_image_dataset(raw, other, tmp_path / "out", image_spec=SPEC)
     assert read_contents(tmp_path / "out") == before
-    build_image_dataset(raw, other, tmp_path / "out", shape=SPEC, force=True)
+    build_image_dataset(raw, other, tmp_path / "out", image_spec=SPEC, force=True)
     assert read_contents(tmp_path / "out") != before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
@@ -136,9 +136,9 @@ def test_unusable_files_are_listed_with_their_reason_and_the_others_are_decoded(
     reasons = image_files.write_unusable_files(copy)
     _, names = utkface.list_images(copy)
     # Rate 0 keeps almost all images.
-    spec = utkface.UTKFaceSpec(rate=0.0, val_protocol="none", shape=SPEC)
+    spec = utkface.UTKFaceSpec(rate=0.0, val_protocol="none", image_spec=SPEC)
     plan = utkface.plan_utkface(names, spec, origin="drawn for the tests")
-    result = build_image_dataset(copy, plan, tmp_path / "out", shape=SPEC, max_rejected=0.1)
+    result = build_image_dataset(copy, plan, tmp_path / "out", image_spec=SPEC, max_rejected=0.1)
     planned = {path for rows in plan.splits.values() for path in rows.paths}
     lines = (result.folder / "rejected.csv").read_text().splitlines()
     rejected = dict(line.rsplit(",", 1) for line in lines[1:])
@@ -197,12 +197,12 @@ def test_the_number_of_chunks_in_memory_is_bounded(
     lock = threading.Lock()
     decode_chunk = images.decode_chunk
 
-    def decode_and_count(folder: ImageFolder, shape: ImageSpec, *rest: Any) -> Any:
+    def decode_and_count(folder: ImageFolder, image_spec: ImageSpec, *rest: Any) -> Any:
         nonlocal n_alive, max_alive
         with lock:
             n_alive += 1
             max_alive = max(max_alive, n_alive)
-        return decode_chunk(folder, shape, *rest)
+        return decode_chunk(folder, image_spec, *rest)
 
     append = memory_map.SafetensorsWriter.append
 

@@ -16,12 +16,12 @@ SPEC = ImageSpec(32)
 
 def make_plan(folder: Path, **parameters: Any) -> BuildPlan:
     _, names = utkface.list_images(folder)
-    spec = utkface.UTKFaceSpec(**{"rate": 0.5, "shape": SPEC, **parameters})
+    spec = utkface.UTKFaceSpec(**{"rate": 0.5, "image_spec": SPEC, **parameters})
     return utkface.plan_utkface(names, spec, origin="drawn for the tests")
 
 
 def build(raw: Path, out: Path, **options: Any) -> BuildResult:
-    return build_image_dataset(raw, make_plan(raw), out, shape=SPEC, **options)
+    return build_image_dataset(raw, make_plan(raw), out, image_spec=SPEC, **options)
 
 
 def read_contents(folder: Path) -> dict[str, bytes]:

@@ -21,12 +21,12 @@ from tests.data.image_files import draw_image, encode
 SPEC = ImageSpec(64)
 
 
-def decode_with_torchvision(image: Image.Image, shape: ImageSpec = SPEC) -> Any:
+def decode_with_torchvision(image: Image.Image, spec: ImageSpec = SPEC) -> Any:
     """Resize and crop an image with torchvision."""
     import_torchvision()
     from torchvision.transforms import CenterCrop, Compose, Resize
 
-    transform = Compose([Resize(shape.resize), CenterCrop(shape.size)])
+    transform = Compose([Resize(spec.resize), CenterCrop(spec.size)])
     return np.asarray(transform(image.convert("RGB"))).transpose(2, 0, 1)
 
 
@@ -43,9 +43,9 @@ def test_jpegs_have_the_pixels_of_pillow_and_torchvision(
                 quality=quality,
                 colorsubsampling=subsampling.replace(":", ""),
             )
-        for shape in (ImageSpec(64), ImageSpec(28, 28), ImageSpec(128, 131)):
-            expected = decode_with_torchvision(Image.open(io.BytesIO(data)), shape)
-            assert np.array_equal(decode(data, shape), expected)
+        for spec in (ImageSpec(64), ImageSpec(28, 28), ImageSpec(128, 131)):
+            expected = decode_with_torchvision(Image.open(io.BytesIO(data)), spec)
+            assert np.array_equal(decode(data, spec), expected)
 
 
 @pytest.mark.parametrize("kind", image_files.make_readable_files())
