@@ -72,7 +72,9 @@ def command(
         if context.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
     ]
     if [key for key in passed if (key, size) != ("size", 32)]:
-        options = ", ".join("--name" if k == "title" else f"--{k.replace('_', '-')}" for k in passed)
+        options = ", ".join(
+            "--name" if k == "title" else f"--{k.replace('_', '-')}" for k in passed
+        )
         raise click.UsageError(
             f"CIFAR has images of 32 x 32 pixels and no image files: leave out {options}"
         )

@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the files of their binary version.
 
 A row of a CIFAR-10 file is one byte with the label, and 3,072 bytes with the 32 x 32 red, green and blue
-values. A row of a CIFAR-100 file has two label bytes, the coarse and the fine label. The Python version of the
-data is refused: it is pickled, and a pickle can run any code when it is read.
+values. A row of a CIFAR-100 file has two label bytes, the coarse and the fine label. The Python version of
+the data is refused: it is pickled, and a pickle can run any code when it is read.
 """
 
 from __future__ import annotations
