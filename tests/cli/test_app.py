@@ -214,7 +214,7 @@ class TestMakeBmnist:
         )
         assert outcome.code == 0
         assert json.loads((tmp_path / "here" / "manifest.json").read_text())["parameters"] == {
-            "rho": 0.5, "seed": 2, "variant": "fairkl", "color": "digit", "n_confusing": 3,
+            "rho": 0.5, "seed": 2, "variant": "fairkl", "colour": "digit", "n_confusing": 3,
             "val_protocol": "hong", "leftover": "even",
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The dataset folder: whole or not there, and refused when a byte of it is another."""
+"""The dataset folder: written completely or not at all, and refused if one byte of it differs."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None
     manifest = json.loads(path.read_text())
     replaced = change(manifest)
     manifest = manifest if replaced is None else replaced
-    # The manifest agrees with itself, so that what is asked for is not hidden by its own digest.
+    # The checksum is updated, so that the changed value is found and not the checksum.
     path.write_text(json.dumps(with_checksum(manifest) if isinstance(manifest, dict) else manifest))
 
 
 def put_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "train") -> None:
-    """Replace a split by arrays that somebody else wrote, with a manifest that agrees."""
+    """Replace the arrays of a split, and update the digests in the manifest."""
     path = folder / f"{name}.safetensors"
     safetensors.numpy.save_file(arrays, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -73,15 +73,15 @@ def put_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "train")
 
 
 class TestRoundTrip:
-    def test_what_is_saved_is_loaded(self, folder: Path, splits: dict[str, Split]) -> None:
+    def test_load_returns_the_saved_arrays(self, folder: Path, splits: dict[str, Split]) -> None:
         data = load(folder)
         assert list(data.splits) == ["train", "val", "test"]
         for name, split in splits.items():
-            found = data.splits[name]
-            assert len(found) == len(split)
+            loaded = data.splits[name]
+            assert len(loaded) == len(split)
             for key, array in split.arrays().items():
-                assert found.arrays()[key].dtype == array.dtype
-                assert np.array_equal(found.arrays()[key], array)
+                assert loaded.arrays()[key].dtype == array.dtype
+                assert np.array_equal(loaded.arrays()[key], array)
         assert (data.name, data.n_labels, data.n_bias) == ("bmnist5k-0.9", 10, 10)
 
     def test_a_path_may_be_a_string(self, folder: Path) -> None:
@@ -98,7 +98,7 @@ class TestRoundTrip:
     def test_other_integer_types_and_strides_are_brought_to_the_contract(
         self, splits: dict[str, Split], description: DatasetDescription, tmp_path: Path
     ) -> None:
-        given = {
+        other_types = {
             name: Split(
                 split.images[:, ::-1][:, ::-1],
                 split.labels.astype(np.int8),
@@ -108,7 +108,7 @@ class TestRoundTrip:
             )
             for name, split in splits.items()
         }
-        save(tmp_path / "given", given, description, replace=False)
+        save(tmp_path / "given", other_types, description, replace=False)
         save(tmp_path / "plain", splits, description, replace=False)
         for name in FILES:
             assert (tmp_path / "given" / name).read_bytes() == (
@@ -122,15 +122,15 @@ class TestRoundTrip:
             blob = (folder / name).read_bytes()
             assert stated == FileEntry(hashlib.sha256(blob).hexdigest(), len(blob))
 
-    def test_only_some_splits(self, folder: Path) -> None:
+    def test_load_reads_only_the_given_splits(self, folder: Path) -> None:
         assert list(load(folder, only=("train", "val")).splits) == ["train", "val"]
 
-    def test_the_splits_that_are_not_read_are_verified_too(self, folder: Path) -> None:
+    def test_splits_that_are_not_read_are_verified_too(self, folder: Path) -> None:
         (folder / "test.safetensors").unlink()
         with pytest.raises(DataError, match=r"test.safetensors is missing"):
             load(folder, only=("train",))
 
-    def test_without_a_validation_split(
+    def test_load_without_a_validation_split(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         data = load(make_dataset(tmp_path / "x", val_protocol="none"))
@@ -139,13 +139,13 @@ class TestRoundTrip:
     def test_the_digest_stands_for_every_byte(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
-        one, same, other = (
+        digest, same, other_seed = (
             load(make_dataset(tmp_path / name, seed=seed)).digest
             for name, seed in (("one", 0), ("same", 0), ("other", 1))
         )
-        assert one == same != other
+        assert digest == same != other_seed
 
-    def test_counts(self) -> None:
+    def test_counts_of_each_cell(self) -> None:
         y, b = np.array([0, 1, 1, 1]), np.array([2, 0, 0, 1])
         split = Split(np.zeros((4, 3, 1, 1), np.uint8), y, b, y == b, np.arange(4))
         assert split.counts(2, 3).tolist() == [[0, 0, 1], [2, 1, 0]]
@@ -158,7 +158,7 @@ class TestRoundTrip:
 class TestDamage:
     @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize("where", ["first", "middle", "last"])
-    def test_a_changed_byte(self, folder: Path, name: str, where: str) -> None:
+    def test_a_changed_byte_is_refused(self, folder: Path, name: str, where: str) -> None:
         path = folder / name
         blob = bytearray(path.read_bytes())
         blob[{"first": 0, "middle": len(blob) // 2, "last": -1}[where]] ^= 1
@@ -167,24 +167,24 @@ class TestDamage:
             load(folder)
 
     @pytest.mark.parametrize("name", FILES)
-    def test_a_changed_hash_in_the_manifest(self, folder: Path, name: str) -> None:
+    def test_a_changed_digest_in_the_manifest_is_refused(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda m: m["files"][name].update(sha256="0" * 64))
         with pytest.raises(DataError, match=f"{name} is not the file .*expected 000000000000"):
             load(folder)
 
     @pytest.mark.parametrize("name", FILES)
-    def test_a_missing_file(self, folder: Path, name: str) -> None:
+    def test_a_missing_file_is_refused(self, folder: Path, name: str) -> None:
         (folder / name).unlink()
         with pytest.raises(DataError, match=f"{name} is missing"):
             load(folder)
 
-    def test_a_truncated_file(self, folder: Path) -> None:
+    def test_a_truncated_file_is_refused(self, folder: Path) -> None:
         path = folder / "train.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(DataError, match=r"train\.safetensors is not the file"):
             load(folder)
 
-    def test_a_file_that_is_not_safetensors(self, folder: Path) -> None:
+    def test_a_file_that_is_not_safetensors_is_refused(self, folder: Path) -> None:
         path = folder / "train.safetensors"
         path.write_bytes(b"nonsense")
         digest = hashlib.sha256(b"nonsense").hexdigest()
@@ -192,7 +192,7 @@ class TestDamage:
         with pytest.raises(DataError, match=r"cannot read .*train\.safetensors"):
             load(folder)
 
-    def test_no_folder_and_no_manifest(self, folder: Path) -> None:
+    def test_a_missing_folder_or_manifest_is_an_error(self, folder: Path) -> None:
         with pytest.raises(DataError, match=r"nowhere is not a dataset folder.*make-bmnist"):
             load(folder.parent / "nowhere")
         (folder / "manifest.json").unlink()
@@ -200,7 +200,7 @@ class TestDamage:
             load(folder)
 
     @pytest.mark.parametrize("text", ["", "{", "\x00\xff", '{"format": 1,'])
-    def test_a_manifest_that_is_not_json(self, folder: Path, text: str) -> None:
+    def test_a_manifest_that_is_not_json_is_refused(self, folder: Path, text: str) -> None:
         (folder / "manifest.json").write_bytes(text.encode("latin-1"))
         with pytest.raises(DataError, match=r"manifest\.json is not valid JSON"):
             load(folder)
@@ -214,30 +214,32 @@ class TestDamage:
             lambda m: "text",
         ],
     )
-    def test_a_manifest_of_another_format(self, folder: Path, change: Callable[..., Any]) -> None:
+    def test_a_manifest_of_another_format_is_refused(
+        self, folder: Path, change: Callable[..., Any]
+    ) -> None:
         edit_manifest(folder, change)
         with pytest.raises(DataError, match="is not a manifest of format 1; build"):
             load(folder)
 
-    def test_all_missing_keys_are_told_at_once(self, folder: Path) -> None:
+    def test_all_missing_keys_are_in_one_message(self, folder: Path) -> None:
         edit_manifest(folder, lambda m: [m.pop(k) for k in ("labels", "files")] and None)
         with pytest.raises(DataError, match=r"manifest\.json .* lacks labels, files; build"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["../x", "..", "a/b", "", ".hidden", "a b", "/etc", "a\n"])
-    def test_a_name_that_would_leave_its_place(self, folder: Path, name: str) -> None:
+    def test_a_name_that_would_change_the_path_is_refused(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda m: m.update(name=name))
         with pytest.raises(DataError, match="which no dataset may have"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["../train.safetensors", "/etc/passwd", "extra.safetensors"])
-    def test_a_file_that_no_dataset_has(self, folder: Path, name: str) -> None:
+    def test_an_unknown_file_in_the_manifest_is_refused(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": "0" * 64}}))
         with pytest.raises(DataError, match="names a file that no dataset has"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["train", "test"])
-    def test_a_split_that_the_manifest_does_not_name(self, folder: Path, name: str) -> None:
+    def test_a_manifest_without_a_split_is_refused(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda m: m["files"].pop(f"{name}.safetensors") and None)
         with pytest.raises(DataError, match=f"has no {name} split"):
             load(folder)
@@ -253,7 +255,7 @@ class TestDamage:
         ],
         ids=["files-list", "file-text", "no-sha256", "labels-number", "bias-list"],
     )
-    def test_a_manifest_with_values_of_another_kind(
+    def test_a_manifest_with_malformed_values_is_refused(
         self, folder: Path, change: Callable[..., Any]
     ) -> None:
         edit_manifest(folder, change)
@@ -282,9 +284,7 @@ class TestIdentity:
         with pytest.raises(DataError, match=r"manifest\.json has changed since it was written"):
             load(folder)
 
-    def test_it_is_the_same_wherever_the_digits_were_found_and_whoever_wrote_it(
-        self, folder: Path
-    ) -> None:
+    def test_the_digest_does_not_depend_on_origin_and_version(self, folder: Path) -> None:
         before = load(folder).digest
         manifest = read_manifest(folder)
         elsewhere = replace(manifest, biascon="9", source={**manifest.source, "origin": "x"})
@@ -293,7 +293,7 @@ class TestIdentity:
 
 
 class TestForeignArrays:
-    """The digests agree, and still the arrays do not fit: whoever wrote them is told."""
+    """Arrays that do not agree with the manifest are refused, even if all digests agree."""
 
     @pytest.fixture
     def arrays(self, folder: Path) -> dict[str, np.ndarray]:
@@ -308,7 +308,9 @@ class TestForeignArrays:
         assert len(load(folder).splits["train"]) == 0
 
     @pytest.mark.parametrize("name", ["images", "labels", "bias", "aligned", "index"])
-    def test_a_missing_array(self, folder: Path, arrays: dict[str, np.ndarray], name: str) -> None:
+    def test_a_missing_array_is_refused(
+        self, folder: Path, arrays: dict[str, np.ndarray], name: str
+    ) -> None:
         del arrays[name]
         put_arrays(folder, arrays)
         with pytest.raises(DataError, match=f"expected '{name}' as .*, but got nothing"):
@@ -324,7 +326,7 @@ class TestForeignArrays:
             ("index", "float64"),
         ],
     )
-    def test_another_dtype(
+    def test_another_dtype_is_refused(
         self, folder: Path, arrays: dict[str, np.ndarray], name: str, dtype: str
     ) -> None:
         put_arrays(folder, {**arrays, name: arrays[name].astype(dtype)})
@@ -332,20 +334,24 @@ class TestForeignArrays:
             load(folder)
 
     @pytest.mark.parametrize("name", ["images", "labels", "bias", "aligned", "index"])
-    def test_another_length(self, folder: Path, arrays: dict[str, np.ndarray], name: str) -> None:
+    def test_another_length_is_refused(
+        self, folder: Path, arrays: dict[str, np.ndarray], name: str
+    ) -> None:
         put_arrays(folder, {**arrays, name: arrays[name][:-1]})
         with pytest.raises(DataError, match=r"train\.safetensors: '\w+' has shape .* for \d+ lab"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["images", "labels", "bias", "aligned", "index"])
-    def test_another_rank(self, folder: Path, arrays: dict[str, np.ndarray], name: str) -> None:
+    def test_another_rank_is_refused(
+        self, folder: Path, arrays: dict[str, np.ndarray], name: str
+    ) -> None:
         put_arrays(folder, {**arrays, name: arrays[name][..., None]})
         with pytest.raises(DataError, match=f"'{name}' has shape"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["labels", "bias"])
     @pytest.mark.parametrize("value", [-1, 10])
-    def test_values_out_of_range(
+    def test_values_out_of_range_are_refused(
         self, folder: Path, arrays: dict[str, np.ndarray], name: str, value: int
     ) -> None:
         changed = arrays[name].copy()
@@ -356,30 +362,30 @@ class TestForeignArrays:
 
 
 class TestLatest:
-    def test_the_one_made_or_asked_for_last(
+    def test_the_latest_was_made_or_used_last(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         root = tmp_path / "data"
-        one, other = (make_dataset(root / name) for name in ("one", "other"))
-        for age, path in enumerate((one, other), start=1):
+        older, newer = (make_dataset(root / name) for name in ("older", "newer"))
+        for age, path in enumerate((older, newer), start=1):
             os.utime(path / "manifest.json", (age, age))
-        assert find_latest(root) == other
-        dataset.mark_used(one)
-        assert find_latest(root) == one
+        assert find_latest(root) == newer
+        dataset.mark_used(older)
+        assert find_latest(root) == older
 
-    def test_temporary_folders_and_others_do_not_count(
+    def test_the_latest_is_no_temporary_folder(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         root = tmp_path / "data"
-        one = make_dataset(root / "one")
-        os.utime(one / "manifest.json", (1, 1))
+        folder = make_dataset(root / "one")
+        os.utime(folder / "manifest.json", (1, 1))
         make_dataset(root / ".two.123.abc")
         (root / "MNIST").mkdir()
-        assert find_latest(root) == one
+        assert find_latest(root) == folder
 
-    @pytest.mark.parametrize("there", [False, True])
-    def test_none(self, tmp_path: Path, there: bool) -> None:
-        if there:
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_no_dataset_is_an_error_with_a_command(self, tmp_path: Path, exists: bool) -> None:
+        if exists:
             (tmp_path / "data").mkdir()
         with pytest.raises(DataError, match=r"there is no dataset in .*: biascon make-bmnist"):
             find_latest(tmp_path / "data")
@@ -409,15 +415,15 @@ save(Path(sys.argv[1]), {"train": split, "test": split}, description, replace="r
 
 class TestWriting:
     @pytest.mark.timeout(120)
-    @pytest.mark.parametrize("there", [False, True])
+    @pytest.mark.parametrize("exists", [False, True])
     def test_a_build_killed_half_way_leaves_no_folder_and_is_swept(
-        self, make_dataset: Callable[..., Path], tmp_path: Path, there: bool
+        self, make_dataset: Callable[..., Path], tmp_path: Path, exists: bool
     ) -> None:
         root = tmp_path / "data"
-        if there:
+        if exists:
             make_dataset(root / "small")
         child = subprocess.Popen(
-            [sys.executable, "-c", KILLED_HALF_WAY, root / "small", "replace" if there else ""],
+            [sys.executable, "-c", KILLED_HALF_WAY, root / "small", "replace" if exists else ""],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -428,8 +434,8 @@ class TestWriting:
         left = [p for p in root.iterdir() if p.name != "small"]
         assert len(left) == 1
         assert {p.name for p in left[0].iterdir()} == {"train.safetensors", "test.safetensors"}
-        assert (root / "small").exists() == there
-        if there:
+        assert (root / "small").exists() == exists
+        if exists:
             assert load(root / "small").name == "bmnist5k-0.9"  # the old one, intact
             assert find_latest(root) == root / "small"
         else:
@@ -446,8 +452,8 @@ class TestWriting:
             SafetensorError("I/O error: No space left on device (os error 28)"),
         ],
     )
-    @pytest.mark.parametrize("there", [False, True])
-    def test_a_full_disk_while_a_split_is_written(
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_a_full_disk_while_writing_keeps_the_old_folder(
         self,
         splits: dict[str, Split],
         description: DatasetDescription,
@@ -455,10 +461,10 @@ class TestWriting:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         error: Exception,
-        there: bool,
+        exists: bool,
     ) -> None:
         root = tmp_path / "data"
-        if there:
+        if exists:
             make_dataset(root / "small")
         write = safetensors.numpy.save_file
 
@@ -469,13 +475,13 @@ class TestWriting:
 
         monkeypatch.setattr(safetensors.numpy, "save_file", fill_up)
         with pytest.raises(BiasconError, match=r"cannot write .*small: .*No space left") as caught:
-            save(root / "small", splits, description, replace=there)
+            save(root / "small", splits, description, replace=exists)
         assert "\n" not in str(caught.value)
-        assert [p.name for p in root.iterdir()] == ["small"] * there
-        if there:
+        assert [p.name for p in root.iterdir()] == ["small"] * exists
+        if exists:
             load(root / "small")
 
-    def test_a_full_disk_while_flushing(
+    def test_a_full_disk_while_flushing_leaves_nothing(
         self,
         splits: dict[str, Split],
         description: DatasetDescription,
@@ -509,7 +515,7 @@ class TestWriting:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is POSIX")
     @pytest.mark.timeout(120)
-    def test_a_write_that_really_fails(self, tmp_path: Path) -> None:
+    def test_a_write_over_the_file_size_limit_fails(self, tmp_path: Path) -> None:
         """A limit on the size of files; Python itself ignores the signal that comes with it."""
         program = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
@@ -526,7 +532,7 @@ class TestWriting:
         assert [line.split(":")[0] for line in progress] == ["source"]
         assert list((tmp_path / "data").iterdir()) == []
 
-    def test_a_file_where_the_parent_should_be(
+    def test_a_file_in_place_of_the_parent_is_an_error(
         self, splits: dict[str, Split], description: DatasetDescription, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("in the way")
@@ -558,7 +564,7 @@ class TestContactSheet:
         x = self.LEFT + column * side + (0 if aligned else self.COLUMNS * side + 4 * self.GAP)
         return sheet.getpixel((x + 1, self.TOP + label * side + 1))
 
-    def test_a_row_a_class_aligned_left_conflicting_right(
+    def test_each_row_has_aligned_images_left_and_conflicting_right(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         data = load(make_dataset(tmp_path / "x", rho=0.95, color="background"))
@@ -571,18 +577,18 @@ class TestContactSheet:
             for label in range(10):
                 split = data.splits["train"]
                 rows = np.flatnonzero((split.labels == label) & ~split.aligned)
-                assert len(rows) == 5  # 90 - int(90 * 0.95): three of eight places stay empty
+                assert len(rows) == 5  # 90 - int(90 * 0.95): three of eight positions stay empty
                 for column in range(8):
-                    own = self.pixel(sheet, label, column, aligned=True)
-                    assert own in (palette[label], (255, 255, 255))
-                    other = self.pixel(sheet, label, column, aligned=False)
+                    left = self.pixel(sheet, label, column, aligned=True)
+                    assert left in (palette[label], (255, 255, 255))
+                    right = self.pixel(sheet, label, column, aligned=False)
                     if column < 5:
                         corner = tuple(split.images[rows[column], :, 0, 0].tolist())
-                        assert other == corner != palette[label]
+                        assert right == corner != palette[label]
                     else:
-                        assert other == (255, 255, 255)
-            colours = {self.pixel(sheet, y, 0, aligned=True) for y in range(10)}
-            assert len(colours & set(palette)) >= 2
+                        assert right == (255, 255, 255)
+            colors = {self.pixel(sheet, y, 0, aligned=True) for y in range(10)}
+            assert len(colors & set(palette)) >= 2
 
     def test_each_thumbnail_is_its_image_enlarged(
         self, make_dataset: Callable[..., Path], tmp_path: Path
@@ -597,14 +603,14 @@ class TestContactSheet:
         assert np.array_equal(thumbnail[::2, ::2], test.images[row].transpose(1, 2, 0))
         assert np.array_equal(thumbnail[1::2, 1::2], test.images[row].transpose(1, 2, 0))
 
-    def test_a_split_that_is_not_there(
+    def test_a_contact_sheet_of_a_missing_split_is_refused(
         self, make_dataset: Callable[..., Path], tmp_path: Path
     ) -> None:
         data = load(make_dataset(tmp_path / "x", val_protocol="none"))
         with pytest.raises(DataError, match=r"has no val split .it has: train, test"):
             draw_contact_sheet(data, "val", tmp_path / "sheet.png")
 
-    def test_an_unwritable_place(self, folder: Path, tmp_path: Path) -> None:
+    def test_an_unwritable_contact_sheet_is_an_error(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(BiasconError, match=r"cannot write .*sheet\.png"):
             draw_contact_sheet(load(folder), "train", tmp_path / "file" / "sheet.png")
