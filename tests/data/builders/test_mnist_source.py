@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
-import io
-import struct
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from biascon.data.builders import mnist_source
-from biascon.data.builders.mnist_source import SHA256, Digits, find_digits, parse_idx
+from biascon.data.builders.mnist_source import SHA256, Digits, find_digits
 from biascon.errors import DataError, UsageError
+from tests.data.builders.idx_files import encode_idx, has_same_digits
 
-DOWNLOAD = mnist_source.download  # the original function: the tests replace it
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = SHA256
-
-
-def idx(array: np.ndarray) -> bytes:
-    return (
-        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    ) + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture(autouse=True)
@@ -41,45 +27,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def blobs(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Four small IDX files that are accepted as MNIST."""
-    files = {
-        TRAIN_IMAGES: idx(digits.train_images),
-        TRAIN_LABELS: idx(digits.train_labels),
-        TEST_IMAGES: idx(digits.test_images),
-        TEST_LABELS: idx(digits.test_labels),
-    }
-    digests = {name: hashlib.sha256(blob).hexdigest() for name, blob in files.items()}
-    monkeypatch.setattr(mnist_source, "SHA256", digests)
-    return files
-
-
-@pytest.fixture
-def put(blobs: dict[str, bytes]) -> Callable[..., Path]:
-    """Write the four files into a folder: plain, gzipped, or with ``.idx`` for ``-idx``."""
-
-    def write(folder: Path, *, suffix: str = "", dotted: bool = False, **instead: bytes) -> Path:
-        folder.mkdir(parents=True)
-        for name, blob in blobs.items():
-            stem = name.replace("-idx", ".idx") if dotted else name
-            data = instead.get(name.split("-idx")[0].replace("-", "_"), blob)
-            data = gzip.compress(data) if suffix == ".gz" else data
-            (folder / f"{stem}{suffix}").write_bytes(data)
-        return folder
-
-    return write
-
-
-@pytest.fixture
 def no_other_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test fail if another source is used."""
     for name in ("load_embedded", "download"):
         monkeypatch.setattr(mnist_source, name, lambda *_: pytest.fail("fell through"))
-
-
-def same_digits(a: Digits, b: Digits) -> bool:
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
 
 
 class TestFolder:
@@ -89,7 +40,7 @@ class TestFolder:
         self, put: Any, digits: Digits, tmp_path: Path, suffix: str, dotted: bool
     ) -> None:
         loaded = find_digits(mnist_dir=put(tmp_path / "here", suffix=suffix, dotted=dotted))
-        assert same_digits(loaded, digits)
+        assert has_same_digits(loaded, digits)
         assert (loaded.kind, loaded.sha256) == ("mnist", mnist_source.SHA256)
         assert loaded.train_labels.dtype == loaded.test_labels.dtype == np.int64
         assert loaded.train_images.dtype == np.uint8
@@ -263,7 +214,7 @@ class TestOrder:
     def test_a_variable_that_names_other_files_is_an_error(
         self, put: Any, no_other_source: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folder = put(tmp_path / "here", train_labels=idx(np.zeros(1000)))
+        folder = put(tmp_path / "here", train_labels=encode_idx(np.zeros(1000)))
         monkeypatch.setenv(mnist_source.VARIABLE, str(folder))
         with pytest.raises(DataError, match="is not MNIST's train-labels-idx1-ubyte"):
             find_digits()
@@ -294,196 +245,6 @@ class TestOrder:
             find_digits("download")
 
 
-class TestParseIdx:
-    @pytest.mark.parametrize("shape", [(5,), (0,), (2, 3), (4, 3, 2)])
-    def test_an_idx_file_is_decoded(self, shape: tuple[int, ...]) -> None:
-        array = np.arange(np.prod(shape, dtype=int), dtype=np.uint8).reshape(shape)
-        decoded = parse_idx(idx(array), "x")
-        assert decoded.dtype == np.uint8
-        assert decoded.shape == shape
-        assert np.array_equal(decoded, array)
-
-    @pytest.mark.parametrize(
-        ("blob", "message"),
-        [
-            (b"", "starts with nothing"),
-            (b"\0\0\x08", "is not an IDX file"),
-            (b"PK\x03\x04", "starts with 504b0304"),
-            (b"\0\0\x09\x01\0\0\0\0", "type 0x09, expected 0x08"),
-            (b"\0\0\x08\x00", "no whole header"),
-            (b"\0\0\x08\x02\0\0\0\x01", "no whole header"),
-            (b"\0\0\x08\x01\0\0\0\x02a", "is truncated: 9 bytes, its header states 10"),
-            (b"\0\0\x08\x01\0\0\0\x02abc", "is too long: 11 bytes, its header states 10"),
-            (b"\0\0\x08\x03" + b"\xff" * 12, f"states {16 + (2**32 - 1) ** 3}$"),
-        ],
-    )
-    def test_malformed_idx_bytes_are_refused(self, blob: bytes, message: str) -> None:
-        with pytest.raises(DataError, match=message) as caught:
-            parse_idx(blob, "the-name")
-        assert str(caught.value).startswith("the-name ")
-
-    @given(st.binary(max_size=6), st.binary(max_size=40))
-    def test_any_bytes_are_decoded_or_refused(self, tail: bytes, body: bytes) -> None:
-        for blob in (tail, b"\0\0\x08" + tail + body):
-            try:
-                decoded = parse_idx(blob, "x")
-            except DataError:
-                continue
-            assert idx(decoded) == blob
-
-
-class Response(io.BytesIO):
-    """The response of a server, as ``urlopen`` returns it."""
-
-    def __init__(self, blob: bytes, read: Callable[[], None] = lambda: None) -> None:
-        super().__init__(blob)
-        self.before = read
-
-    def read(self, *size: Any) -> bytes:
-        self.before()
-        return super().read(*size)
-
-
-@pytest.fixture
-def finished_threads() -> Iterator[None]:
-    """Wait at the end for the threads that a test started."""
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.usefixtures("finished_threads")
-class TestDownload:
-    @pytest.mark.parametrize(
-        ("error", "reason"),
-        [
-            (urllib.error.URLError("Name or service not known"), "Name or service not known"),
-            (urllib.error.URLError(OSError(101, "Network is unreachable")), "unreachable"),
-            (TimeoutError("timed out"), "timed out"),
-            (ConnectionResetError(104, "Connection reset by peer"), "reset by peer"),
-        ],
-    )
-    def test_no_network_gives_a_reason_and_no_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
-    ) -> None:
-        def urlopen(url: str, timeout: float) -> None:
-            assert timeout == mnist_source.SECONDS_TO_CONNECT
-            raise error
-
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        assert reason in (DOWNLOAD(tmp_path / "raw") or "")
-        assert not (tmp_path / "raw").exists()
-
-    def test_no_network_gives_the_embedded_digits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def urlopen(url: str, timeout: float) -> None:
-            raise urllib.error.URLError("offline")
-
-        embedded = object()
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        monkeypatch.setattr(mnist_source, "download", DOWNLOAD)
-        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
-        assert find_digits() is embedded
-
-    def test_a_server_that_never_answers_is_abandoned(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        release = threading.Event()
-
-        def urlopen(url: str, timeout: float) -> None:
-            release.wait()
-            raise urllib.error.URLError("too late")
-
-        embedded = object()
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        monkeypatch.setattr(mnist_source, "SECONDS_TO_CONNECT", 0.01)
-        monkeypatch.setattr(mnist_source, "download", DOWNLOAD)
-        monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
-        try:
-            assert DOWNLOAD(tmp_path / "raw") == "no answer within 0.01 s"
-            assert find_digits() is embedded
-        finally:
-            release.set()
-        assert not (tmp_path / "raw").exists()
-
-    def test_a_download_that_never_ends_is_abandoned(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        release = threading.Event()
-        monkeypatch.setattr(
-            urllib.request, "urlopen", lambda url, timeout: Response(b"", read=release.wait)
-        )
-        monkeypatch.setattr(mnist_source, "SECONDS_TO_DOWNLOAD", 0.01)
-        try:
-            assert DOWNLOAD(tmp_path / "raw") == "not finished within 0.01 s"
-        finally:
-            release.set()
-
-    def test_downloaded_files_are_kept_and_used(
-        self,
-        blobs: dict[str, bytes],
-        digits: Digits,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        asked = []
-
-        def urlopen(url: str, timeout: float) -> Response:
-            asked.append(url)
-            return Response(gzip.compress(blobs[url.removeprefix(mnist_source.MIRROR)[:-3]]))
-
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        monkeypatch.setattr(mnist_source, "download", DOWNLOAD)
-        first = find_digits()
-        assert first.origin == "download"
-        assert same_digits(first, digits)
-        again = find_digits()
-        assert again.origin == "torchvision's folder"  # its layout, so torchvision can read it too
-        assert same_digits(again, digits)
-        assert len(asked) == 4
-        kept = {path.name for path in mnist_source.cache_folder().iterdir()}
-        assert kept == {f"{name}.gz" for name in SHA256}
-
-    @pytest.mark.parametrize(
-        ("body", "reason"),
-        [
-            (gzip.compress(b"something else", mtime=0), "train-images-idx3-ubyte is not MNIST's"),
-            (b"<html>please log in</html>", "Not a gzipped file"),
-            (gzip.compress(b"x" * 1000, mtime=0)[:-10], "ended before"),
-        ],
-    )
-    def test_a_mirror_with_other_bytes_leaves_nothing(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes, reason: str
-    ) -> None:
-        monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Response(body))
-        assert reason in (DOWNLOAD(tmp_path / "raw") or "")
-        assert not (tmp_path / "raw").exists()
-
-    def test_an_unwritable_cache_is_a_reason(
-        self, blobs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        def urlopen(url: str, timeout: float) -> Response:
-            return Response(gzip.compress(blobs[url.removeprefix(mnist_source.MIRROR)[:-3]]))
-
-        (tmp_path / "file").write_text("in the way")
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-        assert "file" in (DOWNLOAD(tmp_path / "file" / "raw") or "")
-
-    def test_an_answer_cut_short_is_a_reason(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        def cut() -> None:
-            raise http.client.IncompleteRead(b"half")
-
-        escaped = []
-        monkeypatch.setattr(threading, "excepthook", escaped.append)
-        monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Response(b"", read=cut))
-        reason = DOWNLOAD(tmp_path / "raw")
-        assert not escaped
-        assert "IncompleteRead" in (reason or "")
-
-
 @pytest.fixture(scope="module")
 def embedded() -> Digits:
     return mnist_source.load_embedded()
@@ -510,7 +271,7 @@ class TestEmbedded:
 
     def test_the_embedded_split_is_the_same_on_every_machine(self, embedded: Digits) -> None:
         again = mnist_source.load_embedded()
-        assert same_digits(again, embedded)
+        assert has_same_digits(again, embedded)
         digest = hashlib.sha256(again.test_index.astype("<i8").tobytes()).hexdigest()
         assert digest == "fdf698c1785da4ac63ff5e11af05a3453aaf7f48f87751a7d00cb24cf3b4530f"
         assert (

@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,18 @@ from biascon.data.builders import mnist_source, mnist_variants
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.dataset import load
 from biascon.errors import DataError, UsageError
+from tests.data.builders.idx_files import encode_idx
 
 FETCH = mnist_source.fetch_all  # the original function: the tests replace it
 N = {"train": 400, "t10k": 100}
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 def blobs(seed: int = 0) -> dict[str, bytes]:
     rng = np.random.default_rng(seed)
     files = {}
     for part, n in N.items():
-        files[f"{part}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (n, 28, 28)))
-        files[f"{part}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
+        files[f"{part}-images-idx3-ubyte"] = encode_idx(rng.integers(0, 256, (n, 28, 28)))
+        files[f"{part}-labels-idx1-ubyte"] = encode_idx(np.arange(n) % 10)
     return files
 
 
@@ -159,16 +154,16 @@ class TestBadFiles:
 
     def test_labels_that_are_not_balanced_are_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x", packed=False)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(400)))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.zeros(400)))
         with pytest.raises(DataError, match="expected 40 of each class"):
             find_shapes(name, folder)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(400) % 11))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.arange(400) % 11))
         with pytest.raises(DataError, match="expected 40 of each class"):
             find_shapes(name, folder)
 
     def test_another_number_of_labels_is_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x", packed=False)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(30) % 10))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.arange(30) % 10))
         with pytest.raises(DataError, match=r"but \w+ has \(400, 28, 28\)"):
             find_shapes(name, folder)
 
