@@ -46,7 +46,7 @@ def align_cells(
     groups: Sequence[str],
     aligned_values: AlignedValues | None,
     *,
-    several: bool,
+    has_several_biases: bool,
 ) -> Alignment:
     """Return the bias-aligned cells of one bias column or product of columns.
 
@@ -59,12 +59,12 @@ def align_cells(
         labels: The values of the label alone.
         groups: The M values of the bias.
         aligned_values: ``{label: bias value or values}``, or ``{bias name: {label: ...}}``.
-        several: Whether there is more than one bias column, so that a plain mapping is ambiguous.
+        has_several_biases: Whether there is more than one bias column, so that a plain mapping is ambiguous.
 
     Raises:
         AlignmentError: The mapping does not contain every label, or it is ambiguous.
     """
-    pairs = _select_pairs(bias, aligned_values, several=several)
+    pairs = _select_pairs(bias, aligned_values, has_several_biases=has_several_biases)
     if pairs is None:
         if set(labels) != set(groups):
             return Alignment(None, "not known: label and bias have different values")
@@ -106,13 +106,13 @@ def _list_unused(
 
 
 def _select_pairs(
-    bias: str, aligned_values: AlignedValues | None, *, several: bool
+    bias: str, aligned_values: AlignedValues | None, *, has_several_biases: bool
 ) -> Pairs | None:
     """Return the pairs of one bias column, or None if the user gives none for it."""
     if aligned_values is None:
         return None
     if not any(isinstance(value, Mapping) for value in aligned_values.values()):
-        if several:
+        if has_several_biases:
             raise AlignmentError(
                 "expected aligned values for each bias column, as {column: {label: value}}, but got one "
                 "mapping for several bias columns"

@@ -26,7 +26,7 @@ from biascon.data.manifest import (
     DatasetDescription,
     Manifest,
     dataset_digest,
-    file_entry,
+    describe_file,
     is_dataset_folder,
     make_manifest,
     read_manifest,
@@ -34,7 +34,7 @@ from biascon.data.manifest import (
     verify,
     with_checksum,
 )
-from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarize
+from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
 from biascon.utils.files import new_folder, os_error, pretty_json
 from biascon.utils.types import Array
@@ -49,7 +49,7 @@ __all__ = [
     "Manifest",
     "Split",
     "dataset_digest",
-    "file_entry",
+    "describe_file",
     "find_latest",
     "is_dataset_folder",
     "load",
@@ -108,7 +108,7 @@ def save(
                 raise os_error(error, "write", folder) from error
             except Exception as error:  # safetensors has its own error type for a full disk
                 raise BiasconError(f"cannot write {folder}: {error}") from error
-            files[path.name] = file_entry(path)
+            files[path.name] = describe_file(path)
         counts = {
             name: summarize(split, *sizes, knows_aligned=knows_aligned)
             for name, split in splits.items()
@@ -171,7 +171,7 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) ->
     if manifest.bias is not None and attributes:
         own = manifest.bias.name
         values = attribute_arrays[own]
-        aligned = aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
+        aligned = find_aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
         if not (
             np.array_equal(values, arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
         ):

@@ -118,7 +118,7 @@ def summarize(
     )
 
 
-def aligned_rows(
+def find_aligned_rows(
     labels: Array, values: Array, label_names: Sequence[str], attribute: Attribute
 ) -> Array:
     """Return bool ``(N,)``: whether each (label, value) is one of the attribute's aligned pairs.

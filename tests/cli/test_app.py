@@ -274,7 +274,7 @@ class TestMakeBmnist:
                 (tmp_path / "idx" / name).write_bytes(blob)
         monkeypatch.setattr(mnist_source, "load_embedded", lambda: pytest.fail("fell through"))
         if by_variable:
-            monkeypatch.setenv(mnist_source.VARIABLE, str(tmp_path / "idx"))
+            monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(tmp_path / "idx"))
             outcome = cli("make-bmnist")
         else:
             outcome = cli("make-bmnist", "--mnist-dir", "idx")

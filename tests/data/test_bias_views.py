@@ -15,7 +15,7 @@ import safetensors.numpy
 from biascon.data.dataset import (
     REJECTED,
     Split,
-    file_entry,
+    describe_file,
     is_dataset_folder,
     load,
     make_manifest,
@@ -225,7 +225,7 @@ class TestRejected:
     def test_the_list_of_rejected_files_is_verified(self, faces: Path) -> None:
         (faces / REJECTED).write_text("path,reason\na.jpg,truncated\n")
         old = read_manifest(faces)
-        files = {**old.files, REJECTED: file_entry(faces / REJECTED)}
+        files = {**old.files, REJECTED: describe_file(faces / REJECTED)}
         new_description = DatasetDescription.from_json(
             description(rejected={"n": 1, "by_reason": {"truncated": 1}})
         )

@@ -40,7 +40,7 @@ MIN_CONFLICTING = 50  # a small dataset with fewer bias-conflicting training ima
 VAL_SHARE = 0.1  # share of the training digits in the validation split
 
 VARIANTS = tuple(PALETTES)
-PLACES = ("background", "digit")
+COLORED_PARTS = ("background", "digit")
 LEFTOVERS = ("chunk", "even")
 
 
@@ -84,7 +84,7 @@ class BiasedMNISTSpec:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
         for name, choices in (
             ("variant", VARIANTS),
-            ("color", PLACES),
+            ("color", COLORED_PARTS),
             ("val_protocol", VAL_PROTOCOLS),
             ("leftover", LEFTOVERS),
         ):
@@ -115,12 +115,12 @@ class BiasedMNISTSpec:
         return "-".join(parts)
 
 
-def chunk_sizes(n: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
+def compute_chunk_sizes(n: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
     """Divide the ``n`` bias-conflicting images of a class among the other colors; return their numbers.
 
-    >>> chunk_sizes(19, 9)
+    >>> compute_chunk_sizes(19, 9)
     [3, 3, 3, 3, 3, 3, 1, 0, 0]
-    >>> chunk_sizes(19, 9, "even")
+    >>> compute_chunk_sizes(19, 9, "even")
     [3, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     if leftover == "even":
@@ -148,7 +148,7 @@ def assign_colors(labels: Array, spec: BiasedMNISTSpec, purpose: str) -> Array:
         bias[rows[:n_aligned]] = label
         others = (label + 1 + np.arange(spec.n_confusing)) % 10
         others = others[permutation(spec.n_confusing, spec.seed, f"{purpose}/colours/{label}")]
-        sizes = chunk_sizes(len(rows) - n_aligned, spec.n_confusing, spec.leftover)
+        sizes = compute_chunk_sizes(len(rows) - n_aligned, spec.n_confusing, spec.leftover)
         bias[rows[n_aligned:]] = np.repeat(others, sizes)
     return bias
 

@@ -104,7 +104,7 @@ def find_shapes(name: str, folder: Path | None = None, *, network: bool = True) 
         return _read_folder(shape_set, folder, "--mnist-dir")
     if variable:
         return _read_folder(shape_set, Path(variable), f"${shape_set.variable}")
-    cache = mnist_source.cache_folder().parents[1] / shape_set.folder / "raw"
+    cache = mnist_source.get_cache_folder().parents[1] / shape_set.folder / "raw"
     for raw in (Path("data") / shape_set.folder / "raw", cache):
         if all(_list_paths(raw, file) for file in FILES):
             return _read_folder(shape_set, raw, "torchvision's folder")
@@ -121,7 +121,7 @@ def find_shapes(name: str, folder: Path | None = None, *, network: bool = True) 
 
 def _list_paths(folder: Path, name: str) -> list[Path]:
     """Return the existing files of this name, gzipped files first, since their digest is known."""
-    paths = [path for path in mnist_source.idx_candidates(folder, name) if path.is_file()]
+    paths = [path for path in mnist_source.list_idx_paths(folder, name) if path.is_file()]
     return sorted(paths, key=lambda path: path.suffix != ".gz")
 
 

@@ -20,8 +20,8 @@ from biascon.data.builders.biased_mnist import (
     BiasedMNISTSpec,
     assign_colors,
     build_splits,
-    chunk_sizes,
     color_digits,
+    compute_chunk_sizes,
     describe_biased_mnist,
 )
 from biascon.data.builders.mnist_source import Digits, find_digits
@@ -74,7 +74,7 @@ class TestCounts:
         for label, (n_aligned, sizes) in enumerate(
             zip(GOLDEN[part][rho]["aligned"], GOLDEN[part][rho]["chunks"], strict=True)
         ):
-            assert [n for n in chunk_sizes(SIZES[part][label] - n_aligned, 9) if n] == sizes
+            assert [n for n in compute_chunk_sizes(SIZES[part][label] - n_aligned, 9) if n] == sizes
             rows = np.flatnonzero(labels == label)
             rows = rows[permutation(len(rows), spec.seed, f"{part}/digits/{label}")]
             assert (bias[rows[:n_aligned]] == label).all()
@@ -130,12 +130,12 @@ class TestAssignment:
             assert table[label, label] == n_aligned
             assert sum(others.values()) == n - n_aligned
             assert not any(count for color, count in others.items() if color not in allowed)
-            expected = sorted(chunk_sizes(n - n_aligned, n_confusing, leftover))
+            expected = sorted(compute_chunk_sizes(n - n_aligned, n_confusing, leftover))
             assert sorted(others[c] for c in allowed) == expected
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_chunks_are_as_published(self, left: int, n_confusing: int) -> None:
-        sizes = chunk_sizes(left, n_confusing)
+        sizes = compute_chunk_sizes(left, n_confusing)
         size = math.ceil(left / n_confusing)
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         filled = [n for n in sizes if n]
@@ -145,7 +145,7 @@ class TestAssignment:
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_even_leftovers_differ_by_one_at_most(self, left: int, n_confusing: int) -> None:
-        sizes = chunk_sizes(left, n_confusing, "even")
+        sizes = compute_chunk_sizes(left, n_confusing, "even")
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         assert max(sizes) - min(sizes) <= 1
 

@@ -138,7 +138,7 @@ class TestDownload:
         assert again.origin == "torchvision's folder"  # its layout, so torchvision can read it too
         assert has_same_digits(again, digits)
         assert len(asked) == 4
-        kept = {path.name for path in mnist_source.cache_folder().iterdir()}
+        kept = {path.name for path in mnist_source.get_cache_folder().iterdir()}
         assert kept == {f"{name}.gz" for name in SHA256}
 
     @pytest.mark.parametrize(

@@ -143,13 +143,13 @@ class TestOrder:
         self, put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         named = put(tmp_path / "named")
-        monkeypatch.setenv(mnist_source.VARIABLE, str(put(tmp_path / "variable")))
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(put(tmp_path / "variable")))
         embedded = object()
         monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
 
         assert find_digits(mnist_dir=named).origin == "IDX files of --mnist-dir"
         assert find_digits().origin == "IDX files of $BIASCON_MNIST"
-        monkeypatch.delenv(mnist_source.VARIABLE)
+        monkeypatch.delenv(mnist_source.ENVIRONMENT_VARIABLE)
         assert find_digits() is embedded
         local = put(Path("data/MNIST/raw"))
         assert find_digits().origin == "torchvision's folder"
@@ -157,7 +157,7 @@ class TestOrder:
             local / TRAIN_IMAGES
         ).unlink()  # an incomplete folder that the user does not name is no source
         assert find_digits() is embedded
-        cached = put(mnist_source.cache_folder(), suffix=".gz")
+        cached = put(mnist_source.get_cache_folder(), suffix=".gz")
         assert find_digits().origin == "torchvision's folder"
         (cached / f"{TRAIN_IMAGES}.gz").unlink()
         assert find_digits() is embedded
@@ -190,8 +190,8 @@ class TestOrder:
         source: str,
         origin: str,
     ) -> None:
-        monkeypatch.setenv(mnist_source.VARIABLE, str(put(tmp_path / "variable")))
-        put(mnist_source.cache_folder())
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(put(tmp_path / "variable")))
+        put(mnist_source.get_cache_folder())
         monkeypatch.setattr(mnist_source, "download", lambda folder: None)
         named = put(tmp_path / "named") if source == "dir" else None
         assert find_digits(source, named).origin == origin
@@ -199,7 +199,7 @@ class TestOrder:
     def test_the_embedded_digits_are_used_if_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
         embedded = object()
         monkeypatch.setattr(mnist_source, "load_embedded", lambda: embedded)
-        monkeypatch.setenv(mnist_source.VARIABLE, "/no/such/folder")
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, "/no/such/folder")
         assert find_digits("embedded") is embedded
 
     def test_a_named_folder_that_is_missing_is_an_error(
@@ -207,7 +207,7 @@ class TestOrder:
     ) -> None:
         with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
             find_digits(mnist_dir=tmp_path / "nowhere")
-        monkeypatch.setenv(mnist_source.VARIABLE, str(tmp_path / "missing"))
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(tmp_path / "missing"))
         with pytest.raises(DataError, match=r"there is no folder .*missing"):
             find_digits()
 
@@ -215,7 +215,7 @@ class TestOrder:
         self, put: Any, no_other_source: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = put(tmp_path / "here", train_labels=encode_idx(np.zeros(1000)))
-        monkeypatch.setenv(mnist_source.VARIABLE, str(folder))
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(folder))
         with pytest.raises(DataError, match="is not MNIST's train-labels-idx1-ubyte"):
             find_digits()
 
@@ -303,7 +303,7 @@ def test_the_cache_folder_without_the_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert mnist_source.cache_folder() == tmp_path / "biascon" / "MNIST" / "raw"
+    assert mnist_source.get_cache_folder() == tmp_path / "biascon" / "MNIST" / "raw"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    assert mnist_source.cache_folder() == tmp_path / "home/.cache/biascon/MNIST/raw"
+    assert mnist_source.get_cache_folder() == tmp_path / "home/.cache/biascon/MNIST/raw"
