@@ -63,7 +63,7 @@ class BiasAttribute:
         require(isinstance(arguments.get("aligned", ""), str | None), "bias")
         require(all(isinstance(arguments.get(key, []), list) for key in ("rgb", "chosen")), "bias")
         require(isinstance(arguments.get("of", ""), str), "bias")
-        arguments["values"] = parse_names("bias", values.get("values"))
+        arguments["values"] = parse_names("bias", arguments.get("values"))
         return cls(**arguments, extra=select_extra_keys(cls, data))
 
     def to_json(self) -> dict[str, Any]:
