@@ -3,7 +3,7 @@
 Another package registers a builder under the entry point ``biascon.datasets``: a ``Builder`` whose ``command``
 names the subcommand and whose ``target`` is that subcommand, a click command. ``biascon list datasets`` then
 lists the builder, and ``biascon make-<name>`` runs it. The builder writes a dataset folder with
-``biascon.data.dataset.save``.
+``biascon.data.dataset.save``, which takes a ``DatasetDescription`` or a mapping with the same keys.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ BUILDERS: dict[str, Builder] = {
     "bmnist": Builder("10", _COLOR, "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
     "fashion-bmnist": Builder("10", _COLOR, "FashionMNIST's IDX files, or a network", "make-bmnist --source fashion"),
     "kbmnist": Builder("10", _COLOR, "KMNIST's IDX files, or a network", "make-bmnist --source kmnist"),
-    "utkface": Builder("2 (gender)", "race, age", "UTKFace's cropped pictures", "make-utkface RAW"),
+    "utkface": Builder("2 (gender)", "race, age", "the cropped images of UTKFace", "make-utkface RAW"),
     "celeba": Builder("2 (an attribute)", "Male, or another of 40", "img_align_celeba and its two lists", "make-celeba RAW"),
-    "table": Builder("any", "any columns", "a CSV and its pictures", "make-table CSV"),
-    "cifar10": Builder("10", _NONE, "CIFAR-10's binary version", "make-standard cifar10 RAW"),
-    "cifar100": Builder("100", _NONE, "CIFAR-100's binary version", "make-standard cifar100 RAW"),
+    "table": Builder("any", "any columns", "a CSV and its images", "make-table CSV"),
+    "cifar10": Builder("10", _NONE, "the binary version of CIFAR-10", "make-standard cifar10 RAW"),
+    "cifar100": Builder("100", _NONE, "the binary version of CIFAR-100", "make-standard cifar100 RAW"),
     "caltech101": Builder("101", _NONE, "101_ObjectCategories", "make-standard caltech101 RAW"),
     "caltech256": Builder("256", _NONE, "256_ObjectCategories", "make-standard caltech256 RAW"),
     "imagenet": Builder("1,000", _NONE, "ILSVRC 2012, train and val", "make-standard imagenet RAW"),
