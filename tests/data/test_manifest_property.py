@@ -60,7 +60,7 @@ def test_the_unchanged_manifest_is_read_back_with_its_order() -> None:
     value=JSON,
     is_removed=st.booleans(),
 )
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_a_changed_manifest_is_read_back_or_refused(
     path: tuple[Any, ...], value: Any, is_removed: bool
 ) -> None:
