@@ -195,7 +195,9 @@ def test_a_dataset_has_the_digest_and_manifest_of_earlier_versions(
 
 @pytest.mark.parametrize("names", GOLDEN_VIEWS)
 def test_a_view_has_the_digest_and_manifest_of_earlier_versions(names: str, tmp_path: Path) -> None:
-    view = view_by_attributes(load(small_datasets.write_faces(tmp_path / "faces")), names.split("-"))
+    view = view_by_attributes(
+        load(small_datasets.write_faces(tmp_path / "faces")), names.split("-")
+    )
     manifest = view.manifest.to_json()
     assert (view.digest, digest_without_version(manifest)) == GOLDEN_VIEWS[names]
     assert "sha256" not in manifest
