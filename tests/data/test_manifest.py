@@ -194,7 +194,7 @@ def test_a_dataset_has_the_digest_and_manifest_of_earlier_versions(
 
 
 @pytest.mark.parametrize("names", GOLDEN_VIEWS)
-def test_a_view_has_the_digest_and_manifest_of_earlier_versions(names: str, tmp_path: Path) -> None:
+def test_a_view_has_the_digests_of_earlier_versions(names: str, tmp_path: Path) -> None:
     view = view_by_attributes(
         load(small_datasets.write_faces(tmp_path / "faces")), names.split("-")
     )
