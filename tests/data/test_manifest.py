@@ -65,17 +65,13 @@ def make_small_cifar(folder: Path, digits: Digits) -> Path:
     return make_cifar("cifar10", raw, out=folder).folder
 
 
-def make_faces(folder: Path, digits: Digits) -> Path:
-    return small_datasets.write_faces(folder)
-
-
 DATASETS: dict[str, Callable[..., Path]] = {
     "bmnist": make_bmnist,
     "bmnist-fairkl": lambda folder, digits: make_bmnist(
         folder, digits, variant="fairkl", color="digit", val_protocol="none", seed=3
     ),
     "cifar": make_small_cifar,
-    "faces": make_faces,
+    "faces": lambda folder, digits: small_datasets.write_faces(folder),
 }
 
 
