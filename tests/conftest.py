@@ -18,7 +18,9 @@ from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import BiasconWarning
 
-MNIST = os.environ.get(mnist_source.ENVIRONMENT_VARIABLE)  # read before a fixture deletes the variable
+MNIST = os.environ.get(
+    mnist_source.ENVIRONMENT_VARIABLE
+)  # read before a fixture deletes the variable
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(name="evaluate")
 @partial(training_options, requires_loss=False)
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
-              help="Evaluate the encoder of this finished run on --data. Repeat the option for several runs.")  # fmt: skip
+              help="Evaluate the encoder of this finished run on --data. Repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.
 
-    With --run the encoder of a finished run, trained on this dataset or on another one, is evaluated on --data.
+    With --run the encoder of a finished run is evaluated on --data. The encoder may be trained on another
+    dataset.
     """
     from biascon.evaluation.pipeline import evaluate
     from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config

@@ -27,7 +27,7 @@ from biascon.training.augment import augment
 from biascon.training.batches import BatchLoader, epoch_order
 from biascon.training.checks import check_run, warn_of_weak_batches
 from biascon.training.gradient_cache import forward_backward
-from biascon.training.loss_inputs import LossInputs, count_inputs
+from biascon.training.loss_inputs import LossInputs, make_count_inputs
 from biascon.training.network import Model, build_model, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from biascon.utils.distributed import (
@@ -140,7 +140,7 @@ def _build_state(
     config, data, device = context.config, context.data, context.device
     free_parameters = {k: v for k, v in config.parameters.items() if k not in context.entry.fixed}
     loss = get_loss(config.loss, **free_parameters)
-    inputs = count_inputs(loss.tensor_inputs, data, device).merged(loss_inputs)
+    inputs = make_count_inputs(loss.tensor_inputs, data, device).merged(loss_inputs)
     inputs.check(config.loss, loss.tensor_inputs)
     model = cast(Model, convert_sync_batchnorm(build_model(config, context.entry, data), device))
     model = to_channels_last(model, device)
@@ -229,7 +229,7 @@ def _epoch_batches(context: RunContext, loss: Loss, epoch: int) -> list[Tensor]:
     split, batch = context.data.splits["train"], context.config.train.batch_size
     steps = len(split) // batch
     by_groups = Requirement.GROUP_SAMPLING in loss.entry.requires
-    order = epoch_order(split, context.config.seed, epoch, by_groups=by_groups)
+    order = epoch_order(split, context.config.seed, epoch, by_cells=by_groups)
     return list(torch.split(order[: steps * batch], batch))
 
 
@@ -255,7 +255,7 @@ def _forward_backward(
         return loss(z, data.labels[rows], data.bias[rows], **inputs)
 
     part = config.train.micro_batch * views
-    return forward_backward(network, x, part, compute_loss, half=use_bfloat16)
+    return forward_backward(network, x, part, compute_loss, use_bfloat16=use_bfloat16)
 
 
 def _record_losses(

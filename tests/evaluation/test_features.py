@@ -16,7 +16,7 @@ from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError
 from biascon.evaluation import features as features_module
 from biascon.evaluation import pipeline as evaluation_module
-from biascon.evaluation.features import FILES, two_view_features
+from biascon.evaluation.features import FEATURE_FILES, two_view_features
 from biascon.models.encoders import build_encoder
 from biascon.models.features import extract_features
 from biascon.runs.folder import ENCODER, read_finished
@@ -76,7 +76,7 @@ def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> N
     encoder.load_state_dict(
         {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
     )
-    for part, name in FILES.items():
+    for part, name in FEATURE_FILES.items():
         kept = load_file(folder / name)["features"]
         want = extract_features(encoder, data.splits[part].images, device=CPU, batch_size=7)
         np.testing.assert_allclose(kept, want, atol=1e-4)
@@ -121,9 +121,9 @@ def test_a_damaged_file_is_told(
 
 def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
     folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
-    (folder / FILES["train"]).unlink()
+    (folder / FEATURE_FILES["train"]).unlink()
     assert read_finished(folder) == found
-    path = folder / FILES["test"]
+    path = folder / FEATURE_FILES["test"]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(RunError, match=r"features-test\.safetensors has changed"):
         read_finished(folder)

@@ -152,5 +152,5 @@ def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> N
     told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
     assert told.code == 1
     assert (
-        told.err.strip() == "error: plain: there is nothing to learn, for all images have one label"
+        told.err.strip() == "error: plain: expected two or more labels, but all images have the same one"
     )

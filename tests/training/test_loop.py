@@ -31,7 +31,9 @@ CPU = torch.device("cpu")
 
 
 # The method without a training of its own is in test_stages.py.
-TRAINED = {name: entry for name, entry in LOSSES.items() if Requirement.HELD_OUT_BIAS not in entry.requires}
+TRAINED = {
+    name: entry for name, entry in LOSSES.items() if Requirement.HELD_OUT_BIAS not in entry.requires
+}
 
 
 def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
@@ -204,7 +206,7 @@ def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
 def test_a_loss_without_what_another_network_tells_is_refused(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="'softcon' needs bias_features of another network"):
+    with pytest.raises(UsageError, match="'softcon' needs bias_features of a first-stage network"):
         train_in_folder(smoke("softcon"), data, tmp_path, device=CPU)
 
 
@@ -214,15 +216,15 @@ def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None
     drawn = np.zeros_like(counts)
     epochs = 40
     for epoch in range(epochs):
-        rows = epoch_order(split, 0, epoch, by_groups=True).numpy()
+        rows = epoch_order(split, 0, epoch, by_cells=True).numpy()
         assert len(rows) == len(split)
         np.add.at(drawn, (split.labels[rows], split.bias[rows]), 1)
     assert ((drawn > 0) == (counts > 0)).all()
     each = epochs * len(split) / (counts > 0).sum()
     assert np.abs(drawn[counts > 0] / each - 1).max() < 5 / each**0.5  # five standard deviations
-    first, second = (epoch_order(split, 0, epoch, by_groups=True) for epoch in (0, 1))
+    first, second = (epoch_order(split, 0, epoch, by_cells=True) for epoch in (0, 1))
     assert not torch.equal(first, second)
-    assert torch.equal(first, epoch_order(split, 0, 0, by_groups=True))
+    assert torch.equal(first, epoch_order(split, 0, 0, by_cells=True))
 
 
 def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
@@ -340,3 +342,15 @@ def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path
             on_epoch=lambda record: losses.append(record.loss),
         )
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["supcon", "bias-ce"])
+def test_losses_of_a_network_that_does_not_classify_labels_are_not_recorded(
+    loss: str, data: BiasedDataset, tmp_path: Path
+) -> None:
+    config = smoke(loss)
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, record_losses=True)
+    )
+    with pytest.raises(UsageError, match=f"'{loss}' cannot be recorded"):
+        train_in_folder(config, data, tmp_path)
