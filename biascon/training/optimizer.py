@@ -27,8 +27,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Return the learning rate of a step.
 
-    A linear warm-up over the first ``warmup`` share of all steps is followed by the schedule. ``cosine`` falls
-    to 0 as half a cosine. ``constant`` stays. ``thirds`` divides the rate by 10 after each third of all steps.
+    A linear warm-up over the first ``warmup`` share of all steps is followed by the schedule. ``cosine``
+    falls to 0 as half a cosine. ``constant`` stays. ``thirds`` divides the rate by 10 after each third.
 
     >>> round(learning_rate(OptimizerConfig(lr=1.0, warmup=0.5), 2, 8), 3)
     0.75
