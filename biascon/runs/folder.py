@@ -2,10 +2,10 @@
 
 Every finished run has ``config.toml`` (all settings), ``environment.json``, ``metrics.jsonl``,
 ``encoder.safetensors``, ``predictions.parquet``, ``evaluation.json``, and ``done``. ``done`` holds the
-SHA-256 of every other file and is written last. A run may also have ``classifier.safetensors`` (the method trains a
-classifier), ``losses.safetensors`` (another method builds on the recorded losses), ``finetuned.safetensors``
-and ``finetune.jsonl`` (protocol ``finetune``), and ``features-<split>.safetensors`` (features that are not
-too large).
+SHA-256 of every other file and is written last. A run may also have ``classifier.safetensors`` (the method
+trains a classifier), ``losses.safetensors`` (another method builds on the recorded losses),
+``finetuned.safetensors`` and ``finetune.jsonl`` (protocol ``finetune``), and
+``features-<split>.safetensors`` (features that are not too large).
 """
 
 from __future__ import annotations
