@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data import dataset
@@ -14,6 +14,8 @@ from biascon.data.builders.mnist_source import find_digits
 from biascon.evaluation.pipeline import evaluate
 from biascon.report.verdicts import compare_losses, describe_difference
 from biascon.report.write import write_report
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.records import EpochRecord
 from biascon.utils.devices import pick_device
 
 LOSSES = ("contex", "supcon")
@@ -22,7 +24,7 @@ LOSSES = ("contex", "supcon")
 class Watch(Protocol):
     """What shows the epochs of a run."""
 
-    def __call__(self, line: dict[str, Any]) -> None:
+    def __call__(self, record: EpochRecord) -> None:
         """Show an epoch."""
 
     def close(self) -> None:
@@ -44,7 +46,7 @@ class Plan:
 class Outcome:
     """Evaluations with whether each was there before, the verdicts, and the report's files."""
 
-    runs: list[tuple[dict[str, Any], bool]]
+    runs: list[tuple[Evaluation, bool]]
     verdicts: list[str]
     files: list[Path]
 
@@ -99,12 +101,11 @@ def run(
             config = make_config(loss, seed=seed, preset="cpu", settings=chosen.settings)
             watch = progress(config)
             try:
-                _, evaluation, reused = evaluate(
-                    config, data, root=out / "runs", device=place, on_epoch=watch
-                )
+                result = evaluate(config, data, root=out / "runs", device=place, on_epoch=watch)
             finally:
                 watch.close()
-            found.append((evaluation, reused))
+            if result.evaluation is not None:
+                found.append((result.evaluation, result.reused))
     files, groups = write_report(out / "runs", out / "report", dataset=data.name, data=out / "data")
     verdicts = [
         describe_difference(difference) for one in groups for difference in compare_losses(one)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +15,14 @@ from biascon.cli.output import Progress, format_interval, format_percent, format
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
+    from biascon.runs.evaluation import Evaluation
+    from biascon.runs.identity import BiasRecord
 
 
 @click.command(name="evaluate")
 @partial(training_options, trains=False)
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
-              help="Judge the encoder of this finished run on --data; repeat it for several.")  # fmt: skip
+              help="Evaluate the encoder of this finished run on --data. Repeat the option for several runs.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -37,60 +40,58 @@ def command(
     sources: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Train what is missing, judge the encoders, and measure them on the unbiased test split.
+    """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.
 
-    With --run an encoder that was trained before, on this dataset or on another one, is judged on --data.
+    With --run the encoder of a finished run, trained on this dataset or on another one, is evaluated on --data.
     """
     from biascon.evaluation.pipeline import evaluate
-    from biascon.evaluation.transfer import Source, read_source, transfer_config
+    from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
     from biascon.utils.devices import pick_device
     from biascon.utils.distributed import distributed_session, is_main_process
 
     _check_sources(losses, sources)
-    found = []
-    with distributed_session(pick_device(device)) as place:
-        jobs: list[tuple[RunConfig, Source | None]] = []
+    evaluations: list[Evaluation] = []
+    with distributed_session(pick_device(device)) as session_device:
+        jobs: list[tuple[RunConfig, EncoderSource | None]] = []
         if losses:
             configs = configurations(
-                losses, seeds, preset, settings, place.type,
+                losses, seeds, preset, settings, session_device.type,
                 compiled=compiled, weights=weights, protocol=protocol,
             )  # fmt: skip
             jobs = [(config, None) for config in configs]
-        origins = [read_source(folder) for folder in dict.fromkeys(sources)]
+        encoder_sources = [read_source(folder) for folder in dict.fromkeys(sources)]
         dataset = load_dataset(data, bias)
-        for origin in origins:
+        for source in encoder_sources:
             config = transfer_config(
-                origin, dataset, protocol=protocol, preset=preset, settings=settings
+                source, dataset, protocol=protocol, preset=preset, settings=settings
             )
-            jobs.append((config, origin))
-        for config, source in jobs:
+            jobs.append((config, source))
+        for config, encoder_source in jobs:
             progress = Progress(config, show=is_main_process())
             try:
-                folder, evaluation, reused = evaluate(
+                result = evaluate(
                     config,
                     dataset,
                     root=root,
-                    device=place,
+                    device=session_device,
                     resume=resume,
                     on_epoch=progress,
-                    source=source,
+                    source=encoder_source,
                 )
             finally:
                 progress.close()
-            if not is_main_process():
+            if result.evaluation is None:
                 continue
-            print_note(f"{folder}: {'finished before, reused' if reused else 'done'}")
-            found.append(evaluation)
+            print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")
+            evaluations.append(result.evaluation)
             if as_json:
-                click.echo(json.dumps(evaluation))
-    if not found:
-        return
-    if not as_json:
-        click.echo(format_evaluations(found))
+                click.echo(json.dumps(result.evaluation.to_json()))
+    if evaluations and not as_json:
+        click.echo(format_evaluations(evaluations))
 
 
 def _check_sources(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
-    """Refuse neither, or both, of runs to train and runs to take encoders from."""
+    """Refuse a command with both --loss and --run, or with neither, and options that --run does not use."""
     from click.core import ParameterSource
 
     from biascon.errors import UsageError
@@ -100,87 +101,86 @@ def _check_sources(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
         raise UsageError(
             f"expected --loss NAME to train, or --run RUN to take its encoder, but got {got}"
         )
-    here = click.get_current_context()
-    given = [
+    context = click.get_current_context()
+    unused = [
         option
         for option, name in (
             ("--seeds", "seeds"),
             ("--weights", "weights"),
             ("--compile", "compiled"),
         )
-        if here.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
-    if sources and given:
+    if sources and unused:
         raise UsageError(
-            f"{', '.join(given)} would change nothing: the encoder of --run is trained"
+            f"{', '.join(unused)} would change nothing: the encoder of --run is trained"
         )
 
 
-def format_evaluations(evaluations: list[dict[str, Any]]) -> str:
-    """Lay out evaluations of one dataset and preset as a table, with the protocol above it."""
+def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
+    """Format evaluations on one dataset as a table, with the protocol above it."""
     first = evaluations[0]
-    elsewhere = any(_trained_on(e) != e["dataset"] for e in evaluations)
-    rows = [
-        [
-            e["label"] + " †" * e["sees_bias"],
-            str(e["seed"]),
-            e["judged"].split()[-1],
-            *([_trained_on(e)] if elsewhere else []),
-            format_percent(e["top1"]) if first["bias"] else format_interval(e["top1"]),
-            *([] if first["bias"] else [format_interval(e["top5"])]),
-            format_interval(e["unbiased"]),
-            format_percent(e["bias_aligned"]),
-            format_percent(e["bias_conflicting"]),
-            f"{format_percent(e['worst_group'])} (n={e['worst_group']['n']})"
-            if first["bias"]
-            else "-",
-            format_percent(e["demographic_parity_difference"]),
-            format_percent(e["equalized_odds_difference"]),
-            format_percent(e["equal_opportunity_difference"]),
-            e["digest"][:8],
-        ]
-        for e in evaluations
-    ]
+    identities = [evaluation.identity for evaluation in evaluations]
+    identity, protocol = first.identity, first.protocol
+    has_transfer = any(i.encoder_dataset != i.dataset for i in identities)
+    descriptions = dict.fromkeys(evaluation.protocol.evaluation for evaluation in evaluations)
+    presets = dict.fromkeys(i.preset_with_overrides for i in identities)
     header = [
-        "loss", "seed", "by", *(["trained on"] if elsewhere else []),
-        *(["top-1"] if first["bias"] else ["top-1 [95 %]", "top-5 [95 %]"]),
+        "loss", "seed", "by", *(["trained on"] if has_transfer else []),
+        *(["top-1"] if identity.bias else ["top-1 [95 %]", "top-5 [95 %]"]),
         "unbiased [95 %]", "aligned", "conflicting", "worst group",
         "DPD", "EOD", "EOpp", "run",
     ]  # fmt: skip
-    protocol = first["protocol"]
-    judges = list(dict.fromkeys(e["protocol"]["evaluation"] for e in evaluations))
-    recipes = dict.fromkeys(" + ".join([e["preset"], *e["changes"]]) for e in evaluations)
-    preset = " or ".join(recipes)
-    return "\n".join(
-        [
-            f"{first['dataset']} ({first['source']}), preset {preset}, percent",
-            f"test: {protocol['test']}, n = {first['top1']['n']:,}; {' or '.join(judges)}; "
-            f"selection: {protocol['selection']}",
-            "",
-            format_table(header, rows),
-            "",
-            *_legend(first["bias"]),
-            *(
-                ["† is given bias labels: not comparable with a method that is not"]
-                if any(e["sees_bias"] for e in evaluations)
-                else []
-            ),
-        ]
-    )
+    rows = [_table_row(evaluation, has_transfer=has_transfer) for evaluation in evaluations]
+    lines = [
+        f"{identity.dataset} ({identity.source}), preset {' or '.join(presets)}, percent",
+        f"test: {protocol.test}, n = {first.summary['top1'].n:,}; {' or '.join(descriptions)}; "
+        f"selection: {protocol.selection}",
+        "",
+        format_table(header, rows),
+        "",
+        *_legend(identity.bias),
+    ]
+    if any(i.uses_bias_labels for i in identities):
+        lines.append(
+            "† the method uses bias labels: compare it only with methods that use them too"
+        )
+    return "\n".join(lines)
 
 
-def _trained_on(evaluation: dict[str, Any]) -> str:
-    """Return the name of the dataset that the encoder was trained on."""
-    origin = evaluation["config"].get("origin", evaluation)
-    return str(origin["dataset"])
+def _table_row(evaluation: Evaluation, *, has_transfer: bool) -> list[str]:
+    """Return the cells of one evaluation."""
+    identity, summary = evaluation.identity, evaluation.summary
+    worst_group = summary["worst_group"]
+    if identity.bias is None:
+        accuracies = [format_interval(summary["top1"]), format_interval(evaluation.top5)]
+        worst = "-"
+    else:
+        accuracies = [format_percent(summary["top1"])]
+        worst = f"{format_percent(worst_group)} (n={worst_group.n})"
+    return [
+        identity.label + " †" * identity.uses_bias_labels,
+        str(identity.seed),
+        identity.evaluated_by.short,
+        *([identity.encoder_dataset] if has_transfer else []),
+        *accuracies,
+        format_interval(summary["unbiased"]),
+        format_percent(summary["bias_aligned"]),
+        format_percent(summary["bias_conflicting"]),
+        worst,
+        format_percent(summary["demographic_parity_difference"]),
+        format_percent(summary["equalized_odds_difference"]),
+        format_percent(summary["equal_opportunity_difference"]),
+        identity.digest[:8],
+    ]
 
 
-def _legend(bias: dict[str, Any] | None) -> list[str]:
-    """Say what the columns are, and which of them do not apply to the dataset."""
+def _legend(bias: BiasRecord | None) -> list[str]:
+    """Return the meaning of the columns, and which of them do not apply to the dataset."""
     if bias is None:
         return [
             "the dataset has no bias attribute: group metrics do not apply; "
-            "interval: bootstrap over test images"
+            "interval: Wilson, over test images"
         ]
     lines = [
         "unbiased, aligned, conflicting: mean over label x bias cells; interval: bootstrap over "
@@ -188,8 +188,6 @@ def _legend(bias: dict[str, Any] | None) -> list[str]:
         "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
         "mean over classes",
     ]
-    if bias.get("aligned", "") is None:
-        lines.append(
-            f"no alignment is defined for {bias['name']}: aligned, conflicting do not apply"
-        )
+    if not bias.knows_aligned:
+        lines.append(f"no alignment is defined for {bias.name}: aligned, conflicting do not apply")
     return lines

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
+    from biascon.metrics.records import Metric
+    from biascon.runs.records import EpochRecord
 
 
 def print_note(line: str) -> None:
@@ -27,21 +29,21 @@ class Progress:
         bar = show and sys.stderr.isatty()
         self.bar = tqdm(desc=self.name, unit="epoch", leave=False) if bar else None
 
-    def __call__(self, line: dict[str, Any]) -> None:
-        """Show the metrics of an epoch."""
+    def __call__(self, record: EpochRecord) -> None:
+        """Show the record of an epoch."""
         if not self.show:
             return
-        name = f"{self.name}, {line['first']}" if "first" in line else self.name
+        name = f"{self.name}, {record.stage}" if record.stage else self.name
         if self.bar is None:
             print_note(
-                f"{name}: epoch {line['epoch']}/{line['epochs']}, loss {line['loss']:.4f}, "
-                f"{line['seconds']:.1f} s, {line['views_per_second']:,.0f} views/s"
+                f"{name}: epoch {record.epoch}/{record.epochs}, loss {record.loss:.4f}, "
+                f"{record.seconds:.1f} s, {record.views_per_second:,.0f} views/s"
             )
         else:
             self.bar.set_description(name)
-            self.bar.total = line["epochs"]
-            self.bar.update(line["epoch"] - self.bar.n)
-            self.bar.set_postfix(loss=f"{line['loss']:.4f}")
+            self.bar.total = record.epochs
+            self.bar.update(record.epoch - self.bar.n)
+            self.bar.set_postfix(loss=f"{record.loss:.4f}")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -65,15 +67,17 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     )
 
 
-def format_percent(metric: dict[str, Any] | None, digits: int = 1) -> str:
-    """Write a metric's value in percent, ``-`` where it is undefined."""
-    value = None if metric is None else metric["value"]
-    return "-" if value is None else f"{100 * value:.{digits}f}"
+def format_percent(metric: Metric | None, digits: int = 1) -> str:
+    """Return a metric in percent, ``-`` where it is undefined."""
+    if metric is None or metric.value is None:
+        return "-"
+    return f"{100 * metric.value:.{digits}f}"
 
 
-def format_interval(metric: dict[str, Any]) -> str:
-    """Write a metric in percent with its 95 % interval."""
-    low, high = metric["ci"]
-    if metric["value"] is None or low is None or high is None:
-        return format_percent(metric)
-    return f"{format_percent(metric)} [{100 * low:.1f}, {100 * high:.1f}]"
+def format_interval(metric: Metric | None) -> str:
+    """Return a metric in percent with its 95 % interval."""
+    text = format_percent(metric)
+    if metric is None or metric.interval is None or metric.value is None:
+        return text
+    low, high = metric.interval
+    return f"{text} [{100 * low:.1f}, {100 * high:.1f}]"

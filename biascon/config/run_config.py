@@ -104,32 +104,33 @@ class RunConfig:
         )
         return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
 
-    def changes(self) -> list[str]:
-        """Return the settings that differ from the packaged preset, as ``section.key=value``.
+    def overrides(self) -> dict[str, Any]:
+        """Return the settings that differ from the packaged preset, by ``section.key``.
 
-        How the encoder is judged, and that it comes from another dataset, is always told.
+        ``probe.kind`` is always among them if it is not ``linear``. For a preset that is a file, it is the
+        only one.
         """
-        told = [] if self.origin is None else [f"encoder from {self.origin.dataset}"]
+        protocol = {} if self.probe.kind == "linear" else {"probe.kind": self.probe.kind}
         if self.preset not in list_presets():
-            return told + [f"probe.kind={self.probe.kind}"] * (self.probe.kind != "linear")
+            return protocol
         base = make_config(self.loss, seed=self.seed, preset=self.preset)
-        # What is not said of one is not said of the other.
+        # A setting that only one of the two protocols uses is no difference.
         base = dataclasses.replace(
             base, probe=dataclasses.replace(base.probe, kind=self.probe.kind)
         )
-        theirs, mine = base.as_dict(), self.as_dict()
-        found = [
-            f"{section}.{key}={_short(value) if key == 'weights' else value}"
+        preset_settings, settings = base.as_dict(), self.as_dict()
+        changed = {
+            f"{section}.{key}": value
             for section in SECTIONS
-            for key, value in mine.get(section, {}).items()
+            for key, value in settings.get(section, {}).items()
             if key != "kind"
-            and value != theirs[section].get(key)
+            and value != preset_settings[section].get(key)
             and (section, key, value) not in _RESOLVED
-            and not (key == "weights" and _same_weights(value, theirs[section].get(key)))
-        ]
+            and not (key == "weights" and _same_weights(value, preset_settings[section].get(key)))
+        }
         if base.model.weights != "none" and self.model.weights == "none":
-            found.append("model.weights=none")
-        return [*found, *([f"probe.kind={self.probe.kind}"] * (self.probe.kind != "linear")), *told]
+            changed["model.weights"] = "none"
+        return changed | protocol
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data (tuples as lists), in the order of the sections.
@@ -167,18 +168,14 @@ _UNSAID = {
     "micro_batch": 0,
     "compile": False,
     "probe_every": 0,
+    "record_losses": False,
 }  # of [train]: only said where not so
 _RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 
 
-def _short(weights: str) -> str:
-    kind, colon, sha256 = weights.partition(":")
-    return f"{kind}{colon}{sha256[:8]}"
-
-
-def _same_weights(mine: str, theirs: str | None) -> bool:
-    """Whether a preset that asks for torchvision's weights got them."""
-    return theirs == PRETRAINED and mine.startswith(f"{PRETRAINED}:")
+def _same_weights(weights: str, preset_weights: str | None) -> bool:
+    """Whether the preset asks for the weights of torchvision and the run has them."""
+    return preset_weights == PRETRAINED and weights.startswith(f"{PRETRAINED}:")
 
 
 def make_config(

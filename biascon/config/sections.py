@@ -72,6 +72,8 @@ class TrainConfig:
         compile: Whether the network is compiled (``torch.compile``): faster after a slow first step.
         probe_every: After how many epochs a linear probe is fitted and measured on validation, to show how
             fast a loss learns; 0 is never. It changes nothing in the training.
+        record_losses: Whether the cross-entropy of every image in every epoch is recorded, for a method that
+            builds on this network. The method sets it, not the user.
     """
 
     epochs: int = 4
@@ -83,6 +85,7 @@ class TrainConfig:
     micro_batch: int = 0
     compile: bool = False
     probe_every: int = 0
+    record_losses: bool = field(default=False, metadata={"said": False})
 
     def epochs_for(self, n: int) -> int:
         """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""

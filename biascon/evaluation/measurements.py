@@ -1,9 +1,8 @@
-"""Every metric of predictions on a split: plain data out."""
+"""Every metric of the predictions on a split of a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,26 +21,32 @@ from biascon.metrics.summary import (
     measure_counts,
     measure_rate,
 )
+from biascon.runs.evaluation import CalibrationRecord, GroupCalibration
+from biascon.runs.records import Accuracies
 from biascon.utils.types import Array
 
 TOP = 5
 
 
-def measure_accuracies(
-    split: Split, predictions: Array, data: BiasedDataset
-) -> dict[str, float | int | None]:
-    """Return the accuracy family of predictions on a split of a dataset, with its n.
+def measure_accuracies(split: Split, predictions: Array, data: BiasedDataset) -> Accuracies:
+    """Return the accuracies of predictions on a split of a dataset, with their n.
 
-    An undefined value is None, as is every one but top-1 where the dataset has no bias attribute.
+    An undefined accuracy is None. Without a bias attribute every accuracy but top-1 is undefined.
+
+    Args:
+        split: The rows that were predicted.
+        predictions: int ``(N,)`` in 0..K-1.
+        data: The dataset of the split.
     """
-    sizes = {"n_labels": data.n_labels, "n_bias": data.n_bias}
-    table = count(split.labels, split.bias, predictions, **sizes)
-    aligned = aligned_cells(split, *sizes.values()) if data.knows_aligned else None
+    n_labels, n_bias = data.n_labels, data.n_bias
+    table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
+    aligned = aligned_cells(split, n_labels, n_bias) if data.knows_aligned else None
     values = {
         name: finite_or_none(value) for name, value in accuracy_metrics(table, aligned).items()
     }
-    known = {name: value if data.has_bias else None for name, value in values.items()}
-    return {"n": len(split), **known, "top1": values["top1"]}
+    if not data.has_bias:
+        values = dict.fromkeys(values) | {"top1": values["top1"]}
+    return Accuracies(len(split), values)
 
 
 def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:
@@ -58,41 +63,40 @@ def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bo
     return aligned
 
 
-def measure(
-    split: Split,
-    predictions: Array,
-    labels: Sequence[str],
-    n_bias: int,
-    *,
-    seed: int,
-    training: Array | None = None,
-    has_bias: bool = True,
-    knows_aligned: bool = True,
-) -> MetricSummary:
-    """Return every metric of predictions on a split, each with its value, n and 95 % interval.
+def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0) -> MetricSummary:
+    """Return every metric of predictions on a split of a dataset, each with its n and 95 % interval.
+
+    Without a bias attribute every metric but top-1 is undefined, of 0 rows, and ``counts`` is None. Without a
+    known alignment the metrics of aligned and conflicting cells are undefined, of 0 rows.
 
     Args:
-        split: The rows that were predicted.
-        predictions: int ``(N,)`` in 0..K-1.
-        labels: The names of the K classes.
-        n_bias: M.
-        seed: Of the bootstrap.
-        training: int ``(K, M)``, as of ``measure_counts``.
-        has_bias: Whether there is a bias attribute; without, every metric but top-1 is None, of 0 rows,
-            and ``counts`` is None.
-        knows_aligned: Whether it is known which cells are aligned; else those metrics are None, of 0 rows.
+        data: The dataset. Its training counts are the reference of bias amplification.
+        part: The name of the split, ``"test"`` or ``"val"``.
+        predictions: int ``(N,)`` in 0..K-1, in the order of the split.
+        seed: The seed of the bootstrap and of the permutations.
 
-    Returns:
-        Plain data: ``{metric: {"value", "n", "ci"}, ..., "by_class": {label: {...}}, "disparity": {...},
-        "counts": [[[...]]]}``; an undefined value is None.
+    Raises:
+        UsageError: Predictions of another length.
     """
-    n_labels = len(labels)
-    if not has_bias:
+    split, labels = data.splits[part], data.manifest["labels"]
+    predictions = np.asarray(predictions)
+    if predictions.shape != (len(split),):
+        raise UsageError(
+            f"expected {len(split)} predictions, one for each image of {part}, "
+            f"but got an array of shape {predictions.shape}"
+        )
+    if not data.has_bias:
         return _without_bias(split, predictions, labels)
+    n_labels, n_bias = data.n_labels, data.n_bias
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    aligned = aligned_cells(split, n_labels, n_bias) if knows_aligned else None
-    per_class = fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels)
-    return measure_counts(table, labels, aligned, seed=seed, per_class=per_class, training=training)
+    return measure_counts(
+        table,
+        labels,
+        aligned_cells(split, n_labels, n_bias) if data.knows_aligned else None,
+        seed=seed,
+        per_class=fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels),
+        training=np.array(data.manifest["counts"]["train"]["cells"]),
+    )
 
 
 def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> MetricSummary:
@@ -106,45 +110,41 @@ def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> Me
     )
 
 
-def measure_calibration(split: Split, scores: Array, n_bias: int) -> dict[str, Any]:
+def measure_calibration(split: Split, scores: Array, n_bias: int) -> CalibrationRecord:
     """Return expected calibration error and Brier score of predictions, over all rows and by bias value.
 
-    As of ``biascon.metrics.calibration``: 15 bins of the predicted class's score, the last one closed.
+    Both are those of ``biascon.metrics.calibration``: 15 bins of the score of the predicted class.
 
     Args:
         split: The rows that were predicted.
         scores: Probabilities ``(N, K)``.
-        n_bias: M.
-
-    Returns:
-        ``{"error": {"value", "n"}, "brier": {"value", "n"}, "by_group": [{"n", "error", "brier"}, ...]}``
-        with M groups; an undefined value is None.
+        n_bias: M, the number of bias values and so of groups.
     """
-    sums = calibration.sum_scores(split.labels, split.bias, scores, n_bias=n_bias)
-    whole = calibration.sum_scores(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
+    by_group = calibration.sum_scores(split.labels, split.bias, scores, n_bias=n_bias)
+    overall = calibration.sum_scores(split.labels, np.zeros_like(split.bias), scores, n_bias=1)
     rows = np.bincount(split.bias, minlength=n_bias)
-    measured = zip(rows, calibration.ece(sums), calibration.brier(sums), strict=True)
-    return {
-        "error": {"value": finite_or_none(calibration.ece(whole)[0]), "n": len(split)},
-        "brier": {"value": finite_or_none(calibration.brier(whole)[0]), "n": len(split)},
-        "by_group": [
-            {"n": int(n), "error": finite_or_none(error), "brier": finite_or_none(brier)}
-            for n, error, brier in measured
+    groups = zip(rows, calibration.ece(by_group), calibration.brier(by_group), strict=True)
+    return CalibrationRecord(
+        Metric(finite_or_none(calibration.ece(overall)[0]), len(split)),
+        Metric(finite_or_none(calibration.brier(overall)[0]), len(split)),
+        [
+            GroupCalibration(int(n), finite_or_none(error), finite_or_none(brier))
+            for n, error, brier in groups
         ],
-    }
+    )
 
 
 def measure_top5(labels: Array, scores: Array) -> Metric:
-    """Return the share of rows whose label is among the five classes of the highest scores.
+    """Return top-5 accuracy: the share of rows whose label is among the five classes of highest score.
 
-    Of equal scores the class that comes first counts as higher, as for the prediction.
+    Among equal scores the first class counts as higher, as for the prediction.
 
     Args:
         labels: int ``(N,)`` in 0..K-1.
         scores: float ``(N, K)``.
 
     Returns:
-        ``{"value", "n", "ci"}``; the value is None and n is 0 where there are five classes or fewer.
+        The accuracy with its Wilson interval; undefined, of 0 rows, with five classes or fewer.
     """
     if scores.shape[1] <= TOP:
         return UNDEFINED
@@ -152,9 +152,9 @@ def measure_top5(labels: Array, scores: Array) -> Metric:
 
 
 def top_k(labels: Array, scores: Array, k: int) -> npt.NDArray[np.bool_]:
-    """Return bool ``(N,)``: whether fewer than k classes come before the label by score."""
+    """Return bool ``(N,)``: whether fewer than k classes have a higher score than the label."""
     own = np.take_along_axis(scores, labels[:, None], axis=1)  # (N, 1)
     first = np.arange(scores.shape[1]) < labels[:, None]
     before = ((scores > own) | ((scores == own) & first)).sum(axis=1)
-    found: npt.NDArray[np.bool_] = before < k
-    return found
+    is_among: npt.NDArray[np.bool_] = before < k
+    return is_among

@@ -1,48 +1,57 @@
-"""What is told of the validation split after an epoch: top-1, top-5, and the accuracies by cells."""
+"""Validation metrics during training: a linear probe of the encoder, fitted after an epoch."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
-from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import UsageError
 from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.measurements import TOP, measure_accuracies, top_k
 from biascon.models.encoders import Encoder
 from biascon.models.features import extract_features
-from biascon.training.loop import Monitor
+from biascon.runs.context import Monitor, RunContext
+from biascon.runs.records import Accuracies
 from biascon.utils.types import Array
 
-KEPT = ("n", "top1", "unbiased", "bias_aligned", "bias_conflicting")
+LOGGED = ("top1", "unbiased", "bias_aligned", "bias_conflicting")
 
 
-def validation_accuracies(data: BiasedDataset, scores: Array) -> dict[str, Any]:
-    """Return the accuracies of scores ``(N, K)`` on the validation split, top-5 where K is more than 5."""
+def validation_accuracies(data: BiasedDataset, scores: Array) -> Accuracies:
+    """Return the accuracies that are logged after an epoch, with top-5 for more than five classes.
+
+    Args:
+        data: The dataset, with the split ``val``.
+        scores: float ``(N, K)``, a score for each validation image and class.
+    """
     val = data.splits["val"]
-    found = measure_accuracies(val, scores.argmax(axis=1), data)
-    told: dict[str, Any] = {key: found[key] for key in KEPT}
+    accuracies = measure_accuracies(val, scores.argmax(axis=1), data)
+    values = {name: accuracies[name] for name in LOGGED}
     if data.n_labels > TOP:
-        told["top5"] = float(top_k(val.labels, scores, TOP).mean())
-    return told
+        values["top5"] = float(top_k(val.labels, scores, TOP).mean())
+    return Accuracies(accuracies.n, values)
 
 
-def online_probe(config: RunConfig, data: BiasedDataset, device: torch.device) -> Monitor | None:
-    """Return what measures an encoder while it trains: a probe of the training split, on validation."""
+def build_monitor(context: RunContext) -> Monitor | None:
+    """Return the function that measures an encoder while it trains, None where the run is not monitored.
+
+    The function fits a linear probe on the training split and measures it on the validation split.
+
+    Raises:
+        UsageError: The dataset has no validation split.
+    """
+    config, data, device = context.config, context.data, context.device
     if config.train.probe_every == 0:
         return None
     if "val" not in data.splits:
         raise UsageError(
-            "train.probe_every measures on validation, but the dataset has no such split"
+            "train.probe_every measures on the validation split, but the dataset has none; "
+            "make the dataset with --val-protocol held-out"
         )
-    train_, val = data.splits["train"], data.splits["val"]
+    train, val = data.splits["train"], data.splits["val"]
 
-    def follow(encoder: Encoder) -> dict[str, Any]:
-        features = extract_features(encoder, train_.images, device=device)
-        probe = fit(features, train_.labels, data.n_labels, config.probe)
+    def monitor(encoder: Encoder) -> Accuracies:
+        features = extract_features(encoder, train.images, device=device)
+        probe = fit(features, train.labels, data.n_labels, config.probe)
         scores = probe.probabilities(extract_features(encoder, val.images, device=device))
-        return {"probe": validation_accuracies(data, scores)}
+        return validation_accuracies(data, scores)
 
-    return follow
+    return monitor

@@ -1,18 +1,16 @@
-"""A run from its configuration to its evaluation: train, probe, predict, measure. Plain data out.
+"""From a configuration to an evaluation: train, fit classifiers, predict the test split, measure.
 
-The training split trains the encoder and the probe; the validation split is for choosing between
-recipes (``validate`` measures on it and reads nothing of the test split); the test split is read
-once, after everything is fixed.
+The training split trains the encoder and the classifiers. The validation split is for the choice between
+recipes: ``validate`` measures on it and reads nothing of the test split. The test split is read once, after
+everything is fixed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -26,11 +24,19 @@ from biascon.evaluation.measurements import (
     measure_calibration,
     measure_top5,
 )
-from biascon.evaluation.protocols import Bench, fit_classifiers
-from biascon.evaluation.record import _encoder_from, _identity, _parquet
+from biascon.evaluation.monitor import build_monitor
+from biascon.evaluation.protocols import EncoderEvaluation, FittedClassifier, fit_classifiers
+from biascon.evaluation.record import (
+    build_identity,
+    build_protocol,
+    encoder_reference,
+    predictions_to_parquet,
+)
 from biascon.evaluation.representation import measure_representation
-from biascon.evaluation.transfer import Source, copy_encoder
-from biascon.runs.context import Place
+from biascon.evaluation.transfer import EncoderSource, copy_encoder
+from biascon.runs.context import EpochCallback, RunContext, ignore_epoch
+from biascon.runs.evaluation import Evaluation, FeatureMetrics, OtherClassifier
+from biascon.runs.finished import FinishedRun, RunResult
 from biascon.runs.folder import (
     EVALUATION,
     PREDICTIONS,
@@ -38,15 +44,13 @@ from biascon.runs.folder import (
     delete_partial,
     lock_folder,
     mark_finished,
-    read_finished,
-    run_folder,
 )
+from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
-from biascon.training.stages import EpochCallback, TrainedNetwork, get_or_train
+from biascon.training.stages import TrainedNetwork, get_or_train
 from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
-
-FORMAT = 1
+from biascon.utils.types import Array
 
 
 def evaluate(
@@ -56,77 +60,45 @@ def evaluate(
     root: Path = Path("runs"),
     device: torch.device,
     resume: bool = True,
-    on_epoch: EpochCallback = lambda line: None,
-    source: Source | None = None,
-) -> tuple[Path, dict[str, Any], bool]:
-    """Return a run's folder, its evaluation, and whether it was there already.
+    on_epoch: EpochCallback = ignore_epoch,
+    source: EncoderSource | None = None,
+) -> RunResult:
+    """Return the folder and the evaluation of a run; compute what is missing.
 
-    What is missing is computed: a finished run is only read; one that was interrupted goes on from
-    its last checkpoint. With several processes (``biascon.utils.distributed``) all of them train, the first
-    one evaluates, and the others get an empty evaluation.
+    A finished run is only read. An interrupted run resumes from its last checkpoint. With several processes
+    (``biascon.utils.distributed``) all of them train, the first one evaluates, and the others get a result
+    without an evaluation.
 
     Args:
-        config: The run.
-        data: With ``train`` and ``test``; ``val`` is measured too where it is there.
-        root: The folder of runs.
-        device: Where to compute.
-        resume: Whether an interrupted run goes on from its last epoch, or starts anew.
-        on_epoch: Called with each epoch's line of metrics.
+        config: The configuration of the run.
+        data: The dataset, with ``train`` and ``test``; ``val`` is measured too where the dataset has it.
+        root: The folder of all runs.
+        device: The device to compute on.
+        resume: Whether an interrupted run resumes from its last epoch. Otherwise it starts again.
+        on_epoch: Called with the record of each epoch.
         source: The run whose encoder is used instead of training one (``biascon.evaluation.transfer``).
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
     """
-    config, digest, folder = _prepare(config, data, root, device, source)
-    known = read_finished(folder, digest)
-    if known is not None:
-        return folder, known, True
-    with _held(folder, resume=resume):
-        if world_size() == 1:
-            known = read_finished(folder, digest)  # by another command, in between
-            if known is not None:
-                return folder, known, True
-        network = _network(config, data, Place(root, device, resume), on_epoch, source)
+    context = _prepare(config, data, root, device, resume, on_epoch, source)
+    finished = _read_finished(context)
+    if finished is not None:
+        return finished
+    with _lock(context):
+        # Another command may have finished the run in between.
+        finished = _read_finished(context) if world_size() == 1 else None
+        if finished is not None:
+            return finished
+        network = _get_network(context, source)
         if not is_main_process():
-            return folder, {}, False
-        bench = Bench(config, network, data, folder, device)
-        found = fit_classifiers(bench, on_epoch)
-        test = data.splits["test"]
-        scores = found[0].predict_proba("test")
-        also = [
-            {
-                "by": judge.name,
-                **measure_accuracies(test, judge.predict_proba("test").argmax(axis=1), data),
-            }
-            for judge in found[1:]
-        ]
-        evaluation = {
-            "format": FORMAT,
-            **_identity(config, data, digest, found[0], source),
-            "probe": found[0].fit_info,
-            "validation": found[0].validation,
-            "also": also,
-            **_encoder_from(config, data, folder),
-            "representation": _represent(bench),
-            **measure(
-                test,
-                scores.argmax(axis=1),
-                data.manifest["labels"],
-                data.n_bias,
-                seed=config.seed,
-                training=np.array(data.manifest["counts"]["train"]["cells"]),
-                has_bias=data.has_bias,
-                knows_aligned=data.knows_aligned,
-            ).to_json(),
-            "top5": measure_top5(test.labels, scores).to_json(),
-            "calibration": measure_calibration(test, scores, data.n_bias),
-        }
-        write_atomic(folder / PREDICTIONS, _parquet(test, scores))
-        write_atomic(folder / EVALUATION, pretty_json(evaluation))
-        mark_finished(folder, digest)
-        for name in UNFINISHED:
-            (folder / name).unlink(missing_ok=True)
-    return folder, evaluation, False
+            return RunResult(context.folder, None, reused=False)
+        encoder = EncoderEvaluation(context, network)
+        classifiers = fit_classifiers(encoder)
+        scores = classifiers[0].predict_proba("test")
+        evaluation = _measure(encoder, classifiers, scores, source)
+        _write_results(context, evaluation, scores)
+    return RunResult(context.folder, evaluation, reused=False)
 
 
 def validate(
@@ -136,31 +108,20 @@ def validate(
     root: Path = Path("runs"),
     device: torch.device,
     resume: bool = True,
-    on_epoch: EpochCallback = lambda line: None,
-) -> tuple[Path, dict[str, Any] | None]:
-    """Train what is missing, and return the run's folder and its accuracies on validation, if any.
+    on_epoch: EpochCallback = ignore_epoch,
+) -> tuple[Path, Accuracies | None]:
+    """Train what is missing; return the run folder and the accuracies on the validation split, if any.
 
     ``data`` may lack its test split: it is not read. With several processes
     (``biascon.utils.distributed``) all of them train and the first one measures.
     """
-    config, _, folder = _prepare(config, data, root, device)
-    with _held(folder, resume=resume):
-        network = get_or_train(config, data, Place(root, device, resume), on_epoch)
+    context = _prepare(config, data, root, device, resume, on_epoch, None)
+    with _lock(context):
+        network = get_or_train(context)
         if not is_main_process():
-            return folder, None
-        return folder, fit_classifiers(Bench(config, network, data, folder, device), on_epoch)[
-            0
-        ].validation
-
-
-@contextmanager
-def _held(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Hold a run's folder, by the first process for all of them."""
-    with lock_folder(folder) if is_main_process() else nullcontext():
-        if is_main_process() and not resume:
-            delete_partial(folder)
-        barrier()
-        yield
+            return context.folder, None
+        classifiers = fit_classifiers(EncoderEvaluation(context, network))
+        return context.folder, classifiers[0].validation
 
 
 def _prepare(
@@ -168,9 +129,11 @@ def _prepare(
     data: BiasedDataset,
     root: Path,
     device: torch.device,
-    source: Source | None = None,
-) -> tuple[RunConfig, str, Path]:
-    """Check a run before anything is written, and return it resolved, with its digest and folder."""
+    resume: bool,
+    on_epoch: EpochCallback,
+    source: EncoderSource | None,
+) -> RunContext:
+    """Check a run before anything is written, and return its context with the configuration resolved."""
     if source is None:
         check_run(config, data)
         config = resolve_weights(config).for_device(device.type, world_size())
@@ -178,39 +141,88 @@ def _prepare(
         check_images(config, data)
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
-    digest = config.digest(data.digest)
-    return config, digest, run_folder(root, data.name, config, digest)
+    return RunContext(config, data, root, device, resume, on_epoch, build_monitor)
 
 
-def _network(
-    config: RunConfig,
-    data: BiasedDataset,
-    place: Place,
-    on_epoch: EpochCallback,
-    source: Source | None,
-) -> TrainedNetwork:
+def _read_finished(context: RunContext) -> RunResult | None:
+    run = FinishedRun.read(context.folder, context.digest)
+    return None if run is None else RunResult(run.folder, run.evaluation, reused=True)
+
+
+@contextmanager
+def _lock(context: RunContext) -> Iterator[None]:
+    """Lock the run folder; the first process locks it for all of them."""
+    with lock_folder(context.folder) if is_main_process() else nullcontext():
+        if is_main_process() and not context.resume:
+            delete_partial(context.folder)
+        barrier()
+        yield
+
+
+def _get_network(context: RunContext, source: EncoderSource | None) -> TrainedNetwork:
+    """Return the trained network of a run, or that of the run whose encoder it takes."""
     if source is None:
-        return get_or_train(config, data, place, on_epoch)
-    folder = place.folder(config, data)
+        return get_or_train(context)
     if is_main_process():
-        network = copy_encoder(source, config, data, folder, place.device)
+        network = copy_encoder(source, context)
     barrier()
-    return (
-        network if is_main_process() else copy_encoder(source, config, data, folder, place.device)
+    return network if is_main_process() else copy_encoder(source, context)
+
+
+def _measure(
+    encoder: EncoderEvaluation,
+    classifiers: Sequence[FittedClassifier],
+    scores: Array,
+    source: EncoderSource | None,
+) -> Evaluation:
+    """Return every number of a run on the test split.
+
+    Args:
+        encoder: The trained network and its run.
+        classifiers: The classifier of the headline numbers, then the others.
+        scores: ``(N, K)``, the probabilities of the headline classifier for the test split.
+        source: The run whose encoder was taken instead of training one.
+    """
+    context = encoder.context
+    data, headline = context.data, classifiers[0]
+    test = data.splits["test"]
+    others = [
+        OtherClassifier(
+            classifier.kind,
+            measure_accuracies(test, classifier.predict_proba("test").argmax(axis=1), data),
+        )
+        for classifier in classifiers[1:]
+    ]
+    return Evaluation(
+        identity=build_identity(context, headline, source),
+        protocol=build_protocol(context, headline),
+        fit_info=headline.fit_info,
+        validation=headline.validation,
+        other_classifiers=others,
+        encoder_from=encoder_reference(context),
+        features=_measure_features(encoder),
+        summary=measure(data, "test", scores.argmax(axis=1), seed=context.config.seed),
+        top5=measure_top5(test.labels, scores),
+        calibration=measure_calibration(test, scores, data.n_bias),
     )
 
 
-def _represent(bench: Bench) -> dict[str, Any]:
-    """Measure what the test features hold, with probes fitted on the held-out split where there is one."""
-    config, data = bench.config, bench.data
-    fitted = (bench.features("val"), data.splits["val"]) if "val" in data.splits else None
+def _measure_features(encoder: EncoderEvaluation) -> FeatureMetrics:
+    """Measure the features of the test split, with probes fitted on the validation split if there is one."""
+    context = encoder.context
+    config, data = context.config, context.data
+    fitted = (encoder.features("val"), data.splits["val"]) if "val" in data.splits else None
     test = data.splits["test"]
     views = two_view_features(
-        bench.network.encoder, test.images, config.augment, seed=config.seed, device=bench.device
+        encoder.network.encoder,
+        test.images,
+        config.augment,
+        seed=config.seed,
+        device=context.device,
     )
     with threadpool_limits(config.train.threads):
         return measure_representation(
-            bench.features("test"),
+            encoder.features("test"),
             test,
             fitted=fitted,
             n_labels=data.n_labels,
@@ -218,3 +230,14 @@ def _represent(bench: Bench) -> dict[str, Any]:
             config=config.probe,
             views=views,
         )
+
+
+def _write_results(context: RunContext, evaluation: Evaluation, scores: Array) -> None:
+    """Write predictions and evaluation, mark the run as finished, and delete its checkpoints."""
+    folder = context.folder
+    table = predictions_to_parquet(context.data.splits["test"], scores)
+    write_atomic(folder / PREDICTIONS, table)
+    write_atomic(folder / EVALUATION, pretty_json(evaluation.to_json()))
+    mark_finished(folder, context.digest)
+    for name in UNFINISHED:
+        (folder / name).unlink(missing_ok=True)

@@ -1,192 +1,210 @@
-"""Who judges a trained encoder: a linear probe, nearest neighbors, fine-tuning, the method's own classifier.
+"""Evaluation protocols for a trained encoder: linear probe, kNN, fine-tuning, the method's own classifier.
 
-The protocol (``probe.kind``) is part of a run's configuration, and what judged stands in its evaluation. All
-are fitted on the training split and measured on validation; what they tell of the test split is asked last.
+The protocol (``probe.kind``) is part of the configuration of a run. Every classifier is fitted on the
+training split and measured on the validation split. The test split is predicted last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from biascon.config.run_config import RunConfig
-from biascon.data.dataset import BiasedDataset
 from biascon.evaluation.features import cached_features
-from biascon.evaluation.fine_tuning import finetune, probabilities
+from biascon.evaluation.fine_tuning import finetune, predict_proba
 from biascon.evaluation.knn import KNNClassifier
 from biascon.evaluation.linear_probe import fit, fit_balanced
 from biascon.evaluation.measurements import measure_accuracies
-from biascon.losses.loss import get_entry
-from biascon.training.stages import EpochCallback, TrainedNetwork
+from biascon.runs.context import RunContext
+from biascon.runs.records import Accuracies, Classifier
+from biascon.training.stages import TrainedNetwork
 from biascon.utils.types import Array
 
 PredictProba = Callable[[str], Array]
-OWN = "own classifier"
 
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """What judges an encoder.
+    """A classifier of images that is fitted and can predict a split.
 
     Attributes:
-        name: ``"linear probe"``, ``"kNN"``, ``"fine-tuning"`` or ``"own classifier"``.
-        text: What it is, for the protocol.
-        scores: The name of a split to probabilities ``(N, K)``.
-        about: How its fitting ended, None if it was trained with the encoder.
-        validation: Accuracies on the validation split, None where there is none or it was fitted there.
+        kind: The kind of the classifier.
+        description: The classifier and its settings, for the protocol of the evaluation.
+        predict_proba: Maps the name of a split to probabilities ``(N, K)``.
+        fit_info: How the fit ended, None if the classifier was trained with the encoder.
+        validation: The accuracies on the validation split, None without such a split or if the classifier
+            was fitted on it.
     """
 
-    name: str
+    kind: Classifier
     description: str
     predict_proba: PredictProba
-    fit_info: dict[str, Any] | None
-    validation: dict[str, Any] | None
+    fit_info: Mapping[str, Any] | None
+    validation: Accuracies | None
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What the judges of a run share.
+class EncoderEvaluation:
+    """A trained network with the run that evaluates it.
 
     Attributes:
-        config: The run.
-        network: Its trained network.
-        data: The dataset that it is judged on.
-        folder: Its folder, locked.
-        device: Where to compute.
+        context: The run, its folder locked.
+        network: The trained network.
     """
 
-    config: RunConfig
+    context: RunContext
     network: TrainedNetwork
-    data: BiasedDataset
-    folder: Path
-    device: torch.device
 
     def features(self, part: str) -> Array:
-        """Return float32 ``(N, D)``: the frozen features of a split."""
-        split = self.data.splits[part]
-        return cached_features(self.folder, part, split, self.network.encoder, device=self.device)
+        """Return float32 ``(N, D)``: the features of a split, from the run folder where they are kept."""
+        context = self.context
+        split = context.data.splits[part]
+        return cached_features(
+            context.folder, part, split, self.network.encoder, device=context.device
+        )
 
 
-def fit_classifiers(bench: Bench, say: EpochCallback) -> list[FittedClassifier]:
-    """Return the judge of the protocol and, where the method has one, its own classifier; first who counts.
+def fit_classifiers(evaluation: EncoderEvaluation) -> list[FittedClassifier]:
+    """Return the fitted classifiers; the first one gives the headline numbers.
 
-    Under ``linear`` a method that is judged by its own classifier is; the other protocols are asked for, and
-    count for every method.
+    The classifiers are that of the protocol and, where the method has one, the method's own classifier.
+    Under the protocol ``linear`` a method that changes the classifier is evaluated with its own. Under the
+    other protocols every method is evaluated with the classifier of the protocol.
     """
-    known, kind = get_entry(bench.config.loss), bench.config.probe.kind
-    with threadpool_limits(
-        bench.config.train.threads
-    ):  # sums over threads differ in their last bits
-        found = [_KINDS[kind](bench, say)]
-        own = _own_classifier(bench)
-    if own is not None:
-        found.append(own)
-    return found[::-1] if kind == "linear" and known.evaluated_by == "classifier" else found
+    context = evaluation.context
+    kind = context.config.probe.kind
+    # Sums over threads differ in their last bits.
+    with threadpool_limits(context.config.train.threads):
+        of_protocol = _FIT_BY_PROTOCOL[kind](evaluation)
+        own = _own_classifier(evaluation)
+    if own is None:
+        return [of_protocol]
+    own_is_first = kind == "linear" and context.entry.evaluated_by == "classifier"
+    return [own, of_protocol] if own_is_first else [of_protocol, own]
 
 
-def _linear(bench: Bench, say: EpochCallback) -> FittedClassifier:
-    config, data = bench.config.probe, bench.data
-    probe = fit(bench.features("train"), data.splits["train"].labels, data.n_labels, config)
-    text = f"linear probe on frozen features ({_solver(bench)})"
-    about = {"iterations": probe.iterations, "converged": probe.converged}
+def _fit_linear_probe(evaluation: EncoderEvaluation) -> FittedClassifier:
+    config, data = evaluation.context.config.probe, evaluation.context.data
+    probe = fit(evaluation.features("train"), data.splits["train"].labels, data.n_labels, config)
     return _measured_classifier(
-        bench, "linear probe", text, lambda part: probe.probabilities(bench.features(part)), about
+        evaluation,
+        Classifier.LINEAR_PROBE,
+        f"linear probe on frozen features ({_solver_settings(evaluation)})",
+        lambda part: probe.probabilities(evaluation.features(part)),
+        {"iterations": probe.iterations, "converged": probe.converged},
     )
 
 
-def _knn(bench: Bench, say: EpochCallback) -> FittedClassifier:
-    config, data = bench.config.probe, bench.data
+def _fit_knn(evaluation: EncoderEvaluation) -> FittedClassifier:
+    context = evaluation.context
+    config, data = context.config.probe, context.data
     labels = data.splits["train"].labels
-    voters = KNNClassifier(
-        bench.features("train"), labels, data.n_labels, config.k, config.temperature, bench.device
+    knn = KNNClassifier(
+        evaluation.features("train"),
+        labels,
+        data.n_labels,
+        config.k,
+        config.temperature,
+        context.device,
     )
     k = min(config.k, len(labels))
-    text = f"weighted {k}-nearest-neighbor vote on frozen features (temperature {config.temperature:g})"
     return _measured_classifier(
-        bench, "kNN", text, lambda part: voters.probabilities(bench.features(part)), {"k": k}
+        evaluation,
+        Classifier.KNN,
+        f"weighted {k}-nearest-neighbor vote on frozen features (temperature {config.temperature:g})",
+        lambda part: knn.probabilities(evaluation.features(part)),
+        {"k": k},
     )
 
 
-def _finetune(bench: Bench, say: EpochCallback) -> FittedClassifier:
-    config, data, device = bench.config.finetune, bench.data, bench.device
-    model = finetune(
-        bench.config,
-        data,
-        bench.folder,
-        device=device,
-        on_epoch=lambda line: say({**line, "first": "fine-tuning"}),
-    )
-    text = (
+def _finetune(evaluation: EncoderEvaluation) -> FittedClassifier:
+    context = evaluation.context
+    config, data, device = context.config.finetune, context.data, context.device
+    model = finetune(context)
+    return _measured_classifier(
+        evaluation,
+        Classifier.FINE_TUNED,
         f"encoder and a linear layer fine-tuned on the training split ({config.epochs} epochs, "
-        f"batch {config.batch_size}, {config.name}, learning rate {config.lr:g})"
+        f"batch {config.batch_size}, {config.name}, learning rate {config.lr:g})",
+        lambda part: predict_proba(model, data.splits[part].images, device=device),
+        {"epochs": config.epochs},
     )
 
-    def scores(part: str) -> Array:
-        return probabilities(model, data.splits[part].images, device=device)
 
-    return _measured_classifier(bench, "fine-tuning", text, scores, {"epochs": config.epochs})
+_FIT_BY_PROTOCOL: Mapping[str, Callable[[EncoderEvaluation], FittedClassifier]] = {
+    "linear": _fit_linear_probe,
+    "knn": _fit_knn,
+    "finetune": _finetune,
+}
 
 
-_KINDS = {"linear": _linear, "knn": _knn, "finetune": _finetune}
-
-
-def _own_classifier(bench: Bench) -> FittedClassifier | None:
-    """Return the method's own classifier as a judge, None where it has none, or none of this dataset."""
-    known, data, config = get_entry(bench.config.loss), bench.data, bench.config
-    if config.origin is not None:
+def _own_classifier(evaluation: EncoderEvaluation) -> FittedClassifier | None:
+    """Return the classifier of the method itself, None where the method or the dataset has none."""
+    context, classifier = evaluation.context, evaluation.network.classifier
+    if context.config.origin is not None:  # the encoder was trained on another dataset
         return None
-    if "held-out groups" in known.needs:  # a dataset without validation was refused before training
-        val = data.splits["val"]
-        last = fit_balanced(
-            bench.features("val"),
-            val.labels,
-            val.bias,
-            data.n_labels,
-            config.probe,
-            seed=config.seed,
-        )
-        text = (
-            f"last layer fitted on group-balanced draws of the validation split ({_solver(bench)})"
-        )
-        about = {"iterations": last.iterations, "converged": last.converged}
-        return FittedClassifier(
-            OWN, text, lambda part: last.probabilities(bench.features(part)), about, None
-        )  # it was fitted on validation
-    if bench.network.classifier is None or known.predicts != "labels":
+    if "held-out groups" in context.entry.needs:
+        return _fit_last_layer(evaluation)
+    if classifier is None or context.entry.predicts != "labels":
         return None
-    soft = _softmax(bench.network.classifier)
-    text = "the classifier that the method trains"
-    return _measured_classifier(bench, OWN, text, lambda part: soft(bench.features(part)), None)
+    predict = _softmax_of(classifier)
+    return _measured_classifier(
+        evaluation,
+        Classifier.OWN,
+        "the classifier that the method trains",
+        lambda part: predict(evaluation.features(part)),
+        None,
+    )
+
+
+def _fit_last_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
+    """Return a last layer that is fitted on the validation split, and so is not measured on it."""
+    config, data = evaluation.context.config, evaluation.context.data
+    val = data.splits["val"]
+    layer = fit_balanced(
+        evaluation.features("val"), val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
+    )  # fmt: skip
+    settings = _solver_settings(evaluation)
+    return FittedClassifier(
+        Classifier.OWN,
+        f"last layer fitted on group-balanced draws of the validation split ({settings})",
+        lambda part: layer.probabilities(evaluation.features(part)),
+        {"iterations": layer.iterations, "converged": layer.converged},
+        None,
+    )
 
 
 def _measured_classifier(
-    bench: Bench, name: str, text: str, scores: PredictProba, about: dict[str, Any] | None
+    evaluation: EncoderEvaluation,
+    kind: Classifier,
+    description: str,
+    predict_proba: PredictProba,
+    fit_info: Mapping[str, Any] | None,
 ) -> FittedClassifier:
-    """Return a judge, measured on validation where there is such a split."""
-    found = None
-    if "val" in bench.data.splits:
-        told = scores("val").argmax(axis=1)
-        found = measure_accuracies(bench.data.splits["val"], told, bench.data)
-    return FittedClassifier(name, text, scores, about, found)
+    """Return a classifier with its accuracies on the validation split, where there is such a split."""
+    data, validation = evaluation.context.data, None
+    if "val" in data.splits:
+        predictions = predict_proba("val").argmax(axis=1)
+        validation = measure_accuracies(data.splits["val"], predictions, data)
+    return FittedClassifier(kind, description, predict_proba, fit_info, validation)
 
 
-def _solver(bench: Bench) -> str:
-    return f"C = {bench.config.probe.c:g}, tolerance {bench.config.probe.tolerance:g}"
+def _solver_settings(evaluation: EncoderEvaluation) -> str:
+    config = evaluation.context.config.probe
+    return f"C = {config.c:g}, tolerance {config.tolerance:g}"
 
 
-def _softmax(classifier: nn.Module) -> Callable[[Array], Array]:
-    """Return what maps features to the probabilities of a linear classifier, on the CPU."""
+def _softmax_of(classifier: nn.Module) -> Callable[[Array], Array]:
+    """Return the function that maps features to the probabilities of a linear classifier, on the CPU."""
     classifier = classifier.cpu()
 
-    def scores(features: Array) -> Array:
+    def predict(features: Array) -> Array:
         with torch.inference_mode():
-            told: Array = classifier(torch.from_numpy(features)).softmax(dim=1).numpy()
-        return told
+            probabilities: Array = classifier(torch.from_numpy(features)).softmax(dim=1).numpy()
+        return probabilities
 
-    return scores
+    return predict

@@ -1,18 +1,20 @@
-"""What features hold: how well they tell the label and the bias attribute, and how they lie."""
+"""Feature metrics: linear decodability of label and bias, alignment and uniformity."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 
-from biascon.config.run_config import ProbeConfig
+from biascon.config.sections import ProbeConfig
 from biascon.data.dataset import Split
 from biascon.errors import BiasconWarning, RunError
 from biascon.evaluation.linear_probe import fit
 from biascon.metrics import representation
+from biascon.metrics.records import UNDEFINED, Metric
+from biascon.metrics.representation import PairMean, Similarities
 from biascon.metrics.summary import finite_or_none
+from biascon.runs.evaluation import FeatureMetrics, SimilarityHistogram
 from biascon.utils.types import Array
 
 BINS = 100
@@ -27,88 +29,90 @@ def measure_representation(
     n_bias: int | None,
     config: ProbeConfig,
     views: tuple[Array, Array] | None = None,
-) -> dict[str, Any]:
-    """Return how features of a split tell labels and bias, and the geometry of their directions.
+) -> FeatureMetrics:
+    """Return how well features of a split decode labels and bias values, and the geometry of the features.
 
-    ``label_readout`` and ``bias_readout`` are the accuracies of two linear probes, one of the label and one
-    of the bias attribute, fitted on the same held-out images, on which the two are nearly independent:
-    on the training images a probe of the bias would be one of the label. ``class_alignment`` is the mean
-    squared distance of unit features of one label, ``bias_alignment`` of one bias value, ``uniformity`` as of
-    Wang and Isola (ICML 2020); ``similarities`` are histograms of the cosine of pairs.
+    ``label_readout`` and ``bias_readout`` are the accuracies of two linear probes: one predicts the label and
+    one predicts the bias attribute. Both are fitted on the same held-out images, where label and bias are
+    nearly independent. On the training images a probe of the bias would be a probe of the label.
+    ``class_alignment`` is the mean squared distance of unit features of one label, ``bias_alignment`` that of
+    one bias value. ``uniformity`` is that of Wang and Isola (ICML 2020). ``similarities`` are histograms of
+    the cosine of pairs of images.
 
     Args:
-        features: float ``(N, D)`` of the split's images.
-        split: Labels and bias.
-        fitted: Features and split that the two probes are fitted on; without, the readouts are None.
+        features: float ``(N, D)``, the features of the images of the split.
+        split: Labels and bias values.
+        fitted: Features and split that the two probes are fitted on. Without them the readouts are None.
         n_labels: K.
-        n_bias: M, None without a bias attribute; what is of the bias is then None, of 0 images.
-        config: Of the two probes.
+        n_bias: M, None without a bias attribute: the metrics of the bias are then undefined, of 0 images.
+        config: The settings of the two probes.
         views: Features of two augmented views of the same images, for the similarities of kind ``self``.
-
-    Returns:
-        Plain data; an undefined value is None.
     """
     norms = np.linalg.norm(features, axis=1)
-    there = norms > 0  # an image whose features are all 0 has no direction
-    unit = features[there] / norms[there, None]
-    labels, bias = split.labels[there], split.bias[there]
-    readouts: dict[str, Any] = {}
+    has_direction = norms > 0  # an image whose features are all 0 has none
+    unit = features[has_direction] / norms[has_direction, None]
+    labels, bias = split.labels[has_direction], split.bias[has_direction]
+    metrics = {}
     for name, key, size in (("label", "labels", n_labels), ("bias", "bias", n_bias)):
-        value = None
+        accuracy = None
         if fitted is not None and size is not None:
-            wanted = getattr(split, key)
-            value = _readout(fitted[0], getattr(fitted[1], key), features, wanted, size, config)
-        readouts[f"{name}_readout"] = {"value": value, "n": 0 if size is None else len(split)}
-    by_bias = representation.class_alignment(unit, bias) if n_bias is not None else None
-    geometry = {
-        "class_alignment": representation.class_alignment(unit, labels),
-        "bias_alignment": by_bias,
-        "uniformity": representation.uniformity(unit),
-    }
-    found = representation.similarities(unit, labels, bias, bins=BINS)
+            targets = getattr(split, key)
+            accuracy = _probe_accuracy(
+                fitted[0], getattr(fitted[1], key), features, targets, size, config
+            )
+        metrics[f"{name}_readout"] = Metric(accuracy, 0 if size is None else len(split))
+    bias_alignment = representation.class_alignment(unit, bias) if n_bias is not None else None
+    metrics["class_alignment"] = _to_metric(representation.class_alignment(unit, labels))
+    metrics["bias_alignment"] = _to_metric(bias_alignment)
+    metrics["uniformity"] = _to_metric(representation.uniformity(unit))
+    similarities = representation.similarities(unit, labels, bias, bins=BINS)
     if views is not None:
-        found["self"] = representation.two_view_similarities(*_directions(*views), bins=BINS)
-    return {
-        "fitted_on": None if fitted is None else len(fitted[1]),
-        "without_direction": int((~there).sum()),
-        **readouts,
-        **{
-            name: {
-                "value": None if mean is None else finite_or_none(mean.value),
-                "n": 0 if mean is None else mean.n,
-            }
-            for name, mean in geometry.items()
+        directions = _directions(*views)
+        similarities["self"] = representation.two_view_similarities(*directions, bins=BINS)
+    return FeatureMetrics(
+        fitted_on=None if fitted is None else len(fitted[1]),
+        without_direction=int((~has_direction).sum()),
+        metrics=metrics,
+        similarities={
+            kind: _to_histogram(pairs) for kind, pairs in similarities.items() if pairs.n
         },
-        "similarities": {
-            kind: {
-                "n": one.n,
-                "mean": finite_or_none(one.mean),
-                "sd": finite_or_none(one.sd),
-                "counts": one.counts.tolist(),
-            }
-            for kind, one in found.items()
-            if one.n
-        },
-    }
+    )
+
+
+def _to_metric(mean: PairMean | None) -> Metric:
+    return UNDEFINED if mean is None else Metric(finite_or_none(mean.value), mean.n)
+
+
+def _to_histogram(pairs: Similarities) -> SimilarityHistogram:
+    mean, sd = finite_or_none(pairs.mean), finite_or_none(pairs.sd)
+    return SimilarityHistogram(pairs.n, mean, sd, pairs.counts.tolist())
 
 
 def _directions(*views: Array) -> list[Array]:
     """Return unit features of the images whose features have a direction in every view."""
     norms = [np.linalg.norm(view, axis=1) for view in views]
-    there = np.logical_and.reduce([norm > 0 for norm in norms])
-    return [view[there] / norm[there, None] for view, norm in zip(views, norms, strict=True)]
+    has_direction = np.logical_and.reduce([norm > 0 for norm in norms])
+    return [
+        view[has_direction] / norm[has_direction, None]
+        for view, norm in zip(views, norms, strict=True)
+    ]
 
 
-def _readout(
-    features: Array, told: Array, test: Array, wanted: Array, size: int, config: ProbeConfig
+def _probe_accuracy(
+    features: Array,
+    targets: Array,
+    test_features: Array,
+    test_targets: Array,
+    n_classes: int,
+    config: ProbeConfig,
 ) -> float | None:
-    """Return the accuracy of a linear probe, None where a class is missing to fit it."""
+    """Return the accuracy of a linear probe on test images, None where a class is missing to fit it."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", BiasconWarning
-        )  # that it did not converge: told of the main one
+        # The fit of the headline probe warns if it does not converge; this one need not.
+        warnings.simplefilter("ignore", BiasconWarning)
         try:
-            probe = fit(features, told, size, config)
+            probe = fit(features, targets, n_classes, config)
         except RunError:
             return None
-    return float((probe.probabilities(test).argmax(axis=1) == wanted).mean())
+    predictions = probe.probabilities(test_features).argmax(axis=1)
+    return float((predictions == test_targets).mean())

@@ -277,7 +277,7 @@ def upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return an evaluation of format 1 in the words of format 2; no number changes."""
     new = {_OLD_KEYS.get(key, key): value for key, value in data.items()}
     new["format"] = 2
-    new["dataset_parameters"] = {}
+    new |= {"builder": "", "source_kind": "", "dataset_parameters": {}}
     new["evaluated_by"] = Classifier.from_label(new.pop("judged")).value
     new["other_classifiers"] = [
         {

@@ -34,13 +34,17 @@ class FinishedRun:
     evaluation: Evaluation
 
     @classmethod
-    def read(cls, folder: Path) -> FinishedRun | None:
+    def read(cls, folder: Path, digest: str | None = None) -> FinishedRun | None:
         """Read and verify a run folder; return None if the run is not finished.
+
+        Args:
+            folder: The run folder.
+            digest: The digest that the run must have; None accepts every run.
 
         Raises:
             RunError: A file is missing, has changed, or is of another version.
         """
-        data = read_finished(folder)
+        data = read_finished(folder, digest)
         if data is None:
             return None
         try:

@@ -24,6 +24,7 @@ from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, w
 DONE = "done"
 LOCKED_MESSAGE = "another process works on"  # what the error of a folder that is held starts with
 EVALUATION = "evaluation.json"
+METRICS_LOG = "metrics.jsonl"  # the epochs of training
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"  # of methods that train one
@@ -33,7 +34,7 @@ FINETUNED = "finetuned.safetensors"  # encoder and layer after fine-tuning
 FINETUNE_LOG = "finetune.jsonl"  # its epochs
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
 _OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
-_SEALED = ("config.toml", "environment.json", "metrics.jsonl", ENCODER, PREDICTIONS, EVALUATION)
+_SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 
 
 def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path:
@@ -78,7 +79,7 @@ def write_config(folder: Path, config: RunConfig, device: str) -> None:
 def delete_partial(folder: Path) -> None:
     """Remove what an unfinished run has computed; a finished one is left as it is."""
     if not (folder / DONE).exists():
-        for name in (*UNFINISHED, ENCODER, *_OPTIONAL, "metrics.jsonl"):
+        for name in (*UNFINISHED, ENCODER, *_OPTIONAL, METRICS_LOG):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -112,6 +112,8 @@ class RunIdentity:
     Attributes:
         dataset: The name of the dataset.
         dataset_digest: Its SHA-256.
+        builder: The builder of the dataset, such as ``bmnist``; empty in evaluations of format 1.
+        source_kind: The kind of its source, such as ``mnist`` or ``mnist5k``; empty where none is stated.
         dataset_parameters: The parameters that it was built with, such as ``rho``; empty in evaluations of
             format 1.
         source: Where its images come from.
@@ -139,6 +141,8 @@ class RunIdentity:
 
     dataset: str
     dataset_digest: str
+    builder: str
+    source_kind: str
     dataset_parameters: Mapping[str, Any]
     source: str
     loss: str
@@ -191,6 +195,8 @@ def identity_to_json(identity: RunIdentity, protocol: ProtocolRecord) -> dict[st
     return {
         "dataset": i.dataset,
         "dataset_digest": i.dataset_digest,
+        "builder": i.builder,
+        "source_kind": i.source_kind,
         "dataset_parameters": dict(i.dataset_parameters),
         "source": i.source,
         "protocol": protocol.to_json(),
@@ -222,6 +228,8 @@ def identity_from_json(data: Mapping[str, Any]) -> RunIdentity:
     return RunIdentity(
         dataset=data["dataset"],
         dataset_digest=data["dataset_digest"],
+        builder=data["builder"],
+        source_kind=data["source_kind"],
         dataset_parameters=data["dataset_parameters"],
         source=data["source"],
         loss=data["loss"],

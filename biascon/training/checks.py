@@ -9,7 +9,7 @@ import numpy as np
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconWarning, DataError, UsageError
-from biascon.losses.loss import get_entry, uses_bias_labels
+from biascon.losses.loss import Loss, get_entry, uses_bias_labels
 from biascon.models.encoders import build_on_meta
 from biascon.utils.distributed import world_size
 
@@ -65,14 +65,22 @@ def check_images(config: RunConfig, data: BiasedDataset) -> None:
         raise UsageError(f"expected finetune.batch_size of at most {n} images, but got {batch}")
 
 
-def _warn(config: RunConfig, needs: tuple[str, ...], n_labels: int, *, embeds: bool) -> None:
-    if "views" in needs and config.augment.views < 2:
+def warn_of_weak_batches(config: RunConfig, loss: Loss, n_labels: int) -> None:
+    """Warn where a term of the loss is 0 for want of views, or anchors may lack positives.
+
+    Args:
+        config: The configuration of the run.
+        loss: Its loss.
+        n_labels: The number of classes.
+    """
+    if "views" in loss.needs and config.augment.views < 2:
         warnings.warn(
             f"{config.loss} compares views of an image, but augment.views is 1: that term is 0",
             BiasconWarning,
             stacklevel=3,
         )
-    if embeds and "labels" in needs and config.train.batch_size <= n_labels:
+    is_contrastive = loss.input_kind == "embeddings" and "labels" in loss.needs
+    if is_contrastive and config.train.batch_size <= n_labels:
         warnings.warn(
             f"batch_size {config.train.batch_size} is not larger than the {n_labels} classes: by "
             "Lemma 1 of the ConTeX paper an anchor is then not sure of two positives in its batch",

@@ -16,7 +16,7 @@ from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import DataError, UsageError
-from biascon.losses.loss import get_entry
+from biascon.losses.registry import LossEntry
 from biascon.models.encoders import Encoder, build_encoder, build_head
 from biascon.models.weights import _bytes, match_state_dict, read_weights
 from biascon.runs.checkpoint import damaged_file_error
@@ -46,29 +46,35 @@ class Model(nn.Module):
         return out
 
 
-def build_model(config: RunConfig, data: BiasedDataset) -> Model:
-    """Return the network of a run before its first step, on the CPU; the encoder starts from its weights."""
-    known = get_entry(config.loss)
+def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Model:
+    """Return the network of a run before its first step, on the CPU, with the initial weights of its encoder.
+
+    Args:
+        config: The configuration of the run.
+        entry: The registry entry of its loss.
+        data: The dataset, for the number of classes.
+    """
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))
     initialize_encoder(encoder, config)
     head = classifier = None
-    if known.input_kind == "embeddings":
+    if entry.input_kind == "embeddings":
         generator = torch_generator(config.seed, "weights/head")
         head = build_head(encoder.dim, config.model.head, generator)
-    if trains_classifier(config.loss):
-        classifier = build_classifier(config, encoder, data)
+    if trains_classifier(entry):
+        classifier = build_classifier(config, entry, encoder, data)
     return Model(encoder, head, classifier)
 
 
-def trains_classifier(loss: str) -> bool:
+def trains_classifier(entry: LossEntry) -> bool:
     """Whether a run with this loss trains a linear classifier."""
-    known = get_entry(loss)
-    return known.input_kind == "logits" or "logits" in known.inputs
+    return entry.input_kind == "logits" or "logits" in entry.inputs
 
 
-def build_classifier(config: RunConfig, encoder: Encoder, data: BiasedDataset) -> nn.Module:
+def build_classifier(
+    config: RunConfig, entry: LossEntry, encoder: Encoder, data: BiasedDataset
+) -> nn.Module:
     """Return the freshly initialized linear classifier of a run, on the CPU."""
-    n = data.n_labels if get_entry(config.loss).predicts == "labels" else data.n_bias
+    n = data.n_labels if entry.predicts == "labels" else data.n_bias
     return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
 
 

@@ -40,3 +40,9 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     if config.schedule == "thirds":
         return config.lr * 0.1 ** int(3 * step / total)
     return config.lr
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
