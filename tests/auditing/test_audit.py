@@ -35,8 +35,8 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import load
 from biascon.data.values import normalize_value
 from biascon.errors import DataError, UsageError
-from biascon.evaluation.pipeline import evaluate
 from biascon.metrics.fairness import METRICS as FAIRNESS
+from tests.run_helpers import evaluate_to_json
 
 COLUMNS = ("--label", "y", "--prediction", "p", "--bias", "g")
 OK = b"y,p,g\n1,1,a\n0,1,a\n1,0,b\n0,0,b\n0,0,b\n"
@@ -212,7 +212,7 @@ def test_a_run_s_predictions_give_its_evaluation(
     make_dataset: Callable[..., Path], tmp_path: Path, cli: Any
 ) -> None:
     data = load(make_dataset(tmp_path / "small"))
-    run, evaluation, _ = evaluate(
+    run, evaluation, _ = evaluate_to_json(
         make_config("ce", preset="smoke"), data, root=tmp_path / "runs", device=torch.device("cpu")
     )
     outcome = cli(

@@ -43,11 +43,11 @@ def encoders(root: Path, loss: str) -> list[bytes]:
 def test_a_network_that_does_not_see_the_bias_is_trained_once(evaluate: Any, root: Path) -> None:
     own = evaluate("--loss", "supcon", "--bias", "race")
     assert "epoch 1/" in own["told"]
-    assert own["bias"]["name"] == "race" and "network_of" not in own
+    assert own["bias"]["name"] == "race" and "trained_in_run" not in own
     assert own["bias_aligned"]["n"] > 0
     age = evaluate("--loss", "supcon", "--bias", "age")
     assert "epoch 1/" not in age["told"]
-    assert age["network_of"] == own["digest"] != age["digest"]
+    assert age["trained_in_run"] == own["digest"] != age["digest"]
     assert age["bias"] == {"name": "age", "values": ["young", "middle", "old"], "aligned": None,
                            "chosen": ["age"], "of": "faces"}  # fmt: skip
     for name in ("bias_aligned", "bias_conflicting"):
@@ -68,12 +68,12 @@ def test_a_product_first_and_the_base_afterwards(evaluate: Any, root: Path) -> N
     assert sum(map(sum, both["training"]["cells"])) == 120
     own = evaluate("--loss", "ce")
     assert "epoch 1/" not in own["told"]
-    assert both["network_of"] == own["digest"]
+    assert both["trained_in_run"] == own["digest"]
 
 
 def test_one_that_sees_the_bias_is_trained_for_each(evaluate: Any, root: Path) -> None:
     own, age = evaluate("--loss", "biascon"), evaluate("--loss", "biascon", "--bias", "age")
-    assert "network_of" not in age and "epoch 1/" in age["told"]
+    assert "trained_in_run" not in age and "epoch 1/" in age["told"]
     first, second = encoders(root, "biascon")
     assert first != second
     assert own["digest"] != age["digest"]
@@ -83,7 +83,7 @@ def test_a_first_network_is_shared_too(evaluate: Any, root: Path) -> None:
     evaluate("--loss", "ce")
     there = len(encoders(root, "ce"))
     age = evaluate("--loss", "jtt", "--bias", "age")
-    assert age["network_of"]
+    assert age["trained_in_run"]
     assert len(encoders(root, "ce")) >= there
 
 

@@ -84,7 +84,7 @@ def test_runs_to_its_end(
     assert told["top1"]["value"] is not None
     drawn = "weights" not in told["config"]["model"]
     assert drawn == (preset == "cifar")
-    assert not any(change.startswith("model.weights") for change in told["changes"])
+    assert not any(change.startswith("model.weights") for change in told["overrides"])
 
 
 @pytest.mark.slow

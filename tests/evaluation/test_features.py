@@ -17,11 +17,11 @@ from biascon.errors import RunError
 from biascon.evaluation import features as features_module
 from biascon.evaluation import pipeline as evaluation_module
 from biascon.evaluation.features import FILES, two_view_features
-from biascon.evaluation.pipeline import evaluate
 from biascon.models.encoders import build_encoder
 from biascon.models.features import extract_features
 from biascon.runs.folder import ENCODER, read_finished
 from biascon.utils.seeds import torch_generator
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 CONFIG = make_config("ce", preset="smoke", settings=["train.epochs=1"])
@@ -66,12 +66,12 @@ def interrupted(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(evaluation_module, "measure", die)
-        evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+        evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     return {path.name: path for path in (tmp_path / "runs").rglob("*") if path.is_file()}
 
 
 def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> None:
-    folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
     encoder.load_state_dict(
         {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
@@ -94,9 +94,9 @@ def test_an_interrupted_run_does_not_compute_them_again(
         return extract_features(*args, **kwargs)
 
     monkeypatch.setattr(features_module, "extract_features", only_views)
-    folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     monkeypatch.undo()
-    other, afresh, _ = evaluate(CONFIG, data, root=tmp_path / "again", device=CPU)
+    other, afresh, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "again", device=CPU)
     assert found == afresh
     assert (folder / "predictions.parquet").read_bytes() == (
         other / "predictions.parquet"
@@ -114,13 +114,13 @@ def test_a_damaged_file_is_told(
     else:
         save_file({"features": kept[1:]} if harm == "shape" else {"other": kept}, path)
     with pytest.raises(RunError, match=r"features-train\.safetensors is damaged; delete it"):
-        evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+        evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     path.unlink()
-    evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
 
 
 def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
-    folder, found, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     (folder / FILES["train"]).unlink()
     assert read_finished(folder) == found
     path = folder / FILES["test"]
@@ -133,7 +133,7 @@ def test_what_is_too_large_is_not_kept(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "KEPT", 1000)
-    folder, _, _ = evaluate(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     assert not list(folder.glob("features*"))
     assert read_finished(folder) is not None
 

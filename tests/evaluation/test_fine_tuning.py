@@ -19,7 +19,7 @@ from biascon.errors import RunError, UsageError
 from biascon.evaluation import fine_tuning as module
 from biascon.evaluation.fine_tuning import finetune
 from biascon.evaluation.measurements import top_k
-from biascon.evaluation.pipeline import evaluate, validate
+from biascon.evaluation.pipeline import validate
 from biascon.models.encoders import build_encoder, build_head
 from biascon.models.preprocess import normalize
 from biascon.runs.folder import (
@@ -36,6 +36,7 @@ from biascon.training.network import load_weights
 from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
 from tests.made import plain
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 FAST = [
@@ -58,7 +59,7 @@ def done(
     data: BiasedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], Path]:
     root = tmp_path_factory.mktemp("runs")
-    folder, evaluation, _ = evaluate(smoke(), data, root=root, device=CPU)
+    folder, evaluation, _ = evaluate_to_json(smoke(), data, root=root, device=CPU)
     return folder, evaluation, root
 
 
@@ -84,12 +85,12 @@ def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     folder, evaluation, root = done
-    assert evaluation["judged"] == "fine-tuning"
+    assert evaluation["evaluated_by"] == "fine-tuning"
     assert evaluation["protocol"]["evaluation"] == (
         "encoder and a linear layer fine-tuned on the training split (4 epochs, batch 20, adamw, "
         "learning rate 0.003)"
     )
-    assert "probe.kind=finetune" in evaluation["changes"]
+    assert "probe.kind=finetune" in evaluation["overrides"]
     origin = evaluation["encoder_from"]
     trained = smoke().for_device("cpu").training_config()
     assert origin["digest"] == trained.digest(data.digest)
@@ -131,7 +132,7 @@ def test_the_scores_are_those_of_the_tuned_network(
 def test_the_same_run_elsewhere_gives_the_same_bytes(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
-    other, _, reused = evaluate(smoke(), data, root=tmp_path, device=CPU)
+    other, _, reused = evaluate_to_json(smoke(), data, root=tmp_path, device=CPU)
     assert not reused
     names = ("config.toml", ENCODER, FINETUNED, PREDICTIONS, EVALUATION)
     for name in names:
@@ -147,14 +148,14 @@ def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
     after: int, done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
     def stop(line: dict[str, Any]) -> None:
-        if line.get("first") == "fine-tuning" and line["epoch"] == after:
+        if record.stage == "fine-tuning" and record.epoch == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        evaluate(smoke(), data, root=tmp_path, device=CPU, on_epoch=stop)
+        evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=stop)
     said: list[dict[str, Any]] = []
-    folder, _, _ = evaluate(smoke(), data, root=tmp_path, device=CPU, on_epoch=said.append)
-    assert [line["epoch"] for line in said] == list(range(after + 1, 5))
+    folder, _, _ = evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=said.append)
+    assert [record.epoch for record in said] == list(range(after + 1, 5))
     for name in (FINETUNED, PREDICTIONS, EVALUATION):
         assert (folder / name).read_bytes() == (done[0] / name).read_bytes(), name
     assert [line["epoch"] for line in lines(folder)] == [1, 2, 3, 4]
@@ -166,8 +167,8 @@ def test_no_resume_tunes_anew(data: BiasedDataset, tmp_path: Path) -> None:
     assert found is not None
     assert (folder / FINETUNED).is_file()
     said: list[dict[str, Any]] = []
-    evaluate(smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=said.append)
-    assert [line["epoch"] for line in said if line.get("first") == "fine-tuning"] == [1, 2, 3, 4]
+    evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=said.append)
+    assert [record.epoch for record in said if record.stage == "fine-tuning"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", [FINETUNED, module.CHECKPOINT])
@@ -212,7 +213,7 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
 def test_a_loss_that_is_not_finite_is_told(data: BiasedDataset, tmp_path: Path) -> None:
     config = smoke("finetune.lr=1e30", "finetune.name=sgd", "finetune.warmup=0")
     with pytest.raises(RunError, match=r"fine-tuning has a loss that is not finite in epoch \d"):
-        evaluate(config, data, root=tmp_path, device=CPU)
+        evaluate_to_json(config, data, root=tmp_path, device=CPU)
 
 
 def test_a_batch_that_is_too_large_is_refused_before_a_folder_is_made(
@@ -221,7 +222,7 @@ def test_a_batch_that_is_too_large_is_refused_before_a_folder_is_made(
     with pytest.raises(
         UsageError, match=r"finetune\.batch_size of at most 140 images, but got 141"
     ):
-        evaluate(smoke("finetune.batch_size=141"), data, root=tmp_path, device=CPU)
+        evaluate_to_json(smoke("finetune.batch_size=141"), data, root=tmp_path, device=CPU)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,7 +232,7 @@ def test_the_test_split_is_not_read_before_the_end(
     test = data.splits["test"]
     other = dataclasses.replace(test, images=test.images[::-1].copy())
     swapped = dataclasses.replace(data, splits={**data.splits, "test": other}, digest="0" * 64)
-    folder, _, _ = evaluate(smoke(), swapped, root=tmp_path, device=CPU)
+    folder, _, _ = evaluate_to_json(smoke(), swapped, root=tmp_path, device=CPU)
     assert (folder / FINETUNED).read_bytes() == (done[0] / FINETUNED).read_bytes()
     kept = ("epoch", "loss", "validation")
     assert [{k: line[k] for k in kept} for line in lines(folder)] == [
@@ -242,7 +243,7 @@ def test_the_test_split_is_not_read_before_the_end(
 def test_without_validation_it_tells_the_loss_alone(data: BiasedDataset, tmp_path: Path) -> None:
     splits = {name: split for name, split in data.splits.items() if name != "val"}
     without = dataclasses.replace(data, splits=splits, digest="1" * 64)
-    folder, evaluation, _ = evaluate(smoke(), without, root=tmp_path, device=CPU)
+    folder, evaluation, _ = evaluate_to_json(smoke(), without, root=tmp_path, device=CPU)
     assert evaluation["validation"] is None
     assert not any("validation" in line for line in lines(folder))
 
@@ -251,11 +252,11 @@ def test_the_methods_own_classifier_stands_beside_it(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     biased = load(make_dataset(tmp_path / "data"))
-    _, tuned, _ = evaluate(smoke(loss="biasbal"), biased, root=tmp_path, device=CPU)
-    _, usual, _ = evaluate(
+    _, tuned, _ = evaluate_to_json(smoke(loss="biasbal"), biased, root=tmp_path, device=CPU)
+    _, usual, _ = evaluate_to_json(
         make_config("biasbal", preset="smoke", settings=FAST[:1]), biased, root=tmp_path, device=CPU
     )
-    assert tuned["judged"] == "fine-tuning"
-    assert usual["judged"] == "own classifier"
-    assert tuned["also"][0]["by"] == "own classifier"
-    assert tuned["also"][0]["top1"] == usual["top1"]["value"]
+    assert tuned["evaluated_by"] == "fine-tuning"
+    assert usual["evaluated_by"] == "own classifier"
+    assert tuned["other_classifiers"][0]["classifier"] == "own classifier"
+    assert tuned["other_classifiers"][0]["top1"] == usual["top1"]["value"]

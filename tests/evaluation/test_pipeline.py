@@ -20,9 +20,10 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
-from biascon.evaluation.pipeline import evaluate, validate
+from biascon.evaluation.pipeline import validate
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")
@@ -41,7 +42,7 @@ def data(make_dataset: Callable[..., Path], folder: Path) -> BiasedDataset:
 
 @pytest.fixture
 def done(data: BiasedDataset, folder: Path) -> tuple[Path, dict[str, Any]]:
-    where, evaluation, _ = evaluate(CONFIG, data, root=folder / "runs", device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, data, root=folder / "runs", device=CPU)
     return where, evaluation
 
 
@@ -109,7 +110,7 @@ def test_a_finished_run_is_read_and_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("biascon.training.stages.train", None)
-    _, evaluation, reused = evaluate(CONFIG, data, root=folder / "runs", device=CPU)
+    _, evaluation, reused = evaluate_to_json(CONFIG, data, root=folder / "runs", device=CPU)
     assert reused
     assert evaluation == done[1]
 
@@ -117,7 +118,7 @@ def test_a_finished_run_is_read_and_not_computed_again(
 def test_the_same_run_elsewhere_gives_the_same_bytes(
     done: tuple[Path, dict[str, Any]], data: BiasedDataset, tmp_path: Path
 ) -> None:
-    other, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU)
+    other, _, reused = evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU)
     assert not reused
     for name in ("config.toml", "encoder.safetensors", "predictions.parquet", "evaluation.json"):
         assert (other / name).read_bytes() == (done[0] / name).read_bytes()
@@ -157,7 +158,7 @@ def test_two_processes_never_work_on_one_run(data: BiasedDataset, tmp_path: Path
     where = run_folder(tmp_path, data.name, config, config.digest(data.digest))
     where.mkdir(parents=True)
     with FileLock(where / ".lock"), pytest.raises(RunError, match="another process"):
-        evaluate(config, data, root=tmp_path, device=CPU)
+        evaluate_to_json(config, data, root=tmp_path, device=CPU)
 
 
 def test_the_test_split_reaches_neither_encoder_nor_probe(
@@ -170,7 +171,7 @@ def test_the_test_split_reaches_neither_encoder_nor_probe(
     )
     other = dataclasses.replace(other, aligned=other.labels == other.bias)
     swapped = dataclasses.replace(data, splits={**data.splits, "test": other}, digest="0" * 64)
-    where, evaluation, _ = evaluate(CONFIG, swapped, root=tmp_path, device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, swapped, root=tmp_path, device=CPU)
     name = "encoder.safetensors"
     assert (where / name).read_bytes() == (done[0] / name).read_bytes()
     assert evaluation["validation"] == done[1]["validation"]
@@ -182,7 +183,7 @@ def test_the_validation_split_reaches_neither_encoder_nor_probe(
 ) -> None:
     splits = {name: split for name, split in data.splits.items() if name != "val"}
     without = dataclasses.replace(data, splits=splits)
-    where, evaluation, _ = evaluate(CONFIG, without, root=tmp_path, device=CPU)
+    where, evaluation, _ = evaluate_to_json(CONFIG, without, root=tmp_path, device=CPU)
     assert (where / "predictions.parquet").read_bytes() == (
         done[0] / "predictions.parquet"
     ).read_bytes()
@@ -197,7 +198,9 @@ def test_validate_needs_no_test_split_and_agrees_with_evaluate(
     where, chosen = validate(CONFIG, without, root=tmp_path, device=CPU)
     assert chosen == done[1]["validation"]
     assert not (where / "done").exists()
-    again, evaluation, _ = evaluate(CONFIG, data, root=tmp_path, device=CPU)  # goes on from there
+    again, evaluation, _ = evaluate_to_json(
+        CONFIG, data, root=tmp_path, device=CPU
+    )  # goes on from there
     assert again == where
     assert evaluation == done[1]
 
@@ -265,10 +268,10 @@ def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
         CONFIG, load(folder / "data", only=("train", "val")), root=tmp_path, device=CPU
     )
     lines: list[dict[str, Any]] = []
-    evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False, on_epoch=lines.append)
-    assert [line["epoch"] for line in lines] == [1, 2]
+    evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False, on_epoch=lines.append)
+    assert [record.epoch for record in lines] == [1, 2]
     assert (where / "done").exists()
-    _, _, reused = evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)
+    _, _, reused = evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False)
     assert reused
 
 
@@ -276,7 +279,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="at most 900 images"):
-        evaluate(
+        evaluate_to_json(
             make_config("ce", preset="smoke", settings=["train.batch_size=901"]),
             data, root=tmp_path, device=CPU,
         )  # fmt: skip
@@ -284,7 +287,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     lacking = dataclasses.replace(split, labels=np.where(split.labels == 3, 4, split.labels))
     without = dataclasses.replace(data, splits={**data.splits, "train": lacking})
     with pytest.raises(DataError, match="9 of 10 classes"):
-        evaluate(CONFIG, without, root=tmp_path, device=CPU)
+        evaluate_to_json(CONFIG, without, root=tmp_path, device=CPU)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,9 +303,9 @@ def test_a_damaged_file_of_an_unfinished_run_is_told_and_no_resume_goes_on(
     with pytest.raises(
         RunError, match=f"{name} is damaged; delete it or pass --no-resume"
     ) as caught:
-        evaluate(CONFIG, data, root=tmp_path, device=CPU)
+        evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU)
     assert "weights_only" not in str(caught.value)
-    assert not evaluate(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
+    assert not evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
 
 
 def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> None:
@@ -321,7 +324,9 @@ def test_calibration_of_an_evaluation_is_that_of_its_predictions(
 ) -> None:
     data = load(make_dataset(tmp_path / "data"))
     config = make_config("ce", preset="smoke", settings=["train.epochs=1"])
-    folder, found, _ = evaluate(config, data, root=tmp_path / "runs", device=torch.device("cpu"))
+    folder, found, _ = evaluate_to_json(
+        config, data, root=tmp_path / "runs", device=torch.device("cpu")
+    )
     frame = pd.read_parquet(folder / "predictions.parquet")
     scores = frame[[f"score_{k}" for k in range(10)]].to_numpy(np.float64)
     top, right = scores.max(axis=1), frame["prediction"] == frame["label"]

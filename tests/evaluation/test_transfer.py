@@ -18,7 +18,6 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
 from biascon.evaluation.linear_probe import fit
-from biascon.evaluation.pipeline import evaluate
 from biascon.evaluation.transfer import Source, read_source, transfer_config
 from biascon.models.features import extract_features
 from biascon.report.convergence import convergence_speeds, validation_curve
@@ -27,6 +26,7 @@ from biascon.report.html import _commands, render_html
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
 from tests.made import description, faces, pictures, plain
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=2", "train.batch_size=20"]
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (plain(root / "data" / "plain"), other(root / "data" / "other")):
         for loss in ("supcon", "contex"):
             config = make_config(loss, preset="smoke", settings=[*FAST, "train.probe_every=1"])
-            evaluate(config, load(folder), root=root / "runs", device=CPU)
+            evaluate_to_json(config, load(folder), root=root / "runs", device=CPU)
     return root
 
 
@@ -86,7 +86,7 @@ def judged(
 ) -> tuple[Path, dict[str, Any], bool]:
     taken = source(place, **kind)
     config = transfer_config(taken, data, protocol=protocol, settings=settings)
-    return evaluate(config, data, root=root, device=CPU, source=taken)
+    return evaluate_to_json(config, data, root=root, device=CPU, source=taken)
 
 
 @pytest.mark.filterwarnings("ignore:the linear probe did not converge")
@@ -103,7 +103,7 @@ def test_figure_five_both_ways_with_its_curves(
             assert folder.parts[-3:-1] == (to.name, loss)
             assert evaluation["dataset"] == to.name
             assert evaluation["encoder_from"]["dataset"] == frm
-            assert evaluation["judged"] == "fine-tuning"
+            assert evaluation["evaluated_by"] == "fine-tuning"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
             run = FinishedRun(folder, evaluation)
             points = validation_curve(run)
@@ -196,7 +196,9 @@ def test_on_its_own_dataset_it_is_the_ordinary_run(
     )
     shutil.copytree(place / "runs", tmp_path / "runs")
     said: list[dict[str, Any]] = []
-    other, usual, _ = evaluate(config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
+    other, usual, _ = evaluate_to_json(
+        config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+    )
     assert said == []  # the encoder is there
     assert usual == evaluation
     assert other.name == folder.name
@@ -221,20 +223,22 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: Path) -> None:
     data = load(faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
-    folder, _, _ = evaluate(config, data, root=tmp_path / "runs", device=CPU)
+    folder, _, _ = evaluate_to_json(config, data, root=tmp_path / "runs", device=CPU)
     view = view_by_attributes(data, ["age"])
     taken = read_source(folder)
-    found = evaluate(
+    found = evaluate_to_json(
         transfer_config(taken, view), view, root=tmp_path / "taken", device=CPU, source=taken
     )
-    usual = evaluate(config, view, root=tmp_path / "runs", device=CPU)
+    usual = evaluate_to_json(config, view, root=tmp_path / "runs", device=CPU)
     assert found[1] == usual[1]
     knn = make_config("supcon", preset="smoke", settings=["train.epochs=1", "probe.kind=knn"])
     said: list[dict[str, Any]] = []
-    _, evaluation, _ = evaluate(knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append)
+    _, evaluation, _ = evaluate_to_json(
+        knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+    )
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
-    assert evaluation["network_of"] == evaluation["encoder_from"]["digest"]
+    assert evaluation["trained_in_run"] == evaluation["encoder_from"]["digest"]
     (one,) = group_runs([FinishedRun(tmp_path, evaluation)])
     (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
     assert "--loss supcon" in command  # it is no transfer

@@ -20,12 +20,13 @@ from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data.dataset import load
 from biascon.errors import BiasconError, DataError, UsageError
-from biascon.evaluation.pipeline import evaluate
+from biascon.losses import LOSSES
 from biascon.models import weights
 from biascon.models.encoders import ENCODERS, ImageNetEncoder, build_encoder, build_on_meta
 from biascon.models.torchvision import import_torchvision
 from biascon.runs.folder import ENCODER
 from biascon.training.network import build_model, initialize_encoder
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 
@@ -106,27 +107,27 @@ def test_our_own_encoder_is_taken_to_the_byte(
 ) -> None:
     data = load(make_dataset(tmp_path / "data"))
     one = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
-    folder, _, _ = evaluate(one, data, root=tmp_path / "runs", device=CPU)
+    folder, _, _ = evaluate_to_json(one, data, root=tmp_path / "runs", device=CPU)
     file = folder / ENCODER
     after = resolve_weights(
         make_config("contex", preset="smoke", settings=["train.epochs=1"]), file
     )
     assert after.model.weights == f"file:{sha256(file)}"
     want = load_file(file)
-    for key, value in build_model(after, data).encoder.state_dict().items():
+    for key, value in build_model(after, LOSSES[after.loss], data).encoder.state_dict().items():
         assert torch.equal(value, want[key]), key
     plain, started = (
-        evaluate(c, data, root=tmp_path / "runs", device=CPU)
+        evaluate_to_json(c, data, root=tmp_path / "runs", device=CPU)
         for c in (make_config("contex", preset="smoke", settings=["train.epochs=1"]), after)
     )
     assert plain[0] != started[0]
     assert f'weights = "file:{sha256(file)}"' in (started[0] / "config.toml").read_text()
     assert str(file.parent) not in (started[0] / "config.toml").read_text()
-    assert f"model.weights=file:{sha256(file)[:8]}" in started[1]["changes"]
+    assert f"model.weights=file:{sha256(file)[:8]}" in started[1]["overrides"]
     # The same bytes at another place are the same run.
     shutil.copy(file, tmp_path / "elsewhere")
     moved = resolve_weights(after, tmp_path / "elsewhere")
-    assert evaluate(moved, data, root=tmp_path / "runs", device=CPU)[2]
+    assert evaluate_to_json(moved, data, root=tmp_path / "runs", device=CPU)[2]
 
 
 def test_a_run_without_weights_is_what_it_was(pth: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from biascon.losses import get_loss, pairwise
 from biascon.models import encoders
 from biascon.training.batches import BatchLoader
 from biascon.training.gradient_cache import forward_backward
-from biascon.training.loop import train
+from tests.run_helpers import train_in_folder
 from tests.training.parallel_worker import plain
 
 CPU = torch.device("cpu")
@@ -86,9 +87,12 @@ def test_training_in_parts_gives_the_same_weights(
         config = make_config(
             loss, preset="smoke", settings=[*settings, f"train.micro_batch={part}"]
         )
+        config = dataclasses.replace(
+            config, train=dataclasses.replace(config.train, record_losses=loss == "gce")
+        )
         folder = tmp_path / str(part)
         folder.mkdir()
-        found.append(train(config, data, folder, device=CPU).state_dict())
+        found.append(train_in_folder(config, data, folder, device=CPU).state_dict())
         if loss == "gce":
             found[-1]["kept"] = load_file(folder / "losses.safetensors")["losses"]
     for name, value in found[0].items():
@@ -150,7 +154,7 @@ def test_the_loop_reads_no_number_from_the_device(
         folder = tmp_path / str(batch)
         folder.mkdir()
         with Waits() as waits:
-            train(config, data, folder, device=CPU)
+            train_in_folder(config, data, folder, device=CPU)
         counts.append(waits.n)
     assert counts[0] == counts[1]
     assert counts[0] > 0  # the epoch's end is seen

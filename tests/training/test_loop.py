@@ -19,11 +19,12 @@ from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import BiasconWarning, RunError, UsageError
 from biascon.losses import LOSSES, uses_bias_labels
 from biascon.runs import checkpoint
+from biascon.runs.records import EpochRecord
 from biascon.training.batches import epoch_order
-from biascon.training.loop import train
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import build_model
 from biascon.training.optimizer import learning_rate
+from tests.run_helpers import train_in_folder
 
 CPU = torch.device("cpu")
 
@@ -58,20 +59,22 @@ def weights(encoder: torch.nn.Module) -> bytes:
 
 def run(config: RunConfig, data: BiasedDataset, folder: Path) -> bytes:
     folder.mkdir(exist_ok=True)
-    return weights(train(config, data, folder, device=CPU, given=told(data, 9)))
+    return weights(train_in_folder(config, data, folder, device=CPU, loss_inputs=told(data, 9)))
 
 
 @pytest.mark.parametrize("loss", TRAINED)
 def test_every_loss_trains_and_its_loss_falls(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    lines: list[dict[str, float]] = []
+    records: list[EpochRecord] = []
     config = smoke(loss, "train.epochs=4")
-    train(config, data, tmp_path, device=CPU, given=told(data, 4), on_epoch=lines.append)
-    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    assert lines[-1]["loss"] < lines[0]["loss"]
+    train_in_folder(
+        config, data, tmp_path, device=CPU, loss_inputs=told(data, 4), on_epoch=records.append
+    )
+    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert records[-1].loss < records[0].loss
     logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in logged] == lines
+    assert [EpochRecord.from_json(json.loads(line)) for line in logged] == records
 
 
 def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(
@@ -96,6 +99,9 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
     config = smoke(loss, "train.epochs=3")
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, record_losses=loss == "gce")
+    )
     whole = run(config, data, tmp_path / "whole")
 
     class StoppedError(Exception):
@@ -105,12 +111,12 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
         folder = tmp_path / f"stopped{stop}"
         folder.mkdir()
 
-        def say(line: dict[str, float], stop: int = stop) -> None:
-            if line["epoch"] == stop:
+        def stop_after(record: EpochRecord, stop: int = stop) -> None:
+            if record.epoch == stop:
                 raise StoppedError
 
         with pytest.raises(StoppedError):
-            train(config, data, folder, device=CPU, on_epoch=say)
+            train_in_folder(config, data, folder, device=CPU, on_epoch=stop_after)
         # What an unfinished epoch may have logged is swept away by the next start.
         with (folder / "metrics.jsonl").open("a") as log:
             log.write('{"epoch": 99')
@@ -154,19 +160,21 @@ def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.warns(BiasconWarning, match="Lemma 1"):
-        train(smoke("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
+        train_in_folder(smoke("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
 
 
 def test_one_view_is_warned_about_where_views_are_compared(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.warns(BiasconWarning, match=r"augment\.views is 1"):
-        train(smoke("simclr", "augment.views=1", "train.epochs=1"), data, tmp_path, device=CPU)
+        train_in_folder(
+            smoke("simclr", "augment.views=1", "train.epochs=1"), data, tmp_path, device=CPU
+        )
 
 
 def test_a_batch_larger_than_the_split_is_refused(data: BiasedDataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at most 900 images, but got 901"):
-        train(smoke("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
+        train_in_folder(smoke("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
 
 
 def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
@@ -176,7 +184,7 @@ def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
     first = data.splits["train"].index[epoch_order(data.splits["train"], 0, 0)[64:69]].tolist()
     where = f"not finite at step 2 of epoch 1 .*: source images {', '.join(map(str, first))}, "
     with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimizer\.lr"):
-        train(config, data, tmp_path, device=CPU)
+        train_in_folder(config, data, tmp_path, device=CPU)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
@@ -187,14 +195,16 @@ def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
     row = int(epoch_order(split, 0, 0)[5 * 64 + 3])
     given.per_image["weights"][row] = torch.nan
     with pytest.raises(RunError, match="jtt: the loss is not finite at step 6 of epoch 1"):
-        train(smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, given=given)
+        train_in_folder(
+            smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, loss_inputs=given
+        )
 
 
 def test_a_loss_without_what_another_network_tells_is_refused(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'softcon' needs bias_features of another network"):
-        train(smoke("softcon"), data, tmp_path, device=CPU)
+        train_in_folder(smoke("softcon"), data, tmp_path, device=CPU)
 
 
 def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None:
@@ -227,7 +237,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
 ) -> None:
     (tmp_path / checkpoint.NAME).write_bytes(content)
     with pytest.raises(RunError, match="is damaged; delete it or pass --no-resume") as caught:
-        train(smoke(), data, tmp_path, device=CPU)
+        train_in_folder(smoke(), data, tmp_path, device=CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -237,7 +247,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(
     marker = tmp_path / "ran"
     torch.save({"epoch": 1, "model": _Trap(str(marker))}, tmp_path / checkpoint.NAME)
     with pytest.raises(RunError):
-        train(smoke(), data, tmp_path, device=CPU)
+        train_in_folder(smoke(), data, tmp_path, device=CPU)
     assert not marker.exists()
 
 
@@ -275,8 +285,8 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
     n = {"labels": 7, "bias": 5}
     names = {"labels": [str(i) for i in range(7)], "bias": {"values": list("abcde")}}
     small = dataclasses.replace(data, manifest={**data.manifest, **names})
-    out = build_model(smoke(loss), small)(torch.randn(4, 3, 28, 28))
     entry = LOSSES[loss]
+    out = build_model(smoke(loss), entry, small)(torch.randn(4, 3, 28, 28))
     assert out["features"].shape == (4, 128)
     assert ("z" in out) == (entry.input_kind == "embeddings")
     assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.needs)
@@ -288,10 +298,10 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
 
 
 def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:
-    lines: list[dict[str, float]] = []
+    records: list[EpochRecord] = []
     config = smoke("contex", "train.precision=bfloat16", "train.epochs=1")
-    train(config, data, tmp_path, device=CPU, on_epoch=lines.append)
-    assert np.isfinite(lines[0]["loss"])
+    train_in_folder(config, data, tmp_path, device=CPU, on_epoch=records.append)
+    assert np.isfinite(records[0].loss)
 
 
 @pytest.mark.parametrize("part", [0, 8])
@@ -317,15 +327,15 @@ def test_a_compiled_network_is_the_same_network(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path: Path) -> None:
-    lines: list[float] = []
+    losses: list[float] = []
     for name, on in (("plain", "false"), ("compiled", "true")):
         config = smoke("contex", "train.epochs=1", f"train.compile={on}")
         (tmp_path / name).mkdir()
-        train(
+        train_in_folder(
             config,
             data,
             tmp_path / name,
             device=CPU,
-            on_epoch=lambda line: lines.append(line["loss"]),
+            on_epoch=lambda record: losses.append(record.loss),
         )
-    assert lines[0] == pytest.approx(lines[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -9,24 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
-from biascon.evaluation.pipeline import evaluate, validate
+from biascon.evaluation.pipeline import validate
 from biascon.losses import LOSSES
+from biascon.losses.loss import Loss, get_loss
 from biascon.models.features import extract_features
 from biascon.report.experiments import find_runs
-from biascon.runs.context import Place
+from biascon.runs.context import RunContext
 from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, STEP_LOSSES, lock_folder
+from biascon.runs.records import EpochRecord
+from biascon.training import loop, stages
 from biascon.training.augment import augment
-from biascon.training.batches import epoch_order
-from biascon.training.network import build_model
-from biascon.training.optimizer import learning_rate
+from biascon.training.loss_inputs import LossInputs
+from biascon.training.network import Model, build_model
 from biascon.training.stages import TrainedNetwork, get_or_train
-from biascon.utils.seeds import torch_generator
+from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
 TWO = [name for name, entry in LOSSES.items() if entry.first_stage]
@@ -50,9 +53,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, digits: object) -> BiasedData
 
 
 def trained(config: RunConfig, data: BiasedDataset, root: Path) -> TrainedNetwork:
-    there = Place(root, CPU)
-    with lock_folder(there.folder(config, data)):
-        return get_or_train(config, data, there, lambda line: None)
+    context = RunContext(config, data, root, CPU)
+    with lock_folder(context.folder):
+        return get_or_train(context)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -69,17 +72,18 @@ def test_the_first_network_is_a_run_of_its_own_and_is_not_trained_twice(
     config, before = smoke(loss), first_stage_config(smoke(loss))
     assert before is not None
     trained(config, data, tmp_path)
-    there = Place(tmp_path, CPU).folder(before, data)
+    there = RunContext(before, data, tmp_path, CPU).folder
     assert there.parent.name == LOSSES[loss].first_stage.loss
     assert (there / ENCODER).is_file()
     assert not (there / DONE).exists()
     made = files(tmp_path)
-    lines: list[dict[str, object]] = []
-    (Place(tmp_path, CPU).folder(config, data) / ENCODER).unlink()
-    with lock_folder(Place(tmp_path, CPU).folder(config, data)):
-        get_or_train(config, data, Place(tmp_path, CPU), lines.append)
+    records: list[EpochRecord] = []
+    context = RunContext(config, data, tmp_path, CPU, on_epoch=records.append)
+    (context.folder / ENCODER).unlink()
+    with lock_folder(context.folder):
+        get_or_train(context)
     assert files(tmp_path) == made
-    assert not [line for line in lines if "first" in line]
+    assert not [record for record in records if record.stage]
     # On its own it is the same run, to the byte.
     alone = tmp_path / "alone"
     trained(before, data, alone)
@@ -92,12 +96,12 @@ def test_the_whole_is_evaluated_by_one_call_and_says_what_it_builds_on(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
     config = smoke(loss)
-    folder, evaluation, _ = evaluate(config, data, root=tmp_path, device=CPU)
+    folder, evaluation, _ = evaluate_to_json(config, data, root=tmp_path, device=CPU)
     before = first_stage_config(config)
-    assert evaluation["first"]["digest"] == before.digest(data.digest)
-    assert evaluation["first"]["loss"] == LOSSES[loss].first_stage.loss
-    assert evaluation["judged"] == "own classifier"
-    assert [also["by"] for also in evaluation["also"]] == ["linear probe"]
+    assert evaluation["first_stage"]["digest"] == before.digest(data.digest)
+    assert evaluation["first_stage"]["loss"] == LOSSES[loss].first_stage.loss
+    assert evaluation["evaluated_by"] == "own"
+    assert [also["classifier"] for also in evaluation["other_classifiers"]] == ["linear_probe"]
     assert (folder / CLASSIFIER).is_file()
     assert evaluation["unbiased"]["value"] is not None
     # The run that it builds on is trained and not evaluated: no reason for a warning.
@@ -112,69 +116,75 @@ def test_the_network_of_softcon_sees_no_shapes_and_that_of_flac_tells_the_bias(
     assert (flac.loss, flac.model.encoder) == ("bias-ce", "fastconvnet")
     kernels = {
         part.kernel_size
-        for part in build_model(softcon, data).modules()
+        for part in build_model(softcon, LOSSES["ce"], data).modules()
         if isinstance(part, torch.nn.Conv2d)
     }
     assert kernels == {(1, 1)}
 
 
-def test_lff_is_the_joint_training_of_its_two_networks(data: BiasedDataset, tmp_path: Path) -> None:
-    """Both networks in one loop, as the paper has it, give the weights that the two runs give."""
-    config = smoke("lff", "optimizer.weight_decay=0.0")
-    got = trained(config, data, tmp_path)
-    split, batch = data.splits["train"], config.train.batch_size
-    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-    biased, debiased = (build_model(c, data).train() for c in (first_stage_config(config), config))
-    steps = len(split) // batch
-    optimizers = [torch.optim.AdamW(m.parameters(), weight_decay=0.0) for m in (biased, debiased)]
-    for epoch in range(2):
-        order = epoch_order(split, 0, epoch)
-        generator = torch_generator(0, f"views/{epoch}")
-        for step in range(steps):
-            rows = order[step * batch : (step + 1) * batch]
-            x = augment(images[rows], config.augment, generator, 2)
-            y = labels[rows].repeat_interleave(2)
-            logits = [model(x)["logits"] for model in (biased, debiased)]
-            ce = [F.cross_entropy(out, y, reduction="none").view(-1, 2).mean(1) for out in logits]
-            p = logits[0].softmax(1).gather(1, y[:, None]).squeeze(1)
-            weight = (ce[0] / (ce[0] + ce[1])).detach()
-            losses = (((1 - p**0.7) / 0.7).mean(), (weight * ce[1]).mean())
-            for optimizer, value in zip(optimizers, losses, strict=True):
-                rate = learning_rate(config.optimizer, epoch * steps + step, 2 * steps)
-                optimizer.param_groups[0]["lr"] = rate
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-    for name, value in debiased.encoder.state_dict().items():
-        torch.testing.assert_close(
-            got.encoder.state_dict()[name], value, rtol=2e-3, atol=2e-4, msg=name
-        )
+class SpyLoss:
+    """A loss that notes the inputs of every call."""
+
+    def __init__(self, loss: Loss, calls: list[dict[str, Tensor]]) -> None:
+        self.loss, self.calls = loss, calls
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.loss, name)
+
+    def __call__(self, z: Tensor, labels: Tensor, bias: Tensor, **inputs: Tensor) -> Tensor:
+        self.calls.append({"z": z.detach().clone(), "labels": labels, **inputs})
+        return self.loss(z, labels, bias, **inputs)
 
 
-def test_jtt_weighs_the_images_that_the_first_network_gets_wrong(
+def test_lff_gets_the_losses_that_its_biased_network_had_at_the_same_step(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = {}
+    """The paper trains both networks in one loop: same views, same batches, losses of the same step."""
+    calls: dict[str, list[dict[str, Tensor]]] = {"gce": [], "lff": []}
+    views: list[Tensor] = []
+    monkeypatch.setattr(
+        loop, "get_loss", lambda name, **free: SpyLoss(get_loss(name, **free), calls[name])
+    )
+    monkeypatch.setattr(
+        loop, "augment", lambda *args: views.append(augment(*args).clone()) or views[-1]
+    )
+    config = smoke("lff")
+    trained(config, data, tmp_path)
+    steps = len(data.splits["train"]) // config.train.batch_size * config.train.epochs
+    assert len(calls["gce"]) == len(calls["lff"]) == steps
+    assert all(map(torch.equal, views[:steps], views[steps:]))
+    for biased, debiased in zip(calls["gce"], calls["lff"], strict=True):
+        assert torch.equal(biased["labels"], debiased["labels"])
+        labels = biased["labels"].repeat_interleave(config.augment.views)
+        losses = F.cross_entropy(biased["z"].flatten(0, 1), labels, reduction="none")
+        losses = losses.view(-1, config.augment.views).mean(dim=1)
+        torch.testing.assert_close(debiased["bias_losses"], losses, rtol=1e-5, atol=1e-6)
 
-    def watch(config: RunConfig, *rest: object, **given: object) -> object:
-        seen[config.loss] = given["given"]
-        return original(config, *rest, **given)  # type: ignore[arg-type]
 
-    from biascon.training import stages
+def test_jtt_weights_the_images_that_the_first_network_gets_wrong(
+    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs: dict[str, LossInputs | None] = {}
 
-    original = stages.train
-    monkeypatch.setattr(stages, "train", watch)
+    def spy(context: RunContext, *, loss_inputs: LossInputs | None) -> Model:
+        inputs[context.config.loss] = loss_inputs
+        return loop.train(context, loss_inputs=loss_inputs)
+
+    monkeypatch.setattr(stages, "train", spy)
     config = smoke("jtt", "loss.up=7", "loss.first_epochs=1")
     trained(config, data, tmp_path)
-    before = first_stage_config(config)
-    assert before.train.epochs == 1
-    first = trained(before, data, tmp_path)
+    first_config = first_stage_config(config)
+    assert first_config is not None
+    assert first_config.train.epochs == 1
+    first = trained(first_config, data, tmp_path)
     split = data.splits["train"]
     features = torch.from_numpy(extract_features(first.encoder, split.images, device=CPU))
-    wrong = first.classifier(features).argmax(1).numpy() != split.labels
-    assert 0 < wrong.sum() < len(split)
-    expected = np.where(wrong, 7.0, 1.0)
-    weights = seen["jtt"].images["weights"].numpy()
+    assert first.classifier is not None
+    is_wrong = first.classifier(features).argmax(1).numpy() != split.labels
+    assert 0 < is_wrong.sum() < len(split)
+    expected = np.where(is_wrong, 7.0, 1.0)
+    assert inputs["jtt"] is not None
+    weights = inputs["jtt"].per_image["weights"].numpy()
     np.testing.assert_allclose(weights, expected / expected.mean(), rtol=1e-6)
     assert weights.mean() == pytest.approx(1, rel=1e-5)
 
@@ -182,10 +192,12 @@ def test_jtt_weighs_the_images_that_the_first_network_gets_wrong(
 def test_dfr_has_the_encoder_of_cross_entropy_and_another_last_layer(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    ce, dfr = (evaluate(smoke(loss), data, root=tmp_path, device=CPU) for loss in ("ce", "dfr"))
+    ce, dfr = (
+        evaluate_to_json(smoke(loss), data, root=tmp_path, device=CPU) for loss in ("ce", "dfr")
+    )
     same = [(folder / ENCODER).read_bytes() for folder, *_ in (ce, dfr)]
     assert same[0] == same[1]
-    assert ce[1]["unbiased"]["value"] == dfr[1]["also"][0]["unbiased"]  # by the probe
+    assert ce[1]["unbiased"]["value"] == dfr[1]["other_classifiers"][0]["unbiased"]  # by the probe
     assert dfr[1]["counts"] != ce[1]["counts"]
     assert dfr[1]["validation"] is None  # it was fitted there: no measure of it
     assert "validation split" in dfr[1]["protocol"]["evaluation"]
@@ -196,7 +208,9 @@ def test_a_last_layer_without_a_validation_split_is_refused_before_training(
 ) -> None:
     without = {name: split for name, split in data.splits.items() if name != "val"}
     with pytest.raises(UsageError, match="dfr needs a validation split"):
-        evaluate(smoke("dfr"), dataclasses.replace(data, splits=without), root=tmp_path, device=CPU)
+        evaluate_to_json(
+            smoke("dfr"), dataclasses.replace(data, splits=without), root=tmp_path, device=CPU
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -206,8 +220,8 @@ def test_a_network_that_is_lost_half_way_is_trained_from_where_it_was(
     class StoppedError(Exception):
         pass
 
-    def stop(line: dict[str, object]) -> None:
-        if line.get("first") and line["epoch"] == 1:
+    def stop(record: EpochRecord) -> None:
+        if record.stage and record.epoch == 1:
             raise StoppedError
 
     whole, _ = validate(smoke("lff"), data, root=tmp_path / "whole", device=CPU)
@@ -220,7 +234,7 @@ def test_a_network_that_is_lost_half_way_is_trained_from_where_it_was(
 def test_a_damaged_first_network_is_told(data: BiasedDataset, tmp_path: Path) -> None:
     before = first_stage_config(smoke("lff"))
     trained(before, data, tmp_path)
-    path = Place(tmp_path, CPU).folder(before, data) / STEP_LOSSES
+    path = RunContext(before, data, tmp_path, CPU).folder / STEP_LOSSES
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match=r"losses\.safetensors is damaged; delete it or pass"):
         trained(smoke("lff"), data, tmp_path)
@@ -230,7 +244,7 @@ def test_a_first_network_that_another_process_trains_is_waited_for(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     before = first_stage_config(smoke("dfr"))
-    there = Place(tmp_path, CPU).folder(before, data)
+    there = RunContext(before, data, tmp_path, CPU).folder
     done: list[TrainedNetwork] = []
     with lock_folder(there):
         other = threading.Thread(

@@ -1,0 +1,54 @@
+"""Helpers of tests that train and evaluate: plain data out of ``evaluate``, and runs in a given folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biascon.config.run_config import RunConfig
+from biascon.data.dataset import BiasedDataset
+from biascon.evaluation import pipeline
+from biascon.runs.context import RunContext, ignore_epoch
+from biascon.runs.records import EpochRecord
+from biascon.training import loop
+from biascon.training.loss_inputs import LossInputs
+from biascon.training.network import Model
+
+CPU = torch.device("cpu")
+
+
+def evaluate_to_json(
+    config: RunConfig, data: BiasedDataset, **options: Any
+) -> tuple[Path, dict[str, Any], bool]:
+    """Evaluate a run; return its folder, what its ``evaluation.json`` holds, and whether it was reused."""
+    result = pipeline.evaluate(config, data, **{"device": CPU, **options})
+    assert result.evaluation is not None
+    return result.folder, result.evaluation.to_json(), result.reused
+
+
+@dataclass(frozen=True)
+class ContextInFolder(RunContext):
+    """The context of a run whose folder is ``root`` itself."""
+
+    @property
+    def folder(self) -> Path:  # type: ignore[override]
+        """The run folder."""
+        return self.root
+
+
+def train_in_folder(
+    config: RunConfig,
+    data: BiasedDataset,
+    folder: Path,
+    *,
+    loss_inputs: LossInputs | None = None,
+    on_epoch: Callable[[EpochRecord], None] = ignore_epoch,
+    **options: Any,
+) -> Model:
+    """Train a run in a given folder, and return its network."""
+    context = ContextInFolder(config, data, folder, on_epoch=on_epoch, **{"device": CPU, **options})
+    return loop.train(context, loss_inputs=loss_inputs)
