@@ -2,9 +2,9 @@
 
     python docs/results/preset/search.py data/bmnist-0.997 table.csv [ROW ...]
 
-Each row is one recipe, trained with every loss and seed in a process of one thread, two at a time. It states the
-unbiased accuracy on the validation split. The test split is not loaded. Rows that the table already has are
-left out.
+Each row is one recipe, trained with every loss and seed in a process of one thread, two at a time. It states
+the unbiased accuracy on the validation split. The test split is not loaded. Rows that the table already has
+are left out.
 """
 
 from __future__ import annotations
