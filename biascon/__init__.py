@@ -1,25 +1,64 @@
-"""biascon: measure whether a model leans on a bias, and whether a contrastive loss cures it.
+"""biascon: measure how much an image classifier relies on a spurious attribute.
 
-The public names below are imported on first use, so that ``import biascon`` stays light. None is the name
-of a module, which would take its place as soon as it is imported.
+The public names below are imported on first use, so that ``import biascon`` stays light. No public name is
+the name of a module: an imported module would take its place.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biascon.auditing import Audit as Audit
+    from biascon.auditing import audit as audit
+    from biascon.auditing import audit_file as audit_file
+    from biascon.config.run_config import RunConfig as RunConfig
+    from biascon.config.run_config import make_config as make_config
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec as BiasedMNISTSpec
+    from biascon.data.builders.biased_mnist import make_biased_mnist as make_biased_mnist
+    from biascon.data.dataset import BiasedDataset as BiasedDataset
+    from biascon.data.dataset import load as load_dataset
+    from biascon.evaluation.measurements import measure as measure
+    from biascon.evaluation.pipeline import evaluate as evaluate
+    from biascon.evaluation.pipeline import evaluate as evaluate_run
+    from biascon.evaluation.pipeline import validate as validate
+    from biascon.losses import Loss as Loss
+    from biascon.losses import get_loss as get_loss
+    from biascon.metrics.records import Metric as Metric
+    from biascon.metrics.records import MetricSummary as MetricSummary
+    from biascon.runs.evaluation import Evaluation as Evaluation
+    from biascon.runs.finished import FinishedRun as FinishedRun
+    from biascon.runs.finished import RunResult as RunResult
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Audit": "biascon.auditing:Audit",
+    "BiasedDataset": "biascon.data.dataset:BiasedDataset",
+    "BiasedMNISTSpec": "biascon.data.builders.biased_mnist:BiasedMNISTSpec",
+    "Evaluation": "biascon.runs.evaluation:Evaluation",
+    "FinishedRun": "biascon.runs.finished:FinishedRun",
+    "Loss": "biascon.losses:Loss",
+    "Metric": "biascon.metrics.records:Metric",
+    "MetricSummary": "biascon.metrics.records:MetricSummary",
+    "RunConfig": "biascon.config.run_config:RunConfig",
+    "RunResult": "biascon.runs.finished:RunResult",
+    "audit": "biascon.auditing:audit",
+    "audit_file": "biascon.auditing:audit_file",
+    "evaluate": "biascon.evaluation.pipeline:evaluate",
+    "evaluate_run": "biascon.evaluation.pipeline:evaluate",  # the name in earlier versions
     "get_loss": "biascon.losses:get_loss",
     "load_dataset": "biascon.data.dataset:load",
     "make_biased_mnist": "biascon.data.builders.biased_mnist:make_biased_mnist",
     "make_config": "biascon.config.run_config:make_config",
-    "evaluate_run": "biascon.evaluation.pipeline:evaluate",
     "measure": "biascon.evaluation.measurements:measure",
-    "audit": "biascon.auditing:audit",
+    "validate": "biascon.evaluation.pipeline:validate",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "Audit", "BiasedDataset", "BiasedMNISTSpec", "Evaluation", "FinishedRun", "Loss", "Metric",
+    "MetricSummary", "RunConfig", "RunResult", "__version__", "audit", "audit_file", "evaluate",
+    "evaluate_run", "get_loss", "load_dataset", "make_biased_mnist", "make_config", "measure", "validate",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

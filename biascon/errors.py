@@ -22,6 +22,10 @@ class UsageError(BiasconError, ValueError):
     exit_code = 2
 
 
+class AlignmentError(UsageError):
+    """Aligned values that do not fit the label and bias columns."""
+
+
 class DataError(BiasconError):
     """Data that is missing, truncated, corrupt or not what its manifest says."""
 

@@ -1,6 +1,7 @@
-"""Audits of predictions of any model: from arrays (``audit``) or from a file (``audit_file``)."""
+"""Audits of the predictions of any model: from arrays (``audit``) or from a file (``audit_file``)."""
 
 from biascon.auditing.api import audit, audit_file
+from biascon.auditing.record import AuditRecord
 from biascon.auditing.result import Audit
 
-__all__ = ["Audit", "audit", "audit_file"]
+__all__ = ["Audit", "AuditRecord", "audit", "audit_file"]

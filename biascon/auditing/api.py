@@ -1,20 +1,45 @@
-"""Audits of predictions of any model: from arrays (``audit``) or from a file (``audit_file``)."""
+"""Audits of the predictions of any model: from arrays (``audit``) or from a file (``audit_file``)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.auditing.calibration import missing_score_notes, score_matrix, sum_all_scores
-from biascon.auditing.record import PRODUCT, compute_audit
+from biascon.auditing.calibration import ScoreSums, score_matrix, sum_all_scores
+from biascon.auditing.record import PRODUCT, AuditSource, compute_audit
 from biascon.auditing.result import Audit
 from biascon.auditing.row_counts import RowCounts
 from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
 from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError
+from biascon.utils.types import Array
 
 __all__ = ["Audit", "audit", "audit_file"]
+
+ScoredParts = Callable[[], Iterable[tuple[Sequence[CodedColumn], Array]]]
+
+
+@dataclass(frozen=True)
+class _AuditInput:
+    """What the audits of one set of rows share.
+
+    Attributes:
+        counts: The counts of the rows.
+        aligned: The bias values that go with a label, as the user gave them.
+        source: The predictions.
+        prefix: The file and a colon, in front of error messages; empty for arrays.
+        drop_missing: Whether rows that lack a value are left out.
+        seed: The seed of the bootstrap and of the permutations.
+    """
+
+    counts: RowCounts
+    aligned: AlignedValues | None
+    source: AuditSource
+    prefix: str
+    drop_missing: bool
+    seed: int
 
 
 def audit(
@@ -30,41 +55,47 @@ def audit(
     """Measure predictions by groups: accuracy, worst group, fairness, each with its n and 95 % interval.
 
     Args:
-        y_true: ``(N,)`` labels: any values; 1, 1.0 and "1" are one.
-        y_pred: ``(N,)`` predicted labels.
-        sensitive_features: What groups the rows: ``(N,)`` or ``(N, F)`` values, a Series, a DataFrame, a
-            dict of arrays, or a list of arrays. Of several, the groups are the combinations that occur,
-            and ``.by_feature`` has each alone.
+        y_true: Labels ``(N,)`` of any type. 1, 1.0 and "1" are the same value.
+        y_pred: Predicted labels ``(N,)``.
+        sensitive_features: The values that group the rows: ``(N,)`` or ``(N, F)`` values, a Series, a
+            DataFrame, a dict of arrays, or a list of arrays. With several features, the groups are the
+            combinations that occur, and ``.by_feature`` has the audit by each feature alone.
         scores: Probabilities for the calibration: ``(N, K)`` for the classes in order, or ``(N,)`` for the
-            second of two.
-        aligned: Which bias values go with a label: ``{label: value or values}``; for several features
-            ``{feature: {label: ...}}``. Without it, aligned means label = bias where both have the same
-            values, and is else not known.
-        drop_missing: Whether rows that lack a value are left out; else they are refused.
-        seed: Of the bootstrap.
+            second of two classes.
+        aligned: The bias values that go with each label: ``{label: value or values}``. For several
+            features: ``{feature: {label: ...}}``. Without it, cells with label = bias are aligned if both
+            columns have the same values. Otherwise alignment is unknown.
+        drop_missing: Whether to leave out rows that lack a value. Otherwise such rows are an error.
+        seed: The seed of the bootstrap and of the permutations.
+
+    Returns:
+        The audit by the combinations of all features.
 
     Raises:
-        UsageError: Arrays of different length or shape, or aligned values that do not fit.
-        DataError: No rows, missing values, or too many classes or groups.
+        UsageError: The arrays differ in length, an array has another shape, or the aligned values do not
+            fit (``AlignmentError``).
+        DataError: There are no rows, values are missing, or there are too many classes or groups.
 
-    >>> found = audit([0, 0, 1, 1], [0, 0, 1, 0], sensitive_features=["a", "b", "a", "b"])
-    >>> float(found.overall["top1"]), found.by_group["accuracy"].to_dict()
+    >>> result = audit([0, 0, 1, 1], [0, 0, 1, 0], sensitive_features=["a", "b", "a", "b"])
+    >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
     from biascon.auditing.arrays import code_values, feature_columns
 
-    columns = feature_columns(sensitive_features)
-    tally = RowCounts("y_true", list(columns), "y_pred")
-    parts = [code_values("y_true", y_true), *(code_values(k, v) for k, v in columns.items())]
-    parts.append(code_values("y_pred", y_pred))
-    lengths = {name: len(part.codes) for name, part in zip(tally.names, parts, strict=True)}
+    features = feature_columns(sensitive_features)
+    counts = RowCounts("y_true", list(features), "y_pred")
+    columns = [
+        code_values("y_true", y_true),
+        *(code_values(name, values) for name, values in features.items()),
+        code_values("y_pred", y_pred),
+    ]
+    lengths = {name: len(c.codes) for name, c in zip(counts.names, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         raise UsageError(f"expected equally many rows, but got {lengths}")
-    tally.add(parts)
-    about = {"label": "y_true", "prediction": "y_pred"}
-    told = None if scores is None else score_matrix(scores, tally.rows)
-    again = None if told is None else lambda: [(parts, told)]
-    return _build_audit(tally, aligned, about, "", again, drop_missing=drop_missing, seed=seed)
+    counts.add(columns)
+    matrix = None if scores is None else score_matrix(scores, counts.n_rows)
+    inputs = _AuditInput(counts, aligned, AuditSource("y_true", "y_pred"), "", drop_missing, seed)
+    return _build_audit(inputs, None if matrix is None else lambda: [(columns, matrix)])
 
 
 def audit_file(
@@ -78,22 +109,25 @@ def audit_file(
     drop_missing: bool = False,
     seed: int = 0,
 ) -> Audit:
-    """Measure the predictions in a CSV or Parquet file by groups, reading it in parts.
+    """Measure the predictions in a CSV or Parquet file by groups. The file is read in parts.
 
     Args:
         path: A CSV with a header, in UTF-8, plain or compressed; or a Parquet file.
         label: The column of labels.
         prediction: The column of predicted labels.
-        bias: One or more bias columns; of several, the groups are the combinations that occur.
-        scores: Columns of probabilities: one for each class, in order, or one for the second of two.
+        bias: One or more bias columns. With several, the groups are the combinations that occur.
+        scores: Columns of probabilities: one for each class in order, or one for the second of two classes.
         aligned: As for ``audit``.
         drop_missing: As for ``audit``.
-        seed: Of the bootstrap.
+        seed: The seed of the bootstrap and of the permutations.
+
+    Returns:
+        The audit by the combinations of all bias columns.
 
     Raises:
-        UsageError: A column in two roles, or aligned values that do not fit.
-        DataError: A file that is missing, damaged or of another kind, without rows or columns that are
-            needed, with missing values, or with too many classes or groups.
+        UsageError: A column has two roles, or the aligned values do not fit (``AlignmentError``).
+        DataError: The file is missing, damaged, of another format, or without rows; a column is missing;
+            values are missing; or there are too many classes or groups.
     """
     from biascon.auditing.prediction_file import PredictionFile
     from biascon.utils.files import sha256_file
@@ -102,84 +136,131 @@ def audit_file(
     names = [label, *bias, prediction, *scores]
     if not bias:
         raise UsageError("expected at least one bias column, but got none")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise UsageError(
-            f"expected label, prediction, bias and scores in columns of their own, but got '{twice[0]}' twice"
+            "expected label, prediction, bias and scores in columns of their own, but got "
+            f"'{duplicates[0]}' twice"
         )
     file = PredictionFile(path)
     file.require(names)
-    tally = RowCounts(label, bias, prediction)
-    for part in file.parts(tally.names):
-        tally.add(part)
-    about = {
-        "predictions": str(path),
-        "sha256": sha256_file(path),
-        "label": label,
-        "prediction": prediction,
-    }
-    parts = (lambda: file.scored_parts(tally.names, scores)) if scores else None
-    return _build_audit(
-        tally, aligned, about, f"{path}: ", parts, drop_missing=drop_missing, seed=seed
+    counts = RowCounts(label, bias, prediction)
+    for columns in file.parts(counts.names):
+        counts.add(columns)
+    source = AuditSource(label, prediction, str(path), sha256_file(path))
+    inputs = _AuditInput(counts, aligned, source, f"{path}: ", drop_missing, seed)
+    if not scores:
+        return _build_audit(inputs, None)
+    return _build_audit(inputs, lambda: file.scored_parts(counts.names, scores))
+
+
+def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit:
+    """Return the audit by all bias columns.
+
+    Args:
+        inputs: The counted rows and the settings.
+        scored_parts: Returns the rows again, with their scores; None without scores.
+    """
+    bias = inputs.counts.bias
+    check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
+    notes = [*_check_missing(inputs), *inputs.counts.unify_booleans()]
+    scores = None
+    if scored_parts is not None:
+        scores, score_notes = _add_calibration(inputs, scored_parts)
+        notes += score_notes
+    single = {name: _audit_by(inputs, [k], notes, scores, {}) for k, name in enumerate(bias)}
+    if len(bias) == 1:
+        return single[bias[0]]
+    return _audit_by(inputs, range(len(bias)), notes, scores, single)
+
+
+def _check_missing(inputs: _AuditInput) -> list[str]:
+    """Return a note about rows that lack a value.
+
+    Raises:
+        DataError: There are no rows, or rows lack a value and are not to be left out.
+    """
+    counts, prefix = inputs.counts, inputs.prefix
+    if counts.n_rows == 0:
+        raise DataError(f"{prefix}expected predictions, but there are no rows")
+    if not counts.n_incomplete:
+        return []
+    by_column = ", ".join(
+        f"'{name}' in {n:,}" for name, n in zip(counts.names, counts.n_missing, strict=True) if n
     )
+    message = f"{counts.n_incomplete:,} of {counts.n_rows:,} rows lack a value ({by_column})"
+    if not inputs.drop_missing:
+        raise DataError(
+            f"{prefix}{message}, row {counts.first_incomplete:,} first; --drop-missing "
+            "(drop_missing=True) leaves them out"
+        )
+    if counts.n_complete == 0:
+        raise DataError(f"{prefix}{message}: nothing is left")
+    return [f"left out: {message}"]
 
 
-def _build_audit(
-    tally: RowCounts,
-    given: AlignedValues | None,
-    about: Mapping[str, Any],
-    where: str,
-    scored: Callable[[], Iterable[tuple[Sequence[CodedColumn], Any]]] | None,
-    *,
-    drop_missing: bool,
-    seed: int,
+def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[ScoreSums, list[str]]:
+    """Return the sums of scores, and a note about rows without a score.
+
+    Raises:
+        UsageError: Scores of arrays do not fit the classes or are no probabilities.
+        DataError: The same for scores in a file; or rows lack a score and are not to be left out.
+    """
+    prefix = inputs.prefix
+    try:
+        sums = sum_all_scores(inputs.counts, scored_parts())
+    except UsageError as error:
+        if not prefix:
+            raise
+        raise DataError(f"{prefix}{error}") from error
+    if not sums.n_missing:
+        return sums, []
+    message = f"{sums.n_missing:,} of {inputs.counts.n_complete:,} rows lack a score"
+    if not inputs.drop_missing:
+        raise DataError(
+            f"{prefix}{message}; --drop-missing (drop_missing=True) leaves them out of the calibration"
+        )
+    return sums, [f"left out of the calibration: {message}"]
+
+
+def _audit_by(
+    inputs: _AuditInput,
+    columns: Sequence[int],
+    notes: Sequence[str],
+    scores: ScoreSums | None,
+    by_feature: dict[str, Audit],
 ) -> Audit:
-    bias = tally.names[1:-1]
-    several = len(bias) > 1
-    product = PRODUCT.join(bias)
-    check_aligned_values(given, [*bias, product])
-    notes = []
-    if tally.rows == 0:
-        raise DataError(f"{where}expected predictions, but there are no rows")
-    if tally.incomplete:
-        lacking = ", ".join(
-            f"'{name}' in {n:,}" for name, n in zip(tally.names, tally.lacking, strict=True) if n
-        )
-        told = f"{tally.incomplete:,} of {tally.rows:,} rows lack a value ({lacking})"
-        if not drop_missing:
-            raise DataError(
-                f"{where}{told}, row {tally.first_incomplete:,} first; --drop-missing (drop_missing=True) "
-                "leaves them out"
-            )
-        if tally.counted == 0:
-            raise DataError(f"{where}{told}: nothing is left")
-        notes.append(f"left out: {told}")
-    notes += tally.unify()
-    calibrated = None
-    if scored is not None:
-        try:
-            calibrated = sum_all_scores(tally, scored())
-        except UsageError as error:
-            raise (DataError(f"{where}{error}") if where else error) from error
-        notes += missing_score_notes(calibrated, where, drop_missing=drop_missing)
+    """Return the audit by the combinations of the values of some bias columns.
 
-    def one(columns: Sequence[int], by_feature: dict[str, Audit]) -> Audit:
-        groups = tally.groups(columns)
-        table = tally.table(columns)
-        name = PRODUCT.join(bias[k] for k in columns)
-        names = [PRODUCT.join(group) for group in groups]
-        alignment = align_cells(name, tally.classes, tally.labels, names, given, several=several)
-        data = compute_audit(
-            table,
-            tally.classes,
-            names,
-            alignment,
-            about={**about, "bias": name, "dropped": tally.incomplete},
-            notes=notes,
-            seed=seed,
-            calibrated=None if calibrated is None else calibrated.by(columns, groups),
-        )
-        return Audit(data, tuple(bias[k] for k in columns), tuple(groups), by_feature)
-
-    alone = {name: one([k], {}) for k, name in enumerate(bias)}
-    return one(range(len(bias)), alone) if several else alone[bias[0]]
+    Args:
+        inputs: The counted rows and the settings.
+        columns: The positions of the bias columns, from 0.
+        notes: Notes about the rows.
+        scores: The sums of scores, None without scores.
+        by_feature: The audits by each of the columns alone; empty for one column.
+    """
+    counts = inputs.counts
+    classes, groups, table = counts.classes, counts.groups(columns), counts.table(columns)
+    names = tuple(counts.bias[k] for k in columns)
+    group_names = [PRODUCT.join(group) for group in groups]
+    alignment = align_cells(
+        PRODUCT.join(names),
+        classes,
+        counts.labels,
+        group_names,
+        inputs.aligned,
+        several=counts.n_bias > 1,
+    )
+    record = compute_audit(
+        table,
+        classes,
+        group_names,
+        alignment,
+        source=inputs.source,
+        bias=PRODUCT.join(names),
+        dropped=counts.n_incomplete,
+        notes=notes,
+        seed=inputs.seed,
+        scores=None if scores is None else scores.by_columns(columns, groups),
+    )
+    return Audit(record, names, tuple(groups), by_feature)

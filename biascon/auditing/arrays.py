@@ -1,4 +1,4 @@
-"""Arrays, Series, DataFrames and lists as columns of values."""
+"""Conversion of arrays, Series, DataFrames and lists to named columns of values."""
 
 from __future__ import annotations
 
@@ -10,48 +10,55 @@ import numpy as np
 from biascon.data.values import CodedColumn, normalize_value
 from biascon.errors import DataError, UsageError
 
-DEFAULT = "sensitive_feature_{}"  # the name that fairlearn gives a feature without one
+DEFAULT_NAME = "sensitive_feature_{}"  # fairlearn's name of a feature without a name
 
 
-def feature_columns(given: Any) -> dict[str, Any]:
+def feature_columns(features: Any) -> dict[str, Any]:
     """Return sensitive features by name.
 
     Args:
-        given: A Series, a DataFrame, a mapping of arrays, a list of arrays, or values ``(N,)`` or ``(N, F)``.
+        features: A Series, a DataFrame, a mapping of arrays, a list of arrays, or values ``(N,)`` or
+            ``(N, F)``.
 
     Raises:
-        UsageError: Two have the same name, or there is none.
+        UsageError: Two features have the same name, or there is no feature.
     """
     import pandas as pd
 
-    if isinstance(given, pd.DataFrame):
-        names = [str(name) for name in given.columns]
-        pairs: list[tuple[str, Any]] = [(name, given.iloc[:, k]) for k, name in enumerate(names)]
-    elif isinstance(given, Mapping):
-        pairs = [(str(name), column) for name, column in given.items()]
-    elif isinstance(given, pd.Series):
-        pairs = [(DEFAULT.format(0) if given.name is None else str(given.name), given)]
-    elif isinstance(given, list | tuple) and given and all(_is_column(part) for part in given):
+    if isinstance(features, pd.DataFrame):
+        names = [str(name) for name in features.columns]
+        pairs: list[tuple[str, Any]] = [(name, features.iloc[:, k]) for k, name in enumerate(names)]
+    elif isinstance(features, Mapping):
+        pairs = [(str(name), column) for name, column in features.items()]
+    elif isinstance(features, pd.Series):
         pairs = [
-            (str(getattr(part, "name", None) or DEFAULT.format(k)), part)
-            for k, part in enumerate(given)
+            (DEFAULT_NAME.format(0) if features.name is None else str(features.name), features)
+        ]
+    elif (
+        isinstance(features, list | tuple)
+        and features
+        and all(_is_column(part) for part in features)
+    ):
+        pairs = [
+            (str(getattr(part, "name", None) or DEFAULT_NAME.format(k)), part)
+            for k, part in enumerate(features)
         ]
     else:
         array = (
-            np.asarray(given, dtype=object)
-            if isinstance(given, list | tuple)
-            else np.asarray(given)
+            np.asarray(features, dtype=object)
+            if isinstance(features, list | tuple)
+            else np.asarray(features)
         )
         columns = [array] if array.ndim < 2 else list(array.T)
-        pairs = [(DEFAULT.format(k), column) for k, column in enumerate(columns)]
-    found = dict(pairs)
-    if not found:
+        pairs = [(DEFAULT_NAME.format(k), column) for k, column in enumerate(columns)]
+    if not pairs:
         raise UsageError("expected at least one sensitive feature, but got none")
-    if len(found) < len(pairs):
+    columns_by_name = dict(pairs)
+    if len(columns_by_name) < len(pairs):
         raise UsageError(
-            f"expected sensitive features of different names, but got {[k for k, _ in pairs]}"
+            f"expected sensitive features of different names, but got {[name for name, _ in pairs]}"
         )
-    return found  # fmt: skip
+    return columns_by_name
 
 
 def _is_column(part: Any) -> bool:
@@ -59,24 +66,24 @@ def _is_column(part: Any) -> bool:
 
 
 def code_values(name: str, values: Any) -> CodedColumn:
-    """Return one column of values, coded.
+    """Return a column of values as codes.
 
     Args:
-        name: What it is called, for errors.
-        values: ``(N,)`` or ``(N, 1)``.
+        name: The name of the column in error messages.
+        values: Values ``(N,)`` or ``(N, 1)``.
 
     Raises:
-        UsageError: Another shape.
-        DataError: A value that is a list, a mapping or bytes that are not UTF-8.
+        UsageError: ``values`` has another shape.
+        DataError: A value is a list, a mapping or bytes that are not UTF-8.
     """
     import pandas as pd
 
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
         values = values.iloc[:, 0]
     if isinstance(values, list | tuple):
-        held = np.empty(len(values), dtype=object)  # so that 1 and "1" stay what they are
-        held[:] = values
-        values = held
+        objects = np.empty(len(values), dtype=object)  # keeps the type of each value
+        objects[:] = values
+        values = objects
     elif not isinstance(values, pd.Series | pd.Categorical | pd.Index):
         values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -84,10 +91,10 @@ def code_values(name: str, values: Any) -> CodedColumn:
     if values.ndim != 1:
         raise UsageError(f"expected {name} of shape (N,), but got {tuple(values.shape)}")
     try:
-        codes, found = pd.factorize(values)
-        if found.dtype.kind in "mM":
-            found = pd.Index(found)  # its values print as those of a file do
-        texts = [normalize_value(value) for value in found]
-    except (TypeError, DataError) as error:  # what cannot be hashed is no value
+        codes, uniques = pd.factorize(values)
+        if uniques.dtype.kind in "mM":
+            uniques = pd.Index(uniques)  # dates and durations print as those from a file
+        texts = [normalize_value(value) for value in uniques]
+    except (TypeError, DataError) as error:  # TypeError: a value cannot be hashed
         raise DataError(f"{name} cannot be counted: {error}") from error
     return CodedColumn(np.asarray(codes), texts)

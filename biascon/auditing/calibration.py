@@ -1,4 +1,4 @@
-"""Calibration of an audit's scores: a second pass over the rows, when classes and groups are known."""
+"""Calibration of an audit's scores, from a second pass over the rows once classes and groups are known."""
 
 from __future__ import annotations
 
@@ -9,154 +9,170 @@ import numpy as np
 
 from biascon.auditing.row_counts import RowCounts
 from biascon.data.values import CodedColumn
-from biascon.errors import DataError, UsageError
+from biascon.errors import UsageError
 from biascon.metrics import calibration
+from biascon.metrics.records import Metric
 from biascon.metrics.summary import finite_or_none
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
-NAMES = ("calibration_error", "brier")
-_DIGITS = 9  # sums of floats depend on the parts in their last digits
+CALIBRATION_METRICS = ("calibration_error", "brier")
+_DIGITS = 9  # the last digits of a sum of floats depend on how the rows are cut into parts
 
 
 class ScoreSums:
-    """Sums over rows by group, from which come calibration error and Brier score.
+    """Sums of scores over the rows of each group; calibration error and Brier score follow from them.
 
     Args:
-        tally: The counts of the same rows.
-        n_scores: How many scores a row has: one for each class, in order, or one for the second of two.
+        counts: The counts of the same rows.
+        n_scores: The number of scores of a row: one for each class in order, or one for the second of two
+            classes.
+
+    Attributes:
+        groups: The M combinations of bias values.
+        n_missing: The number of complete rows without a score.
 
     Raises:
-        UsageError: Another number.
+        UsageError: ``n_scores`` does not fit the classes.
     """
 
-    def __init__(self, tally: RowCounts, n_scores: int) -> None:
-        classes = tally.classes
+    def __init__(self, counts: RowCounts, n_scores: int) -> None:
+        classes = counts.classes
         if n_scores != len(classes) and (n_scores, len(classes)) != (1, 2):
             raise UsageError(
-                f"expected one score for each of the {len(classes):,} classes {quote_some(classes)}, or one for the "
-                f"second of two, but got {n_scores:,}"
+                f"expected one score for each of the {len(classes):,} classes {quote_some(classes)}, or one "
+                f"for the second of two, but got {n_scores:,}"
             )
-        self.tally = tally
-        self.columns = range(tally.n_bias)
-        self.groups = tally.groups(self.columns)
-        self._class_at = {text: k for k, text in enumerate(classes)}
-        self._group_at = {group: m for m, group in enumerate(self.groups)}
-        self.sums = calibration.CalibrationSums.empty(len(self.groups))
-        self.lacking = 0  # complete rows without a score
+        self.groups = counts.groups(range(counts.n_bias))
+        self.n_missing = 0
+        self._counts = counts
+        self._class_index = {text: k for k, text in enumerate(classes)}
+        self._group_index = {group: m for m, group in enumerate(self.groups)}
+        self._sums = calibration.CalibrationSums.empty(len(self.groups))
 
     def add(self, columns: Sequence[CodedColumn], scores: Array) -> None:
-        """Sum rows: columns as for the tally, and their scores ``(N, S)``.
+        """Add rows to the sums.
+
+        Args:
+            columns: The columns in the order label, bias ..., prediction, each with N rows.
+            scores: float64 ``(N, S)``, NaN where a score is missing.
 
         Raises:
-            UsageError: Scores that are no probabilities.
+            UsageError: Scores outside 0..1, or scores of a row that do not sum to 1.
         """
-        keep = np.ones(len(scores), dtype=bool)
-        ends = [self._classes(columns[0]), self._classes(columns[-1])]
-        group, several = self._group(columns[1:-1])
-        for index in (*ends, group):
-            keep &= index >= 0
-        scored = ~np.isnan(scores).any(axis=1)
-        self.lacking += int((keep & ~scored).sum())
-        keep &= scored
+        label, *bias, prediction = columns
+        labels, predictions = self._class_indices(label), self._class_indices(prediction)
+        groups = self._group_indices(bias)
+        is_complete = (labels >= 0) & (predictions >= 0) & (groups >= 0)
+        has_scores = ~np.isnan(scores).any(axis=1)
+        self.n_missing += int((is_complete & ~has_scores).sum())
+        keep = is_complete & has_scores
         scores = scores[keep]
-        if scores.shape[1] == 1 and len(self._class_at) == 2:
+        if scores.shape[1] == 1 and len(self._class_index) == 2:
             scores = np.concatenate([1.0 - scores, scores], axis=1)
-        self.sums += calibration.sum_scores(
-            ends[0][keep], group[keep], scores, n_bias=several, predictions=ends[1][keep]
+        self._sums += calibration.sum_scores(
+            labels[keep],
+            groups[keep],
+            scores,
+            n_bias=len(self.groups),
+            predictions=predictions[keep],
         )
 
-    def _classes(self, column: CodedColumn) -> Array:
-        at = [self._class_at[self.tally.renamed(t)] if t is not None and self.tally.renamed(t) in
-              self._class_at else -1 for t in column.texts]  # fmt: skip
-        return np.array([*at, -1], dtype=np.int64)[column.codes]
+    def _class_indices(self, column: CodedColumn) -> Array:
+        """Return the class of each row, -1 where the value is missing or no class."""
+        indices = [
+            -1 if text is None else self._class_index.get(self._counts.class_name(text), -1)
+            for text in column.texts
+        ]
+        return np.array([*indices, -1], dtype=np.int64)[column.codes]
 
-    def _group(self, columns: Sequence[CodedColumn]) -> tuple[Array, int]:
+    def _group_indices(self, columns: Sequence[CodedColumn]) -> Array:
+        """Return the group of each row, -1 where a value is missing or the combination is no group."""
         shape = tuple(len(column.texts) + 1 for column in columns)
         codes = [np.where(c.codes < 0, len(c.texts), c.codes).astype(np.int64) for c in columns]
-        flat = np.ravel_multi_index(codes, shape)
-        keys, inverse = np.unique(flat, return_inverse=True)
+        keys, inverse = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
         texts = [[*column.texts, None] for column in columns]
-        found = [
-            tuple(text[code] for text, code in zip(texts, key, strict=True))
+        combinations = [
+            tuple(values[code] for values, code in zip(texts, key, strict=True))
             for key in zip(*(part.tolist() for part in np.unravel_index(keys, shape)), strict=True)
         ]
-        at = np.array([self._group_at.get(key, -1) for key in found], dtype=np.int64)
-        return at[inverse], len(self.groups)
+        indices = [self._group_index.get(combination, -1) for combination in combinations]
+        return np.array(indices, dtype=np.int64)[inverse]
 
-    def by(
+    def by_columns(
         self, columns: Sequence[int], groups: Sequence[tuple[str, ...]]
     ) -> calibration.CalibrationSums:
-        """Return the sums by the groups of some of the bias columns."""
-        at = {group: m for m, group in enumerate(groups)}
-        to = np.array([at[tuple(group[k] for k in columns)] for group in self.groups])
+        """Return the sums by the groups of some of the bias columns.
+
+        Args:
+            columns: The positions of the bias columns, from 0.
+            groups: The combinations of their values.
+        """
+        index = {group: m for m, group in enumerate(groups)}
+        target = np.array([index[tuple(group[k] for k in columns)] for group in self.groups])
         parts = []
-        for joint in (self.sums.n, self.sums.confidence, self.sums.correct, self.sums.squares):
-            part = np.zeros((len(groups), *joint.shape[1:]), joint.dtype)
-            np.add.at(part, to, joint)
+        for sums in (self._sums.n, self._sums.confidence, self._sums.correct, self._sums.squares):
+            part = np.zeros((len(groups), *sums.shape[1:]), sums.dtype)
+            np.add.at(part, target, sums)
             parts.append(part)
         return calibration.CalibrationSums(*parts)
 
 
 def calibration_metrics(
     sums: calibration.CalibrationSums | None, n_groups: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return calibration error and Brier score over all rows, and by group; None of 0 rows without scores."""
+) -> tuple[dict[str, Metric], list[dict[str, Metric]]]:
+    """Return calibration error and Brier score over all rows, and the same for each group.
+
+    Args:
+        sums: The sums of scores by group, None without scores: the metrics are then undefined, with n = 0.
+        n_groups: The number M of groups.
+    """
     if sums is None:
         sums = calibration.CalibrationSums.empty(n_groups)
+    return _metrics_by_row(sums.overall())[0], _metrics_by_row(sums)
 
-    def told(part: calibration.CalibrationSums) -> list[dict[str, Any]]:
-        values = zip(calibration.ece(part), calibration.brier(part), part.rows, strict=True)
-        return [
-            {
-                name: {"value": finite_or_none(round(float(v), _DIGITS)), "n": int(n), "ci": [None, None]}
-                for name, v in zip(NAMES, pair, strict=True)
-            }
-            for *pair, n in values
-        ]  # fmt: skip
 
-    (overall,) = told(sums.overall())
-    return overall, told(sums)
+def _metrics_by_row(sums: calibration.CalibrationSums) -> list[dict[str, Metric]]:
+    values = zip(calibration.ece(sums), calibration.brier(sums), sums.rows, strict=True)
+    return [
+        {
+            name: Metric(finite_or_none(round(float(value), _DIGITS)), int(n))
+            for name, value in zip(CALIBRATION_METRICS, pair, strict=True)
+        }
+        for *pair, n in values
+    ]
 
 
 def sum_all_scores(
-    tally: RowCounts, parts: Iterable[tuple[Sequence[CodedColumn], Array]]
+    counts: RowCounts, parts: Iterable[tuple[Sequence[CodedColumn], Array]]
 ) -> ScoreSums:
-    """Return the sums over all rows, given in parts: columns as for the tally, and scores ``(N, S)``.
+    """Return the sums over all rows.
+
+    Args:
+        counts: The counts of the same rows.
+        parts: The rows in parts: columns as for ``ScoreSums.add``, and scores ``(N, S)``.
 
     Raises:
-        UsageError: As ``Calibration`` and its ``add``.
+        UsageError: The scores do not fit the classes or are no probabilities, or there are no rows.
     """
-    found = None
+    sums = None
     for columns, scores in parts:
-        found = found or ScoreSums(tally, scores.shape[1])
-        found.add(columns, scores)
-    if found is None:
+        sums = sums or ScoreSums(counts, scores.shape[1])
+        sums.add(columns, scores)
+    if sums is None:
         raise UsageError("expected scores, but got no rows")
-    return found
-
-
-def missing_score_notes(calibrated: ScoreSums, where: str, *, drop_missing: bool) -> list[str]:
-    """Return what to tell of rows without scores.
-
-    Raises:
-        DataError: There are some, and they are not to be left out.
-    """
-    if not calibrated.lacking:
-        return []
-    told = f"{calibrated.lacking:,} of {calibrated.tally.counted:,} rows lack a score"
-    if not drop_missing:
-        raise DataError(
-            f"{where}{told}; --drop-missing (drop_missing=True) leaves them out of the calibration"
-        )
-    return [f"left out of the calibration: {told}"]
+    return sums
 
 
 def score_matrix(scores: Any, n: int) -> Array:
-    """Return scores ``(N,)`` or ``(N, S)`` as float64 ``(N, S)``.
+    """Return scores as float64 ``(N, S)``.
+
+    Args:
+        scores: Numbers ``(N,)`` or ``(N, S)``, or a mapping of S columns ``(N,)``.
+        n: The number N of rows.
 
     Raises:
-        UsageError: Another shape, or no numbers.
+        UsageError: The scores have another shape or are no numbers.
     """
     if isinstance(scores, Mapping):
         columns = [np.asarray(column) for column in scores.values()]
@@ -165,10 +181,12 @@ def score_matrix(scores: Any, n: int) -> Array:
             raise UsageError(f"expected columns of scores of shape ({n},), but got {shapes}")
         scores = np.stack(columns, axis=-1)
     try:
-        found = np.asarray(scores, dtype=np.float64)
+        matrix = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"expected scores to be numbers, but got others ({error})") from error
-    found = found[:, None] if found.ndim == 1 else found
-    if found.ndim != 2 or len(found) != n:
-        raise UsageError(f"expected scores of shape ({n},) or ({n}, K), but got {found.shape}")
-    return found
+        raise UsageError(
+            f"expected scores to be numbers, but got other values ({error})"
+        ) from error
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or len(matrix) != n:
+        raise UsageError(f"expected scores of shape ({n},) or ({n}, K), but got {matrix.shape}")
+    return matrix

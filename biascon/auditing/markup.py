@@ -1,129 +1,104 @@
-"""An audit as LaTeX and as HTML: every string from outside is escaped."""
+"""The tables of an audit as LaTeX and as HTML; every text is escaped."""
 
 from __future__ import annotations
 
-import html as escapes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from biascon.auditing.result import Audit
-from biascon.auditing.tables import (
-    LEGEND,
-    TextTable,
-    audit_tables,
-    describe_source,
-    iter_audits,
-    visible,
+from biascon.auditing.record import AuditRecord
+from biascon.auditing.tables import LEGEND, TextTable, audit_tables, describe_source
+from biascon.utils.markup import escape_html, escape_latex
+
+_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "section{overflow-x:auto}table{border-collapse:collapse;margin:1.5rem 0}"
+    "caption{text-align:left;font-weight:600}"
+    "th,td{padding:.15rem .6rem;text-align:right;font-variant-numeric:tabular-nums}"
+    "tbody th{font-weight:400}th[scope=row],.l{text-align:left}thead th{border-bottom:1px solid}"
 )
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
-    "[": "{[}", "]": "{]}", "*": "{*}",  # after a line break these would be its options
-}  # fmt: skip
 
+def render_latex(records: Sequence[AuditRecord]) -> str:
+    """Return booktabs tables in floats with captions.
 
-def escape_latex(text: str) -> str:
-    """Escape what LaTeX takes for markup, also at the start of a row of a table.
-
-    >>> escape_latex("50 % of [a_b]")
-    '50 \\\\% of {[}a\\\\_b{]}'
+    Args:
+        records: The records of one audit, by each bias column alone and by their combinations.
     """
-    return "".join(_LATEX.get(character, character) for character in visible(text))
-
-
-def latex(audit: Audit) -> str:
-    """Return a booktabs table each, in floats with captions."""
     from biascon import __version__
 
-    e = escape_latex
     parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs}}."]
-    if "sha256" in audit.data:
-        parts.append(f"% predictions sha256 {audit.data['sha256']}")
-    for one in iter_audits(audit):
-        for k, section in enumerate(audit_tables(one)):
-            about = [section.title]
-            if k == 0:
-                about = [f"{describe_source(one)}. {section.title}", *one.notes, LEGEND.rstrip(".")]
-            caption = ". ".join(map(e, about))
-            parts.append(
-                "\n".join(
-                    [
-                        r"\begin{table}",
-                        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-                        rf"\caption{{{caption}.}}",
-                        r"\medskip",
-                        _tabular(section, e),
-                        r"\end{table}",
-                    ]
-                )
-            )
-    return "\n\n".join(parts) + "\n"  # fmt: skip
+    sha256 = records[-1].source.sha256
+    if sha256 is not None:
+        parts.append(f"% predictions sha256 {sha256}")
+    for record in records:
+        first, *others = audit_tables(record)
+        sentences = [f"{describe_source(record)}. {first.title}", *record.notes, LEGEND.rstrip(".")]
+        parts.append(_latex_float(first, sentences))
+        parts += [_latex_float(table, [table.title]) for table in others]
+    return "\n\n".join(parts) + "\n"
 
 
-def _tabular(section: TextTable, escape: Callable[[str], str]) -> str:
+def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame(
-        [[escape(cell) for cell in row] for row in section.rows],
-        columns=[escape(cell) for cell in section.header],
+        [[escape_latex(cell) for cell in row] for row in table.rows],
+        columns=[escape_latex(cell) for cell in table.header],
     )
-    flush = "l" * section.left + "r" * (len(section.header) - section.left)
-    told: str = frame.style.hide(axis="index").to_latex(hrules=True, column_format=flush)
-    return told.rstrip()
+    alignment = "l" * table.left + "r" * (len(table.header) - table.left)
+    tabular: str = frame.style.hide(axis="index").to_latex(hrules=True, column_format=alignment)
+    caption = ". ".join(escape_latex(sentence) for sentence in sentences)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{caption}.}}",
+            r"\medskip",
+            tabular.rstrip(),
+            r"\end{table}",
+        ]
+    )
 
 
-def html(audit: Audit) -> str:
-    """Return a fragment: a section an audit, a table with a caption each."""
-    e = _escape_html
-    parts = [f'<section class="biascon-audit">\n<p>{e(describe_source(audit))}</p>']
-    for one in iter_audits(audit):
-        parts += [_html_table(section, e) for section in audit_tables(one)]
-        if one.notes:
-            items = "".join(f"<li>{e(note)}</li>" for note in one.notes)
+def render_html(records: Sequence[AuditRecord]) -> str:
+    """Return an HTML fragment: one section, with a caption on every table.
+
+    Args:
+        records: The records of one audit, by each bias column alone and by their combinations.
+    """
+    parts = [f'<section class="biascon-audit">\n<p>{escape_html(describe_source(records[-1]))}</p>']
+    for record in records:
+        parts += [_html_table(table) for table in audit_tables(record)]
+        if record.notes:
+            items = "".join(f"<li>{escape_html(note)}</li>" for note in record.notes)
             parts.append(f"<ul>{items}</ul>")
-    return "\n".join([*parts, f"<p>{e(LEGEND)}</p>", "</section>", ""])
+    return "\n".join([*parts, f"<p>{escape_html(LEGEND)}</p>", "</section>", ""])
 
 
-def page(audit: Audit) -> str:
-    """Return the HTML as a page of its own."""
-    style = (
-        ":root{color-scheme:light dark}"
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "section{overflow-x:auto}table{border-collapse:collapse;margin:1.5rem 0}"
-        "caption{text-align:left;font-weight:600}"
-        "th,td{padding:.15rem .6rem;text-align:right;font-variant-numeric:tabular-nums}"
-        "tbody th{font-weight:400}th[scope=row],.l{text-align:left}thead th{border-bottom:1px solid}"
-    )
+def render_page(records: Sequence[AuditRecord]) -> str:
+    """Return a complete HTML page with the fragment of ``render_html``."""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        f"<title>Audit by {_escape_html(audit.data['bias'])}</title>\n<style>{style}</style>\n"
-        f"{html(audit)}</html>\n"
+        f"<title>Audit by {escape_html(records[-1].bias)}</title>\n<style>{_STYLE}</style>\n"
+        f"{render_html(records)}</html>\n"
     )
 
 
-def _escape_html(text: str) -> str:
-    return escapes.escape(visible(text), quote=True)
-
-
-def _html_table(section: TextTable, escape: Callable[[str], str]) -> str:
-    def row(cells: Sequence[str]) -> str:
-        told = [
-            f'<th scope="row">{escape(cell)}</th>'
-            if k < section.left
-            else f"<td>{escape(cell)}</td>"
-            for k, cell in enumerate(cells)
-        ]
-        return f"<tr>{''.join(told)}</tr>"
-
-    flush = [' class="l"' if k < section.left else "" for k in range(len(section.header))]
+def _html_table(table: TextTable) -> str:
+    alignments = [' class="l"' if k < table.left else "" for k in range(len(table.header))]
     header = "".join(
-        f'<th scope="col"{side}>{escape(cell)}</th>'
-        for side, cell in zip(flush, section.header, strict=True)
+        f'<th scope="col"{alignment}>{escape_html(cell)}</th>'
+        for alignment, cell in zip(alignments, table.header, strict=True)
     )
-    body = "\n".join(row(cells) for cells in section.rows)
+    body = "\n".join(_html_row(cells, table.left) for cells in table.rows)
     return (
-        f"<table>\n<caption>{escape(section.title)}</caption>\n<thead><tr>{header}</tr></thead>\n"
+        f"<table>\n<caption>{escape_html(table.title)}</caption>\n<thead><tr>{header}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody>\n</table>"
     )
+
+
+def _html_row(cells: Sequence[str], n_headers: int) -> str:
+    headers = [f'<th scope="row">{escape_html(cell)}</th>' for cell in cells[:n_headers]]
+    others = [f"<td>{escape_html(cell)}</td>" for cell in cells[n_headers:]]
+    return f"<tr>{''.join([*headers, *others])}</tr>"

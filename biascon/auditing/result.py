@@ -1,18 +1,19 @@
-"""An audit: every metric of any model's predictions by one bias attribute, as plain data and as tables."""
+"""The result of an audit: one record for each bias column, as data frames, tables and plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.calibration import NAMES as SCORES
-from biascon.auditing.record import METRICS
+from biascon.auditing.calibration import CALIBRATION_METRICS
+from biascon.auditing.markup import render_html, render_latex
+from biascon.auditing.record import METRICS, AuditRecord
 from biascon.metrics.accuracy import correct
 from biascon.metrics.counts import divide
+from biascon.metrics.records import Metric
 from biascon.metrics.summary import COMPARISONS
 
 if TYPE_CHECKING:
@@ -21,18 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What predictions do in the groups of a bias attribute.
+    """The metrics of predictions in the groups of one or more bias columns.
 
     Attributes:
-        data: Everything as plain data, in the form that ``biascon audit --json`` prints: every metric as
-            ``{"value", "n", "ci"}``, None where it is undefined, with ``labels``, ``groups``, ``by_class``,
-            ``by_group``, ``counts`` (label x group x prediction) and ``notes``.
+        record: Every metric, with the source, the counts and the notes.
         columns: The bias columns whose combinations are the groups.
         groups: The M groups, each a value of every column.
-        by_feature: The audits by each bias column alone; with one column this audit itself.
+        by_feature: The audit by each bias column alone. With one column this is the audit itself.
     """
 
-    data: dict[str, Any]
+    record: AuditRecord
     columns: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     by_feature: dict[str, Audit] = field(default_factory=dict, repr=False)
@@ -43,120 +42,142 @@ class Audit:
 
     def __repr__(self) -> str:
         return (
-            f"<Audit of {self.data['rows']:,} rows by {self.data['bias']}: {len(self.groups):,} groups, "
-            f"{len(self.data['labels']):,} classes>"
+            f"<Audit of {self.record.rows:,} rows by {self.record.bias}: {len(self.groups):,} groups, "
+            f"{len(self.record.labels):,} classes>"
         )
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The record as plain data, in the form that ``biascon audit --json`` prints.
+
+        A metric is ``{"value", "n", "ci"}``, with None where it is undefined. Other keys are ``labels``,
+        ``groups``, ``by_class``, ``by_group``, ``counts`` (label x group x prediction) and ``notes``.
+        """
+        return self.record.to_json()
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        """The records by each bias column alone; for several columns, by their combinations too."""
+        single = [audit.record for audit in self.by_feature.values()]
+        return single if len(self.columns) == 1 else [*single, self.record]
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """The table int64 ``(K, M, K)``: label x group x prediction."""
-        return np.asarray(self.data["counts"], dtype=np.int64)
+        """The table of counts int64 ``(K, M, K)``: label x group x prediction."""
+        return self.record.counts
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: why numbers are undefined, and which rows were left out."""
-        return tuple(self.data["notes"])
+        """Why metrics are undefined, and which rows were left out."""
+        return self.record.notes
 
     @property
     def overall(self) -> pd.Series[float]:
-        """The metrics of all rows by name, NaN where undefined; fairness is the mean over classes.
+        """The metrics over all rows by name, NaN where undefined.
 
-        Calibration error and Brier score are undefined without scores.
+        A comparison between groups is the mean over classes. Calibration error and Brier score are
+        undefined without scores.
         """
         import pandas as pd
 
-        return pd.Series(
-            {name: self.data[name]["value"] for name in (*METRICS, *SCORES)}, dtype=float
-        )
+        names = (*METRICS, *CALIBRATION_METRICS)
+        return pd.Series({name: self.record[name].value for name in names}, dtype=float)
 
     @property
     def by_group(self) -> pd.DataFrame:
-        """A row a group: ``n``, ``accuracy`` with its Wilson interval, and its worst label with its n."""
+        """One row for each group: ``n``, ``accuracy`` with its Wilson interval, and the worst label."""
         import pandas as pd
 
         rows = [
             {
-                "n": row["n"],
-                "accuracy": row["accuracy"]["value"],
-                "ci_low": row["accuracy"]["ci"][0],
-                "ci_high": row["accuracy"]["ci"][1],
-                "worst_label": row["worst_label"]["label"],
-                "worst_accuracy": row["worst_label"]["value"],
-                "worst_n": row["worst_label"]["n"],
-                **{name: row[name]["value"] for name in SCORES},
+                "n": group.n,
+                "accuracy": group.accuracy.value,
+                "ci_low": group.accuracy.low,
+                "ci_high": group.accuracy.high,
+                "worst_label": group.worst_label.label,
+                "worst_accuracy": group.worst_label.value,
+                "worst_n": group.worst_label.n,
+                **{name: group.calibration[name].value for name in CALIBRATION_METRICS},
             }
-            for row in self.data["by_group"]
+            for group in self.record.by_group
         ]
-        index = pd.MultiIndex.from_tuples(self.groups, names=self.columns)
-        single = pd.Index([group[0] for group in self.groups], name=self.columns[0])
-        frame = pd.DataFrame(rows, index=single if len(self.columns) == 1 else index)
-        return frame.astype(dict.fromkeys(SCORES, "float64"))
+        index: pd.Index[Any]
+        if len(self.columns) == 1:
+            index = pd.Index([group[0] for group in self.groups], name=self.columns[0])
+        else:
+            index = pd.MultiIndex.from_tuples(self.groups, names=self.columns)
+        frame = pd.DataFrame(rows, index=index)
+        return frame.astype(dict.fromkeys(CALIBRATION_METRICS, "float64"))
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A row a class and group: the rates that fairness compares, NaN where undefined, each with its n.
+        """One row for each class and group: the rates that the comparisons between groups use.
 
-        ``n_positive`` rows of the group have the label, of which ``true_positive_rate`` are predicted as it
-        (the cell's accuracy); of the other ``n_negative`` rows ``false_positive_rate`` are; of all ``n`` rows
-        ``selection_rate``.
+        A rate is NaN where it is undefined. Each rate stands after its n:
+
+        - ``n``: the rows of the group; ``selection_rate``: the part of them predicted as the class.
+        - ``n_positive``: the rows of the group with the label; ``true_positive_rate``: the part of them
+          predicted as the class (the accuracy of the cell).
+        - ``n_negative``: the other rows of the group; ``false_positive_rate``: the part of them predicted
+          as the class.
         """
         import pandas as pd
 
         table = self.counts
-        positive = table.sum(axis=-1)  # (K, M)
-        group = np.broadcast_to(positive.sum(axis=0), positive.shape)
-        selected = table.sum(axis=0).T
-        hits = correct(table)
-        at = [(k, *group) for k in self.data["labels"] for group in self.groups]
+        n_positive = table.sum(axis=-1)  # (K, M)
+        n = np.broadcast_to(n_positive.sum(axis=0), n_positive.shape)
+        n_selected = table.sum(axis=0).T
+        n_correct = correct(table)
         columns = {
-            "n": group,
-            "selection_rate": divide(selected, group),
-            "n_positive": positive,
-            "true_positive_rate": divide(hits, positive),
-            "n_negative": group - positive,
-            "false_positive_rate": divide(selected - hits, group - positive),
+            "n": n,
+            "selection_rate": divide(n_selected, n),
+            "n_positive": n_positive,
+            "true_positive_rate": divide(n_correct, n_positive),
+            "n_negative": n - n_positive,
+            "false_positive_rate": divide(n_selected - n_correct, n - n_positive),
         }
-        index = pd.MultiIndex.from_tuples(at, names=["class", *self.columns])
+        keys = [(label, *group) for label in self.record.labels for group in self.groups]
+        index = pd.MultiIndex.from_tuples(keys, names=["class", *self.columns])
         return pd.DataFrame({name: c.reshape(-1) for name, c in columns.items()}, index=index)
 
     def to_frame(self) -> pd.DataFrame:
-        """Every metric in long form: a row a bias, metric and class, with value, n and interval.
+        """Return every metric in long form: one row for each bias, metric and class.
 
+        The columns are ``bias``, ``metric``, ``class``, ``value``, ``n``, ``ci_low`` and ``ci_high``.
         ``class`` is missing where the metric is over all classes.
         """
         import pandas as pd
 
-        every = list(self.by_feature.values())
         rows = []
-        for audit in every if len(self.columns) == 1 else [*every, self]:
-            data = audit.data
-            rows += [_row(data["bias"], name, None, data[name]) for name in (*METRICS, *SCORES)]
-            for label, metrics in data["by_class"].items():
-                rows += [_row(data["bias"], name, label, metrics[name]) for name in COMPARISONS]
-        frame = pd.DataFrame(rows)
-        numbers = ("value", "ci_low", "ci_high")
-        return frame.astype(dict.fromkeys(numbers, "float64"))
+        for record in self.records:
+            rows += [
+                _long_row(record.bias, name, None, record[name])
+                for name in (*METRICS, *CALIBRATION_METRICS)
+            ]
+            for label, metrics in record.summary.by_class.items():
+                rows += [_long_row(record.bias, name, label, metrics[name]) for name in COMPARISONS]
+        return pd.DataFrame(rows).astype(dict.fromkeys(("value", "ci_low", "ci_high"), "float64"))
 
     def to_latex(self) -> str:
-        """Return booktabs tables, escaped, to ``\\input`` after ``\\usepackage{booktabs}``."""
-        from biascon.auditing.markup import latex
-
-        return latex(self)
+        """Return booktabs tables, to ``\\input`` after ``\\usepackage{booktabs}``; names are escaped."""
+        return render_latex(self.records)
 
     def to_html(self) -> str:
-        """Return tables as a fragment of HTML, escaped."""
-        from biascon.auditing.markup import html
-
-        return html(self)
+        """Return tables as an HTML fragment; names are escaped."""
+        return render_html(self.records)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return self.to_html()
 
 
-def _row(bias: str, metric: str, label: str | None, found: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = found["ci"]
+def _long_row(bias: str, name: str, label: str | None, metric: Metric) -> dict[str, Any]:
     return {
-        "bias": bias, "metric": metric, "class": label, "value": found["value"], "n": found["n"],
-        "ci_low": low, "ci_high": high,
-    }  # fmt: skip
+        "bias": bias,
+        "metric": name,
+        "class": label,
+        "value": metric.value,
+        "n": metric.n,
+        "ci_low": metric.low,
+        "ci_high": metric.high,
+    }

@@ -1,4 +1,4 @@
-"""Counts of (label, bias, ..., prediction) keyed by value, from rows in any parts and any order."""
+"""Counts of the combinations (label, bias, ..., prediction) of rows, which are added in parts."""
 
 from __future__ import annotations
 
@@ -14,202 +14,236 @@ from biascon.utils.types import Array
 
 MAX_CLASSES = 1_000
 MAX_GROUPS = 10_000
-MAX_CELLS = 10_000_000  # of a dense table label x bias x prediction, 80 MB
-MAX_DIFFERENT = 1_000_000  # rows that differ, over all columns
-_DENSE = 1 << 20
-_TRUTH = {"True": "1", "False": "0"}
+MAX_CELLS = 10_000_000  # of a table label x group x prediction: 80 MB
+MAX_COMBINATIONS = 1_000_000  # different rows, over all columns
+_MAX_DENSE = 1 << 20  # possible combinations up to which counting uses one array
+_BOOLEANS = {"True": "1", "False": "0"}
 
 
 class RowCounts:
-    """Counts rows by the values of their columns: a label, one or more bias columns, a prediction.
+    """Counts of rows by the values of their columns: a label, one or more bias columns, a prediction.
 
-    What it holds grows with the number of different rows, not with the number of rows, and does not depend
-    on how the rows were cut into parts.
+    Memory grows with the number of different rows, not with the number of rows. The counts do not depend on
+    the order of the rows or on the parts that they were added in.
 
     Args:
         label: The name of the label column.
         bias: The names of the bias columns.
         prediction: The name of the prediction column.
+
+    Attributes:
+        names: The names of all columns: label, bias ..., prediction.
+        bias: The names of the bias columns.
+        n_rows: The number of rows.
+        n_incomplete: The number of rows that lack a value. These rows are not counted.
+        first_incomplete: The first row that lacks a value, from 1; None if every row is complete.
+        n_missing: The number of missing values of each column.
     """
 
     def __init__(self, label: str, bias: Sequence[str], prediction: str) -> None:
         self.names = [label, *bias, prediction]
-        self.n_bias = len(bias)
-        classes: dict[str, int] = {}  # labels and predictions share their values
-        self._ids: list[dict[str, int]] = [classes, *({} for _ in bias), classes]
-        self._cells: dict[tuple[int, ...], int] = {}
-        self._renamed: dict[str, str] = {}
-        self.rows = 0
-        self.incomplete = 0  # rows that lack a value
+        self.bias = list(bias)
+        self.n_rows = 0
+        self.n_incomplete = 0
         self.first_incomplete: int | None = None
-        self.lacking = [0] * len(self.names)  # by column
+        self.n_missing = [0] * len(self.names)
+        classes: dict[str, int] = {}  # label and prediction share one dictionary
+        self._ids: list[dict[str, int]] = [classes, *({} for _ in bias), classes]
+        self._counts: dict[tuple[int, ...], int] = {}  # combination of ids -> number of rows
+        self._booleans: dict[str, str] = {}
 
     @property
-    def counted(self) -> int:
-        """Rows that have every value."""
-        return self.rows - self.incomplete
+    def n_bias(self) -> int:
+        """The number of bias columns."""
+        return len(self.bias)
+
+    @property
+    def n_complete(self) -> int:
+        """The number of rows that have a value in every column."""
+        return self.n_rows - self.n_incomplete
 
     def add(self, columns: Sequence[CodedColumn]) -> None:
-        """Count rows: the columns in the order label, bias ..., prediction, equally long.
+        """Add rows to the counts.
+
+        Args:
+            columns: The columns in the order label, bias ..., prediction, each with N rows.
 
         Raises:
-            DataError: A column has too many different values.
+            DataError: A column has too many different values, or there are too many different rows.
         """
         n = len(columns[0].codes)
         codes = []
         lookups = []
-        missing = np.zeros(n, dtype=bool)
+        is_incomplete = np.zeros(n, dtype=bool)
         for k, column in enumerate(columns):
             lookup = np.array([self._id(k, text) for text in column.texts] + [-1], dtype=np.int64)
             code = column.codes
             if (lookup[:-1] < 0).any():
                 code = np.where(lookup[code] < 0, -1, code)
-            absent = code < 0
-            if absent.any():
-                self.lacking[k] += int(absent.sum())
-                missing |= absent
+            is_missing = code < 0
+            if is_missing.any():
+                self.n_missing[k] += int(is_missing.sum())
+                is_incomplete |= is_missing
             codes.append(code)
             lookups.append(lookup)
-        if missing.any():
+        if is_incomplete.any():
             if self.first_incomplete is None:
-                self.first_incomplete = self.rows + int(np.argmax(missing)) + 1
-            self.incomplete += int(missing.sum())
-            codes = [code[~missing] for code in codes]
-        self.rows += n
+                self.first_incomplete = self.n_rows + int(np.argmax(is_incomplete)) + 1
+            self.n_incomplete += int(is_incomplete.sum())
+            codes = [code[~is_incomplete] for code in codes]
+        self.n_rows += n
         if len(codes[0]) == 0:
             return
         shape = tuple(len(column.texts) for column in columns)
-        for key, count in zip(*_cells(codes, shape, lookups), strict=True):
-            self._cells[key] = self._cells.get(key, 0) + count
-        if len(self._cells) > MAX_DIFFERENT:
+        for ids, count in zip(*_count_combinations(codes, shape, lookups), strict=True):
+            self._counts[ids] = self._counts.get(ids, 0) + count
+        if len(self._counts) > MAX_COMBINATIONS:
             raise DataError(
-                f"expected at most {MAX_DIFFERENT:,} different rows, but {', '.join(self.names)} have more: "
-                "pass fewer bias columns"
+                f"expected at most {MAX_COMBINATIONS:,} different rows, but {', '.join(self.names)} "
+                "have more: pass fewer bias columns"
             )
 
     def _id(self, column: int, text: str | None) -> int:
+        """Return the id of a value, a new one for a new value, -1 for a missing one."""
         if text is None:
             return -1
         ids = self._ids[column]
         if text not in ids:
-            classes = column in (0, len(self.names) - 1)
-            most = MAX_CLASSES if classes else MAX_GROUPS
-            if len(ids) == most:
-                what = "label and prediction" if classes else f"bias '{self.names[column]}'"
-                kind = "classes" if classes else "groups"
+            is_class = column in (0, len(self.names) - 1)
+            limit = MAX_CLASSES if is_class else MAX_GROUPS
+            if len(ids) == limit:
+                kind = "classes" if is_class else "groups"
+                subject = (
+                    "label and prediction have" if is_class else f"bias '{self.names[column]}' has"
+                )
                 raise DataError(
-                    f"expected at most {most:,} {kind}, but {what} have more different values, such as "
+                    f"expected at most {limit:,} {kind}, but {subject} more different values, such as "
                     f"'{text}': is '{self.names[column]}' an id, a score or a measurement?"
                 )
             ids[text] = len(ids)
         return ids[text]
 
-    def unify(self) -> list[str]:
-        """Take True and False as 1 and 0 where label or prediction has the ones and the other the others.
+    def unify_booleans(self) -> list[str]:
+        """Treat True as 1 and False as 0 if one of label and prediction has True/False and the other 1/0.
 
         Returns:
-            What was done, or what is strange about label and prediction, in words.
+            A note that this was done, or that label and prediction have no value in common.
         """
-        label, prediction = self._present(0), self._present(-1)
+        label, prediction = self._values(0), self._values(-1)
         if not label or label & prediction:
             return []
-        for truths, numbers in ((label, prediction), (prediction, label)):
-            if truths <= set(_TRUTH) and numbers <= set(_TRUTH.values()):
-                new = [self._id(0, _TRUTH.get(text, text)) for text in list(self._ids[0])]
-                cells: dict[tuple[int, ...], int] = {}
-                for cell, count in self._cells.items():
-                    key = (new[cell[0]], *cell[1:-1], new[cell[-1]])
-                    cells[key] = cells.get(key, 0) + count
-                self._cells = cells
-                self._renamed = _TRUTH
+        for booleans, numbers in ((label, prediction), (prediction, label)):
+            if booleans <= set(_BOOLEANS) and numbers <= set(_BOOLEANS.values()):
+                new_ids = [self._id(0, _BOOLEANS.get(text, text)) for text in list(self._ids[0])]
+                counts: dict[tuple[int, ...], int] = {}
+                for ids, count in self._counts.items():
+                    key = (new_ids[ids[0]], *ids[1:-1], new_ids[ids[-1]])
+                    counts[key] = counts.get(key, 0) + count
+                self._counts = counts
+                self._booleans = _BOOLEANS
                 return ["True and False are taken as 1 and 0"]
         return [
-            f"no row is right: label ({quote_some(sort_values(label))}) and prediction ({quote_some(sort_values(prediction))}) "
-            "have no value in common"
+            f"no row is right: label ({quote_some(sort_values(label))}) and prediction "
+            f"({quote_some(sort_values(prediction))}) have no value in common"
         ]
 
-    def renamed(self, text: str) -> str:
-        """Return the class that a value of label or prediction is of."""
-        return self._renamed.get(text, text)
+    def class_name(self, text: str) -> str:
+        """Return the class of a value of label or prediction, after ``unify_booleans``."""
+        return self._booleans.get(text, text)
 
     @property
     def classes(self) -> list[str]:
-        """The values of label and prediction of complete rows, in order."""
-        return sort_values(self._present(0) | self._present(-1))
+        """The K values of label and prediction in complete rows, in order."""
+        return sort_values(self._values(0) | self._values(-1))
 
     @property
     def labels(self) -> list[str]:
-        """The values of the label alone, in order."""
-        return sort_values(self._present(0))
+        """The values of the label in complete rows, in order."""
+        return sort_values(self._values(0))
 
-    def _present(self, column: int) -> set[str]:
-        names = list(self._ids[column])
-        return {names[code] for code in {cell[column] for cell in self._cells}}
+    def _values(self, column: int) -> set[str]:
+        """Return the values of a column in complete rows."""
+        texts = list(self._ids[column])
+        return {texts[index] for index in {ids[column] for ids in self._counts}}
 
     def groups(self, columns: Sequence[int]) -> list[tuple[str, ...]]:
-        """Return the combinations of values of bias columns (by position from 0) that rows have, in order.
+        """Return the combinations of bias values that complete rows have, in order.
+
+        Args:
+            columns: The positions of the bias columns, from 0.
 
         Raises:
-            DataError: There are too many.
+            DataError: There are too many combinations.
         """
-        names = [list(self._ids[1 + k]) for k in columns]
-        ranks = [{text: r for r, text in enumerate(sort_values(column))} for column in names]
-        found = {tuple(cell[1 + k] for k in columns) for cell in self._cells}
-        if len(found) > MAX_GROUPS:
-            product = " x ".join(self.names[1 + k] for k in columns)
+        texts = [list(self._ids[1 + k]) for k in columns]
+        ranks = [{text: r for r, text in enumerate(sort_values(column))} for column in texts]
+        combinations = {tuple(ids[1 + k] for k in columns) for ids in self._counts}
+        if len(combinations) > MAX_GROUPS:
+            product = " x ".join(self.bias[k] for k in columns)
             raise DataError(
-                f"expected at most {MAX_GROUPS:,} groups, but {product} has {len(found):,}: "
+                f"expected at most {MAX_GROUPS:,} groups, but {product} has {len(combinations):,}: "
                 "pass fewer bias columns"
             )
-        texts = [
-            tuple(name[code] for name, code in zip(names, group, strict=True)) for group in found
+        groups = [
+            tuple(column[index] for column, index in zip(texts, ids, strict=True))
+            for ids in combinations
         ]
         return sorted(
-            texts, key=lambda group: [rank[t] for rank, t in zip(ranks, group, strict=True)]
+            groups,
+            key=lambda group: [rank[text] for rank, text in zip(ranks, group, strict=True)],
         )
 
     def table(self, columns: Sequence[int]) -> Array:
-        """Return int64 ``(K, M, K)`` over ``classes`` and ``groups(columns)``.
+        """Return the table of counts int64 ``(K, M, K)``: label x group x prediction.
+
+        Args:
+            columns: The positions of the bias columns, from 0. The M groups are ``groups(columns)``.
 
         Raises:
-            DataError: It would be too large.
+            DataError: The table would be too large.
         """
         classes, groups = self.classes, self.groups(columns)
         size = len(classes) ** 2 * len(groups)
         if size > MAX_CELLS:
-            product = " x ".join(self.names[1 + k] for k in columns)
+            product = " x ".join(self.bias[k] for k in columns)
             raise DataError(
                 f"expected at most {MAX_CELLS:,} cells label x bias x prediction, but {len(classes):,} "
                 f"classes and {len(groups):,} groups of {product} make {size:,}"
             )
-        class_at = {self._ids[0][text]: k for k, text in enumerate(classes)}
-        ids = [self._ids[1 + k] for k in columns]
-        group_at = {
-            tuple(column[text] for column, text in zip(ids, group, strict=True)): m
+        class_index = {self._ids[0][text]: k for k, text in enumerate(classes)}
+        bias_ids = [self._ids[1 + k] for k in columns]
+        group_index = {
+            tuple(column[text] for column, text in zip(bias_ids, group, strict=True)): m
             for m, group in enumerate(groups)
         }
         table = np.zeros((len(classes), len(groups), len(classes)), dtype=np.int64)
-        for cell, count in self._cells.items():
-            group = group_at[tuple(cell[1 + k] for k in columns)]
-            table[class_at[cell[0]], group, class_at[cell[-1]]] += count
+        for ids, count in self._counts.items():
+            group = group_index[tuple(ids[1 + k] for k in columns)]
+            table[class_index[ids[0]], group, class_index[ids[-1]]] += count
         return table
 
 
-def _cells(
+def _count_combinations(
     codes: Sequence[Array], shape: tuple[int, ...], lookups: Sequence[Array]
 ) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Return the different rows of codes, translated, and how often each occurs."""
+    """Return the different rows as ids, and the number of times that each occurs.
+
+    Args:
+        codes: The codes of each column, integers ``(N,)``.
+        shape: The number of different codes of each column.
+        lookups: The id of each code, by column.
+    """
     size = math.prod(shape)
     parts: Sequence[Array]
     if size > np.iinfo(np.int64).max:
-        found, counts = np.unique(np.stack(codes, axis=1), axis=0, return_counts=True)
-        parts = tuple(found.T)
+        combinations, counts = np.unique(np.stack(codes, axis=1), axis=0, return_counts=True)
+        parts = tuple(combinations.T)
     else:
         flat = codes[0].astype(np.int64)
         for code, length in zip(codes[1:], shape[1:], strict=True):
             flat *= length
             flat += code
-        if size <= _DENSE:
+        if size <= _MAX_DENSE:
             counts = np.bincount(flat, minlength=size)
             keys = np.flatnonzero(counts)
             counts = counts[keys]

@@ -1,55 +1,51 @@
-"""The tables of an audit: n beside the numbers, ``-`` for what is undefined."""
+"""The tables of an audit as text; ``-`` stands for an undefined value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from biascon.auditing.calibration import NAMES as SCORES
-from biascon.auditing.record import METRICS
-from biascon.auditing.result import Audit
+import numpy as np
 
-NAMES = {
-    "top1": "top-1 accuracy",
-    "unbiased": "unbiased accuracy",
-    "bias_aligned": "bias-aligned",
-    "bias_conflicting": "bias-conflicting",
-    "worst_group": "worst group",
-    "bias_aligned_samples": "aligned, over rows",
-    "bias_conflicting_samples": "conflicting, over rows",
-    "demographic_parity_difference": "demographic parity difference",
-    "demographic_parity_ratio": "demographic parity ratio",
-    "equalized_odds_difference": "equalized odds difference",
-    "equalized_odds_ratio": "equalized odds ratio",
-    "equal_opportunity_difference": "equal opportunity difference",
-    "predictive_parity_difference": "predictive parity difference",
-    "predictive_parity_ratio": "predictive parity ratio",
-    "calibration_error": "expected calibration error",
-    "brier": "Brier score",
-}
-SHORT = {
-    "demographic_parity_difference": "DP diff.",
-    "demographic_parity_ratio": "DP ratio",
-    "equalized_odds_difference": "EO diff.",
-    "equalized_odds_ratio": "EO ratio",
-    "equal_opportunity_difference": "EOpp diff.",
-    "predictive_parity_difference": "PP diff.",
-}
-LEGEND = (
-    "In percent, ratios in 0..1; n: rows; -: undefined. Unbiased, aligned, conflicting: mean over cells "
-    "label x bias; worst group: the cell of lowest accuracy. Differences and ratios are between groups: "
-    "demographic parity (DP), equalized odds (EO), equal opportunity (EOpp), predictive parity (PP), mean "
-    "over classes, one against the rest. Intervals: 95 %: Wilson for single rates, bootstrap over rows for "
-    "means; those of the worst group, of differences and of ratios hold the truth at least that often and "
-    "are wide. By chance: the mean of the metric when the bias is dealt out anew, among all rows for "
-    "demographic parity and else among the rows of each label; p: how often it is then as extreme "
-    "(permutation test)."
+from biascon.auditing.calibration import CALIBRATION_METRICS
+from biascon.auditing.record import METRICS, AuditRecord, GroupMetrics
+from biascon.metrics.names import METRIC_NAMES
+from biascon.metrics.records import Metric
+
+CLASS_METRICS = (
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equalized_odds_difference",
+    "equalized_odds_ratio",
+    "equal_opportunity_difference",
+    "predictive_parity_difference",
 )
-MOST = 20  # rows of a table; the rest is in the data
+LEGEND = (
+    "Rates and differences in percent, ratios in 0..1. n: number of rows. -: undefined. Cell: the rows of "
+    "one label in one group. Unbiased accuracy: mean over all cells; bias-aligned and bias-conflicting: "
+    "mean over the aligned and the conflicting cells. Worst group: the cell with the lowest accuracy. "
+    "Differences and ratios compare the groups: demographic parity (DP), equalized odds (EO), equal "
+    "opportunity (EOpp), predictive parity (PP). They are computed for each class against the rest; the "
+    "first table has the mean over classes. Intervals (95 %): Wilson for single rates, bootstrap over "
+    "rows for means. The intervals of the worst group, of differences and of ratios are conservative: "
+    "they cover the true value in at least 95 % of samples. By chance: mean of the metric when the bias "
+    "values are permuted, among all rows for demographic parity, among the rows of each label for the "
+    "other metrics. p: permutation p-value."
+)
+MAX_ROWS = 20  # shown in the tables of groups and of classes
+MAX_CELLS = 10  # shown in the table of the cells with the lowest accuracy
 
 
-class TextTable(NamedTuple):
-    """A table of text; its first ``left`` columns are flush left."""
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text.
+
+    Attributes:
+        title: The title.
+        header: The names of the columns.
+        rows: The cells of each row.
+        left: How many of the first columns are aligned to the left; the others are aligned to the right.
+    """
 
     title: str
     header: list[str]
@@ -57,151 +53,153 @@ class TextTable(NamedTuple):
     left: int = 1
 
 
-def iter_audits(audit: Audit) -> Iterator[Audit]:
-    """Yield the audits by each bias column alone, then that by their combinations."""
-    yield from audit.by_feature.values()
-    if len(audit.columns) > 1:
-        yield audit
-
-
-def describe_source(audit: Audit) -> str:
-    """Say what was audited, in a line."""
-    data = audit.data
-    source = f"{data['predictions']}: " if "predictions" in data else ""
+def describe_source(record: AuditRecord) -> str:
+    """Return one line with the file, the number of rows, the columns and the number of classes."""
+    source = record.source
+    path = "" if source.path is None else f"{source.path}: "
     return (
-        f"{source}{data['rows']:,} rows, label '{data['label']}', prediction '{data['prediction']}', "
-        f"{len(data['labels']):,} classes"
+        f"{path}{record.rows:,} rows, label '{source.label}', prediction '{source.prediction}', "
+        f"{len(record.labels):,} classes"
     )
 
 
-def audit_tables(audit: Audit) -> list[TextTable]:
-    """Return the tables of one audit: the metrics, the groups, the classes, the lowest cells."""
-    data = audit.data
-    bias = data["bias"]
-    shown = [*METRICS, *(name for name in SCORES if data[name]["n"])]
+def audit_tables(record: AuditRecord) -> list[TextTable]:
+    """Return the tables of one record: metrics, groups, classes, cells with the lowest accuracy."""
     return [
-        TextTable(
-            f"By {bias}: {len(data['groups']):,} groups; aligned: {data['aligned']}",
-            ["metric", "value", "95 % interval", "n", "by chance", "p"],
-            [
-                [NAMES[name] + _where(data[name]), *_cells(name, data[name]), *_chance(data, name)]
-                for name in shown
-            ],
-        ),
-        _groups(data, bias),
-        _classes(data, bias),
-        _lowest(audit, bias),
+        _metrics_table(record),
+        _groups_table(record),
+        _classes_table(record),
+        _cells_table(record),
     ]
 
 
-def _groups(data: dict[str, Any], bias: str) -> TextTable:
-    rows = sorted(data["by_group"], key=lambda row: row["accuracy"]["value"])
-    keep = {id(row) for row in rows[:MOST]}
-    shown = [row for row in data["by_group"] if id(row) in keep]
-    scores = {"calibration_error": "cal. error", "brier": "Brier"} if data["brier"]["n"] else {}
+def _metrics_table(record: AuditRecord) -> TextTable:
+    names = [*METRICS, *(name for name in CALIBRATION_METRICS if record[name].n)]
     return TextTable(
-        "Groups" + _some(len(rows), "the lowest accuracy"),
+        f"By {record.bias}: {len(record.groups):,} groups; aligned: {record.aligned}",
+        ["metric", "value", "95 % interval", "n", "by chance", "p"],
         [
-            bias,
+            [
+                METRIC_NAMES[name].name + _format_cell(record[name]),
+                *_format_metric(name, record[name]),
+                *_format_permutation(record, name),
+            ]
+            for name in names
+        ],
+    )
+
+
+def _groups_table(record: AuditRecord) -> TextTable:
+    calibration = CALIBRATION_METRICS if record.has_scores else ()
+
+    def accuracy(m: int) -> float:
+        value = record.by_group[m].accuracy.value
+        return -1.0 if value is None else value
+
+    shown = sorted(sorted(range(len(record.groups)), key=accuracy)[:MAX_ROWS])
+    return TextTable(
+        "Groups" + _format_limit(len(record.groups), "the lowest accuracy"),
+        [
+            record.bias,
             "n",
             "accuracy",
             "95 % interval",
             "worst label",
             "its accuracy",
             "its n",
-            *scores.values(),
+            *(METRIC_NAMES[name].short for name in calibration),
         ],
+        [_group_row(record.by_group[m], calibration) for m in shown],
+    )
+
+
+def _group_row(group: GroupMetrics, calibration: Sequence[str]) -> list[str]:
+    worst = group.worst_label
+    return [
+        group.bias,
+        f"{group.n:,}",
+        *_format_metric("accuracy", group.accuracy)[:2],
+        worst.label,
+        format_value("accuracy", worst.value),
+        f"{worst.n:,}",
+        *(format_value(name, group.calibration[name].value) for name in calibration),
+    ]
+
+
+def _classes_table(record: AuditRecord) -> TextTable:
+    by_class = record.summary.by_class
+
+    def disparity(label: str) -> float:
+        value = by_class[label]["equalized_odds_difference"].value
+        return -1.0 if value is None else value
+
+    n_rows = record.counts.sum(axis=(1, 2)).tolist()
+    shown = set(sorted(record.labels, key=disparity, reverse=True)[:MAX_ROWS])
+    return TextTable(
+        f"Comparison of the groups of {record.bias}, each class against the rest"
+        + _format_limit(len(record.labels), "the largest equalized odds difference"),
+        ["class", "n", *(METRIC_NAMES[name].short for name in CLASS_METRICS)],
         [
             [
-                row["bias"],
-                f"{row['n']:,}",
-                *_cells("accuracy", row["accuracy"])[:2],
-                row["worst_label"]["label"],
-                _number("accuracy", row["worst_label"]["value"]),
-                f"{row['worst_label']['n']:,}",
-                *(_number(name, row[name]["value"]) for name in scores),
+                label,
+                f"{n:,}",
+                *(format_value(name, by_class[label][name].value) for name in CLASS_METRICS),
             ]
-            for row in shown
+            for label, n in zip(record.labels, n_rows, strict=True)
+            if label in shown
         ],
     )
 
 
-def _classes(data: dict[str, Any], bias: str) -> TextTable:
-    def size(item: tuple[str, Any]) -> float:
-        value = item[1]["equalized_odds_difference"]["value"]
-        return -1.0 if value is None else float(value)
-
-    counts = {label: sum(map(sum, cell)) for label, cell in
-              zip(data["labels"], data["counts"], strict=True)}  # fmt: skip
-    kept = dict(sorted(data["by_class"].items(), key=size, reverse=True)[:MOST])
+def _cells_table(record: AuditRecord) -> TextTable:
+    table = record.counts
+    n_rows = table.sum(axis=-1)  # (K, M)
+    cells = sorted(
+        (int(table[k, m, k]) / int(n_rows[k, m]), k, m) for k, m in np.argwhere(n_rows).tolist()
+    )
     return TextTable(
-        f"Fairness between the values of {bias}, each class against the rest"
-        + _some(len(data["labels"]), "the largest equalized odds difference"),
-        ["class", "n", *SHORT.values()],
+        f"Cells with the lowest accuracy ({min(MAX_CELLS, len(cells))} of {len(cells):,} cells with rows; "
+        f"{n_rows.size - len(cells):,} cells without)",
+        ["label", record.bias, "n", "accuracy"],
         [
-            [label, f"{counts[label]:,}", *(_number(name, kept[label][name]["value"]) for name in SHORT)]
-            for label in data["labels"]
-            if label in kept
-        ],
-    )  # fmt: skip
-
-
-def _lowest(audit: Audit, bias: str, most: int = 10) -> TextTable:
-    table = audit.counts
-    labels, groups = audit.data["labels"], audit.data["groups"]
-    found = [
-        (int(table[k, m, k]) / n, k, m, n)
-        for k, row in enumerate(table.sum(axis=-1).tolist())
-        for m, n in enumerate(row)
-        if n
-    ]
-    empty = len(labels) * len(groups) - len(found)
-    return TextTable(
-        f"Cells of lowest accuracy, {min(most, len(found))} of {len(found):,}; {empty:,} have no row",
-        ["label", bias, "n", "accuracy"],
-        [
-            [labels[k], groups[m], f"{n:,}", _number("accuracy", value)]
-            for value, k, m, n in sorted(found)[:most]
+            [
+                record.labels[k],
+                record.groups[m],
+                f"{n_rows[k, m]:,}",
+                format_value("accuracy", accuracy),
+            ]
+            for accuracy, k, m in cells[:MAX_CELLS]
         ],
         2,
     )
 
 
-def _some(n: int, which: str) -> str:
-    return f" ({MOST} of {n:,}, with {which})" if n > MOST else ""
-
-
-def _where(metric: dict[str, Any]) -> str:
-    group = metric.get("group")
-    return "" if group is None else f" (label {group['label']}, {group['bias']})"
-
-
-def _number(name: str, value: float | None) -> str:
+def format_value(name: str, value: float | None) -> str:
+    """Return a metric's value as text: a rate in percent, a ratio in 0..1, the Brier score in 0..2."""
     if value is None:
         return "-"
     if name == "brier":
         return f"{value:.3f}"
-    return f"{value:.2f}" if name.endswith("_ratio") else f"{100 * value:.1f}"
+    return f"{value:.2f}" if METRIC_NAMES[name].is_ratio else f"{100 * value:.1f}"
 
 
-def _chance(data: dict[str, Any], name: str) -> list[str]:
-    found = (data["disparity"] or {}).get(name)
-    if found is None:
+def _format_metric(name: str, metric: Metric) -> list[str]:
+    low, high = format_value(name, metric.low), format_value(name, metric.high)
+    interval = "-" if metric.interval is None else f"{low} to {high}"
+    return [format_value(name, metric.value), interval, f"{metric.n:,}"]
+
+
+def _format_permutation(record: AuditRecord, name: str) -> list[str]:
+    result = (record.summary.disparity or {}).get(name)
+    if result is None:
         return ["", ""]
-    p = found["p"]
-    return [_number(name, found["expected"]), "-" if p is None else f"{p:.4f}"]
+    p = "-" if result.p is None else f"{result.p:.4f}"
+    return [format_value(name, result.expected), p]
 
 
-def _cells(name: str, metric: dict[str, Any]) -> list[str]:
-    low, high = (_number(name, side) for side in metric["ci"])
-    interval = "-" if "-" in (low, high) else f"{low} to {high}"
-    return [_number(name, metric["value"]), interval, f"{metric['n']:,}"]
+def _format_cell(metric: Metric) -> str:
+    return "" if metric.cell is None else f" (label {metric.cell.label}, {metric.cell.bias})"
 
 
-def visible(text: str) -> str:
-    """Return text without line breaks and control characters, written as escapes instead.
-
-    >>> visible("a" + chr(10) + "b")
-    'a\\\\nb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _format_limit(n: int, criterion: str) -> str:
+    return f" (the {MAX_ROWS} of {n:,} with {criterion})" if n > MAX_ROWS else ""

@@ -1,8 +1,8 @@
-"""``biascon audit``."""
+"""The command ``biascon audit``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
+    from biascon.auditing.record import AuditRecord
     from biascon.auditing.result import Audit
 
 FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
@@ -27,34 +28,43 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     required=True,
     multiple=True,
     metavar="COLUMN",
-    help="The column that groups the rows; repeat it for several: each alone, and their combinations.",
+    help="A column that groups the rows. Repeat the option for several columns: the audit is by each "
+    "column alone and by their combinations.",
 )
 @click.option(
     "--scores",
     metavar="COLUMN,...",
-    help="Probabilities, for the calibration: a column a class, in order, or one for the second of two.",
+    help="Columns of probabilities, for the calibration: one for each class in order, or one for the second "
+    "of two classes.",
 )
 @click.option(
     "--aligned",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Which bias values go with a label: TOML or JSON (label = value or values) or CSV of pairs.  "
-    "[default: label = bias, where both have the same values]",
+    help="The bias values that go with each label: TOML or JSON (label = value or values) or CSV with two "
+    "columns.  [default: label = bias, if both columns have the same values]",
 )
 @click.option(
-    "--drop-missing", is_flag=True, help="Leave out rows that lack a value, and say how many."
+    "--drop-missing", is_flag=True, help="Leave out rows that lack a value, and print their number."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed of the bootstrap and of the permutations.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Also write the report, in the form of its suffix: .json, .html, .tex, .csv or .txt.",
+    help="Also write the audit to a file. Its suffix is the format: .json, .html, .tex, .csv or .txt.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object a bias instead of the tables."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object for each bias column instead of the tables.",
 )
 def command(
     predictions: Path,
@@ -71,77 +81,81 @@ def command(
     """Measure the PREDICTIONS of any model (a CSV or Parquet file) by groups, with n and intervals."""
     from biascon.auditing.api import audit_file
     from biascon.data.alignment import read_aligned_values
-    from biascon.errors import DataError, UsageError
+    from biascon.errors import AlignmentError, DataError
 
     if out is not None:
-        if out.suffix.lower() not in FORMATS:
-            raise UsageError(f"expected --out to end in {', '.join(FORMATS)}, but got {out}")
-        if out.exists() and any(
-            p.exists() and out.samefile(p) for p in (predictions, aligned) if p
-        ):
-            raise UsageError(f"--out {out} would overwrite what is read")
-    given = None if aligned is None else read_aligned_values(aligned)
+        _check_out(out, [predictions] if aligned is None else [predictions, aligned])
+    aligned_values = None if aligned is None else read_aligned_values(aligned)
     try:
-        found = audit_file(
+        audit = audit_file(
             predictions,
             label=label,
             prediction=prediction,
             bias=bias,
             scores=scores.split(",") if scores else (),
-            aligned=given,
+            aligned=aligned_values,
             drop_missing=drop_missing,
             seed=seed,
         )
-    except UsageError as error:
-        if aligned is None or "aligned values" not in str(error):
+    except AlignmentError as error:
+        if aligned is None:
             raise
         raise DataError(f"{aligned}: {error}") from error
     if out is not None:
         from biascon.utils.files import write_atomic
 
-        write_atomic(out, render_audit(found, out.suffix.lower()))
+        write_atomic(out, render_audit(audit, out.suffix.lower()))
         print_note(f"{out}: written")
-    click.echo(json_lines(found) if as_json else format_audit(found) + "\n", nl=False)  # fmt: skip
+    click.echo(format_json(audit.records) if as_json else format_audit(audit.records), nl=False)
 
 
-def format_audit(found: Audit) -> str:
-    """Lay an audit out as text."""
+def _check_out(out: Path, inputs: Sequence[Path]) -> None:
+    """Check the file to write.
+
+    Raises:
+        UsageError: No format has its suffix, or it is one of the input files.
+    """
+    from biascon.errors import UsageError
+
+    if out.suffix.lower() not in FORMATS:
+        raise UsageError(f"expected --out to end in {', '.join(FORMATS)}, but got {out}")
+    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
+        raise UsageError(f"--out {out} would overwrite an input file")
+
+
+def format_audit(records: Sequence[AuditRecord]) -> str:
+    """Return the records of an audit as tables of text."""
     import textwrap
 
-    from biascon.auditing.tables import LEGEND, audit_tables, describe_source, iter_audits, visible
+    from biascon.auditing.tables import LEGEND, audit_tables, describe_source
+    from biascon.utils.markup import visible
 
-    parts = [visible(describe_source(found))]
-    for one in iter_audits(found):
-        for section in audit_tables(one):
-            header, *rows = [
-                [visible(cell) for cell in row] for row in [section.header, *section.rows]
-            ]
-            parts.append(
-                f"{visible(section.title)}\n{format_table(header, rows, left=section.left)}"
-            )
-        if one.notes:
-            parts.append("\n".join(f"note: {visible(note)}" for note in one.notes))
-    return "\n\n".join([*parts, textwrap.fill(LEGEND, 110)])
+    parts = [visible(describe_source(records[-1]))]
+    for record in records:
+        for table in audit_tables(record):
+            header, *rows = [[visible(cell) for cell in row] for row in [table.header, *table.rows]]
+            parts.append(f"{visible(table.title)}\n{format_table(header, rows, left=table.left)}")
+        if record.notes:
+            parts.append("\n".join(f"note: {visible(note)}" for note in record.notes))
+    return "\n\n".join([*parts, textwrap.fill(LEGEND, 110)]) + "\n"
 
 
-def json_lines(found: Audit) -> str:
-    """Return an audit as JSON: a line a bias."""
+def format_json(records: Sequence[AuditRecord]) -> str:
+    """Return the records of an audit as JSON, one line for each record."""
     import json
 
-    from biascon.auditing.tables import iter_audits
-
-    return "".join(json.dumps(one.data, allow_nan=False) + "\n" for one in iter_audits(found))
+    return "".join(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
 
 
-def render_audit(found: Audit, suffix: str) -> str:
-    """Return an audit in the form of a suffix."""
-    from biascon.auditing.markup import page
+def render_audit(audit: Audit, suffix: str) -> str:
+    """Return an audit in the format of a suffix of ``FORMATS``."""
+    from biascon.auditing.markup import render_page
 
-    forms: dict[str, Callable[[], str]] = {
-        ".json": lambda: json_lines(found),
-        ".html": lambda: page(found),
-        ".tex": found.to_latex,
-        ".csv": lambda: found.to_frame().to_csv(index=False, lineterminator="\n"),
-        ".txt": lambda: format_audit(found) + "\n",
+    formats: dict[str, Callable[[], str]] = {
+        ".json": lambda: format_json(audit.records),
+        ".html": lambda: render_page(audit.records),
+        ".tex": audit.to_latex,
+        ".csv": lambda: audit.to_frame().to_csv(index=False, lineterminator="\n"),
+        ".txt": lambda: format_audit(audit.records),
     }
-    return forms[suffix]()
+    return formats[suffix]()

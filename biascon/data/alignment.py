@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.data.values import normalize_value
-from biascon.errors import DataError, UsageError, did_you_mean
+from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
 from biascon.utils.text import quote_some
 
@@ -60,7 +60,7 @@ def align_cells(
         several: Whether there is more than one bias column, so that a plain mapping is ambiguous.
 
     Raises:
-        UsageError: The mapping leaves a label out, or is none for this bias while it could be meant for it.
+        AlignmentError: The mapping leaves a label out, or is one mapping for several bias columns.
     """
     pairs = _pairs_for(bias, given, several=several)
     if pairs is None:
@@ -71,9 +71,9 @@ def align_cells(
     left_out = [label for label in labels if label not in pairs]
     if left_out:
         hints = "".join(did_you_mean(label, pairs) for label in left_out[:1])
-        raise UsageError(
-            f"the aligned values of '{bias}' leave out label {quote_some(left_out)}{hints}; an empty list says "
-            "that no value goes with a label"
+        raise AlignmentError(
+            f"the aligned values of '{bias}' leave out label {quote_some(left_out)}{hints}; an empty list "
+            "says that no value goes with a label"
         )
     notes = []
     strange = [label for label in pairs if label not in classes]
@@ -97,7 +97,7 @@ def _pairs_for(bias: str, given: AlignedValues | None, *, several: bool) -> Pair
         return None
     if not any(isinstance(value, Mapping) for value in given.values()):
         if several:
-            raise UsageError(
+            raise AlignmentError(
                 "expected aligned values for each bias column, as {column: {label: value}}, but got one "
                 "mapping for several bias columns"
             )
@@ -109,18 +109,18 @@ def check_aligned_values(given: AlignedValues | None, names: Sequence[str]) -> N
     """Check that a mapping is a plain one, or names columns that there are.
 
     Raises:
-        UsageError: It is a mixture, or names another column.
+        AlignmentError: It is a mixture, or names another column.
     """
     nested = [isinstance(value, Mapping) for value in ({} if given is None else given).values()]
     if given is None or not any(nested):
         return
     if not all(nested):
-        raise UsageError(
+        raise AlignmentError(
             "expected aligned values as {label: value} or as {column: {label: value}}, but got a mixture"
         )
     strange = [str(name) for name in given if name not in names]
     if strange:
-        raise UsageError(
+        raise AlignmentError(
             f"aligned values are given for {quote_some(strange)}, which is no bias column"
             f"{did_you_mean(strange[0], names)} (there is {quote_some(dict.fromkeys(names))})"
         )
@@ -132,7 +132,7 @@ def _pairs(given: Mapping[Any, Any]) -> Pairs:
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
         texts = [normalize_value(value) for value in [label, *listed]]
         if None in texts:
-            raise UsageError(f"expected aligned values, but got a missing one for label '{label}'")
+            raise AlignmentError(f"expected aligned values, but got a missing one for label '{label}'")
         first, *others = (text for text in texts if text is not None)
         pairs.setdefault(first, set()).update(others)
     return {label: frozenset(values) for label, values in pairs.items()}

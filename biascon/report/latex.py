@@ -24,6 +24,7 @@ from biascon.report.tables import (
     table_note,
 )
 from biascon.report.verdicts import reference_loss
+from biascon.utils.markup import escape_latex
 
 FLOATS = (
     12  # after which a page is ended: LaTeX holds back some 50, older ones 18, and then gives up
@@ -171,19 +172,3 @@ def render_main_file() -> str:
 \input{appendix}
 \end{document}
 """
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "†": r"$^\dagger$", "↓": r"$\downarrow$", "±": r"$\pm$",
-}  # fmt: skip
-
-
-def escape_latex(text: str) -> str:
-    """Escape LaTeX's special characters.
-
-    >>> escape("50 % of a_b")
-    '50 \\\\% of a\\\\_b'
-    """
-    return "".join(_LATEX.get(character, character) for character in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from biascon import __version__
@@ -21,6 +20,7 @@ from biascon.report.tables import (
 )
 from biascon.report.templating import make_renderer
 from biascon.report.verdicts import describe_difference, reference_loss, split_for_prose
+from biascon.utils.markup import escape_markdown
 
 
 def render_markdown(groups: Sequence[Experiment]) -> str:
@@ -90,12 +90,3 @@ def render_markdown(groups: Sequence[Experiment]) -> str:
         tested_columns=disparities.PAIRED_COLUMNS,
         disparity_columns=disparities.COLUMNS,
     )
-
-
-def escape_markdown(text: str) -> str:
-    """Escape what Markdown or a table in it would take for markup.
-
-    >>> escape("a|b*c")
-    'a\\\\|b\\\\*c'
-    """
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)

@@ -9,10 +9,10 @@ from biascon import __version__
 from biascon.losses.loss import get_entry
 from biascon.models.encoders import build_on_meta
 from biascon.report.experiments import METRICS, WITHOUT_BIAS, FinishedRun
-from biascon.report.markdown import escape_markdown
 from biascon.report.tables import format_parameters
 from biascon.report.templating import make_renderer
 from biascon.utils.files import read_json
+from biascon.utils.markup import escape_markdown
 
 
 def render_card(run: FinishedRun) -> str:

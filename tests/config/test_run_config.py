@@ -30,7 +30,7 @@ from biascon.config.settings import (
     parse_settings,
     to_toml,
 )
-from biascon.errors import BiasconError, UsageError
+from biascon.errors import BiasconError, BiasconWarning, UsageError
 from biascon.losses import LOSSES
 
 FIELDS = [
@@ -164,7 +164,7 @@ class TestSettings:
 class TestRefusals:
     def test_all_unknown_names_are_told_at_once(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.toml"
-        path.write_text("[optimizer]\nlr = 1.0\n[train]\nepoch = 3\n")
+        path.write_text("[optimzer]\nlr = 1.0\n[train]\nepoch = 3\n")
         with pytest.raises(UsageError) as caught:
             make_config(
                 "ce", preset=str(path), settings=["model.encodr=x", "los.wa=1", "train.zzz=1"]
@@ -172,7 +172,7 @@ class TestRefusals:
         message = str(caught.value)
         for part in (
             "unknown setting: ",
-            "section 'optimizer'; did you mean 'optimizer'?",
+            "section 'optimzer'; did you mean 'optimizer'?",
             "'train.epoch'; did you mean 'epochs'?",
             "'model.encodr'; did you mean 'encoder'?",
             "section 'los'; did you mean 'loss'?",
@@ -415,16 +415,16 @@ class TestProtocols:
         tuned = make_config(
             "ce", preset="cifar", settings=["probe.kind=finetune", "finetune.epochs=3"]
         )
-        assert tuned.changes() == ["finetune.epochs=3", "probe.kind=finetune"]
-        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).changes() == [
-            "probe.kind=knn"
-        ]
+        assert tuned.overrides() == {"finetune.epochs": 3, "probe.kind": "finetune"}
+        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).overrides() == {
+            "probe.kind": "knn"
+        }
         drawn = make_config("ce", preset="utkface", settings=["model.weights=none"])
-        assert drawn.changes() == ["model.weights=none"]
+        assert drawn.overrides() == {"model.weights": "none"}
         got = dataclasses.replace(
             drawn, model=dataclasses.replace(drawn.model, weights=f"pretrained:{'a' * 64}")
         )
-        assert got.changes() == []
+        assert got.overrides() == {}
 
     @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
     def test_a_configuration_is_read_back_from_its_text(self, protocol: str) -> None:
@@ -454,3 +454,37 @@ class TestProtocols:
         with pytest.raises(UsageError, match=r"trained already: .* got 'train\.epochs'"):
             with_protocol(config, settings=["train.epochs=3"])
         assert with_protocol(config, protocol="finetune", preset="cifar").finetune.epochs == 50
+
+
+class TestOldSpellings:
+    @pytest.mark.parametrize(
+        ("setting", "old", "new"),
+        [
+            ("optimiser.lr=0.5", "optimiser", "optimizer"),
+            ("augment.grey_p=0.1", "augment.grey_p", "augment.grayscale_p"),
+        ],
+    )
+    def test_a_setting_by_its_old_name_is_accepted_with_a_warning(
+        self, setting: str, old: str, new: str
+    ) -> None:
+        with pytest.warns(BiasconWarning, match=f"'{old}' is now '{new}'"):
+            config = make_config("ce", settings=[setting])
+        renamed = setting.replace("optimiser", "optimizer").replace("grey_p", "grayscale_p")
+        assert config == make_config("ce", settings=[renamed])
+
+    def test_a_preset_file_with_old_names_is_the_same_preset(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text("[optimizer]\nlr = 0.5\n[augment]\ngrayscale_p = 0.1\n")
+        expected = make_config("ce", preset=str(path))
+        path.write_text("[optimiser]\nlr = 0.5\n[augment]\ngrey_p = 0.1\n")
+        with pytest.warns(BiasconWarning, match="is now"):
+            assert make_config("ce", preset=str(path)) == expected
+
+    def test_a_setting_under_both_names_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "both.toml"
+        path.write_text("[augment]\ngrayscale_p = 0.1\ngrey_p = 0.2\n")
+        with (
+            pytest.warns(BiasconWarning, match="grey_p"),
+            pytest.raises(UsageError, match=r"'augment\.grayscale_p' is set twice"),
+        ):
+            make_config("ce", preset=str(path))

@@ -31,12 +31,13 @@ from biascon.runs.folder import (
     PREDICTIONS,
     read_finished,
 )
+from biascon.runs.records import EpochRecord
 from biascon.training.augment import augment
 from biascon.training.network import load_weights
 from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
 from tests.made import plain
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import ContextInFolder, evaluate_to_json
 
 CPU = torch.device("cpu")
 FAST = [
@@ -85,12 +86,12 @@ def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     folder, evaluation, root = done
-    assert evaluation["evaluated_by"] == "fine-tuning"
+    assert evaluation["evaluated_by"] == "fine_tuned"
     assert evaluation["protocol"]["evaluation"] == (
         "encoder and a linear layer fine-tuned on the training split (4 epochs, batch 20, adamw, "
         "learning rate 0.003)"
     )
-    assert "probe.kind=finetune" in evaluation["overrides"]
+    assert evaluation["overrides"]["probe.kind"] == "finetune"
     origin = evaluation["encoder_from"]
     trained = smoke().for_device("cpu").training_config()
     assert origin["digest"] == trained.digest(data.digest)
@@ -147,13 +148,13 @@ class StoppedError(Exception):
 def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
     after: int, done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
-    def stop(line: dict[str, Any]) -> None:
+    def stop(record: EpochRecord) -> None:
         if record.stage == "fine-tuning" and record.epoch == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
         evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=stop)
-    said: list[dict[str, Any]] = []
+    said: list[EpochRecord] = []
     folder, _, _ = evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=said.append)
     assert [record.epoch for record in said] == list(range(after + 1, 5))
     for name in (FINETUNED, PREDICTIONS, EVALUATION):
@@ -166,7 +167,7 @@ def test_no_resume_tunes_anew(data: BiasedDataset, tmp_path: Path) -> None:
     folder, found = validate(smoke(), data, root=tmp_path, device=CPU)
     assert found is not None
     assert (folder / FINETUNED).is_file()
-    said: list[dict[str, Any]] = []
+    said: list[EpochRecord] = []
     evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=said.append)
     assert [record.epoch for record in said if record.stage == "fine-tuning"] == [1, 2, 3, 4]
 
@@ -187,7 +188,7 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
     """One epoch of one step, by hand."""
     config = smoke("finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5")
     (tmp_path / ENCODER).write_bytes((done[0] / ENCODER).read_bytes())
-    got = finetune(config, data, tmp_path, device=CPU)
+    got = finetune(ContextInFolder(config, data, tmp_path, CPU))
     encoder = build_encoder("fastconvnet", torch.Generator())
     load_weights(encoder, tmp_path / ENCODER)
     layer = build_head(128, (7,), torch_generator(0, "weights/finetune/layer"))
@@ -212,7 +213,7 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
 
 def test_a_loss_that_is_not_finite_is_told(data: BiasedDataset, tmp_path: Path) -> None:
     config = smoke("finetune.lr=1e30", "finetune.name=sgd", "finetune.warmup=0")
-    with pytest.raises(RunError, match=r"fine-tuning has a loss that is not finite in epoch \d"):
+    with pytest.raises(RunError, match=r"loss of fine-tuning is not finite in epoch \d"):
         evaluate_to_json(config, data, root=tmp_path, device=CPU)
 
 
@@ -256,7 +257,7 @@ def test_the_methods_own_classifier_stands_beside_it(
     _, usual, _ = evaluate_to_json(
         make_config("biasbal", preset="smoke", settings=FAST[:1]), biased, root=tmp_path, device=CPU
     )
-    assert tuned["evaluated_by"] == "fine-tuning"
-    assert usual["evaluated_by"] == "own classifier"
-    assert tuned["other_classifiers"][0]["classifier"] == "own classifier"
+    assert tuned["evaluated_by"] == "fine_tuned"
+    assert usual["evaluated_by"] == "own"
+    assert tuned["other_classifiers"][0]["classifier"] == "own"
     assert tuned["other_classifiers"][0]["top1"] == usual["top1"]["value"]

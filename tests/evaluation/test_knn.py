@@ -102,12 +102,12 @@ def test_no_training_image_is_refused() -> None:
 MEASURED = """
 import resource, sys
 import numpy as np, torch
-from biascon.evaluation.knn import Neighbors
+from biascon.evaluation.knn import KNNClassifier
 torch.set_num_threads(1)
 x = np.ones((100_000, 256), np.float32)
 x[:, 0] = np.arange(len(x))
 y = np.arange(len(x)) % 10
-near = Neighbors(x, y, 10, 200, 0.07, torch.device("cpu"))
+near = KNNClassifier(x, y, 10, 200, 0.07, torch.device("cpu"))
 near.probabilities(x[:10])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 near.probabilities(x[:3000])

@@ -17,12 +17,14 @@ import torch
 from filelock import FileLock
 
 from biascon.config.run_config import make_config
-from biascon.data.dataset import BiasedDataset, Split, load
+from biascon.data.dataset import BiasedDataset, Split, load, save
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
 from biascon.evaluation.pipeline import validate
+from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
+from tests.made import description
 from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
@@ -196,7 +198,8 @@ def test_validate_needs_no_test_split_and_agrees_with_evaluate(
     without = load(folder / "data", only=("train", "val"))
     assert "test" not in without.splits
     where, chosen = validate(CONFIG, without, root=tmp_path, device=CPU)
-    assert chosen == done[1]["validation"]
+    assert chosen is not None
+    assert chosen.to_json() == done[1]["validation"]
     assert not (where / "done").exists()
     again, evaluation, _ = evaluate_to_json(
         CONFIG, data, root=tmp_path, device=CPU
@@ -213,36 +216,51 @@ def table(cells: dict[tuple[int, int], int], k: int, m: int) -> Split:
     return Split(images, labels, bias, labels == bias, np.arange(len(rows)))
 
 
-def test_a_predictor_that_follows_the_bias_is_right_on_aligned_cells_only() -> None:
+def dataset_of(split: Split, folder: Path, n_labels: int, n_bias: int) -> BiasedDataset:
+    """Save and load a dataset whose training and test split are the same."""
+    bias = {"name": "shade", "values": [f"shade {k}" for k in range(n_bias)]}
+    about = description("small", [f"class {k}" for k in range(n_labels)], bias=bias)
+    save(folder, {"train": split, "test": split}, about, replace=False)
+    return load(folder)
+
+
+def test_a_predictor_that_follows_the_bias_is_right_on_aligned_cells_only(tmp_path: Path) -> None:
     split = table({(y, b): 1 + y + 2 * b for y in range(3) for b in range(3)}, 3, 3)
-    result = measure(split, split.bias, ["a", "b", "c"], 3, seed=0)
-    assert result["bias_aligned"]["value"] == 1.0
-    assert result["bias_conflicting"]["value"] == 0.0
-    assert result["unbiased"]["value"] == pytest.approx(3 / 9)
-    assert result["worst_group"]["value"] == 0.0
-    assert result["demographic_parity_difference"]["value"] == 1.0
-    assert result["by_class"]["b"]["equal_opportunity_difference"]["value"] == 1.0
+    summary = measure(dataset_of(split, tmp_path / "data", 3, 3), "test", split.bias)
+    assert summary["bias_aligned"].value == 1.0
+    assert summary["bias_conflicting"].value == 0.0
+    assert summary["unbiased"].value == pytest.approx(3 / 9)
+    assert summary["worst_group"].value == 0.0
+    assert summary["demographic_parity_difference"].value == 1.0
+    assert summary.by_class["class 1"]["equal_opportunity_difference"].value == 1.0
 
 
-def test_what_is_undefined_is_none_and_never_zero() -> None:
+def test_what_is_undefined_is_none_and_never_zero(tmp_path: Path) -> None:
     # Group 1 has no row of label 0: there its true positive rate for class 0 is undefined, and so
     # is the false positive rate for class 1; nothing is conflicting.
     split = table({(0, 0): 5, (1, 1): 5, (1, 0): 0}, 2, 2)
-    result = measure(split, split.labels, ["a", "b"], 2, seed=0)
-    assert result["bias_conflicting"] == {"value": None, "n": 0, "ci": [None, None]}
-    assert result["bias_conflicting_samples"]["value"] is None
-    assert result["equal_opportunity_difference"]["value"] is None
-    assert result["equalized_odds_difference"]["value"] is None
-    assert result["equalized_odds_ratio"]["value"] is None
-    assert result["demographic_parity_difference"]["value"] == 1.0
-    assert json.dumps(result, allow_nan=False)
+    summary = measure(dataset_of(split, tmp_path / "data", 2, 2), "test", split.labels)
+    assert summary["bias_conflicting"] == UNDEFINED
+    assert summary["bias_conflicting_samples"].value is None
+    assert summary["equal_opportunity_difference"].value is None
+    assert summary["equalized_odds_difference"].value is None
+    assert summary["equalized_odds_ratio"].value is None
+    assert summary["demographic_parity_difference"].value == 1.0
+    assert json.dumps(summary.to_json(), allow_nan=False)
 
 
-def test_one_group_only_has_no_group_fairness() -> None:
+def test_one_group_only_has_no_group_fairness(tmp_path: Path) -> None:
     split = table({(0, 0): 5, (1, 0): 5}, 2, 2)
-    result = measure(split, split.labels, ["a", "b"], 2, seed=0)
-    assert result["demographic_parity_difference"]["value"] is None
-    assert result["demographic_parity_ratio"]["value"] is None
+    summary = measure(dataset_of(split, tmp_path / "data", 2, 2), "test", split.labels)
+    assert summary["demographic_parity_difference"].value is None
+    assert summary["demographic_parity_ratio"].value is None
+
+
+def test_predictions_of_another_length_are_refused(tmp_path: Path) -> None:
+    split = table({(0, 0): 5, (1, 1): 5}, 2, 2)
+    data = dataset_of(split, tmp_path / "data", 2, 2)
+    with pytest.raises(UsageError, match="expected 10 predictions"):
+        measure(data, "test", split.labels[:9])
 
 
 def test_a_cell_that_is_aligned_and_conflicting_is_refused() -> None:
@@ -313,10 +331,10 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
-    assert auto.for_device("cpu").changes() == []
-    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).changes() == [
-        "optimizer.lr=0.5"
-    ]
+    assert auto.for_device("cpu").overrides() == {}
+    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).overrides() == {
+        "optimizer.lr": 0.5
+    }
 
 
 def test_calibration_of_an_evaluation_is_that_of_its_predictions(

@@ -8,6 +8,8 @@ import pytest
 from biascon.config.run_config import ProbeConfig
 from biascon.data.dataset import Split
 from biascon.evaluation.representation import BINS, measure_representation
+from biascon.metrics.records import Metric
+from biascon.runs.evaluation import FeatureMetrics
 
 
 def split(n: int, seed: int) -> Split:
@@ -25,7 +27,7 @@ def told(part: Split, *, label: float, bias: float) -> np.ndarray:
     return made.astype(np.float32)
 
 
-def measured(label: float, bias: float, *, fitted: bool = True) -> dict:
+def measured(label: float, bias: float, *, fitted: bool = True) -> FeatureMetrics:
     test, val = split(600, 0), split(500, 1)
     return measure_representation(
         told(test, label=label, bias=bias),
@@ -39,19 +41,19 @@ def measured(label: float, bias: float, *, fitted: bool = True) -> dict:
 
 def test_readouts_tell_what_is_in_the_features() -> None:
     found = measured(6, 0)
-    assert found["label_readout"]["value"] > 0.97
-    assert abs(found["bias_readout"]["value"] - 0.5) < 0.07  # chance
+    assert found.metrics["label_readout"].value > 0.97
+    assert abs(found.metrics["bias_readout"].value - 0.5) < 0.07  # chance
     found = measured(0, 6)
-    assert abs(found["label_readout"]["value"] - 1 / 3) < 0.07
-    assert found["bias_readout"]["value"] > 0.97
-    assert found["fitted_on"] == 500
-    assert found["bias_readout"]["n"] == 600
+    assert abs(found.metrics["label_readout"].value - 1 / 3) < 0.07
+    assert found.metrics["bias_readout"].value > 0.97
+    assert found.fitted_on == 500
+    assert found.metrics["bias_readout"].n == 600
 
 
 def test_pairs_of_one_bias_are_closer_where_features_tell_the_bias() -> None:
-    def lean(found: dict) -> float:
-        kinds = found["similarities"]
-        return kinds["same_bias"]["mean"] - kinds["other_bias"]["mean"]
+    def lean(found: FeatureMetrics) -> float:
+        kinds = found.similarities
+        return kinds["same_bias"].mean - kinds["other_bias"].mean
 
     assert lean(measured(4, 4)) > 0.2
     assert abs(lean(measured(4, 0))) < 0.05
@@ -59,27 +61,27 @@ def test_pairs_of_one_bias_are_closer_where_features_tell_the_bias() -> None:
 
 def test_histograms_have_every_pair_once() -> None:
     found = measured(1, 1)
-    kinds = found["similarities"]
+    kinds = found.similarities
     assert set(kinds) == {"same_bias", "other_bias", "negative"}
-    assert sum(kind["n"] for kind in kinds.values()) == 600 * 599 // 2
+    assert sum(kind.n for kind in kinds.values()) == 600 * 599 // 2
     for kind in kinds.values():
-        assert len(kind["counts"]) == BINS
-        assert sum(kind["counts"]) == kind["n"]
-    assert found["uniformity"]["n"] == 600 * 599 // 2
-    assert found["class_alignment"]["value"] == pytest.approx(
+        assert len(kind.counts) == BINS
+        assert sum(kind.counts) == kind.n
+    assert found.metrics["uniformity"].n == 600 * 599 // 2
+    assert found.metrics["class_alignment"].value == pytest.approx(
         2
         - 2
-        * sum(kinds[k]["mean"] * kinds[k]["n"] for k in ("same_bias", "other_bias"))
-        / sum(kinds[k]["n"] for k in ("same_bias", "other_bias")),
+        * sum(kinds[k].mean * kinds[k].n for k in ("same_bias", "other_bias"))
+        / sum(kinds[k].n for k in ("same_bias", "other_bias")),
         rel=1e-5,
     )
 
 
 def test_without_held_out_images_the_readouts_are_undefined() -> None:
     found = measured(6, 6, fitted=False)
-    assert found["label_readout"] == {"value": None, "n": 600}
-    assert found["bias_readout"] == {"value": None, "n": 600}
-    assert found["fitted_on"] is None
+    assert found.metrics["label_readout"] == Metric(None, 600)
+    assert found.metrics["bias_readout"] == Metric(None, 600)
+    assert found.fitted_on is None
 
 
 def test_a_missing_bias_value_leaves_its_readout_undefined() -> None:
@@ -93,8 +95,8 @@ def test_a_missing_bias_value_leaves_its_readout_undefined() -> None:
         n_bias=2,
         config=ProbeConfig(),
     )
-    assert found["bias_readout"]["value"] is None
-    assert found["label_readout"]["value"] > 0.9
+    assert found.metrics["bias_readout"].value is None
+    assert found.metrics["label_readout"].value > 0.9
 
 
 def test_features_without_a_direction_are_left_out_and_counted() -> None:
@@ -104,8 +106,8 @@ def test_features_without_a_direction_are_left_out_and_counted() -> None:
     found = measure_representation(
         features, test, fitted=None, n_labels=3, n_bias=2, config=ProbeConfig()
     )
-    assert found["without_direction"] == 7
-    assert found["uniformity"]["n"] == 93 * 92 // 2
+    assert found.without_direction == 7
+    assert found.metrics["uniformity"].n == 93 * 92 // 2
 
 
 def test_views_of_one_image_are_pairs_of_their_own() -> None:
@@ -114,9 +116,9 @@ def test_views_of_one_image_are_pairs_of_their_own() -> None:
     a[0] = 0  # no direction: no pair
     found = measure_representation(
         a, test, fitted=None, n_labels=3, n_bias=2, config=ProbeConfig(), views=(a, b)
-    )["similarities"]["self"]
-    assert found["n"] == sum(found["counts"]) == 59
+    ).similarities["self"]
+    assert found.n == sum(found.counts) == 59
     cosines = [
         x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True) if x.any()
     ]
-    assert found["mean"] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert found.mean == pytest.approx(np.mean(cosines), abs=1e-6)

@@ -18,7 +18,7 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
 from biascon.evaluation.linear_probe import fit
-from biascon.evaluation.transfer import Source, read_source, transfer_config
+from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
 from biascon.models.features import extract_features
 from biascon.report.convergence import convergence_speeds, validation_curve
 from biascon.report.experiments import FinishedRun, find_runs, group_runs
@@ -77,7 +77,7 @@ def only(folder: Path) -> Path:
     return found
 
 
-def source(place: Path, dataset: str = "plain", loss: str = "supcon") -> Source:
+def source(place: Path, dataset: str = "plain", loss: str = "supcon") -> EncoderSource:
     return read_source(only(place / "runs" / dataset / loss))
 
 
@@ -103,7 +103,7 @@ def test_figure_five_both_ways_with_its_curves(
             assert folder.parts[-3:-1] == (to.name, loss)
             assert evaluation["dataset"] == to.name
             assert evaluation["encoder_from"]["dataset"] == frm
-            assert evaluation["evaluated_by"] == "fine-tuning"
+            assert evaluation["evaluated_by"] == "fine_tuned"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
             run = FinishedRun(folder, evaluation)
             points = validation_curve(run)
@@ -142,14 +142,14 @@ def test_the_probe_is_that_of_the_other_datasets_features(
     folder, evaluation, _ = judged(place, b, "linear", tmp_path)
     taken = source(place)
     encoder = build_encoder("fastconvnet", torch.Generator())
-    load_weights(encoder, taken.folder / ENCODER)
+    load_weights(encoder, taken.run.folder / ENCODER)
     train, test = b.splits["train"], b.splits["test"]
     probe = fit(
         extract_features(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe
     )
     told = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(axis=1)
     assert evaluation["top1"]["value"] == pytest.approx((told == test.labels).mean())
-    assert (folder / ENCODER).read_bytes() == (taken.folder / ENCODER).read_bytes()
+    assert (folder / ENCODER).read_bytes() == (taken.run.folder / ENCODER).read_bytes()
 
 
 def test_the_evaluation_says_from_which_run_dataset_and_digest(
@@ -159,10 +159,10 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     taken = source(place)
     assert not reused
     assert evaluation["encoder_from"] == {
-        "run": "/".join(taken.folder.parts[-3:]),
+        "run": "/".join(taken.run.folder.parts[-3:]),
         "dataset": "plain",
         "dataset_digest": a.digest,
-        "digest": taken.evaluation["digest"],
+        "digest": taken.run.digest,
         "sha256": taken.sha256,
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
@@ -205,7 +205,7 @@ def test_on_its_own_dataset_it_is_the_ordinary_run(
     assert (other / PREDICTIONS).read_bytes() == (folder / PREDICTIONS).read_bytes()
     same, again, reused = judged(place, a, "linear", place / "runs")
     assert reused
-    assert same == source(place).folder
+    assert same == source(place).run.folder
     assert "encoder_from" not in again
 
 
@@ -214,7 +214,7 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 ) -> None:
     first, evaluation, _ = judged(place, b, "knn", tmp_path)
     taken = read_source(first)
-    assert taken.run == evaluation["encoder_from"]["run"]
+    assert taken.origin.digest == evaluation["encoder_from"]["digest"]
     assert transfer_config(taken, b).origin == source(place).origin
     config = transfer_config(taken, b)
     assert config.digest(b.digest) == transfer_config(source(place), b).digest(b.digest)
@@ -251,7 +251,7 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
 
 def copied(place: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    shutil.copytree(source(place).folder, folder)
+    shutil.copytree(source(place).run.folder, folder)
     return folder
 
 
@@ -343,7 +343,7 @@ def test_an_encoder_that_was_changed_in_the_new_run_is_told(
 def test_wrong_words_on_the_command_line(
     words: list[str], code: int, message: str, place: Path, cli: Callable[..., Any]
 ) -> None:
-    known = {"B": place / "data" / "other", "RUN": source(place).folder}
+    known = {"B": place / "data" / "other", "RUN": source(place).run.folder}
     found = cli("evaluate", *(known.get(word, word) for word in words))
     assert found.code == code
     last = found.err.strip().splitlines()[-1]

@@ -12,6 +12,7 @@ import pytest
 from biascon.evaluation.measurements import measure_top5, top_k
 from biascon.losses import list_losses, uses_bias_labels
 from biascon.metrics.intervals import wilson
+from biascon.metrics.records import UNDEFINED
 from tests.made import plain
 
 GROUPS = (
@@ -139,10 +140,10 @@ class TestTop:
         assert (top_k(labels, scores, 5) == (order[:, :5] == labels[:, None]).any(axis=1)).all()
 
     def test_five_classes_have_none(self) -> None:
-        assert measure_top5(np.zeros(9, np.int64), np.ones((9, 5))) == NOTHING
+        assert measure_top5(np.zeros(9, np.int64), np.ones((9, 5))) == UNDEFINED
         found = measure_top5(np.zeros(9, np.int64), np.ones((9, 6)))
-        assert (found["value"], found["n"]) == (1.0, 9)
-        assert found["ci"] == pytest.approx([float(side) for side in wilson(9, 9)])
+        assert (found.value, found.n) == (1.0, 9)
+        assert found.interval == pytest.approx([float(side) for side in wilson(9, 9)])
 
 
 @pytest.mark.parametrize("loss", ["ce", "supcon"])

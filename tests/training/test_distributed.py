@@ -109,7 +109,7 @@ def test_two_processes_train_the_weights_that_one_trains(
     # The first process alone speaks, and evaluates.
     evaluations = [json.loads(line) for line in both.stdout.splitlines()]
     assert [e["loss"] for e in evaluations] == list(LOSSES)
-    assert all(e["changes"][-1] == "train.processes=2" for e in evaluations)
+    assert all(e["overrides"]["train.processes"] == 2 for e in evaluations)
     assert both.stderr.count("contex seed 0: epoch 1/1") == 1
     for loss in (*LOSSES, "gce"):
         (one,), (two,) = ((tmp_path / n).glob(f"*/{loss}/*") for n in ("one", "two"))
@@ -128,7 +128,7 @@ def test_two_processes_train_the_weights_that_one_trains(
     assert again.stdout.splitlines() == both.stdout.splitlines()
     other = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"])
     assert other.returncode == 2
-    assert "this run is one of 2 processes, but 1 run" in other.stderr
+    assert "configured for 2 processes, but 1 run" in other.stderr
 
 
 @gloo

@@ -1,0 +1,87 @@
+"""Notes of an audit: why metrics are undefined, and which rows were left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import biascon
+from biascon.auditing.record import METRICS
+from tests.auditing.audit_cases import (
+    COLUMNS,
+    OK,
+    audit_rows,
+    error_line,
+    make_rows,
+    write_table,
+)
+
+
+def test_drop_missing_notes_the_number_of_rows(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.csv", OK + b",1,a\n1,nan,b\n")
+    data = json.loads(cli("audit", path, *COLUMNS, "--drop-missing", "--json").out)
+    assert (data["rows"], data["dropped"]) == (5, 2)
+    assert data["notes"] == ["left out: 2 of 7 rows lack a value ('y' in 1, 'p' in 1)"]
+    complete = json.loads(cli("audit", write_table(tmp_path, "x.csv", OK), *COLUMNS, "--json").out)
+    assert [data[name] for name in METRICS] == [complete[name] for name in METRICS]
+
+
+def test_only_incomplete_rows_are_an_error(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.csv", b"y,p,g\n,1,a\n")
+    assert "nothing is left" in error_line(cli("audit", path, *COLUMNS, "--drop-missing"))
+
+
+def test_one_group_has_no_differences_and_ratios() -> None:
+    result = biascon.audit([0, 1], [0, 1], sensitive_features=["a", "a"])
+    assert result.overall[list(METRICS[-5:])].isna().all()
+    assert result.notes == ("one group only, 'a': differences and ratios are undefined",)
+
+
+def test_a_group_without_a_label_has_no_equal_opportunity() -> None:
+    result = biascon.audit(
+        [0, 1, 0, 0, 2, 2], [0, 1, 0, 1, 2, 2], sensitive_features=list("aabbab")
+    )
+    assert result.data["by_class"]["1"]["equal_opportunity_difference"]["value"] is None
+    assert result.data["by_class"]["1"]["demographic_parity_difference"]["value"] is not None
+    assert result.notes == (
+        "labels without a row (n = 0) in a group: '1' in 'b': equal opportunity and equalized odds of "
+        "class '1' are undefined",
+    )
+
+
+def test_a_group_of_one_label_has_no_equalized_odds() -> None:
+    result = biascon.audit([0, 1, 0, 0], [0, 1, 0, 1], sensitive_features=list("aabb"))
+    assert result.data["by_class"]["0"]["equalized_odds_difference"]["value"] is None
+    assert result.data["by_class"]["0"]["equal_opportunity_difference"]["value"] is not None
+    assert (
+        "groups of one label: 'b' has only '0': equalized odds of class '0' are undefined"
+        in result.notes
+    )
+
+
+def test_a_value_that_is_only_predicted_is_a_class_without_rows() -> None:
+    result = biascon.audit([0, 1, 0, 1], [0, 2, 0, 1], sensitive_features=list("aabb"))
+    assert result.data["labels"] == ["0", "1", "2"]
+    assert result.overall["top1"] == 0.75
+    assert result.cells.loc["2", "n_positive"].tolist() == [0, 0]
+    assert result.cells.loc["2", "true_positive_rate"].isna().all()
+    assert result.notes == ("predicted, but the label of no row (n = 0): '2'",)
+
+
+def test_label_and_prediction_without_a_common_value_are_noted() -> None:
+    result = biascon.audit(["cat", "dog"], [0, 1], sensitive_features=["a", "b"])
+    assert result.notes[0] == (
+        "no row is right: label ('cat', 'dog') and prediction ('0', '1') have no value in common"
+    )
+
+
+def test_a_large_table_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biascon.auditing.record.MAX_RESAMPLED", 10)
+    result = audit_rows(make_rows())
+    assert result.data["top1"]["ci"] == [None, None]
+    assert result.data["by_class"]["0"]["equalized_odds_difference"]["ci"] == [None, None]
+    assert result.overall["top1"] == audit_rows(make_rows()).overall["top1"]
+    assert result.notes[-1].startswith("no intervals: the table has 36 cells")

@@ -1,0 +1,121 @@
+"""The output of an audit: text, JSON, HTML, LaTeX and data frames; names are escaped."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biascon.auditing import Audit
+from biascon.auditing.record import METRICS
+from tests.auditing.audit_cases import COLUMNS, OK, audit_rows, make_rows, write_table
+
+
+class Tables(html.parser.HTMLParser):
+    """The text of every cell, and the names of every tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data
+
+
+STRANGE = (
+    '<script>alert("x")</script>',
+    "[50 % & a_b] \\input{x} ~^#$|*",
+    "two\nlines\x1b[31m",
+)
+
+
+@pytest.fixture
+def strange() -> Audit:
+    df = make_rows(groups=3)
+    df["g"] = df.g.map(dict(zip("abc", STRANGE, strict=True)))
+    return audit_rows(df.rename(columns={"g": "<g&>"}), "<g&>")
+
+
+def test_html_escapes_every_text(strange: Audit) -> None:
+    page = Tables()
+    page.feed(strange.to_html())
+    assert page.tags == {"section", "p", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert any(STRANGE[0] in cell for cell in page.cells)
+    assert any(cell.startswith("two\\nlines\\x1b[31m") for cell in page.cells)
+
+
+def test_latex_escapes_every_text(strange: Audit) -> None:
+    text = strange.to_latex()
+    assert r"\textbackslash{}input\{x\}" in text
+    assert r"{[}50 \% \& a\_b{]}" in text
+    assert "two\\textbackslash{}nlines" in text
+    assert text.count(r"\toprule") == text.count(r"\end{tabular}") == 4
+    assert "<" not in text
+
+
+def test_a_terminal_gets_no_control_characters(cli: Any, tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path,
+        "x.csv",
+        make_rows(groups=3).replace({"g": dict(zip("abc", STRANGE, strict=True))}),
+    )
+    outcome = cli("audit", path, *COLUMNS)
+    assert outcome.code == 0
+    assert "\x1b" not in outcome.out
+    assert "two\\nlines" in outcome.out
+
+
+def test_text_tables_have_n_and_a_dash_for_undefined(cli: Any, tmp_path: Path) -> None:
+    outcome = cli("audit", write_table(tmp_path, "x.csv", OK), *COLUMNS)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    rows = {line.split("  ")[0]: line.split()[-3:] for line in outcome.out.splitlines()}
+    assert rows["top-1 accuracy"][-1] == "5"
+    assert rows["bias-aligned"] == ["-", "-", "0"]
+
+
+def test_the_suffix_of_out_is_the_format(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.parquet", make_rows())
+    starts = {".json": "{", ".html": "<!doctype html>", ".tex": "% Made by", ".csv": "bias,metric,class,",
+              ".txt": str(path)}  # fmt: skip
+    for suffix, start in starts.items():
+        outcome = cli("audit", path, *COLUMNS, "--out", f"report{suffix}")
+        assert outcome.code == 0
+        assert outcome.err == f"report{suffix}: written\n"
+        assert (tmp_path / f"report{suffix}").read_text().startswith(start)
+    assert (tmp_path / "report.txt").read_text() == outcome.out
+
+
+def test_json_is_one_line_for_each_bias_column(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.parquet", make_rows())
+    outcome = cli("audit", path, *COLUMNS, "--bias", "h", "--json")
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [record["bias"] for record in records] == ["g", "h", "g x h"]
+    for record in records:
+        assert all({"value", "n", "ci"} <= record[name].keys() for name in METRICS)
+        assert len(record["sha256"]) == 64
+
+
+def test_to_frame_has_a_row_for_each_metric_and_class() -> None:
+    result = audit_rows(make_rows(), "g", "h")
+    long = result.to_frame()
+    assert long.groupby("bias").size().tolist() == [16 + 3 * 7] * 3
+    first = long[(long.bias == "g x h") & (long.metric == "top1")].iloc[0]
+    assert first["value"] == result.overall["top1"]
+    assert long["n"].dtype == int
+
+
+def test_a_notebook_shows_the_html_tables() -> None:
+    result = audit_rows(make_rows())
+    assert result._repr_html_() == result.to_html()
+    assert repr(result) == "<Audit of 400 rows by g: 4 groups, 3 classes>"
