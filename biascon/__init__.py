@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from biascon.version import __version__
+
 if TYPE_CHECKING:
     from biascon.auditing import Audit as Audit
     from biascon.auditing import audit as audit
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from biascon.runs.finished import FinishedRun as FinishedRun
     from biascon.runs.finished import RunResult as RunResult
 
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "Audit": "biascon.auditing:Audit",
@@ -61,12 +62,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'biascon' has no attribute '{name}'")
-    from biascon.utils.entry_points import load
+if not TYPE_CHECKING:  # a type checker would give every unknown name the type Any
 
-    return load(_PUBLIC[name])
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'biascon' has no attribute '{name}'")
+        from biascon.utils.entry_points import load
+
+        return load(_PUBLIC[name])
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ def render_latex(records: Sequence[AuditRecord]) -> str:
     Args:
         records: The records of one audit, by each bias column alone and by their combinations.
     """
-    from biascon import __version__
+    from biascon.version import __version__
 
     parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs}}."]
     sha256 = records[-1].source.sha256

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 import click
 
-from biascon import __version__
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
+from biascon.version import __version__
 
 COMMANDS = {
     "make-bmnist": "biascon.cli.make_bmnist:command",

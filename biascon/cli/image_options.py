@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from biascon.data.images.decoding import ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-EVERY = 10.0  # seconds between lines of progress
+PROGRESS_SECONDS = 10.0  # seconds between lines of progress
 
 
 class ShareType(click.ParamType):  # type: ignore[type-arg]
@@ -82,22 +82,23 @@ def build_dataset(
 ) -> BuildResult:
     """Build what a plan says, with progress, and print what was made."""
     from biascon.cli.inspect import format_manifest
-    from biascon.data.building.images import build_pictures
+    from biascon.data.building.images import build_image_dataset
     from biascon.utils.files import pretty_json
 
     plan = plan.as_file_index(shape) if store == "files" else plan
-    folder = out if out is not None else Path("data") / plan.description["name"]
+    folder = out if out is not None else Path("data") / plan.description.name
     progress = Progress()
     try:
-        made = build_pictures(
+        made = build_image_dataset(
             raw, plan, folder, shape=shape, max_rejected=max_rejected, force=force, threads=threads,
-            report=progress, say=print_note,
+            on_progress=progress, log=print_note,
         )  # fmt: skip
     finally:
         progress.close()
     print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
     click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+        pretty_json(made.manifest.to_json()) if as_json else format_manifest(made.manifest),
+        nl=not as_json,
     )
     return made
 
@@ -121,7 +122,7 @@ class Progress:
 
                 self.bar = tqdm(total=total, initial=done, unit="picture", leave=False)
             self.bar.update(done - self.bar.n)
-        elif done == total or now - self.told >= EVERY:
+        elif done == total or now - self.told >= PROGRESS_SECONDS:
             self.told = now
             rate = (done - self.first) / max(now - self.began, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
@@ -135,13 +136,14 @@ class Progress:
 
 def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     """Print what a plan would make, no picture opened: names read and left out, counts of each split."""
-    from biascon.cli.inspect import format_manifest
+    from biascon.cli.inspect import format_description
     from biascon.utils.files import pretty_json
 
-    names = plan.description["source"]["names"]
-    found = {**plan.description, "counts": plan.counts()}
+    names, counts = plan.description.source["names"], plan.summarize_splits()
     if as_json:
-        click.echo(pretty_json({**names, **found}), nl=False)
+        counts_json = {name: part.to_json() for name, part in counts.items()}
+        data = {**names, **plan.description.to_json(), "counts": counts_json}
+        click.echo(pretty_json(data), nl=False)
         return
     reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
     dropped = "".join(
@@ -151,4 +153,4 @@ def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
     click.echo(
         f"{names['read']:,} names read{mended}, {names['left_out']:,} left out{reasons}{dropped}"
     )
-    click.echo(format_manifest(found))
+    click.echo(format_description(plan.description, counts))

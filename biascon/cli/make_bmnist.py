@@ -100,5 +100,6 @@ def command(
     state = "is there already, intact" if made.reused else "written"
     print_note(f"{made.folder}: {state}")
     click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+        pretty_json(made.manifest.to_json()) if as_json else format_manifest(made.manifest),
+        nl=not as_json,
     )

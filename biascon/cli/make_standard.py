@@ -97,5 +97,6 @@ def _cifar(
     )
     print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
     click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
+        pretty_json(made.manifest.to_json()) if as_json else format_manifest(made.manifest),
+        nl=not as_json,
     )

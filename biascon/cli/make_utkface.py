@@ -66,7 +66,7 @@ def command(
             )
         folder, listed = Path(), utkface.read_names(names)
     else:
-        folder, listed = utkface.list_pictures(raw)
+        folder, listed = utkface.list_images(raw)
         listed = listed if names is None else utkface.read_names(names)
     plan = utkface.plan_utkface(
         listed, spec, origin=f"UTKFace, aligned and cropped ({len(listed):,} names)"

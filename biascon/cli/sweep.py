@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -68,7 +67,7 @@ def command(
     from biascon.runs.folder import read_finished
     from biascon.sweep.grid import plan_jobs, read_grid
     from biascon.sweep.runner import LocalPool, Pool, Result, sweep
-    from biascon.utils.devices import pick_device
+    from biascon.utils.devices import count_cpus, pick_device
 
     if collect is not None and address is None:
         raise UsageError("--collect is for a Ray cluster: pass --ray too")
@@ -86,9 +85,7 @@ def command(
         ]
         click.echo(format_table(["run", "state", "folder"], rows, left=3))
         return
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = count_cpus() or 1
     pool: Pool = LocalPool(root, workers or max(1, cores // threads), threads, device)
     if address is not None:
         from biascon.sweep.ray_pool import RayPool

@@ -132,7 +132,9 @@ def _pairs(given: Mapping[Any, Any]) -> Pairs:
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
         texts = [normalize_value(value) for value in [label, *listed]]
         if None in texts:
-            raise AlignmentError(f"expected aligned values, but got a missing one for label '{label}'")
+            raise AlignmentError(
+                f"expected aligned values, but got a missing one for label '{label}'"
+            )
         first, *others = (text for text in texts if text is not None)
         pairs.setdefault(first, set()).update(others)
     return {label: frozenset(values) for label, values in pairs.items()}

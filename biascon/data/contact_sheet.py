@@ -44,7 +44,7 @@ def draw_contact_sheet(data: BiasedDataset, split: str, path: Path) -> None:
         draw.text((middle, 6), "bias-conflicting", fill="black")
     for label in range(data.n_labels):
         y = _TOP + label * (h + _GAP)
-        draw.text((4, y + h // 2 - 6), data.manifest["labels"][label][:9], fill="black")
+        draw.text((4, y + h // 2 - 6), data.manifest.labels[label][:9], fill="black")
         kinds = [rows.aligned, ~rows.aligned] if known else [np.ones(len(rows), dtype=bool)]
         for of_kind, x in zip(kinds, (_LEFT, middle), strict=False):
             most = _COLUMNS if known else 2 * _COLUMNS

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data import manifest as manifests
 from biascon.data import memory_map
 from biascon.data.bias_views import view_by_attributes, view_identity
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
     SPLITS,
+    DatasetDescription,
+    Manifest,
     dataset_digest,
     file_entry,
     is_dataset_folder,
@@ -44,6 +45,8 @@ __all__ = [
     "REJECTED",
     "SPLITS",
     "BiasedDataset",
+    "DatasetDescription",
+    "Manifest",
     "Split",
     "dataset_digest",
     "file_entry",
@@ -64,27 +67,33 @@ __all__ = [
 
 
 def save(
-    folder: Path, splits: Mapping[str, Split], description: Mapping[str, Any], *, replace: bool
-) -> dict[str, Any]:
-    """Write a dataset folder, whole or not at all.
+    folder: Path,
+    splits: Mapping[str, Split],
+    description: DatasetDescription | Mapping[str, Any],
+    *,
+    replace: bool,
+) -> Manifest:
+    """Write a dataset folder, complete or not at all.
 
     Args:
-        folder: Where; it appears only when it is complete.
+        folder: The dataset folder. It appears only when it is complete.
         splits: The splits by name.
-        description: What the manifest says besides counts and digests: ``name``, ``builder``,
-            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``, perhaps ``attributes``.
-        replace: Whether an existing folder gives way.
+        description: The description of the dataset, or a mapping with its keys: ``name``, ``builder``,
+            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``, and optionally ``attributes``.
+        replace: Whether to replace an existing folder.
 
     Returns:
         The manifest.
 
     Raises:
-        BiasconError: The place is not writable, the disk is full, or the folder exists.
+        DataError: The description lacks a key, or a value in it is not valid.
+        BiasconError: The folder is not writable, the disk is full, or the folder exists.
     """
     from safetensors.numpy import save_file
 
-    sizes = (len(description["labels"]), manifests.n_bias(description))
-    known = manifests.knows_aligned(description)
+    if not isinstance(description, DatasetDescription):
+        description = DatasetDescription.from_json(description)
+    sizes, knows_aligned = (description.n_labels, description.n_bias), description.knows_aligned
     with new_folder(folder, replace=replace) as work:
         files = {}
         for name, split in splits.items():
@@ -101,10 +110,11 @@ def save(
                 raise BiasconError(f"cannot write {folder}: {error}") from error
             files[path.name] = file_entry(path)
         counts = {
-            name: summarize(split, *sizes, knows_aligned=known) for name, split in splits.items()
+            name: summarize(split, *sizes, knows_aligned=knows_aligned)
+            for name, split in splits.items()
         }
         manifest = make_manifest(description, counts, files)
-        (work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
+        (work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
         sync_folder(work)
     return manifest
 
@@ -125,22 +135,21 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
     splits = {}
     for name in SPLITS:
         path = folder / f"{name}.safetensors"
-        if path.name not in manifest["files"] or name not in only:
+        if path.name not in manifest.files or name not in only:
             continue
         splits[name] = _check_split(path, memory_map.read_arrays(path), manifest)
-    return BiasedDataset(manifest["name"], manifest, splits, dataset_digest(manifest))
+    return BiasedDataset(manifest.name, manifest, splits, dataset_digest(manifest))
 
 
-def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
-    """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
-    if "store" in manifest:  # an index of files instead of pixels
+def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) -> Split:
+    """Return the split of a file, after a check of its arrays against each other and the manifest."""
+    if manifest.store is not None:  # an index of image files instead of pixels
         from biascon.data.images.lazy import open_lazy_images
 
-        files: Any = open_lazy_images(
-            path, arrays.get("files"), manifest
-        )  # as an array, as far as it is used
-        arrays = {**arrays, "images": files}
-    attributes = manifest.get("attributes", {})
+        # LazyImages has every property of an array that the rest of the package uses.
+        images: Any = open_lazy_images(path, arrays.get("files"), manifest)
+        arrays = {**arrays, "images": images}
+    attributes = manifest.attributes or {}
     dtypes = {**DTYPES, **{f"{ATTRIBUTE}{name}": np.int64 for name in attributes}}
     for name, dtype in dtypes.items():
         if name not in arrays or arrays[name].dtype != dtype:
@@ -148,25 +157,26 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str,
             raise DataError(f"{path}: expected '{name}' as {np.dtype(dtype)}, but got {got}")
     n = len(arrays["labels"])
     for name in dtypes:
-        want = 4 if name == "images" else 1
-        if arrays[name].ndim != want or len(arrays[name]) != n:
+        ndim = 4 if name == "images" else 1
+        if arrays[name].ndim != ndim or len(arrays[name]) != n:
             raise DataError(f"{path}: '{name}' has shape {arrays[name].shape} for {n} labels")
-    sizes = {"labels": len(manifest["labels"]), "bias": manifests.n_bias(manifest)}
-    sizes |= {f"{ATTRIBUTE}{name}": len(about["values"]) for name, about in attributes.items()}
+    sizes = {"labels": manifest.n_labels, "bias": manifest.n_bias}
+    sizes |= {f"{ATTRIBUTE}{name}": len(entry.values) for name, entry in attributes.items()}
     for name, size in sizes.items():
         if n and not (arrays[name].min() >= 0 and arrays[name].max() < size):
             raise DataError(f"{path}: '{name}' has values outside 0..{size - 1}")
-    if arrays["aligned"].any() and not manifests.knows_aligned(manifest):
+    if arrays["aligned"].any() and not manifest.knows_aligned:
         raise DataError(f"{path}: 'aligned' has rows where the manifest defines no alignment")
-    more = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
-    if manifest["bias"] is not None and attributes:
-        own = manifest["bias"]["name"]
-        aligned = aligned_rows(arrays["labels"], more[own], manifest, own)
+    attribute_arrays = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
+    if manifest.bias is not None and attributes:
+        own = manifest.bias.name
+        values = attribute_arrays[own]
+        aligned = aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
         if not (
-            np.array_equal(more[own], arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
+            np.array_equal(values, arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
         ):
-            raise DataError(f"{path}: 'bias' or 'aligned' is not what its attribute '{own}' says")
-    return Split(**{name: arrays[name] for name in DTYPES}, attributes=more)
+            raise DataError(f"{path}: 'bias' or 'aligned' differs from the attribute '{own}'")
+    return Split(**{name: arrays[name] for name in DTYPES}, attributes=attribute_arrays)
 
 
 def find_latest(root: Path) -> Path:

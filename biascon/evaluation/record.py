@@ -44,10 +44,10 @@ def build_identity(
     return RunIdentity(
         dataset=data.name,
         dataset_digest=data.digest,
-        builder=manifest["builder"],
-        source_kind=manifest["source"].get("kind", ""),
-        dataset_parameters=manifest["parameters"],
-        source=manifest["source"]["origin"],
+        builder=manifest.builder,
+        source_kind=manifest.source.get("kind", ""),
+        dataset_parameters=manifest.parameters,
+        source=manifest.origin,
         loss=config.loss,
         label=_label(config),
         parameters=settings["parameters"],
@@ -64,16 +64,16 @@ def build_identity(
         encoder=config.model.encoder,
         epochs=epochs,
         batch_size=config.train.batch_size,
-        labels=manifest["labels"],
-        bias=None if manifest["bias"] is None else BiasRecord.from_json(manifest["bias"]),
-        training_n=manifest["counts"]["train"]["n"],
-        training_cells=manifest["counts"]["train"]["cells"],
+        labels=manifest.labels,
+        bias=None if manifest.bias is None else BiasRecord.from_json(manifest.bias.to_json()),
+        training_n=manifest.counts["train"].n,
+        training_cells=manifest.counts["train"].cells,
     )
 
 
 def build_protocol(context: RunContext, classifier: FittedClassifier) -> ProtocolRecord:
     """Return the protocol of an evaluation, in words."""
-    splits = context.data.manifest["protocol"]
+    splits = context.data.manifest.protocol
     origin = context.config.origin
     trained_on = "" if origin is None else f"; encoder trained on {origin.dataset}"
     return ProtocolRecord(

@@ -21,6 +21,7 @@ from biascon.data.dataset import (
     view_by_attributes,
     view_identity,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
 from biascon.runs.folder import read_finished
@@ -237,7 +238,7 @@ def find_test_splits(root: Path, groups: Iterable[Experiment]) -> dict[str, Spli
     return found
 
 
-def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+def _is_view(about: Manifest, digest: str, names: list[str], wanted: str) -> bool:
     try:
         return view_identity(about, digest, names)[1] == wanted
     except BiasconError:

@@ -11,7 +11,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report import disparities
 from biascon.report.convergence import convergence_speeds
@@ -44,6 +43,7 @@ from biascon.report.verdicts import (
     reference_loss,
     split_for_prose,
 )
+from biascon.version import __version__
 
 
 def render_html(groups: Sequence[Experiment], tests: Mapping[str, Split] | None = None) -> str:

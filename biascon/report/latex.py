@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from biascon import __version__
 from biascon.data.dataset import Split
 from biascon.report.disparities import (
     COLUMNS,
@@ -25,6 +24,7 @@ from biascon.report.tables import (
 )
 from biascon.report.verdicts import reference_loss
 from biascon.utils.markup import escape_latex
+from biascon.version import __version__
 
 FLOATS = (
     12  # after which a page is ended: LaTeX holds back some 50, older ones 18, and then gives up

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from biascon import __version__
 from biascon.report import disparities
 from biascon.report.convergence import convergence_speeds
 from biascon.report.disparities import count_permutations, measure_disparities, paired_cells
@@ -21,6 +20,7 @@ from biascon.report.tables import (
 from biascon.report.templating import make_renderer
 from biascon.report.verdicts import describe_difference, reference_loss, split_for_prose
 from biascon.utils.markup import escape_markdown
+from biascon.version import __version__
 
 
 def render_markdown(groups: Sequence[Experiment]) -> str:

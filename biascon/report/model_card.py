@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from biascon import __version__
 from biascon.losses.loss import get_entry
 from biascon.models.encoders import build_on_meta
 from biascon.report.experiments import METRICS, WITHOUT_BIAS, FinishedRun
@@ -13,6 +12,7 @@ from biascon.report.tables import format_parameters
 from biascon.report.templating import make_renderer
 from biascon.utils.files import read_json
 from biascon.utils.markup import escape_markdown
+from biascon.version import __version__
 
 
 def render_card(run: FinishedRun) -> str:

@@ -7,8 +7,8 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from biascon import __version__
 from biascon.utils.devices import count_cpus
+from biascon.version import __version__
 
 
 def describe_environment(device: str) -> dict[str, Any]:

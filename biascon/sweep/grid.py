@@ -147,7 +147,7 @@ def plan_jobs(
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        own = (manifest["name"], dataset.dataset_digest(manifest))
+        own = (manifest.name, dataset.dataset_digest(manifest))
         for bias, loss, settings, seed in itertools.product(
             grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import os
+from typing import TYPE_CHECKING
 
 from biascon.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -13,6 +17,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         UsageError: No such kind of device, or none of it here.
     """
+    import torch  # here, so that count_cpus costs no import of torch
+
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
@@ -27,7 +33,5 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def count_cpus() -> int | None:
-    """Return how many CPU cores this process may use, None where the system does not tell."""
-    import os
-
+    """Return the number of CPU cores that this process may use, or None if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

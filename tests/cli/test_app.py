@@ -15,12 +15,12 @@ import click
 import pytest
 from PIL import Image
 
-from biascon import __version__
 from biascon.cli.app import COMMANDS, main
 from biascon.data.builders import mnist_source
 from biascon.data.builders.mnist_source import SHA256, Digits
 from biascon.errors import BiasconWarning, DataError, UsageError
 from biascon.utils import entry_points
+from biascon.version import __version__
 
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = f"""

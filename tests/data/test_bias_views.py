@@ -25,6 +25,7 @@ from biascon.data.dataset import (
     view_by_attributes,
     with_checksum,
 )
+from biascon.data.manifest import DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import pretty_json
 
@@ -95,14 +96,14 @@ class TestRoundTrip:
     def test_without_a_bias_attribute(self, plain: Path) -> None:
         data = load(plain)
         assert (data.has_bias, data.knows_aligned, data.n_bias) == (False, False, 1)
-        counts = data.manifest["counts"]["train"]
-        assert (counts["aligned"], counts["conflicting"]) == (None, None)
-        assert counts["cells"] == [[6], [6]]
+        counts = data.manifest.counts["train"]
+        assert (counts.aligned, counts.conflicting) == (None, None)
+        assert counts.cells == [[6], [6]]
 
     def test_an_old_folder_has_no_new_key(self, make_dataset: Any, tmp_path: Path) -> None:
         data = load(make_dataset(tmp_path / "old"))
         assert data.has_bias and data.knows_aligned
-        assert not {"attributes", "rejected"} & set(data.manifest)
+        assert not {"attributes", "rejected"} & set(data.manifest.to_json())
         assert data.splits["train"].attributes == {}
 
 
@@ -122,7 +123,7 @@ class TestChoice:
         data = load(faces)
         seen = view_by_attributes(data, ["age"])
         assert (seen.n_bias, seen.knows_aligned, seen.has_bias) == (3, False, True)
-        assert seen.manifest["bias"]["name"] == "age"
+        assert seen.manifest.bias.name == "age"
         assert not seen.splits["train"].aligned.any()
         assert np.array_equal(seen.splits["test"].bias, data.splits["test"].attributes["age"])
         assert seen.digest not in (data.digest, view_by_attributes(data, ["age", "race"]).digest)
@@ -135,20 +136,20 @@ class TestChoice:
         data = load(faces, only=("train",))
         seen = view_by_attributes(data, ["race"])
         assert seen.knows_aligned
-        assert seen.manifest["bias"]["aligned"] == "male = white, female = other"
+        assert seen.manifest.bias.aligned == "male = white, female = other"
         assert np.array_equal(seen.splits["train"].aligned, split(60).aligned)
 
     def test_a_product(self, faces: Path) -> None:
         data = load(faces)
         seen = view_by_attributes(data, ["race", "age"])
-        assert seen.manifest["bias"]["name"] == "race x age"
-        assert seen.manifest["bias"]["values"][:4] == [
+        assert seen.manifest.bias.name == "race x age"
+        assert seen.manifest.bias.values[:4] == [
             "white x young", "white x middle", "white x old", "other x young",
         ]  # fmt: skip
         one = data.splits["train"].attributes
         assert np.array_equal(seen.splits["train"].bias, one["race"] * 3 + one["age"])
         assert not seen.knows_aligned
-        cells = np.array(seen.manifest["counts"]["train"]["cells"])
+        cells = np.array(seen.manifest.counts["train"].cells)
         assert cells.shape == (2, 6) and cells.sum() == 60
 
     @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ class TestDamage:
     )
     def test_attributes_of_another_form(self, faces: Path, change: Any) -> None:
         put(faces, change)
-        with pytest.raises(DataError, match=r"has no proper attributes"):
+        with pytest.raises(DataError, match="no valid entry 'attributes'"):
             load(faces)
 
     @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ class TestDamage:
     )
     def test_rejected_of_another_form(self, faces: Path, value: Any) -> None:
         put(faces, lambda m: m.update(rejected=value))
-        with pytest.raises(DataError, match="has no proper rejected"):
+        with pytest.raises(DataError, match="no valid entry 'rejected'"):
             load(faces)
 
     def test_arrays_that_do_not_fit(self, faces: Path) -> None:
@@ -203,7 +204,7 @@ class TestDamage:
 
     def test_a_bias_that_is_not_its_attribute(self, faces: Path) -> None:
         put(faces, lambda m: None, bias=np.zeros(60, np.int64))
-        with pytest.raises(DataError, match="not what its attribute 'race' says"):
+        with pytest.raises(DataError, match="differs from the attribute 'race'"):
             load(faces)
 
     def test_aligned_rows_where_no_alignment_is_defined(self, plain: Path) -> None:
@@ -221,10 +222,12 @@ class TestRejected:
     def test_the_list_is_part_of_the_folder(self, faces: Path) -> None:
         (faces / REJECTED).write_text("path,reason\na.jpg,truncated\n")
         old = read_manifest(faces)
-        files = {**old["files"], REJECTED: file_entry(faces / REJECTED)}
-        about = {**description(), "rejected": {"n": 1, "by_reason": {"truncated": 1}}}
-        manifest = make_manifest(about, old["counts"], files)
-        (faces / "manifest.json").write_text(pretty_json(manifest))
+        files = {**old.files, REJECTED: file_entry(faces / REJECTED)}
+        about = DatasetDescription.from_json(
+            description(rejected={"n": 1, "by_reason": {"truncated": 1}})
+        )
+        manifest = make_manifest(about, old.counts, files)
+        (faces / "manifest.json").write_text(pretty_json(manifest.to_json()))
         assert is_dataset_folder(faces)
         verify(faces, read_manifest(faces))
         (faces / REJECTED).write_text("path,reason\n")

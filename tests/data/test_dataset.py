@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from biascon.data.dataset import (
     verify,
     with_checksum,
 )
+from biascon.data.manifest import DatasetDescription, FileEntry
 from biascon.errors import BiasconError, DataError
 
 FILES = ("train.safetensors", "val.safetensors", "test.safetensors")
@@ -49,7 +51,7 @@ def splits(digits: Digits) -> dict[str, Split]:
 
 
 @pytest.fixture
-def description(digits: Digits) -> dict[str, Any]:
+def description(digits: Digits) -> DatasetDescription:
     return biased_mnist.describe_biased_mnist(digits, BiasedMNISTSpec(0.9))
 
 
@@ -94,7 +96,7 @@ class TestRoundTrip:
         assert arrays["images"].shape == (900, 3, 28, 28)
 
     def test_other_integer_types_and_strides_are_brought_to_the_contract(
-        self, splits: dict[str, Split], description: dict[str, Any], tmp_path: Path
+        self, splits: dict[str, Split], description: DatasetDescription, tmp_path: Path
     ) -> None:
         given = {
             name: Split(
@@ -114,11 +116,11 @@ class TestRoundTrip:
             ).read_bytes()
 
     def test_the_manifest_states_size_and_digest_of_every_file(self, folder: Path) -> None:
-        files = read_manifest(folder)["files"]
+        files = read_manifest(folder).files
         assert sorted(files) == sorted(FILES)
         for name, stated in files.items():
             blob = (folder / name).read_bytes()
-            assert stated == {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+            assert stated == FileEntry(hashlib.sha256(blob).hexdigest(), len(blob))
 
     def test_only_some_splits(self, folder: Path) -> None:
         assert list(load(folder, only=("train", "val")).splits) == ["train", "val"]
@@ -147,7 +149,7 @@ class TestRoundTrip:
         y, b = np.array([0, 1, 1, 1]), np.array([2, 0, 0, 1])
         split = Split(np.zeros((4, 3, 1, 1), np.uint8), y, b, y == b, np.arange(4))
         assert split.counts(2, 3).tolist() == [[0, 0, 1], [2, 1, 0]]
-        assert dataset.summarize(split, 2, 3) == {
+        assert dataset.summarize(split, 2, 3).to_json() == {
             "n": 4, "aligned": 1, "conflicting": 3, "empty_cells": 3,
             "cells": [[0, 0, 1], [2, 1, 0]],
         }  # fmt: skip
@@ -219,13 +221,13 @@ class TestDamage:
 
     def test_all_missing_keys_are_told_at_once(self, folder: Path) -> None:
         edit_manifest(folder, lambda m: [m.pop(k) for k in ("labels", "files")] and None)
-        with pytest.raises(DataError, match=r"manifest\.json lacks labels, files; build"):
+        with pytest.raises(DataError, match=r"manifest\.json .* lacks labels, files; build"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["../x", "..", "a/b", "", ".hidden", "a b", "/etc", "a\n"])
     def test_a_name_that_would_leave_its_place(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda m: m.update(name=name))
-        with pytest.raises(DataError, match="has a name that no dataset may have"):
+        with pytest.raises(DataError, match="which no dataset may have"):
             load(folder)
 
     @pytest.mark.parametrize("name", ["../train.safetensors", "/etc/passwd", "extra.safetensors"])
@@ -285,9 +287,9 @@ class TestIdentity:
     ) -> None:
         before = load(folder).digest
         manifest = read_manifest(folder)
-        elsewhere = {**manifest, "biascon": "9", "source": {**manifest["source"], "origin": "x"}}
-        assert dataset_digest(with_checksum(elsewhere)) == before
-        assert dataset_digest(with_checksum({**manifest, "parameters": {}})) != before
+        elsewhere = replace(manifest, biascon="9", source={**manifest.source, "origin": "x"})
+        assert dataset_digest(elsewhere) == before
+        assert dataset_digest(replace(manifest, parameters={})) != before
 
 
 class TestForeignArrays:
@@ -399,8 +401,9 @@ def first_then_hang(arrays, path):
 safetensors.numpy.save_file = first_then_hang
 y = np.zeros(5, np.int64)
 split = Split(np.zeros((5, 3, 2, 2), np.uint8), y, y, y == y, np.arange(5))
-save(Path(sys.argv[1]), {"train": split, "test": split}, {"labels": ["0"], "bias": {"values": ["0"]}},
-     replace="replace" in sys.argv)
+description = {"name": "small", "builder": "made", "protocol": {}, "parameters": {},
+               "source": {"origin": "made"}, "labels": ["0"], "bias": {"name": "b", "values": ["0"]}}
+save(Path(sys.argv[1]), {"train": split, "test": split}, description, replace="replace" in sys.argv)
 """
 
 
@@ -447,7 +450,7 @@ class TestWriting:
     def test_a_full_disk_while_a_split_is_written(
         self,
         splits: dict[str, Split],
-        description: dict[str, Any],
+        description: DatasetDescription,
         make_dataset: Callable[..., Path],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -475,7 +478,7 @@ class TestWriting:
     def test_a_full_disk_while_flushing(
         self,
         splits: dict[str, Split],
-        description: dict[str, Any],
+        description: DatasetDescription,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -490,7 +493,7 @@ class TestWriting:
     def test_every_file_is_flushed_before_the_folder_appears(
         self,
         splits: dict[str, Split],
-        description: dict[str, Any],
+        description: DatasetDescription,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -524,7 +527,7 @@ class TestWriting:
         assert list((tmp_path / "data").iterdir()) == []
 
     def test_a_file_where_the_parent_should_be(
-        self, splits: dict[str, Split], description: dict[str, Any], tmp_path: Path
+        self, splits: dict[str, Split], description: DatasetDescription, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(BiasconError, match=r"cannot create a folder in .*file"):
@@ -534,14 +537,14 @@ class TestWriting:
     def test_an_existing_folder_is_kept_unless_replaced(
         self,
         splits: dict[str, Split],
-        description: dict[str, Any],
+        description: DatasetDescription,
         folder: Path,
     ) -> None:
         before = load(folder).digest
         with pytest.raises(BiasconError, match="small exists already; pass --force"):
-            save(folder, splits, {**description, "name": "other"}, replace=False)
+            save(folder, splits, replace(description, name="other"), replace=False)
         assert load(folder).digest == before
-        save(folder, splits, {**description, "name": "other"}, replace=True)
+        save(folder, splits, replace(description, name="other"), replace=True)
         assert load(folder).name == "other"
         assert [p.name for p in folder.parent.iterdir()] == ["small"]
 
@@ -561,7 +564,7 @@ class TestContactSheet:
         data = load(make_dataset(tmp_path / "x", rho=0.95, color="background"))
         path = tmp_path / "sheet.png"
         draw_contact_sheet(data, "train", path)
-        palette = [tuple(c) for c in data.manifest["bias"]["rgb"]]
+        palette = [tuple(c) for c in data.manifest.bias.rgb]
         with Image.open(path) as sheet:
             assert sheet.format == "PNG"
             sheet.load()

@@ -167,7 +167,7 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
     assert evaluation["dataset_digest"] == b.digest
-    assert evaluation["labels"] == b.manifest["labels"]
+    assert evaluation["labels"] == b.manifest.labels
     assert read_finished(folder) == evaluation
     assert judged(place, b, "knn", tmp_path, "probe.k=5")[2]  # the second time it is only read
     again, other, _ = judged(place, b, "knn", tmp_path / "again", "probe.k=5")

@@ -16,6 +16,7 @@ import torch
 
 from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
+from biascon.data.manifest import BiasAttribute
 from biascon.errors import BiasconWarning, RunError, UsageError
 from biascon.losses import LOSSES, uses_bias_labels
 from biascon.runs import checkpoint
@@ -283,8 +284,8 @@ def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDataset) -> None:
     n = {"labels": 7, "bias": 5}
-    names = {"labels": [str(i) for i in range(7)], "bias": {"values": list("abcde")}}
-    small = dataclasses.replace(data, manifest={**data.manifest, **names})
+    names = {"labels": [str(i) for i in range(7)], "bias": BiasAttribute("colour", list("abcde"))}
+    small = dataclasses.replace(data, manifest=dataclasses.replace(data.manifest, **names))
     entry = LOSSES[loss]
     out = build_model(smoke(loss), entry, small)(torch.randn(4, 3, 28, 28))
     assert out["features"].shape == (4, 128)

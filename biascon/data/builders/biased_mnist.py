@@ -12,15 +12,15 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import VAL_PROTOCOLS
+from biascon.data.building.splitting import NO_VALIDATION, VAL_PROTOCOLS
 from biascon.data.dataset import Split
+from biascon.data.manifest import BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
@@ -176,7 +176,7 @@ def build_splits(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Split]:
     return splits
 
 
-def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Any]:
+def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> DatasetDescription:
     """Return what the manifest says of a BiasedMNIST besides counts and digests."""
     names = list(COLOR_NAMES)
     if spec.variant == "fairkl":
@@ -184,27 +184,23 @@ def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, An
     validation = {
         "held-out": f"10 % of the training {digits.what}, held out before colouring, at rho 0.1",
         "hong": f"10 % of the training {digits.what}, coloured anew at rho 0.1 and kept in training (leaks)",
-        "none": "none: no selection is possible",
+        "none": NO_VALIDATION,
     }[spec.val_protocol]
     tested = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
-    return {
-        "name": spec.name(digits.kind),
-        "builder": "bmnist",
-        "protocol": {
+    return DatasetDescription(
+        name=spec.name(digits.kind),
+        builder="bmnist",
+        protocol={
             "train": f"rho {spec.rho!r}, {spec.color} coloured, {digits.what[:-1]} binarised at 0",
             "val": validation,
             "test": f"{tested} at rho 0.1",
         },
         # Dataset digests hang on the spelling of this key.
-        "parameters": {"colour" if k == "color" else k: v for k, v in asdict(spec).items()},
-        "source": {"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
-        "labels": list(digits.labels),
-        "bias": {
-            "name": "colour",
-            "values": names,
-            "rgb": [list(c) for c in PALETTES[spec.variant]],
-        },
-    }
+        parameters={"colour" if k == "color" else k: v for k, v in asdict(spec).items()},
+        source={"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
+        labels=list(digits.labels),
+        bias=BiasAttribute("colour", names, rgb=[list(c) for c in PALETTES[spec.variant]]),
+    )
 
 
 def make_biased_mnist(
@@ -236,10 +232,10 @@ def make_biased_mnist(
         f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} {digits.what})"
     )
     description = describe_biased_mnist(digits, spec)
-    folder = out if out is not None else root / description["name"]
+    folder = out if out is not None else root / description.name
     made = build_or_reuse(folder, description, lambda: build_splits(digits, spec), force=force)
-    few = made.manifest["counts"]["train"]["conflicting"]
-    if not made.reused and digits.kind == "mnist5k" and few < FEW:
+    few = made.manifest.counts["train"].conflicting
+    if not made.reused and digits.kind == "mnist5k" and few is not None and few < FEW:
         say(
             f"these are not MNIST's 60,000 digits: only {few} conflicting images are left to train on; "
             "a result depends on which ones (a lower --rho leaves more)"

@@ -15,8 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import check_protocol, dataset_name, describe_splits, hold_out
+from biascon.data.building.splitting import (
+    check_split_options,
+    dataset_name,
+    describe_splits,
+    hold_out,
+)
 from biascon.data.dataset import Split
+from biascon.data.manifest import DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.types import Array
 
@@ -121,7 +127,7 @@ def make_cifar(
     """
     if name not in LAYOUTS:
         raise UsageError(f"unknown CIFAR '{name}' (known: {', '.join(LAYOUTS)})")
-    check_protocol(val_protocol, seed)
+    check_split_options(val_protocol, seed)
     layout = LAYOUTS[name]
     found = read_cifar(layout, raw)
     whole = tuple(len(part[1]) for part in (found.train, found.test)) == layout.official
@@ -133,25 +139,25 @@ def make_cifar(
             f"{layout.title}: the dataset is called {name}-part"
         )
     stem = name if whole else f"{name}-part"
-    description = {
-        "name": dataset_name(stem, val_protocol, seed),
-        "builder": "standard",
-        "protocol": {
+    description = DatasetDescription(
+        name=dataset_name(stem, val_protocol, seed),
+        builder="standard",
+        protocol={
             **describe_splits(
                 f"official training files, {len(found.train[1]):,} images", val_protocol
             ),
             "test": f"official test file, {len(found.test[1]):,} images",
         },
-        "parameters": {"name": name, "seed": seed, "val_protocol": val_protocol},
-        "source": {
+        parameters={"name": name, "seed": seed, "val_protocol": val_protocol},
+        source={
             "kind": name,
             "origin": f"{layout.title}, binary version",
             "sha256": found.sha256,
         },
-        "labels": found.names,
-        "bias": None,
-    }
-    folder = out if out is not None else root / str(description["name"])
+        labels=found.names,
+        bias=None,
+    )
+    folder = out if out is not None else root / description.name
     return build_or_reuse(
         folder, description, lambda: _splits(found, seed, val_protocol), force=force
     )

@@ -11,21 +11,20 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from biascon.data.builders.folder_layouts import FOLDERS, FolderListing, Labelled
+from biascon.data.builders.folder_layouts import FOLDERS, FolderListing, LabeledPaths
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import (
-    check_protocol,
+    check_split_options,
     dataset_name,
     describe_splits,
     draw_per_class,
     hold_out,
 )
 from biascon.data.images.decoding import ImageSpec
-from biascon.data.manifest import SPLITS
+from biascon.data.manifest import SPLITS, DatasetDescription
 from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.types import Array
 
@@ -53,7 +52,7 @@ class ImageFoldersSpec:
     def __post_init__(self) -> None:
         if self.name not in FOLDERS:
             raise unknown_name("dataset", self.name, FOLDERS)
-        check_protocol(self.val_protocol, self.seed)
+        check_split_options(self.val_protocol, self.seed)
         if self.per_class < 0:
             raise UsageError(f"expected per_class to be at least 1, but got {self.per_class}")
         if self.per_class and not FOLDERS[self.name].per_class:
@@ -73,12 +72,12 @@ def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPl
     found = kind.find(raw, spec.title, spec.val_protocol != "none")
     n_labels = len(found.classes)
     whole = found.parts.get("all")
-    told = dict(found.told)
+    told = dict(found.protocol)
     if whole is None:
         parts = dict(found.parts)
     else:
         per_class = spec.per_class or kind.per_class
-        labels = _labels(whole)
+        labels = _get_labels(whole)
         counts = np.bincount(labels, minlength=n_labels)
         if (counts <= per_class).any():
             few = int(counts.argmin())
@@ -94,7 +93,7 @@ def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPl
         told["train"] = f"{per_class} pictures of each class, drawn by seed"
         told["test"] = "all other pictures"
     if "val" not in parts:
-        held = hold_out(_labels(parts["train"]), n_labels, spec.seed, spec.val_protocol)
+        held = hold_out(_get_labels(parts["train"]), n_labels, spec.seed, spec.val_protocol)
         pool = parts["train"]
         parts["train"] = [row for row, here in zip(pool, held, strict=True) if not here]
         if held.any():
@@ -106,18 +105,18 @@ def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPl
     splits: dict[str, SplitPlan] = {}
     for name in SPLITS:
         if name in parts:
-            splits[name] = _rows(parts[name], ranks)
+            splits[name] = _make_split_plan(parts[name], ranks)
     return found.folder, BuildPlan(_describe(found, spec, told, splits), splits, found.left_out)
 
 
-def _labels(rows: Labelled) -> Array:
+def _get_labels(rows: LabeledPaths) -> Array:
     return np.array([label for _, label in rows], dtype=np.int64)
 
 
-def _rows(rows: Labelled, ranks: Mapping[str, int]) -> SplitPlan:
+def _make_split_plan(rows: LabeledPaths, ranks: Mapping[str, int]) -> SplitPlan:
     zero = np.zeros(len(rows), dtype=np.int64)
     index = np.array([ranks[path] for path, _ in rows], dtype=np.int64)
-    return SplitPlan([path for path, _ in rows], _labels(rows), zero, zero > 0, index)
+    return SplitPlan([path for path, _ in rows], _get_labels(rows), zero, zero > 0, index)
 
 
 def _describe(
@@ -125,23 +124,23 @@ def _describe(
     spec: ImageFoldersSpec,
     told: Mapping[str, str],
     splits: Mapping[str, SplitPlan],
-) -> dict[str, Any]:
+) -> DatasetDescription:
     kind, shape = FOLDERS[spec.name], spec.shape
     per_class = spec.per_class or kind.per_class
     parts = [found.stem, *([f"{per_class}-a-class"] if per_class != kind.per_class else [])]
-    return {
-        "name": dataset_name("-".join([*parts, *shape.suffixes()]), spec.val_protocol, spec.seed),
-        "builder": "standard",
-        "protocol": {
+    return DatasetDescription(
+        name=dataset_name("-".join([*parts, *shape.name_suffixes()]), spec.val_protocol, spec.seed),
+        builder="standard",
+        protocol={
             **{key: told[key] for key in ("train", "val", "test")},
             "pictures": shape.describe(),
         },
-        "parameters": {
+        parameters={
             **{key: value for key, value in asdict(spec).items() if key != "shape"},
             "per_class": per_class,
             **asdict(shape),
         },
-        "source": {
+        source={
             "kind": spec.name,
             "origin": kind.title,
             "names": {
@@ -150,6 +149,6 @@ def _describe(
                 "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
             },
         },
-        "labels": list(found.classes),
-        "bias": None,
-    }
+        labels=list(found.classes),
+        bias=None,
+    )

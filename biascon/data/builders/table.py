@@ -17,13 +17,14 @@ from biascon.data.alignment import read_aligned_values as read_pairs
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import seeded_split
 from biascon.data.images.decoding import ImageSpec
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.data.values import normalize_value, sort_values
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
 from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
-MOST = 1000  # values of a column
+MAX_VALUES = 1000  # values of a column
 NO_FILE, NO_LABEL, NO_SPLIT = "no file name", "no label", "no split"
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -75,7 +76,7 @@ class TableSpec:
 
     def full_name(self) -> str:
         """Return the dataset's name: the table's, and whatever differs from the default."""
-        parts = [self.name, *self.shape.suffixes()]
+        parts = [self.name, *self.shape.name_suffixes()]
         if self.split is None:
             parts += [self.val_protocol] if self.val_protocol != "held-out" else []
             parts += [f"seed{self.seed}"] if self.seed else []
@@ -118,7 +119,7 @@ def read_csv_table(path: Path, spec: TableSpec) -> CsvTable:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             header = [name.strip() for name in next(rows, [])]
-            at = _columns(path, header, [spec.image, *wanted])
+            at = _locate_columns(path, header, [spec.image, *wanted])
             for number, row in enumerate(rows):
                 if not row:
                     continue
@@ -156,7 +157,7 @@ def read_csv_table(path: Path, spec: TableSpec) -> CsvTable:
     return CsvTable(files, columns, index, left_out, sha256_file(path))
 
 
-def _columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+def _locate_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
     for name in wanted:
         if header.count(name) > 1:
             raise UsageError(f"{path} has more than one column '{name}'")
@@ -175,23 +176,23 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
         UsageError: A column has too many values, or the aligned values do not fit.
     """
     check_aligned_values(spec.aligned, spec.bias)
-    label_values, label = _coded(spec.label, table.columns[spec.label])
+    label_values, label = _encode_column(spec.label, table.columns[spec.label])
     attributes: dict[str, Array] = {}
-    about: dict[str, Any] = {}
+    about: dict[str, Attribute] = {}
     cells: dict[str, Array | None] = {}
     rules = {}
     for name in spec.bias:
-        values, attributes[name] = _coded(name, table.columns[name])
-        given = spec.aligned if name == spec.bias[0] or _nested(spec.aligned) else None
+        values, attributes[name] = _encode_column(name, table.columns[name])
+        given = spec.aligned if name == spec.bias[0] or _is_by_column(spec.aligned) else None
         found = align_cells(name, label_values, label_values, values, given, several=False)
         cells[name], rules[name] = found.cells, found.source
         pairs = None if found.cells is None else [
             [label_values[k], values[m]] for k, m in np.argwhere(found.cells).tolist()
         ]  # fmt: skip
-        about[name] = {"values": values, "aligned": pairs}
+        about[name] = Attribute(values, pairs)
     own = spec.bias[0]
     splits = {}
-    for part, rows in _parts(table, spec).items():
+    for part, rows in _split_rows(table, spec).items():
         bias, here = attributes[own][rows], cells[own]
         splits[part] = SplitPlan(
             [table.files[row] for row in rows],
@@ -201,44 +202,44 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
             table.index[rows],
             {name: values[rows] for name, values in attributes.items()},
         )
-    pairs = about[own]["aligned"]
+    pairs = about[own].aligned_pairs
     told = None if pairs is None else f"{', '.join(f'{k} = {m}' for k, m in pairs)} ({rules[own]})"
     reasons = dict(sorted(Counter(reason for _, reason in table.left_out).items()))
     read = len(table.files) + len(table.left_out)
-    description = {
-        "name": spec.full_name(),
-        "builder": "table",
-        "protocol": {**_told(spec, splits), "pictures": spec.shape.describe()},
-        "parameters": _parameters(spec),
-        "source": {
+    description = DatasetDescription(
+        name=spec.full_name(),
+        builder="table",
+        protocol={**_describe_protocol(spec, splits), "pictures": spec.shape.describe()},
+        parameters=_describe_parameters(spec),
+        source={
             "kind": "table",
             "origin": origin,
             "sha256": {"table": table.sha256},
             "names": {"read": read, "left_out": len(table.left_out), "reasons": reasons},
         },
-        "labels": label_values,
-        "bias": {"name": own, "values": about[own]["values"], "aligned": told},
-        "attributes": about,
-    }
+        labels=label_values,
+        bias=BiasAttribute(own, about[own].values, aligned=told),
+        attributes=about,
+    )
     return BuildPlan(description, splits, table.left_out)
 
 
-def _nested(given: AlignedValues | None) -> bool:
+def _is_by_column(given: AlignedValues | None) -> bool:
     return given is not None and any(isinstance(value, Mapping) for value in given.values())
 
 
-def _coded(name: str, texts: Sequence[str]) -> tuple[list[str], Array]:
+def _encode_column(name: str, texts: Sequence[str]) -> tuple[list[str], Array]:
     values = sort_values(set(texts))
-    if len(values) > MOST:
+    if len(values) > MAX_VALUES:
         raise UsageError(
-            f"expected at most {MOST:,} values in column '{name}', but got {len(values):,} "
+            f"expected at most {MAX_VALUES:,} values in column '{name}', but got {len(values):,} "
             f"({quote_some(values, 3)}); put them in groups first"
         )
     position = {value: k for k, value in enumerate(values)}
     return values, np.array([position[text] for text in texts], dtype=np.int64)
 
 
-def _parts(table: CsvTable, spec: TableSpec) -> dict[str, Array]:
+def _split_rows(table: CsvTable, spec: TableSpec) -> dict[str, Array]:
     if spec.split is None:
         return seeded_split(len(table.files), spec.seed, spec.val_protocol, "table/split")
     texts = [text.lower() for text in table.columns[spec.split]]
@@ -252,7 +253,7 @@ def _parts(table: CsvTable, spec: TableSpec) -> dict[str, Array]:
     return {name: rows for name, rows in parts.items() if len(rows) or name != "val"}
 
 
-def _told(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict[str, str]:
+def _describe_protocol(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict[str, str]:
     if spec.split is not None:
         told = dict.fromkeys(splits, f"column {spec.split}")
         return told if "val" in told else {**told, "val": "none: no selection is possible"}
@@ -268,7 +269,7 @@ def _told(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict[str, str]:
     }
 
 
-def _parameters(spec: TableSpec) -> dict[str, Any]:
+def _describe_parameters(spec: TableSpec) -> dict[str, Any]:
     seeded = {} if spec.split else {"seed": spec.seed, "val_protocol": spec.val_protocol}
     return {
         "image": spec.image, "label": spec.label, "bias": list(spec.bias), "split": spec.split, **seeded,

@@ -406,12 +406,12 @@ class TestFolder:
     def test_it_gets_its_name_under_the_root(self, make: Any, tmp_path: Path) -> None:
         made = make(0.997, val_protocol="none")
         assert made.folder == tmp_path / "data" / "bmnist5k-0.997-none"
-        assert made.manifest["name"] == "bmnist5k-0.997-none"
+        assert made.manifest.name == "bmnist5k-0.997-none"
 
     def test_the_manifest_tells_what_was_built(self, make: Any, digits: Digits) -> None:
         made = make(0.997, seed=3, color="digit")
         on_disk = json.loads((made.folder / "manifest.json").read_text())
-        assert on_disk == made.manifest
+        assert on_disk == made.manifest.to_json()
         assert on_disk["parameters"] == {
             ("colour" if key == "color" else key): value
             for key, value in asdict(BiasedMNISTSpec(0.997, seed=3, color="digit")).items()
@@ -430,7 +430,7 @@ class TestFolder:
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     def test_the_validation_protocol_is_told(self, make: Any, val_protocol: str) -> None:
-        told = make(val_protocol=val_protocol).manifest["protocol"]["val"]
+        told = make(val_protocol=val_protocol).manifest.protocol["val"]
         word = {"held-out": "before colouring", "hong": "leaks", "none": "no selection"}
         assert word[val_protocol] in told
 

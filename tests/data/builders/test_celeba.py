@@ -12,7 +12,7 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.builders import celeba
-from biascon.data.builders.celeba import CelebASpec, aligned_cells
+from biascon.data.builders.celeba import CelebASpec, find_aligned_cells
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -52,8 +52,8 @@ def test_who_follows_gender_alone_is_right_on_aligned_and_wrong_on_the_others(
         assert right[rows.aligned].mean() == 1.0
         assert not right[~rows.aligned].any()
         assert np.array_equal(rows.bias, male)
-    own = plan.description["attributes"]["Male"]
-    assert own["aligned"] == [[f"not {target}", "male"], [target, "female"]]
+    own = plan.description.attributes["Male"]
+    assert own.aligned == [[f"not {target}", "male"], [target, "female"]]
 
 
 def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
 def test_protocol_hong_tests_on_the_validation_pictures(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(celeba, "NOT_BLOND_WOMEN", 20)
+    monkeypatch.setattr(celeba, "N_NOT_BLOND_WOMEN", 20)
     _, parts = told(raw)
     plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(protocol="hong"))
     named = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
@@ -88,7 +88,9 @@ def test_protocol_hong_tests_on_the_validation_pictures(
     assert not named["train"] & named["val"]
     cells, whole = (
         np.array(
-            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).counts()["train"]["cells"]
+            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).summarize_splits()["train"][
+                "cells"
+            ]
         )
         for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
@@ -128,9 +130,9 @@ def test_the_csv_form_and_another_order_of_rows_give_the_same(raw: Path, tmp_pat
 def test_aligned_are_the_cells_that_go_together(counts: list[list[int]], expected: Any) -> None:
     label = np.repeat([0, 0, 1, 1], np.array(counts).ravel())
     bias = np.repeat([0, 1, 0, 1], np.array(counts).ravel())
-    assert aligned_cells("Young", "Bald", label, bias) == expected
-    assert aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
-    assert aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
+    assert find_aligned_cells("Young", "Bald", label, bias) == expected
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
 
 
 def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> None:
@@ -138,9 +140,9 @@ def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> No
     assert code == 0, err
     assert json.loads(out)["name"] == "celeba-Blond_Hair-Male-official-28-keep38"
     data = dataset.load(Path("data/celeba-Blond_Hair-Male-official-28-keep38"))
-    assert len(data.manifest["attributes"]) == 39
+    assert len(data.manifest.attributes) == 39
     young = dataset.view_by_attributes(data, ["Young"])
-    assert young.manifest["bias"]["values"] == ["not Young", "Young"]
+    assert young.manifest.bias.values == ["not Young", "Young"]
     assert sum(len(split) for split in data.splits.values()) == N
 
 
@@ -160,12 +162,12 @@ def test_wrong_use_and_wrong_files_are_told_in_one_line(
     attributes, partition = copy / "list_attr_celeba.txt", copy / "list_eval_partition.txt"
     text, parts = attributes.read_text(), partition.read_text()
     for path, damaged, message in (
-        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is there twice"),
+        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is listed twice"),
         (attributes, text[: len(text) // 2], r"line \d+: expected a file name and 40 values of -1 or 1"),
         (attributes, text.replace("000003.jpg -1", "000003.jpg  7"), "line 5: expected a file name and 40"),
         (attributes, "", "expected a line with the names"),
         (partition, parts.replace("000004.jpg 0", "000004.jpg 3"), "line 4: expected a file name and 0, 1"),
-        (partition, parts[: parts.index("000015")], r"do not name the same pictures \(20 and 14\)"),
+        (partition, parts[: parts.index("000015")], r"do not name the same images \(20 and 14\)"),
     ):  # fmt: skip
         whole = path.read_text()
         path.write_text(damaged)
@@ -211,9 +213,9 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     (raw / "list_attr_celeba.txt").rename(raw / "kept.txt")
     good = (raw / "kept.txt").read_text()
     for bad, why in (
-        (good.replace("20", "21", 1), "line 1: expected the number of pictures, 20, but got '21'"),
+        (good.replace("20", "21", 1), "line 1: expected the number of images, 20, but got '21'"),
         (good.split("\n", 1)[1], "expected a line with the names"),
-        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of pictures, 20, but got ''"),
+        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of images, 20, but got ''"),
         (good.replace(" -1", "  0", 1), "of -1 and 1, or of 0 and 1, but got all three"),
     ):
         (raw / "list_attr_celeba.txt").write_text(bad)
@@ -223,5 +225,5 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     assert celeba.read_celeba_tables(raw).table.any()
     with (raw / "list_eval_partition.txt").open("a") as file:
         file.write("000001.jpg 2\n")
-    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is there twice"):
+    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is listed twice"):
         celeba.read_celeba_tables(raw)

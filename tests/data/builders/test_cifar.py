@@ -67,7 +67,7 @@ class TestBuild:
         assert f"the dataset is called {name}-part" in told.err
         data = load(tmp_path / "data" / f"{name}-part")
         assert not data.has_bias and data.n_labels == layout.classes
-        assert data.manifest["labels"][1] == "thing 1"
+        assert data.manifest.labels[1] == "thing 1"
         n = len(layout.train) * N[name]
         train, val, test = (data.splits[key] for key in ("train", "val", "test"))
         per_class = max(1, n // layout.classes // 10)
@@ -81,7 +81,7 @@ class TestBuild:
                 blob = b"".join(blobs)[split.index[row] * size :][:size]
                 assert blob[layout.label_bytes - 1] == split.labels[row]
                 assert split.images[row].tobytes() == blob[layout.label_bytes :]
-        sums = data.manifest["source"]["sha256"]
+        sums = data.manifest.source["sha256"]
         assert set(sums) == {*layout.train, layout.test, layout.names}
 
     def test_the_same_command_gives_the_same_bytes(

@@ -83,10 +83,10 @@ class TestLayouts:
         held = train // 10
         for part, n in (("train", train - held), ("val", held), ("test", 3)):
             assert (np.bincount(data.splits[part].labels) == n).all(), part
-        assert "BACKGROUND_Google" not in data.manifest["labels"]
-        assert "257.clutter" not in data.manifest["labels"]
+        assert "BACKGROUND_Google" not in data.manifest.labels
+        assert "257.clutter" not in data.manifest.labels
         if name == "caltech256":
-            assert data.manifest["rejected"]["by_reason"] == {"not named like a picture": 1}
+            assert data.manifest.rejected.by_reason == {"not named like a picture": 1}
             assert (
                 "198.spider/RENAME2"
                 in (tmp_path / "data" / f"{name}-16" / "rejected.csv").read_text()
@@ -107,15 +107,15 @@ class TestLayouts:
         folder, one = plan_image_folders(raw, ImageFoldersSpec(name))
         other, two = plan_image_folders(raw / place, ImageFoldersSpec(name))
         assert folder.resolve() == other.resolve()
-        assert one.digest() == two.digest()
+        assert one.compute_digest() == two.compute_digest()
 
     def test_imagenet(self, cli: Any, tmp_path: Path) -> None:
         told = cli("make-standard", "imagenet", imagenet(tmp_path / "raw"), "--size", "16")
         assert told.code == 0, told.err
         data = load(tmp_path / "data" / "imagenet-16")
-        assert data.manifest["labels"] == list(WNIDS)
+        assert data.manifest.labels == list(WNIDS)
         assert [len(data.splits[part]) for part in ("train", "val", "test")] == [33, 3, 6]
-        assert data.manifest["protocol"]["test"] == "official validation pictures"
+        assert data.manifest.protocol["test"] == "official validation pictures"
 
     def test_imagenet_with_its_validation_pictures_in_one_folder(self, tmp_path: Path) -> None:
         sorted_, flat = (
@@ -142,10 +142,10 @@ class TestLayouts:
         told = cli("make-standard", "folder", own(tmp_path / "my pets", val=val), "--size", "16")
         assert told.code == 0, told.err
         data = load(tmp_path / "data" / "my_pets-16")
-        assert data.manifest["labels"] == ["cat", "dog"]
+        assert data.manifest.labels == ["cat", "dog"]
         assert len(data.splits["train"]) == (24 if val else 22)
         assert len(data.splits["val"]) == (6 if val else 2)
-        assert data.manifest["protocol"]["val"].startswith("the pictures of val" if val else "10 %")
+        assert data.manifest.protocol["val"].startswith("the pictures of val" if val else "10 %")
         told = cli("make-standard", "folder", tmp_path / "my pets", "--size", "16", "--name", "pets",
                    "--val-protocol", "none", "--json")  # fmt: skip
         manifest = json.loads(told.out)
@@ -184,7 +184,7 @@ class TestAgainstTorchvision:
             mine = zip((str(raw / path) for path in rows.paths), rows.labels.tolist(), strict=True)
             assert self.pairs(mine) == self.pairs(theirs.samples)
             assert theirs.classes == found.description["labels"]
-        assert folder_layouts.ENDINGS == import_torchvision().datasets.folder.IMG_EXTENSIONS
+        assert folder_layouts.IMAGE_SUFFIXES == import_torchvision().datasets.folder.IMG_EXTENSIONS
 
     def test_caltech_101(self, tmp_path: Path) -> None:
         raw = caltech101(tmp_path)
@@ -231,7 +231,7 @@ class TestSameBytes:
 
         monkeypatch.setattr(folder_layouts.os, "scandir", Backwards)
         _, two = plan_image_folders(raw, ImageFoldersSpec("folder"))
-        assert one.digest() == two.digest()
+        assert one.compute_digest() == two.compute_digest()
 
     def test_twice(self, cli: Any, tmp_path: Path) -> None:
         raw = own(tmp_path / "raw")

@@ -63,8 +63,8 @@ def test_several_bias_columns_are_kept_and_one_is_the_default(table: Path, cli: 
             files.append(name)
             expected = decoding.decode((table.parent / name).read_bytes(), ImageSpec(32))
             assert np.array_equal(split.images[k], expected)
-            assert data.manifest["labels"][split.labels[k]] == animal
-            place = data.manifest["bias"]["values"][split.bias[k]]
+            assert data.manifest.labels[split.labels[k]] == animal
+            place = data.manifest.bias.values[split.bias[k]]
             assert split.aligned[k] == ((animal == "cat") == (place == "indoor"))
     assert len(files) == len(set(files)) == N
     assert [len(split) for split in data.splits.values()] == [44, 4, 12]
@@ -126,7 +126,7 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
     table.write_text("\n".join(lines))
     code, _, err = cli("make-table", table, *COLUMNS, "--size", "32")
     assert code == 1
-    assert "2 or more of 60 pictures cannot be used (1 no file name, 1 no label)" in err
+    assert "2 or more of 60 images cannot be used (1 no file name, 1 no label)" in err
     code, out, err = cli(
         "make-table", table, *COLUMNS, "--size", "32", "--max-rejected", "5%", "--json"
     )

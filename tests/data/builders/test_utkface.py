@@ -89,7 +89,7 @@ def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
     for bias in utkface.BIASES:
         plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
-        dropped = plan.description["source"]["names"]["dropped"]
+        dropped = plan.description.source["names"]["dropped"]
         assert len(paths) == len(set(paths))
         assert len(paths) + sum(dropped.values()) + len(plan.left_out) == len(names)
         train = plan.splits["train"]
@@ -110,7 +110,7 @@ def test_both_biases_split_the_same_people(listed: Path) -> None:
 def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
     names = faces.names(500)
     digests = [
-        utkface.plan_utkface(listing, UTKFaceSpec(seed=seed), origin="").digest()
+        utkface.plan_utkface(listing, UTKFaceSpec(seed=seed), origin="").compute_digest()
         for listing, seed in ((names, 0), (names[::-1], 0), ([*names, names[3]], 0), (names, 1))
     ]
     assert digests[0] == digests[1] == digests[2] != digests[3]
@@ -122,7 +122,10 @@ def test_the_training_split_by_hand(bias: str, rate: float) -> None:
     names = faces.names(2000)
     plan = utkface.plan_utkface(names, UTKFaceSpec(bias, rate, val_protocol="none"), origin="")
     free = utkface.plan_utkface(names, UTKFaceSpec(bias, 0.0, val_protocol="none"), origin="")
-    table, whole = plan.counts()["train"]["cells"], free.counts()["train"]["cells"]
+    table, whole = (
+        plan.summarize_splits()["train"]["cells"],
+        free.summarize_splits()["train"]["cells"],
+    )
     assert set(plan.splits["train"].paths) <= set(free.splits["train"].paths)
     for value in (0, 1):
         assert table[value][value] == whole[value][value]
@@ -156,8 +159,8 @@ def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
     code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
-    assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
-    _, names = utkface.list_pictures(raw)
+    assert list(data.manifest.attributes) == ["race", "age", "race_group", "age_group"]
+    _, names = utkface.list_images(raw)
     for split in data.splits.values():
         for k, index in enumerate(split.index):
             age, _, race, _ = names[index].split("_")
@@ -178,7 +181,7 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
         (["make-utkface"], 2, "expected the folder RAW of the pictures"),
         (["make-utkface", "empty"], 1, "is not a folder of UTKFace: expected files named like"),
         (["make-utkface", "nowhere"], 1, "is not a folder of UTKFace"),
-        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "holds no name of UTKFace's"),
+        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "has no name of a UTKFace file"),
         (["make-utkface", "--names", "gone.txt", "--dry-run"], 1, "cannot read gone.txt"),
         (["make-utkface", "empty", "--max-rejected", "5"], 2, "expected a share like 1% or 0.01"),
         (["make-utkface", "empty", "--size", "30"], 2, "that 4 divides, but got 30"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from biascon.data import dataset, memory_map
 from biascon.data.builders import utkface
 from biascon.data.building import images, resume
 from biascon.data.building.arrays import BuildResult
-from biascon.data.building.images import build_pictures
+from biascon.data.building.images import build_image_dataset
 from biascon.data.images import decoding
 from biascon.data.images.decoding import ImageFolder, ImageSpec
 from biascon.errors import BiasconError, DataError, UsageError
@@ -39,17 +40,17 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "PICTURES", 7)
+    monkeypatch.setattr(images, "MAX_CHUNK_IMAGES", 7)
 
 
 def plan_of(folder: Path, **parameters: Any) -> images.BuildPlan:
-    _, names = utkface.list_pictures(folder)
+    _, names = utkface.list_images(folder)
     spec = utkface.UTKFaceSpec(**{"rate": 0.5, "shape": SHAPE, **parameters})
     return utkface.plan_utkface(names, spec, origin="made for the tests")
 
 
 def make(raw: Path, out: Path, **how: Any) -> BuildResult:
-    return build_pictures(raw, plan_of(raw), out, shape=SHAPE, **how)
+    return build_image_dataset(raw, plan_of(raw), out, shape=SHAPE, **how)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,9 +64,9 @@ def hidden(folder: Path) -> list[str]:
 def test_the_folder_holds_every_picture_in_its_place(raw: Path, tmp_path: Path) -> None:
     made = make(raw, tmp_path / "out")
     data = dataset.load(made.folder)
-    place, names = utkface.list_pictures(raw)
+    place, names = utkface.list_images(raw)
     for name, split in data.splits.items():
-        assert len(split) == made.manifest["counts"][name]["n"]
+        assert len(split) == made.manifest.counts[name].n
         for row in range(0, len(split), 9):
             expected = decoding.decode((place / names[split.index[row]]).read_bytes(), SHAPE)
             assert np.array_equal(split.images[row], expected)
@@ -79,7 +80,7 @@ def test_the_number_of_threads_and_the_size_of_chunks_change_nothing(
 ) -> None:
     make(raw, tmp_path / "one", threads=1)
     make(raw, tmp_path / "four", threads=4)
-    monkeypatch.setattr(images, "PICTURES", 5)
+    monkeypatch.setattr(images, "MAX_CHUNK_IMAGES", 5)
     make(raw, tmp_path / "chunks", threads=3)
     first = contents(tmp_path / "one")
     assert first == contents(tmp_path / "four") == contents(tmp_path / "chunks")
@@ -111,9 +112,9 @@ def test_another_dataset_in_the_way_is_not_replaced_without_force(
     before = contents(tmp_path / "out")
     other = plan_of(raw, seed=1)
     with pytest.raises(BiasconError, match=r"differs in name, parameters.*pass --force"):
-        build_pictures(raw, other, tmp_path / "out", shape=SHAPE)
+        build_image_dataset(raw, other, tmp_path / "out", shape=SHAPE)
     assert contents(tmp_path / "out") == before
-    build_pictures(raw, other, tmp_path / "out", shape=SHAPE, force=True)
+    build_image_dataset(raw, other, tmp_path / "out", shape=SHAPE, force=True)
     assert contents(tmp_path / "out") != before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
@@ -144,7 +145,7 @@ def test_a_build_goes_on_behind_what_is_done(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(raw, tmp_path / "out", report=stop)
+        make(raw, tmp_path / "out", on_progress=stop)
     assert not stopped.is_set()
     assert not (tmp_path / "out").exists()
     log = tmp_path / ".out.partial" / "log"
@@ -152,7 +153,7 @@ def test_a_build_goes_on_behind_what_is_done(
     assert len(lines) == after
     log.write_text("".join(lines) + '{"split":"train","sta')  # killed while it wrote
     seen: list[int] = []
-    make(raw, tmp_path / "out", report=lambda ready, total: seen.append(ready))
+    make(raw, tmp_path / "out", on_progress=lambda ready, total: seen.append(ready))
     assert seen[0] == done[-1]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert hidden(tmp_path) == []
@@ -170,7 +171,7 @@ def test_what_does_not_fit_is_done_again(damage: str, raw: Path, tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(copy, tmp_path / "out", report=stop)
+        make(copy, tmp_path / "out", on_progress=stop)
     work = tmp_path / ".out.partial"
     pixels = work / "train.safetensors"
     if damage == "pixels":
@@ -188,7 +189,7 @@ def test_what_does_not_fit_is_done_again(damage: str, raw: Path, tmp_path: Path)
         name = plan_of(copy).splits["train"].paths[30]
         (copy / name).write_bytes(broken.encoded(broken.picture(77)))
     again: list[int] = []
-    make(copy, tmp_path / "out", report=lambda ready, total: again.append(ready))
+    make(copy, tmp_path / "out", on_progress=lambda ready, total: again.append(ready))
     assert 0 < again[0] < seen[-1] if damage != "plan" else again[0] == 0
     make(copy, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -215,7 +216,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         append(self, images)
 
-    monkeypatch.setattr(images, "PICTURES", 7)
+    monkeypatch.setattr(images, "MAX_CHUNK_IMAGES", 7)
     monkeypatch.setattr(memory_map.SafetensorsWriter, "append", full)
     with pytest.raises(BiasconError, match=r"cannot write .*out: No space left on device"):
         make(raw, tmp_path / "out")
@@ -242,12 +243,12 @@ def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_right(
         (copy / name).write_bytes(data)
         converted[name] = kind
     reasons = broken.bad(copy)
-    _, names = utkface.list_pictures(copy)
+    _, names = utkface.list_images(copy)
     spec = utkface.UTKFaceSpec(
         rate=0.0, val_protocol="none", shape=SHAPE
     )  # every picture that there is
     plan = utkface.plan_utkface(names, spec, origin="made for the tests")
-    made = build_pictures(copy, plan, tmp_path / "out", shape=SHAPE, max_rejected=0.1)
+    made = build_image_dataset(copy, plan, tmp_path / "out", shape=SHAPE, max_rejected=0.1)
     planned = {path for rows in plan.splits.values() for path in rows.paths}
     lines = (made.folder / "rejected.csv").read_text().splitlines()
     told = dict(line.rsplit(",", 1) for line in lines[1:])
@@ -255,8 +256,8 @@ def test_every_bad_file_is_listed_with_its_reason_and_the_good_ones_are_right(
     assert lines[1:] == sorted(lines[1:])
     assert set(told) == set(reasons) & planned
     assert all(reasons[name] in (reason, "any") for name, reason in told.items())
-    left = made.manifest["rejected"]
-    assert left["n"] == len(told) == sum(left["by_reason"].values())
+    left = made.manifest.rejected
+    assert left.n == len(told) == sum(left.by_reason.values())
     data = dataset.load(made.folder)
     found = 0
     for split in data.splits.values():
@@ -277,7 +278,7 @@ def test_too_many_bad_files_fail_with_one_line_and_leave_nothing(raw: Path, tmp_
     assert str(failure.value).startswith("10 or more of ")
     assert "(10 empty), which is over --max-rejected 0.01; the first are " in str(failure.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
-    assert make(copy, tmp_path / "out", max_rejected=0.2).manifest["rejected"]["n"] == 10
+    assert make(copy, tmp_path / "out", max_rejected=0.2).manifest.rejected.n == 10
     with pytest.raises(UsageError, match=r"expected max_rejected in \[0, 1\]"):
         make(copy, tmp_path / "other", max_rejected=2)
 
@@ -318,7 +319,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
         with lock:
             alive -= 1
 
-    monkeypatch.setattr(images, "PICTURES", 3)
+    monkeypatch.setattr(images, "MAX_CHUNK_IMAGES", 3)
     monkeypatch.setattr(images, "decode_chunk", counted)
     monkeypatch.setattr(memory_map.SafetensorsWriter, "append", released)
     make(raw, tmp_path / "out", threads=3)
@@ -328,7 +329,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(raw: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from biascon.data import building; building.PICTURES = 4\n"
+        "import sys; from biascon.data.building import images; images.MAX_CHUNK_IMAGES = 4\n"
         "from biascon.cli.app import main; main(sys.argv[1:])"
     )
     words = [sys.executable, "-c", code, "make-utkface", str(raw), "--rate", "0.5", "--size", "32"]
@@ -357,6 +358,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(raw: Path, tmp_pat
 
 def test_the_decoder_is_named_and_is_no_part_of_the_identity(raw: Path, tmp_path: Path) -> None:
     manifest = make(raw, tmp_path / "out").manifest
-    assert set(manifest["source"]["decoder"]) == {"simplejpeg", "pillow"}
-    other = {**manifest, "source": {**manifest["source"], "decoder": {"simplejpeg": "0"}}}
+    assert set(manifest.source["decoder"]) == {"simplejpeg", "pillow"}
+    source = {**manifest.source, "decoder": {"simplejpeg": "0"}}
+    other = replace(manifest, source=source)
     assert dataset.dataset_digest(other) == dataset.dataset_digest(manifest)

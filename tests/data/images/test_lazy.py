@@ -75,7 +75,7 @@ def test_a_run_is_the_same_bit_by_bit(both: tuple[Path, Path], cli: Cli) -> None
 def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: Cli) -> None:
     images = dataset.load(both[1]).splits["train"].images
     assert isinstance(images, LazyImages)
-    path = Path(images.folder.raw) / images.path(2)
+    path = Path(images.folder.raw) / images.get_path(2)
     whole = path.read_bytes()
     path.write_bytes(broken.encoded(broken.picture(99)))
     with pytest.raises(DataError, match="changed since the dataset was built"):
@@ -88,12 +88,12 @@ def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: C
     path.parent.rename(path.parent.with_name("elsewhere"))
     code, _, err = cli("inspect", both[1])
     assert code == 0, err
-    with pytest.raises(DataError, match="which is not there; put them back"):
+    with pytest.raises(DataError, match="which does not exist; put the folder back"):
         dataset.load(both[1])
 
 
 def test_the_same_command_again_finds_it(both: tuple[Path, Path], cli: Cli) -> None:
-    raw = Path(dataset.load(both[1]).manifest["source"]["folder"])
+    raw = Path(dataset.load(both[1]).manifest.source["folder"])
     before = {path.name: path.read_bytes() for path in both[1].iterdir()}
     for force in ([], ["--force"]):
         words = ["--size", "32", "--rate", "0", "--store", "files", *force]

@@ -46,9 +46,9 @@ def main() -> None:
             for loss in LOSSES:
                 for seed in SEEDS:
                     config = make_config(loss, seed=seed, preset="smoke")
-                    where, _, _ = evaluate(
+                    where = evaluate(
                         config, data, root=HERE / "runs", device=torch.device("cpu")
-                    )
+                    ).folder
                     digest = read_json(where / DONE)["digest"]
                     for name in (*FEATURES, CLASSIFIER, ".lock"):
                         (where / name).unlink(missing_ok=True)
