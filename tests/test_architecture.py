@@ -116,6 +116,14 @@ def find_circle(arrows: set[Arrow]) -> list[str]:
     return []
 
 
+def test_every_file_named_on_the_page_exists() -> None:
+    names = re.findall(r"`([\w/.-]+\.(?:py|md|dot))`", PAGE.read_text(encoding="utf-8"))
+    missing = [
+        n for n in names if not any((folder / n).exists() for folder in (ROOT, ROOT / "biascon"))
+    ]
+    assert names and not missing
+
+
 def test_the_table_lists_every_package_once_and_nothing_else() -> None:
     assert set(TABLE) == {package_of(module) for module in FILES}
     assert {target for _, target in ALLOWED} <= set(TABLE)
