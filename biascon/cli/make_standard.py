@@ -63,7 +63,7 @@ def command(
         if dry_run:
             print_preview(plan, as_json=as_json)
         else:
-            build_dataset(folder, plan, spec.shape, as_json=as_json, **how)
+            build_dataset(folder, plan, spec.image_spec, as_json=as_json, **how)
         return
 
     given = [

@@ -17,7 +17,9 @@ from biascon.data.builders.biased_mnist import (
     build_splits,
     describe_biased_mnist,
 )
+from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.builders.cifar import LAYOUTS, make_cifar
+from biascon.data.builders.csv_table import TableSpec, read_csv_table
 from biascon.data.builders.image_folders import ImageFoldersSpec, plan_image_folders
 from biascon.data.builders.mnist_source import Digits
 from biascon.data.building.images import build_image_dataset
@@ -80,17 +82,17 @@ DATASETS: dict[str, Callable[..., Path]] = {
 def plan_utkface() -> BuildPlan:
     names = [f"{k * 7 % 90 + 1}_{k % 2}_{k // 2 % 5}_{10**16 + k}.jpg.chip.jpg" for k in range(300)]
     names.append("61_1_20170109150557335.jpg.chip.jpg")
-    return utkface.plan_utkface(names, utkface.UTKFaceSpec("race", shape=SPEC), origin="names")
+    return utkface.plan_utkface(names, utkface.UTKFaceSpec("race", image_spec=SPEC), origin="names")
 
 
 def plan_celeba() -> BuildPlan:
     n = 60
     signs = (np.arange(n)[:, None] * 13 + np.arange(40) * 5) % 11 < 5
     names = [f"{k + 1:06d}.jpg" for k in range(n)]
-    source = celeba.CelebATables(
+    source = CelebATables(
         Path("raw"), "img_align_celeba", names, signs, CELEBA_ATTRIBUTES, np.arange(n) % 3
     )
-    spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), shape=SPEC)
+    spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), image_spec=SPEC)
     return celeba.plan_celeba(source, spec)
 
 
@@ -103,8 +105,8 @@ def plan_table(folder: Path) -> BuildPlan:
     lines += ["081.jpg,,a,1"]
     (folder / "table.csv").write_text("\n".join(lines))
     aligned = {"place": {"c": "a", "d": "b", "x": []}}
-    spec = table.TableSpec("file", "animal", ("place", "camera"), aligned=aligned, shape=SPEC)
-    return table.plan_table(table.read_csv_table(folder / "table.csv", spec), spec, origin="a CSV")
+    spec = TableSpec("file", "animal", ("place", "camera"), aligned=aligned, image_spec=SPEC)
+    return table.plan_table(read_csv_table(folder / "table.csv", spec), spec, origin="a CSV")
 
 
 def plan_own_folder(folder: Path) -> BuildPlan:
@@ -114,7 +116,7 @@ def plan_own_folder(folder: Path) -> BuildPlan:
             for k in range(n):
                 (folder / "own" / split / label / f"{k}.jpg").touch()
     (folder / "own" / "train" / "cat" / "notes.txt").touch()
-    return plan_image_folders(folder / "own", ImageFoldersSpec("folder", shape=SPEC))[1]
+    return plan_image_folders(folder / "own", ImageFoldersSpec("folder", image_spec=SPEC))[1]
 
 
 def make_plans(folder: Path) -> dict[str, BuildPlan]:
@@ -226,15 +228,15 @@ def test_every_description_is_read_back_unchanged(tmp_path: Path) -> None:
 
 
 def test_an_image_build_is_read_back_unchanged(tmp_path: Path) -> None:
-    raw = faces.utkface(tmp_path / "raw", faces.names(60))
+    raw = faces.draw_utkface(tmp_path / "raw", faces.make_names(60))
     names = sorted(path.name for path in raw.iterdir())
     (raw / names[3]).write_bytes(b"not an image")
-    spec = utkface.UTKFaceSpec(rate=0.5, shape=SPEC)
+    spec = utkface.UTKFaceSpec(rate=0.5, image_spec=SPEC)
     for store in ("pixels", "files"):
         plan = utkface.plan_utkface(names, spec, origin="drawn for the test")
         plan = plan.as_file_index(SPEC) if store == "files" else plan
         out = tmp_path / store
-        result = build_image_dataset(raw, plan, out, shape=SPEC, max_rejected=0.1)
+        result = build_image_dataset(raw, plan, out, image_spec=SPEC, max_rejected=0.1)
         text = (out / "manifest.json").read_text()
         assert pretty_json(result.manifest.to_json()) == text
         assert read_manifest(out) == result.manifest

@@ -127,7 +127,7 @@ class TestNewFolder:
     def test_an_existing_folder_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / "old").touch()
-        with pytest.raises(BiasconError, match="x exists already; pass --force"):
+        with pytest.raises(BiasconError, match="x exists already; pass --force"):  # noqa: SIM117
             with new_folder(tmp_path / "x") as work:
                 (work / "new").touch()
         assert names(tmp_path) == ["x"]

@@ -12,17 +12,16 @@ training partition have the larger product. For Blond_Hair and Heavy_Makeup with
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
-from biascon.errors import DataError, UsageError, unknown_name
+from biascon.errors import UsageError, unknown_name
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -47,7 +46,7 @@ class CelebASpec:
         aligned: The bias-aligned cells: ``auto`` (the rule in the docstring of this module), ``same``
             ((0, 0) and (1, 1)) or ``crossed`` ((0, 1) and (1, 0)).
         seed: Seed of the split of ``hong`` and of the images that it keeps.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
     """
 
     target: str = "Blond_Hair"
@@ -56,7 +55,7 @@ class CelebASpec:
     keep: tuple[str, ...] = ()
     aligned: str = "auto"
     seed: int = 0
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -81,143 +80,11 @@ class CelebASpec:
         >>> CelebASpec().name(), CelebASpec("Young", keep=("Bald",), protocol="hong", seed=2).name()
         ('celeba-Blond_Hair-Male-official', 'celeba-Young-Male-hong-keep1-seed2')
         """
-        parts = ["celeba", self.target, self.bias, self.protocol, *self.shape.name_suffixes()]
+        parts = ["celeba", self.target, self.bias, self.protocol, *self.image_spec.name_suffixes()]
         parts += [f"keep{len(self.keep)}"] if self.keep else []
         parts += [self.aligned] if self.aligned != "auto" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
-
-
-@dataclass(frozen=True)
-class CelebATables:
-    """The lists of CelebA, and the place of its images.
-
-    Attributes:
-        raw: The folder that paths are relative to.
-        image_folder: The folder of the aligned images, relative to ``raw``.
-        names: The file names, sorted.
-        table: bool ``(N, A)``: the values of the attributes.
-        attributes: The names of the A attributes.
-        partition: int64 ``(N,)``: 0 train, 1 validation, 2 test.
-    """
-
-    raw: Path
-    image_folder: str
-    names: Sequence[str]
-    table: Array
-    attributes: Sequence[str]
-    partition: Array
-
-
-def read_celeba_tables(raw: Path) -> CelebATables:
-    """Read the attributes and the partition, from the official text files or their CSV form.
-
-    Raises:
-        DataError: A file is missing or malformed. The message names the line.
-    """
-    image_folder = _find_image_folder(raw)
-    attribute_path = _find_file(raw, "list_attr_celeba", "Anno")
-    attributes, values = _read_attributes(attribute_path)
-    partition_path = _find_file(raw, "list_eval_partition", "Eval")
-    partition = _read_partition(partition_path)
-    if set(partition) != set(values):
-        raise DataError(
-            f"{attribute_path} and {partition_path} do not name the same images "
-            f"({len(values):,} and {len(partition):,})"
-        )
-    names = sorted(values)
-    return CelebATables(
-        raw,
-        image_folder.relative_to(raw).as_posix(),
-        names,
-        np.array([values[name] for name in names], dtype=bool).reshape(-1, len(attributes)),
-        attributes,
-        np.array([partition[name] for name in names], dtype=np.int64),
-    )
-
-
-def _find_image_folder(raw: Path) -> Path:
-    for parts in (
-        ("img_align_celeba", "img_align_celeba"),
-        ("img_align_celeba",),
-        ("Img", "img_align_celeba"),
-    ):
-        if raw.joinpath(*parts).is_dir():
-            return raw.joinpath(*parts)
-    raise DataError(f"{raw} is not a folder of CelebA: it has no img_align_celeba")
-
-
-def _read_attributes(path: Path) -> tuple[list[str], dict[str, list[bool]]]:
-    """Read the names of the attributes, and their values by file name."""
-    rows = _iter_rows(path)
-    count = None if path.suffix == ".csv" else next(rows, (0, []))[1]
-    _, header = next(rows, (0, []))
-    attributes = header[1:]
-    if not attributes or len(set(attributes)) != len(attributes):
-        raise DataError(f"{path}: expected a line with the names of the attributes")
-    values: dict[str, list[bool]] = {}
-    texts: set[str] = set()
-    for number, row in rows:
-        if len(row) != len(attributes) + 1 or not set(row[1:]) <= {"-1", "0", "1"}:
-            raise DataError(
-                f"{path}, line {number}: expected a file name and {len(attributes)} values of -1 or 1"
-            )
-        if row[0] in values:
-            raise DataError(f"{path}, line {number}: '{row[0]}' is listed twice")
-        values[row[0]] = [value == "1" for value in row[1:]]
-        texts.update(row[1:])
-    if count is not None and count != [str(len(values))]:
-        raise DataError(
-            f"{path}, line 1: expected the number of images, {len(values)}, but got '{' '.join(count)}'"
-        )
-    if {"-1", "0"} <= texts:
-        raise DataError(f"{path}: expected values of -1 and 1, or of 0 and 1, but got all three")
-    return attributes, values
-
-
-def _read_partition(path: Path) -> dict[str, int]:
-    """Read the partition (0 train, 1 validation, 2 test) by file name."""
-    partition: dict[str, int] = {}
-    for number, row in _iter_rows(path, header=False):
-        if len(row) != 2 or row[1] not in ("0", "1", "2"):
-            raise DataError(f"{path}, line {number}: expected a file name and 0, 1 or 2")
-        if row[0] in partition:
-            raise DataError(f"{path}, line {number}: '{row[0]}' is listed twice")
-        partition[row[0]] = int(row[1])
-    return partition
-
-
-def _find_file(raw: Path, stem: str, folder: str) -> Path:
-    for parent in (raw, raw / folder):
-        for suffix in (".txt", ".csv"):
-            if (parent / f"{stem}{suffix}").is_file():
-                return parent / f"{stem}{suffix}"
-    raise DataError(f"{raw} is not a folder of CelebA: it has no {stem}.txt (or .csv)")
-
-
-def _iter_rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of a file in text or CSV form.
-
-    With ``header``, the header is a row with an arbitrary first cell. In a text file, its first line (the
-    number of images) comes before the header.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                for number, row in enumerate(csv.reader(file, strict=True), 1):
-                    if row and (header or number > 1):
-                        yield number, row
-                return
-            for number, line in enumerate(file, 1):
-                cells = line.split()
-                if header and number == 2:
-                    yield number, ["", *cells]
-                elif cells or (header and number == 1):
-                    yield number, cells
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: it is not text of the expected form") from error
 
 
 def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
@@ -313,50 +180,65 @@ def _mark_aligned(label: Array, bias: Array, cells: Cells | None) -> Array:
     return is_aligned
 
 
-def attribute_values(name: str) -> list[str]:
+def name_attribute_values(name: str) -> list[str]:
     """Return the names of the two values of an attribute.
 
-    >>> attribute_values("Male"), attribute_values("Young")
+    >>> name_attribute_values("Male"), name_attribute_values("Young")
     (['female', 'male'], ['not Young', 'Young'])
     """
     return ["female", "male"] if name == "Male" else [f"not {name}", name]
 
 
-def describe_celeba(
-    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Cells | None]
-) -> DatasetDescription:
-    """Return what the manifest says besides counts and digests."""
-    labels = attribute_values(spec.target)
-    named: dict[str, list[list[str]] | None] = {
-        name: None if cells is None else [[labels[k], attribute_values(name)[m]] for k, m in cells]
-        for name, cells in pairs.items()
-    }
-    own = named[spec.bias]
-    kept = (
+def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
+    """Return the manifest texts of the splits."""
+    restriction = (
         f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )
-    protocol = {
+    return {
         "official": {
             "train": "official training partition",
             "val": "official validation partition",
             "test": "official test partition",
         },
         "hong": {
-            "train": f"hong: 80 % of the official training partition{kept}",
+            "train": f"hong: 80 % of the official training partition{restriction}",
             "val": "hong: 20 % of the official training partition",
             "test": "hong: the official validation partition",
         },
     }[spec.protocol]
+
+
+def describe_celeba(
+    source: CelebATables, spec: CelebASpec, cells: Mapping[str, Cells | None]
+) -> DatasetDescription:
+    """Describe the dataset.
+
+    Args:
+        source: The lists of CelebA.
+        spec: The settings.
+        cells: The bias-aligned cells of each attribute, or None if they are not defined.
+    """
+    labels = name_attribute_values(spec.target)
+    pairs: dict[str, list[list[str]] | None] = {
+        name: None
+        if name_cells is None
+        else [[labels[k], name_attribute_values(name)[m]] for k, m in name_cells]
+        for name, name_cells in cells.items()
+    }
+    bias_pairs = pairs[spec.bias]
+    aligned = None
+    if bias_pairs is not None:
+        aligned = ", ".join(f"{label} = {value}" for label, value in bias_pairs)
     return DatasetDescription(
         name=spec.name(),
         builder="celeba",
-        protocol={**protocol, "pictures": spec.shape.describe()},
+        protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
         parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "shape"},
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
             "keep": list(spec.keep),
-            **asdict(spec.shape),
+            **asdict(spec.image_spec),
         },
         source={
             "kind": "celeba",
@@ -366,10 +248,11 @@ def describe_celeba(
         labels=labels,
         bias=BiasAttribute(
             name=spec.bias,
-            values=attribute_values(spec.bias),
-            aligned=None if own is None else ", ".join(f"{k} = {m}" for k, m in own),
+            values=name_attribute_values(spec.bias),
+            aligned=aligned,
         ),
         attributes={
-            name: Attribute(attribute_values(name), cells) for name, cells in named.items()
+            name: Attribute(name_attribute_values(name), name_pairs)
+            for name, name_pairs in pairs.items()
         },
     )

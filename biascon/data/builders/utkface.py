@@ -49,14 +49,14 @@ class UTKFaceSpec:
         seed: Seed of the split and of the draw of bias-conflicting images, each with its own purpose.
         val_protocol: ``held-out`` (10 % of the training images, before any is dropped), ``hong`` (these
             images also stay in training, a leak) or ``none``.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
     """
 
     bias: str = "race"
     rate: float = 0.9
     seed: int = 0
     val_protocol: str = "held-out"
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if self.bias not in BIASES:
@@ -68,11 +68,11 @@ class UTKFaceSpec:
     def name(self) -> str:
         """Return the dataset's name: bias, rate, and the settings that differ from the defaults.
 
-        >>> spec = UTKFaceSpec("age", 0.95, seed=1, val_protocol="none", shape=ImageSpec(128))
+        >>> spec = UTKFaceSpec("age", 0.95, seed=1, val_protocol="none", image_spec=ImageSpec(128))
         >>> UTKFaceSpec().name(), spec.name()
         ('utkface-race-0.9', 'utkface-age-0.95-128-none-seed1')
         """
-        parts = ["utkface", self.bias, repr(self.rate), *self.shape.name_suffixes()]
+        parts = ["utkface", self.bias, repr(self.rate), *self.image_spec.name_suffixes()]
         parts += [self.val_protocol] if self.val_protocol != "held-out" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
@@ -233,9 +233,16 @@ def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
 
 
 def describe_utkface(
-    found: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
+    parsed: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
 ) -> DatasetDescription:
-    """Return what the manifest says besides counts and digests."""
+    """Describe the dataset.
+
+    Args:
+        parsed: The parsed file names.
+        spec: The settings.
+        dropped: The number of images that are dropped for each reason.
+        origin: The manifest text of the source.
+    """
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
         "hong": "10 % of the training pictures, kept in training (leaks), natural proportions",
@@ -246,12 +253,12 @@ def describe_utkface(
         name: [list(pair) for pair in zip(LABELS, pairs[name], strict=True)] for name in BIASES
     }
     values = {name: list(pair) for name, pair in pairs.items()}
-    told = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
+    aligned_text = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
     pairings: dict[str, list[list[str]] | None] = {**aligned}
-    if spec.bias == "race":  # faces of an age that no definition calls aligned or conflicting
+    if spec.bias == "race":  # ages of 11 to 19 are in neither group
         values["age"].append("11 to 19")
         pairings["age"] = None
-    shape = spec.shape
+    image_spec = spec.image_spec
     return DatasetDescription(
         name=spec.name(),
         builder="utkface",
@@ -259,24 +266,24 @@ def describe_utkface(
             "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
             "val": validation,
             "test": "20 % of the names, natural proportions",
-            "pictures": shape.describe(),
+            "pictures": image_spec.describe(),
         },
         parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "shape"}, **asdict(shape)
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"}, **asdict(image_spec)
         },
         source={
             "kind": "utkface",
             "origin": origin,
             "names": {
-                "read": found.read,
-                "repaired": len(found.repaired),
-                "left_out": len(found.left_out),
-                "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
+                "read": parsed.read,
+                "repaired": len(parsed.repaired),
+                "left_out": len(parsed.left_out),
+                "reasons": dict(sorted(Counter(reason for _, reason in parsed.left_out).items())),
                 "dropped": dict(dropped),
             },
         },
         labels=LABELS,
-        bias=BiasAttribute(spec.bias, values[spec.bias], aligned=told),
+        bias=BiasAttribute(spec.bias, values[spec.bias], aligned=aligned_text),
         attributes={
             **{name: Attribute(values[name], pairings[name]) for name in BIASES},
             "race_group": Attribute(RACES, None),

@@ -65,8 +65,8 @@ def check_same_dataset(folder: Path, description: DatasetDescription) -> Manifes
     """
     manifest = dataset.read_manifest(folder)
     keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
-    found, expected = manifest.to_json(), description.to_json()
-    differing = [key for key in keys if found.get(key) != expected.get(key)]
+    actual, expected = manifest.to_json(), description.to_json()
+    differing = [key for key in keys if actual.get(key) != expected.get(key)]
     source_digests = {**manifest.source.get("sha256", {})}
     source_digests.pop("files", None)  # of image files: known only after every file has been read
     if source_digests != description.source["sha256"]:

@@ -16,13 +16,13 @@ from biascon.utils.types import Array
 
 
 def decode_chunk(
-    folder: ImageFolder, shape: ImageSpec, split: str, start: int, paths: Sequence[str]
+    folder: ImageFolder, image_spec: ImageSpec, split: str, start: int, paths: Sequence[str]
 ) -> tuple[Chunk, Array]:
     """Decode consecutive images of a split.
 
     Args:
         folder: The folder of images.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
         split: Name of the split.
         start: Row of the first image in the split.
         paths: The images' paths, relative to the folder.
@@ -30,7 +30,7 @@ def decode_chunk(
     Returns:
         The record of the chunk, and the pixels of the images that are kept, uint8 ``(n, 3, S, S)``.
     """
-    pixels = np.empty((len(paths), *shape.array_shape), dtype=np.uint8)
+    pixels = np.empty((len(paths), *image_spec.array_shape), dtype=np.uint8)
     rejected, digests, stamps, n = [], [], [], 0
     for row, relative in enumerate(paths, start):
         digests.append("")
@@ -39,7 +39,7 @@ def decode_chunk(
             stamps.append(file.stamp)
             data = folder.read(file)
             digests[-1] = decoding.sha256_bytes(data)
-            pixels[n] = decoding.decode(data, shape)
+            pixels[n] = decoding.decode(data, image_spec)
         except UnusableImageError as error:
             if len(stamps) < len(digests):
                 stamps.append(str(error))

@@ -59,7 +59,7 @@ def build_image_dataset(
     plan: BuildPlan,
     out: Path,
     *,
-    shape: ImageSpec,
+    image_spec: ImageSpec,
     max_rejected: float = 0.01,
     force: bool = False,
     threads: int = 0,
@@ -72,7 +72,7 @@ def build_image_dataset(
         raw: The folder of images. No file outside it is read.
         plan: The files of each split, with their labels and attributes.
         out: The dataset folder.
-        shape: How an image becomes an array.
+        image_spec: How an image becomes an array.
         max_rejected: The largest share of images that may be left out, in [0, 1].
         force: Replace an existing folder that holds another dataset, or is damaged.
         threads: Number of decoding threads; 0 for one per core.
@@ -99,7 +99,7 @@ def build_image_dataset(
             dataset.mark_used(out)
             return BuildResult(out, manifest, reused=True)
         threads = threads or count_cpus() or 1
-        build = _ImageBuild(folder, plan, shape, work, max_rejected, threads, on_progress, log)
+        build = _ImageBuild(folder, plan, image_spec, work, max_rejected, threads, on_progress, log)
         return BuildResult(out, build.run(out, description, overwrite=out.exists()), reused=False)
 
 
@@ -128,7 +128,7 @@ class _ImageBuild:
 
     folder: ImageFolder
     plan: BuildPlan
-    shape: ImageSpec
+    image_spec: ImageSpec
     work: Path
     max_rejected: float
     threads: int
@@ -139,7 +139,7 @@ class _ImageBuild:
         """Write the dataset folder and return its manifest."""
         # The chunks in the partial folder belong to this digest, which covers the decoder too.
         versions = {"biascon": __version__, **decoding.get_decoder_versions()}
-        identity = [self.plan.compute_digest(), vars(self.shape), self.folder.raw, versions]
+        identity = [self.plan.compute_digest(), vars(self.image_spec), self.folder.raw, versions]
         logged = resume.start_or_resume(self.work, digest_of(identity))
         try:
             chunks = self._write_splits(logged)
@@ -174,7 +174,7 @@ class _ImageBuild:
         if self._stores_index:
             array_name, row_shape = "files", self._index_shape(rows)
         else:
-            array_name, row_shape = "images", self.shape.array_shape
+            array_name, row_shape = "images", self.image_spec.array_shape
         n_written = sum(chunk.n_kept for chunk in logged)
         writer = SafetensorsWriter(path, len(rows), row_shape, dtypes, n_written, array_name)
         n_valid = resume.count_valid_chunks(
@@ -194,7 +194,9 @@ class _ImageBuild:
     @property
     def _chunk_images(self) -> int:
         """Images in a chunk."""
-        return max(1, min(MAX_CHUNK_IMAGES, MAX_CHUNK_BYTES // math.prod(self.shape.array_shape)))
+        return max(
+            1, min(MAX_CHUNK_IMAGES, MAX_CHUNK_BYTES // math.prod(self.image_spec.array_shape))
+        )
 
     def _decode_remaining(self, writers: Mapping[str, SafetensorsWriter], chunks: Chunks) -> None:
         """Decode the remaining images in parallel; append them to ``writers`` and ``chunks`` in order."""
@@ -229,7 +231,7 @@ class _ImageBuild:
         while True:
             # At most two chunks per thread wait, so that memory stays bounded.
             for arguments in islice(remaining, 2 * self.threads - len(pending)):
-                pending.append(pool.submit(decode_chunk, self.folder, self.shape, *arguments))
+                pending.append(pool.submit(decode_chunk, self.folder, self.image_spec, *arguments))
             if not pending:
                 return
             chunk, pixels = pending.popleft().result()

@@ -71,10 +71,10 @@ class BuildPlan:
     def __post_init__(self) -> None:
         for name in ("train", "test"):
             if not len(self.splits.get(name, ())):
-                raise DataError(f"the {name} split has no pictures")
+                raise DataError(f"the {name} split has no images")
         labels = self.description.labels
         if len(labels) < 2:
-            raise DataError(f"expected pictures of two labels or more, but all are '{labels[0]}'")
+            raise DataError(f"expected images of two or more labels, but all are '{labels[0]}'")
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.splits.values())
@@ -95,10 +95,10 @@ class BuildPlan:
             )
         return counts
 
-    def as_file_index(self, shape: ImageSpec) -> BuildPlan:
+    def as_file_index(self, image_spec: ImageSpec) -> BuildPlan:
         """Return the plan of the same dataset that holds an index of its files instead of pixels."""
         name = f"{self.description.name}-files"
-        store = {"kind": "files", **asdict(shape)}
+        store = {"kind": "files", **asdict(image_spec)}
         return replace(self, description=replace(self.description, name=name, store=store))
 
     def compute_digest(self) -> str:

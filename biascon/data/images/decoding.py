@@ -188,7 +188,7 @@ class ImageFolder:
             return str(error)
 
 
-def decode(data: bytes, shape: ImageSpec) -> Array:
+def decode(data: bytes, image_spec: ImageSpec) -> Array:
     """Decode the bytes of an image file to uint8 ``(3, S, S)``.
 
     Raises:
@@ -197,10 +197,10 @@ def decode(data: bytes, shape: ImageSpec) -> Array:
     try:
         if data[:3] == b"\xff\xd8\xff":
             try:
-                return _decode_jpeg(data, shape)
+                return _decode_jpeg(data, image_spec)
             except ValueError:
                 pass  # libjpeg warns or cannot give RGB; Pillow decides
-        return _decode_with_pillow(data, shape)
+        return _decode_with_pillow(data, image_spec)
     except UnidentifiedImageError as error:
         raise UnusableImageError(NOT_AN_IMAGE) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -217,19 +217,19 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _decode_jpeg(data: bytes, shape: ImageSpec) -> Array:
+def _decode_jpeg(data: bytes, image_spec: ImageSpec) -> Array:
     """Decode a JPEG with libjpeg-turbo; raise a ValueError if Pillow has to decode it."""
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     if space not in ("YCbCr", "GRAY", "Gray"):
         raise ValueError(f"JPEG with {space}")
-    needs_lock = _check_pixels(width, height, shape)
-    min_side = shape.resize if shape.decode == "scaled" else 0
+    needs_lock = _check_pixels(width, height, image_spec)
+    min_side = image_spec.resize if image_spec.decode == "scaled" else 0
     transpose = _read_orientation(data)
     with _LARGE_IMAGE_LOCK if needs_lock else _NO_LOCK:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=min_side, min_width=min_side)
         image = Image.frombuffer("RGB", pixels.shape[1::-1], pixels, "raw", "RGB", 0, 1)
         return _resize_and_crop(
-            image.transpose(transpose) if transpose is not None else image, shape
+            image.transpose(transpose) if transpose is not None else image, image_spec
         )
 
 
@@ -252,11 +252,11 @@ _TRANSPOSES = {
 }
 
 
-def _decode_with_pillow(data: bytes, shape: ImageSpec) -> Array:
+def _decode_with_pillow(data: bytes, image_spec: ImageSpec) -> Array:
     with Image.open(io.BytesIO(data), formats=_list_formats()) as image:
-        needs_lock = _check_pixels(*image.size, shape)
+        needs_lock = _check_pixels(*image.size, image_spec)
         with _LARGE_IMAGE_LOCK if needs_lock else _NO_LOCK:
-            return _resize_and_crop(_convert_to_rgb(ImageOps.exif_transpose(image)), shape)
+            return _resize_and_crop(_convert_to_rgb(ImageOps.exif_transpose(image)), image_spec)
 
 
 @lru_cache(maxsize=1)
@@ -278,22 +278,22 @@ def _convert_to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _check_pixels(width: int, height: int, shape: ImageSpec) -> bool:
+def _check_pixels(width: int, height: int, image_spec: ImageSpec) -> bool:
     """Check the number of pixels before and after resizing; return whether the image is decoded alone."""
     short, long = min(width, height), max(width, height)
-    n_pixels = max(width * height, shape.resize * shape.resize * long // max(short, 1))
+    n_pixels = max(width * height, image_spec.resize * image_spec.resize * long // max(short, 1))
     if n_pixels > MAX_PIXELS:
         raise UnusableImageError(TOO_MANY_PIXELS)
     return n_pixels > ALONE_FROM_PIXELS
 
 
-def _resize_and_crop(image: Image.Image, shape: ImageSpec) -> Array:
+def _resize_and_crop(image: Image.Image, image_spec: ImageSpec) -> Array:
     """Resize the shorter side to R and cut out the center, with the rounding of torchvision."""
-    size, (width, height) = shape.resize, image.size
+    size, (width, height) = image_spec.resize, image.size
     short = min(width, height)
     box = (int(size * width / short), int(size * height / short))
     if box != image.size:
         image = image.resize(box, Image.Resampling.BILINEAR)
-    left, top = (round((side - shape.size) / 2.0) for side in box)
-    pixels = np.asarray(image)[top : top + shape.size, left : left + shape.size]
+    left, top = (round((side - image_spec.size) / 2.0) for side in box)
+    pixels = np.asarray(image)[top : top + image_spec.size, left : left + image_spec.size]
     return pixels.transpose(2, 0, 1)

@@ -48,14 +48,14 @@ class LazyImages:
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, folder: Path, table: Array, spec: ImageSpec) -> None:
+    def __init__(self, folder: Path, table: Array, image_spec: ImageSpec) -> None:
         if not folder.is_dir():
             raise DataError(
                 f"the images of this dataset are read from {folder}, which does not exist; "
                 "put the folder back, or build the dataset again"
             )
-        self.folder, self.table, self.spec = ImageFolder(folder), table, spec
-        self.shape = (len(table), *spec.array_shape)
+        self.folder, self.table, self.image_spec = ImageFolder(folder), table, image_spec
+        self.shape = (len(table), *image_spec.array_shape)
         self.nbytes = int(np.prod(self.shape))
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -66,7 +66,7 @@ class LazyImages:
         if isinstance(rows, int | np.integer):
             return self._decode_row(int(rows))
         chosen = np.arange(len(self))[np.asarray(rows) if not isinstance(rows, slice) else rows]
-        images = np.empty((len(chosen), *self.spec.array_shape), dtype=np.uint8)
+        images = np.empty((len(chosen), *self.image_spec.array_shape), dtype=np.uint8)
         for k, image in enumerate(self._get_pool().map(self._decode_row, chosen.tolist())):
             images[k] = image
         return images
@@ -92,7 +92,7 @@ class LazyImages:
             data = self.folder.read(self.folder.find(path))
             if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST_BYTES]):
                 raise UnusableImageError("changed since the dataset was built")
-            return decode(data, self.spec)
+            return decode(data, self.image_spec)
         except UnusableImageError as error:
             raise DataError(
                 f"{Path(self.folder.raw) / path} cannot be used: {error}; "

@@ -73,7 +73,7 @@ def put(blobs: dict[str, bytes]) -> Callable[..., Path]:
 @pytest.fixture
 def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other source is a failure of the test."""
-    for name in ("embedded", "download"):
+    for name in ("load_embedded", "download"):
         monkeypatch.setattr(mnist_source, name, lambda *_: pytest.fail("fell through"))
 
 
