@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import FOLDER, configurations, load_dataset, training_options
+from biascon.cli.options import FOLDER, load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="evaluate")
-@partial(training_options, trains=False)
+@partial(training_options, requires_loss=False)
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
               help="Evaluate the encoder of this finished run on --data. Repeat the option for several runs.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
@@ -54,7 +54,7 @@ def command(
     with distributed_session(pick_device(device)) as session_device:
         jobs: list[tuple[RunConfig, EncoderSource | None]] = []
         if losses:
-            configs = configurations(
+            configs = make_configs(
                 losses, seeds, preset, settings, session_device.type,
                 compiled=compiled, weights=weights, protocol=protocol,
             )  # fmt: skip

@@ -17,12 +17,11 @@ from filelock import FileLock, Timeout
 
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
-from biascon.errors import BiasconError, RunError
+from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs.environment import describe_environment
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
-LOCKED_MESSAGE = "another process works on"  # what the error of a folder that is held starts with
 EVALUATION = "evaluation.json"
 METRICS_LOG = "metrics.jsonl"  # the epochs of training
 PREDICTIONS = "predictions.parquet"
@@ -51,7 +50,7 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         wait: Whether to wait for another process that holds it, or to give up at once.
 
     Raises:
-        RunError: Another process works on this run.
+        RunBusyError: Another process works on this run.
         BiasconError: The place is not writable.
     """
     try:
@@ -59,7 +58,9 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
-        raise RunError(f"{LOCKED_MESSAGE} {folder}; wait for it, or stop it") from error
+        raise RunBusyError(
+            f"another process works on {folder}; wait for it, or stop it"
+        ) from error
     except OSError as error:
         raise os_error(error, "create", folder) from error
     try:

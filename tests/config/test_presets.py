@@ -17,7 +17,7 @@ from biascon.config.run_config import make_config
 from biascon.data.dataset import Split, save
 from biascon.models import weights
 from biascon.models.torchvision import import_torchvision
-from tests.made import description
+from tests.small_datasets import describe_dataset
 
 PAPERS = ("utkface", "celeba", "cifar")
 TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0"]
@@ -46,7 +46,7 @@ def made(folder: Path, side: int) -> Path:
         images[labels == 1, :, : side // 2] += 100
         images[bias == 1, 0] += 50
         splits[name] = Split(images, labels, bias, labels == bias, np.arange(n))
-    about = description("tiny", ["no", "yes"], bias={"name": "tint", "values": ["a", "b"]})
+    about = describe_dataset("tiny", ["no", "yes"], bias={"name": "tint", "values": ["a", "b"]})
     save(folder, splits, about, replace=False)
     return folder
 

@@ -36,7 +36,7 @@ from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import DatasetDescription, Manifest
 from biascon.errors import DataError
 from biascon.utils.files import pretty_json
-from tests import made
+from tests import small_datasets
 from tests.data import faces
 
 SPEC = ImageSpec(32)
@@ -66,7 +66,7 @@ def make_small_cifar(folder: Path, digits: Digits) -> Path:
 
 
 def make_faces(folder: Path, digits: Digits) -> Path:
-    return made.faces(folder)
+    return small_datasets.write_faces(folder)
 
 
 DATASETS: dict[str, Callable[..., Path]] = {
@@ -195,7 +195,7 @@ def test_a_dataset_has_the_digest_and_manifest_of_earlier_versions(
 
 @pytest.mark.parametrize("names", GOLDEN_VIEWS)
 def test_a_view_has_the_digest_and_manifest_of_earlier_versions(names: str, tmp_path: Path) -> None:
-    view = view_by_attributes(load(made.faces(tmp_path / "faces")), names.split("-"))
+    view = view_by_attributes(load(small_datasets.write_faces(tmp_path / "faces")), names.split("-"))
     manifest = view.manifest.to_json()
     assert (view.digest, digest_without_version(manifest)) == GOLDEN_VIEWS[names]
     assert "sha256" not in manifest
@@ -332,7 +332,7 @@ def test_malformed_counts_are_one_error_line(counts: Any, tmp_path: Path) -> Non
 
 
 def test_the_manifest_of_a_view_is_not_that_of_a_folder(tmp_path: Path) -> None:
-    folder = made.faces(tmp_path / "faces")
+    folder = small_datasets.write_faces(tmp_path / "faces")
     view = view_by_attributes(load(folder), ["age"])
     (folder / "manifest.json").write_text(json.dumps(with_checksum(view.manifest.to_json())))
     with pytest.raises(DataError, match="no valid entry 'bias'"):

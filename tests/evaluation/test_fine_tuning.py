@@ -36,8 +36,8 @@ from biascon.training.augment import augment
 from biascon.training.network import load_weights
 from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
-from tests.made import plain
 from tests.run_helpers import ContextInFolder, evaluate_to_json
+from tests.small_datasets import write_plain
 
 CPU = torch.device("cpu")
 FAST = [
@@ -52,7 +52,7 @@ def smoke(*settings: str, loss: str = "supcon") -> RunConfig:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> BiasedDataset:
-    return load(plain(tmp_path_factory.mktemp("finetune") / "data"))
+    return load(write_plain(tmp_path_factory.mktemp("finetune") / "data"))
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from biascon.evaluation.pipeline import validate
 from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
-from tests.made import description
 from tests.run_helpers import evaluate_to_json
+from tests.small_datasets import describe_dataset
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")
@@ -219,7 +219,7 @@ def table(cells: dict[tuple[int, int], int], k: int, m: int) -> Split:
 def dataset_of(split: Split, folder: Path, n_labels: int, n_bias: int) -> BiasedDataset:
     """Save and load a dataset whose training and test split are the same."""
     bias = {"name": "shade", "values": [f"shade {k}" for k in range(n_bias)]}
-    about = description("small", [f"class {k}" for k in range(n_labels)], bias=bias)
+    about = describe_dataset("small", [f"class {k}" for k in range(n_labels)], bias=bias)
     save(folder, {"train": split, "test": split}, about, replace=False)
     return load(folder)
 

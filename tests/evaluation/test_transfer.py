@@ -25,8 +25,8 @@ from biascon.report.experiments import FinishedRun, find_runs, group_runs
 from biascon.report.html import _commands, render_html
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
-from tests.made import description, faces, pictures, plain
 from tests.run_helpers import evaluate_to_json
+from tests.small_datasets import describe_dataset, draw_images, write_faces, write_plain
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=2", "train.batch_size=20"]
@@ -39,9 +39,9 @@ def other(folder: Path, *, classes: int = 6) -> Path:
     for seed, (name, size) in enumerate({"train": 120, "val": 60, "test": 90}.items()):
         labels = (np.arange(size) * 5 + 1) % classes
         zero = np.zeros(size, np.int64)
-        images = pictures(classes - 1 - labels, zero + 1, seed + 7)
+        images = draw_images(classes - 1 - labels, zero + 1, seed + 7)
         splits[name] = Split(images, labels, zero, zero > 0, np.arange(size))
-    about = description("other", [f"kind {k}" for k in range(classes)])
+    about = describe_dataset("other", [f"kind {k}" for k in range(classes)])
     save(folder, splits, about, replace=False)
     return folder
 
@@ -50,7 +50,7 @@ def other(folder: Path, *, classes: int = 6) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Datasets A and B, with a finished run of each."""
     root = tmp_path_factory.mktemp("transfer")
-    for folder in (plain(root / "data" / "plain"), other(root / "data" / "other")):
+    for folder in (write_plain(root / "data" / "plain"), other(root / "data" / "other")):
         for loss in ("supcon", "contex"):
             config = make_config(loss, preset="smoke", settings=[*FAST, "train.probe_every=1"])
             evaluate_to_json(config, load(folder), root=root / "runs", device=CPU)
@@ -221,7 +221,7 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 
 
 def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: Path) -> None:
-    data = load(faces(tmp_path / "data"))
+    data = load(write_faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
     folder, _, _ = evaluate_to_json(config, data, root=tmp_path / "runs", device=CPU)
     view = view_by_attributes(data, ["age"])

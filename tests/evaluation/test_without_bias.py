@@ -13,7 +13,7 @@ from biascon.evaluation.measurements import measure_top5, top_k
 from biascon.losses import list_losses, uses_bias_labels
 from biascon.metrics.intervals import wilson
 from biascon.metrics.records import UNDEFINED
-from tests.made import plain
+from tests.small_datasets import write_plain
 
 GROUPS = (
     "unbiased", "bias_aligned", "bias_conflicting", "worst_group", "bias_aligned_samples",
@@ -25,7 +25,7 @@ NOTHING = {"value": None, "n": 0, "ci": [None, None]}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain") / "plain")
+    return write_plain(tmp_path_factory.mktemp("plain") / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ class TestTop:
 
 @pytest.mark.parametrize("loss", ["ce", "supcon"])
 def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> None:
-    folder = plain(tmp_path / "one", classes=1)
+    folder = write_plain(tmp_path / "one", classes=1)
     told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
     assert told.code == 1
     assert (
