@@ -58,9 +58,7 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
-        raise RunBusyError(
-            f"another process works on {folder}; wait for it, or stop it"
-        ) from error
+        raise RunBusyError(f"another process works on {folder}; wait for it, or stop it") from error
     except OSError as error:
         raise os_error(error, "create", folder) from error
     try:

@@ -21,8 +21,11 @@ from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
 from biascon.models.features import extract_features
 from biascon.report.convergence import convergence_speeds, validation_curve
-from biascon.report.experiments import FinishedRun, find_runs, group_runs
-from biascon.report.html import _commands, render_html
+from biascon.report.experiments import find_runs, group_runs
+from biascon.report.html import render_html
+from biascon.report.repeat_commands import format_repeat_commands
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
 from tests.run_helpers import evaluate_to_json
@@ -67,6 +70,12 @@ def b(place: Path) -> BiasedDataset:
     return load(place / "data" / "other")
 
 
+def read_run(folder: Path) -> FinishedRun:
+    run = FinishedRun.read(folder)
+    assert run is not None
+    return run
+
+
 def only(folder: Path) -> Path:
     """The run that trained, of one dataset and loss."""
     (found,) = [
@@ -105,14 +114,14 @@ def test_figure_five_both_ways_with_its_curves(
             assert evaluation["encoder_from"]["dataset"] == frm
             assert evaluation["evaluated_by"] == "fine_tuned"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
-            run = FinishedRun(folder, evaluation)
+            run = read_run(folder)
             points = validation_curve(run)
             assert [p.epoch for p in points] == [1, 2, 3]
             assert points == validation_curve(run, "top1")
             top5 = [p.accuracy for p in validation_curve(run, "top5")]
             assert all(t5 >= p.accuracy for t5, p in zip(top5, points, strict=True))
             (folder_from,) = [only(place / "runs" / frm / loss)]
-            followed = FinishedRun(folder_from, json.loads((folder_from / EVALUATION).read_text()))
+            followed = read_run(folder_from)
             assert [p.epoch for p in validation_curve(followed)] == [
                 1,
                 2,
@@ -239,8 +248,8 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
     assert evaluation["trained_in_run"] == evaluation["encoder_from"]["digest"]
-    (one,) = group_runs([FinishedRun(tmp_path, evaluation)])
-    (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
+    (one,) = group_runs([FinishedRun(tmp_path, Evaluation.from_json(evaluation))])
+    (command,) = [c for c in format_repeat_commands(one).splitlines() if "evaluate" in c]
     assert "--loss supcon" in command  # it is no transfer
     assert "--bias age" in command
     assert "--set probe.kind=knn" in command

@@ -99,7 +99,7 @@ class TestReport:
             assert "top-5" in text
             assert "worst group is the cell" not in text
         text = (tmp_path / "out" / "report.md").read_text()
-        assert "bias-aligned" not in text and "of top-1 without a bias attribute" in text
+        assert "bias-aligned" not in text and "top-1 accuracy without a bias attribute" in text
         rows = json.loads((tmp_path / "out" / "runs.json").read_text())
         assert {row["metric"] for row in rows if row["value"] is not None} == {"top1", "top5"}
 

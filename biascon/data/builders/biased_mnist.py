@@ -70,7 +70,9 @@ class BiasedMNISTSpec:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "rho", float(self.rho) + 0.0)  # 1 becomes 1.0, and -0.0 becomes 0.0
+            object.__setattr__(
+                self, "rho", float(self.rho) + 0.0
+            )  # 1 becomes 1.0, and -0.0 becomes 0.0
         except (TypeError, ValueError) as error:
             raise UsageError(f"expected rho in [0, 1], but got {self.rho!r}") from error
         if not 0 <= self.rho <= 1:
