@@ -18,13 +18,13 @@ from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import BiasconWarning
 
-MNIST = os.environ.get(mnist_source.VARIABLE)  # read before a fixture deletes the variable
+MNIST = os.environ.get(mnist_source.ENVIRONMENT_VARIABLE)  # read before a fixture deletes the variable
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the MNIST and the cache of the user, and refuse every download."""
-    monkeypatch.delenv(mnist_source.VARIABLE, raising=False)
+    monkeypatch.delenv(mnist_source.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(mnist_source, "download", lambda folder: "tests use no network")
     monkeypatch.setattr(mnist_source, "fetch_all", lambda *_: "tests use no network")
@@ -37,7 +37,7 @@ def mnist_dir() -> Path:
     """Return the folder of the real MNIST, or skip the test if the environment names none."""
     if not MNIST:
         pytest.skip(
-            f"needs the real MNIST: set {mnist_source.VARIABLE} to the folder of its IDX files"
+            f"needs the real MNIST: set {mnist_source.ENVIRONMENT_VARIABLE} to the folder of its IDX files"
         )
     return Path(MNIST)
 

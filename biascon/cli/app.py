@@ -51,9 +51,9 @@ class LazyGroup(click.Group):
             command: click.Command = entry_points.load(COMMANDS[cmd_name])
             return command
         if cmd_name.startswith("make-"):
-            from biascon.data.registry import plugin_command
+            from biascon.data.registry import find_plugin_command
 
-            target = plugin_command(cmd_name)
+            target = find_plugin_command(cmd_name)
             if target is not None:
                 return _load_plugin(target, cmd_name)
         known = f"known: {', '.join(COMMANDS)}"

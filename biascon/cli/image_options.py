@@ -93,9 +93,8 @@ def build_dataset(
         force: Replace an existing dataset that differs or is damaged.
         as_json: Print the manifest as JSON instead of tables.
     """
-    from biascon.cli.inspect import format_manifest
+    from biascon.cli.inspect import print_result
     from biascon.data.building.images import build_image_dataset
-    from biascon.utils.files import pretty_json
 
     plan = plan.as_file_index(image_spec) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description.name
@@ -107,11 +106,7 @@ def build_dataset(
         )  # fmt: skip
     finally:
         progress.close()
-    print_note(f"{result.folder}: {'is there already, intact' if result.reused else 'written'}")
-    click.echo(
-        pretty_json(result.manifest.to_json()) if as_json else format_manifest(result.manifest),
-        nl=not as_json,
-    )
+    print_result(result, as_json=as_json)
     return result
 
 

@@ -1,9 +1,10 @@
-"""``biascon inspect``: what a dataset folder holds."""
+"""``biascon inspect``: the content of a dataset folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,27 +12,33 @@ from biascon.cli.options import FOLDER, bias_option, choose_dataset, load_datase
 from biascon.cli.output import format_table, print_note
 from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCounts
 
+if TYPE_CHECKING:
+    from biascon.data.building.arrays import BuildResult
+
 
 @click.command(name="inspect")
 @click.argument("folder", type=FOLDER, required=False)
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also draw a contact sheet: a row a class, aligned and conflicting examples.",
+    help="Also draw a contact sheet: bias-aligned and bias-conflicting images, one row per class.",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="train",
     show_default=True,
-    help="Which split the contact sheet shows.",
+    help="The split in the contact sheet.",
 )
 @bias_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables.")
 def command(
     folder: Path | None, png: Path | None, split: str, bias: list[str] | None, as_json: bool
 ) -> None:
-    """Check every byte of a dataset FOLDER (default: the last made) and show its counts."""
+    """Verify every byte of a dataset FOLDER and show its counts.
+
+    The default FOLDER is the dataset that was made or used last.
+    """
     from biascon.data import dataset
     from biascon.utils.files import pretty_json
 
@@ -47,6 +54,17 @@ def command(
 
         draw_contact_sheet(data, split, png)
         print_note(f"{png}: written")
+    click.echo(
+        pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
+    )
+
+
+def print_result(result: BuildResult, *, as_json: bool) -> None:
+    """Print the result of a build: its state to standard error, its manifest to standard output."""
+    from biascon.utils.files import pretty_json
+
+    manifest = result.manifest
+    print_note(f"{result.folder}: {'exists already and is intact' if result.reused else 'written'}")
     click.echo(
         pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
     )

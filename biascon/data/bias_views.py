@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from biascon.data.manifest import BiasAttribute, Manifest
-from biascon.data.split import BiasedDataset, aligned_rows, summarize
+from biascon.data.split import BiasedDataset, find_aligned_rows, summarize
 from biascon.errors import UsageError, did_you_mean
 from biascon.utils.files import digest_of
 
@@ -47,7 +47,7 @@ def view_by_attributes(data: BiasedDataset, names: Sequence[str]) -> BiasedDatas
         if pairs is None:
             aligned = np.zeros(len(split), dtype=bool)
         else:
-            aligned = aligned_rows(split.labels, bias, manifest.labels, chosen[0])
+            aligned = find_aligned_rows(split.labels, bias, manifest.labels, chosen[0])
         splits[key] = replace(split, bias=bias.astype(np.int64), aligned=aligned)
     size = (data.n_labels, len(values))
     view_manifest = replace(
@@ -88,9 +88,9 @@ def view_identity(manifest: Manifest, digest: str, names: Sequence[str]) -> tupl
         raise UsageError(f"expected one or more bias attributes, each once, but got {list(names)}")
     unknown = [name for name in names if name not in attributes]
     if unknown:
-        known = list(attributes) or ([bias.name] if bias is not None else [])
-        choices = f"it has: {', '.join(known)}" if known else "it has none"
-        hint = did_you_mean(unknown[0], known)
+        available = list(attributes) or ([bias.name] if bias is not None else [])
+        choices = f"it has: {', '.join(available)}" if available else "it has none"
+        hint = did_you_mean(unknown[0], available)
         raise UsageError(f"{manifest.name} has no attribute '{unknown[0]}'{hint} ({choices})")
     suffix = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(names))
     return f"{manifest.name}-by-{suffix}", digest_of({"dataset": digest, "bias": list(names)})

@@ -1,11 +1,11 @@
 """The dataset folder: ``train|val|test.safetensors`` and ``manifest.json``, readable without biascon.
 
 Each split holds ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,), ``bias`` int64 (N,), ``aligned``
-bool (N,) and ``index`` int64 (N,), the row in the source; further attributes of the images are int64 (N,)
-arrays named ``attribute.<name>``. Without a bias attribute ``bias`` is all 0; ``aligned`` is all False there
-and where no alignment is defined. The manifest (``biascon.data.manifest``) holds what made the folder, the
-counts of every (label, bias) cell and the SHA-256 of every file; a folder that differs by a byte is refused.
-Nothing here needs PyTorch.
+bool (N,), ``index`` int64 (N,), the row in the source, and an int64 (N,) array ``attribute.<name>`` for
+each further attribute. Without a bias attribute ``bias`` is 0 for every image. ``aligned`` is False for every
+image if no alignment is defined. The manifest (``biascon.data.manifest``) holds the settings of the builder,
+the counts of every (label, bias) cell and the SHA-256 of every file. A folder in which one byte differs is
+refused. This module does not need PyTorch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from biascon.data.manifest import (
     DatasetDescription,
     Manifest,
     dataset_digest,
-    file_entry,
+    describe_file,
     is_dataset_folder,
     make_manifest,
     read_manifest,
@@ -34,7 +34,7 @@ from biascon.data.manifest import (
     verify,
     with_checksum,
 )
-from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarize
+from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
 from biascon.utils.files import new_folder, os_error, pretty_json
 from biascon.utils.types import Array
@@ -49,7 +49,7 @@ __all__ = [
     "Manifest",
     "Split",
     "dataset_digest",
-    "file_entry",
+    "describe_file",
     "find_latest",
     "is_dataset_folder",
     "load",
@@ -106,9 +106,9 @@ def save(
                 save_file(arrays, path)
             except OSError as error:
                 raise os_error(error, "write", folder) from error
-            except Exception as error:  # safetensors reports a full disk as an error of its own
+            except Exception as error:  # safetensors has its own error type for a full disk
                 raise BiasconError(f"cannot write {folder}: {error}") from error
-            files[path.name] = file_entry(path)
+            files[path.name] = describe_file(path)
         counts = {
             name: summarize(split, *sizes, knows_aligned=knows_aligned)
             for name, split in splits.items()
@@ -120,14 +120,14 @@ def save(
 
 
 def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
-    """Read a dataset folder and verify every byte of it; the images stay on the disk, mapped.
+    """Read a dataset folder and verify every byte of it. The images are memory-mapped.
 
     Args:
         folder: The dataset folder.
-        only: The splits to read; the others are verified, but not decoded.
+        only: The splits to read. The other splits are verified, but not read.
 
     Raises:
-        DataError: Something is missing, corrupt or not of this format.
+        DataError: A file is missing, corrupt, or not of this format.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -171,7 +171,7 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) ->
     if manifest.bias is not None and attributes:
         own = manifest.bias.name
         values = attribute_arrays[own]
-        aligned = aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
+        aligned = find_aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
         if not (
             np.array_equal(values, arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
         ):
@@ -180,21 +180,21 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) ->
 
 
 def find_latest(root: Path) -> Path:
-    """Return the dataset folder made (or asked for) last under ``root``.
+    """Return the dataset folder under ``root`` that was made or used last.
 
     Raises:
-        DataError: There is none; the message gives the command that makes one.
+        DataError: There is no dataset folder. The message shows the command that makes one.
     """
-    found = [
+    folders = [
         path.parent for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != "."
     ]
-    if not found:
+    if not folders:
         raise DataError(
             f"there is no dataset in {root}; make one with: biascon make-bmnist --rho 0.997"
         )
-    return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
+    return max(folders, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
 
 
 def mark_used(folder: Path) -> None:
-    """Mark a dataset as the one asked for last."""
+    """Mark a dataset as used last, for ``find_latest``."""
     os.utime(folder / "manifest.json")

@@ -20,12 +20,12 @@ from biascon.data.manifest_entries import (
     FileEntry,
     RejectedCounts,
     SplitCounts,
-    json_keys,
+    drop_none,
+    list_json_keys,
     parse_names,
     parse_object,
     require,
-    select_extra,
-    without_none,
+    select_extra_keys,
 )
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
@@ -44,7 +44,7 @@ __all__ = [
     "RejectedCounts",
     "SplitCounts",
     "dataset_digest",
-    "file_entry",
+    "describe_file",
     "is_dataset_folder",
     "make_manifest",
     "read_manifest",
@@ -124,8 +124,8 @@ class DatasetDescription:
         missing = [key for key in required if key not in data]
         if missing:
             raise DataError(f"the manifest lacks {', '.join(missing)}")
-        known = {key: _PARSERS[key](key, data[key]) for key in json_keys(cls) if key in data}
-        description = cls(**known, extra=select_extra(cls, data))
+        values = {key: _PARSERS[key](key, data[key]) for key in list_json_keys(cls) if key in data}
+        description = cls(**values, extra=select_extra_keys(cls, data))
         description._check_attributes()
         return description
 
@@ -147,7 +147,7 @@ class DatasetDescription:
         values = {f.name: getattr(self, f.name) for f in fields(DatasetDescription)}
         extra, bias = values.pop("extra"), values.pop("bias")
         optional = {key: values.pop(key) for key in ("attributes", "store", "rejected")}
-        data = {**values, "bias": bias, **without_none(optional), **extra}
+        data = {**values, "bias": bias, **drop_none(optional), **extra}
         return {key: _convert_to_json(value) for key, value in data.items()}
 
 
@@ -173,11 +173,11 @@ class Manifest(DatasetDescription):
         """Return the keys of the manifest in the order of the file."""
         counts, files = _convert_to_json(self.counts), _convert_to_json(self.files)
         return {
-            **without_none({"format": self.format, "biascon": self.biascon}),
+            **drop_none({"format": self.format, "biascon": self.biascon}),
             **super().to_json(),
             "counts": counts,
             "files": files,
-            **without_none({"sha256": self.sha256}),
+            **drop_none({"sha256": self.sha256}),
         }
 
 
@@ -237,13 +237,13 @@ def make_manifest(
     Args:
         description: The description of the dataset.
         counts: The counts of each split, as ``biascon.data.dataset.summarize`` returns them.
-        files: The entry of each file, as ``file_entry`` returns it.
+        files: The entry of each file, as ``describe_file`` returns it.
     """
     manifest = Manifest(**vars(description), counts=counts, files=files, biascon=__version__)
     return replace(manifest, sha256=with_checksum(manifest.to_json())["sha256"])
 
 
-def file_entry(path: Path) -> FileEntry:
+def describe_file(path: Path) -> FileEntry:
     """Return the manifest's entry of a file: its SHA-256 and size."""
     return FileEntry(sha256_file(path), path.stat().st_size)
 
@@ -307,9 +307,9 @@ def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_dataset_folder(folder: Path) -> bool:
-    """Whether a folder holds only files that a builder writes, so that it may be replaced."""
-    known = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
-    return folder.is_dir() and all(path.name in known for path in folder.iterdir())
+    """Return whether a folder holds only files of a dataset, so that it may be replaced."""
+    names = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
+    return folder.is_dir() and all(path.name in names for path in folder.iterdir())
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -58,18 +58,18 @@ class BiasAttribute:
             DataError: It is not valid.
         """
         data = parse_object("bias", data)
-        known = {key: data[key] for key in json_keys(cls) if key in data}
-        require(isinstance(known.get("name"), str), "bias")
-        require(isinstance(known.get("aligned", ""), str | None), "bias")
-        require(all(isinstance(known.get(key, []), list) for key in ("rgb", "chosen")), "bias")
-        require(isinstance(known.get("of", ""), str), "bias")
-        known["values"] = parse_names("bias", known.get("values"))
-        return cls(**known, extra=select_extra(cls, data))
+        arguments = {key: data[key] for key in list_json_keys(cls) if key in data}
+        require(isinstance(arguments.get("name"), str), "bias")
+        require(isinstance(arguments.get("aligned", ""), str | None), "bias")
+        require(all(isinstance(arguments.get(key, []), list) for key in ("rgb", "chosen")), "bias")
+        require(isinstance(arguments.get("of", ""), str), "bias")
+        arguments["values"] = parse_names("bias", arguments.get("values"))
+        return cls(**arguments, extra=select_extra_keys(cls, data))
 
     def to_json(self) -> dict[str, Any]:
         """Return the value of the key ``bias``."""
         aligned = {} if self.aligned is UNSET else {"aligned": self.aligned}
-        optional = without_none({"rgb": self.rgb, "chosen": self.chosen, "of": self.of})
+        optional = drop_none({"rgb": self.rgb, "chosen": self.chosen, "of": self.of})
         return {"name": self.name, "values": self.values, **aligned, **optional, **self.extra}
 
 
@@ -108,7 +108,7 @@ class Attribute:
             pairs = [parse_names("attributes", pair) for pair in pairs]
             require(all(len(pair) == 2 for pair in pairs), "attributes")
             require(all(value in values for _, value in pairs), "attributes")
-        return cls(values, pairs, select_extra(cls, data))
+        return cls(values, pairs, select_extra_keys(cls, data))
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the key ``attributes``."""
@@ -142,7 +142,7 @@ class SplitCounts:
             DataError: It is not valid.
         """
         data = parse_object("counts", data)
-        require(set(data) == set(json_keys(cls)), "counts")
+        require(set(data) == set(list_json_keys(cls)), "counts")
         require(all(isinstance(data[key], int) for key in ("n", "empty_cells")), "counts")
         require(
             all(isinstance(data[key], int | None) for key in ("aligned", "conflicting")), "counts"
@@ -212,12 +212,14 @@ class FileEntry:
         """
         data = parse_object("files", data)
         require(isinstance(data.get("sha256"), str), "files")
-        require(isinstance(data.get("bytes", 0), int) and set(data) <= set(json_keys(cls)), "files")
+        require(
+            isinstance(data.get("bytes", 0), int) and set(data) <= set(list_json_keys(cls)), "files"
+        )
         return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the key ``files``."""
-        return without_none(vars(self))
+        return drop_none(vars(self))
 
 
 def require(is_valid: bool, key: str) -> None:
@@ -247,16 +249,16 @@ def parse_names(key: str, value: Any) -> list[str]:
     return list(value)
 
 
-def json_keys(cls: type[Any]) -> list[str]:
+def list_json_keys(cls: type[Any]) -> list[str]:
     """Return the keys of a type in JSON, in the order of its fields."""
     return [f.name for f in fields(cls) if f.name != "extra"]
 
 
-def select_extra(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def select_extra_keys(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of ``data`` that are not keys of a type."""
-    return {key: value for key, value in data.items() if key not in json_keys(cls)}
+    return {key: value for key, value in data.items() if key not in list_json_keys(cls)}
 
 
-def without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+def drop_none(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries whose value is not None."""
     return {key: value for key, value in data.items() if value is not None}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from biascon.errors import UsageError
 
-MEAN, STD = 0.5, 0.5  # normalization of every image, in [0, 1] units
+MEAN, STD = 0.5, 0.5  # of pixel values in [0, 1], the same for every image and channel
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconWarning, DataError, UsageError
 from biascon.losses.loss import Loss, get_entry, uses_bias_labels
+from biascon.losses.registry import Requirement
 from biascon.models.encoders import build_on_meta
 from biascon.utils.distributed import world_size
 
@@ -35,7 +36,7 @@ def check_run(config: RunConfig, data: BiasedDataset) -> None:
             f"loss '{config.loss}' needs bias labels, but {data.name} has no bias attribute; "
             "choose a loss without † in: biascon list losses"
         )
-    if "held-out groups" in get_entry(config.loss).needs and "val" not in data.splits:
+    if Requirement.HELD_OUT_BIAS in get_entry(config.loss).requires and "val" not in data.splits:
         raise UsageError(
             f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
             "make the dataset with --val-protocol held-out"
@@ -73,13 +74,13 @@ def warn_of_weak_batches(config: RunConfig, loss: Loss, n_labels: int) -> None:
         loss: Its loss.
         n_labels: The number of classes.
     """
-    if "views" in loss.needs and config.augment.views < 2:
+    if "views" in loss.entry.batch_inputs and config.augment.views < 2:
         warnings.warn(
             f"{config.loss} compares views of an image, but augment.views is 1: that term is 0",
             BiasconWarning,
             stacklevel=3,
         )
-    is_contrastive = loss.input_kind == "embeddings" and "labels" in loss.needs
+    is_contrastive = loss.input_kind == "embeddings" and "labels" in loss.entry.batch_inputs
     if is_contrastive and config.train.batch_size <= n_labels:
         warnings.warn(
             f"batch_size {config.train.batch_size} is not larger than the {n_labels} classes: by "

@@ -23,7 +23,7 @@ def test_it_lists_the_losses_and_marks_those_with_bias_labels(cli: Any) -> None:
     assert {"biasbal", "dfr", "flac", "resample"} < marked
     assert not marked & {"ce", "contex", "supcon", "lff", "jtt", "softcon"}
     assert any(row.startswith("bias_features ") for row in rows)  # the legend of the inputs
-    assert all(entry.source in outcome.out for entry in LOSSES.values())
+    assert all(entry.paper in outcome.out for entry in LOSSES.values())
 
 
 def test_it_lists_the_encoders(cli: Any) -> None:

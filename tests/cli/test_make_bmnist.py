@@ -113,7 +113,7 @@ def test_invalid_idx_files_fail_and_nothing_is_written(
             (tmp_path / "idx" / name).write_bytes(blob)
     monkeypatch.setattr(mnist_source, "load_embedded", lambda: pytest.fail("took another source"))
     if by_variable:
-        monkeypatch.setenv(mnist_source.VARIABLE, str(tmp_path / "idx"))
+        monkeypatch.setenv(mnist_source.ENVIRONMENT_VARIABLE, str(tmp_path / "idx"))
         outcome = cli("make-bmnist")
     else:
         outcome = cli("make-bmnist", "--mnist-dir", "idx")

@@ -65,17 +65,13 @@ def make_small_cifar(folder: Path, digits: Digits) -> Path:
     return make_cifar("cifar10", raw, out=folder).folder
 
 
-def make_faces(folder: Path, digits: Digits) -> Path:
-    return small_datasets.write_faces(folder)
-
-
 DATASETS: dict[str, Callable[..., Path]] = {
     "bmnist": make_bmnist,
     "bmnist-fairkl": lambda folder, digits: make_bmnist(
         folder, digits, variant="fairkl", color="digit", val_protocol="none", seed=3
     ),
     "cifar": make_small_cifar,
-    "faces": make_faces,
+    "faces": lambda folder, digits: small_datasets.write_faces(folder),
 }
 
 
@@ -194,8 +190,10 @@ def test_a_dataset_has_the_digest_and_manifest_of_earlier_versions(
 
 
 @pytest.mark.parametrize("names", GOLDEN_VIEWS)
-def test_a_view_has_the_digest_and_manifest_of_earlier_versions(names: str, tmp_path: Path) -> None:
-    view = view_by_attributes(load(small_datasets.write_faces(tmp_path / "faces")), names.split("-"))
+def test_a_view_has_the_digests_of_earlier_versions(names: str, tmp_path: Path) -> None:
+    view = view_by_attributes(
+        load(small_datasets.write_faces(tmp_path / "faces")), names.split("-")
+    )
     manifest = view.manifest.to_json()
     assert (view.digest, digest_without_version(manifest)) == GOLDEN_VIEWS[names]
     assert "sha256" not in manifest

@@ -18,7 +18,7 @@ from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.data.manifest import BiasAttribute
 from biascon.errors import BiasconWarning, RunError, UsageError
-from biascon.losses import LOSSES, uses_bias_labels
+from biascon.losses import LOSSES, Requirement, uses_bias_labels
 from biascon.runs import checkpoint
 from biascon.runs.records import EpochRecord
 from biascon.training.batches import epoch_order
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 # The method without a training of its own is in test_stages.py.
-TRAINED = {name: entry for name, entry in LOSSES.items() if "held-out groups" not in entry.needs}
+TRAINED = {name: entry for name, entry in LOSSES.items() if Requirement.HELD_OUT_BIAS not in entry.requires}
 
 
 def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
@@ -154,7 +154,7 @@ def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
     for loss, entry in TRAINED.items():
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
-        assert same == ("labels" not in entry.needs), loss
+        assert same == ("labels" not in entry.batch_inputs), loss
 
 
 def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
@@ -290,7 +290,7 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
     out = build_model(smoke(loss), entry, small)(torch.randn(4, 3, 28, 28))
     assert out["features"].shape == (4, 128)
     assert ("z" in out) == (entry.input_kind == "embeddings")
-    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.needs)
+    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.tensor_inputs)
     if "z" in out:
         torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
         assert out["z"].shape == (4, 32)

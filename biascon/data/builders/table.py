@@ -142,7 +142,9 @@ def _encode_bias_columns(
         # A plain mapping label -> bias value is about the first bias column only.
         applies = name == spec.bias[0] or _is_by_column(spec.aligned)
         aligned = spec.aligned if applies else None
-        alignment = align_cells(name, label_values, label_values, values, aligned, several=False)
+        alignment = align_cells(
+            name, label_values, label_values, values, aligned, has_several_biases=False
+        )
         columns[name] = _BiasColumn(values, codes, alignment)
     return columns
 

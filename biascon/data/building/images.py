@@ -35,7 +35,7 @@ from biascon.data.manifest import (
     DatasetDescription,
     Manifest,
     RejectedCounts,
-    file_entry,
+    describe_file,
     make_manifest,
     sync_folder,
 )
@@ -311,7 +311,7 @@ class _ImageBuild:
         rejected_counts = RejectedCounts(count_reasons(rejected))
         description = replace(description, source=source, rejected=rejected_counts)
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
-        files = {name: file_entry(self.work / name) for name in names}
+        files = {name: describe_file(self.work / name) for name in names}
         manifest = make_manifest(description, self.plan.summarize_splits(masks), files)
         (self.work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
         with new_folder(out, replace=overwrite) as new:

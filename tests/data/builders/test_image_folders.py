@@ -201,7 +201,7 @@ class TestSameBytes:
             first, second = (tmp_path / out / f"{name}.safetensors" for out in ("one", "two"))
             assert first.read_bytes() == second.read_bytes()
         again = cli("make-standard", "folder", raw, "--size", "16", "--out", tmp_path / "one")
-        assert "is there already, intact" in again.err
+        assert "exists already and is intact" in again.err
         other = cli("make-standard", "folder", raw, "--size", "32", "--out", tmp_path / "one")
         assert "holds another dataset" in get_error_line(other)
 

@@ -101,5 +101,5 @@ def test_the_same_command_again_reuses_the_folder(folders: tuple[Path, Path], cl
         words = ["--size", "32", "--rate", "0", "--store", "files", *force]
         code, _, err = cli("make-utkface", raw, *words)
         assert code == 0, err
-        assert ("is there already, intact" in err) == (not force)
+        assert ("exists already and is intact" in err) == (not force)
         assert {path.name: path.read_bytes() for path in folders[1].iterdir()} == before
