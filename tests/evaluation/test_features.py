@@ -132,7 +132,7 @@ def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path
 def test_what_is_too_large_is_not_kept(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features_module, "KEPT", 1000)
+    monkeypatch.setattr(features_module, "MAX_CACHED_BYTES", 1000)
     folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     assert not list(folder.glob("features*"))
     assert read_finished(folder) is not None

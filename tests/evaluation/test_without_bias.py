@@ -152,5 +152,6 @@ def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> N
     told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
     assert told.code == 1
     assert (
-        told.err.strip() == "error: plain: expected two or more labels, but all images have the same one"
+        told.err.strip()
+        == "error: plain: expected two or more labels, but all images have the same one"
     )
