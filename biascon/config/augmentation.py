@@ -1,4 +1,4 @@
-"""The recipe of a view: what augmentation draws from. It needs no PyTorch, so presets can be checked."""
+"""The settings of the augmentation. They are checked without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from biascon.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The distribution of a view; every part can be switched off.
+    """The distribution of an augmented view. Every transformation can be switched off.
 
     Attributes:
-        crop_scale: Range of the area share of the random resized crop; (1, 1) is off.
-        crop_ratio: Range of the crop's aspect ratio, drawn log-uniformly.
-        rotation: Largest rotation in degrees, drawn uniformly from both sides; 0 is off.
-        flip_p: Probability of a horizontal flip (0 for digits).
-        jitter: Strengths of brightness, contrast, saturation (factors uniform in
-            [max(0, 1 - s), 1 + s]) and hue (share of a full turn, uniform in [-s, s]).
-        jitter_p: Probability that a view is jittered at all; 0 is off.
-        grayscale_p: Probability that a view loses its color.
+        crop_scale: The range of the area of the random resized crop, as a share of the image; (1, 1) is off.
+        crop_ratio: The range of the aspect ratio of the crop, drawn log-uniformly.
+        rotation: The largest angle in degrees. The angle is uniform in [-rotation, rotation]; 0 is off.
+        flip_p: The probability of a horizontal flip (0 for digits).
+        jitter: The strengths of brightness, contrast, saturation and hue. The first three are factors uniform
+            in [max(0, 1 - s), 1 + s]. Hue is a share of a full turn, uniform in [-s, s].
+        jitter_p: The probability that a view is jittered; 0 is off.
+        grayscale_p: The probability that a view is converted to grayscale.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -44,7 +44,8 @@ class Augmentation:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UsageError(f"expected {name} to be a probability, but got {value}")
-        strengths = all(0 <= s < math.inf for s in self.jitter)
-        if len(self.jitter) != 4 or not strengths or self.jitter[3] > 0.5:
-            got = list(self.jitter)
-            raise UsageError(f"expected four strengths of jitter, hue at most 0.5, but got {got}")
+        are_strengths = all(0 <= strength < math.inf for strength in self.jitter)
+        if len(self.jitter) != 4 or not are_strengths or self.jitter[3] > 0.5:
+            raise UsageError(
+                f"expected four strengths of jitter, hue at most 0.5, but got {list(self.jitter)}"
+            )

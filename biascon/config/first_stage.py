@@ -10,10 +10,10 @@ from biascon.models.encoders import add_1x1_suffix, has_1x1_kernels
 
 
 def first_stage_config(config: RunConfig) -> RunConfig | None:
-    """Return the configuration of the network that a run builds on, None if it builds on none.
+    """Return the configuration of the first-stage network of a run, None if its method has no first stage.
 
-    The evaluation protocol does not affect the first-stage network. Only the network of the run itself is
-    monitored on validation while it trains.
+    The evaluation protocol does not affect the first-stage network. Validation metrics during training are
+    computed for the network of the run only, not for the first-stage network.
     """
     config = config.training_config()
     first_stage = get_entry(config.loss).first_stage
@@ -21,7 +21,7 @@ def first_stage_config(config: RunConfig) -> RunConfig | None:
         return None
     model, train = config.model, config.train
     if first_stage.kernel_1x1 and not has_1x1_kernels(model.encoder):
-        # Weights of the whole network do not fit kernels of 1 x 1.
+        # Pretrained weights do not fit an encoder with 1 x 1 kernels.
         encoder = add_1x1_suffix(model.encoder)
         model = dataclasses.replace(model, encoder=encoder, weights="none", file=None)
     if "first_epochs" in config.parameters:

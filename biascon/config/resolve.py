@@ -11,16 +11,17 @@ from biascon.models.weights import digest_weights, find_pretrained, read_stamp
 
 
 def resolve_weights(config: RunConfig, file: Path | None = None) -> RunConfig:
-    """Return a configuration that says by digest which weights its encoder starts from.
+    """Return the configuration with the initial weights of the encoder identified by their SHA-256.
 
     Args:
-        config: Of a run; ``model.weights`` that is resolved already stays.
-        file: The weights to start from, in place of what the configuration says.
+        config: The configuration of a run. If ``model.weights`` is resolved already, it is not changed.
+        file: A file of initial weights, which replaces ``model.weights``.
 
     Raises:
-        DataError: The file cannot be read, is not one of weights, or does not fit the encoder.
-        BiasconError: The pretrained weights are not here and cannot be downloaded.
-        UsageError: The encoder has no pretrained weights, or only the digest of a file is known.
+        DataError: The file cannot be read, is not a file of weights, or does not fit the encoder.
+        BiasconError: The pretrained weights are not on this machine and cannot be downloaded.
+        UsageError: The encoder has no pretrained weights, or the configuration has the digest of a file
+            but not its path.
     """
     model = config.model
     if file is not None:
@@ -32,10 +33,10 @@ def resolve_weights(config: RunConfig, file: Path | None = None) -> RunConfig:
     elif model.weights.startswith(f"{PRETRAINED}:"):
         path, kind = find_pretrained(model.encoder), PRETRAINED
         if model.weights != f"{PRETRAINED}:{digest_weights(path, read_stamp(path), model.encoder)}":
-            raise UsageError(f"{path} holds other weights than that run's, {model.weights}")
+            raise UsageError(f"expected weights {model.weights}, but {path} holds other weights")
     else:
         raise UsageError(
             f"model.weights is {model.weights}, but its file is not known; pass it with --weights FILE"
         )
-    said = f"{kind}:{digest_weights(path, read_stamp(path), model.encoder)}"
-    return dataclasses.replace(config, model=dataclasses.replace(model, weights=said, file=path))
+    weights = f"{kind}:{digest_weights(path, read_stamp(path), model.encoder)}"
+    return dataclasses.replace(config, model=dataclasses.replace(model, weights=weights, file=path))

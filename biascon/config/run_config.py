@@ -1,7 +1,7 @@
-"""RunConfig: every number of a run, from a preset (TOML) and ``--set section.key=value``.
+"""RunConfig: every setting of a run, from a preset (TOML) and ``--set section.key=value``.
 
-An unknown key is an error, all wrong keys at once. The digest of a run covers its configuration and
-the dataset's digest, so that two runs with one digest are the same run.
+Unknown keys are an error that lists all of them. The digest of a run covers its configuration and the
+digest of its dataset. Two runs with the same digest are the same run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,19 +47,27 @@ __all__ = [
     "read_config",
     "with_protocol",
 ]  # fmt: skip
-RECIPE_VERSION = 4  # raised when the same configuration would train other weights
+# Increased when a release trains other weights from the same configuration.
+RECIPE_VERSION = 4
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run: a loss and a seed under a preset.
+    """The configuration of one run: a loss, a seed and every setting.
 
     Attributes:
-        loss: The registry's name.
-        seed: Decides weights, order and views, each by its own purpose.
-        preset: Where the numbers came from.
-        parameters: The loss's parameters, defaults included.
-        origin: Where the encoder comes from, if from another dataset; this run then only judges it.
+        loss: The name of the loss in the registry.
+        seed: The seed of initial weights, order of images and views. Each has its own random generator.
+        preset: The name of the preset that the settings start from.
+        parameters: All parameters of the loss, including those at their defaults.
+        model: The encoder and the projection head.
+        augment: The augmentation.
+        optimizer: The optimizer of the training.
+        train: Length, batch and precision of the training.
+        probe: The evaluation protocol and the linear probe.
+        finetune: The settings of fine-tuning.
+        origin: The run that trained the encoder on another dataset. This run then evaluates that encoder.
+            None if the encoder is trained on the dataset of this run.
     """
 
     loss: str
@@ -75,18 +83,23 @@ class RunConfig:
     origin: EncoderOrigin | None = None
 
     def __post_init__(self) -> None:
-        wrong = validation_errors(
+        errors = validation_errors(
             self.model, self.augment, self.optimizer, self.train, self.probe, self.finetune
         )
         if self.seed < 0:
-            wrong = [f"seed to be 0 or more, but got {self.seed}", *wrong]
-        if wrong:
-            raise UsageError(f"expected {'; '.join(wrong)}")
+            errors = [f"seed to be 0 or more, but got {self.seed}", *errors]
+        if errors:
+            raise UsageError(f"expected {'; '.join(errors)}")
 
     def for_device(self, device_type: str, processes: int = 1) -> RunConfig:
-        """Return this configuration with what the machine decides, so that the digest says it.
+        """Return this configuration with the settings that depend on the machine.
 
-        Precision ``auto`` is resolved; of several processes their number is set.
+        Precision ``auto`` becomes the precision of the device. The number of processes is set if it is
+        above 1. Both are then part of the digest.
+
+        Args:
+            device_type: The type of the device, such as ``cpu`` or ``cuda``.
+            processes: The number of processes that train the network together.
         """
         train = self.train
         if train.precision == "auto":
@@ -97,24 +110,27 @@ class RunConfig:
         return dataclasses.replace(self, train=train)
 
     def training_config(self) -> RunConfig:
-        """Return the run that trains this one's encoder: itself, judged by the linear probe."""
-        plain = ProbeConfig()
+        """Return the configuration of the run that trains the encoder of this run.
+
+        It has the same settings, and the linear probe as its evaluation protocol.
+        """
+        default = ProbeConfig()
         probe = dataclasses.replace(
-            self.probe, kind=plain.kind, k=plain.k, temperature=plain.temperature
+            self.probe, kind=default.kind, k=default.k, temperature=default.temperature
         )
         return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
 
     def overrides(self) -> dict[str, Any]:
-        """Return the settings that differ from the packaged preset, by ``section.key``.
+        """Return the settings that differ from the preset, by ``section.key``.
 
-        ``probe.kind`` is always among them if it is not ``linear``. For a preset that is a file, it is the
-        only one.
+        ``probe.kind`` is always included if it is not ``linear``. The other settings are included only for a
+        preset that comes with the package, because a preset file may have changed since.
         """
         protocol = {} if self.probe.kind == "linear" else {"probe.kind": self.probe.kind}
         if self.preset not in list_presets():
             return protocol
         base = make_config(self.loss, seed=self.seed, preset=self.preset)
-        # A setting that only one of the two protocols uses is no difference.
+        # Compare under the same protocol: a setting that only one protocol uses is not a difference.
         base = dataclasses.replace(
             base, probe=dataclasses.replace(base.probe, kind=self.probe.kind)
         )
@@ -125,144 +141,185 @@ class RunConfig:
             for key, value in settings.get(section, {}).items()
             if key != "kind"
             and value != preset_settings[section].get(key)
-            and (section, key, value) not in _RESOLVED
-            and not (key == "weights" and _same_weights(value, preset_settings[section].get(key)))
+            and (section, key, value) not in _RESOLVED_PRECISIONS
+            and not (key == "weights" and _is_resolved(value, preset_settings[section].get(key)))
         }
         if base.model.weights != "none" and self.model.weights == "none":
             changed["model.weights"] = "none"
         return changed | protocol
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data (tuples as lists), in the order of the sections.
+        """Return the configuration as plain data (tuples as lists), in the order of the sections.
 
-        What is not used is not said, so that what is new here leaves the digests of runs without it alone.
+        Settings that have no effect are omitted, so adding a new option does not change the digests of
+        existing runs.
         """
-        flat = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
-        sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
-        for key, usual in _UNSAID.items():
-            if sections["train"][key] == usual:
+        names = {"loss": self.loss, "seed": self.seed, "preset": self.preset}
+        sections = {
+            name: _to_plain_data(dataclasses.asdict(getattr(self, name))) for name in SECTIONS
+        }
+        for key, default in _OMITTED_TRAIN_DEFAULTS.items():
+            if sections["train"][key] == default:
                 del sections["train"][key]
         del sections["model"]["file"]
         if self.model.weights == "none":
             del sections["model"]["weights"]
-        kind = self.probe.kind
-        for key in {"linear": ("kind", "k", "temperature"), "finetune": ("k", "temperature")}.get(
-            kind, ()
-        ):
+        for key in _UNUSED_PROBE_KEYS[self.probe.kind]:
             del sections["probe"][key]
-        if kind != "finetune":
+        if self.probe.kind != "finetune":
             del sections["finetune"]
         if self.origin is not None:
             sections["origin"] = dataclasses.asdict(self.origin)
-        return {**flat, "parameters": _plain(dict(self.parameters)), **sections}
+        return {**names, "parameters": _to_plain_data(dict(self.parameters)), **sections}
 
     def digest(self, dataset_digest: str) -> str:
-        """Return the SHA-256 that names this run on that dataset."""
+        """Return the SHA-256 that identifies this run on a dataset.
+
+        Args:
+            dataset_digest: The digest of the dataset.
+        """
         return digest_of(
             {"config": self.as_dict(), "dataset": dataset_digest, "recipe": RECIPE_VERSION}
         )
 
 
-_UNSAID = {
+_OMITTED_TRAIN_DEFAULTS = {
     "processes": 1,
     "micro_batch": 0,
     "compile": False,
     "probe_every": 0,
     "record_losses": False,
-}  # of [train]: only said where not so
-_RESOLVED = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
+}
+_UNUSED_PROBE_KEYS = {
+    "linear": ("kind", "k", "temperature"),
+    "knn": (),
+    "finetune": ("k", "temperature"),
+}
+_RESOLVED_PRECISIONS = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 
 
-def _same_weights(weights: str, preset_weights: str | None) -> bool:
-    """Whether the preset asks for the weights of torchvision and the run has them."""
+def _is_resolved(weights: str, preset_weights: str | None) -> bool:
+    """Whether ``weights`` is the digest of the pretrained weights that the preset asks for."""
     return preset_weights == PRETRAINED and weights.startswith(f"{PRETRAINED}:")
 
 
 def make_config(
     loss: str, *, seed: int = 0, preset: str = "cpu", settings: Sequence[str] = ()
 ) -> RunConfig:
-    """Resolve a run's configuration.
+    """Return the configuration of a run: the preset with the given settings.
 
-    Loss parameters of the preset's ``[loss]`` table that this loss does not have are left out, so
-    that one preset serves every loss; those of ``--set loss.KEY`` must fit it.
+    Loss parameters in the ``[loss]`` table of the preset that this loss does not have are ignored, so that
+    one preset serves every loss. Parameters of ``--set loss.KEY`` must exist.
 
     Args:
-        loss: The registry's name.
-        seed: 0 or more.
-        preset: A preset's name, or the path of a TOML file.
-        settings: ``section.key=value`` strings that override the preset.
+        loss: The name of the loss in the registry.
+        seed: The seed, 0 or more.
+        preset: The name of a preset, or the path of a TOML file.
+        settings: Strings ``section.key=value`` that override the preset.
 
     Raises:
-        UsageError: Unknown keys (all at once, with suggestions) or values of the wrong kind.
+        UsageError: Keys are unknown (the message lists all of them, with suggestions), or a value has a wrong
+            type or is not allowed.
+        BiasconError: The preset file cannot be read.
     """
     from biascon.losses.loss import default_parameters, get_entry, get_loss
     from biascon.models.encoders import build_on_meta
 
-    get_entry(loss)
-    name, tree = load_preset(preset)
-    override = parse_settings(settings)
-    if "epochs" in override.get("train", {}):
-        override["train"].setdefault("min_steps", 0)  # who asks for three epochs gets three
-    wrong = []
-    for part in (tree, override):
-        for section, values in part.items():
+    get_entry(loss)  # refuses an unknown name
+    preset_name, preset_tree = load_preset(preset)
+    overrides = parse_settings(settings)
+    if "epochs" in overrides.get("train", {}):
+        # A number of epochs that the user sets is not raised to reach the min_steps of the preset.
+        overrides["train"].setdefault("min_steps", 0)
+    loss_keys = set(default_parameters(loss))
+    _check_keys(preset_tree, overrides, loss_keys)
+    sections = {
+        name: _build(section_type, name, {**preset_tree.get(name, {}), **overrides.get(name, {})})
+        for name, section_type in SECTIONS.items()
+    }
+    _check_protocol_settings(sections["probe"].kind, overrides)
+    build_on_meta(sections["model"].encoder)  # refuses an unknown name
+    parameters = {k: v for k, v in preset_tree.get("loss", {}).items() if k in loss_keys}
+    parameters |= overrides.get("loss", {})
+    all_parameters = get_loss(loss, **parameters).parameters
+    return RunConfig(
+        loss=loss, seed=seed, preset=preset_name, parameters=all_parameters, **sections
+    )
+
+
+def _check_keys(
+    preset_tree: Mapping[str, Any], overrides: Mapping[str, Any], loss_keys: Collection[str]
+) -> None:
+    """Refuse unknown sections and keys of a preset and of ``--set``.
+
+    An unknown parameter of the loss is listed here only beside other unknown keys. Otherwise ``get_loss``
+    refuses it, with the list of the parameters that the loss has.
+    """
+    unknown = []
+    for tree in (preset_tree, overrides):
+        for section, values in tree.items():
             if section == "loss" and isinstance(values, dict):
                 continue
-            known = SECTIONS.get(section)
             if not isinstance(values, dict):
-                wrong.append(f"'{section}', which is no table")
-                continue
-            if known is None:
-                wrong.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
-                continue
-            keys = {f.name for f in dataclasses.fields(known) if f.metadata.get("said", True)}
-            wrong += [f"'{section}.{k}'{did_you_mean(k, keys)}" for k in values if k not in keys]
-    free = default_parameters(loss)
-    if wrong:  # a wrong parameter of the loss alone is told by the loss, with those that it has
-        asked = override.get("loss", {})
-        wrong += [f"'loss.{k}'{did_you_mean(k, free)}" for k in asked if k not in free]
-        raise UsageError(f"unknown setting: {', '.join(wrong)}")
-    parameters = {k: v for k, v in tree.get("loss", {}).items() if k in free}
-    parameters |= override.get("loss", {})
-    sections = {
-        section: _build(known, section, {**tree.get(section, {}), **override.get(section, {})})
-        for section, known in SECTIONS.items()
-    }
-    kind = sections["probe"].kind
+                unknown.append(f"'{section}', which is no table")
+            elif section not in SECTIONS:
+                unknown.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
+            else:
+                keys = {
+                    field.name
+                    for field in dataclasses.fields(SECTIONS[section])
+                    if field.metadata.get("is_setting", True)
+                }
+                unknown += [
+                    f"'{section}.{key}'{did_you_mean(key, keys)}"
+                    for key in values
+                    if key not in keys
+                ]
+    if unknown:
+        unknown += [
+            f"'loss.{key}'{did_you_mean(key, loss_keys)}"
+            for key in overrides.get("loss", {})
+            if key not in loss_keys
+        ]
+        raise UsageError(f"unknown setting: {', '.join(unknown)}")
+
+
+def _check_protocol_settings(protocol: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings of ``--set`` that the evaluation protocol does not use."""
     unused = [
-        f"probe.{k}"
-        for k in override.get("probe", {})
-        if k in ("k", "temperature") and kind != "knn"
+        f"probe.{key}"
+        for key in overrides.get("probe", {})
+        if key in ("k", "temperature") and protocol != "knn"
     ]
-    unused += [f"finetune.{k}" for k in override.get("finetune", {}) if kind != "finetune"]
+    unused += [f"finetune.{key}" for key in overrides.get("finetune", {}) if protocol != "finetune"]
     if unused:
-        protocol = "finetune" if unused[0].startswith("finetune") else "knn"
+        needed = "finetune" if unused[0].startswith("finetune") else "knn"
         raise UsageError(
-            f"{', '.join(unused)} would change nothing: the protocol is {kind}; pass --protocol {protocol}"
+            f"{', '.join(unused)} would change nothing: the protocol is {protocol}; pass --protocol {needed}"
         )
-    build_on_meta(sections["model"].encoder)  # refuses an unknown name
-    resolved = get_loss(loss, **parameters).parameters
-    return RunConfig(loss=loss, seed=seed, preset=name, parameters=resolved, **sections)
 
 
 def read_config(tree: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration that a run's ``config.toml`` says, as it is.
+    """Return the configuration that the ``config.toml`` of a run holds.
+
+    Args:
+        tree: The parsed file.
 
     Raises:
-        KeyError: A section is missing.
-        TypeError: A key is unknown, or missing.
+        KeyError: A section is missing or unknown.
+        TypeError: A key of a section is missing or unknown.
         UsageError: A value is not allowed.
     """
-    flat = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
+    names = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
     sections = {
-        name: _build(known, name, tree[name] if name != "finetune" else tree.get(name, {}))
-        for name, known in SECTIONS.items()
+        name: _build(section_type, name, tree[name] if name != "finetune" else tree.get(name, {}))
+        for name, section_type in SECTIONS.items()
     }
     origin = EncoderOrigin(**tree["origin"]) if "origin" in tree else None
-    unknown = set(tree) - {*flat, *SECTIONS, "origin"}
+    unknown = set(tree) - {*names, *SECTIONS, "origin"}
     if unknown:
         raise KeyError(f"unknown: {sorted(unknown)}")
-    return RunConfig(**flat, **sections, origin=origin)
+    return RunConfig(**names, **sections, origin=origin)
 
 
 def with_protocol(
@@ -272,68 +329,85 @@ def with_protocol(
     preset: str | None = None,
     settings: Sequence[str] = (),
 ) -> RunConfig:
-    """Return the configuration of an encoder that is there, judged otherwise.
+    """Return the configuration that evaluates a trained encoder by another protocol.
 
     Args:
-        config: Of the run that trained it.
-        protocol: ``probe.kind``; None is what ``settings`` say, or ``linear``.
-        preset: Whose [probe] and [finetune] are taken; None is the run's own [probe], and [finetune] of the
-            preset that it names, where that comes with the package.
+        config: The configuration of the run that trained the encoder.
+        protocol: The evaluation protocol, ``probe.kind``. None takes it from ``settings``, else ``linear``.
+        preset: The preset whose [probe] and [finetune] are used. None uses [probe] of ``config``, and
+            [finetune] of the preset that ``config`` names, or of ``cpu`` if that preset is a file.
         settings: ``probe.KEY=VALUE`` and ``finetune.KEY=VALUE``.
 
     Raises:
-        UsageError: A setting of the training, which is over, or a wrong one.
+        UsageError: A setting belongs to the training, is unknown, or has a value that is not allowed.
     """
-    asked = parse_settings(settings)
-    over = [f"'{section}.{key}'" for section in asked for key in asked[section]
-            if section not in ("probe", "finetune")]  # fmt: skip
-    if over:
+    overrides = parse_settings(settings)
+    training_settings = [
+        f"'{section}.{key}'"
+        for section, values in overrides.items()
+        for key in values
+        if section not in ("probe", "finetune")
+    ]
+    if training_settings:
         raise UsageError(
             "the encoder is trained already: expected --set of probe.* or finetune.*, "
-            f"but got {', '.join(over)}"
+            f"but got {', '.join(training_settings)}"
         )
-    base = preset or (config.preset if config.preset in list_presets() else "cpu")
-    given = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
+    base_preset = preset or (config.preset if config.preset in list_presets() else "cpu")
+    all_settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
     if preset is None:
-        own = config.probe
-        given = [
-            f"probe.{key}={getattr(own, key)!r}" for key in ("c", "tolerance", "max_iterations")
-        ] + given
-    found = make_config(config.loss, preset=base, settings=given)
-    return dataclasses.replace(config, probe=found.probe, finetune=found.finetune)
+        probe_settings = [
+            f"probe.{key}={getattr(config.probe, key)!r}"
+            for key in ("c", "tolerance", "max_iterations")
+        ]
+        all_settings = probe_settings + all_settings
+    evaluation_config = make_config(config.loss, preset=base_preset, settings=all_settings)
+    return dataclasses.replace(
+        config, probe=evaluation_config.probe, finetune=evaluation_config.finetune
+    )
 
 
 def free_loss_parameters(config: RunConfig) -> dict[str, Any]:
-    """Return the parameters of a run's loss without those that its name fixes."""
+    """Return the parameters of the loss of a run, without those that the name of the loss fixes."""
     from biascon.losses.loss import get_entry
 
     return {k: v for k, v in config.parameters.items() if k not in get_entry(config.loss).fixed}
 
 
-def _build(kind: type, section: str, values: Mapping[str, Any]) -> Any:
-    hints = typing.get_type_hints(kind)
-    return kind(**{k: _coerce(hints[k], v, f"{section}.{k}") for k, v in values.items()})
+def _build(section_type: type, section: str, values: Mapping[str, Any]) -> Any:
+    """Return a section of the given type with the values of a TOML table."""
+    hints = typing.get_type_hints(section_type)
+    return section_type(
+        **{key: _coerce(hints[key], value, f"{section}.{key}") for key, value in values.items()}
+    )
 
 
-def _coerce(hint: Any, value: Any, where: str) -> Any:
-    """Fit a TOML value to a field's type, or say what was expected."""
+def _coerce(hint: Any, value: Any, setting: str) -> Any:
+    """Convert a TOML value to the type of a field.
+
+    Raises:
+        UsageError: The value has another type.
+    """
     if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)
+        item_types = typing.get_args(hint)
         if not isinstance(value, (list, tuple)):
-            raise UsageError(f"expected {where} to be a list, but got {value!r}")
-        if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise UsageError(f"expected {where} to have {len(inner)} values, but got {value!r}")
-        return tuple(_coerce(inner[0], item, where) for item in value)
+            raise UsageError(f"expected {setting} to be a list, but got {value!r}")
+        if item_types[-1] is not Ellipsis and len(value) != len(item_types):
+            raise UsageError(
+                f"expected {setting} to have {len(item_types)} values, but got {value!r}"
+            )
+        return tuple(_coerce(item_types[0], item, setting) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UsageError(f"expected {where} to be of type {hint.__name__}, but got {value!r}")
+        raise UsageError(f"expected {setting} to be of type {hint.__name__}, but got {value!r}")
     return value
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_data(value: Any) -> Any:
+    """Return a value with mappings as dictionaries and tuples as lists."""
     if isinstance(value, (dict, types.MappingProxyType)):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _to_plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_plain_data(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""The sections of a run's configuration, each a frozen dataclass with the values that it allows."""
+"""The sections of the configuration of a run: frozen dataclasses, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -20,32 +20,44 @@ _WEIGHTS = re.compile(rf"none|{PRETRAINED}|({PRETRAINED}|{FILE}):[0-9a-f]{{64}}"
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Augmentation):
-    """The recipe of a view, and how many views an image has."""
+    """The augmentation, and the number of views of each image.
+
+    Attributes:
+        views: The number of augmented views of each image in a batch.
+    """
 
     views: int = 2
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The encoder's name, the widths of the projection head, and the weights that the encoder starts from.
+    """The encoder, the projection head, and the initial weights of the encoder.
 
     Attributes:
         encoder: A key of ``biascon.models.encoders.ENCODERS``.
-        head: Widths.
-        weights: ``none`` (drawn), ``pretrained`` (torchvision's), or, once the file is known
-            (``biascon.models.weights``), ``pretrained:<sha256>`` or ``file:<sha256>``.
-        file: Where that file lies; no part of what a run is.
+        head: The widths of the layers of the projection head.
+        weights: The initial weights: ``none`` (random), ``pretrained`` (of torchvision), or, after
+            ``biascon.config.resolve.resolve_weights``, ``pretrained:<sha256>`` or ``file:<sha256>``.
+        file: The path of the file of weights. It is not part of the digest of a run.
     """
 
     encoder: str = "fastconvnet"
     head: tuple[int, ...] = (128, 128)
     weights: str = "none"
-    file: Path | None = field(default=None, compare=False, metadata={"said": False})
+    file: Path | None = field(default=None, compare=False, metadata={"is_setting": False})
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW or SGD with momentum 0.9; ``warmup`` is a share of all steps."""
+    """The optimizer: AdamW, or SGD with momentum 0.9.
+
+    Attributes:
+        name: ``adamw`` or ``sgd``.
+        lr: The highest learning rate.
+        weight_decay: The weight decay of matrices and kernels.
+        schedule: ``cosine``, ``constant`` or ``thirds`` (a tenth after each third of the steps).
+        warmup: The length of the linear warm-up, as a share of all steps.
+    """
 
     name: str = "adamw"
     lr: float = 1e-3
@@ -56,24 +68,24 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch, precision and CPU threads.
+    """Length, batch size, precision and CPU threads of the training.
 
     Attributes:
-        epochs: Passes over the training split; more where they would be fewer than ``min_steps``.
-        min_steps: The least number of steps, so that a small dataset is trained enough; 0 where
-            ``epochs`` is set by hand.
-        batch_size: Images a step.
+        epochs: The number of passes over the training split. It is raised to reach ``min_steps``.
+        min_steps: The smallest number of steps, so that a small dataset is trained enough. It is 0 if the
+            user sets ``epochs``.
+        batch_size: The number of images of a step.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, else float32.
-        threads: CPU threads; the last bits of a result depend on it.
-        processes: Number of processes that train the network together (``biascon.utils.distributed``). The
-            last bits of a result depend on it, and so does batch norm on the CPU. The launcher sets it.
-        micro_batch: Images whose activations are held at a time, 0 for the whole batch. The loss stays that
-            of the whole batch; batch norm sees a part of it.
-        compile: Whether the network is compiled (``torch.compile``): faster after a slow first step.
-        probe_every: After how many epochs a linear probe is fitted and measured on validation, to show how
-            fast a loss learns; 0 is never. It changes nothing in the training.
+        threads: The number of CPU threads. The last bits of a result depend on it.
+        processes: The number of processes that train the network together (``biascon.utils.distributed``).
+            The last bits of a result depend on it, and so does batch norm on the CPU. The launcher sets it.
+        micro_batch: The number of images whose activations are in memory at a time, 0 for the whole batch.
+            The loss is computed over the whole batch, but batch norm over each micro-batch.
+        compile: Whether the network is compiled (``torch.compile``): faster steps after a slow first step.
+        probe_every: The number of epochs between two measurements of a linear probe on the validation split;
+            0 for none. It does not change the training.
         record_losses: Whether the cross-entropy of every image in every epoch is recorded, for a method that
-            builds on this network. The method sets it, not the user.
+            uses this network as its first stage. The method sets it, not the user.
     """
 
     epochs: int = 4
@@ -85,26 +97,28 @@ class TrainConfig:
     micro_batch: int = 0
     compile: bool = False
     probe_every: int = 0
-    record_losses: bool = field(default=False, metadata={"said": False})
+    record_losses: bool = field(default=False, metadata={"is_setting": False})
 
     def epochs_for(self, n: int) -> int:
-        """Return how many epochs a training split of ``n`` images gets; 0 if it is below one batch."""
+        """Return the number of epochs for ``n`` training images; 0 if they do not fill a batch."""
         steps = n // self.batch_size
         return max(self.epochs, math.ceil(self.min_steps / steps)) if steps else 0
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How a trained encoder is judged; and the linear probe, which is also what reads its features out.
+    """The evaluation protocol, the linear probe and the nearest-neighbor classifier.
+
+    The settings of the linear probe also apply to the probes that measure the decodability of label and bias.
 
     Attributes:
-        c: Inverse L2 strength of the linear probe on standardised features.
-        tolerance: When its solver stops.
-        max_iterations: When it stops at the latest.
-        kind: ``linear``: the linear probe judges; ``knn``: nearest neighbors; ``finetune``: encoder and a
-            linear layer, trained on.
-        k: How many neighbors.
-        temperature: Of the neighbors' weights.
+        c: The inverse strength of the L2 penalty of the linear probe, on standardized features.
+        tolerance: The tolerance at which its solver stops.
+        max_iterations: The largest number of iterations of its solver.
+        kind: The evaluation protocol: ``linear`` (linear probe), ``knn`` (nearest neighbors), or ``finetune``
+            (the encoder and a linear layer are trained further).
+        k: The number of neighbors.
+        temperature: The temperature of the weights of the neighbors.
     """
 
     c: float = 1.0
@@ -117,7 +131,12 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(OptimizerConfig):
-    """Fine-tuning: the optimizer, the passes over the training split, the images a step."""
+    """The settings of fine-tuning: those of the optimizer, and the length.
+
+    Attributes:
+        epochs: The number of passes over the training split.
+        batch_size: The number of images of a step.
+    """
 
     lr: float = 1e-3
     epochs: int = 10
@@ -126,12 +145,12 @@ class FinetuneConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class EncoderOrigin:
-    """The run that an encoder comes from, where it was trained on another dataset.
+    """The run that trained an encoder on another dataset.
 
     Attributes:
-        digest: Of that run.
+        digest: The digest of that run.
         dataset: The name of its dataset.
-        dataset_digest: Its digest.
+        dataset_digest: The digest of its dataset.
     """
 
     digest: str
@@ -151,59 +170,73 @@ SECTIONS: dict[str, type] = {
 
 def validation_errors(
     model: ModelConfig,
-    a: AugmentConfig,
+    augment: AugmentConfig,
     optimizer: OptimizerConfig,
-    t: TrainConfig,
-    p: ProbeConfig,
-    f: FinetuneConfig,
+    train: TrainConfig,
+    probe: ProbeConfig,
+    finetune: FinetuneConfig,
 ) -> list[str]:
-    """Return what is wrong with the values of the sections, each in words."""
+    """Return a message for each value of the sections that is not allowed."""
     weights, head = model.weights, list(model.head)
     checks = [
         (bool(head) and min(head, default=0) >= 1, "model.head", head, "widths of 1 or more"),
-        (a.views >= 1, "augment.views", a.views, "1 or more"),
+        (augment.views >= 1, "augment.views", augment.views, "1 or more"),
         (_is_weights(weights), "model.weights", weights, "none or pretrained (a file: --weights)"),
         *_check_optimizer("optimizer", optimizer),
-        (t.epochs >= 1, "train.epochs", t.epochs, "1 or more"),
-        (t.min_steps >= 0, "train.min_steps", t.min_steps, "0 or more"),
-        (t.batch_size >= 2, "train.batch_size", t.batch_size, "2 or more"),
+        (train.epochs >= 1, "train.epochs", train.epochs, "1 or more"),
+        (train.min_steps >= 0, "train.min_steps", train.min_steps, "0 or more"),
+        (train.batch_size >= 2, "train.batch_size", train.batch_size, "2 or more"),
         (
-            t.precision in PRECISIONS,
+            train.precision in PRECISIONS,
             "train.precision",
-            t.precision,
+            train.precision,
             f"one of {', '.join(PRECISIONS)}",
         ),
-        (t.threads >= 1, "train.threads", t.threads, "1 or more"),
-        (t.processes >= 1, "train.processes", t.processes, "1 or more"),
-        (t.micro_batch >= 0, "train.micro_batch", t.micro_batch, "0 or more"),
-        (t.probe_every >= 0, "train.probe_every", t.probe_every, "0 or more"),
-        (0 < p.c < math.inf, "probe.c", p.c, "above 0"),
-        (0 < p.tolerance < math.inf, "probe.tolerance", p.tolerance, "above 0"),
-        (p.max_iterations >= 1, "probe.max_iterations", p.max_iterations, "1 or more"),
-        (p.kind in PROTOCOLS, "probe.kind", p.kind, f"one of {', '.join(PROTOCOLS)}"),
-        (p.k >= 1, "probe.k", p.k, "1 or more"),
-        (0 < p.temperature < math.inf, "probe.temperature", p.temperature, "above 0"),
-        *_check_optimizer("finetune", f),
-        (f.epochs >= 1, "finetune.epochs", f.epochs, "1 or more"),
-        (f.batch_size >= 2, "finetune.batch_size", f.batch_size, "2 or more"),
+        (train.threads >= 1, "train.threads", train.threads, "1 or more"),
+        (train.processes >= 1, "train.processes", train.processes, "1 or more"),
+        (train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 or more"),
+        (train.probe_every >= 0, "train.probe_every", train.probe_every, "0 or more"),
+        (0 < probe.c < math.inf, "probe.c", probe.c, "above 0"),
+        (0 < probe.tolerance < math.inf, "probe.tolerance", probe.tolerance, "above 0"),
+        (probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "1 or more"),
+        (probe.kind in PROTOCOLS, "probe.kind", probe.kind, f"one of {', '.join(PROTOCOLS)}"),
+        (probe.k >= 1, "probe.k", probe.k, "1 or more"),
+        (0 < probe.temperature < math.inf, "probe.temperature", probe.temperature, "above 0"),
+        *_check_optimizer("finetune", finetune),
+        (finetune.epochs >= 1, "finetune.epochs", finetune.epochs, "1 or more"),
+        (finetune.batch_size >= 2, "finetune.batch_size", finetune.batch_size, "2 or more"),
     ]
-    return [f"{key} to be {want}, but got {got}" for ok, key, got, want in checks if not ok]
+    return [
+        f"{key} to be {expected}, but got {value}"
+        for is_allowed, key, value, expected in checks
+        if not is_allowed
+    ]
 
 
 def _is_weights(value: str) -> bool:
     return _WEIGHTS.fullmatch(value) is not None
 
 
-def _check_optimizer(section: str, o: OptimizerConfig) -> list[tuple[bool, str, Any, str]]:
+def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[tuple[bool, str, Any, str]]:
     return [
-        (o.name in OPTIMIZERS, f"{section}.name", o.name, f"one of {', '.join(OPTIMIZERS)}"),
-        (0 < o.lr < math.inf, f"{section}.lr", o.lr, "above 0"),
-        (0 <= o.weight_decay < math.inf, f"{section}.weight_decay", o.weight_decay, "0 or more"),
         (
-            o.schedule in SCHEDULES,
+            optimizer.name in OPTIMIZERS,
+            f"{section}.name",
+            optimizer.name,
+            f"one of {', '.join(OPTIMIZERS)}",
+        ),
+        (0 < optimizer.lr < math.inf, f"{section}.lr", optimizer.lr, "above 0"),
+        (
+            0 <= optimizer.weight_decay < math.inf,
+            f"{section}.weight_decay",
+            optimizer.weight_decay,
+            "0 or more",
+        ),
+        (
+            optimizer.schedule in SCHEDULES,
             f"{section}.schedule",
-            o.schedule,
+            optimizer.schedule,
             f"one of {', '.join(SCHEDULES)}",
         ),
-        (0 <= o.warmup <= 1, f"{section}.warmup", o.warmup, "in 0..1"),
+        (0 <= optimizer.warmup <= 1, f"{section}.warmup", optimizer.warmup, "in 0..1"),
     ]

@@ -1,4 +1,4 @@
-"""Presets and settings as text: TOML in, TOML out."""
+"""Read presets and ``--set`` options as TOML, and write a configuration as TOML."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
     """Read a preset by name, or a TOML file by path; return its name and its sections.
 
     Raises:
-        UsageError: No such preset.
-        BiasconError: A file that cannot be read or is not TOML.
+        UsageError: No preset has this name.
+        BiasconError: The file cannot be read, or is not TOML.
     """
     if preset in list_presets():
         text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
@@ -51,10 +51,10 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Turn ``["train.epochs=8", "loss.wa=0.3"]`` into ``{"train": {"epochs": 8}, ...}``.
 
-    A value is read as TOML; what is not TOML is a string.
+    A value is parsed as TOML. A value that is not valid TOML is taken as a string.
 
     Raises:
-        UsageError: Not of the form section.key=value.
+        UsageError: A setting does not have the form section.key=value.
     """
     tree: dict[str, dict[str, Any]] = {}
     for setting in settings:
@@ -71,12 +71,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def accept_old_names(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the sections and keys of earlier versions under their present names.
+    """Return the settings with old names of sections and keys replaced by the current names.
 
-    Each old name gives a ``BiasconWarning`` with the new one.
+    Each old name causes a ``BiasconWarning`` with the new name.
 
     Raises:
-        UsageError: A setting is given under its old and its new name.
+        UsageError: A setting appears under both its old and its new name.
     """
     result: dict[str, Any] = {}
     for section, values in tree.items():
@@ -102,19 +102,20 @@ def _warn_of_old_name(old: str, new: str) -> None:
 
 
 def to_toml(value: Mapping[str, Any]) -> str:
-    """Write two levels of plain data (scalars and lists) as TOML."""
+    """Return two levels of plain data (scalars and lists) as TOML."""
 
-    def scalar(item: Any) -> str:
-        # TOML reads JSON's strings, numbers, booleans and lists of them, but no escaped surrogates.
+    def format_scalar(item: Any) -> str:
+        # JSON strings, numbers, booleans and lists of them are valid TOML, except for escaped surrogates.
         return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
 
-    lines = [f"{k} = {scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
+    lines = [f"{k} = {format_scalar(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
     for section, table in value.items():
         if isinstance(table, Mapping):
-            lines += ["", f"[{section}]", *(f"{k} = {scalar(v)}" for k, v in table.items())]
+            lines += ["", f"[{section}]"]
+            lines += [f"{k} = {format_scalar(v)}" for k, v in table.items()]
     return "\n".join(lines) + "\n"
 
 
 def default_preset(device_type: str) -> str:
-    """Return the preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
+    """Return the default preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
     return "paper" if device_type == "cuda" else "cpu"
