@@ -104,7 +104,7 @@ def run_demo(plan: DemoPlan, out: Path, *, device: str = "auto") -> DemoResult:
     Raises:
         BiasconError: A step fails.
     """
-    from biascon.config.run_config import make_config
+    from biascon.config.factory import make_config
     from biascon.data import dataset
     from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
     from biascon.evaluation.pipeline import evaluate

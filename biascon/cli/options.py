@@ -139,8 +139,8 @@ def make_configs(
     Raises:
         UsageError: A name or a setting is unknown, or a value is not allowed.
     """
+    from biascon.config.factory import make_config
     from biascon.config.resolve import resolve_weights
-    from biascon.config.run_config import make_config
     from biascon.config.settings import default_preset
     from biascon.errors import UsageError, did_you_mean
     from biascon.losses.loss import list_losses

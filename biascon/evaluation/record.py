@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
+from biascon.config.factory import find_overrides
 from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
@@ -58,7 +59,7 @@ def build_identity(
         preset=config.preset,
         seed=config.seed,
         digest=context.digest,
-        overrides=config.overrides(),
+        overrides=find_overrides(config),
         config=recipe,
         recipe=digest_of({"config": recipe, "version": RECIPE_VERSION}),
         encoder=config.model.encoder,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biascon.config.factory import make_config
 from biascon.config.resolve import resolve_weights
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.run_config import RunConfig
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.errors import BiasconError, UsageError, did_you_mean

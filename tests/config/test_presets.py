@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import Split, save
 from biascon.models import weights
 from biascon.models.torchvision import import_torchvision

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError
 from biascon.evaluation import features as features_module

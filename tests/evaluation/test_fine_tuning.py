@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.factory import make_config
+from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
 from biascon.evaluation import fine_tuning as module

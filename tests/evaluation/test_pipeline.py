@@ -16,7 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import find_overrides, make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
@@ -331,8 +331,8 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
-    assert auto.for_device("cpu").overrides() == {}
-    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).overrides() == {
+    assert find_overrides(auto.for_device("cpu")) == {}
+    assert find_overrides(make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"])) == {
         "optimizer.lr": 0.5
     }
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
+from biascon.config.factory import make_config
 from biascon.config.first_stage import first_stage_config
 from biascon.config.resolve import resolve_weights
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.run_config import RunConfig
 from biascon.data.dataset import load
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.losses import LOSSES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
 from biascon.report.model_card import render_card

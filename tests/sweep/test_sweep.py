@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.errors import BiasconError, RunBusyError, UsageError
 from biascon.runs.folder import DONE, EVALUATION, lock_folder, read_finished
 from biascon.sweep import runner

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
+from biascon.config.factory import make_config
+from biascon.config.run_config import OptimizerConfig, RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.data.manifest import BiasAttribute
 from biascon.errors import BiasconWarning, RunError, UsageError

@@ -65,7 +65,7 @@ def run(row: str, loss: str, seed: int, folder: Path) -> dict[str, object]:
     """Train one run and measure it on validation."""
     import torch
 
-    from biascon.config.run_config import make_config
+    from biascon.config.factory import make_config
     from biascon.data.dataset import load
     from biascon.evaluation.pipeline import validate
     from biascon.models.encoders import ENCODERS

@@ -80,7 +80,7 @@ def train(root: str) -> dict[str, float]:
     """Train on it for an epoch."""
     import torch
 
-    from biascon.config.run_config import make_config
+    from biascon.config.factory import make_config
     from biascon.data.dataset import load
     from biascon.runs.context import RunContext
     from biascon.training.loop import train as run

@@ -20,7 +20,7 @@ import torch
 from machine import limits, seconds_of, wait
 
 from biascon.config.augmentation import Augmentation
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.builders.mnist_source import find_digits
 from biascon.data.dataset import BiasedDataset, Split, load
