@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from biascon.auditing import Audit as Audit
     from biascon.auditing import audit as audit
     from biascon.auditing import audit_file as audit_file
+    from biascon.config.factory import make_config as make_config
     from biascon.config.run_config import RunConfig as RunConfig
-    from biascon.config.run_config import make_config as make_config
     from biascon.data.builders.biased_mnist import BiasedMNISTSpec as BiasedMNISTSpec
     from biascon.data.builders.biased_mnist import make_biased_mnist as make_biased_mnist
     from biascon.data.dataset import BiasedDataset as BiasedDataset
@@ -51,7 +51,7 @@ _PUBLIC = {
     "get_loss": "biascon.losses:get_loss",
     "load_dataset": "biascon.data.dataset:load",
     "make_biased_mnist": "biascon.data.builders.biased_mnist:make_biased_mnist",
-    "make_config": "biascon.config.run_config:make_config",
+    "make_config": "biascon.config.factory:make_config",
     "measure": "biascon.evaluation.measurements:measure",
     "validate": "biascon.evaluation.pipeline:validate",
 }

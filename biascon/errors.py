@@ -1,4 +1,17 @@
-"""The errors that biascon raises on purpose; each says what was got, what was expected, what to do."""
+"""Error and warning classes, and hints for misspelled names.
+
+The classes and their exit codes::
+
+    BiasconError          exit code 1
+    ├── UsageError        exit code 2, also a ValueError
+    │   └── AlignmentError
+    ├── DataError
+    └── RunError
+        └── RunBusyError  exit code 75
+    BiasconWarning
+
+A message is one line. It names the value that was received, the value that was expected, and the next step.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +20,57 @@ from collections.abc import Iterable
 
 
 class BiasconError(Exception):
-    """Something went wrong that the user can mend; the command line prints it as one line.
+    """An error that the user can fix. The command line prints its message as one line.
 
     Attributes:
-        exit_code: What the process exits with: 1 for a failure, 2 for wrong usage.
+        exit_code: The exit code of the process.
     """
 
     exit_code = 1
 
 
 class UsageError(BiasconError, ValueError):
-    """A parameter, name or combination that makes no sense, whatever is on disk."""
+    """A parameter, name or combination of parameters is not allowed, whatever the files contain."""
 
     exit_code = 2
 
 
 class AlignmentError(UsageError):
-    """Aligned values that do not fit the label and bias columns."""
+    """The aligned values do not fit the label column or the bias column."""
 
 
 class DataError(BiasconError):
-    """Data that is missing, truncated, corrupt or not what its manifest says."""
-
-
-class BiasconWarning(UserWarning):
-    """Something that the user should know before trusting a result."""
+    """Data is missing, truncated or corrupt, or it differs from its manifest."""
 
 
 class RunError(BiasconError):
-    """A run that cannot be started, continued or read."""
+    """A run cannot be started, resumed or read."""
+
+
+class RunBusyError(RunError):
+    """Another process works on the run. The same command can succeed later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class BiasconWarning(UserWarning):
+    """The user should know this before trusting a result."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'contex'?"`` for the nearest known name, or ``""``.
+    """Return ``"; did you mean 'contex'?"`` for the nearest known name, or ``""`` if none is near.
 
     >>> did_you_mean("contx", ["ce", "contex", "supcon"])
     "; did you mean 'contex'?"
     >>> did_you_mean("zzz", ["ce"])
     ''
     """
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that a registry does not hold, with the nearest name and the whole list."""
+    """Return the error for a name that a registry does not have: the nearest name and all known names."""
     names = sorted(known)
     hint = did_you_mean(name, names)
     return UsageError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")

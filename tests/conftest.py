@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share. No test reaches the network or the user's own folders."""
+"""Fixtures that several test packages share. No test uses the network or the folders of the user."""
 
 from __future__ import annotations
 
@@ -18,37 +18,39 @@ from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import BiasconWarning
 
-MNIST = os.environ.get(mnist_source.VARIABLE)  # read before any test hides it
+MNIST = os.environ.get(
+    mnist_source.ENVIRONMENT_VARIABLE
+)  # read before a fixture deletes the variable
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the user's MNIST and cache, and refuse every download."""
-    monkeypatch.delenv(mnist_source.VARIABLE, raising=False)
+    """Hide the MNIST and the cache of the user, and refuse every download."""
+    monkeypatch.delenv(mnist_source.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(mnist_source, "download", lambda folder: "tests use no network")
     monkeypatch.setattr(mnist_source, "fetch_all", lambda *_: "tests use no network")
-    for known in mnist_variants.SETS.values():
-        monkeypatch.delenv(known.variable, raising=False)
+    for variant in mnist_variants.SETS.values():
+        monkeypatch.delenv(variant.variable, raising=False)
 
 
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
-    """The folder of the real MNIST, where the environment names one."""
+    """Return the folder of the real MNIST, or skip the test if the environment names none."""
     if not MNIST:
         pytest.skip(
-            f"needs the real MNIST: set {mnist_source.VARIABLE} to the folder of its IDX files"
+            f"needs the real MNIST: set {mnist_source.ENVIRONMENT_VARIABLE} to the folder of its IDX files"
         )
     return Path(MNIST)
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    """100 training and 20 test images a class, made by integer arithmetic alone."""
+    """Return digits with 100 training and 20 test images in each class, from integer arithmetic alone."""
     n = 1200
     i, row, column = np.ogrid[:n, :28, :28]
-    grey = (i * 37 + row * 11 + column * 5 + (row * column) % 17) % 256
-    images = np.where((row + 2 * column + i) % 5 < 2, grey, 0).astype(np.uint8)
+    gray = (i * 37 + row * 11 + column * 5 + (row * column) % 17) % 256
+    images = np.where((row + 2 * column + i) % 5 < 2, gray, 0).astype(np.uint8)
     labels = np.arange(n, dtype=np.int64) * 7 % 10  # interleaved, as in MNIST
     return Digits(
         kind="mnist5k",
@@ -58,14 +60,14 @@ def digits() -> Digits:
         train_labels=labels[:1000],
         test_images=images[1000:],
         test_labels=labels[1000:],
-        train_index=np.arange(1000) * 3 + 1,  # an index that is not the position
+        train_index=np.arange(1000) * 3 + 1,  # differs from the position
         test_index=np.arange(200) * 3 + 2,
     )
 
 
 @pytest.fixture
 def make_dataset(digits: Digits) -> Callable[..., Path]:
-    """Write a small BiasedMNIST to a folder and return the folder: ``make_dataset(folder, rho=0.9)``."""
+    """Return a function that writes a small BiasedMNIST: ``make_dataset(folder, rho=0.9)`` -> folder."""
 
     def make(folder: Path, **parameters: object) -> Path:
         spec = BiasedMNISTSpec(**{"rho": 0.9, **parameters})  # type: ignore[arg-type]
@@ -77,7 +79,7 @@ def make_dataset(digits: Digits) -> Callable[..., Path]:
 
 
 class Outcome(NamedTuple):
-    """What a command line left: its exit code and its two streams."""
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
@@ -88,13 +90,13 @@ class Outcome(NamedTuple):
 def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
-    """Run the command line in this process, in an empty folder: ``cli("inspect", "data/x")``."""
+    """Return a function that runs a command in an empty folder: ``cli("list", "losses")``."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path) -> Outcome:
         capsys.readouterr()
         code: object = 0
-        with warnings.catch_warnings():  # also puts warnings.showwarning back
+        with warnings.catch_warnings():  # also restores warnings.showwarning
             warnings.simplefilter("default", BiasconWarning)
             try:
                 main([str(word) for word in words])

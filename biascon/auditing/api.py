@@ -249,7 +249,7 @@ def _audit_by(
         counts.labels,
         group_names,
         inputs.aligned,
-        several=counts.n_bias > 1,
+        has_several_biases=counts.n_bias > 1,
     )
     record = compute_audit(
         table,

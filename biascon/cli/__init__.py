@@ -1,4 +1,4 @@
-"""The command line: ``biascon`` and one module for each subcommand."""
+"""Command line: ``biascon``, with one module for each subcommand."""
 
 from biascon.cli.app import main
 

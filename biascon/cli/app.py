@@ -1,6 +1,7 @@
-"""The command line: a roof without logic. Subcommands are imported when they are used.
+"""Command-line entry point. A subcommand is imported when it is used.
 
-Exit codes: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 75 another process works on
+the run; 130 interrupted. The classes in ``biascon.errors`` define the codes 1, 2 and 75.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 
@@ -16,6 +17,8 @@ from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
 from biascon.version import __version__
 
+FAILURE = BiasconError.exit_code
+INTERRUPTED = 130  # 128 + SIGINT, as in a shell
 COMMANDS = {
     "make-bmnist": "biascon.cli.make_bmnist:command",
     "make-utkface": "biascon.cli.make_utkface:command",
@@ -36,44 +39,45 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its subcommands by name and imports one when it is asked for."""
+    """A group that knows the names of its subcommands and imports a subcommand when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the work."""
+        """Return the names of the subcommands in the order of the pipeline."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a subcommand, or suggest the nearest name."""
+        """Import a subcommand; if the name is unknown, fail and suggest the nearest name."""
         if cmd_name in COMMANDS:
-            found: click.Command = entry_points.load(COMMANDS[cmd_name])
-            return found
+            command: click.Command = entry_points.load(COMMANDS[cmd_name])
+            return command
         if cmd_name.startswith("make-"):
-            from biascon.data.registry import plugin_command
+            from biascon.data.registry import find_plugin_command
 
-            target = plugin_command(cmd_name)
+            target = find_plugin_command(cmd_name)
             if target is not None:
-                return _outside(target, cmd_name)
+                return _load_plugin(target, cmd_name)
         known = f"known: {', '.join(COMMANDS)}"
         ctx.fail(f"unknown command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)} ({known})")
 
 
-def _outside(target: str, name: str) -> click.Command:
-    """Import the subcommand of an installed package."""
+def _load_plugin(target: str, name: str) -> click.Command:
+    """Import the subcommand of an installed plug-in."""
     try:
-        found = entry_points.load(target)
+        command = entry_points.load(target)
     except Exception as error:
         raise BiasconError(f"plug-in command '{name}' fails to import: {error}") from error
-    if not isinstance(found, click.Command):
-        got = type(found).__name__
+    if not isinstance(command, click.Command):
+        got = type(command).__name__
         raise BiasconError(f"plug-in command '{name}' is not a click command, but a {got}")
-    return found
+    return command
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="biascon")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback if an error occurs.")
 def cli(debug: bool) -> None:
-    """Measure whether a model leans on a bias, and whether a contrastive loss cures it.
+    """Measure how much an image classifier relies on a spurious attribute, and compare contrastive losses at
+    reducing it.
 
     \b
     biascon make-bmnist --rho 0.997
@@ -83,11 +87,16 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit.
+
+    Args:
+        arguments: The words after ``biascon``; None for those of the process.
+    """
     warnings.showwarning = _show_warning
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Before PyTorch is imported: threads of GNU's OpenMP that wait for each other give up their core
-        # soon. By default, with another process on one of two cores, a step takes ten times as long.
+        # This must be set before PyTorch is imported. Threads of GNU's OpenMP that wait for each other then
+        # release their core soon. By default, a step takes ten times as long if another process uses one of
+        # two cores.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -95,32 +104,34 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        resumes = {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words
-        hint = "; the same command goes on from the last finished epoch" if resumes else ""
+        hint = ""
+        if {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words:
+            hint = "; the same command resumes from the last finished epoch"
         if {"make-utkface", "make-celeba", "make-table"} & set(words):
-            hint = "; the same command goes on behind the pictures that are done"
-        _fail(f"interrupted{hint}", 130)
+            hint = "; the same command resumes after the last finished image"
+        _fail(f"interrupted{hint}", INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of standard output is gone
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(FAILURE)
     except Exception as error:
         if "--debug" in words:
             raise
         if isinstance(error, BiasconError):
             _fail(str(error), error.exit_code)
         if isinstance(error, OSError) and error.strerror:
-            _fail(f"{error.strerror}: {error.filename or 'standard output'}", 1)
-        _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", 1)
+            _fail(f"{error.strerror}: {error.filename or 'standard output'}", FAILURE)
+        _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", FAILURE)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, exit_code: int) -> None:
+    """Print an error as one line on standard error, and exit."""
     click.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
+    sys.exit(exit_code)
 
 
 def _show_warning(
@@ -130,6 +141,7 @@ def _show_warning(
     lineno: int,
     file: TextIO | None = None,
     line: str | None = None,
-) -> Any:
+) -> None:
+    """Print a warning of biascon as one line; hide the warnings of other packages."""
     if issubclass(category, BiasconWarning):
         click.echo(f"warning: {message}", err=True)

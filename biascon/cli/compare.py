@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,20 @@ from biascon.cli.output import format_table
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
     from biascon.report.paired_tests import PairedTest
+
+SEED_COLUMNS = (
+    "loss",
+    "against",
+    "seeds",
+    "difference",
+    "95 %",
+    "p (t)",
+    "p (Holm)",
+    "p (Wilcoxon)",
+)
+IMAGE_COLUMNS = (
+    "loss", "against", "seed", "n", "difference", "95 %", "only loss", "only against", "p (McNemar)",
+)  # fmt: skip
 
 
 @click.command(name="compare")
@@ -28,89 +44,115 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write every metric of every run in long form, as .csv, .parquet or .json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a comparison.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each comparison.")
 def command(
     folders: tuple[Path, ...], against: str | None, out: Path | None, as_json: bool
 ) -> None:
-    """Test losses against each other in unbiased accuracy, on the same seeds and on the same test images.
+    """Compare losses by paired tests in unbiased accuracy, over seeds and over test images.
 
-    RUN is a run folder, or a folder with runs below it. Only runs of one dataset and one recipe are compared
-    with each other; without a bias attribute, in top-1 accuracy.
+    RUN is a run folder, or a folder that has run folders below it. Only runs of one dataset and one recipe
+    are compared with each other. Without a bias attribute, the accuracy is top-1.
     """
     from biascon.report.experiments import group_runs, read_runs
     from biascon.report.export import write_long
     from biascon.report.paired_tests import run_paired_tests
 
-    found = read_runs(folders)
-    groups = group_runs(found)
-    labels = [None if against is None else _label(one, against) for one in groups]
+    runs = read_runs(folders)
+    experiments = group_runs(runs)
+    if against is not None:
+        for experiment in experiments:
+            _check_label(experiment, against)
     if out is not None:
-        write_long(found, out)
-    for one, label in zip(groups, labels, strict=True):
-        tested = run_paired_tests(one, label)
-        if as_json:
-            for each in tested:
-                about = {"dataset": one.first["dataset"], "recipe": one.first["recipe"]}
-                click.echo(json.dumps({**about, "metric": one.headline, **each.plain()}))
-        else:
-            click.echo(format_tests(one, tested))
+        write_long(runs, out)
+    for experiment in experiments:
+        tests = run_paired_tests(experiment, against)
+        if not as_json:
+            click.echo(format_tests(experiment, tests))
+            continue
+        for test in tests:
+            data = {
+                "dataset": experiment.identity.dataset,
+                "recipe": experiment.identity.recipe,
+                "metric": experiment.headline,
+                **test.to_json(),
+            }
+            click.echo(json.dumps(data))
 
 
-def _label(one: Experiment, against: str) -> str:
+def _check_label(experiment: Experiment, label: str) -> None:
+    """Raise a ``UsageError`` if the experiment has no run of this loss."""
     from biascon.errors import UsageError, did_you_mean
 
-    if against not in one.losses:
-        known = ", ".join(one.losses)
+    if label not in experiment.losses:
+        labels = ", ".join(experiment.losses)
         raise UsageError(
-            f"no run of '{against}'{did_you_mean(against, one.losses)} (there are: {known})"
+            f"no run of '{label}'{did_you_mean(label, experiment.losses)} (there are: {labels})"
         )
-    return against
 
 
-def format_tests(one: Experiment, tested: list[PairedTest]) -> str:
-    """Lay out the comparisons of a group as two tables."""
-    if not tested:
-        return f"{one.title}\nonly {', '.join(one.losses)}: nothing to compare with"
-
-    def number(value: float, form: str = "+.1f", scale: float = 100.0) -> str:
-        return "-" if value != value else f"{scale * value:{form}}"  # NaN differs from itself
-
-    def p(value: float) -> str:
-        return "-" if value != value else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-    seeds = [
-        [t.a, t.b, str(t.seeds), number(t.difference), f"[{number(t.low)}, {number(t.high)}]",
-         p(t.p_t), p(t.p_t_holm), p(t.p_wilcoxon)]
-        for t in tested
-    ]  # fmt: skip
-    images = [
-        [t.a, t.b, str(i.seed), f"{i.n:,}", number(i.difference), f"[{number(i.low)}, {number(i.high)}]",
-         f"{i.only_a:,}", f"{i.only_b:,}", p(i.mcnemar)]
-        for t in tested
-        for i in t.images
-    ]  # fmt: skip
-    head = ["loss", "against", "seeds", "difference", "95 %", "p (t)", "p (Holm)", "p (Wilcoxon)"]
-    parts = [
-        one.title,
+def format_tests(experiment: Experiment, tests: Sequence[PairedTest]) -> str:
+    """Return the comparisons of an experiment as two tables: over seeds, and over test images."""
+    if not tests:
+        labels = ", ".join(experiment.losses)
+        return f"{experiment.title}\nonly {labels}: nothing to compare with"
+    lines = [
+        experiment.title,
         "",
-        f"over seeds: {one.accuracy} in points, paired",
-        format_table(head, seeds, left=2),
+        f"over seeds: {experiment.accuracy} in points, paired",
+        format_table(SEED_COLUMNS, [_seed_row(test) for test in tests], left=2),
     ]
-    if images:
-        head = [
-            "loss",
-            "against",
-            "seed",
-            "n",
-            "difference",
-            "95 %",
-            "only it",
-            "only other",
-            "p (McNemar)",
+    image_rows = _image_rows(tests)
+    if image_rows:
+        lines += [
+            "",
+            "over the test images of one seed: this compares two encoders, not the losses",
+            format_table(IMAGE_COLUMNS, image_rows, left=2),
         ]
-        parts += ["", "over the test images of one seed: about two encoders, not about the losses",
-                  format_table(head, images, left=2)]  # fmt: skip
-    parts.append(
-        f"\nHolm: adjusted over the {len(tested)} comparison{'s' * (len(tested) != 1)} above"
-    )
-    return "\n".join(parts)
+    plural = "s" if len(tests) != 1 else ""
+    lines.append(f"\nHolm: adjusted over the {len(tests)} comparison{plural} above")
+    return "\n".join(lines)
+
+
+def _seed_row(test: PairedTest) -> list[str]:
+    return [
+        test.a,
+        test.b,
+        str(test.seeds),
+        _format_points(test.difference),
+        _format_interval(test.low, test.high),
+        _format_p(test.p_t),
+        _format_p(test.p_t_holm),
+        _format_p(test.p_wilcoxon),
+    ]
+
+
+def _image_rows(tests: Sequence[PairedTest]) -> list[list[str]]:
+    return [
+        [
+            test.a,
+            test.b,
+            str(image_test.seed),
+            f"{image_test.n:,}",
+            _format_points(image_test.difference),
+            _format_interval(image_test.low, image_test.high),
+            f"{image_test.only_a:,}",
+            f"{image_test.only_b:,}",
+            _format_p(image_test.mcnemar),
+        ]
+        for test in tests
+        for image_test in test.images
+    ]
+
+
+def _format_points(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def _format_interval(low: float, high: float) -> str:
+    return f"[{_format_points(low)}, {_format_points(high)}]"
+
+
+def _format_p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""``biascon doctor``: what this machine has."""
+"""``biascon doctor``: versions, device and digits on this machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from biascon.cli.output import format_table
 
 @click.command(name="doctor")
 def command() -> None:
-    """Show versions, devices, and which digits are here; nothing is downloaded."""
+    """Show the versions, the device and the digits that this machine has. Nothing is downloaded."""
     from biascon.data.builders.mnist_source import find_digits
     from biascon.runs.environment import describe_environment
     from biascon.utils.devices import pick_device
 
-    about = describe_environment(str(pick_device()))
-    rows = [[key, str(value)] for key, value in about.items() if key != "packages"]
-    rows += [[name, str(version)] for name, version in about["packages"].items()]
+    environment = describe_environment(str(pick_device()))
+    rows = [[key, str(value)] for key, value in environment.items() if key != "packages"]
+    rows += [[name, str(version)] for name, version in environment["packages"].items()]
     digits = find_digits(network=False)
     rows.append(["MNIST", f"{digits.origin} ({len(digits.train_labels):,} training digits)"])
-    click.echo(format_table(["what", "here"], rows, left=2))
+    click.echo(format_table(["name", "value"], rows, left=2))

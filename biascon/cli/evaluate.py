@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import FOLDER, configurations, load_dataset, training_options
+from biascon.cli.options import FOLDER, load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command(name="evaluate")
-@partial(training_options, trains=False)
+@partial(training_options, requires_loss=False)
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
-              help="Evaluate the encoder of this finished run on --data. Repeat the option for several runs.")  # fmt: skip
+              help="Evaluate the encoder of this finished run on --data. Repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.
 
-    With --run the encoder of a finished run, trained on this dataset or on another one, is evaluated on --data.
+    With --run the encoder of a finished run is evaluated on --data. The encoder may be trained on another
+    dataset.
     """
     from biascon.evaluation.pipeline import evaluate
     from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
@@ -54,7 +55,7 @@ def command(
     with distributed_session(pick_device(device)) as session_device:
         jobs: list[tuple[RunConfig, EncoderSource | None]] = []
         if losses:
-            configs = configurations(
+            configs = make_configs(
                 losses, seeds, preset, settings, session_device.type,
                 compiled=compiled, weights=weights, protocol=protocol,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the subcommands that build datasets of pictures share: options and progress."""
+"""Options and progress of the subcommands that build datasets from image files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from biascon.data.images.decoding import ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-EVERY = 10.0  # seconds between lines of progress
+PROGRESS_SECONDS = 10.0  # seconds between lines of progress
 
 
 class ShareType(click.ParamType):  # type: ignore[type-arg]
-    """A share as ``1%`` or ``0.01``."""
+    """A share in [0, 1], written as ``1%`` or ``0.01``."""
 
     name = "share"
 
@@ -42,25 +42,25 @@ class ShareType(click.ParamType):  # type: ignore[type-arg]
 
 
 def image_options(command: F) -> F:
-    """Add the options that every builder of pictures has."""
+    """Add the options that all subcommands for image files have."""
     options = [
         click.option("--size", type=int, default=64, show_default=True,
-                     help="Side of the pictures in the dataset."),
+                     help="Side of the images in the dataset, in pixels."),
         click.option("--resize", type=int, default=0,
-                     help="What the shorter side is resized to before the center is cut out.  "
+                     help="Length of the shorter side before the center is cut out.  "
                           "[default: 9/8 of the size; 256 for 224]"),
         click.option("--decode", type=click.Choice(["full", "scaled"]), default="full", show_default=True,
-                     help="scaled: JPEGs are decoded at a fraction of their size: faster, other pixels."),
+                     help="scaled: decode JPEGs at a fraction of their size; faster, but other pixels."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
         click.option("--out", type=FOLDER, help="Folder of the dataset.  [default: data/<name>]"),
         click.option("--max-rejected", type=ShareType(), default="1%", show_default=True, metavar="SHARE",
-                     help="Pictures that may be left out; more is a failure."),
+                     help="Largest share of images that may be left out; more is an error."),
         click.option("--threads", type=click.IntRange(min=0), default=0,
-                     help="How many decode.  [default: one a core]"),
+                     help="Number of decoding threads.  [default: one per core]"),
         click.option("--store", type=click.Choice(["pixels", "files"]), default="pixels", show_default=True,
-                     help="files: an index of RAW, decoded anew whenever they are read: for sets too large."),
-        click.option("--force", is_flag=True, help="Replace another or a damaged dataset at that place."),
-        click.option("--dry-run", is_flag=True, help="Print the counts; open no picture, write nothing."),
+                     help="files: store an index of the files, and decode them when they are read."),
+        click.option("--force", is_flag=True, help="Replace an existing dataset that differs or is damaged."),
+        click.option("--dry-run", is_flag=True, help="Print the counts; open no image, write nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -71,7 +71,7 @@ def image_options(command: F) -> F:
 def build_dataset(
     raw: Path,
     plan: BuildPlan,
-    shape: ImageSpec,
+    image_spec: ImageSpec,
     *,
     out: Path | None,
     max_rejected: float,
@@ -80,75 +80,84 @@ def build_dataset(
     force: bool,
     as_json: bool,
 ) -> BuildResult:
-    """Build what a plan says, with progress, and print what was made."""
-    from biascon.cli.inspect import format_manifest
-    from biascon.data.building.images import build_pictures
-    from biascon.utils.files import pretty_json
+    """Build a dataset from its plan, with progress, and print its manifest.
 
-    plan = plan.as_file_index(shape) if store == "files" else plan
-    folder = out if out is not None else Path("data") / plan.description["name"]
+    Args:
+        raw: The folder of images.
+        plan: The plan of the dataset.
+        image_spec: How an image becomes an array.
+        out: The dataset folder; None for ``data/<name>``.
+        max_rejected: The largest share of images that may be left out.
+        threads: Number of decoding threads; 0 for one per core.
+        store: ``pixels``, or ``files`` for an index of the files.
+        force: Replace an existing dataset that differs or is damaged.
+        as_json: Print the manifest as JSON instead of tables.
+    """
+    from biascon.cli.inspect import print_result
+    from biascon.data.building.images import build_image_dataset
+
+    plan = plan.as_file_index(image_spec) if store == "files" else plan
+    folder = out if out is not None else Path("data") / plan.description.name
     progress = Progress()
     try:
-        made = build_pictures(
-            raw, plan, folder, shape=shape, max_rejected=max_rejected, force=force, threads=threads,
-            report=progress, say=print_note,
+        result = build_image_dataset(
+            raw, plan, folder, image_spec=image_spec, max_rejected=max_rejected, force=force, threads=threads,
+            on_progress=progress, log=print_note,
         )  # fmt: skip
     finally:
         progress.close()
-    print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
-    click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
-    )
-    return made
+    print_result(result, as_json=as_json)
+    return result
 
 
 class Progress:
-    """A bar of pictures on a terminal, a line every ten seconds elsewhere; both to standard error."""
+    """Progress on standard error: a bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self) -> None:
         self.bar: Any = None
-        self.began = self.told = time.monotonic()
-        self.first: int | None = None
+        self.start_time = self.last_line_time = time.monotonic()
+        self.n_resumed: int | None = None  # images that were done before this build
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` pictures are done."""
+    def __call__(self, finished: int, total: int) -> None:
+        """Show that ``finished`` of ``total`` images are finished."""
         now = time.monotonic()
-        if self.first is None:
-            self.first, self.began, self.told = done, now, now
+        if self.n_resumed is None:
+            self.n_resumed, self.start_time, self.last_line_time = finished, now, now
         if sys.stderr.isatty():
             if self.bar is None:
                 from tqdm import tqdm
 
-                self.bar = tqdm(total=total, initial=done, unit="picture", leave=False)
-            self.bar.update(done - self.bar.n)
-        elif done == total or now - self.told >= EVERY:
-            self.told = now
-            rate = (done - self.first) / max(now - self.began, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            print_note(f"{done:,}/{total:,} pictures, {rate:,.0f} a second{left}")
+                self.bar = tqdm(total=total, initial=finished, unit="image", leave=False)
+            self.bar.update(finished - self.bar.n)
+        elif finished == total or now - self.last_line_time >= PROGRESS_SECONDS:
+            self.last_line_time = now
+            rate = (finished - self.n_resumed) / max(now - self.start_time, 1e-9)
+            left = f", {(total - finished) / rate:.0f} s left" if rate and finished < total else ""
+            print_note(f"{finished:,}/{total:,} images, {rate:,.0f} images/s{left}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
-    """Print what a plan would make, no picture opened: names read and left out, counts of each split."""
-    from biascon.cli.inspect import format_manifest
+    """Print the preview of a plan: the numbers of names read and left out, and the counts of each split."""
+    from biascon.cli.inspect import format_description
     from biascon.utils.files import pretty_json
 
-    names = plan.description["source"]["names"]
-    found = {**plan.description, "counts": plan.counts()}
+    names, counts = plan.description.source["names"], plan.summarize_splits()
     if as_json:
-        click.echo(pretty_json({**names, **found}), nl=False)
+        counts_json = {name: part.to_json() for name, part in counts.items()}
+        preview = {**names, **plan.description.to_json(), "counts": counts_json}
+        click.echo(pretty_json(preview), nl=False)
         return
     reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
     dropped = "".join(
         f"; {n:,} dropped: {reason}" for reason, n in names.get("dropped", {}).items()
     )
-    mended = f", {names['repaired']:,} repaired" if "repaired" in names else ""
+    repaired = f", {names['repaired']:,} repaired" if "repaired" in names else ""
     click.echo(
-        f"{names['read']:,} names read{mended}, {names['left_out']:,} left out{reasons}{dropped}"
+        f"{names['read']:,} names read{repaired}, {names['left_out']:,} left out{reasons}{dropped}"
     )
-    click.echo(format_manifest(found))
+    click.echo(format_description(plan.description, counts))

@@ -1,15 +1,19 @@
-"""``biascon inspect``: what a dataset folder holds."""
+"""``biascon inspect``: the content of a dataset folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from biascon.cli.options import FOLDER, bias_option, choose_dataset, load_dataset
 from biascon.cli.output import format_table, print_note
+from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCounts
+
+if TYPE_CHECKING:
+    from biascon.data.building.arrays import BuildResult
 
 
 @click.command(name="inspect")
@@ -17,21 +21,24 @@ from biascon.cli.output import format_table, print_note
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also draw a contact sheet: a row a class, aligned and conflicting examples.",
+    help="Also draw a contact sheet: bias-aligned and bias-conflicting images, one row per class.",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="train",
     show_default=True,
-    help="Which split the contact sheet shows.",
+    help="The split in the contact sheet.",
 )
 @bias_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables.")
 def command(
     folder: Path | None, png: Path | None, split: str, bias: list[str] | None, as_json: bool
 ) -> None:
-    """Check every byte of a dataset FOLDER (default: the last made) and show its counts."""
+    """Verify every byte of a dataset FOLDER and show its counts.
+
+    The default FOLDER is the dataset that was made or used last.
+    """
     from biascon.data import dataset
     from biascon.utils.files import pretty_json
 
@@ -39,7 +46,7 @@ def command(
     manifest = dataset.read_manifest(folder)
     if png is not None or bias is not None:
         data = load_dataset(folder, bias)
-        manifest = dict(data.manifest)
+        manifest = data.manifest
     else:
         dataset.verify(folder, manifest)
     if png is not None:
@@ -47,52 +54,69 @@ def command(
 
         draw_contact_sheet(data, split, png)
         print_note(f"{png}: written")
-    click.echo(pretty_json(manifest) if as_json else format_manifest(manifest), nl=not as_json)
+    click.echo(
+        pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
+    )
 
 
-def format_manifest(manifest: Mapping[str, Any]) -> str:
-    """Lay out a manifest: what it is, the counts of each split, and the cells of training."""
-    labels, values = manifest["labels"], (manifest["bias"] or {"values": ["images"]})["values"]
-    by = f" (row) and {manifest['bias']['name']} (column)" if manifest["bias"] else ""
+def print_result(result: BuildResult, *, as_json: bool) -> None:
+    """Print the result of a build: its state to standard error, its manifest to standard output."""
+    from biascon.utils.files import pretty_json
+
+    manifest = result.manifest
+    print_note(f"{result.folder}: {'exists already and is intact' if result.reused else 'written'}")
+    click.echo(
+        pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
+    )
+
+
+def format_manifest(manifest: Manifest) -> str:
+    """Format a manifest as text, see ``format_description``."""
+    return format_description(manifest, manifest.counts)
+
+
+def format_description(description: DatasetDescription, counts: Mapping[str, SplitCounts]) -> str:
+    """Format a dataset as text: its description, the counts of each split, and the training cells."""
+    bias, labels = description.bias, description.labels
+    values = ["images"] if bias is None else bias.values
+    axes = "" if bias is None else f" (row) and {bias.name} (column)"
     lines = [
-        f"{manifest['name']}: {manifest['source']['origin']}",
-        *(f"  {part}: {text}" for part, text in manifest["protocol"].items()),
-        *format_attributes(manifest),
+        f"{description.name}: {description.origin}",
+        *(f"  {part}: {text}" for part, text in description.protocol.items()),
+        *format_attributes(description),
         "",
         format_table(
             ["split", "images", "aligned", "conflicting", "empty cells"],
             [
-                [name, *("-" if counts[key] is None else f"{counts[key]:,}"
-                         for key in ("n", "aligned", "conflicting")),
-                 f"{counts['empty_cells']} of {len(labels) * len(values)}"]
-                for name, counts in manifest["counts"].items()
+                [name, *("-" if n is None else f"{n:,}" for n in (part.n, part.aligned, part.conflicting)),
+                 f"{part.empty_cells} of {len(labels) * len(values)}"]
+                for name, part in counts.items()
             ],
         ),
         "",
-        f"train, images per label{by}; . is an empty cell",
+        f"train, images per label{axes}; . is an empty cell",
         format_table(
             ["label", *values],
             [
                 [label, *(f"{n:,}" if n else "." for n in row)]
-                for label, row in zip(labels, manifest["counts"]["train"]["cells"], strict=True)
+                for label, row in zip(labels, counts["train"].cells, strict=True)
             ],
         ),
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def format_attributes(manifest: Mapping[str, Any]) -> list[str]:
-    """Say what the bias attribute and its alignment are, which others there are, and what was left out."""
-    bias, others = manifest["bias"], manifest.get("attributes", {})
+def format_attributes(description: DatasetDescription) -> list[str]:
+    """Format the bias attribute, its alignment, the other attributes, and the number of rejected files."""
+    bias, rejected = description.bias, description.rejected
     lines = []
     if bias is None:
         lines.append("  bias: no bias attribute; group metrics do not apply")
-    elif "aligned" in bias:
-        told = bias["aligned"]
-        lines.append(f"  bias: {bias['name']}; aligned: {told or 'not defined'}")
-    lines += [f"  attribute {name}: {', '.join(about['values'])}" for name, about in others.items()]
-    if "rejected" in manifest:
-        left = manifest["rejected"]
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in left["by_reason"].items())
-        lines.append(f"  left out: {left['n']:,}{f' ({reasons})' if reasons else ''}")
+    elif bias.aligned is not UNSET:
+        lines.append(f"  bias: {bias.name}; aligned: {bias.aligned or 'not defined'}")
+    for name, attribute in (description.attributes or {}).items():
+        lines.append(f"  attribute {name}: {', '.join(attribute.values)}")
+    if rejected is not None:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.by_reason.items())
+        lines.append(f"  left out: {rejected.n:,}{f' ({reasons})' if reasons else ''}")
     return lines

@@ -1,4 +1,4 @@
-"""``biascon list``: what there is to choose from."""
+"""``biascon list``: tables of the losses, encoders, presets and datasets."""
 
 from __future__ import annotations
 
@@ -11,50 +11,65 @@ from biascon.cli.output import format_table
 @click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets"]))
 def command(what: str) -> None:
     """List the losses, encoders, presets or datasets."""
-    if what == "presets":
-        from biascon.config.settings import list_presets
+    sections = {
+        "losses": _list_losses,
+        "encoders": _list_encoders,
+        "presets": _list_presets,
+        "datasets": _list_datasets,
+    }
+    click.echo(sections[what]())
 
-        click.echo("\n".join(list_presets()))
-    elif what == "datasets":
-        from biascon.data.registry import list_builders
 
-        rows = [
-            [name, b.classes, b.bias, b.needs, f"biascon {b.command}"]
-            for name, b in list_builders().items()
+def _list_losses() -> str:
+    from biascon.losses import NEEDS, get_entry, list_losses, uses_bias_labels
+
+    entries = {name: get_entry(name) for name in list_losses()}
+    rows = [
+        [
+            name + " †" * uses_bias_labels(name),
+            entry.input_kind,
+            ", ".join(entry.needs),
+            "2" if entry.first_stage else "1",
+            entry.evaluated_by,
+            entry.formula,
+            entry.paper,
         ]
-        header = ["dataset", "classes", "bias attributes", "needs", "built by"]
-        click.echo(format_table(header, rows, left=5))
-        click.echo(
-            "\nWhere the files come from and what they may be used for: datasets/<name>/README.md"
-        )
-    elif what == "encoders":
-        from biascon.models.encoders import ENCODERS
-
-        rows = [[name, (make.__doc__ or "").splitlines()[0]] for name, make in ENCODERS.items()]
-        click.echo(format_table(["encoder", "what it is"], rows, left=2))
-    else:
-        from biascon.losses import get_entry, list_losses, uses_bias_labels
-        from biascon.losses.registry import NEEDS
-
-        entries = [(name, get_entry(name)) for name in list_losses()]
-        rows = [
-            [
-                name + " †" * uses_bias_labels(name),
-                e.input_kind,
-                ", ".join(e.needs),
-                "2" if e.first_stage else "1",
-                e.evaluated_by,
-                e.formula,
-                e.source,
-            ]
-            for name, e in entries
+        for name, entry in entries.items()
+    ]
+    header = ["loss", "input", "needs", "stages", "evaluated by", "loss of an anchor", "paper"]
+    used = {need for entry in entries.values() for need in entry.needs}
+    descriptions = [[need, text] for need, text in NEEDS.items() if need in used]
+    return "\n".join(
+        [
+            format_table(header, rows, left=7),
+            "",
+            "† uses bias labels: compare such a method only with other methods marked †.",
+            "",
+            format_table(["need", "description"], descriptions, left=2),
         ]
-        header = ["loss", "on", "needs", "stages", "judged by", "loss of an anchor", "source"]
-        click.echo(format_table(header, rows, left=7))
-        click.echo("\n† is given bias labels: not comparable with a method that is not. Needs:")
-        used = {need for _, e in entries for need in e.needs}
-        click.echo(
-            format_table(
-                ["need", "what it is"], [[k, v] for k, v in NEEDS.items() if k in used], left=2
-            )
-        )
+    )
+
+
+def _list_encoders() -> str:
+    from biascon.models.encoders import ENCODERS
+
+    rows = [[name, (build.__doc__ or "").splitlines()[0]] for name, build in ENCODERS.items()]
+    return format_table(["encoder", "description"], rows, left=2)
+
+
+def _list_presets() -> str:
+    from biascon.config.settings import list_presets
+
+    return "\n".join(list_presets())
+
+
+def _list_datasets() -> str:
+    from biascon.data.registry import list_builders
+
+    rows = [
+        [name, builder.classes, builder.bias, builder.needs, f"biascon {builder.command}"]
+        for name, builder in list_builders().items()
+    ]
+    header = ["dataset", "classes", "bias attributes", "needs", "built by"]
+    table = format_table(header, rows, left=5)
+    return f"{table}\n\nSources and licenses of the files: datasets/<name>/README.md"

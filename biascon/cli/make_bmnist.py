@@ -17,7 +17,7 @@ from biascon.cli.output import print_note
     type=click.FloatRange(0, 1),
     default=0.997,
     show_default=True,
-    help="Share of a class's images that have its color.",
+    help="Share of the images of a class that have the color of the class.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -25,7 +25,7 @@ from biascon.cli.output import print_note
     type=click.Choice(["rebias", "fairkl"]),
     default="rebias",
     show_default=True,
-    help="Whose colors (class 9 differs).",
+    help="Palette. The two differ in the color of class 9.",
 )
 @click.option(
     "--color",
@@ -41,21 +41,21 @@ from biascon.cli.output import print_note
     type=click.IntRange(1, 9),
     default=9,
     show_default=True,
-    help="How many other colors the rest of a class gets.",
+    help="Number of other colors for the bias-conflicting images of a class.",
 )
 @click.option(
     "--val-protocol",
     type=click.Choice(["held-out", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training digits leave it; hong: they also stay (leaks).",
+    help="held-out: hold out 10 % of the training digits. hong: they also stay in training (a leak).",
 )
 @click.option(
     "--leftover",
     type=click.Choice(["chunk", "even"]),
     default="chunk",
     show_default=True,
-    help="How the rest of a class is dealt out (chunk: as published).",
+    help="How bias-conflicting images are divided among the colors (chunk: as published).",
 )
 @click.option("--out", type=FOLDER, help="Folder of the dataset.  [default: data/<name>]")
 @click.option(
@@ -66,15 +66,19 @@ from biascon.cli.output import print_note
     type=click.Choice(
         ["auto", "dir", "env", "torchvision", "download", "embedded", "fashion", "kmnist"]
     ),
-    help="Where MNIST comes from: auto, dir, env, torchvision, download, embedded; "
-    "or what takes its place: fashion, kmnist.",
+    help="Source of MNIST: auto, dir, env, torchvision, download, embedded; "
+    "or another set: fashion, kmnist.",
 )
 @click.option(
     "--mnist-dir",
     type=FOLDER,
-    help="Folder of the set's IDX files, gzipped or not.",
+    help="Folder with the IDX files of the set, gzipped or not.",
 )
-@click.option("--force", is_flag=True, help="Replace another or a damaged dataset at that place.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace an existing folder that holds another dataset, or is damaged.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(
     out: Path | None,
@@ -84,12 +88,11 @@ def command(
     as_json: bool,
     **parameters: Any,
 ) -> None:
-    """Build a BiasedMNIST: digits whose color goes with the class in a share RHO of the images."""
-    from biascon.cli.inspect import format_manifest
+    """Build a BiasedMNIST: digits whose color agrees with the class in a share RHO of the images."""
+    from biascon.cli.inspect import print_result
     from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
-    from biascon.utils.files import pretty_json
 
-    made = make_biased_mnist(
+    result = make_biased_mnist(
         BiasedMNISTSpec(**parameters),
         out=out,
         source=source,
@@ -97,8 +100,4 @@ def command(
         force=force,
         say=print_note,
     )
-    state = "is there already, intact" if made.reused else "written"
-    print_note(f"{made.folder}: {state}")
-    click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
-    )
+    print_result(result, as_json=as_json)

@@ -18,35 +18,36 @@ from biascon.cli.options import FOLDER
     default="Blond_Hair",
     show_default=True,
     metavar="ATTRIBUTE",
-    help="The attribute that is the label.",
+    help="The target: the attribute to learn.",
 )
 @click.option(
     "--bias",
     default="Male",
     show_default=True,
     metavar="ATTRIBUTE",
-    help="The attribute that is the bias.",
+    help="The bias attribute.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["official", "hong"]),
     default="official",
     show_default=True,
-    help="hong: training split 80/20, the official validation pictures are the test.",
+    help="hong: the official training images are split 80/20, and the official validation images are the "
+    "test split.",
 )
 @click.option(
     "--keep",
     multiple=True,
     metavar="ATTRIBUTE",
-    help="A further attribute to keep, for evaluate --bias; repeat it, or all.",
+    help="Another attribute to keep, for evaluate --bias. Repeat it, or pass all.",
 )
 @click.option(
     "--aligned",
     type=click.Choice(["auto", "same", "crossed"]),
     default="auto",
     show_default=True,
-    help="Aligned cells (label, bias): (0, 0) and (1, 1), or (0, 1) and (1, 0); auto: where the "
-    "training pictures go together.",
+    help="The bias-aligned cells (label, bias). same: (0, 0) and (1, 1). crossed: (0, 1) and (1, 0). auto: "
+    "the two opposite cells with more training images (the larger product of counts).",
 )
 @image_options
 def command(
@@ -62,21 +63,22 @@ def command(
     seed: int,
     dry_run: bool,
     as_json: bool,
-    **how: Any,
+    **build_options: Any,
 ) -> None:
-    """Build a CelebA from its folder RAW: an attribute to learn, biased by another.
+    """Build a CelebA dataset from its folder RAW. Any two attributes are target and bias attribute.
 
-    RAW holds img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
+    RAW has img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
     """
     from biascon.data.builders import celeba
+    from biascon.data.builders.celeba_tables import read_celeba_tables
     from biascon.data.images.decoding import ImageSpec
 
-    shape = ImageSpec(size, resize, decode)
-    source = celeba.read_celeba_tables(raw)
-    kept = tuple(source.attributes) if "all" in keep else keep
-    spec = celeba.CelebASpec(target, bias, protocol, kept, aligned, seed, shape)
+    image_spec = ImageSpec(size, resize, decode)
+    source = read_celeba_tables(raw)
+    kept_attributes = tuple(source.attributes) if "all" in keep else keep
+    spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, image_spec)
     plan = celeba.plan_celeba(source, spec)
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:
-        build_dataset(raw, plan, shape, as_json=as_json, **how)
+        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)

@@ -21,14 +21,14 @@ NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder"
     type=click.Choice(["held-out", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training pictures of each class.",
+    help="held-out: hold out 10 % of the training images of each class.",
 )
 @click.option(
     "--per-class",
     type=click.IntRange(min=1),
-    help="Caltech: how many pictures of a class train.  [default: 30 of 101, 60 of 256]",
+    help="Caltech: number of training images per class.  [default: 30 for 101, 60 for 256]",
 )
-@click.option("--name", "title", help="folder: what the dataset is called.  [default: as RAW]")
+@click.option("--name", "title", help="folder: name of the dataset.  [default: the name of RAW]")
 @image_options
 @click.pass_context
 def command(
@@ -45,12 +45,12 @@ def command(
     seed: int,
     dry_run: bool,
     as_json: bool,
-    **how: Any,
+    **build_options: Any,
 ) -> None:
-    """Build a standard set NAME from the folder RAW of its files, in their official layout.
+    """Build the standard dataset NAME from the folder RAW, which holds its files in the official layout.
 
-    It has no bias attribute: top-1 and top-5 accuracy are measured, group metrics do not apply. NAME "folder"
-    is any RAW with train/<class>/*, test/<class>/* and perhaps val/<class>/*.
+    The dataset has no bias attribute: top-1 and top-5 accuracy are measured, and group metrics do not apply.
+    With NAME "folder", RAW has the subfolders train/<class>/*, test/<class>/* and optionally val/<class>/*.
     """
     from biascon.data.builders import image_folders
     from biascon.data.images.decoding import ImageSpec
@@ -63,21 +63,25 @@ def command(
         if dry_run:
             print_preview(plan, as_json=as_json)
         else:
-            build_dataset(folder, plan, spec.shape, as_json=as_json, **how)
+            build_dataset(folder, plan, spec.image_spec, as_json=as_json, **build_options)
         return
 
-    given = [
+    passed = [
         key
         for key in ("size", "resize", "decode", "per_class", "title", "dry_run")
         if context.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
     ]
-    if [key for key in given if (key, size) != ("size", 32)]:
-        options = ", ".join("--name" if k == "title" else f"--{k.replace('_', '-')}" for k in given)
-        raise click.UsageError(f"CIFAR's pictures are 32 x 32 and no files: leave out {options}")
-    _cifar(name, raw, seed, val_protocol, as_json=as_json, **how)
+    if [key for key in passed if (key, size) != ("size", 32)]:
+        options = ", ".join(
+            "--name" if k == "title" else f"--{k.replace('_', '-')}" for k in passed
+        )
+        raise click.UsageError(
+            f"CIFAR has images of 32 x 32 pixels and no image files: leave out {options}"
+        )
+    _make_cifar(name, raw, seed, val_protocol, as_json=as_json, **build_options)
 
 
-def _cifar(
+def _make_cifar(
     name: str,
     raw: Path,
     seed: int,
@@ -88,14 +92,10 @@ def _cifar(
     force: bool,
     **_: Any,
 ) -> None:
-    from biascon.cli.inspect import format_manifest
+    from biascon.cli.inspect import print_result
     from biascon.data.builders.cifar import make_cifar
-    from biascon.utils.files import pretty_json
 
-    made = make_cifar(
+    result = make_cifar(
         name, raw, seed=seed, val_protocol=val_protocol, out=out, force=force, say=print_note
     )
-    print_note(f"{made.folder}: {'is there already, intact' if made.reused else 'written'}")
-    click.echo(
-        pretty_json(made.manifest) if as_json else format_manifest(made.manifest), nl=not as_json
-    )
+    print_result(result, as_json=as_json)

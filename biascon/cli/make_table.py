@@ -14,34 +14,47 @@ from biascon.cli.options import FOLDER
 
 @click.command(name="make-table")
 @click.argument("table", metavar="CSV", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--image-col", required=True, metavar="COLUMN", help="Files, relative to --root.")
-@click.option("--label-col", required=True, metavar="COLUMN", help="Labels.")
+@click.option(
+    "--image-col",
+    required=True,
+    metavar="COLUMN",
+    help="The column of image files, as paths relative to --root.",
+)
+@click.option("--label-col", required=True, metavar="COLUMN", help="The column of labels.")
 @click.option(
     "--bias-col",
     required=True,
     multiple=True,
     metavar="COLUMN",
-    help="A bias attribute; repeat it. The first is the default, evaluate --bias chooses another.",
+    help="The column of a bias attribute; repeat it for more. The first is the default of the dataset, "
+    "evaluate --bias selects another.",
 )
 @click.option(
-    "--split-col", metavar="COLUMN", help="train, val or test.  [default: a seeded split]"
+    "--split-col",
+    metavar="COLUMN",
+    help="The column of split names: train, val or test.  [default: a seeded split]",
 )
-@click.option("--root", type=FOLDER, help="Folder of the pictures.  [default: that of the CSV]")
+@click.option(
+    "--root", type=FOLDER, help="Folder of the images.  [default: the folder of the CSV file]"
+)
 @click.option(
     "--aligned",
     multiple=True,
     metavar="LABEL=BIAS|FILE",
-    help="A bias value that goes with a label; repeat it. Or a TOML, JSON or CSV file of such pairs, as for "
-    "audit.  [default: label = bias, where both have the same values]",
+    help="A bias-aligned value of a label; repeat it. Or a TOML, JSON or CSV file of such pairs, as for "
+    "audit.  [default: label = bias, if both columns have the same values]",
 )
 @click.option(
     "--val-protocol",
     type=click.Choice(["held-out", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training pictures, without a split column; hong: they also stay (leaks).",
+    help="For a seeded split. held-out: 10 % of the training images. hong: these images also stay in "
+    "training (a leak). none: no validation split.",
 )
-@click.option("--name", metavar="NAME", help="Name of the dataset.  [default: that of the CSV]")
+@click.option(
+    "--name", metavar="NAME", help="Name of the dataset.  [default: the name of the CSV file]"
+)
 @image_options
 def command(
     table: Path,
@@ -59,27 +72,26 @@ def command(
     seed: int,
     dry_run: bool,
     as_json: bool,
-    **how: Any,
+    **build_options: Any,
 ) -> None:
-    """Build a dataset from a CSV of your own pictures, labels and bias attributes."""
-    from biascon.data.builders import table as tables
+    """Build a dataset from a CSV file of your own images, labels and bias attributes."""
+    from biascon.data.builders.csv_table import TableSpec, read_csv_table
+    from biascon.data.builders.table import parse_aligned_options, plan_table
     from biascon.data.images.decoding import ImageSpec
 
-    spec = tables.TableSpec(
+    spec = TableSpec(
         image_col,
         label_col,
         bias_col,
         split_col,
-        tables.parse_aligned_options(aligned),
+        parse_aligned_options(aligned),
         re.sub("[^A-Za-z0-9._]+", "-", name or table.stem).strip("-._") or "table",
         seed,
         val_protocol,
         ImageSpec(size, resize, decode),
     )
-    plan = tables.plan_table(
-        tables.read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures"
-    )
+    plan = plan_table(read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures")
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:
-        build_dataset(root or table.parent, plan, spec.shape, as_json=as_json, **how)
+        build_dataset(root or table.parent, plan, spec.image_spec, as_json=as_json, **build_options)

@@ -18,26 +18,27 @@ from biascon.cli.options import FOLDER
     type=click.Choice(["race", "age"]),
     default="race",
     show_default=True,
-    help="The bias attribute: white or not; from 20 or up to 10 years.",
+    help="The bias attribute. race: white or not. age: 20 years or more, or 10 years or less.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1),
     default=0.9,
     show_default=True,
-    help="1 - RATE conflicting pictures for each aligned one in training.",
+    help="In training, 1 - RATE bias-conflicting images for each bias-aligned image.",
 )
 @click.option(
     "--val-protocol",
     type=click.Choice(["held-out", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: 10 % of the training pictures, in natural proportions; hong: they also stay (leaks).",
+    help="held-out: 10 % of the training images, in natural proportions. hong: these images also stay in "
+    "training (a leak). none: no validation split.",
 )
 @click.option(
     "--names",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A file with the names to use, one a line, instead of the folder's listing.",
+    help="A file with the names to use, one per line, instead of all files in the folder.",
 )
 @image_options
 def command(
@@ -52,9 +53,12 @@ def command(
     seed: int,
     dry_run: bool,
     as_json: bool,
-    **how: Any,
+    **build_options: Any,
 ) -> None:
-    """Build a UTKFace from the folder RAW of its cropped pictures: gender, biased by race or age."""
+    """Build a UTKFace dataset from the folder RAW of its cropped images.
+
+    The target is the gender, the bias attribute is the race or the age.
+    """
     from biascon.data.builders import utkface
     from biascon.data.images.decoding import ImageSpec
 
@@ -62,16 +66,16 @@ def command(
     if raw is None:
         if names is None or not dry_run:
             raise click.UsageError(
-                "expected the folder RAW of the pictures (or --names FILE --dry-run)"
+                "expected the folder RAW of the images (or --names FILE --dry-run)"
             )
-        folder, listed = Path(), utkface.read_names(names)
+        folder, image_names = Path(), utkface.read_names(names)
     else:
-        folder, listed = utkface.list_pictures(raw)
-        listed = listed if names is None else utkface.read_names(names)
+        folder, image_names = utkface.list_images(raw)
+        image_names = image_names if names is None else utkface.read_names(names)
     plan = utkface.plan_utkface(
-        listed, spec, origin=f"UTKFace, aligned and cropped ({len(listed):,} names)"
+        image_names, spec, origin=f"UTKFace, aligned and cropped ({len(image_names):,} names)"
     )
     if dry_run:
         print_preview(plan, as_json=as_json)
     else:
-        build_dataset(folder, plan, spec.shape, as_json=as_json, **how)
+        build_dataset(folder, plan, spec.image_spec, as_json=as_json, **build_options)

@@ -1,4 +1,4 @@
-"""What several subcommands share: options, progress, and tables of text."""
+"""Options that several subcommands share, and the configurations and datasets that they stand for."""
 
 from __future__ import annotations
 
@@ -16,37 +16,31 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+MAX_SEEDS = 1000  # of one range such as 0-4
 
 
 class NamesType(click.ParamType):  # type: ignore[type-arg]
-    """Names as ``race`` or ``race,age``."""
+    """Names separated by commas: ``race`` or ``race,age``."""
 
     name = "names"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[str]:
-        """Return the names in the order given."""
+        """Return the names in the order of the option."""
         return value if isinstance(value, list) else [n.strip() for n in str(value).split(",")]
 
 
-bias_option = click.option(
-    "--bias",
-    type=NamesType(),
-    metavar="NAME[,NAME]",
-    help="See the dataset by this attribute, or by the product of several.  [default: its own]",
-)
-
-
 class SeedsType(click.ParamType):  # type: ignore[type-arg]
-    """Seeds as ``0,1,2`` or ``0-4``."""
+    """Seeds as a list or a range: ``0,1,2`` or ``0-4``."""
 
     name = "seeds"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[int]:
-        """Return the seeds in the order given, each once."""
+        """Return the seeds in the order of the option, without duplicates."""
         if isinstance(value, list):
             return value
         seeds: list[int] = []
@@ -55,49 +49,71 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
             if not low.isdecimal() or (dash and not high.isdecimal()):
                 self.fail(f"expected seeds like 0,1,2 or 0-4, but got '{value}'", param, ctx)
             first, last = int(low), int(high if dash else low)
-            if last - first >= 1000:
-                self.fail(f"expected at most 1,000 seeds, but got '{value}'", param, ctx)
+            if last - first >= MAX_SEEDS:
+                self.fail(f"expected at most {MAX_SEEDS:,} seeds, but got '{value}'", param, ctx)
             seeds += range(first, last + 1)
         if not seeds:
             self.fail(f"expected at least one seed, but got '{value}'", param, ctx)
         return list(dict.fromkeys(seeds))
 
 
-def training_options(command: F, *, trains: bool = True) -> F:
-    """Add the options that decide which runs are meant, for ``train`` and ``evaluate``.
+bias_option = click.option(
+    "--bias",
+    type=NamesType(),
+    metavar="NAME[,NAME]",
+    help="Bias attribute; several names mean their product.  [default: the dataset's own]",
+)
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|mps",
+    help="Device to compute on.",
+)
+
+runs_option = click.option(
+    "--runs", "root", type=FOLDER, default="runs", show_default=True, help="Folder of runs."
+)
+
+
+def training_options(command: F, *, requires_loss: bool = True) -> F:
+    """Add the options of ``train`` and ``evaluate`` that select and configure runs.
 
     Args:
         command: The command.
-        trains: Whether a loss must be named; else runs may be.
+        requires_loss: Whether the option ``--loss`` is required.
     """
     options = [
-        click.option("--loss", "losses", multiple=True, required=trains, metavar="NAME",
-                     help="A loss (see: biascon list losses); repeat it for several."),
+        click.option("--loss", "losses", multiple=True, required=requires_loss, metavar="NAME",
+                     help="Loss (see: biascon list losses); repeat the option for several losses."),
         click.option("--seeds", type=SeedsType(), default="0", show_default=True, metavar="0,1,2",
-                     help="Seeds of weights, order and views."),
-        click.option("--data", type=FOLDER, help="Dataset folder.  [default: the last made in ./data]"),
+                     help="Seeds of the runs: initial weights, order of images, augmentation."),
+        click.option("--data", type=FOLDER,
+                     help="Dataset folder.  [default: the newest dataset in ./data]"),
         bias_option,
-        click.option("--preset", metavar="NAME|FILE", help="Recipe.  [default: cpu; paper on CUDA]"),
-        click.option("--weights", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-                     help="Weights that the encoder starts from: safetensors, or a plain state dict."),
+        click.option("--preset", metavar="NAME|FILE",
+                     help="Preset with all settings.  [default: cpu; paper on CUDA]"),
+        click.option("--weights", type=FILE, metavar="FILE",
+                     help="Initial weights of the encoder: safetensors, or a plain state dict."),
         click.option("--protocol", type=click.Choice(["linear", "knn", "finetune"]),
-                     help="Who judges the encoder (probe.kind).  [default: the preset's; linear]"),
+                     help="Evaluation protocol: linear probe, kNN or fine-tuning (sets probe.kind).  "
+                          "[default: the preset's; linear]"),
         click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
-                     help="Override a number of the preset; repeat it for several."),
-        click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+                     help="Override a setting of the preset; repeat the option for several settings."),
+        device_option,
         click.option("--compile", "compiled", is_flag=True,
-                     help="Compile the network (train.compile): faster on a GPU, after a slow start."),
+                     help="Compile the network (sets train.compile): faster on a GPU, slower to start."),
         click.option("--resume/--no-resume", default=True, show_default=True,
-                     help="Go on from the last epoch of an interrupted run, or start it anew."),
-        click.option("--runs", "root", type=FOLDER, default="runs", show_default=True,
-                     help="Folder of runs."),
+                     help="Resume an interrupted run from its last epoch, or start it again."),
+        runs_option,
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def configurations(
+def make_configs(
     losses: Sequence[str],
     seeds: Sequence[int],
     preset: str | None,
@@ -108,17 +124,31 @@ def configurations(
     weights: Path | None = None,
     protocol: str | None = None,
 ) -> list[RunConfig]:
-    """Resolve every run that the options mean, before the first of them starts."""
+    """Return the resolved configuration of every run: all losses x all seeds.
+
+    Args:
+        losses: The names of the losses.
+        seeds: The seeds.
+        preset: The name or file of the preset; None for the default of the device.
+        settings: Settings that override the preset, as ``section.key=value``.
+        device: The type of the device.
+        compiled: Whether the network is compiled.
+        weights: A file with the initial weights of the encoder.
+        protocol: The evaluation protocol; None for the protocol of the preset.
+
+    Raises:
+        UsageError: A name or a setting is unknown, or a value is not allowed.
+    """
+    from biascon.config.factory import make_config
     from biascon.config.resolve import resolve_weights
-    from biascon.config.run_config import make_config
     from biascon.config.settings import default_preset
     from biascon.errors import UsageError, did_you_mean
     from biascon.losses.loss import list_losses
 
     known = list_losses()
-    wrong = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
-    if len(wrong) > 1:
-        raise UsageError(f"unknown losses: {', '.join(wrong)} (biascon list losses shows all)")
+    unknown = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
+    if len(unknown) > 1:
+        raise UsageError(f"unknown losses: {', '.join(unknown)} (biascon list losses shows all)")
     name = preset or default_preset(device)
     settings = [*settings, *(["train.compile=true"] if compiled else [])]
     settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
@@ -130,20 +160,30 @@ def configurations(
 
 
 def choose_dataset(folder: Path | None) -> Path:
-    """Return the folder that was named, or the dataset made last, which is then told."""
+    """Return the dataset folder of the option, or the newest one in ``data``, whose name is printed."""
     from biascon.data.dataset import find_latest
 
     if folder is not None:
         return folder
-    found = find_latest(Path("data"))
-    print_note(f"dataset: {found} (the last made; --data chooses another)")
-    return found
+    newest = find_latest(Path("data"))
+    print_note(f"dataset: {newest} (the last made; --data chooses another)")
+    return newest
 
 
 def load_dataset(
     folder: Path | None, bias: list[str] | None, *, only: Sequence[str] = ("train", "val", "test")
 ) -> BiasedDataset:
-    """Read a dataset folder, or the one made last, seen by the attributes asked for."""
+    """Load a dataset folder, or the newest one, and view it by the bias attributes of the option.
+
+    Args:
+        folder: The dataset folder; None for the newest one in ``data``.
+        bias: The names of the bias attributes; None for the bias attribute of the dataset.
+        only: The splits to load.
+
+    Raises:
+        DataError: There is no dataset, or it is damaged.
+        UsageError: The dataset does not have an attribute of that name.
+    """
     from biascon.data.dataset import load, view_by_attributes
 
     data = load(choose_dataset(folder), only=only)

@@ -20,7 +20,12 @@ def print_note(line: str) -> None:
 
 
 class Progress:
-    """A bar of epochs on a terminal, a line an epoch elsewhere; both to standard error."""
+    """Progress of a run on standard error: a bar on a terminal, one line for each epoch elsewhere.
+
+    Args:
+        config: The configuration of the run.
+        show: Whether anything is printed.
+    """
 
     def __init__(self, config: RunConfig, *, show: bool = True) -> None:
         from tqdm import tqdm
@@ -46,13 +51,19 @@ class Progress:
             self.bar.set_postfix(loss=f"{record.loss:.4f}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Lay out columns of text; the first ``left`` columns are flush left, the others flush right."""
+    """Return a table as text, with a line below the header.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells, row by row.
+        left: The number of columns that are aligned to the left; the others are aligned to the right.
+    """
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
 
     def layout(row: Sequence[str]) -> str:
@@ -67,15 +78,15 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     )
 
 
-def format_percent(metric: Metric | None, digits: int = 1) -> str:
-    """Return a metric in percent, ``-`` where it is undefined."""
+def format_percent(metric: Metric | None) -> str:
+    """Return a metric in percent with one decimal, or ``-`` where it is undefined."""
     if metric is None or metric.value is None:
         return "-"
-    return f"{100 * metric.value:.{digits}f}"
+    return f"{100 * metric.value:.1f}"
 
 
 def format_interval(metric: Metric | None) -> str:
-    """Return a metric in percent with its 95 % interval."""
+    """Return a metric in percent with its 95 % interval, if it has one."""
     text = format_percent(metric)
     if metric is None or metric.interval is None or metric.value is None:
         return text

@@ -18,33 +18,33 @@ from biascon.cli.options import FOLDER
 )
 @click.option(
     "--format",
-    "forms",
+    "formats",
     multiple=True,
-    metavar="FORM",
-    help="html, markdown, latex, csv, parquet or json; repeat it for several.  [default: all]",
+    metavar="FORMAT",
+    help="html, markdown, latex, csv, parquet or json; repeat the option for several.  [default: all]",
 )
 @click.option(
     "--data",
     type=FOLDER,
     default="data",
     show_default=True,
-    help="Folder of datasets: of those that are there, images are shown.",
+    help="Folder of datasets; the report shows images of the datasets in it.",
 )
-@click.option("--dataset", metavar="NAME", help="Only the runs on this dataset.")
+@click.option("--dataset", metavar="NAME", help="Report only the runs on this dataset.")
 @click.option(
     "--card",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Write the model card of this run, or of all runs in this folder, and nothing else.",
+    help="Write only the model card of this run, or of all runs in this folder.",
 )
 def command(
     root: Path,
     out: Path,
-    forms: tuple[str, ...],
+    formats: tuple[str, ...],
     data: Path,
     dataset: str | None,
     card: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
     from biascon.report.verdicts import describe_difference, split_for_prose
     from biascon.report.write import write_cards, write_report
@@ -52,12 +52,12 @@ def command(
     if card is not None:
         click.echo(f"written: {', '.join(map(str, write_cards(card, out)))}")
         return
-    files, groups = write_report(root, out, dataset=dataset, formats=forms, data=data)
-    for one in groups:
-        click.echo(one.title)
-        prose, rest = split_for_prose(one)
-        for difference in prose:
+    files, experiments = write_report(root, out, dataset=dataset, formats=formats, data=data)
+    for experiment in experiments:
+        click.echo(experiment.title)
+        in_words, other_differences = split_for_prose(experiment)
+        for difference in in_words:
             click.echo(f"  {describe_difference(difference)}")
-        if rest:
-            click.echo(f"  and {len(rest)} more comparisons, in the report")
+        if other_differences:
+            click.echo(f"  and {len(other_differences)} more comparisons, in the report")
     click.echo(f"written: {', '.join(map(str, files))}")

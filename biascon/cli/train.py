@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from biascon.cli.options import configurations, load_dataset, training_options
+from biascon.cli.options import load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_table
 
 
@@ -38,7 +38,7 @@ def command(
 
     rows = []
     with distributed_session(pick_device(device)) as place:
-        configs = configurations(
+        configs = make_configs(
             losses, seeds, preset, settings, place.type,
             compiled=compiled, weights=weights, protocol=protocol,
         )  # fmt: skip

@@ -6,7 +6,7 @@ import dataclasses
 
 from biascon.config.run_config import RunConfig
 from biascon.losses.loss import get_entry, get_loss
-from biascon.models.encoders import KERNEL_1X1_SUFFIX
+from biascon.models.encoders import add_1x1_suffix, has_1x1_kernels
 
 
 def first_stage_config(config: RunConfig) -> RunConfig | None:
@@ -20,9 +20,9 @@ def first_stage_config(config: RunConfig) -> RunConfig | None:
     if first_stage is None:
         return None
     model, train = config.model, config.train
-    if first_stage.narrow and not model.encoder.endswith(KERNEL_1X1_SUFFIX):
+    if first_stage.kernel_1x1 and not has_1x1_kernels(model.encoder):
         # Pretrained weights do not fit an encoder with 1 x 1 kernels.
-        encoder = model.encoder + KERNEL_1X1_SUFFIX
+        encoder = add_1x1_suffix(model.encoder)
         model = dataclasses.replace(model, encoder=encoder, weights="none", file=None)
     if "first_epochs" in config.parameters:
         train = dataclasses.replace(train, epochs=config.parameters["first_epochs"], min_steps=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from biascon.config.run_config import FILE, PRETRAINED, RunConfig
 from biascon.errors import UsageError
-from biascon.models.weights import _sha256, _stamp, find_pretrained
+from biascon.models.weights import digest_weights, find_pretrained, read_stamp
 
 
 def resolve_weights(config: RunConfig, file: Path | None = None) -> RunConfig:
@@ -32,11 +32,11 @@ def resolve_weights(config: RunConfig, file: Path | None = None) -> RunConfig:
         return config
     elif model.weights.startswith(f"{PRETRAINED}:"):
         path, kind = find_pretrained(model.encoder), PRETRAINED
-        if model.weights != f"{PRETRAINED}:{_sha256(path, _stamp(path), model.encoder)}":
+        if model.weights != f"{PRETRAINED}:{digest_weights(path, read_stamp(path), model.encoder)}":
             raise UsageError(f"expected weights {model.weights}, but {path} holds other weights")
     else:
         raise UsageError(
             f"model.weights is {model.weights}, but its file is not known; pass it with --weights FILE"
         )
-    weights = f"{kind}:{_sha256(path, _stamp(path), model.encoder)}"
+    weights = f"{kind}:{digest_weights(path, read_stamp(path), model.encoder)}"
     return dataclasses.replace(config, model=dataclasses.replace(model, weights=weights, file=path))

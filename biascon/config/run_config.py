@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,10 +23,10 @@ from biascon.config.sections import (
     OptimizerConfig,
     ProbeConfig,
     TrainConfig,
+    build_section,
     validation_errors,
 )
-from biascon.config.settings import list_presets, load_preset, parse_settings
-from biascon.errors import UsageError, did_you_mean
+from biascon.errors import UsageError
 from biascon.utils.files import digest_of
 
 __all__ = [
@@ -42,10 +41,7 @@ __all__ = [
     "ProbeConfig",
     "RunConfig",
     "TrainConfig",
-    "free_loss_parameters",
-    "make_config",
     "read_config",
-    "with_protocol",
 ]  # fmt: skip
 # Increased when a release trains other weights from the same configuration.
 RECIPE_VERSION = 4
@@ -120,34 +116,6 @@ class RunConfig:
         )
         return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
 
-    def overrides(self) -> dict[str, Any]:
-        """Return the settings that differ from the preset, by ``section.key``.
-
-        ``probe.kind`` is always included if it is not ``linear``. The other settings are included only for a
-        preset that comes with the package, because a preset file may have changed since.
-        """
-        protocol = {} if self.probe.kind == "linear" else {"probe.kind": self.probe.kind}
-        if self.preset not in list_presets():
-            return protocol
-        base = make_config(self.loss, seed=self.seed, preset=self.preset)
-        # Compare under the same protocol: a setting that only one protocol uses is not a difference.
-        base = dataclasses.replace(
-            base, probe=dataclasses.replace(base.probe, kind=self.probe.kind)
-        )
-        preset_settings, settings = base.as_dict(), self.as_dict()
-        changed = {
-            f"{section}.{key}": value
-            for section in SECTIONS
-            for key, value in settings.get(section, {}).items()
-            if key != "kind"
-            and value != preset_settings[section].get(key)
-            and (section, key, value) not in _RESOLVED_PRECISIONS
-            and not (key == "weights" and _is_resolved(value, preset_settings[section].get(key)))
-        }
-        if base.model.weights != "none" and self.model.weights == "none":
-            changed["model.weights"] = "none"
-        return changed | protocol
-
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as plain data (tuples as lists), in the order of the sections.
 
@@ -195,108 +163,6 @@ _UNUSED_PROBE_KEYS = {
     "knn": (),
     "finetune": ("k", "temperature"),
 }
-_RESOLVED_PRECISIONS = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
-
-
-def _is_resolved(weights: str, preset_weights: str | None) -> bool:
-    """Whether ``weights`` is the digest of the pretrained weights that the preset asks for."""
-    return preset_weights == PRETRAINED and weights.startswith(f"{PRETRAINED}:")
-
-
-def make_config(
-    loss: str, *, seed: int = 0, preset: str = "cpu", settings: Sequence[str] = ()
-) -> RunConfig:
-    """Return the configuration of a run: the preset with the given settings.
-
-    Loss parameters in the ``[loss]`` table of the preset that this loss does not have are ignored, so that
-    one preset serves every loss. Parameters of ``--set loss.KEY`` must exist.
-
-    Args:
-        loss: The name of the loss in the registry.
-        seed: The seed, 0 or more.
-        preset: The name of a preset, or the path of a TOML file.
-        settings: Strings ``section.key=value`` that override the preset.
-
-    Raises:
-        UsageError: Keys are unknown (the message lists all of them, with suggestions), or a value has a wrong
-            type or is not allowed.
-        BiasconError: The preset file cannot be read.
-    """
-    from biascon.losses.loss import default_parameters, get_entry, get_loss
-    from biascon.models.encoders import build_on_meta
-
-    get_entry(loss)  # refuses an unknown name
-    preset_name, preset_tree = load_preset(preset)
-    overrides = parse_settings(settings)
-    if "epochs" in overrides.get("train", {}):
-        # A number of epochs that the user sets is not raised to reach the min_steps of the preset.
-        overrides["train"].setdefault("min_steps", 0)
-    loss_keys = set(default_parameters(loss))
-    _check_keys(preset_tree, overrides, loss_keys)
-    sections = {
-        name: _build(section_type, name, {**preset_tree.get(name, {}), **overrides.get(name, {})})
-        for name, section_type in SECTIONS.items()
-    }
-    _check_protocol_settings(sections["probe"].kind, overrides)
-    build_on_meta(sections["model"].encoder)  # refuses an unknown name
-    parameters = {k: v for k, v in preset_tree.get("loss", {}).items() if k in loss_keys}
-    parameters |= overrides.get("loss", {})
-    all_parameters = get_loss(loss, **parameters).parameters
-    return RunConfig(
-        loss=loss, seed=seed, preset=preset_name, parameters=all_parameters, **sections
-    )
-
-
-def _check_keys(
-    preset_tree: Mapping[str, Any], overrides: Mapping[str, Any], loss_keys: Collection[str]
-) -> None:
-    """Refuse unknown sections and keys of a preset and of ``--set``.
-
-    An unknown parameter of the loss is listed here only beside other unknown keys. Otherwise ``get_loss``
-    refuses it, with the list of the parameters that the loss has.
-    """
-    unknown = []
-    for tree in (preset_tree, overrides):
-        for section, values in tree.items():
-            if section == "loss" and isinstance(values, dict):
-                continue
-            if not isinstance(values, dict):
-                unknown.append(f"'{section}', which is no table")
-            elif section not in SECTIONS:
-                unknown.append(f"section '{section}'{did_you_mean(section, [*SECTIONS, 'loss'])}")
-            else:
-                keys = {
-                    field.name
-                    for field in dataclasses.fields(SECTIONS[section])
-                    if field.metadata.get("is_setting", True)
-                }
-                unknown += [
-                    f"'{section}.{key}'{did_you_mean(key, keys)}"
-                    for key in values
-                    if key not in keys
-                ]
-    if unknown:
-        unknown += [
-            f"'loss.{key}'{did_you_mean(key, loss_keys)}"
-            for key in overrides.get("loss", {})
-            if key not in loss_keys
-        ]
-        raise UsageError(f"unknown setting: {', '.join(unknown)}")
-
-
-def _check_protocol_settings(protocol: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse settings of ``--set`` that the evaluation protocol does not use."""
-    unused = [
-        f"probe.{key}"
-        for key in overrides.get("probe", {})
-        if key in ("k", "temperature") and protocol != "knn"
-    ]
-    unused += [f"finetune.{key}" for key in overrides.get("finetune", {}) if protocol != "finetune"]
-    if unused:
-        needed = "finetune" if unused[0].startswith("finetune") else "knn"
-        raise UsageError(
-            f"{', '.join(unused)} would change nothing: the protocol is {protocol}; pass --protocol {needed}"
-        )
 
 
 def read_config(tree: Mapping[str, Any]) -> RunConfig:
@@ -312,7 +178,9 @@ def read_config(tree: Mapping[str, Any]) -> RunConfig:
     """
     names = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
     sections = {
-        name: _build(section_type, name, tree[name] if name != "finetune" else tree.get(name, {}))
+        name: build_section(
+            section_type, name, tree[name] if name != "finetune" else tree.get(name, {})
+        )
         for name, section_type in SECTIONS.items()
     }
     origin = EncoderOrigin(**tree["origin"]) if "origin" in tree else None
@@ -320,88 +188,6 @@ def read_config(tree: Mapping[str, Any]) -> RunConfig:
     if unknown:
         raise KeyError(f"unknown: {sorted(unknown)}")
     return RunConfig(**names, **sections, origin=origin)
-
-
-def with_protocol(
-    config: RunConfig,
-    *,
-    protocol: str | None = None,
-    preset: str | None = None,
-    settings: Sequence[str] = (),
-) -> RunConfig:
-    """Return the configuration that evaluates a trained encoder by another protocol.
-
-    Args:
-        config: The configuration of the run that trained the encoder.
-        protocol: The evaluation protocol, ``probe.kind``. None takes it from ``settings``, else ``linear``.
-        preset: The preset whose [probe] and [finetune] are used. None uses [probe] of ``config``, and
-            [finetune] of the preset that ``config`` names, or of ``cpu`` if that preset is a file.
-        settings: ``probe.KEY=VALUE`` and ``finetune.KEY=VALUE``.
-
-    Raises:
-        UsageError: A setting belongs to the training, is unknown, or has a value that is not allowed.
-    """
-    overrides = parse_settings(settings)
-    training_settings = [
-        f"'{section}.{key}'"
-        for section, values in overrides.items()
-        for key in values
-        if section not in ("probe", "finetune")
-    ]
-    if training_settings:
-        raise UsageError(
-            "the encoder is trained already: expected --set of probe.* or finetune.*, "
-            f"but got {', '.join(training_settings)}"
-        )
-    base_preset = preset or (config.preset if config.preset in list_presets() else "cpu")
-    all_settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
-    if preset is None:
-        probe_settings = [
-            f"probe.{key}={getattr(config.probe, key)!r}"
-            for key in ("c", "tolerance", "max_iterations")
-        ]
-        all_settings = probe_settings + all_settings
-    evaluation_config = make_config(config.loss, preset=base_preset, settings=all_settings)
-    return dataclasses.replace(
-        config, probe=evaluation_config.probe, finetune=evaluation_config.finetune
-    )
-
-
-def free_loss_parameters(config: RunConfig) -> dict[str, Any]:
-    """Return the parameters of the loss of a run, without those that the name of the loss fixes."""
-    from biascon.losses.loss import get_entry
-
-    return {k: v for k, v in config.parameters.items() if k not in get_entry(config.loss).fixed}
-
-
-def _build(section_type: type, section: str, values: Mapping[str, Any]) -> Any:
-    """Return a section of the given type with the values of a TOML table."""
-    hints = typing.get_type_hints(section_type)
-    return section_type(
-        **{key: _coerce(hints[key], value, f"{section}.{key}") for key, value in values.items()}
-    )
-
-
-def _coerce(hint: Any, value: Any, setting: str) -> Any:
-    """Convert a TOML value to the type of a field.
-
-    Raises:
-        UsageError: The value has another type.
-    """
-    if typing.get_origin(hint) is tuple:
-        item_types = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)):
-            raise UsageError(f"expected {setting} to be a list, but got {value!r}")
-        if item_types[-1] is not Ellipsis and len(value) != len(item_types):
-            raise UsageError(
-                f"expected {setting} to have {len(item_types)} values, but got {value!r}"
-            )
-        return tuple(_coerce(item_types[0], item, setting) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UsageError(f"expected {setting} to be of type {hint.__name__}, but got {value!r}")
-    return value
 
 
 def _to_plain_data(value: Any) -> Any:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from biascon.config.augmentation import Augmentation
+from biascon.errors import UsageError
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
@@ -240,3 +243,33 @@ def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[tuple[boo
         ),
         (0 <= optimizer.warmup <= 1, f"{section}.warmup", optimizer.warmup, "in 0..1"),
     ]
+
+
+def build_section(section_type: type, section: str, values: Mapping[str, Any]) -> Any:
+    """Return a section of the given type with the values of a TOML table."""
+    hints = typing.get_type_hints(section_type)
+    return section_type(
+        **{key: _coerce(hints[key], value, f"{section}.{key}") for key, value in values.items()}
+    )
+
+
+def _coerce(hint: Any, value: Any, setting: str) -> Any:
+    """Convert a TOML value to the type of a field.
+
+    Raises:
+        UsageError: The value has another type.
+    """
+    if typing.get_origin(hint) is tuple:
+        item_types = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"expected {setting} to be a list, but got {value!r}")
+        if item_types[-1] is not Ellipsis and len(value) != len(item_types):
+            raise UsageError(
+                f"expected {setting} to have {len(item_types)} values, but got {value!r}"
+            )
+        return tuple(_coerce(item_types[0], item, setting) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UsageError(f"expected {setting} to be of type {hint.__name__}, but got {value!r}")
+    return value

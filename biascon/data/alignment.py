@@ -1,4 +1,4 @@
-"""Which cells are bias-aligned: what is known of it, and what the report says about that."""
+"""Bias alignment: which (label, bias) cells are bias-aligned, and where this is known from."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
 from biascon.utils.text import quote_some
 
-Pairs = dict[str, frozenset[str]]  # a label's value -> the bias values that go with it
-AlignedValues = Mapping[Any, Any]  # as a user writes it: one mapping, or one for each bias column
+Pairs = dict[str, frozenset[str]]  # label -> the bias values that are aligned with it
+AlignedValues = Mapping[
+    Any, Any
+]  # from the user: {label: value or values}, or {column: {label: ...}}
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Which cells of a table are aligned.
+    """Which cells of a table are bias-aligned.
 
     Attributes:
-        cells: bool ``(K, M)``, or None where it is not known.
-        rule: Where that is from, in words.
-        notes: What of the given mapping does not occur.
+        cells: bool ``(K, M)``, or None if it is not known.
+        source: Where the alignment is known from, as text.
+        notes: Labels and values of the user's mapping that do not occur in the table.
     """
 
     cells: npt.NDArray[np.bool_] | None
@@ -42,98 +44,117 @@ def align_cells(
     classes: Sequence[str],
     labels: Sequence[str],
     groups: Sequence[str],
-    given: AlignedValues | None,
+    aligned_values: AlignedValues | None,
     *,
-    several: bool,
+    has_several_biases: bool,
 ) -> Alignment:
-    """Return the aligned cells of one bias column (or product of columns).
+    """Return the bias-aligned cells of one bias column or product of columns.
 
-    Cells are aligned where a mapping says so; without one where label = bias, if the label column and the
-    bias column have the same values.
+    If the user gives a mapping for this bias, its pairs are aligned. Otherwise the cells with label = bias
+    are aligned, if the label column and the bias column have the same values.
 
     Args:
         bias: The name of the column, or of the product: ``"a x b"``.
         classes: The K values of label and prediction.
         labels: The values of the label alone.
         groups: The M values of the bias.
-        given: ``{label: bias value or values}``, or ``{bias name: {label: ...}}``.
-        several: Whether there is more than one bias column, so that a plain mapping is ambiguous.
+        aligned_values: ``{label: bias value or values}``, or ``{bias name: {label: ...}}``.
+        has_several_biases: Whether there is more than one bias column, so that a plain mapping is ambiguous.
 
     Raises:
-        AlignmentError: The mapping leaves a label out, or is one mapping for several bias columns.
+        AlignmentError: The mapping does not contain every label, or it is ambiguous.
     """
-    pairs = _pairs_for(bias, given, several=several)
+    pairs = _select_pairs(bias, aligned_values, has_several_biases=has_several_biases)
     if pairs is None:
         if set(labels) != set(groups):
             return Alignment(None, "not known: label and bias have different values")
         cells = np.array([[k == m for m in groups] for k in classes])
         return Alignment(cells, "label = bias, since both have the same values")
-    left_out = [label for label in labels if label not in pairs]
-    if left_out:
-        hints = "".join(did_you_mean(label, pairs) for label in left_out[:1])
+    missing = [label for label in labels if label not in pairs]
+    if missing:
+        hint = did_you_mean(missing[0], pairs)
         raise AlignmentError(
-            f"the aligned values of '{bias}' leave out label {quote_some(left_out)}{hints}; an empty list "
-            "says that no value goes with a label"
-        )
-    notes = []
-    strange = [label for label in pairs if label not in classes]
-    if strange:
-        notes.append(
-            f"aligned values are given for label {quote_some(strange)}, which does not occur"
-        )
-    told = dict.fromkeys(value for label in labels for value in sorted(pairs[label]))
-    strange = [value for value in told if value not in groups]
-    if strange:
-        hint = did_you_mean(strange[0], groups)
-        notes.append(
-            f"aligned values of '{bias}' name {quote_some(strange)}, which does not occur{hint}"
+            f"the aligned values of '{bias}' have no entry for label {quote_some(missing)}{hint}; "
+            "write an empty list if no value is aligned with a label"
         )
     cells = np.array([[m in pairs.get(k, frozenset()) for m in groups] for k in classes])
-    return Alignment(cells, "as given", tuple(notes))
+    return Alignment(cells, "as given", _list_unused(bias, pairs, classes, labels, groups))
 
 
-def _pairs_for(bias: str, given: AlignedValues | None, *, several: bool) -> Pairs | None:
-    if given is None:
+def _list_unused(
+    bias: str,
+    pairs: Pairs,
+    classes: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str],
+) -> tuple[str, ...]:
+    """Return notes about the labels and values of a mapping that do not occur."""
+    notes = []
+    unused = [label for label in pairs if label not in classes]
+    if unused:
+        notes.append(
+            f"aligned values are given for label {quote_some(unused)}, which does not occur"
+        )
+    values = dict.fromkeys(value for label in labels for value in sorted(pairs[label]))
+    unused = [value for value in values if value not in groups]
+    if unused:
+        hint = did_you_mean(unused[0], groups)
+        notes.append(
+            f"aligned values of '{bias}' name {quote_some(unused)}, which does not occur{hint}"
+        )
+    return tuple(notes)
+
+
+def _select_pairs(
+    bias: str, aligned_values: AlignedValues | None, *, has_several_biases: bool
+) -> Pairs | None:
+    """Return the pairs of one bias column, or None if the user gives none for it."""
+    if aligned_values is None:
         return None
-    if not any(isinstance(value, Mapping) for value in given.values()):
-        if several:
+    if not any(isinstance(value, Mapping) for value in aligned_values.values()):
+        if has_several_biases:
             raise AlignmentError(
                 "expected aligned values for each bias column, as {column: {label: value}}, but got one "
                 "mapping for several bias columns"
             )
-        return _pairs(given)
-    return _pairs(given[bias]) if bias in given else None
+        return _normalize_pairs(aligned_values)
+    return _normalize_pairs(aligned_values[bias]) if bias in aligned_values else None
 
 
-def check_aligned_values(given: AlignedValues | None, names: Sequence[str]) -> None:
-    """Check that a mapping is a plain one, or names columns that there are.
+def check_aligned_values(aligned_values: AlignedValues | None, names: Sequence[str]) -> None:
+    """Check that aligned values are one mapping, or one mapping for each of some bias columns.
+
+    Args:
+        aligned_values: The aligned values of the user.
+        names: The names of the bias columns.
 
     Raises:
-        AlignmentError: It is a mixture, or names another column.
+        AlignmentError: They are a mixture of both forms, or name a column that is no bias column.
     """
-    nested = [isinstance(value, Mapping) for value in ({} if given is None else given).values()]
-    if given is None or not any(nested):
+    values = () if aligned_values is None else aligned_values.values()
+    is_nested = [isinstance(value, Mapping) for value in values]
+    if aligned_values is None or not any(is_nested):
         return
-    if not all(nested):
+    if not all(is_nested):
         raise AlignmentError(
             "expected aligned values as {label: value} or as {column: {label: value}}, but got a mixture"
         )
-    strange = [str(name) for name in given if name not in names]
-    if strange:
+    unknown = [str(name) for name in aligned_values if name not in names]
+    if unknown:
         raise AlignmentError(
-            f"aligned values are given for {quote_some(strange)}, which is no bias column"
-            f"{did_you_mean(strange[0], names)} (there is {quote_some(dict.fromkeys(names))})"
+            f"aligned values are given for {quote_some(unknown)}, which is no bias column"
+            f"{did_you_mean(unknown[0], names)} (bias columns: {quote_some(dict.fromkeys(names))})"
         )
 
 
-def _pairs(given: Mapping[Any, Any]) -> Pairs:
+def _normalize_pairs(aligned_values: Mapping[Any, Any]) -> Pairs:
     pairs: dict[str, set[str]] = {}
-    for label, values in given.items():
+    for label, values in aligned_values.items():
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
         texts = [normalize_value(value) for value in [label, *listed]]
         if None in texts:
             raise AlignmentError(
-                f"expected aligned values, but got a missing one for label '{label}'"
+                f"expected aligned values, but got a missing value for label '{label}'"
             )
         first, *others = (text for text in texts if text is not None)
         pairs.setdefault(first, set()).update(others)
@@ -141,21 +162,21 @@ def _pairs(given: Mapping[Any, Any]) -> Pairs:
 
 
 def read_aligned_values(path: Path) -> AlignedValues:
-    """Read aligned values: TOML or JSON ``label = value or values``, or a CSV of pairs.
+    """Read aligned values from a TOML, JSON or CSV file.
 
-    TOML and JSON may have a table for each bias column. A CSV has a header and two columns, label and bias
-    value; or three, the first of which is the bias column.
+    TOML and JSON hold ``label = value or values``, or such a table for each bias column. CSV has a header and
+    the columns (label, bias value), or the columns (bias column, label, bias value).
 
     Raises:
-        DataError: The file is missing or not of these forms.
+        DataError: The file is missing, or does not have one of these forms.
     """
-    kind = path.suffix.lower()
-    if kind == ".json":
-        found = read_json(path)
-        if not isinstance(found, dict):
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        data = read_json(path)
+        if not isinstance(data, dict):
             raise DataError(f"{path}: expected an object {{label: value or values}}")
-        return found
-    if kind not in (".toml", ".csv"):
+        return data
+    if suffix not in (".toml", ".csv"):
         raise DataError(f"{path}: expected a .toml, .json or .csv file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -163,15 +184,15 @@ def read_aligned_values(path: Path) -> AlignedValues:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
-    if kind == ".toml":
+    if suffix == ".toml":
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise DataError(f"{path} is not valid TOML ({error})") from error
-    return _from_csv(path, text)
+    return _parse_csv(path, text)
 
 
-def _from_csv(path: Path, text: str) -> AlignedValues:
+def _parse_csv(path: Path, text: str) -> AlignedValues:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:

@@ -1,11 +1,11 @@
 """The dataset folder: ``train|val|test.safetensors`` and ``manifest.json``, readable without biascon.
 
 Each split holds ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,), ``bias`` int64 (N,), ``aligned``
-bool (N,) and ``index`` int64 (N,), the row in the source; further attributes of the images are int64 (N,)
-arrays named ``attribute.<name>``. Without a bias attribute ``bias`` is all 0; ``aligned`` is all False there
-and where no alignment is defined. The manifest (``biascon.data.manifest``) holds what made the folder, the
-counts of every (label, bias) cell and the SHA-256 of every file; a folder that differs by a byte is refused.
-Nothing here needs PyTorch.
+bool (N,), ``index`` int64 (N,), the row in the source, and an int64 (N,) array ``attribute.<name>`` for
+each further attribute. Without a bias attribute ``bias`` is 0 for every image. ``aligned`` is False for every
+image if no alignment is defined. The manifest (``biascon.data.manifest``) holds the settings of the builder,
+the counts of every (label, bias) cell and the SHA-256 of every file. A folder in which one byte differs is
+refused. This module does not need PyTorch.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data import manifest as manifests
 from biascon.data import memory_map
 from biascon.data.bias_views import view_by_attributes, view_identity
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
     SPLITS,
+    DatasetDescription,
+    Manifest,
     dataset_digest,
-    file_entry,
+    describe_file,
     is_dataset_folder,
     make_manifest,
     read_manifest,
@@ -33,7 +34,7 @@ from biascon.data.manifest import (
     verify,
     with_checksum,
 )
-from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, aligned_rows, summarize
+from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
 from biascon.utils.files import new_folder, os_error, pretty_json
 from biascon.utils.types import Array
@@ -44,9 +45,11 @@ __all__ = [
     "REJECTED",
     "SPLITS",
     "BiasedDataset",
+    "DatasetDescription",
+    "Manifest",
     "Split",
     "dataset_digest",
-    "file_entry",
+    "describe_file",
     "find_latest",
     "is_dataset_folder",
     "load",
@@ -64,27 +67,33 @@ __all__ = [
 
 
 def save(
-    folder: Path, splits: Mapping[str, Split], description: Mapping[str, Any], *, replace: bool
-) -> dict[str, Any]:
-    """Write a dataset folder, whole or not at all.
+    folder: Path,
+    splits: Mapping[str, Split],
+    description: DatasetDescription | Mapping[str, Any],
+    *,
+    replace: bool,
+) -> Manifest:
+    """Write a dataset folder, complete or not at all.
 
     Args:
-        folder: Where; it appears only when it is complete.
+        folder: The dataset folder. It appears only when it is complete.
         splits: The splits by name.
-        description: What the manifest says besides counts and digests: ``name``, ``builder``,
-            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``, perhaps ``attributes``.
-        replace: Whether an existing folder gives way.
+        description: The description of the dataset, or a mapping with its keys: ``name``, ``builder``,
+            ``protocol``, ``parameters``, ``source``, ``labels``, ``bias``, and optionally ``attributes``.
+        replace: Whether to replace an existing folder.
 
     Returns:
         The manifest.
 
     Raises:
-        BiasconError: The place is not writable, the disk is full, or the folder exists.
+        DataError: The description lacks a key, or a value in it is not valid.
+        BiasconError: The folder is not writable, the disk is full, or the folder exists.
     """
     from safetensors.numpy import save_file
 
-    sizes = (len(description["labels"]), manifests.n_bias(description))
-    known = manifests.knows_aligned(description)
+    if not isinstance(description, DatasetDescription):
+        description = DatasetDescription.from_json(description)
+    sizes, knows_aligned = (description.n_labels, description.n_bias), description.knows_aligned
     with new_folder(folder, replace=replace) as work:
         files = {}
         for name, split in splits.items():
@@ -97,27 +106,28 @@ def save(
                 save_file(arrays, path)
             except OSError as error:
                 raise os_error(error, "write", folder) from error
-            except Exception as error:  # safetensors reports a full disk as an error of its own
+            except Exception as error:  # safetensors has its own error type for a full disk
                 raise BiasconError(f"cannot write {folder}: {error}") from error
-            files[path.name] = file_entry(path)
+            files[path.name] = describe_file(path)
         counts = {
-            name: summarize(split, *sizes, knows_aligned=known) for name, split in splits.items()
+            name: summarize(split, *sizes, knows_aligned=knows_aligned)
+            for name, split in splits.items()
         }
         manifest = make_manifest(description, counts, files)
-        (work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
+        (work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
         sync_folder(work)
     return manifest
 
 
 def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
-    """Read a dataset folder and verify every byte of it; the images stay on the disk, mapped.
+    """Read a dataset folder and verify every byte of it. The images are memory-mapped.
 
     Args:
         folder: The dataset folder.
-        only: The splits to read; the others are verified, but not decoded.
+        only: The splits to read. The other splits are verified, but not read.
 
     Raises:
-        DataError: Something is missing, corrupt or not of this format.
+        DataError: A file is missing, corrupt, or not of this format.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -125,22 +135,21 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
     splits = {}
     for name in SPLITS:
         path = folder / f"{name}.safetensors"
-        if path.name not in manifest["files"] or name not in only:
+        if path.name not in manifest.files or name not in only:
             continue
         splits[name] = _check_split(path, memory_map.read_arrays(path), manifest)
-    return BiasedDataset(manifest["name"], manifest, splits, dataset_digest(manifest))
+    return BiasedDataset(manifest.name, manifest, splits, dataset_digest(manifest))
 
 
-def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str, Any]) -> Split:
-    """Refuse a split whose arrays do not fit each other or the manifest, whoever wrote it."""
-    if "store" in manifest:  # an index of files instead of pixels
+def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) -> Split:
+    """Return the split of a file, after a check of its arrays against each other and the manifest."""
+    if manifest.store is not None:  # an index of image files instead of pixels
         from biascon.data.images.lazy import open_lazy_images
 
-        files: Any = open_lazy_images(
-            path, arrays.get("files"), manifest
-        )  # as an array, as far as it is used
-        arrays = {**arrays, "images": files}
-    attributes = manifest.get("attributes", {})
+        # LazyImages has every property of an array that the rest of the package uses.
+        images: Any = open_lazy_images(path, arrays.get("files"), manifest)
+        arrays = {**arrays, "images": images}
+    attributes = manifest.attributes or {}
     dtypes = {**DTYPES, **{f"{ATTRIBUTE}{name}": np.int64 for name in attributes}}
     for name, dtype in dtypes.items():
         if name not in arrays or arrays[name].dtype != dtype:
@@ -148,43 +157,44 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Mapping[str,
             raise DataError(f"{path}: expected '{name}' as {np.dtype(dtype)}, but got {got}")
     n = len(arrays["labels"])
     for name in dtypes:
-        want = 4 if name == "images" else 1
-        if arrays[name].ndim != want or len(arrays[name]) != n:
+        ndim = 4 if name == "images" else 1
+        if arrays[name].ndim != ndim or len(arrays[name]) != n:
             raise DataError(f"{path}: '{name}' has shape {arrays[name].shape} for {n} labels")
-    sizes = {"labels": len(manifest["labels"]), "bias": manifests.n_bias(manifest)}
-    sizes |= {f"{ATTRIBUTE}{name}": len(about["values"]) for name, about in attributes.items()}
+    sizes = {"labels": manifest.n_labels, "bias": manifest.n_bias}
+    sizes |= {f"{ATTRIBUTE}{name}": len(entry.values) for name, entry in attributes.items()}
     for name, size in sizes.items():
         if n and not (arrays[name].min() >= 0 and arrays[name].max() < size):
             raise DataError(f"{path}: '{name}' has values outside 0..{size - 1}")
-    if arrays["aligned"].any() and not manifests.knows_aligned(manifest):
+    if arrays["aligned"].any() and not manifest.knows_aligned:
         raise DataError(f"{path}: 'aligned' has rows where the manifest defines no alignment")
-    more = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
-    if manifest["bias"] is not None and attributes:
-        own = manifest["bias"]["name"]
-        aligned = aligned_rows(arrays["labels"], more[own], manifest, own)
+    attribute_arrays = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
+    if manifest.bias is not None and attributes:
+        own = manifest.bias.name
+        values = attribute_arrays[own]
+        aligned = find_aligned_rows(arrays["labels"], values, manifest.labels, attributes[own])
         if not (
-            np.array_equal(more[own], arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
+            np.array_equal(values, arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
         ):
-            raise DataError(f"{path}: 'bias' or 'aligned' is not what its attribute '{own}' says")
-    return Split(**{name: arrays[name] for name in DTYPES}, attributes=more)
+            raise DataError(f"{path}: 'bias' or 'aligned' differs from the attribute '{own}'")
+    return Split(**{name: arrays[name] for name in DTYPES}, attributes=attribute_arrays)
 
 
 def find_latest(root: Path) -> Path:
-    """Return the dataset folder made (or asked for) last under ``root``.
+    """Return the dataset folder under ``root`` that was made or used last.
 
     Raises:
-        DataError: There is none; the message gives the command that makes one.
+        DataError: There is no dataset folder. The message shows the command that makes one.
     """
-    found = [
+    folders = [
         path.parent for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != "."
     ]
-    if not found:
+    if not folders:
         raise DataError(
             f"there is no dataset in {root}; make one with: biascon make-bmnist --rho 0.997"
         )
-    return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
+    return max(folders, key=lambda folder: (folder / "manifest.json").stat().st_mtime_ns)
 
 
 def mark_used(folder: Path) -> None:
-    """Mark a dataset as the one asked for last."""
+    """Mark a dataset as used last, for ``find_latest``."""
     os.utime(folder / "manifest.json")

@@ -1,74 +1,255 @@
-"""``manifest.json``: what a dataset folder says of itself, and whether its files are those.
+"""The manifest of a dataset folder, ``manifest.json``.
 
-Keys: ``name``, ``builder``, ``protocol``, ``parameters``, ``source``, ``labels`` (the classes' names),
-``bias`` (``name``, ``values`` and, but for old folders, ``aligned``; or null: no bias attribute),
-``counts``, ``files``, and where they are used ``attributes`` and ``rejected``, see ``misfits``.
+A ``DatasetDescription`` is the part of the manifest that a builder knows before it writes the images. A
+``Manifest`` adds the counts of each split and the digest of each file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from biascon.data.manifest_entries import (
+    UNSET,
+    Attribute,
+    BiasAttribute,
+    FileEntry,
+    RejectedCounts,
+    SplitCounts,
+    drop_none,
+    list_json_keys,
+    parse_names,
+    parse_object,
+    require,
+    select_extra_keys,
+)
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
 from biascon.version import __version__
+
+__all__ = [
+    "FORMAT",
+    "REJECTED",
+    "SPLITS",
+    "UNSET",
+    "Attribute",
+    "BiasAttribute",
+    "DatasetDescription",
+    "FileEntry",
+    "Manifest",
+    "RejectedCounts",
+    "SplitCounts",
+    "dataset_digest",
+    "describe_file",
+    "is_dataset_folder",
+    "make_manifest",
+    "read_manifest",
+    "sync_folder",
+    "verify",
+    "with_checksum",
+]
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 REJECTED = "rejected.csv"
 
-_KEYS = (
-    "name", "builder", "protocol", "parameters", "source", "labels", "bias", "counts", "files",
-)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def n_bias(manifest: Mapping[str, Any]) -> int:
-    """M: how many values the bias attribute has, 1 without one."""
-    return 1 if manifest["bias"] is None else len(manifest["bias"]["values"])
+@dataclass(frozen=True, kw_only=True)
+class DatasetDescription:
+    """The part of the manifest that a builder knows before it writes the images.
+
+    Attributes:
+        name: The dataset's name, which is also the default name of its folder.
+        builder: The name of the builder.
+        protocol: How each split was made, as text.
+        parameters: The settings of the builder.
+        source: Where the images come from: ``origin`` as text, and further keys of the builder such as
+            ``kind``, the digests ``sha256``, and the counts of file names, ``names``.
+        labels: The names of the K classes.
+        bias: The bias attribute, or None.
+        attributes: The attributes of the images by name. The bias attribute is one of them.
+        store: How an image is decoded, if the dataset holds an index of image files instead of pixels.
+        rejected: The number of image files that were left out.
+        extra: Further keys of a plug-in.
+    """
+
+    name: str
+    builder: str
+    protocol: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    source: Mapping[str, Any]
+    labels: list[str]
+    bias: BiasAttribute | None
+    attributes: Mapping[str, Attribute] | None = None
+    store: Mapping[str, Any] | None = None
+    rejected: RejectedCounts | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_labels(self) -> int:
+        """K, the number of classes."""
+        return len(self.labels)
+
+    @property
+    def n_bias(self) -> int:
+        """M, the number of values of the bias attribute; 1 without a bias attribute."""
+        return 1 if self.bias is None else len(self.bias.values)
+
+    @property
+    def knows_aligned(self) -> bool:
+        """Whether it is defined which (label, bias) cells are bias-aligned."""
+        return self.bias is not None and self.bias.knows_aligned
+
+    @property
+    def origin(self) -> str:
+        """Where the images come from, as text."""
+        return str(self.source["origin"])
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Check and convert the keys of a manifest.
+
+        Raises:
+            DataError: A key is missing, or its value is not valid.
+        """
+        required = [
+            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
+        ]
+        missing = [key for key in required if key not in data]
+        if missing:
+            raise DataError(f"the manifest lacks {', '.join(missing)}")
+        values = {key: _PARSERS[key](key, data[key]) for key in list_json_keys(cls) if key in data}
+        description = cls(**values, extra=select_extra_keys(cls, data))
+        description._check_attributes()
+        return description
+
+    def _check_attributes(self) -> None:
+        """Check that the attributes agree with the labels and with the bias attribute."""
+        attributes, bias = self.attributes or {}, self.bias
+        require(all(name and "," not in name for name in attributes), "attributes")
+        for attribute in attributes.values():
+            pairs = attribute.aligned_pairs or []
+            require(all(label in self.labels for label, _ in pairs), "attributes")
+        if bias is not None and attributes and bias.chosen is None:
+            require(bias.name in attributes, "attributes")
+            own = attributes[bias.name]
+            require(own.values == bias.values, "attributes")
+            require((own.aligned_pairs is not None) == bias.knows_aligned, "attributes")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys of the manifest in the order of the file."""
+        values = {f.name: getattr(self, f.name) for f in fields(DatasetDescription)}
+        extra, bias = values.pop("extra"), values.pop("bias")
+        optional = {key: values.pop(key) for key in ("attributes", "store", "rejected")}
+        data = {**values, "bias": bias, **drop_none(optional), **extra}
+        return {key: _convert_to_json(value) for key, value in data.items()}
 
 
-def knows_aligned(manifest: Mapping[str, Any]) -> bool:
-    """Whether it is defined which (label, bias) cells are bias-aligned."""
-    bias = manifest["bias"]
-    return bias is not None and bias.get("aligned", "as built") is not None
+@dataclass(frozen=True, kw_only=True)
+class Manifest(DatasetDescription):
+    """All keys of ``manifest.json``.
+
+    Attributes:
+        counts: The number of images of each split.
+        files: The digest and the size of each file of the folder.
+        format: The format of the folder.
+        biascon: The version of biascon that wrote the folder.
+        sha256: SHA-256 of all other keys. The manifest of a view has none, since it is not in a file.
+    """
+
+    counts: Mapping[str, SplitCounts]
+    files: Mapping[str, FileEntry]
+    format: int = FORMAT
+    biascon: str | None = None
+    sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys of the manifest in the order of the file."""
+        counts, files = _convert_to_json(self.counts), _convert_to_json(self.files)
+        return {
+            **drop_none({"format": self.format, "biascon": self.biascon}),
+            **super().to_json(),
+            "counts": counts,
+            "files": files,
+            **drop_none({"sha256": self.sha256}),
+        }
+
+
+def _text(key: str, value: Any) -> str:
+    require(isinstance(value, str), key)
+    return str(value)
+
+
+def _source(key: str, value: Any) -> dict[str, Any]:
+    source = parse_object(key, value)
+    _text(key, source.get("origin"))
+    return source
+
+
+def _format(key: str, value: Any) -> int:
+    require(value == FORMAT, key)
+    return FORMAT
+
+
+def _each(parse: Callable[[Any], Any]) -> Callable[[str, Any], dict[str, Any]]:
+    """Return a parser of an object whose values are parsed by ``parse``."""
+    return lambda key, value: {name: parse(item) for name, item in parse_object(key, value).items()}
+
+
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "name": _text,
+    "builder": _text,
+    "protocol": parse_object,
+    "parameters": parse_object,
+    "source": _source,
+    "labels": parse_names,
+    "bias": lambda _, value: None if value is None else BiasAttribute.from_json(value),
+    "attributes": _each(Attribute.from_json),
+    "store": parse_object,
+    "rejected": lambda _, value: RejectedCounts.from_json(value),
+    "counts": _each(SplitCounts.from_json),
+    "files": _each(FileEntry.from_json),
+    "format": _format,
+    "biascon": _text,
+    "sha256": _text,
+}
+
+
+def _convert_to_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _convert_to_json(item) for key, item in value.items()}
+    return value.to_json() if hasattr(value, "to_json") else value
 
 
 def make_manifest(
-    description: Mapping[str, Any],
-    counts: Mapping[str, Mapping[str, Any]],
-    files: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return the sealed manifest of a dataset folder.
+    description: DatasetDescription,
+    counts: Mapping[str, SplitCounts],
+    files: Mapping[str, FileEntry],
+) -> Manifest:
+    """Return the manifest of a dataset folder, with its checksum.
 
     Args:
-        description: What it says besides counts and digests: ``name``, ``builder``, ``protocol``,
-            ``parameters``, ``source``, ``labels``, ``bias``, and perhaps ``attributes`` and ``rejected``.
-        counts: Of each split, by name, as ``biascon.data.dataset.summarize`` gives them.
-        files: Of each file, by name: ``sha256`` and ``bytes``, as ``file_entry`` gives them.
+        description: The description of the dataset.
+        counts: The counts of each split, as ``biascon.data.dataset.summarize`` returns them.
+        files: The entry of each file, as ``describe_file`` returns it.
     """
-    return with_checksum(
-        {
-            "format": FORMAT,
-            "biascon": __version__,
-            **description,
-            "counts": dict(counts),
-            "files": dict(files),
-        }
-    )
+    manifest = Manifest(**vars(description), counts=counts, files=files, biascon=__version__)
+    return replace(manifest, sha256=with_checksum(manifest.to_json())["sha256"])
 
 
-def file_entry(path: Path) -> dict[str, Any]:
-    """Return what the manifest says of a file: its SHA-256 and size."""
-    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+def describe_file(path: Path) -> FileEntry:
+    """Return the manifest's entry of a file: its SHA-256 and size."""
+    return FileEntry(sha256_file(path), path.stat().st_size)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the system write every file of a folder to the disk, before the folder is renamed."""
+    """Write every file of a folder through to the disk, before the folder is renamed."""
     for path in sorted(folder.iterdir()):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -77,11 +258,11 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
 
     Raises:
-        DataError: There is none, or it is not one of this format.
+        DataError: The file does not exist, or is not a valid manifest of this format.
     """
     path = folder / "manifest.json"
     if not path.is_file():
@@ -89,128 +270,61 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is not a dataset folder: it has no manifest.json; "
             "make one with: biascon make-bmnist --rho 0.997"
         )
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise DataError(f"{path} is not a manifest of format {FORMAT}; build the dataset again")
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; build the dataset again")
-    wrong = first_invalid_key(manifest)
-    if wrong:
-        raise DataError(f"{path} is damaged: it has no proper {wrong}; build the dataset again")
+    try:
+        manifest = Manifest.from_json(data)
+        require(manifest.bias is None or manifest.bias.chosen is None, "bias")  # as in a view
+    except DataError as error:
+        raise DataError(f"{path} is damaged: {error}; build the dataset again") from error
     for name in ("train", "test"):
-        if f"{name}.safetensors" not in manifest["files"]:
+        if f"{name}.safetensors" not in manifest.files:
             raise DataError(f"{folder} has no {name} split; build the dataset again")
-    if not _NAME.fullmatch(str(manifest["name"])):  # it becomes part of a path
-        raise DataError(f"{path} has a name that no dataset may have: {manifest['name']!r}")
+    if not _NAME.fullmatch(manifest.name):  # it becomes part of a path
+        raise DataError(
+            f"{path} has the name {manifest.name!r}, which no dataset may have; build the dataset again"
+        )
     return manifest
 
 
-def dataset_digest(manifest: Mapping[str, Any]) -> str:
-    """Return the digest of what a dataset is: all of its manifest but who wrote it, found where and how."""
-    source = {
-        k: v for k, v in manifest["source"].items() if k not in ("origin", "decoder", "folder")
-    }
-    what = {k: v for k, v in manifest.items() if k not in ("biascon", "sha256", "source")}
-    return digest_of({**what, "source": source})
+def dataset_digest(manifest: Manifest) -> str:
+    """Return the digest of a dataset.
+
+    It covers the manifest without provenance: writer, location of the files, and decoder.
+    """
+    data = manifest.to_json()
+    provenance = ("origin", "decoder", "folder")
+    source = {key: value for key, value in data["source"].items() if key not in provenance}
+    rest = {key: value for key, value in data.items() if key not in ("biascon", "sha256")}
+    return digest_of({**rest, "source": source})
 
 
-def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the SHA-256 of itself (of all its other keys) as its last key."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest, as plain data, with the SHA-256 of all its other keys as its last key."""
+    rest = {key: value for key, value in data.items() if key != "sha256"}
     return {**rest, "sha256": digest_of(rest)}
 
 
-def first_invalid_key(manifest: Mapping[str, Any]) -> str | None:
-    """Return the key of a manifest whose value is of another kind than biascon writes, or None.
-
-    ``bias`` may be null; its ``aligned`` is a text, or null where no alignment is defined. ``attributes``
-    maps names (no comma) to ``values``, a list of names, and ``aligned``, a list of pairs
-    ``[label, value]`` of such names or null; the bias attribute is one of them. ``rejected`` has ``n`` and
-    ``by_reason``, reason to number.
-    """
-    for key in ("protocol", "parameters", "source", "counts", "files"):
-        if not isinstance(manifest[key], dict):
-            return key
-    if not _texts(manifest["labels"]):
-        return "labels"
-    bias = manifest["bias"]
-    if bias is not None and not (
-        isinstance(bias, dict)
-        and isinstance(bias.get("name"), str)
-        and _texts(bias.get("values"))
-        and isinstance(bias.get("aligned", ""), str | None)
-    ):
-        return "bias"
-    if not isinstance(manifest["source"].get("origin"), str):
-        return "source"
-    entries = manifest["files"].values()
-    if not all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries):
-        return "files"
-    if "attributes" in manifest and not _proper_attributes(manifest):
-        return "attributes"
-    if "store" in manifest and not isinstance(manifest["store"], dict):
-        return "store"
-    if "rejected" in manifest and not _proper_rejected(manifest["rejected"]):
-        return "rejected"
-    return None
-
-
-def _texts(names: Any) -> bool:
-    return isinstance(names, list) and bool(names) and all(isinstance(n, str) for n in names)
-
-
-def _proper_attributes(manifest: Mapping[str, Any]) -> bool:
-    attributes, bias = manifest["attributes"], manifest["bias"]
-    if not isinstance(attributes, dict) or any(not name or "," in name for name in attributes):
-        return False
-    for about in attributes.values():
-        if not (isinstance(about, dict) and _texts(about.get("values"))):
-            return False
-        if len(set(about["values"])) != len(about["values"]):
-            return False
-        pairs = about.get("aligned")
-        if pairs is None:
-            continue
-        if not (isinstance(pairs, list) and all(_texts(p) and len(p) == 2 for p in pairs)):
-            return False
-        if not all(p[0] in manifest["labels"] and p[1] in about["values"] for p in pairs):
-            return False
-    if bias is None or not attributes:
-        return True
-    own = attributes.get(bias["name"])
-    return (
-        own is not None
-        and own["values"] == bias["values"]
-        and (own.get("aligned") is None) == (not knows_aligned(manifest))
-    )
-
-
-def _proper_rejected(rejected: Any) -> bool:
-    if not isinstance(rejected, dict) or not isinstance(rejected.get("by_reason"), dict):
-        return False
-    numbers = rejected["by_reason"].values()
-    return all(isinstance(n, int) for n in numbers) and rejected.get("n") == sum(numbers)
-
-
 def is_dataset_folder(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a builder writes, so that it may be replaced."""
-    known = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
-    return folder.is_dir() and all(path.name in known for path in folder.iterdir())
+    """Return whether a folder holds only files of a dataset, so that it may be replaced."""
+    names = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
+    return folder.is_dir() and all(path.name in names for path in folder.iterdir())
 
 
-def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Check the SHA-256 of every file that the manifest names.
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Check the SHA-256 of the manifest and of every file in it.
 
     Raises:
-        DataError: A file is missing or differs.
+        DataError: The manifest was changed, or a file is missing or differs.
     """
-    if manifest != with_checksum(manifest):
+    data = manifest.to_json()
+    if data != with_checksum(data):
         raise DataError(
-            f"{folder / 'manifest.json'} has changed since it was written (its sha256 does not fit); "
+            f"{folder / 'manifest.json'} has changed since it was written (its sha256 does not match); "
             "build the dataset again with --force"
         )
-    for name, stated in manifest["files"].items():
+    for name, entry in manifest.files.items():
         if name not in {REJECTED, *(f"{split}.safetensors" for split in SPLITS)}:
             raise DataError(
                 f"{folder / 'manifest.json'} names a file that no dataset has: {name!r}"
@@ -218,10 +332,10 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path} is missing; build the dataset again with --force")
-        found = sha256_file(path)
-        if found != stated["sha256"]:
+        digest = sha256_file(path)
+        if digest != entry.sha256:
             raise DataError(
                 f"{path} is not the file that its manifest describes "
-                f"(sha256 {found[:12]}..., expected {stated['sha256'][:12]}...); "
+                f"(sha256 {digest[:12]}..., expected {entry.sha256[:12]}...); "
                 "build the dataset again with --force"
             )

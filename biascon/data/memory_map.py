@@ -1,4 +1,4 @@
-"""Safetensors files whose large arrays stay on the disk: mapped, and written in parts."""
+"""Safetensors files whose large arrays stay on the disk: memory-mapped reading, writing in parts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ import numpy as np
 from biascon.errors import DataError
 from biascon.utils.types import Array
 
-LARGE = 1 << 20  # bytes from which an array is mapped
-RELEASE_FROM_BYTES = (
-    1 << 30
-)  # bytes from which what was read of a mapped array is given back now and then
+MAP_FROM_BYTES = 1 << 20  # smaller arrays are read into memory
+# The pages of a mapped array of this size or more are released after use, so that memory stays bounded.
+RELEASE_FROM_BYTES = 1 << 30
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Return the arrays of a safetensors file; uint8 arrays of a megabyte or more are mapped.
+    """Read the arrays of a safetensors file; uint8 arrays of a megabyte or more are memory-mapped.
 
-    A mapped array may be written to: the file does not change.
+    The mapping is copy-on-write: writing to a mapped array does not change the file.
 
     Raises:
-        DataError: The file is unreadable or not of that format.
+        DataError: The file is unreadable or no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -36,22 +35,22 @@ def read_arrays(path: Path) -> dict[str, Array]:
             with path.open("rb") as raw:
                 start = int.from_bytes(raw.read(8), "little")
                 header = json.loads(raw.read(start))
-            found: dict[str, Array] = {}
+            arrays: dict[str, Array] = {}
             for name in names:
-                about = header[name]
-                low, high = about["data_offsets"]
-                if about["dtype"] == "U8" and high - low >= LARGE:
-                    shape, offset = tuple(about["shape"]), 8 + start + low
-                    found[name] = np.memmap(path, np.uint8, "c", offset, shape)
+                entry = header[name]
+                low, high = entry["data_offsets"]
+                if entry["dtype"] == "U8" and high - low >= MAP_FROM_BYTES:
+                    shape, offset = tuple(entry["shape"]), 8 + start + low
+                    arrays[name] = np.memmap(path, np.uint8, "c", offset, shape)
                 else:
-                    found[name] = file.get_tensor(name)
+                    arrays[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-    return found
+    return arrays
 
 
 def release_pages(array: Array) -> None:
-    """Give the pages of a heavy mapped array back to the system; they are read again when needed."""
+    """Release the memory pages of a large mapped array. The system reads them again when they are needed."""
     mapping = getattr(array, "_mmap", None)
     if (
         isinstance(mapping, mmap.mmap)
@@ -62,21 +61,21 @@ def release_pages(array: Array) -> None:
 
 
 class SafetensorsWriter:
-    """A safetensors file written from front to back, whose large array's length is known only at the end.
+    """A safetensors file that is written row by row, if the number of rows is known only at the end.
 
-    The images come first, row after row; ``close`` adds the small arrays and fills in the header, for which
-    room was left. The same rows give the same bytes, whatever was appended at a time.
+    The rows of the large array come first. ``finish`` appends the small arrays and writes the header, for
+    which space was reserved. The bytes do not depend on how many rows are appended at a time.
 
     Args:
-        path: The file; what it holds beyond ``rows`` is cut off.
-        capacity: At most as many rows are appended.
-        row: Shape of a row of uint8, whose size is a multiple of 8 so that the arrays behind are aligned.
-        small: The dtypes of the small arrays by name, each with one value a row.
-        rows: Rows that the file holds already.
+        path: The file. It is cut after ``rows`` rows.
+        capacity: The largest number of rows.
+        row: Shape of a row of uint8. Its size is a multiple of 8, so that the arrays after it are aligned.
+        small: The dtype of each small array by name. A small array has one value per row.
+        rows: Number of rows that the file already holds.
         large: Name of the large array.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
 
     _NAMES: ClassVar = {"int64": "I64", "bool": "BOOL"}
@@ -92,12 +91,12 @@ class SafetensorsWriter:
     ) -> None:
         self.row, self.large = row, large
         self.bytes = math.prod(row)
-        # The widest arrays first, behind images whose size is a multiple of 8, so that each is aligned.
+        # The arrays with the widest dtype come first, so that each array is aligned.
         sizes = {name: np.dtype(dtype).itemsize for name, dtype in small.items()}
         self.small = {
             name: np.dtype(small[name]) for name in sorted(sizes, key=lambda n: -sizes[n])
         }
-        self.start = 8 + -(-len(self._header(capacity)) // 8) * 8
+        self.start = 8 + -(-len(self._build_header(capacity)) // 8) * 8
         self.file = path.open("r+b" if path.exists() else "w+b")
         self.cut(rows)
 
@@ -107,25 +106,26 @@ class SafetensorsWriter:
         self.file.truncate(self.start + rows * self.bytes)
         self.file.seek(0, 2)
 
-    def _header(self, n: int) -> bytes:
-        found = {self.large: ("U8", (n, *self.row), n * self.bytes)}
+    def _build_header(self, n: int) -> bytes:
+        """Return the header of a file with n rows."""
+        arrays = {self.large: ("U8", (n, *self.row), n * self.bytes)}
         for name, dtype in self.small.items():
-            found[name] = (self._NAMES[dtype.name], (n,), n * dtype.itemsize)
-        header, at = {}, 0
-        for name, (kind, shape, size) in found.items():
-            header[name] = {"dtype": kind, "shape": shape, "data_offsets": (at, at + size)}
-            at += size
+            arrays[name] = (self._NAMES[dtype.name], (n,), n * dtype.itemsize)
+        header, offset = {}, 0
+        for name, (kind, shape, size) in arrays.items():
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": (offset, offset + size)}
+            offset += size
         return json.dumps(header, separators=(",", ":")).encode()
 
     def read(self, first: int, last: int) -> bytes:
-        """Return the bytes of rows ``first``..``last`` (not included); fewer where the file is shorter."""
+        """Return the bytes of the rows first..last-1, or fewer if the file is shorter."""
         self.file.seek(self.start + first * self.bytes)
-        found = self.file.read((last - first) * self.bytes)
+        rows = self.file.read((last - first) * self.bytes)
         self.file.seek(0, 2)
-        return found
+        return rows
 
     def append(self, images: Array) -> None:
-        """Write rows, uint8 ``(n, *row)``."""
+        """Append rows to the large array, uint8 ``(n, *row)``."""
         self.file.write(np.ascontiguousarray(images).data)
         self.file.flush()
         self.rows += len(images)
@@ -134,16 +134,16 @@ class SafetensorsWriter:
         """Write the small arrays and the header, and close the file.
 
         Args:
-            small: Each ``(rows,)`` by name.
+            small: The small arrays by name, each ``(rows,)``.
         """
         with self.file as file:
             for name, dtype in self.small.items():
                 file.write(np.ascontiguousarray(small[name], dtype=dtype).data)
-            header = self._header(self.rows)
+            header = self._build_header(self.rows)
             file.seek(0)
             file.write((self.start - 8).to_bytes(8, "little"))
             file.write(header.ljust(self.start - 8))
 
     def close(self) -> None:
-        """Close the file as it is."""
+        """Close the file without the small arrays and the header."""
         self.file.close()

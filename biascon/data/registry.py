@@ -1,8 +1,9 @@
-"""The datasets that biascon builds: a line each, and nothing that reads data.
+"""Registry of dataset builders, one line each. This module reads no data.
 
-An outside package registers one under the entry point ``biascon.datasets``: a ``Builder`` whose ``command``
-names the subcommand and whose ``target`` is that subcommand, a click command. It is then listed, and
-``biascon make-<name>`` runs it. It writes a dataset folder with ``biascon.data.dataset.save``.
+Another package registers a builder under the entry point ``biascon.datasets``: a ``Builder`` whose ``command``
+names the subcommand and whose ``target`` is that subcommand, a click command. ``biascon list datasets`` then
+lists the builder, and ``biascon make-<name>`` runs it. The builder writes a dataset folder with
+``biascon.data.dataset.save``, which takes a ``DatasetDescription`` or a mapping with the same keys.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ GROUP = "biascon.datasets"
 
 @dataclass(frozen=True)
 class Builder:
-    """What is known of a dataset before it is built.
+    """The entry of a dataset in the registry.
 
     Attributes:
-        classes: How many, in words.
-        bias: Its bias attributes, in words; ``"none"`` where it has none.
-        needs: What must be on the disk.
-        command: The command that builds it, without ``biascon``.
-        target: Of an outside package: ``"module:attribute"`` of the subcommand.
+        classes: The number of classes, as text.
+        bias: The bias attributes, as text; ``"none"`` without a bias attribute.
+        needs: The files that the builder needs, as text.
+        command: The command that builds the dataset, without ``biascon``.
+        target: ``"module:attribute"`` of the subcommand, for a builder of another package.
     """
 
     classes: str
@@ -44,11 +45,11 @@ BUILDERS: dict[str, Builder] = {
     "bmnist": Builder("10", _COLOR, "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
     "fashion-bmnist": Builder("10", _COLOR, "FashionMNIST's IDX files, or a network", "make-bmnist --source fashion"),
     "kbmnist": Builder("10", _COLOR, "KMNIST's IDX files, or a network", "make-bmnist --source kmnist"),
-    "utkface": Builder("2 (gender)", "race, age", "UTKFace's cropped pictures", "make-utkface RAW"),
+    "utkface": Builder("2 (gender)", "race, age", "the cropped images of UTKFace", "make-utkface RAW"),
     "celeba": Builder("2 (an attribute)", "Male, or another of 40", "img_align_celeba and its two lists", "make-celeba RAW"),
-    "table": Builder("any", "any columns", "a CSV and its pictures", "make-table CSV"),
-    "cifar10": Builder("10", _NONE, "CIFAR-10's binary version", "make-standard cifar10 RAW"),
-    "cifar100": Builder("100", _NONE, "CIFAR-100's binary version", "make-standard cifar100 RAW"),
+    "table": Builder("any", "any columns", "a CSV and its images", "make-table CSV"),
+    "cifar10": Builder("10", _NONE, "the binary version of CIFAR-10", "make-standard cifar10 RAW"),
+    "cifar100": Builder("100", _NONE, "the binary version of CIFAR-100", "make-standard cifar100 RAW"),
     "caltech101": Builder("101", _NONE, "101_ObjectCategories", "make-standard caltech101 RAW"),
     "caltech256": Builder("256", _NONE, "256_ObjectCategories", "make-standard caltech256 RAW"),
     "imagenet": Builder("1,000", _NONE, "ILSVRC 2012, train and val", "make-standard imagenet RAW"),
@@ -58,40 +59,46 @@ BUILDERS: dict[str, Builder] = {
 
 
 def list_plugins() -> dict[str, EntryPoint]:
-    """Return the entry points of installed packages by name; nothing is imported, no name is taken."""
+    """Return the entry points of other packages by name. Their modules are not imported."""
     return {
         name: point for name, point in entry_points.plugins(GROUP).items() if name not in BUILDERS
     }
 
 
 def load_plugin(name: str, point: EntryPoint) -> Builder:
-    """Return what an installed package says of its dataset.
+    """Import the builder of another package.
 
     Raises:
-        BiasconError: It fails to import, or is no ``Builder`` with a target.
+        BiasconError: The import fails, or the object is no ``Builder`` with a target.
     """
-    found: Any = entry_points.resolve("dataset", name, {name: point})
-    if not isinstance(found, Builder) or not found.target:
+    builder: Any = entry_points.resolve("dataset", name, {name: point})
+    if not isinstance(builder, Builder) or not builder.target:
         raise BiasconError(
             f"plug-in dataset '{name}' is not a biascon.data.builders.Builder with a target, "
-            f"but a {type(found).__name__}"
+            f"but a {type(builder).__name__}"
         )
-    return found
+    return builder
 
 
-def plugin_command(command: str, found: Mapping[str, EntryPoint] | None = None) -> str | None:
-    """Return the ``"module:attribute"`` behind ``make-<name>`` of an installed package, None of no other.
+def find_plugin_command(
+    command: str, plugins: Mapping[str, EntryPoint] | None = None
+) -> str | None:
+    """Return the target of the plug-in that defines a command, or None if no plug-in defines it.
+
+    Args:
+        command: The command, ``make-<name>``.
+        plugins: Entry points by name, or None for those of the installed packages.
 
     Raises:
-        BiasconError: The package fails to import, or is not a dataset.
+        BiasconError: The import of the plug-in fails, or it is no ``Builder`` with a target.
     """
     name = command.removeprefix("make-")
-    found = list_plugins() if found is None else found
-    if not command.startswith("make-") or name not in found:
+    plugins = list_plugins() if plugins is None else plugins
+    if not command.startswith("make-") or name not in plugins:
         return None
-    return load_plugin(name, found[name]).target
+    return load_plugin(name, plugins[name]).target
 
 
 def list_builders() -> dict[str, Builder]:
-    """Return all builders, those of installed packages last."""
+    """Return all builders by name, those of other packages last."""
     return {**BUILDERS, **{name: load_plugin(name, p) for name, p in list_plugins().items()}}

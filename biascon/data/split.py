@@ -1,30 +1,30 @@
-"""The arrays of a dataset: a split, and the splits with their manifest."""
+"""The arrays of a dataset in memory: ``Split``, and ``BiasedDataset`` with the splits and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from biascon.data import manifest as manifests
+from biascon.data.manifest import Attribute, Manifest, SplitCounts
 from biascon.utils.types import Array
 
-ATTRIBUTE = "attribute."  # what the name of an attribute's array starts with
+ATTRIBUTE = "attribute."  # prefix of the array names of attributes in a file
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split: N images with their label, bias attribute and origin.
+    """One split: N images with their labels and bias values.
 
     Attributes:
         images: uint8 ``(N, C, H, W)``.
         labels: int64 ``(N,)`` in 0..K-1.
         bias: int64 ``(N,)`` in 0..M-1.
-        aligned: bool ``(N,)``: whether the bias attribute is the one that goes with the label.
+        aligned: bool ``(N,)``: whether the image is bias-aligned.
         index: int64 ``(N,)``: the row in the source.
-        attributes: int64 ``(N,)`` each, by name: further attributes, and the bias attribute among them.
+        attributes: int64 ``(N,)`` by attribute name. The bias attribute is one of them.
     """
 
     images: Array
@@ -38,15 +38,15 @@ class Split:
         return len(self.labels)
 
     def counts(self, n_labels: int, n_bias: int) -> Array:
-        """Return the int64 ``(K, M)`` table of how many images each (label, bias) cell has."""
+        """Return the number of images in each (label, bias) cell, int64 ``(K, M)``."""
         table = np.zeros((n_labels, n_bias), dtype=np.int64)
         np.add.at(table, (self.labels, self.bias), 1)
         return table
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays by the names that they have in the split's file."""
-        more = {f"{ATTRIBUTE}{name}": array for name, array in self.attributes.items()}
-        return {**{name: getattr(self, name) for name in DTYPES}, **more}
+        """Return the arrays by their names in the file of the split."""
+        attributes = {f"{ATTRIBUTE}{name}": array for name, array in self.attributes.items()}
+        return {**{name: getattr(self, name) for name in DTYPES}, **attributes}
 
 
 DTYPES: dict[str, Any] = {
@@ -63,15 +63,15 @@ class BiasedDataset:
     """A dataset folder in memory.
 
     Attributes:
-        name: The folder's name in reports, such as ``bmnist-0.997``.
-        manifest: ``manifest.json`` as plain data.
-        splits: The splits that exist, by name.
-        digest: SHA-256 that stands for every byte of the dataset, see ``identity``.
-        base: The dataset as it was read, where this is its view by another attribute (``choose_bias``).
+        name: The dataset's name, such as ``bmnist-0.997``.
+        manifest: The content of ``manifest.json``.
+        splits: The splits that were read, by name.
+        digest: SHA-256 that identifies the dataset, see ``biascon.data.dataset.dataset_digest``.
+        base: The dataset that this one is a view of (``view_by_attributes``), or None.
     """
 
     name: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     splits: Mapping[str, Split]
     digest: str
     base: BiasedDataset | None = None
@@ -79,49 +79,57 @@ class BiasedDataset:
     @property
     def n_labels(self) -> int:
         """K, the number of classes."""
-        return len(self.manifest["labels"])
+        return self.manifest.n_labels
 
     @property
     def n_bias(self) -> int:
-        """M, the number of values of the bias attribute; 1 without one."""
-        return manifests.n_bias(self.manifest)
+        """M, the number of values of the bias attribute; 1 without a bias attribute."""
+        return self.manifest.n_bias
 
     @property
     def has_bias(self) -> bool:
         """Whether the dataset has a bias attribute."""
-        return self.manifest["bias"] is not None
+        return self.manifest.bias is not None
 
     @property
     def knows_aligned(self) -> bool:
         """Whether it is defined which (label, bias) cells are bias-aligned."""
-        return manifests.knows_aligned(self.manifest)
+        return self.manifest.knows_aligned
 
 
 def summarize(
     split: Split, n_labels: int, n_bias: int, *, knows_aligned: bool = True
-) -> dict[str, Any]:
-    """Return the counts of a split as the manifest holds them.
+) -> SplitCounts:
+    """Count the images of a split.
 
     Args:
-        split: Only ``labels``, ``bias`` and ``aligned`` are read.
+        split: The split. Its images are not read.
         n_labels: K.
-        n_bias: M, 1 without a bias attribute.
-        knows_aligned: Whether an alignment is defined; else ``aligned`` and ``conflicting`` are None.
+        n_bias: M; 1 without a bias attribute.
+        knows_aligned: Whether an alignment is defined. If not, ``aligned`` and ``conflicting`` are None.
     """
     table = split.counts(n_labels, n_bias)
-    return {
-        "n": len(split),
-        "aligned": int(split.aligned.sum()) if knows_aligned else None,
-        "conflicting": int((~split.aligned).sum()) if knows_aligned else None,
-        "empty_cells": int((table == 0).sum()),
-        "cells": table.tolist(),
-    }
+    return SplitCounts(
+        n=len(split),
+        aligned=int(split.aligned.sum()) if knows_aligned else None,
+        conflicting=int((~split.aligned).sum()) if knows_aligned else None,
+        empty_cells=int((table == 0).sum()),
+        cells=table.tolist(),
+    )
 
 
-def aligned_rows(labels: Array, values: Array, manifest: Mapping[str, Any], name: str) -> Array:
-    """Return bool ``(N,)``: whether each (label, value) is one of the attribute's aligned pairs."""
-    about = manifest["attributes"][name]
-    cells = np.zeros((len(manifest["labels"]), len(about["values"])), dtype=bool)
-    for label, value in about.get("aligned") or ():
-        cells[manifest["labels"].index(label), about["values"].index(value)] = True
+def find_aligned_rows(
+    labels: Array, values: Array, label_names: Sequence[str], attribute: Attribute
+) -> Array:
+    """Return bool ``(N,)``: whether each (label, value) is one of the attribute's aligned pairs.
+
+    Args:
+        labels: int64 ``(N,)`` in 0..K-1.
+        values: int64 ``(N,)``: the attribute's value of each image.
+        label_names: The names of the K classes.
+        attribute: The attribute.
+    """
+    cells = np.zeros((len(label_names), len(attribute.values)), dtype=bool)
+    for label, value in attribute.aligned_pairs or ():
+        cells[label_names.index(label), attribute.values.index(value)] = True
     return cells[labels, values]

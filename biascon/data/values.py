@@ -1,4 +1,4 @@
-"""Values of a column as text, so that 1, 1.0 and "1" are one value wherever they come from."""
+"""Column values as text, so that 1, 1.0 and "1" are the same value in every file format."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 from biascon.errors import DataError
 from biascon.utils.types import Array
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+_WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
-_EXACT = 2.0**53
+_MAX_EXACT = 2.0**53  # every whole number below it is exact as a float
 
 
 @dataclass(frozen=True)
 class CodedColumn:
-    """A column of N rows as positions in a list of values.
+    """A column of N rows, as positions in a list of values.
 
     Attributes:
-        codes: integers ``(N,)`` into ``texts``; -1 is a missing value.
-        texts: The values as text, None for one that is missing; two may be the same.
+        codes: Integers ``(N,)``: positions in ``texts``; -1 for a missing value.
+        texts: The values as text, None for a missing value. The list may hold a value more than once.
     """
 
     codes: Array
@@ -33,24 +33,24 @@ class CodedColumn:
 
 
 def normalize_value(value: object) -> str | None:
-    """Return a value as text: a whole number without a point, None where it is missing.
+    """Return a value as text, or None for a missing value.
 
-    Missing are None, NaN, NaT and text of nothing but white space, which is taken off at both ends. Text
-    that reads as a whole number with a point is written without, since that is what a table of whole
-    numbers becomes once a value of it was missing.
+    Whole numbers have no decimal point. A reader of tables turns a column of whole numbers into floats if one
+    value is missing, so "1" and "1.0" must be the same value. White space at both ends of text is removed.
+    None, NaN, NaT and empty text are missing values.
 
     Raises:
-        DataError: Bytes that are not UTF-8, or a list, a mapping or an array.
+        DataError: The value is bytes that are not UTF-8, or a list, a mapping or an array.
 
-    >>> [text_of(value) for value in (1, 1.0, " 1", "1.0", "01", 0.5, True, float("nan"))]
+    >>> [normalize_value(value) for value in (1, 1.0, " 1", "1.0", "01", 0.5, True, float("nan"))]
     ['1', '1', '1', '1', '01', '0.5', 'True', None]
     """
     if value is None or type(value).__name__ in ("NaTType", "NAType") or value != value:
         return None
     if isinstance(value, str):
         value = value.strip()
-        whole = _WHOLE.fullmatch(value)
-        return (value or None) if whole is None else _zero(whole[1])
+        match = _WHOLE_NUMBER.fullmatch(value)
+        return (value or None) if match is None else _remove_sign_of_zero(match[1])
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, Integral):
@@ -59,7 +59,7 @@ def normalize_value(value: object) -> str | None:
         return normalize_value(format(value, "f"))
     if isinstance(value, Real):
         number = float(value)
-        if math.isfinite(number) and number.is_integer() and abs(number) < _EXACT:
+        if math.isfinite(number) and number.is_integer() and abs(number) < _MAX_EXACT:
             return str(int(number))
         return str(value)
     if isinstance(value, bytes):
@@ -72,19 +72,19 @@ def normalize_value(value: object) -> str | None:
     return str(value)
 
 
-def _zero(text: str) -> str:
+def _remove_sign_of_zero(text: str) -> str:
     return "0" if text == "-0" else text
 
 
 def sort_values(values: Iterable[str]) -> list[str]:
     """Return values in order: numbers by size, then text.
 
-    >>> in_order(["b", "10", "9", "a", "-1"])
+    >>> sort_values(["b", "10", "9", "a", "-1"])
     ['-1', '9', '10', 'a', 'b']
     """
 
-    def key(value: str) -> tuple[bool, float, str]:
-        number = _NUMBER.fullmatch(value) is not None
-        return (not number, float(value) if number else 0.0, value)
+    def sort_key(value: str) -> tuple[bool, float, str]:
+        is_number = _NUMBER.fullmatch(value) is not None
+        return (not is_number, float(value) if is_number else 0.0, value)
 
-    return sorted(values, key=key)
+    return sorted(values, key=sort_key)

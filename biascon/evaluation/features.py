@@ -1,4 +1,4 @@
-"""Features of the frozen encoder: computed once a run, and kept in its folder."""
+"""Features of the frozen encoder: computed once in a run, and cached in the run folder."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from biascon.utils.files import write_atomic
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 
-FILES = dict(zip(("train", "val", "test"), FEATURES, strict=True))
-KEPT = 1 << 30  # bytes of a split's features that are kept at most
+FEATURE_FILES = dict(zip(("train", "val", "test"), FEATURES, strict=True))
+MAX_CACHED_BYTES = 1 << 30  # features of a split that are larger are not written
 
 
 def two_view_features(
-    encoder: Encoder, images: Array, recipe: Augmentation, *, seed: int, device: torch.device
+    encoder: Encoder, images: Array, augmentation: Augmentation, *, seed: int, device: torch.device
 ) -> tuple[Array, Array]:
     """Return the features of two augmented views of every image, each float32 ``(N, D)``.
 
     Args:
-        encoder: On ``device``.
+        encoder: The encoder, on ``device``.
         images: uint8 ``(N, 3, H, W)``.
-        recipe: What a view is.
-        seed: Of the views, which have a generator of their own.
-        device: Where to compute.
+        augmentation: The distribution of a view.
+        seed: The seed of the views, which have their own generator.
+        device: The device to compute on.
 
     Raises:
         RunError: A feature is not finite.
@@ -47,7 +47,7 @@ def two_view_features(
             device=device,
             prepare=partial(
                 augment,
-                recipe=recipe,
+                augmentation=augmentation,
                 generator=torch_generator(seed, f"views/test/{view}", device),
                 views=1,
             ),
@@ -60,29 +60,29 @@ def two_view_features(
 def cached_features(
     folder: Path, part: str, split: Split, encoder: Encoder, *, device: torch.device
 ) -> Array:
-    """Return float32 ``(N, D)``: the features of a split, from the run's folder or computed and kept there.
+    """Return float32 ``(N, D)``: the features of a split, from the run folder or computed and cached there.
 
     Args:
-        folder: Of a run that is trained, and locked.
-        part: ``"train"``, ``"val"`` or ``"test"``.
-        split: Its images.
-        encoder: The run's, on ``device``.
-        device: Where to compute.
+        folder: The run folder, locked.
+        part: The name of the split: ``"train"``, ``"val"`` or ``"test"``.
+        split: The split.
+        encoder: The trained encoder of the run, on ``device``.
+        device: The device to compute on.
 
     Raises:
         RunError: A feature is not finite, or the file in the folder is damaged.
         BiasconError: The folder is not writable, or the disk is full.
     """
-    path = folder / FILES[part]
+    path = folder / FEATURE_FILES[part]
     if path.is_file():
         try:
-            found = load_file(path)["features"]
+            features: Array = load_file(path)["features"]
         except (SafetensorError, KeyError, OSError) as error:
             raise damaged_file_error(path) from error
-        if found.shape != (len(split), encoder.dim) or found.dtype != np.float32:
+        if features.shape != (len(split), encoder.dim) or features.dtype != np.float32:
             raise damaged_file_error(path)
-        return found
-    found = extract_features(encoder, split.images, device=device)
-    if found.nbytes <= KEPT:
-        write_atomic(path, save({"features": found}))
-    return found
+        return features
+    features = extract_features(encoder, split.images, device=device)
+    if features.nbytes <= MAX_CACHED_BYTES:
+        write_atomic(path, save({"features": features}))
+    return features

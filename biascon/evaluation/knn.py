@@ -1,9 +1,9 @@
-"""Weighted nearest neighbors on the directions of frozen features: a judge without anything to fit.
+"""Weighted kNN classifier on the directions of frozen features; there is nothing to fit.
 
-Of a feature f, the K training features with the largest cosine s_i vote for their labels, each with weight
+The K training features with the largest cosine s_i to a feature vote for their labels, each with weight
 exp(s_i / T): Wu et al. (Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018),
-with their K = 200 and T = 0.07. The neighbors are exact. Similarities are computed a block at a time, so
-that memory beside the features is bounded.
+with their K = 200 and T = 0.07. The neighbors are exact. Similarities are computed in blocks, so the memory
+beside the features is bounded.
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ from torch import Tensor
 from biascon.errors import RunError
 from biascon.utils.types import Array
 
-QUERIES, ROWS = (
-    1024,
-    8192,
-)  # of a block of similarities: 32 MiB, and as much again to find the largest
+# The size of a block of similarities: 32 MiB, and as much again to find the largest.
+QUERY_ROWS, TRAINING_ROWS = 1024, 8192
 
 
 @dataclass(frozen=True)
 class KNNClassifier:
-    """The training features that vote.
+    """A kNN classifier: training features whose labels vote.
 
     Attributes:
-        features: float32 ``(N, D)``, as they are: their lengths are divided out block by block.
+        features: float32 ``(N, D)``; each block is divided by the lengths of its features when it is used.
         labels: int64 ``(N,)`` in 0..K-1.
         n_labels: K.
-        k: How many neighbors vote; all where there are fewer.
+        k: The number of neighbors that vote; all training images if there are fewer.
         temperature: T.
-        device: Where to compute.
+        device: The device to compute on.
     """
 
     features: Array
@@ -50,51 +48,54 @@ class KNNClassifier:
     def probabilities(self, features: Array) -> Array:
         """Return float32 ``(Q, K)``: the share of the votes of each label.
 
-        A feature without a direction (all 0) is as far from every other. Of training images at the same
-        distance, at the K-th place, those that come first vote.
+        A feature without a direction (all 0) has the same distance to every other feature. If several
+        training images have the distance of the k-th neighbor, the first ones vote.
 
         Args:
             features: float32 ``(Q, D)``.
         """
-        found = np.empty((len(features), self.n_labels), dtype=np.float32)
+        shares = np.empty((len(features), self.n_labels), dtype=np.float32)
         labels = torch.from_numpy(self.labels).to(self.device)
         with torch.inference_mode():
-            for start in range(0, len(features), QUERIES):
-                rows = slice(start, start + QUERIES)
+            for start in range(0, len(features), QUERY_ROWS):
+                rows = slice(start, start + QUERY_ROWS)
                 query = _directions(torch.from_numpy(features[rows]).to(self.device))
-                near, who = self._nearest(query)
-                vote = ((near - near[:, :1]) / self.temperature).exp()  # the nearest has weight 1
-                votes = near.new_zeros(len(query), self.n_labels).scatter_add_(1, labels[who], vote)
-                found[rows] = (votes / votes.sum(dim=1, keepdim=True)).cpu().numpy()
-        return found
+                nearest, neighbors = self._nearest(query)
+                # The nearest neighbor has weight 1.
+                weights = ((nearest - nearest[:, :1]) / self.temperature).exp()
+                votes = nearest.new_zeros(len(query), self.n_labels)
+                votes = votes.scatter_add_(1, labels[neighbors], weights)
+                shares[rows] = (votes / votes.sum(dim=1, keepdim=True)).cpu().numpy()
+        return shares
 
     def _nearest(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """Return the similarities ``(Q, k)``, largest first, and rows ``(Q, k)`` of the neighbors."""
         n = len(self.labels)
-        near = who = None
-        for start in range(0, n, ROWS):
-            block = torch.from_numpy(self.features[start : start + ROWS]).to(self.device)
+        nearest = neighbors = None
+        for start in range(0, n, TRAINING_ROWS):
+            block = torch.from_numpy(self.features[start : start + TRAINING_ROWS]).to(self.device)
             s = query @ _directions(block).T  # (Q, R)
             rows = torch.arange(start, start + len(block), device=self.device).expand_as(s)
-            if near is not None and who is not None:  # those found so far come first
-                s, rows = torch.cat((near, s), dim=1), torch.cat((who, rows), dim=1)
-            near, who = _largest(s, rows, min(self.k, s.shape[1]))
-        if near is None or who is None:
+            if nearest is not None and neighbors is not None:  # earlier neighbors come first
+                s = torch.cat((nearest, s), dim=1)
+                rows = torch.cat((neighbors, rows), dim=1)
+            nearest, neighbors = _select_largest(s, rows, min(self.k, s.shape[1]))
+        if nearest is None or neighbors is None:
             raise RunError("there is no training image to be a neighbor")
-        return near, who
+        return nearest, neighbors
 
 
-def _largest(s: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest of each row of ``s``, largest first; of equal ones the first."""
-    least = s.topk(k, dim=1).values[:, -1:]
-    # All above the k-th largest value, and as many of those at that value as there is room for.
-    above, at = s > least, s == least
+def _select_largest(s: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest values of each row of ``s`` and their ``rows``, largest first, ties in order."""
+    smallest = s.topk(k, dim=1).values[:, -1:]
+    # Keep all values above the k-th largest one, and of the equal ones the first that fit.
+    above, at = s > smallest, s == smallest
     room = k - above.sum(dim=1, keepdim=True)
     keep = above | (at & (at.cumsum(dim=1, dtype=torch.int32) <= room))
-    where = keep.nonzero()[:, 1].view(len(s), k)
-    near, who = s.gather(1, where), rows.gather(1, where)
-    order = near.sort(dim=1, descending=True, stable=True).indices
-    return near.gather(1, order), who.gather(1, order)
+    columns = keep.nonzero()[:, 1].view(len(s), k)
+    values, kept_rows = s.gather(1, columns), rows.gather(1, columns)
+    order = values.sort(dim=1, descending=True, stable=True).indices
+    return values.gather(1, order), kept_rows.gather(1, order)
 
 
 def _directions(features: Tensor) -> Tensor:

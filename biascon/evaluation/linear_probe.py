@@ -1,7 +1,7 @@
 """Stage two: a linear probe on the features of the frozen encoder.
 
-The probe is multinomial logistic regression on standardised features, solved to a stated tolerance by
-scikit-learn (L-BFGS): it is convex, so that the result does not depend on a seed or a schedule.
+The probe is multinomial logistic regression on standardized features. scikit-learn (L-BFGS) solves it to a
+stated tolerance. The problem is convex, so the result does not depend on a seed or a schedule.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class LinearProbe:
     """A fitted probe: scores = ((features - mean) / scale) @ weights.T + intercept.
 
     Attributes:
-        mean: ``(D,)`` of the training features.
-        scale: ``(D,)`` their standard deviation, 1 where it is 0.
+        mean: ``(D,)``, the mean of the training features.
+        scale: ``(D,)``, their standard deviation, 1 where it is 0.
         weights: ``(K, D)``.
         intercept: ``(K,)``.
-        iterations: How many the solver took.
-        converged: Whether it met the tolerance.
+        iterations: The number of iterations of the solver.
+        converged: Whether the solver met the tolerance.
     """
 
     mean: Array
@@ -39,7 +39,7 @@ class LinearProbe:
 
     def probabilities(self, features: Array) -> Array:
         """Return float32 ``(N, K)``: softmax of the scores."""
-        standard = _standardised(features, self.mean, self.scale)
+        standard = _standardize(features, self.mean, self.scale)
         logits = standard @ self.weights.T + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         exp = np.exp(logits)
@@ -48,21 +48,21 @@ class LinearProbe:
 
 
 def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> LinearProbe:
-    """Fit multinomial logistic regression: minimise sum_i CE_i + ||W||^2 / (2 C).
+    """Fit multinomial logistic regression: minimize sum_i CE_i + ||W||^2 / (2 C).
 
     Args:
         features: float32 ``(N, D)``.
         labels: int64 ``(N,)``, with every class present.
         n_labels: K, 2 or more.
-        config: C, the tolerance on the gradient, and the most iterations.
+        config: C, the tolerance on the gradient, and the largest number of iterations.
 
     Raises:
         RunError: A class is missing.
     """
-    _every_class(labels, n_labels)
-    mean, scale = _standard(features)
+    _check_classes(labels, n_labels)
+    mean, scale = _mean_and_scale(features)
     return _warn_if_not_converged(
-        _solve(_standardised(features, mean, scale), labels, n_labels, config, mean, scale)
+        _solve(_standardize(features, mean, scale), labels, n_labels, config, mean, scale)
     )
 
 
@@ -71,8 +71,9 @@ def fit_balanced(
 ) -> LinearProbe:
     """Fit the last layer of DFR (Kirichenko et al., ICLR 2023) on a held-out split.
 
-    Ten times, from every (label, bias) group that has images, as many are drawn as the smallest has,
-    and logistic regression is fitted on them as in ``fit``; weights and intercepts are averaged.
+    Ten times, the same number of images is drawn from every (label, bias) cell that has images: the size
+    of the smallest cell. Logistic regression is fitted on each draw as in ``fit``. Weights and
+    intercepts of the ten fits are averaged.
 
     Args:
         features: float32 ``(N, D)``.
@@ -80,32 +81,32 @@ def fit_balanced(
         bias: int64 ``(N,)``.
         n_labels: K, 2 or more.
         config: As for ``fit``.
-        seed: Of the draws.
+        seed: The seed of the draws.
 
     Raises:
         RunError: A class is missing.
     """
-    _every_class(labels, n_labels)
-    mean, scale = _standard(features)
-    x = _standardised(features, mean, scale)
-    _, group = np.unique(np.stack((labels, bias), axis=1), axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    least = np.bincount(group).min()
-    found = []
+    _check_classes(labels, n_labels)
+    mean, scale = _mean_and_scale(features)
+    x = _standardize(features, mean, scale)
+    _, cell = np.unique(np.stack((labels, bias), axis=1), axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    smallest = np.bincount(cell).min()
+    probes = []
     for draw in range(DRAWS):
         order = permutation(len(labels), seed, f"balanced/{draw}")
-        sorted_ = order[np.argsort(group[order], kind="stable")]  # by group, at random within it
-        place = np.arange(len(labels)) - np.searchsorted(group[sorted_], group[sorted_])
-        rows = np.sort(sorted_[place < least])
-        found.append(_solve(x[rows], labels[rows], n_labels, config, mean, scale))
+        by_cell = order[np.argsort(cell[order], kind="stable")]  # in random order within a cell
+        position = np.arange(len(labels)) - np.searchsorted(cell[by_cell], cell[by_cell])
+        rows = np.sort(by_cell[position < smallest])
+        probes.append(_solve(x[rows], labels[rows], n_labels, config, mean, scale))
     return _warn_if_not_converged(
         LinearProbe(
             mean,
             scale,
-            np.mean([one.weights for one in found], axis=0),
-            np.mean([one.intercept for one in found], axis=0),
-            max(one.iterations for one in found),
-            all(one.converged for one in found),
+            np.mean([probe.weights for probe in probes], axis=0),
+            np.mean([probe.intercept for probe in probes], axis=0),
+            max(probe.iterations for probe in probes),
+            all(probe.converged for probe in probes),
         )
     )
 
@@ -113,20 +114,20 @@ def fit_balanced(
 DRAWS = 10
 
 
-def _every_class(labels: Array, n_labels: int) -> None:
+def _check_classes(labels: Array, n_labels: int) -> None:
     present = len(np.unique(labels))
     if present != n_labels:
         raise RunError(f"the split that a probe is fitted on has {present} of {n_labels} classes")
 
 
-def _standard(features: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation, 1 where it is 0."""
+def _mean_and_scale(features: Array) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation ``(D,)``, 1 where it is 0."""
     scale = features.std(axis=0)
     return features.mean(axis=0), np.where(scale > 0, scale, 1).astype(features.dtype)
 
 
-def _standardised(features: Array, mean: Array, scale: Array) -> Array:
-    """Return (features - mean) / scale, with one copy of the features and no more."""
+def _standardize(features: Array, mean: Array, scale: Array) -> Array:
+    """Return (features - mean) / scale; the features are copied only once."""
     x: Array = features - mean
     x /= scale
     return x
@@ -155,7 +156,7 @@ def _solve(
         solver.fit(x, labels)
     iterations = int(solver.n_iter_.max())
     weights, intercept = solver.coef_, solver.intercept_
-    if n_labels == 2:  # one row of log-odds: give each class half of it
+    if n_labels == 2:  # the solver has one row of log-odds: give each class half of it
         weights = np.concatenate((-weights, weights)) / 2
         intercept = np.concatenate((-intercept, intercept)) / 2
     converged = iterations < config.max_iterations

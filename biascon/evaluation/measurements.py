@@ -78,7 +78,7 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
     Raises:
         UsageError: Predictions of another length.
     """
-    split, labels = data.splits[part], data.manifest["labels"]
+    split, labels = data.splits[part], data.manifest.labels
     predictions = np.asarray(predictions)
     if predictions.shape != (len(split),):
         raise UsageError(
@@ -95,7 +95,7 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
         aligned_cells(split, n_labels, n_bias) if data.knows_aligned else None,
         seed=seed,
         per_class=fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels),
-        training=np.array(data.manifest["counts"]["train"]["cells"]),
+        training=np.array(data.manifest.counts["train"].cells),
     )
 
 

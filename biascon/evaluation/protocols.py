@@ -19,6 +19,7 @@ from biascon.evaluation.fine_tuning import finetune, predict_proba
 from biascon.evaluation.knn import KNNClassifier
 from biascon.evaluation.linear_probe import fit, fit_balanced
 from biascon.evaluation.measurements import measure_accuracies
+from biascon.losses.registry import Requirement
 from biascon.runs.context import RunContext
 from biascon.runs.records import Accuracies, Classifier
 from biascon.training.stages import TrainedNetwork
@@ -147,7 +148,7 @@ def _own_classifier(evaluation: EncoderEvaluation) -> FittedClassifier | None:
     context, classifier = evaluation.context, evaluation.network.classifier
     if context.config.origin is not None:  # the encoder was trained on another dataset
         return None
-    if "held-out groups" in context.entry.needs:
+    if Requirement.HELD_OUT_BIAS in context.entry.requires:
         return _fit_last_layer(evaluation)
     if classifier is None or context.entry.predicts != "labels":
         return None

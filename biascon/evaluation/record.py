@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
+from biascon.config.factory import find_overrides
 from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
@@ -44,10 +45,10 @@ def build_identity(
     return RunIdentity(
         dataset=data.name,
         dataset_digest=data.digest,
-        builder=manifest["builder"],
-        source_kind=manifest["source"].get("kind", ""),
-        dataset_parameters=manifest["parameters"],
-        source=manifest["source"]["origin"],
+        builder=manifest.builder,
+        source_kind=manifest.source.get("kind", ""),
+        dataset_parameters=manifest.parameters,
+        source=manifest.origin,
         loss=config.loss,
         label=_label(config),
         parameters=settings["parameters"],
@@ -58,22 +59,22 @@ def build_identity(
         preset=config.preset,
         seed=config.seed,
         digest=context.digest,
-        overrides=config.overrides(),
+        overrides=find_overrides(config),
         config=recipe,
         recipe=digest_of({"config": recipe, "version": RECIPE_VERSION}),
         encoder=config.model.encoder,
         epochs=epochs,
         batch_size=config.train.batch_size,
-        labels=manifest["labels"],
-        bias=None if manifest["bias"] is None else BiasRecord.from_json(manifest["bias"]),
-        training_n=manifest["counts"]["train"]["n"],
-        training_cells=manifest["counts"]["train"]["cells"],
+        labels=manifest.labels,
+        bias=None if manifest.bias is None else BiasRecord.from_json(manifest.bias.to_json()),
+        training_n=manifest.counts["train"].n,
+        training_cells=manifest.counts["train"].cells,
     )
 
 
 def build_protocol(context: RunContext, classifier: FittedClassifier) -> ProtocolRecord:
     """Return the protocol of an evaluation, in words."""
-    splits = context.data.manifest["protocol"]
+    splits = context.data.manifest.protocol
     origin = context.config.origin
     trained_on = "" if origin is None else f"; encoder trained on {origin.dataset}"
     return ProtocolRecord(

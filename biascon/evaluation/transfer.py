@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biascon.config.run_config import EncoderOrigin, RunConfig, read_config, with_protocol
+from biascon.config.factory import with_protocol
+from biascon.config.run_config import EncoderOrigin, RunConfig, read_config
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconError, RunError
 from biascon.models.encoders import build_encoder

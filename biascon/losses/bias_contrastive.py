@@ -1,4 +1,4 @@
-"""BiasCon and SoftCon (Hong and Yang, NeurIPS 2021): positives of the same class and another bias."""
+"""BiasCon and SoftCon (Hong and Yang, NeurIPS 2021): positives have the same label and another bias value."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ def biascon(
     ce_weight: float = 0.01,
     empty: Empty = "zero",
 ) -> Tensor:
-    """Return the bias-contrastive loss + ``ce_weight`` * cross-entropy.
+    """Return the bias-contrastive loss + ``ce_weight`` * cross-entropy (Hong and Yang, NeurIPS 2021).
 
-    Bias-contrastive: mean over anchors of -mean_{p in Q(i)} [s_ip - log sum_{a in A(i)} exp s_ia], Q(i)
-    the anchors of the same label and a *different* bias attribute. On strongly biased data most anchors
-    have none. ``empty="zero"``, as published, counts them as 0 in the mean, so that the term grows with
-    the share of anchors that have one; ``"skip"`` leaves them out, as every other loss here does.
+    The bias-contrastive loss is the mean over anchors of
+    -mean_{p in Q(i)} [s_ip - log sum_{a in A(i)} exp s_ia].
+    Q(i) are the anchors with the same label and *another* value of the bias attribute. On strongly biased
+    data Q(i) is empty for most anchors. With ``empty="zero"``, as published, such an anchor counts as 0 in
+    the mean, so that the term grows with the share of anchors with a positive. With ``"skip"``, the mean is
+    over the anchors with a positive, as in the other losses of this package.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers.
-        logits: ``(B, V, K)`` float, of a classifier beside the projection head.
+        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
         temperature: T > 0.
         ce_weight: Weight of the cross-entropy, at least 0.
-        empty: How an anchor without such a positive is counted.
+        empty: How an anchor without a positive counts.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
     return contrast + ce_weight * cross_entropy(logits, labels)
@@ -59,31 +61,33 @@ def biascon_biasbal(
     ce_weight: float = 0.01,
     empty: Empty = "zero",
 ) -> Tensor:
-    """Return the bias-contrastive loss + ``ce_weight`` * the bias-balanced cross-entropy.
+    """Return the bias-contrastive loss + ``ce_weight`` * BiasBal (Hong and Yang, NeurIPS 2021).
+
+    The first term is that of ``biascon``, the second is ``biascon.losses.reweighting.biasbal``.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
-        logits: ``(B, V, K)`` float, of a classifier beside the projection head.
-        counts: ``(K, M)`` how many training images each (label, bias) cell has.
+        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
+        counts: integers ``(K, M)``: number of training images in each (label, bias) cell.
         temperature: T > 0.
         ce_weight: Weight of the cross-entropy, at least 0.
-        empty: How an anchor without such a positive is counted, see ``biascon``.
+        empty: How an anchor without a positive counts, see ``biascon``.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
     return contrast + ce_weight * biasbal(logits, labels, bias, counts=counts)
 
 
 def bias_contrast(batch: Anchors, empty: Empty) -> Tensor:
-    """The bias-contrastive loss on a batch of anchors that has labels and bias."""
-    of_label, n_label = batch.similarity_sums("labels")
-    of_group, n_group = batch.similarity_sums("labels", "bias")
-    n = n_label - n_group
-    attraction = (of_label - of_group) / n.clamp(min=1)
+    """Return the bias-contrastive loss of anchors with labels and bias values."""
+    label_sum, n_label = batch.similarity_sums("labels")
+    cell_sum, n_cell = batch.similarity_sums("labels", "bias")
+    n = n_label - n_cell
+    attraction = (label_sum - cell_sum) / n.clamp(min=1)
     return _mean(batch.log_sums().all - attraction, n > 0, empty)
 
 
@@ -98,23 +102,24 @@ def softcon(
     ce_weight: float = 0.01,
     empty: Empty = "zero",
 ) -> Tensor:
-    """Return the soft bias-contrastive loss + ``ce_weight`` * cross-entropy.
+    """Return the soft bias-contrastive loss + ``ce_weight`` * cross-entropy (Hong and Yang, NeurIPS 2021).
 
-    Soft: mean over anchors of -sum_{p in P(i)} w_ip [s_ip - log sum_{a in A(i)} exp s_ia] / sum_{P(i)} w_ip
-    with w_ip = 1 - cos(b_i, b_p), b the features of a network that sees little but the bias.
+    The soft bias-contrastive loss is the mean over anchors of
+    -sum_{p in P(i)} w_ip [s_ip - log sum_{a in A(i)} exp s_ia] / sum_{p in P(i)} w_ip
+    with w_ip = 1 - cos(b_i, b_p), where b are features of a network that mainly encodes the bias.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
-        bias: Ignored.
-        logits: ``(B, V, K)`` float, of a classifier beside the projection head.
-        bias_features: ``(B, F)`` float: one vector an image; its views share it.
+        bias: Not used.
+        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
+        bias_features: float ``(B, F)``: one vector for each image, shared by its views.
         temperature: T > 0.
         ce_weight: Weight of the cross-entropy, at least 0.
-        empty: How an anchor whose weights are all 0 is counted, see ``biascon``.
+        empty: How an anchor whose weights are all 0 counts, see ``biascon``.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature)
     batch.ids_of("labels")
@@ -122,7 +127,7 @@ def softcon(
     unit = F.normalize(upcast_half(bias_features).to(batch.z.dtype), dim=1)[batch.image]  # (N, F)
 
     def weighted(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        # Below 1e-6 two features are one; the rounding of their cosine must not choose positives.
+        # A weight below 1e-6 counts as 0: rounding of the cosine of equal features must not choose positives.
         weight = 1 - unit[rows] @ unit[columns].T
         weight = torch.where(mask & (weight > 1e-6), weight, 0.0)
         return torch.stack(((weight * s).sum(dim=1), weight.sum(dim=1)), dim=1)

@@ -1,13 +1,13 @@
 """The row-blocked engine: exact log-sum-exps over N x N pairs with memory linear in N.
 
-Anchors are sorted by group, so that the pairs of one group lie in a few columns (the slab) beside the
-diagonal, and only there a mask is needed. A block of rows is multiplied out, reduced and forgotten; the
-backward pass computes it again. Since S is symmetric, so is the sum G + G^T of the gradient with respect
-to S and its transpose, and one product with z gives the whole gradient:
+Anchors are sorted by key. Pairs with equal keys then lie in a few columns beside the diagonal (the slab), and
+a mask is needed in the slab only. A block of rows of the similarities S is computed, reduced and freed. The
+backward pass computes the block again. Let G be the gradient with respect to S. Since S is symmetric, one
+product of G + G^T with z gives the gradient:
 
     dL/dz_i = 1/T sum_j (w_ij + w_ji) z_j,    w_ij = g_i exp(s_ij - lse_i).
 
-Three products of 2 N^2 D operations in all, forward and backward.
+The forward and the backward pass together take three products of 2 N^2 D operations.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CACHE = 1 << 20  # elements of a block: 4 MiB of float32 stay in the cache of a core
-SPAN = {torch.float32: 80.0, torch.float64: 600.0}  # exp of minus that is still a normal number
+CACHE = 1 << 20  # elements of a block: 4 MiB of float32 fit in the cache of a core
+SPAN = {torch.float32: 80.0, torch.float64: 600.0}  # exp(-SPAN) is still a normal number
 
 
 def block_rows(n: int, z: Tensor) -> int:
-    """Return how many rows of N columns are computed at a time.
+    """Return the number of rows of N columns that are computed at a time.
 
-    On the CPU a block is to stay in the cache; on a GPU it takes at most an eighth of the free memory.
+    On a CPU, a block fits in the cache. On a GPU, a block takes at most an eighth of the free memory.
     """
     elements = CACHE
     if z.device.type == "cuda":
@@ -35,40 +35,50 @@ def block_rows(n: int, z: Tensor) -> int:
 
 
 def iter_blocks(ids: Tensor, z: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield blocks of rows of sorted groups, with the slab of columns that holds their groups."""
+    """Yield blocks of rows, and for each block the slab: the columns that hold the keys of its rows.
+
+    Args:
+        ids: ``(N,)`` sorted integers.
+        z: ``(N, D)``, for the size of a block.
+    """
     n = len(ids)
     size = block_rows(n, z)
-    first = list(range(0, n, size))
-    last = [min(n, row + size) for row in first]
-    low = torch.searchsorted(ids, ids[first]).tolist()
-    high = torch.searchsorted(ids, ids[[row - 1 for row in last]], right=True).tolist()
-    for a, b, c, d in zip(first, last, low, high, strict=True):
-        yield slice(a, b), slice(c, d)
+    starts = list(range(0, n, size))
+    stops = [min(n, row + size) for row in starts]
+    slab_starts = torch.searchsorted(ids, ids[starts]).tolist()
+    slab_stops = torch.searchsorted(ids, ids[[row - 1 for row in stops]], right=True).tolist()
+    for start, stop, slab_start, slab_stop in zip(
+        starts, stops, slab_starts, slab_stops, strict=True
+    ):
+        yield slice(start, stop), slice(slab_start, slab_stop)
 
 
 def log_sums(z: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return log-sum-exps over the same group, the other groups, and all others; and group sizes - 1.
+    """Return log-sum-exps of similarities, and the number of other anchors with the same key.
 
     Args:
         z: ``(N, D)`` float32 or float64, N >= 1.
-        ids: ``(N,)`` group numbers.
+        ids: ``(N,)`` the key of each anchor, 0..G-1.
         temperature: T > 0.
 
     Returns:
-        Four ``(N,)`` tensors; a log-sum-exp over nothing is 0 with a zero gradient.
+        Four ``(N,)`` tensors: the log-sum-exps over the other anchors with the same key, over the anchors
+        with another key, and over all other anchors; and int64 the number of other anchors with the same key.
+        A log-sum-exp over no anchor is 0 with a zero gradient.
     """
     order = torch.argsort(ids, stable=True)
-    back = torch.argsort(order)
+    inverse = torch.argsort(order)
     ids = ids[order]
     n_same = torch.bincount(ids)[ids] - 1
-    same, other, every = _LogSums.apply(z[order], ids, n_same, temperature)  # type: ignore[no-untyped-call]
-    return same[back], other[back], every[back], n_same[back]
+    same, other, both = _LogSums.apply(z[order], ids, n_same, temperature)  # type: ignore[no-untyped-call]
+    return same[inverse], other[inverse], both[inverse], n_same[inverse]
 
 
 def group_sums(z: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Return ``(N,)`` sum of s_ij over the others of i's group, as z_i . (sum_j z_j - z_i) / T; and n.
+    """Return ``(N,)`` sums of s_ij over the other anchors with i's key, and int64 ``(N,)`` their number.
 
-    Sums are taken in float64 where the device has it: losses subtract them from each other.
+    The sum is z_i . (sum_j z_j - z_i) / T. It is taken in float64 on devices that have float64, because
+    losses subtract such sums from each other.
     """
     wide = z if z.device.type == "mps" else z.double()
     n = torch.bincount(ids)
@@ -79,7 +89,7 @@ def group_sums(z: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tens
 
 
 class _LogSums(torch.autograd.Function):
-    """The three log-sum-exps of sorted anchors, with a hand-written backward pass."""
+    """The three log-sum-exps of sorted anchors (same key, another key, all), with its own backward pass."""
 
     @staticmethod
     def forward(
@@ -88,12 +98,13 @@ class _LogSums(torch.autograd.Function):
         n = len(z)
         has_same, has_other = n_same > 0, n_same < n - 1
         top = float((z * z).sum(dim=1).max()) / temperature
-        # With a common shift, exp s serves rows and columns; else each row has its own.
+        # With one shift for all rows, exp(s - shift) is symmetric: it serves rows and columns. If that could
+        # underflow, the shift is None and each row has its own maximum.
         ctx.shift = top if 2 * top <= SPAN[z.dtype] else None
         ctx.temperature = temperature
         scaled = (z / temperature).T.contiguous()
         out = torch.zeros(3, n, dtype=z.dtype, device=z.device)
-        for rows, columns, s in _rows(z, ids, scaled):
+        for rows, columns, s in _similarity_blocks(z, ids, scaled):
             mask = ids[rows, None] == ids[None, columns]
             if ctx.shift is None:
                 s[:, rows].diagonal().fill_(-torch.inf)
@@ -106,36 +117,37 @@ class _LogSums(torch.autograd.Function):
             e[:, rows].diagonal().zero_()
             slab, weight = e[:, columns], mask.to(z.dtype)
             same = torch.linalg.vecdot(slab, weight)
-            inside = torch.linalg.vecdot(slab, 1 - weight)
-            other = inside + e[:, : columns.start].sum(dim=1) + e[:, columns.stop :].sum(dim=1)
+            other_in_slab = torch.linalg.vecdot(slab, 1 - weight)
+            left, right = e[:, : columns.start].sum(dim=1), e[:, columns.stop :].sum(dim=1)
+            other = other_in_slab + left + right
             out[:, rows] = torch.stack((same, other, same + other)).log_().add_(ctx.shift)
-        same, other, every = out
+        same, other, both = out
         same = torch.where(has_same, same, 0.0)
         other = torch.where(has_other, other, 0.0)
-        every = torch.where(has_same | has_other, every, 0.0)
-        ctx.save_for_backward(z, ids, n_same, same, other, every)
-        return same, other, every
+        both = torch.where(has_same | has_other, both, 0.0)
+        ctx.save_for_backward(z, ids, n_same, same, other, both)
+        return same, other, both
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         z, ids, n_same, *sums = ctx.saved_tensors
         n, shift = len(z), ctx.shift
-        there = (n_same > 0, n_same < n - 1, torch.full_like(ids, n > 1, dtype=torch.bool))
-        g = [torch.where(has, grad, 0.0) for has, grad in zip(there, grads, strict=True)]
+        not_empty = (n_same > 0, n_same < n - 1, torch.full_like(ids, n > 1, dtype=torch.bool))
+        g = [torch.where(has, grad, 0.0) for has, grad in zip(not_empty, grads, strict=True)]
         scaled = (z / ctx.temperature).T.contiguous()
         gradient = torch.empty_like(z)
         if shift is not None:
-            # w_ij + w_ji = exp(s_ij - shift) (a_i + a_j), a of the same or of the other groups.
-            a_same, a_other, a_every = (
+            # w_ij + w_ji = exp(s_ij - shift) (a_i + a_j), with one a for equal keys and one for other keys.
+            a_same, a_other, a_both = (
                 grad * torch.exp(shift - lse) for grad, lse in zip(g, sums, strict=True)
             )
-            inner, outer = a_same + a_every, a_other + a_every
+            inner, outer = a_same + a_both, a_other + a_both
         else:
             lse = [
                 torch.where(has, value, torch.inf)[:, None]
-                for has, value in zip(there, sums, strict=True)
+                for has, value in zip(not_empty, sums, strict=True)
             ]
-        for rows, columns, s in _rows(z, ids, scaled):
+        for rows, columns, s in _similarity_blocks(z, ids, scaled):
             mask = ids[rows, None] == ids[None, columns]
             if shift is not None:
                 w = s.sub_(shift).exp_()
@@ -153,16 +165,18 @@ class _LogSums(torch.autograd.Function):
                     torch.exp(s - value[rows]) * grad[rows, None] + torch.exp(s - value.T) * grad
                     for value, grad in zip(lse, g, strict=True)
                 ]
-                whole = torch.zeros_like(s, dtype=torch.bool)
-                whole[:, columns] = mask
-                w = torch.where(whole, terms[0], terms[1]) + terms[2]
+                same_key = torch.zeros_like(s, dtype=torch.bool)
+                same_key[:, columns] = mask
+                w = torch.where(same_key, terms[0], terms[1]) + terms[2]
             w[:, rows].diagonal().zero_()
             torch.mm(w, z, out=gradient[rows])
         return gradient.div_(ctx.temperature), None, None, None
 
 
-def _rows(z: Tensor, ids: Tensor, scaled: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield blocks of rows with their slab and their similarities, all in one buffer."""
+def _similarity_blocks(
+    z: Tensor, ids: Tensor, scaled: Tensor
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield blocks of rows with their slab and their similarities. All blocks share one buffer."""
     n = len(z)
     buffer = torch.empty(block_rows(n, z), n, dtype=z.dtype, device=z.device)
     for rows, columns in iter_blocks(ids, z):

@@ -1,4 +1,4 @@
-"""ConTeX (Deng and Yang, IEEE TMM 2025): a context term over labels and a self term over views."""
+"""ConTeX (Deng and Yang, IEEE TMM 27:429-441, 2025): a context term over labels, a self term over views."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ def contex(
     wb: float = 0.5,
     clip: bool = False,
 ) -> Tensor:
-    """Return wa * La + wb * Lb.
+    """Return wa * La + wb * Lb (Deng and Yang, IEEE TMM 2025).
 
-    La, the context term: mean over anchors of -mean_{p in P(i)} f(s_ip - log sum_{n in N(i)} exp s_in):
-    positives of the same label against the anchors of *other* labels only.
-    Lb, the self term: SimCLR's loss on the same batch.
+    La, the context term, is the mean over anchors of
+    -mean_{p in P(i)} f(s_ip - log sum_{n in N(i)} exp s_in). The normalizer holds negatives only.
+    Lb, the self term, is the loss of SimCLR on the same batch.
 
-    ``clip=False`` is f(u) = u, the authors' entry point, unbounded below (a positive already far
-    closer than every negative is still pulled). ``clip=True`` is f(u) = min(u, 0), their clamped
-    variant: such a positive gives no more loss and no more gradient. Reports name the one that ran.
+    ``clip=False`` is f(u) = u, the entry point of the authors' code. It is unbounded below: a positive that
+    is much closer than every negative is still attracted. ``clip=True`` is f(u) = min(u, 0), the clamped
+    variant of the authors: such a positive has zero loss and zero gradient.
 
     Args:
-        z: ``(B, V, D)`` L2-normalized embeddings. With one view Lb is 0; with one label in the
-            batch no anchor has a negative and La is 0.
+        z: ``(B, V, D)`` L2-normalized embeddings. With one view Lb is 0. With one label in the batch no
+            anchor has a negative, and La is 0.
         labels: ``(B,)`` integers.
-        bias: Ignored.
+        bias: Not used.
         temperature: T > 0, the same in both terms.
         wa: Weight of La, at least 0.
         wb: Weight of Lb, at least 0. The authors' later code uses wa = w, wb = 1 - w.
-        clip: Which f.
+        clip: Whether f is min(u, 0).
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature)
     logs = batch.log_sums("labels")
@@ -48,7 +48,7 @@ def contex(
 
 
 def _context_term(batch: Anchors, logs: LogSums, *, clip: bool) -> Tensor:
-    """La above; an anchor counts if it has both a positive and a negative."""
+    """Return La of ``contex``. An anchor counts if it has a positive and a negative."""
     if clip:
 
         def clamped(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

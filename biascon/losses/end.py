@@ -1,4 +1,4 @@
-"""EnD (Tartaglione et al., CVPR 2021): disentangle what shares a bias, entangle a class across it."""
+"""EnD (Tartaglione et al., CVPR 2021): regularizers that entangle a class and disentangle the bias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from biascon.losses.cross_entropy import cross_entropy
 from biascon.losses.pairwise import Anchors, make_anchors, upcast_half
 
-TINY = 1e-6  # norm of features below which they have no direction
+TINY = 1e-6  # features of a smaller norm have no direction
 
 
 def end(
@@ -20,46 +20,51 @@ def end(
     alpha: float = 0.1,
     beta: float = 0.1,
 ) -> Tensor:
-    """Return cross-entropy + alpha * R_perp + beta * R_par on the L2-normalized features.
+    """Return cross-entropy + alpha * R_perp + beta * R_par (Tartaglione et al., CVPR 2021).
 
-    With the Gram entries g_ij of the normalized features, over ordered pairs of different anchors:
-    R_perp is the mean of abs(g_ij) over pairs of the same bias attribute;
-    R_par is 1 - mean of (1 + g_ij) / 2 over pairs of the same label and different bias attributes.
-    A mean over no pair is left out.
+    Let g_ij be the cosine of the features of two different anchors. Over ordered pairs:
+    R_perp is the mean of abs(g_ij) over pairs with equal bias values.
+    R_par is 1 - mean of (1 + g_ij) / 2 over pairs with equal labels and different bias values.
+    A term without any pair is 0.
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers.
-        features: ``(B, V, F)`` float: the encoder's, not normalized.
+        features: float ``(B, V, F)`` of the encoder, not normalized.
         alpha: Weight of R_perp, at least 0.
         beta: Weight of R_par, at least 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     wide = upcast_half(features)
     norm = wide.norm(dim=-1, keepdim=True)
-    # Features that are all 0 have no direction: cosine 0 with everything, and no gradient.
-    there = norm > TINY
-    unit = torch.where(there, wide / torch.where(there, norm, 1.0), 0.0)
+    # A feature vector of zeros has no direction: its cosine with every vector is 0, without a gradient.
+    has_direction = norm > TINY
+    unit = torch.where(has_direction, wide / torch.where(has_direction, norm, 1.0), 0.0)
     return cross_entropy(logits, labels) + end_regularizer(
         make_anchors(unit, labels, 1.0, bias), alpha, beta
     )
 
 
 def end_regularizer(batch: Anchors, alpha: float, beta: float) -> Tensor:
-    """alpha * R_perp + beta * R_par above on anchors of temperature 1 with labels and bias."""
-    batch.ids_of("labels"), batch.ids_of("bias")  # told before anything is computed
+    """Return alpha * R_perp + beta * R_par of anchors of temperature 1 with labels and bias values.
 
-    def absolute(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        size = torch.where(mask, s.abs(), 0.0).sum(dim=1)
-        return torch.stack((size, mask.sum(dim=1).to(s.dtype)), dim=1)
+    Raises:
+        UsageError: The anchors have no labels or no bias values.
+    """
+    for name in ("labels", "bias"):
+        batch.ids_of(name)  # raises before anything is computed
 
-    size, pairs = batch.map_rows(absolute, "bias").sum(dim=0)
-    of_label, n_label = batch.similarity_sums("labels")
-    of_group, n_group = batch.similarity_sums("labels", "bias")
-    n = (n_label - n_group).sum()
-    parallel = 0.5 - 0.5 * (of_label - of_group).sum() / n.clamp(min=1)
-    value: Tensor = alpha * size / pairs.clamp(min=1) + beta * torch.where(n > 0, parallel, 0.0)
+    def absolute_sums(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        total = torch.where(mask, s.abs(), 0.0).sum(dim=1)
+        return torch.stack((total, mask.sum(dim=1).to(s.dtype)), dim=1)
+
+    total, n_pairs = batch.map_rows(absolute_sums, "bias").sum(dim=0)
+    label_sum, n_label = batch.similarity_sums("labels")
+    cell_sum, n_cell = batch.similarity_sums("labels", "bias")
+    n = (n_label - n_cell).sum()
+    parallel = 0.5 - 0.5 * (label_sum - cell_sum).sum() / n.clamp(min=1)
+    value: Tensor = alpha * total / n_pairs.clamp(min=1) + beta * torch.where(n > 0, parallel, 0.0)
     return value

@@ -1,4 +1,4 @@
-"""eps-SupInfoNCE and eps-SupCon (Barbano et al., ICLR 2023): positives closer by a margin eps."""
+"""eps-SupInfoNCE and eps-SupCon (Barbano et al., ICLR 2023): positives are closer by a margin eps."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ def eps_supinfonce(
     temperature: float = 0.1,
     epsilon: float = 0.25,
 ) -> Tensor:
-    """Return the mean over anchors of -mean_{p in P(i)} [s_ip - log(exp(s_ip - eps) + sum_{N(i)} exp s)].
+    """Return eps-SupInfoNCE (Barbano et al., ICLR 2023).
+
+    The loss is the mean over anchors of
+    -mean_{p in P(i)} [s_ip - log(exp(s_ip - eps) + sum_{n in N(i)} exp s_in)].
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
-        bias: Ignored.
+        bias: Not used.
         temperature: T > 0.
-        epsilon: The margin on s, at least 0. An anchor without negatives has the value -eps.
+        epsilon: The margin eps on s, at least 0. An anchor without negatives has the value -eps.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     return eps_supinfonce_term(make_anchors(z, labels, temperature), epsilon)
 
 
 def eps_supinfonce_term(batch: Anchors, epsilon: float) -> Tensor:
-    """The loss above on a batch of anchors."""
+    """Return eps-SupInfoNCE of anchors with labels."""
     logs = batch.log_sums("labels")
-    has_other = logs.n_negatives > 0
+    has_negatives = logs.n_negatives > 0
 
     def term(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        closer = s - epsilon
-        both = torch.logaddexp(closer, logs.negatives[rows, None])
-        return mean_over(s - torch.where(has_other[rows, None], both, closer), mask)
+        reduced = s - epsilon
+        normalizer = torch.logaddexp(reduced, logs.negatives[rows, None])
+        return mean_over(s - torch.where(has_negatives[rows, None], normalizer, reduced), mask)
 
     return mean_of_anchors(-batch.map_rows(term, "labels"), logs.n_positives > 0)
 
@@ -52,22 +55,25 @@ def eps_supcon(
     temperature: float = 0.1,
     epsilon: float = 0.25,
 ) -> Tensor:
-    """Return the mean over anchors of -mean_P(i) [s_ip - log(sum_P(i) exp(s - eps) + sum_N(i) exp s)].
+    """Return eps-SupCon (Barbano et al., ICLR 2023).
+
+    The loss is the mean over anchors of
+    -mean_{p in P(i)} [s_ip - log(sum_{q in P(i)} exp(s_iq - eps) + sum_{n in N(i)} exp s_in)].
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
-        bias: Ignored.
+        bias: Not used.
         temperature: T > 0.
-        epsilon: The margin on s, at least 0; with 0 this is SupCon.
+        epsilon: The margin eps on s, at least 0. With 0 the loss is SupCon.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature)
     logs = batch.log_sums("labels")
-    closer = logs.positives - epsilon
-    both = torch.logaddexp(closer, logs.negatives)
-    normalizer = torch.where(logs.n_negatives > 0, both, closer)
+    reduced = logs.positives - epsilon
+    sum_of_all = torch.logaddexp(reduced, logs.negatives)
+    normalizer = torch.where(logs.n_negatives > 0, sum_of_all, reduced)
     attraction = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1)
     return mean_of_anchors(normalizer - attraction, logs.n_positives > 0)

@@ -1,4 +1,4 @@
-"""FLAC (Sarridis et al.): features similar where the bias differs within a class, and apart across."""
+"""FLAC (Sarridis et al., arXiv 2304.14252): similar features where the bias features are not similar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from biascon.losses.cross_entropy import cross_entropy
 from biascon.losses.pairwise import check_shape, make_anchors, upcast_half
 
-FLOOR = 1e-6  # added to a squared distance, so that its root has a gradient at 0
+FLOOR = 1e-6  # added to a squared distance, so that its root has a finite gradient at 0
 
 
 def flac(
@@ -21,59 +21,61 @@ def flac(
     alpha: float = 1000.0,
     delta: float = 0.5,
 ) -> Tensor:
-    """Return cross-entropy + alpha * J.
+    """Return cross-entropy + alpha * J (Sarridis et al., arXiv 2304.14252).
 
-    With the kernel s = 1 / (1 + d^delta) of Euclidean distances d = sqrt(abs(x_i - x_j)^2 + 1e-6), s_b on
-    the bias features and s_f on the features: the pairs that count are those of one label with s_b below
-    th and those of two labels with s_b above th, th = (max + min) / 2 of s_b over the batch, an anchor with
-    itself included. Over the pairs of each anchor, p = (1 - s_b) / sum (1 - s_b) and q = s_f / sum s_f;
-    J is the mean over all counted pairs of (p - q) (log p - log q), and 0 if none counts.
+    The similarity of two vectors is s = 1 / (1 + d^delta) with the distance d = sqrt(|x_i - x_j|^2 + 1e-6):
+    s_b for the bias features, s_f for the features. The threshold is th = (max + min) / 2 of s_b over all
+    pairs of the batch, including pairs of an anchor with itself. A pair counts if its labels are equal and
+    s_b < th, or if its labels differ and s_b > th. Over the pairs of each anchor that count, p = (1 - s_b) /
+    sum (1 - s_b) and q = s_f / sum s_f. J is the mean of (p - q) (log p - log q) over all pairs that count,
+    0 without such a pair.
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
-        bias: Ignored.
-        features: ``(B, V, F)`` float: the encoder's.
-        bias_features: ``(B, G)`` float: of a network that captures the bias, one vector an image.
-        alpha: Weight of J, at least 0. The authors run BiasedMNIST with 110, 1500, 2000 and 10000 at rho
-            0.99, 0.995, 0.997 and 0.999.
+        bias: Not used.
+        features: float ``(B, V, F)`` of the encoder.
+        bias_features: float ``(B, G)`` of a network that encodes the bias: one vector for each image.
+        alpha: Weight of J, at least 0. The authors use 110, 1500, 2000 and 10000 for BiasedMNIST, where the
+            probability of a bias-aligned training image is rho = 0.99, 0.995, 0.997 and 0.999.
         delta: Exponent of the distance, above 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     ce = cross_entropy(logits, labels)
     batch = make_anchors(features, labels)
     check_shape("bias_features", bias_features, len(features), "G")
     if len(batch) == 0:
         return ce
-    theirs = upcast_half(bias_features).detach().to(batch.z.dtype)
+    b = upcast_half(bias_features).detach().to(batch.z.dtype)
     image, ids, x = batch.image, batch.ids_of("labels"), batch.z
 
-    def apart(a: Tensor, b: Tensor) -> Tensor:
-        # Differences first: a^2 + b^2 - 2ab loses the digits of features that lie close to each other.
+    def distances(a: Tensor, b: Tensor) -> Tensor:
+        """Return d^delta for all pairs of rows."""
+        # Not by matrix products: a^2 + b^2 - 2ab loses the digits of features that are close to each other.
         d = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
         return (d * d + FLOOR) ** (delta / 2)
 
-    def least(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        return 1 / (1 + apart(theirs[image[rows]], theirs[image[columns]]).max(dim=1).values)
+    def smallest_s_b(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return 1 / (1 + distances(b[image[rows]], b[image[columns]]).max(dim=1).values)
 
-    highest = 1 / (1 + FLOOR ** (delta / 2))  # of an anchor with itself
+    largest = 1 / (1 + FLOOR ** (delta / 2))  # s_b of an anchor with itself
     with torch.no_grad():
-        th = (highest + batch.map_rows(least).min()) / 2
+        th = (largest + batch.map_rows(smallest_s_b).min()) / 2
 
-    def rows_of(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        of_bias = apart(theirs[image[rows]], theirs[image[columns]])
-        s_b = 1 / (1 + of_bias)
+    def divergence_sums(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        d_b = distances(b[image[rows]], b[image[columns]])
+        s_b = 1 / (1 + d_b)
         same = ids[rows][:, None] == ids[columns][None, :]
         counted = torch.where(same, s_b < th, s_b > th) & mask
-        p = torch.where(counted, of_bias / (1 + of_bias), 0.0)  # 1 - s_b, to the last digit
-        q = torch.where(counted, 1 / (1 + apart(x[rows], x[columns])), 0.0)
+        p = torch.where(counted, d_b / (1 + d_b), 0.0)  # 1 - s_b without cancellation
+        q = torch.where(counted, 1 / (1 + distances(x[rows], x[columns])), 0.0)
         p = p / torch.where(counted.any(dim=1), p.sum(dim=1), 1.0)[:, None]
         q = q / torch.where(counted.any(dim=1), q.sum(dim=1), 1.0)[:, None]
         ratio = torch.log(torch.where(counted, p, 1.0)) - torch.log(torch.where(counted, q, 1.0))
         return torch.stack((((p - q) * ratio).sum(dim=1), counted.sum(dim=1).to(p.dtype)), dim=1)
 
-    total, n = batch.map_rows(rows_of).sum(dim=0)
+    total, n = batch.map_rows(divergence_sums).sum(dim=0)
     value: Tensor = ce + alpha * total / n.clamp(min=1)
     return value

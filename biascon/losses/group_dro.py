@@ -1,4 +1,4 @@
-"""GroupDRO: the worst-group loss with exponentially updated group weights."""
+"""GroupDRO (Sagawa et al., ICLR 2020): a loss with group weights that are updated at every step."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def groupdro(
     group_weights: Tensor,
     eta: float = 0.01,
 ) -> Tensor:
-    """Return sum_g q_g L_g (Sagawa et al., ICLR 2020); groups are (label, bias) pairs.
+    """Return sum_g q_g L_g (Sagawa et al., ICLR 2020). The groups g of the paper are (label, bias) cells.
 
-    L_g is the mean cross-entropy of the batch's images of group g, 0 for a group that it lacks. First
-    q_g is multiplied by exp(eta L_g) and q normalized: an ascent step, without gradient.
+    L_g is the mean cross-entropy of the images of the batch in cell g, 0 for a cell without images. Before
+    the sum is taken, q_g is multiplied by exp(eta L_g) and q is normalized, without gradient.
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
-        group_weights: ``(K, M)`` float: q, *updated in place*; it starts uniform over the groups that
-            training has and 0 elsewhere.
+        group_weights: float ``(K, M)``: q, *updated in place*. Before the first step q is uniform over the
+            cells of the training split that are not empty, and 0 in the other cells.
         eta: Step size of q, at least 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     value = per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("group_weights", group_weights, logits.shape[-1], "M")
     k, m = group_weights.shape
-    group = labels.long() * m + bias.long()  # (B,) 0..K*M-1: one number a pair
+    cell = labels.long() * m + bias.long()  # (B,) in 0..K*M-1
     n = torch.zeros(k * m, dtype=value.dtype, device=value.device)
-    n = n.index_add(0, group, torch.ones_like(value))
-    losses = torch.zeros_like(n).index_add(0, group, value) / n.clamp(min=1)
+    n = n.index_add(0, cell, torch.ones_like(value))
+    losses = torch.zeros_like(n).index_add(0, cell, value) / n.clamp(min=1)
     with torch.no_grad():
         q = group_weights.view(-1)
         q.copy_(torch.softmax(torch.log(q) + eta * losses.detach().to(q.dtype), dim=0))

@@ -1,10 +1,10 @@
-"""JTT: cross-entropy with larger weights for the images that a first network got wrong."""
+"""JTT (Liu et al., ICML 2021): larger weights for images that a first-stage network misclassifies."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from biascon.losses.per_image import _mean, check_per_image, per_image_cross_entropy
+from biascon.losses.per_image import check_per_image, mean_or_zero, per_image_cross_entropy
 
 
 def jtt(
@@ -19,16 +19,16 @@ def jtt(
     """Return the mean over images of weight * cross-entropy (Liu et al., ICML 2021).
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
-        bias: Ignored.
-        weights: ``(B,)`` float: ``up`` for the images that the first network gets wrong and 1 for the
-            others, over their mean in the training set.
-        up: How many times such an image counts, at least 1; the trainer makes the weights of it.
-        first_epochs: For how many epochs the first network is trained; read by the trainer.
+        bias: Not used.
+        weights: float ``(B,)``: ``up`` for an image that the first-stage network misclassifies and 1 for
+            another image, divided by the mean of these values over the training split.
+        up: Weight of a misclassified image, at least 1. The training loop computes ``weights`` from it.
+        first_epochs: Epochs of the first-stage network. Only the configuration of that network uses it.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     value = per_image_cross_entropy(logits, labels)
-    return _mean(check_per_image("weights", weights, value) * value)
+    return mean_or_zero(check_per_image("weights", weights, value) * value)

@@ -1,4 +1,4 @@
-"""A loss by name: ``get_loss``, its parameters, and the checks of its inputs."""
+"""Losses by name: ``get_loss``, the parameters of a loss, and checks of parameters and inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.losses import plugins
-from biascon.losses.registry import LOSSES, LossEntry
+from biascon.losses.registry import LOSSES, LossEntry, TensorInput
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,23 +24,35 @@ PLUGIN_GROUP = plugins.GROUP
 class Loss:
     """A loss with its parameters set: ``loss(z, labels, bias=None, **inputs) -> scalar``; picklable.
 
-    Under ``torch.distributed`` the batch is gathered from all ranks first, with gradient, so that every
+    Under ``torch.distributed`` the batches of all ranks are gathered first, with gradient, so that every
     rank computes the loss of the whole batch: see ``biascon.losses.gather``.
 
     Attributes:
-        name: The registry's name.
-        on: What ``z`` is: ``"embeddings"`` or ``"logits"``.
-        needs: What it must be given.
-        inputs: The tensors among these that go by keyword.
+        name: The name in the registry.
+        entry: The registry entry.
         parameters: Every parameter with its value, defaults included.
+        function: The function of the loss.
     """
 
     name: str
-    input_kind: str
-    needs: tuple[str, ...]
-    inputs: tuple[str, ...]
+    entry: LossEntry
     parameters: Mapping[str, Any]
     function: Callable[..., Tensor] = field(repr=False)
+
+    @property
+    def input_kind(self) -> Literal["embeddings", "logits"]:
+        """What ``z`` is."""
+        return self.entry.input_kind
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The batch inputs, the tensor inputs and the requirements: keys of ``NEEDS``."""
+        return self.entry.needs
+
+    @property
+    def tensor_inputs(self) -> tuple[TensorInput, ...]:
+        """The tensors that the loss takes by keyword."""
+        return self.entry.tensor_inputs
 
     def __call__(
         self,
@@ -56,22 +68,22 @@ class Loss:
         Args:
             z: ``(B, V, D)`` unit embeddings, or ``(B, V, K)`` logits.
             labels: ``(B,)`` integers.
-            bias: ``(B,)`` integers, where the loss needs them.
-            check: Also look at the numbers: refuse NaN, infinities, and embeddings that are not of norm 1.
-                This waits for the device.
-            inputs: The tensors that ``inputs`` names.
+            bias: ``(B,)`` integers; not used by a loss without the batch input ``bias``.
+            check: Also check the values: refuse NaN, infinities, and embeddings whose norm is not 1.
+                The check waits for the device.
+            inputs: The tensors that ``tensor_inputs`` names.
 
         Raises:
-            UsageError: Shapes, dtypes, inputs or, with ``check``, values that do not fit.
+            UsageError: A shape, a dtype or the set of inputs does not fit, or ``check`` refuses a value.
         """
         import torch
 
         from biascon.losses.gather import gather
         from biascon.utils.distributed import world_size
 
-        if set(inputs) != set(self.inputs):
-            wants, got = ", ".join(self.inputs) or "none", ", ".join(inputs) or "none"
-            raise UsageError(f"loss '{self.name}' expects the inputs {wants}, but got {got}")
+        if set(inputs) != set(self.tensor_inputs):
+            expected, got = ", ".join(self.tensor_inputs) or "none", ", ".join(inputs) or "none"
+            raise UsageError(f"loss '{self.name}' expects the inputs {expected}, but got {got}")
         _check_inputs(z, bias, inputs)
         if check:
             _check_values(self, z, inputs)
@@ -82,98 +94,100 @@ class Loss:
 
 
 def get_entry(name: str) -> LossEntry:
-    """Return what is known of a loss without importing PyTorch.
+    """Return the registry entry of a loss. PyTorch is not imported.
 
-    A plug-in may put a ``LossEntry`` or a bare function behind its entry point; of a bare function
-    the defaults of ``LossEntry`` are assumed.
+    The entry point of a plug-in is a ``LossEntry`` or a function. For a function, the entry has the defaults
+    of ``LossEntry``.
 
     Raises:
-        UsageError: No such loss; the nearest name is suggested.
-        BiasconError: A plug-in that fails to import, is no loss, or builds on itself.
+        UsageError: There is no loss of this name; the message suggests near names.
+        BiasconError: A plug-in fails to import, is no loss, or its first stages form a circle.
     """
     if name in LOSSES:
         return LOSSES[name]
-    found = plugins.plugin_losses()
-    known = last = _find(name, found)
+    points = plugins.plugin_losses()
+    entry = stage = _find(name, points)
     chain = [name]
-    while last.first_stage is not None:
-        chain.append(last.first_stage.loss)
+    while stage.first_stage is not None:
+        chain.append(stage.first_stage.loss)
         if chain.count(chain[-1]) > 1:
             raise BiasconError(f"plug-in loss '{name}' builds on itself: {' -> '.join(chain)}")
-        last = _find(chain[-1], found)
-    return known
+        stage = _find(chain[-1], points)
+    return entry
 
 
-def _find(name: str, found: Mapping[str, EntryPoint]) -> LossEntry:
+def _find(name: str, points: Mapping[str, EntryPoint]) -> LossEntry:
     if name in LOSSES:
         return LOSSES[name]
-    if name not in found:
-        raise unknown_name("loss", name, [*LOSSES, *found])
-    return plugins.plugin_entry(name, found[name])
+    if name not in points:
+        raise unknown_name("loss", name, [*LOSSES, *points])
+    return plugins.plugin_entry(name, points[name])
 
 
 def uses_bias_labels(name: str) -> bool:
-    """Whether a loss, or the network it builds on, is given the bias labels of training or validation images.
+    """Whether a loss or its first-stage network uses bias labels of training or validation images.
 
     Raises:
-        UsageError: No such loss.
+        UsageError: There is no loss of this name.
     """
-    known = get_entry(name)
-    return known.uses_bias_labels or (
-        known.first_stage is not None and uses_bias_labels(known.first_stage.loss)
+    entry = get_entry(name)
+    return entry.uses_bias_labels or (
+        entry.first_stage is not None and uses_bias_labels(entry.first_stage.loss)
     )
 
 
 def list_losses() -> list[str]:
-    """Return the names of all losses, those of plug-ins last; none can take a name that is there."""
+    """Return the names of all losses, plug-ins last. A plug-in cannot replace a loss of ``LOSSES``."""
     return list(dict.fromkeys([*LOSSES, *plugins.plugin_losses()]))
 
 
 def default_parameters(name: str) -> dict[str, Any]:
     """Return the free parameters of a loss with their defaults, by name."""
-    known = get_entry(name)
-    signature = inspect.signature(_function(name, known))
+    entry = get_entry(name)
+    signature = inspect.signature(_load_function(name, entry))
     return {
         key: parameter.default
         for key, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        and key not in known.fixed
-        and key not in known.inputs
+        and key not in entry.fixed
+        and key not in entry.tensor_inputs
     }
 
 
-def _function(name: str, known: LossEntry) -> Callable[..., Any]:
-    return plugins.load_function(name, known, outside=name not in LOSSES)
+def _load_function(name: str, entry: LossEntry) -> Callable[..., Any]:
+    return plugins.load_function(name, entry, is_plugin=name not in LOSSES)
 
 
 def get_loss(name: str, **parameters: Any) -> Loss:
-    """Return the loss of that name.
+    """Return a loss by name.
 
     Args:
-        name: A key of ``LOSSES`` or of an installed plug-in.
-        parameters: Its free parameters, such as ``temperature``; the rest keep their defaults.
+        name: A key of ``LOSSES`` or the name of an installed plug-in.
+        parameters: Values of free parameters, such as ``temperature``; the others keep their defaults.
 
     Raises:
-        UsageError: An unknown name, unknown parameters (all of them at once) or a bad value.
+        UsageError: The name is unknown, parameters are unknown (the message names all of them), or a value is
+            out of range.
+        BiasconError: A plug-in fails to import, or is no loss.
 
     >>> get_loss("contex", wa=0.3, wb=0.7).parameters["wa"]
     0.3
     """
-    known = get_entry(name)
+    entry = get_entry(name)
     free = default_parameters(name)
-    wrong = [key for key in parameters if key not in free]
-    if wrong:
-        told = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in wrong)
-        has = ", ".join(free) or "none"
-        raise UsageError(f"loss '{name}' has no parameter {told} (it has: {has})")
-    function = _function(name, known)
-    resolved = {**free, **parameters, **known.fixed}
+    unknown = [key for key in parameters if key not in free]
+    if unknown:
+        suggestions = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in unknown)
+        expected = ", ".join(free) or "none"
+        raise UsageError(f"loss '{name}' has no parameter {suggestions} (it has: {expected})")
+    function = _load_function(name, entry)
+    resolved = {**free, **parameters, **entry.fixed}
     for key, default in free.items():
-        # 1 and 1.0 are one value, and so one run.
+        # 1 and 1.0 are the same value: runs with either must have the same digest.
         if isinstance(default, float) and _is_number(resolved[key]):
             resolved[key] = float(resolved[key])
     _check_parameters(name, resolved, function)
-    return Loss(name, known.input_kind, known.needs, known.inputs, resolved, function)
+    return Loss(name, entry, resolved, function)
 
 
 def _is_number(value: Any) -> bool:
@@ -184,42 +198,44 @@ _POSITIVE = ("temperature", "delta")
 _AT_LEAST_0 = ("wa", "wb", "epsilon", "weight", "ce_weight", "alpha", "beta", "eta", "k")
 
 
-def _check_parameters(name: str, parameters: Mapping[str, Any], function: Any) -> None:
-    """Refuse values that no loss can take: a parameter's name has one meaning everywhere."""
+def _check_parameters(
+    name: str, parameters: Mapping[str, Any], function: Callable[..., Any]
+) -> None:
+    """Refuse values that no loss can take. A parameter name has the same range in every loss."""
     hints = typing.get_type_hints(function)
-    wrong = []
+    problems = []
     for key, value in parameters.items():
-        hint = hints.get(key)
-        finite = _is_number(value) and abs(value) < float("inf")
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            want = " or ".join(map(repr, choices))
-            good = value in choices
-        elif key in _POSITIVE:
-            want, good = "larger than 0", finite and value > 0
-        elif key in _AT_LEAST_0:
-            want, good = "at least 0", finite and value >= 0
-        elif key == "q":
-            want, good = "in (0, 1]", finite and 0 < value <= 1
-        elif key == "up":
-            want, good = "at least 1", finite and value >= 1
-        elif hint is int:
-            want, good = (
-                "an integer of at least 1",
-                isinstance(value, int) and finite and value >= 1,
-            )
-        else:
-            continue
-        if not good:
-            wrong.append(f"{key} to be {want}, but got {value!r}")
-    if wrong:
-        raise UsageError(f"loss '{name}': expected {'; '.join(wrong)}")
+        expected = _expected_value(key, value, hints.get(key))
+        if expected is not None:
+            problems.append(f"{key} to be {expected}, but got {value!r}")
+    if problems:
+        raise UsageError(f"loss '{name}': expected {'; '.join(problems)}")
     if parameters.get("wa") == 0 and parameters.get("wb") == 0:
         raise UsageError(f"loss '{name}': wa and wb cannot both be 0")
 
 
+def _expected_value(key: str, value: Any, hint: Any) -> str | None:
+    """Return which values a parameter takes, None if the value is one of them."""
+    is_finite = _is_number(value) and abs(value) < float("inf")
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return None if value in choices else " or ".join(map(repr, choices))
+    if key in _POSITIVE:
+        return None if is_finite and value > 0 else "larger than 0"
+    if key in _AT_LEAST_0:
+        return None if is_finite and value >= 0 else "at least 0"
+    if key == "q":
+        return None if is_finite and 0 < value <= 1 else "in (0, 1]"
+    if key == "up":
+        return None if is_finite and value >= 1 else "at least 1"
+    if hint is int:
+        is_count = isinstance(value, int) and is_finite and value >= 1
+        return None if is_count else "an integer of at least 1"
+    return None
+
+
 def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
-    """Refuse inputs whose shapes, dtypes or tables do not fit the batch."""
+    """Refuse tensor inputs whose shape or dtype does not fit the batch, and bias values without a cell."""
     from biascon.losses.pairwise import check_shape
     from biascon.losses.per_image import check_range
 
@@ -233,21 +249,23 @@ def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) 
 
 
 def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
-    """Refuse what would make a loss NaN or meaningless, and say which image it is."""
+    """Refuse values that make a loss NaN or meaningless. The message names the index of the value."""
     for name, values in {"z": z, **inputs}.items():
         if not values.is_floating_point():
             continue
-        bad = ~values.isfinite()
-        if bad.any():
-            where = ", ".join(map(str, bad.nonzero()[0].tolist()))
-            raise UsageError(f"loss '{loss.name}': {name}[{where}] is {values[bad][0].item()}")
+        not_finite = ~values.isfinite()
+        if not_finite.any():
+            index = ", ".join(map(str, not_finite.nonzero()[0].tolist()))
+            raise UsageError(
+                f"loss '{loss.name}': {name}[{index}] is {values[not_finite][0].item()}"
+            )
     if loss.input_kind == "embeddings" and z.numel():
         norms = z.detach().double().norm(dim=-1)
         tolerance = 1e-2 if z.dtype.itemsize < 4 else 1e-4
-        off = (norms - 1).abs() > tolerance
-        if off.any():
-            where = ", ".join(map(str, off.nonzero()[0].tolist()))
+        not_unit = (norms - 1).abs() > tolerance
+        if not_unit.any():
+            index = ", ".join(map(str, not_unit.nonzero()[0].tolist()))
             raise UsageError(
                 f"loss '{loss.name}': expected embeddings of norm 1 (normalize them), "
-                f"but z[{where}] has norm {norms[off][0].item():.4g}"
+                f"but z[{index}] has norm {norms[not_unit][0].item():.4g}"
             )

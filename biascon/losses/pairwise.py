@@ -1,12 +1,15 @@
-"""What every pairwise loss shares: the anchors of a batch, and exact sums over their pairs.
+"""The anchors of a batch, and exact sums over pairs of anchors. Every pairwise loss is built on them.
 
-N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the whole matrix is
-computed. Beyond that, everything runs by blocks of rows that are computed again in the backward pass
-(``biascon.losses.blockwise``), so memory grows linearly with N. On a CPU the log-sum-exps are faster by
-blocks for every N. On other devices blocks would wait for the device; up to ``PLAIN`` anchors, and whenever
-``torch.compile`` traces, they are therefore plain operations on the matrix. All ways give the same numbers.
-Half-precision embeddings are raised to float32 before the first product, so that sums over thousands of pairs
-keep their digits; float64 stays float64.
+N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` anchors the full matrix is
+computed. Beyond, blocks of rows are computed, and computed again in the backward pass
+(``biascon.losses.blockwise``), so that memory grows linearly with N.
+
+Log-sum-exps have two implementations. On a CPU, blocks of rows are faster for every N. On other devices,
+the blocks wait for the device. Plain operations on the full matrix are therefore used up to ``PLAIN``
+anchors, and up to ``DENSE`` anchors while ``torch.compile`` traces. Both give the same numbers.
+
+Half-precision embeddings are cast to float32 before the first product, so that sums over thousands of pairs
+keep their digits. float64 stays float64.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from biascon.errors import UsageError
 from biascon.losses import blockwise
 from biascon.utils.memory import release_freed_memory
 
-DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # most anchors whose similarities are kept whole
-PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # and whose log-sum-exps are plain operations on them
+DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # largest N whose full similarity matrix is kept
+PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # largest N whose log-sum-exps are plain operations
 
 Key = Literal["labels", "bias", "image"]
 Rows = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -35,11 +38,11 @@ class LogSums:
     """Log-sum-exps of an anchor's similarities, each ``(N,)``, and the sizes of the sets.
 
     Attributes:
-        same: log sum exp s_ij over the other anchors of i's group; 0 where there is none.
-        other: The same over the anchors of other groups.
-        every: The same over all other anchors, A(i).
-        n_same: How many other anchors i's group has.
-        n_other: How many anchors are in other groups.
+        positives: log sum exp s_ij over the other anchors with i's key; 0 if there is none.
+        negatives: log sum exp s_ij over the anchors with another key; 0 if there is none.
+        all: log sum exp s_ij over all other anchors, A(i); 0 if there is none.
+        n_positives: Number of other anchors with i's key.
+        n_negatives: Number of anchors with another key.
     """
 
     positives: Tensor
@@ -56,11 +59,11 @@ class Anchors:
     Attributes:
         z: ``(N, D)`` embeddings, float32 or float64.
         temperature: T.
-        image: ``(N,)`` the image that each anchor is a view of.
-        labels: ``(N,)`` or None.
-        bias: ``(N,)`` or None.
+        image: ``(N,)`` the index of the image of each anchor.
+        labels: ``(N,)`` integers, or None.
+        bias: ``(N,)`` integers, or None.
         dense: Whether the N x N similarities may be kept.
-        plain: Whether log-sum-exps are plain operations on them.
+        plain: Whether log-sum-exps are plain operations on the N x N similarities.
     """
 
     z: Tensor
@@ -75,23 +78,23 @@ class Anchors:
         return self.z.shape[0]
 
     def ids_of(self, name: Key) -> Tensor:
-        """Return ``(N,)`` integers by which anchors are grouped.
+        """Return the ``(N,)`` integers of one key.
 
         Raises:
-            UsageError: The batch lacks them.
+            UsageError: The batch has no such integers.
         """
-        found: Tensor | None = getattr(self, name)
-        if found is None:
+        ids: Tensor | None = getattr(self, name)
+        if ids is None:
             noun = "labels" if name == "labels" else "the bias attribute"
             raise UsageError(f"this loss needs {noun}, but got None")
-        return found
+        return ids
 
     def similarities(self) -> Tensor:
         """Return ``(N, N)`` s_ij."""
         return _similarities(self.z, self.z, self.temperature)
 
     def same_mask(self, *keys: Key) -> Tensor:
-        """Return bool ``(N, N)``: j is another anchor than i with the same value of every key."""
+        """Return bool ``(N, N)``: whether j is another anchor than i and has the same value of every key."""
         n = len(self)
         mask = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
         for name in keys:
@@ -100,31 +103,32 @@ class Anchors:
         return mask
 
     def log_sums(self, *keys: Key) -> LogSums:
-        """Return log-sum-exps over the anchors of the same group and of the others.
+        """Return log-sum-exps over the anchors with the same keys and over those with other keys.
 
-        Without keys all anchors are one group.
+        Without keys, all anchors count as the same.
         """
         n = len(self)
         if not self.plain:
-            same, other, every, n_same = blockwise.log_sums(
+            positives, negatives, both, n_positives = blockwise.log_sums(
                 self.z, self.ids(*keys), self.temperature
             )
-            return LogSums(same, other, every, n_same, n - 1 - n_same)
+            return LogSums(positives, negatives, both, n_positives, n - 1 - n_positives)
         s, mask = self.similarities(), self.same_mask(*keys)
-        off = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
-        n_same = mask.sum(dim=1)
+        off_diagonal = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
+        n_positives = mask.sum(dim=1)
         return LogSums(
             positives=log_sum_exp(s, mask),
-            negatives=log_sum_exp(s, off & ~mask),
-            all=log_sum_exp(s, off),
-            n_positives=n_same,
-            n_negatives=n - 1 - n_same,
+            negatives=log_sum_exp(s, off_diagonal & ~mask),
+            all=log_sum_exp(s, off_diagonal),
+            n_positives=n_positives,
+            n_negatives=n - 1 - n_positives,
         )
 
     def similarity_sums(self, *keys: Key) -> tuple[Tensor, Tensor]:
-        """Return ``(N,)`` the sum of s_ij over the other anchors of i's group, and how many they are.
+        """Return ``(N,)`` the sum of s_ij over the other anchors with i's keys, and ``(N,)`` their number.
 
-        The sum is linear in z_j, so that one vector a group is enough: no pair is visited.
+        The sum is linear in z_j. One sum of vectors for each value of the keys is therefore enough, and no
+        pair is visited.
         """
         if self.plain:
             mask = self.same_mask(*keys)
@@ -132,52 +136,50 @@ class Anchors:
         return blockwise.group_sums(self.z, self.ids(*keys), self.temperature)
 
     def ids(self, *keys: Key) -> Tensor:
-        """Return ``(N,)`` group numbers 0..G-1: two anchors share one if they share every key."""
-        if not keys:
-            return torch.zeros_like(self.image)
-        found = torch.zeros_like(self.image)
+        """Return ``(N,)`` int64 in 0..G-1. Two anchors have the same number if all their keys are equal."""
+        ids = torch.zeros_like(self.image)
         for name in keys:
-            values, number = torch.unique(self.ids_of(name), return_inverse=True)
-            # Of a pair of numbers, one; renumbered, so that it stays below N squared.
-            _, found = torch.unique(found * len(values) + number, return_inverse=True)
-        return found
+            values, codes = torch.unique(self.ids_of(name), return_inverse=True)
+            # One number for each pair (ids, codes), numbered again so that products stay below N squared.
+            _, ids = torch.unique(ids * len(values) + codes, return_inverse=True)
+        return ids
 
     def map_rows(self, function: Rows, *keys: Key) -> Tensor:
-        """Return ``(N, ...)``: a function of each anchor's similarities to its group.
+        """Return ``(N, ...)``: a function of the similarities of each anchor to the anchors with its keys.
 
         Args:
-            function: ``function(s, mask, rows, columns)`` with similarities ``(R, C)``, bool ``(R, C)``
-                that is true where the column is another anchor of the row's group, and the numbers of
-                the anchors in rows and columns; it returns ``(R, ...)``. It is called with all
-                anchors, or with a block of rows at a time, and then once more for the gradient.
-            keys: What makes a group; without keys the columns are all anchors.
+            function: ``function(s, mask, rows, columns)`` returns ``(R, ...)``. ``s`` are the similarities
+                ``(R, C)``. ``mask`` is bool ``(R, C)``: whether the column is another anchor with the keys of
+                the row. ``rows`` ``(R,)`` and ``columns`` ``(C,)`` are the indices of the anchors. The
+                function is called once with all anchors, or once for each block of rows and again for the
+                gradient.
+            keys: The keys that must be equal. Without keys, the columns are all anchors.
         """
-        everyone = torch.arange(len(self), device=self.z.device)
         if self.dense:
-            return function(self.similarities(), self.same_mask(*keys), everyone, everyone)
+            anchors = torch.arange(len(self), device=self.z.device)
+            return function(self.similarities(), self.same_mask(*keys), anchors, anchors)
         if self.z.device.type == "cpu":
             release_freed_memory()
         ids = self.ids(*keys)
-        parts, order = [], torch.argsort(ids, stable=True)
-        for rows, columns in blockwise.iter_blocks(ids[order], self.z):
-            here, there = order[rows], order[columns]
+        blocks, order = [], torch.argsort(ids, stable=True)
+        for row_slice, column_slice in blockwise.iter_blocks(ids[order], self.z):
 
-            def part(here: Tensor = here, there: Tensor = there) -> Tensor:
-                s = _similarities(self.z[here], self.z[there], self.temperature)
-                mask = (ids[here][:, None] == ids[there][None, :]) & (
-                    here[:, None] != there[None, :]
-                )
-                return function(s, mask, here, there)
+            def map_block(
+                rows: Tensor = order[row_slice], columns: Tensor = order[column_slice]
+            ) -> Tensor:
+                s = _similarities(self.z[rows], self.z[columns], self.temperature)
+                same = ids[rows][:, None] == ids[columns][None, :]
+                mask = same & (rows[:, None] != columns[None, :])
+                return function(s, mask, rows, columns)
 
-            parts.append(checkpoint(part, use_reentrant=False, preserve_rng_state=False))
-        result = torch.cat(parts)
-        return result[torch.argsort(order)]
+            blocks.append(checkpoint(map_block, use_reentrant=False, preserve_rng_state=False))
+        return torch.cat(blocks)[torch.argsort(order)]
 
 
 def make_anchors(
     z: Tensor, labels: Tensor | None, temperature: float = 1.0, bias: Tensor | None = None
 ) -> Anchors:
-    """Flatten a batch to its anchors.
+    """Return the anchors of a batch.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings, any floating dtype.
@@ -186,7 +188,7 @@ def make_anchors(
         bias: ``(B,)`` integers, or None for a loss without the bias attribute.
 
     Raises:
-        UsageError: A shape or dtype that does not fit.
+        UsageError: A shape or dtype does not fit.
     """
     check_batch(z, labels, bias)
     b, v, d = z.shape
@@ -205,14 +207,24 @@ def make_anchors(
 
 
 def upcast_half(z: Tensor) -> Tensor:
-    """Return half precision as float32, and everything else as it is."""
+    """Return float16 and bfloat16 as float32, and every other dtype unchanged."""
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
 
 
 def check_batch(
     z: Tensor, labels: Tensor | None, bias: Tensor | None = None, last: str = "D"
 ) -> None:
-    """Refuse a batch whose shapes or dtypes do not fit, with what was got and what is expected."""
+    """Refuse a batch whose shapes or dtypes do not fit.
+
+    Args:
+        z: Expected as floating point ``(B, V, last)``.
+        labels: Expected as integers ``(B,)``, or None.
+        bias: Expected as integers ``(B,)``, or None.
+        last: The name of the last dimension, for the message.
+
+    Raises:
+        UsageError: The message holds the expected shape or dtype and the one of the batch.
+    """
     check_shape("z", z, "B", "V", last)
     if not z.is_floating_point():
         raise UsageError(f"expected z to be floating point, but got {z.dtype}")
@@ -225,33 +237,33 @@ def check_batch(
 
 
 def check_shape(name: str, values: Tensor, *sides: int | str) -> None:
-    """Refuse a tensor whose shape differs; a side given by a letter may have any length.
+    """Refuse a tensor of another shape. A side that is a letter stands for any length.
 
     Raises:
-        UsageError: With the shape that is expected and the one that was got.
+        UsageError: The message holds the expected shape and the shape of the tensor.
     """
     got = tuple(values.shape)
     fits = len(got) == len(sides) and all(
         isinstance(side, str) or side == n for side, n in zip(sides, got, strict=True)
     )
     if not fits:
-        want = ", ".join(map(str, sides)) + "," * (len(sides) == 1)
-        raise UsageError(f"expected {name} of shape ({want}), but got {got}")
+        expected = ", ".join(map(str, sides)) + "," * (len(sides) == 1)
+        raise UsageError(f"expected {name} of shape ({expected}), but got {got}")
 
 
 def can_read_without_sync(device: torch.device) -> bool:
-    """Whether a number can be read from a tensor there without waiting for a queue of work."""
+    """Whether the host can read a tensor of the device without waiting for work on the device."""
     return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def log_sum_exp(s: Tensor, mask: Tensor) -> Tensor:
     """Return ``(N,)`` log sum over the mask of exp s, row by row.
 
-    A row whose mask is empty gives 0, without a NaN in the value or in the gradient.
+    A row with an empty mask gives 0, without a NaN in the value or in the gradient.
 
     Args:
-        s: ``(N, N)``.
-        mask: ``(N, N)`` bool.
+        s: float ``(N, N)``.
+        mask: bool ``(N, N)``.
     """
     filled = mask.any(dim=1)
     inside = mask | ~filled[:, None]
@@ -259,12 +271,12 @@ def log_sum_exp(s: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Return ``(R,)`` the mean of each row over its mask, 0 where that is empty."""
+    """Return ``(R,)`` the mean of each row over its mask, 0 for a row with an empty mask."""
     return torch.where(mask, values, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def mean_of_anchors(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean over the counted anchors: a scalar, 0 with a zero gradient if none counts."""
+    """Return the scalar mean over the counted anchors, 0 with a zero gradient if no anchor counts."""
     return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
 
 

@@ -1,4 +1,4 @@
-"""Checks and the per-image cross-entropy that the losses on logits share."""
+"""Per-image cross-entropy, and checks that the losses on logits share."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from biascon.losses.pairwise import can_read_without_sync, check_batch, check_sh
 def per_image_cross_entropy(
     logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, needs_bias: bool = False
 ) -> Tensor:
-    """Return ``(B,)`` the cross-entropy of each image, mean over its views; shapes are checked.
+    """Return ``(B,)`` the cross-entropy of each image, the mean over its views.
+
+    Args:
+        logits: float ``(B, V, K)``.
+        labels: ``(B,)`` integers in 0..K-1.
+        bias: ``(B,)`` integers, or None. Only their shape and dtype are checked.
+        needs_bias: Whether None is refused for ``bias``.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     check_logits(logits, labels)
     if needs_bias and bias is None:
         raise UsageError("this loss needs the bias attribute, but got None")
     check_batch(logits, labels, bias, last="K")
     b, v, _ = logits.shape
-    return _flat(logits, labels).view(b, v).sum(dim=1) / max(v, 1)
+    return per_anchor_cross_entropy(logits, labels).view(b, v).sum(dim=1) / max(v, 1)
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> None:
-    """Refuse logits and labels that do not fit each other."""
+    """Refuse labels that are None or do not fit the logits."""
     check_batch(logits, labels, last="K")
     if labels is None:
         raise UsageError("this loss needs labels, but got None")
@@ -34,7 +40,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
 
 
 def check_range(name: str, ids: Tensor, k: int) -> None:
-    """Refuse integers outside 0..k-1, where looking at them does not wait for the device."""
+    """Refuse integers outside 0..k-1. Integers on a GPU are not checked: reading them waits for the GPU."""
     if len(ids) and can_read_without_sync(ids.device):
         low, high = int(ids.min()), int(ids.max())
         if not 0 <= low <= high < k:
@@ -42,17 +48,18 @@ def check_range(name: str, ids: Tensor, k: int) -> None:
 
 
 def check_per_image(name: str, values: Tensor, like: Tensor) -> Tensor:
-    """Return one number an image in the precision of ``like``, or refuse another shape."""
+    """Return ``values`` without gradient in the dtype of ``like``, and refuse a shape that differs."""
     check_shape(name, values, *like.shape)
     return values.detach().to(like.dtype)
 
 
-def _flat(logits: Tensor, labels: Tensor) -> Tensor:
-    """``(B * V,)`` the cross-entropy of every anchor."""
+def per_anchor_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``(B * V,)`` the cross-entropy of every anchor."""
     b, v, k = logits.shape
     flat = upcast_half(logits).reshape(b * v, k)
     return F.cross_entropy(flat, labels.long().repeat_interleave(v), reduction="none")
 
 
-def _mean(values: Tensor) -> Tensor:
+def mean_or_zero(values: Tensor) -> Tensor:
+    """Return the mean, 0 with a zero gradient for an empty tensor."""
     return values.sum() / max(values.numel(), 1)

@@ -1,62 +1,77 @@
-"""Losses of other packages: what stands behind an entry point, checked before it is used."""
+"""Losses of installed packages: their entry points are loaded and checked before use."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
 from biascon.errors import BiasconError
-from biascon.losses.registry import NEEDS, LossEntry
+from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS, LossEntry
 from biascon.utils import entry_points
 
 GROUP = "biascon.losses"
 
 
 def plugin_losses() -> dict[str, metadata.EntryPoint]:
-    """Return the entry points of installed packages by name; nothing is imported."""
+    """Return the entry points of installed packages by name. No package is imported."""
     return entry_points.plugins(GROUP)
 
 
 def plugin_entry(name: str, point: metadata.EntryPoint) -> LossEntry:
-    """Return what is known of a plug-in: its ``LossEntry``, or one made of a bare function.
+    """Return the ``LossEntry`` of a plug-in, or build it from a function.
 
-    A keyword argument without a default is something that the function needs.
+    The keyword arguments of a function that have no default are its tensor inputs.
 
     Raises:
-        BiasconError: It fails to import, or is no loss.
+        BiasconError: The plug-in fails to import, is no loss, or needs something unknown.
     """
-    found = entry_points.resolve("loss", name, {name: point})
-    if not isinstance(found, LossEntry):
-        _check_signature(name, found)
-        required = [
-            parameter.name
-            for parameter in inspect.signature(found).parameters.values()
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-        ]
+    plugin = entry_points.resolve("loss", name, {name: point})
+    if not isinstance(plugin, LossEntry):
+        _check_signature(name, plugin)
         target = point.value.partition("[")[0].strip()  # without the names of extras
-        found = LossEntry(target, "see its package", target, needs=("labels", *required))
-    unknown = [need for need in found.needs if need not in NEEDS]
-    if unknown:
-        raise BiasconError(
-            f"plug-in loss '{name}' needs {', '.join(unknown)}, which biascon does not give "
-            f"(it gives: {', '.join(NEEDS)})"
-        )
-    return found
+        plugin = LossEntry(target, "see its package", target, tensor_inputs=_required(plugin))
+    _check_needs(name, plugin)
+    return plugin
 
 
-def load_function(name: str, known: LossEntry, *, outside: bool) -> Callable[..., Any]:
+def _required(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return the names of the keyword arguments that have no default."""
+    return tuple(
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    )
+
+
+def _check_needs(name: str, entry: LossEntry) -> None:
+    """Refuse an entry with an input or a requirement that biascon does not provide."""
+    fields: list[tuple[str, tuple[str, ...], Iterable[str]]] = [
+        ("batch_inputs", entry.batch_inputs, BATCH_INPUTS),
+        ("tensor_inputs", entry.tensor_inputs, TENSOR_INPUTS),
+        ("requires", entry.requires, REQUIREMENTS),
+    ]
+    for field, values, provided in fields:
+        unknown = [value for value in values if value not in provided]
+        if unknown:
+            raise BiasconError(
+                f"plug-in loss '{name}' needs {', '.join(unknown)}, which biascon does not provide "
+                f"({field} may hold: {', '.join(provided)})"
+            )
+
+
+def load_function(name: str, entry: LossEntry, *, is_plugin: bool) -> Callable[..., Any]:
     """Import the function of a loss.
 
     Raises:
-        BiasconError: A plug-in's fails to import, or is no loss.
+        BiasconError: The function of a plug-in fails to import, or is no loss.
     """
-    if not outside:
-        function: Callable[..., Any] = entry_points.load(known.target)
+    if not is_plugin:
+        function: Callable[..., Any] = entry_points.load(entry.target)
         return function
     try:
-        function = entry_points.load(known.target)
+        function = entry_points.load(entry.target)
     except Exception as error:
         raise BiasconError(f"plug-in loss '{name}' fails to import: {error}") from error
     _check_signature(name, function)
@@ -72,9 +87,8 @@ def _check_signature(name: str, function: Any) -> None:
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
-    needed = [parameter for parameter in positional if parameter.default is parameter.empty]
-    if len(positional) != 3 or len(needed) > 3:
-        told = f"{function.__name__}{inspect.signature(function)}"
+    if len(positional) != 3:
+        signature = f"{function.__name__}{inspect.signature(function)}"
         raise BiasconError(
-            f"plug-in loss '{name}' must take (z, labels, bias=None, *, parameters), but is {told}"
+            f"plug-in loss '{name}' must take (z, labels, bias=None, *, parameters), but is {signature}"
         )

@@ -1,80 +1,104 @@
-"""What the registry knows of every loss: a line each, and nothing that imports PyTorch."""
+"""The registry of losses: one line a loss. This module does not import PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
-NEEDS = {
+BatchInput = Literal["views", "labels", "bias"]
+TensorInput = Literal[
+    "logits", "features", "counts", "group_weights", "bias_features", "bias_losses", "weights"
+]
+
+BATCH_INPUTS: dict[BatchInput, str] = {
     "views": "two or more views of an image",
-    "labels": "the class",
-    "bias": "the bias attribute",
-    "logits": "a linear classifier beside the projection head",
-    "features": "the encoder's features",
-    "counts": "how many training images each (label, bias) cell has",
-    "group_weights": "a weight for each (label, bias) cell, kept from step to step",
-    "bias_features": "features of a network that sees the bias",
-    "bias_losses": "the losses of a biased network at the same step",
-    "weights": "a weight for each image",
-    "groups": "the (label, bias) cell of each training image, to draw from",
-    "held-out groups": "a validation split with the bias attribute",
+    "labels": "the class of each image",
+    "bias": "the value of the bias attribute of each image",
 }
+TENSOR_INPUTS: dict[TensorInput, str] = {
+    "logits": "outputs of a linear classifier on the encoder, beside the projection head",
+    "features": "outputs of the encoder",
+    "counts": "number of training images in each (label, bias) cell",
+    "group_weights": "weight of each (label, bias) cell, which the loss updates at each step",
+    "bias_features": "features of each image from a first-stage network that encodes the bias",
+    "bias_losses": "loss of each image under a biased first-stage network, at the same epoch",
+    "weights": "weight of each image",
+}
+
+
+class Requirement(StrEnum):
+    """A requirement of a loss on its run. Each one uses the bias labels of the dataset."""
+
+    GROUP_SAMPLING = "group-balanced sampling"
+    HELD_OUT_BIAS = "held-out bias labels"
+
+
+REQUIREMENTS: dict[Requirement, str] = {
+    Requirement.GROUP_SAMPLING: "batches that draw every (label, bias) cell equally often",
+    Requirement.HELD_OUT_BIAS: "a validation split with the bias attribute",
+}
+NEEDS: dict[str, str] = dict([*BATCH_INPUTS.items(), *TENSOR_INPUTS.items(), *REQUIREMENTS.items()])
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A network that is trained before, as a run of its own, and what the loss takes from it.
+    """The first-stage network of a method: a run of its own, which is trained before.
 
     Attributes:
-        loss: With which loss.
-        gives: ``"features"`` and ``"errors"`` of the training images, the ``"losses"`` of its steps, or the
-            ``"encoder"`` itself, which is then not trained further.
-        narrow: Whether its kernels are 1 x 1, so that it sees colors but no shapes.
+        loss: The name of the loss that trains the network.
+        gives: What the method takes from the network: its ``"features"`` or its ``"errors"`` on the training
+            images, the per-image ``"losses"`` of every step, or the ``"encoder"`` itself, which is then not
+            trained further.
+        kernel_1x1: Whether all kernels of the network are 1 x 1. Such a network sees colors but no shapes.
     """
 
     loss: str
     gives: Literal["features", "errors", "losses", "encoder"]
-    narrow: bool = False
+    kernel_1x1: bool = False
 
 
 @dataclass(frozen=True)
 class LossEntry:
-    """What the registry knows of a loss without importing it.
+    """The description of a loss; reading it does not import the loss.
 
     Attributes:
-        target: ``"module:function"``.
+        target: The function of the loss, as ``"module:function"``.
         formula: The loss of one anchor, in the notation of this package's docstring.
-        source: The paper.
-        on: ``"embeddings"`` (a projection head is trained) or ``"logits"`` (a linear classifier is).
-        needs: What it must be given: keys of ``NEEDS``.
-        fixed: Parameters that the name itself fixes.
-        first: The network that is trained before, if any.
-        judged: By a linear ``"probe"`` on the frozen encoder, or by the ``"classifier"`` that the
-            method itself trains, where that is what the method cures.
-        tells: What its classifier is to tell.
+        paper: The paper that introduced the loss.
+        input_kind: What ``z`` is: ``"embeddings"`` of a projection head, or ``"logits"`` of a linear classifier.
+        batch_inputs: The parts of the batch that the loss uses.
+        tensor_inputs: The further tensors that the loss takes, by keyword.
+        requires: What the run must have besides these inputs.
+        fixed: Parameters whose values belong to the name of the loss.
+        first_stage: The first-stage network, None for a method of one stage.
+        evaluated_by: What gives the headline accuracy: a linear ``"probe"`` on the frozen encoder, or the
+            ``"classifier"`` that the method trains (for methods that change the classifier).
+        predicts: The target of the classifier that is trained.
     """
 
     target: str
     formula: str
-    source: str
+    paper: str
     input_kind: Literal["embeddings", "logits"] = "embeddings"
-    needs: tuple[str, ...] = ("labels",)
+    batch_inputs: tuple[BatchInput, ...] = ("labels",)
+    tensor_inputs: tuple[TensorInput, ...] = ()
+    requires: tuple[Requirement, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     first_stage: FirstStage | None = None
     evaluated_by: Literal["probe", "classifier"] = "probe"
     predicts: Literal["labels", "bias"] = "labels"
 
     @property
-    def uses_bias_labels(self) -> bool:
-        """Whether the loss itself is given the bias labels of training or validation images."""
-        return not {"bias", "counts", "groups", "held-out groups"}.isdisjoint(self.needs)
+    def needs(self) -> tuple[str, ...]:
+        """The batch inputs, the tensor inputs and the requirements: keys of ``NEEDS``."""
+        return (*self.batch_inputs, *self.tensor_inputs, *self.requires)
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The tensors that the loss is called with beyond ``z``, labels and bias, by keyword."""
-        batch = ("views", "labels", "bias", "groups", "held-out groups")
-        return tuple(name for name in self.needs if name not in batch)
+    def uses_bias_labels(self) -> bool:
+        """Whether the loss itself uses bias labels of training or validation images."""
+        return "bias" in self.batch_inputs or "counts" in self.tensor_inputs or bool(self.requires)
 
 
 KHOSLA = "SupCon: Khosla et al., NeurIPS 2020"
@@ -102,38 +126,39 @@ _CE = "-log softmax(logits)_y"
 _BIASBAL = "-log softmax(logits + log p(y|b))_y"
 _SOFTCON = "-sum_P w_ip [s_ip - log sum_A exp s] / sum_P w_ip, w = 1 - cos of bias features"
 
-_MODULE = "biascon.losses"
-_CROSS = f"{_MODULE}.cross_entropy"
-_CTX = f"{_MODULE}.contex:contex"
-_YV, _YB = ("views", "labels"), ("labels", "bias")
-_GIVES_BIAS_FEATURES = FirstStage("ce", "features", narrow=True)
-_OWN: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
+_PACKAGE = "biascon.losses"
+_CROSS_ENTROPY = f"{_PACKAGE}.cross_entropy"
+_CONTEX_TARGET = f"{_PACKAGE}.contex:contex"
+_VIEWS_LABELS: tuple[BatchInput, ...] = ("views", "labels")
+_LABELS_BIAS: tuple[BatchInput, ...] = ("labels", "bias")
+_COLOR_NETWORK = FirstStage("ce", "features", kernel_1x1=True)
+_OWN_CLASSIFIER: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
 
 # fmt: off
 LOSSES: dict[str, LossEntry] = {
-    "ce": LossEntry(f"{_CROSS}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
-    "simclr": LossEntry(f"{_MODULE}.simclr:simclr", _SIMCLR, CHEN, needs=("views",)),
-    "supcon": LossEntry(f"{_MODULE}.supcon:supcon", _SUPCON, KHOSLA),
-    "contex": LossEntry(_CTX, f"{_CONTEX}, f(u) = u", DENG, needs=_YV, fixed={"clip": False}),
-    "contex-clip": LossEntry(_CTX, f"{_CONTEX}, f(u) = min(u, 0)", DENG, needs=_YV, fixed={"clip": True}),
-    "eps_supinfonce": LossEntry(f"{_MODULE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
-    "eps_supcon": LossEntry(f"{_MODULE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
-    "gce": LossEntry(f"{_MODULE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
-    "bias-ce": LossEntry(f"{_CROSS}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", input_kind="logits", needs=("bias",), predicts="bias"),
-    "lff": LossEntry(f"{_MODULE}.lff:lff", f"L_b / (L_b + L_d) {_CE}", NAM, needs=("labels", "bias_losses"), first_stage=FirstStage("gce", "losses"), **_OWN),
-    "jtt": LossEntry(f"{_MODULE}.jtt:jtt", f"w {_CE}, w = up where a short ERM run errs", LIU, needs=("labels", "weights"), first_stage=FirstStage("ce", "errors"), **_OWN),
-    "softcon": LossEntry(f"{_MODULE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, needs=("labels", "logits", "bias_features"), first_stage=_GIVES_BIAS_FEATURES, evaluated_by="classifier"),
-    "flac": LossEntry(f"{_MODULE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, needs=("labels", "features", "bias_features"), first_stage=FirstStage("bias-ce", "features"), **_OWN),
-    "fairkl": LossEntry(f"{_MODULE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, needs=_YB),
-    "supcon+fairkl": LossEntry(f"{_MODULE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", needs=_YB),
-    "supcon+end": LossEntry(f"{_MODULE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", needs=_YB),
-    "end": LossEntry(f"{_MODULE}.end:end", f"ce + {_END}", TARTAGLIONE, needs=(*_YB, "features"), **_OWN),
-    "biascon": LossEntry(f"{_MODULE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, needs=(*_YB, "logits"), evaluated_by="classifier"),
-    "biascon+biasbal": LossEntry(f"{_MODULE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, needs=(*_YB, "logits", "counts"), evaluated_by="classifier"),
-    "biasbal": LossEntry(f"{_MODULE}.reweighting:biasbal", _BIASBAL, HONG, needs=(*_YB, "counts"), **_OWN),
-    "reweight": LossEntry(f"{_MODULE}.reweighting:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", needs=(*_YB, "counts"), **_OWN),
-    "resample": LossEntry(f"{_CROSS}:cross_entropy", f"{_CE}, groups drawn as often", "group-balanced sampling", needs=("labels", "groups"), **_OWN),
-    "groupdro": LossEntry(f"{_MODULE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, needs=(*_YB, "group_weights"), **_OWN),
-    "dfr": LossEntry(f"{_CROSS}:cross_entropy", "ce, then a new last layer on balanced held-out groups", KIRICHENKO, needs=("labels", "held-out groups"), first_stage=FirstStage("ce", "encoder"), **_OWN),
+    "ce": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
+    "simclr": LossEntry(f"{_PACKAGE}.simclr:simclr", _SIMCLR, CHEN, batch_inputs=("views",)),
+    "supcon": LossEntry(f"{_PACKAGE}.supcon:supcon", _SUPCON, KHOSLA),
+    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u", DENG, batch_inputs=_VIEWS_LABELS, fixed={"clip": False}),
+    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, batch_inputs=_VIEWS_LABELS, fixed={"clip": True}),
+    "eps_supinfonce": LossEntry(f"{_PACKAGE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
+    "eps_supcon": LossEntry(f"{_PACKAGE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
+    "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
+    "bias-ce": LossEntry(f"{_CROSS_ENTROPY}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", input_kind="logits", batch_inputs=("bias",), predicts="bias"),
+    "lff": LossEntry(f"{_PACKAGE}.lff:lff", f"L_b / (L_b + L_d) ({_CE})", NAM, tensor_inputs=("bias_losses",), first_stage=FirstStage("gce", "losses"), **_OWN_CLASSIFIER),
+    "jtt": LossEntry(f"{_PACKAGE}.jtt:jtt", f"w ({_CE}), w = up for images that a short ERM run misclassifies", LIU, tensor_inputs=("weights",), first_stage=FirstStage("ce", "errors"), **_OWN_CLASSIFIER),
+    "softcon": LossEntry(f"{_PACKAGE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, tensor_inputs=("logits", "bias_features"), first_stage=_COLOR_NETWORK, evaluated_by="classifier"),
+    "flac": LossEntry(f"{_PACKAGE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, tensor_inputs=("features", "bias_features"), first_stage=FirstStage("bias-ce", "features"), **_OWN_CLASSIFIER),
+    "fairkl": LossEntry(f"{_PACKAGE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, batch_inputs=_LABELS_BIAS),
+    "supcon+fairkl": LossEntry(f"{_PACKAGE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", batch_inputs=_LABELS_BIAS),
+    "supcon+end": LossEntry(f"{_PACKAGE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", batch_inputs=_LABELS_BIAS),
+    "end": LossEntry(f"{_PACKAGE}.end:end", f"ce + {_END}", TARTAGLIONE, batch_inputs=_LABELS_BIAS, tensor_inputs=("features",), **_OWN_CLASSIFIER),
+    "biascon": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), evaluated_by="classifier"),
+    "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), evaluated_by="classifier"),
+    "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
+    "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
+    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
+    "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), **_OWN_CLASSIFIER),
+    "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder"), **_OWN_CLASSIFIER),
 }
 # fmt: on

@@ -1,4 +1,4 @@
-"""Losses that balance (label, bias) groups by their counts: BiasBal and inverse-frequency weights."""
+"""Losses that balance (label, bias) cells by their counts: BiasBal and inverse-frequency weights."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from torch import Tensor
 from biascon.losses.pairwise import check_shape, upcast_half
 from biascon.losses.per_image import per_image_cross_entropy
 
-FLOOR = 1e-9  # added to p(y given b) before the logarithm, for cells that training does not have
+FLOOR = 1e-9  # added to p(y|b) before the logarithm, for cells without training images
 
 
 def biasbal(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits_y + log p(y given b) (Hong and Yang, NeurIPS 2021).
+    """Return BiasBal: the mean cross-entropy of logits_y + log p(y|b) (Hong and Yang, NeurIPS 2021).
 
-    p(y given b) = counts[y, b] / sum_y' counts[y', b], plus 1e-9 inside the logarithm. The prior explains
-    what the bias attribute says of the label, so that the logits need not; they are used without it.
+    p(y|b) = counts[y, b] / sum_y' counts[y', b]. Inside the logarithm 1e-9 is added. In training, the prior
+    accounts for the dependence of the label on the bias attribute. Predictions use the logits without the
+    prior.
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
-        counts: ``(K, M)`` how many training images each (label, bias) cell has.
+        counts: integers ``(K, M)``: number of training images in each (label, bias) cell.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     table = _table(logits, labels, bias, counts)
     prior = torch.log(table / table.sum(dim=0).clamp(min=1) + FLOOR)  # (K, M)
@@ -35,17 +36,17 @@ def biasbal(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> 
 def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> Tensor:
     """Return the mean over images of w(y, b) * cross-entropy, w(y, b) = 1 / (G p(y, b)).
 
-    p(y, b) is the share of the training images in the cell and G the number of cells that have any, so
-    that the weights have mean 1 over the training set and every group the same total.
+    p(y, b) is the share of the training images in the cell, and G is the number of cells with images. Over
+    the training split the weights have mean 1, and every cell with images has the same total weight.
 
     Args:
-        logits: ``(B, V, K)`` float.
+        logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
-        counts: ``(K, M)`` how many training images each (label, bias) cell has.
+        counts: integers ``(K, M)``: number of training images in each (label, bias) cell.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     table = _table(logits, labels, bias, counts)
     weights = table.sum() / ((table > 0).sum().clamp(min=1) * table.clamp(min=1))
@@ -54,7 +55,7 @@ def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) ->
 
 
 def _table(logits: Tensor, labels: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:
-    """Return the counts as floats of the logits' precision, checked."""
+    """Check the inputs and return the counts as floats in the precision of the loss."""
     per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("counts", counts, logits.shape[-1], "M")
     return counts.to(upcast_half(logits[:0]).dtype)

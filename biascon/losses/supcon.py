@@ -1,4 +1,4 @@
-"""SupCon (Khosla et al., NeurIPS 2020): every anchor of the same label is a positive."""
+"""SupCon (Khosla et al., NeurIPS 2020), alone and with the regularizers of FairKL and EnD."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ def supcon(
     temperature: float = 0.1,
     form: Literal["out", "in"] = "out",
 ) -> Tensor:
-    """Return the mean over anchors of the supervised contrastive loss, in either of its two forms.
+    """Return the supervised contrastive loss (Khosla et al., NeurIPS 2020): a mean over anchors.
 
-    ``out``: -mean_{p in P(i)} [s_ip - log sum_{a in A(i)} exp s_ia]: the sum outside the logarithm.
-    ``in``: -[log mean_{p in P(i)} exp s_ip - log sum_{a in A(i)} exp s_ia]: inside it.
+    ``out``: -mean_{p in P(i)} [s_ip - log sum_{a in A(i)} exp s_ia], with the mean outside the logarithm.
+    ``in``: -[log mean_{p in P(i)} exp s_ip - log sum_{a in A(i)} exp s_ia], with the mean inside the
+    logarithm.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
-        bias: Ignored.
+        bias: Not used.
         temperature: T > 0.
         form: ``"out"`` or ``"in"``.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     return supcon_term(make_anchors(z, labels, temperature), form)
 
 
 def supcon_term(batch: Anchors, form: Literal["out", "in"] = "out") -> Tensor:
-    """The loss above on a batch of anchors."""
+    """Return the supervised contrastive loss of anchors with labels."""
     logs = batch.log_sums("labels")
     if form == "in":
         attraction = logs.positives - torch.log(
@@ -60,19 +61,21 @@ def supcon_fairkl(
     form: Literal["paper", "code"] = "paper",
     k: float = 1.0,
 ) -> Tensor:
-    """Return SupCon (out) + ``weight`` * FairKL's regularizer (see ``biascon.losses.fairkl``).
+    """Return SupCon (``out``) + ``weight`` * R, the regularizer of FairKL (Barbano et al., ICLR 2023).
+
+    R is defined in ``biascon.losses.fairkl``.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: ``(B,)`` integers.
         temperature: T > 0.
-        weight: Of the regularizer, at least 0.
-        form: Of the regularizer, ``"paper"`` or ``"code"``.
-        k: Of the regularizer's form ``"code"``, at least 0.
+        weight: Weight of R, at least 0.
+        form: The definition of R, ``"paper"`` or ``"code"``.
+        k: Weight of the standard deviations in R if ``form`` is ``"code"``, at least 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature, bias)
     return supcon_term(batch) + weight * fairkl_regularizer(batch, form=form, k=k)
@@ -87,18 +90,20 @@ def supcon_end(
     alpha: float = 0.1,
     beta: float = 0.1,
 ) -> Tensor:
-    """Return SupCon (out) + EnD's two regularizers on the embeddings (see ``biascon.losses.end``).
+    """Return SupCon (``out``) + alpha * R_perp + beta * R_par of EnD (Tartaglione et al., CVPR 2021).
+
+    R_perp and R_par are defined in ``biascon.losses.end``; here g_ij are cosines of embeddings.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers.
         bias: ``(B,)`` integers.
-        temperature: T > 0, of SupCon; EnD's Gram entries are plain cosines.
+        temperature: T > 0 of SupCon. The terms of EnD have no temperature.
         alpha: Weight of R_perp, at least 0.
         beta: Weight of R_par, at least 0.
 
     Raises:
-        UsageError: Shapes or dtypes that do not fit.
+        UsageError: A shape or a dtype does not fit.
     """
     batch = make_anchors(z, labels, temperature, bias)
     return supcon_term(batch) + end_regularizer(make_anchors(z, labels, 1.0, bias), alpha, beta)

@@ -1,1 +1,1 @@
-"""Metrics as pure functions of the label x bias x prediction counts, with their intervals."""
+"""Metrics as pure functions of the table of counts (label x bias x prediction), with intervals."""

@@ -1,20 +1,19 @@
-"""Bias amplification: do the predictions tie labels to the bias more than the data do?
+"""Bias amplification: whether predictions are correlated with the bias more than the data are.
 
-Two measures, both of count tables, with T the label ("task") and A the bias attribute:
+The label is the task T and the bias attribute is A. There are two families of measures:
 
-- Zhao et al., "Men also like shopping", EMNLP 2017: how much more often than in training a
-  predicted class comes with the groups that it was correlated with in training;
-- Wang and Russakovsky, "Directional bias amplification", ICML 2021: A -> T, how the group shifts
-  what is predicted, and T -> A, how the class shifts which group is predicted, each beside the
-  labels of the same images.
+- Co-occurrence (Zhao et al., "Men also like shopping", EMNLP 2017): how much more often than in training
+  a predicted class occurs with the groups that it was correlated with in training.
+- Directional amplification (Wang and Russakovsky, "Directional bias amplification", ICML 2021). A -> T:
+  how much the group shifts the predicted class, compared with the labels of the same images. T -> A: how
+  much the class shifts the predicted group, compared with the groups of the same images.
 
-The first compares test predictions with *training* labels: on a test set whose bias is unlike the
-training set's it is mostly the difference between the two sets. The second compares predictions
-with labels of one set. Neither is a share of errors: a classifier without errors has 0 in the second,
-and in the first the difference between the sets.
+Co-occurrence compares test predictions with *training* labels. If the correlation of label and bias
+differs between the training set and the test set, the measure mostly shows this difference. Directional
+amplification compares predictions with labels of one set. For a classifier without errors it is 0, and
+co-occurrence is the difference between the two sets.
 
-T -> A needs predictions of the attribute. Where the bias is an input's property that nobody
-predicts it cannot be computed, and is NaN.
+T -> A needs predictions of the bias attribute. Without them it is NaN.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 
 from biascon.errors import UsageError
 from biascon.metrics.counts import divide
-from biascon.metrics.fairness import macro
+from biascon.metrics.fairness import average_classes
 from biascon.utils.types import Array
 
 METRICS = (
@@ -36,104 +35,143 @@ METRICS = (
 def from_counts(
     training: Array, counts: Array, attribute_counts: Array | None = None
 ) -> dict[str, Array]:
-    """Return the three measures, ``(...)`` each: the means over the classes or pairs that have one.
+    """Return every metric of ``METRICS``: co-occurrence, A -> T and T -> A.
+
+    Each metric is a mean over the classes (co-occurrence) or over the pairs (class, group) for which it is
+    defined.
 
     Args:
-        training: Integers ``(K, M)``, rows of label y in group b of the training set.
-        counts: ``(..., K, M, K)``, rows of label y in group b that were predicted p.
-        attribute_counts: ``(..., K, M, M)``, rows of label y in group b whose *group* was predicted
-            g. Without them T -> A is NaN.
+        training: int ``(K, M)``, the number of training rows with label y in group b.
+        counts: int ``(..., K, M, K)``, the number of test rows: label x bias x prediction.
+        attribute_counts: int ``(..., K, M, M)``, the number of test rows: label x bias x *predicted* bias.
+            None makes T -> A NaN.
+
+    Returns:
+        float64 ``(...)`` by metric name; NaN where the metric is undefined.
 
     Raises:
-        UsageError: Tables of different shape, or a training table that is not of integers.
+        UsageError: The tables do not fit together, or ``training`` does not hold integers.
     """
-    zhao, forth = co_occurrence(training, counts), attribute_to_task(training, counts)
-    back = np.full(zhao.shape[:-1], np.nan)
-    if attribute_counts is not None:
-        back = _mean_of_pairs(task_to_attribute(training, attribute_counts))
-    return dict(zip(METRICS, (macro(zhao), _mean_of_pairs(forth), back), strict=True))
+    per_class = co_occurrence(training, counts)
+    attribute_to_task_mean = _average_pairs(attribute_to_task(training, counts))
+    if attribute_counts is None:
+        task_to_attribute_mean = np.full(per_class.shape[:-1], np.nan)
+    else:
+        task_to_attribute_mean = _average_pairs(task_to_attribute(training, attribute_counts))
+    values = (average_classes(per_class), attribute_to_task_mean, task_to_attribute_mean)
+    return dict(zip(METRICS, values, strict=True))
 
 
 def co_occurrence(training: Array, counts: Array) -> Array:
-    """Return Zhao's amplification of each class, ``(..., K)``; its mean is ``fairness.macro``'s.
+    """Return the co-occurrence amplification of each class (Zhao et al., 2017).
 
-    With c(k, g) rows of class k in group g, b*(k, g) = c(k, g) / sum_g' c(k, g') of the training
-    labels, b~ the same of the predictions, and M groups in training::
+    Let c(k, g) be the number of training rows of class k in group g, and M the number of groups that have
+    training rows. Let b*(k, g) = c(k, g) / sum_g' c(k, g'), and b~(k, g) the same for the predictions. The
+    amplification of class k is::
 
         sum over g with b*(k, g) > 1 / M of  b~(k, g) - b*(k, g)
 
-    The paper's figure is the mean over the classes. A class that is tied to no group counts as 0.
-    A group without training rows is no group of M, but its rows count in the sum below b~.
+    The paper reports the mean over the classes. A class that is correlated with no group counts as 0. A
+    group without training rows does not count in M, but its test rows count in the denominator of b~.
 
-    Undefined (NaN): a class without training rows, or one that is never predicted.
+    Args:
+        training: int ``(K, M)``, the number of training rows with label y in group b.
+        counts: int ``(..., K, M, K)``, the number of test rows: label x bias x prediction.
+
+    Returns:
+        float64 ``(..., K)``; NaN for a class that has no training rows or is never predicted.
+
+    Raises:
+        UsageError: The tables do not fit together, or ``training`` does not hold integers.
     """
-    training, counts = _tables(training, counts)
-    groups = int((training.sum(axis=0) > 0).sum())
+    training, counts = _check_tables(training, counts)
+    n_groups = int((training.sum(axis=0) > 0).sum())
     rows = training.sum(axis=1, keepdims=True)
-    tied = training * groups > rows  # in integers: 1 / M is met exactly
+    is_correlated = training * n_groups > rows  # b* > 1 / M, compared in exact integers
     predicted = np.swapaxes(counts.sum(axis=-3), -1, -2)  # (..., K, M)
     shift = divide(predicted, predicted.sum(axis=-1, keepdims=True)) - divide(training, rows)
     undefined = np.isnan(shift).any(axis=-1)
-    return np.where(undefined, np.nan, np.where(tied, shift, 0.0).sum(axis=-1))
+    return np.where(undefined, np.nan, np.where(is_correlated, shift, 0.0).sum(axis=-1))
 
 
 def attribute_to_task(training: Array, counts: Array) -> Array:
-    """Return the terms of directional amplification A -> T, ``(..., K, M)``.
+    """Return directional amplification A -> T for each pair of class and group.
 
-    For class t and group a, with s = +1 if P(a, t) > P(a) P(t) in training and -1 if smaller::
+    Wang and Russakovsky, 2021. For class t and group a, let s = +1 if P(a, t) > P(a) P(t) in training,
+    -1 if it is smaller, and 0 if both are equal. The term of the pair is, with probabilities of the test
+    set::
 
-        s (P(p = t | a) - P(y = t | a))        on the test set; the measure is the mean over pairs
+        s (P(p = t | a) - P(y = t | a))
 
-    Where P(a, t) = P(a) P(t) exactly the pair has no direction and its term is 0, as in the
-    authors' code (their formula says s = -1).
+    The measure is the mean over the pairs. The paper's formula has s = -1 where both are equal; the
+    authors' code has 0, as here.
 
-    Undefined (NaN): the pairs of a group without test rows, and of a class or group without
-    training rows.
+    Args:
+        training: int ``(K, M)``, the number of training rows with label y in group b.
+        counts: int ``(..., K, M, K)``, the number of test rows: label x bias x prediction.
+
+    Returns:
+        float64 ``(..., K, M)``; NaN for the pairs of a group without test rows, and of a class or group
+        without training rows.
+
+    Raises:
+        UsageError: The tables do not fit together, or ``training`` does not hold integers.
     """
-    training, counts = _tables(training, counts)
+    training, counts = _check_tables(training, counts)
     group = counts.sum(axis=(-3, -1))[..., None, :]  # (..., 1, M)
-    predicted = np.swapaxes(counts.sum(axis=-3), -1, -2)
+    predicted = np.swapaxes(counts.sum(axis=-3), -1, -2)  # (..., K, M)
     return _direction(training) * divide(predicted - counts.sum(axis=-1), group)
 
 
 def task_to_attribute(training: Array, attribute_counts: Array) -> Array:
-    """Return the terms of directional amplification T -> A, ``(..., K, M)``.
+    """Return directional amplification T -> A for each pair of class and group.
 
-    For class t and group a, with s as in ``attribute_to_task`` and g the *predicted* group::
+    Wang and Russakovsky, 2021. For class t and group a, with s as in ``attribute_to_task`` and the
+    *predicted* group g, the term of the pair is::
 
         s (P(g = a | y = t) - P(b = a | y = t))
 
-    Undefined (NaN): the pairs of a class without test rows, and of a class or group without
-    training rows.
-
     Args:
-        training: Integers ``(K, M)``.
-        attribute_counts: ``(..., K, M, M)``: [y, b, g].
+        training: int ``(K, M)``, the number of training rows with label y in group b.
+        attribute_counts: int ``(..., K, M, M)``, the number of test rows: label x bias x predicted bias.
+
+    Returns:
+        float64 ``(..., K, M)``; NaN for the pairs of a class without test rows, and of a class or group
+        without training rows.
+
+    Raises:
+        UsageError: The tables do not fit together, or ``training`` does not hold integers.
     """
-    training, counts = _tables(training, attribute_counts, of_groups=True)
+    training, counts = _check_tables(training, attribute_counts, predicts_groups=True)
     return _direction(training) * divide(
         counts.sum(axis=-2) - counts.sum(axis=-1), counts.sum(axis=(-2, -1))[..., None]
     )
 
 
 def _direction(training: Array) -> Array:
-    """+1, 0 or -1 ``(K, M)``; NaN where the class or the group has no rows."""
+    """Return s, float64 ``(K, M)``: +1, 0 or -1; NaN where the class or the group has no rows."""
     label, group = training.sum(axis=1, keepdims=True), training.sum(axis=0, keepdims=True)
-    # Python integers: the products of 10^10 rows do not fit into 64 bits
-    more = training.astype(object) * int(training.sum()) - label.astype(object) * group
-    return np.where((label > 0) & (group > 0), np.sign(more).astype(np.float64), np.nan)
+    # Python integers, because products of 10^10 rows do not fit into 64 bits.
+    excess = training.astype(object) * int(training.sum()) - label.astype(object) * group
+    return np.where((label > 0) & (group > 0), np.sign(excess).astype(np.float64), np.nan)
 
 
-def _mean_of_pairs(terms: Array) -> Array:
-    return macro(terms.reshape(*terms.shape[:-2], -1))
+def _average_pairs(terms: Array) -> Array:
+    """Return the mean over the pairs ``(..., K, M)`` that are not NaN."""
+    return average_classes(terms.reshape(*terms.shape[:-2], -1))
 
 
-def _tables(training: Array, counts: Array, *, of_groups: bool = False) -> tuple[Array, Array]:
+def _check_tables(
+    training: Array, counts: Array, *, predicts_groups: bool = False
+) -> tuple[Array, Array]:
+    """Return both tables as arrays, after checking that they fit together."""
     training, counts = np.asarray(training), np.asarray(counts)
     if training.ndim != 2 or not np.issubdtype(training.dtype, np.integer):
-        got = f"{training.dtype} {training.shape}"
-        raise UsageError(f"expected a training table of integers (K, M), but got {got}")
-    expected = (*training.shape, training.shape[1 if of_groups else 0])
+        raise UsageError(
+            "expected a training table of integers (K, M), "
+            f"but got {training.dtype} {training.shape}"
+        )
+    expected = (*training.shape, training.shape[1 if predicts_groups else 0])
     if counts.shape[-3:] != expected:
         raise UsageError(f"expected counts (..., {expected}), but got {counts.shape}")
     return training, counts

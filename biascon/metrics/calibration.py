@@ -1,11 +1,11 @@
-"""Calibration of scores, overall and by group: expected calibration error and Brier score.
+"""Calibration metrics: expected calibration error and Brier score, overall and by group.
 
-Both come from sums over rows that are kept by group and by bin of confidence, so scores are read in
-batches and never held: ``tally`` sums a batch, ``+`` merges (exactly for the counts, to rounding for
-the sums of scores), ``ece`` and ``brier`` are functions of the sums.
+Both metrics are functions of sums over rows by group and by bin of confidence. Scores are therefore read
+in batches and need not fit in memory. ``sum_scores`` computes the sums of a batch. ``+`` adds the sums of
+two batches: the counts are exact, the sums of scores have rounding errors. ``ece`` and ``brier`` compute
+the metrics from the sums.
 
-The bins of ``[0, 1]`` are of equal width and closed on the right, ``(i / B, (i + 1) / B]``, the first
-also on the left: a score of 1 is in the last bin, of 0 in the first, and each score in one.
+The B bins of [0, 1] have equal width. Bin i is ``(i / B, (i + 1) / B]``. The first bin also contains 0.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from biascon.metrics.counts import check_range, divide
 from biascon.utils.types import Array
 
 BINS = 15
-_SUM_TOLERANCE = 1e-3  # scores were perhaps written with few digits
+# Files may hold scores with few decimal places, which then do not sum to exactly 1.
+_SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationSums:
-    """Sums over rows by group; add two with ``+``.
+    """Sums over rows by group. ``+`` adds the sums of two sets of rows.
 
     Attributes:
-        n: int64 ``(M, B)``, rows by group and bin of confidence.
-        confidence: float64 ``(M, B)``, sum of the scores of the predicted class.
-        correct: int64 ``(M, B)``, how many are predicted right.
-        squares: float64 ``(M,)``, sum over rows and classes of (score - [class is the label])^2.
+        n: int64 ``(M, B)``, the number of rows by group and bin of confidence.
+        confidence: float64 ``(M, B)``, the sum of the scores of the predicted class.
+        correct: int64 ``(M, B)``, the number of correct predictions.
+        squares: float64 ``(M,)``, the sum over rows and classes of (score - [class is the label])^2.
     """
 
     n: npt.NDArray[np.int64]
@@ -41,20 +42,24 @@ class CalibrationSums:
 
     @classmethod
     def empty(cls, n_bias: int, bins: int = BINS) -> CalibrationSums:
-        """Return the sums of no rows.
+        """Return sums over zero rows.
+
+        Args:
+            n_bias: M, the number of groups.
+            bins: B, the number of bins.
 
         Raises:
-            UsageError: Fewer than one group or bin.
+            UsageError: ``n_bias`` or ``bins`` is below 1.
         """
         if n_bias < 1 or bins < 1:
             raise UsageError(f"expected at least one group and bin, but got {n_bias} and {bins}")
         shape = (n_bias, bins)
-        none = np.zeros(shape, np.int64)
-        return cls(none, np.zeros(shape), none, np.zeros(n_bias))
+        counts = np.zeros(shape, np.int64)
+        return cls(counts, np.zeros(shape), counts, np.zeros(n_bias))
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
-        """``(M,)``: how many rows each group has, the n of its figures."""
+        """The number of rows of each group, int64 ``(M,)``."""
         total: npt.NDArray[np.int64] = self.n.sum(axis=-1)
         return total
 
@@ -62,7 +67,7 @@ class CalibrationSums:
         """Return the sums over the rows of both.
 
         Raises:
-            UsageError: Another number of groups or bins.
+            UsageError: The numbers of groups or bins differ.
         """
         if self.n.shape != other.n.shape:
             raise UsageError(f"expected groups and bins {self.n.shape}, but got {other.n.shape}")
@@ -74,7 +79,7 @@ class CalibrationSums:
         )
 
     def overall(self) -> CalibrationSums:
-        """Return the sums with all rows in one group."""
+        """Return the sums over all groups, with shapes ``(1, B)`` and ``(1,)``."""
         return CalibrationSums(
             self.n.sum(axis=0, keepdims=True),
             self.confidence.sum(axis=0, keepdims=True),
@@ -92,27 +97,29 @@ def sum_scores(
     predictions: Array | None = None,
     bins: int = BINS,
 ) -> CalibrationSums:
-    """Return the sums of a batch.
+    """Return the sums over the rows of a batch.
+
+    The confidence of a row is the score of its predicted class.
 
     Args:
-        labels: ``(N,)`` integers in 0..K-1.
-        bias: ``(N,)`` integers in 0..M-1.
-        scores: Floats ``(N, K)``, the probability of each class.
-        n_bias: M.
-        predictions: ``(N,)`` integers in 0..K-1; without them the class of the largest score, the
-            first of several. The confidence is the score of the predicted class.
-        bins: B.
+        labels: int ``(N,)`` in 0..K-1.
+        bias: int ``(N,)`` in 0..M-1.
+        scores: float ``(N, K)``, the probability of each class.
+        n_bias: M, the number of groups.
+        predictions: int ``(N,)`` in 0..K-1. None predicts the class with the largest score, the first one
+            of equal scores.
+        bins: B, the number of bins.
 
     Raises:
-        UsageError: Columns that do not fit, values out of range, or scores that are no
-            probabilities: outside 0..1, NaN, or with a sum more than 0.001 from 1.
+        UsageError: The columns differ in length, a value is out of range, or the scores are not
+            probabilities (a score is NaN or outside 0..1, or a row's sum differs from 1 by more than 0.001).
     """
-    nothing = CalibrationSums.empty(n_bias, bins)
+    no_rows = CalibrationSums.empty(n_bias, bins)
     if scores.ndim != 2 or not len(labels) == len(bias) == len(scores):
-        got = f"{labels.shape}, {bias.shape} and {scores.shape}"
-        raise UsageError(f"expected labels (N,), bias (N,) and scores (N, K), but got {got}")
+        shapes = f"{labels.shape}, {bias.shape} and {scores.shape}"
+        raise UsageError(f"expected labels (N,), bias (N,) and scores (N, K), but got {shapes}")
     if len(labels) == 0:
-        return nothing
+        return no_rows
     scores = scores.astype(np.float64, copy=False)
     k = scores.shape[1]
     predicted = scores.argmax(axis=1) if predictions is None else predictions
@@ -126,58 +133,76 @@ def sum_scores(
         check_range(name, column, size)
     _check_scores(scores)
     confidence = np.take_along_axis(scores, predicted.astype(np.int64)[:, None], 1)[:, 0]
-    of_label = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
-    # sum_k (s_k - [k = y])^2, without an (N, K) array of zeros and ones
-    squares = np.einsum("nk,nk->n", scores, scores) - 2.0 * of_label + 1.0
-    squares = np.maximum(squares, 0.0)  # not -1e-16
+    label_score = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
+    # sum_k (s_k - [k = y])^2 = sum_k s_k^2 - 2 s_y + 1 needs no one-hot array (N, K).
+    squares = np.einsum("nk,nk->n", scores, scores) - 2.0 * label_score + 1.0
+    squares = np.maximum(squares, 0.0)  # rounding can make 0 slightly negative
     edges = np.arange(1, bins) / bins
     group = bias.astype(np.int64)
     cell = group * bins + np.searchsorted(edges, confidence, side="left")
     size = n_bias * bins
     return CalibrationSums(
         np.bincount(cell, minlength=size).reshape(n_bias, bins),
-        _sums(cell, confidence, size).reshape(n_bias, bins),
+        _sum_by_index(cell, confidence, size).reshape(n_bias, bins),
         np.bincount(cell[predicted == labels], minlength=size).reshape(n_bias, bins),
-        _sums(group, squares, n_bias),
+        _sum_by_index(group, squares, n_bias),
     )
 
 
 def ece(sums: CalibrationSums) -> npt.NDArray[np.float64]:
-    """Return the expected calibration error of each group, ``(M,)``, NaN where it has no rows.
+    """Return the expected calibration error (ECE) of the predicted class for each group.
 
-    With n_i rows in bin i, their share of right predictions a_i and mean confidence c_i::
+    Let bin i have n_i rows, share of correct predictions a_i and mean confidence c_i. Then::
 
-        sum over bins of  n_i / n  |a_i - c_i|
+        ECE = sum over bins of  n_i / n  |a_i - c_i|
 
-    Of the top label (Guo et al., "On calibration of modern neural networks", ICML 2017). It depends
-    on the bins, and is above 0 for few rows even where the scores are true probabilities: compare
-    groups of like size.
+    Guo et al., "On calibration of modern neural networks", ICML 2017. The value depends on the bins. For
+    few rows it is above 0 even if the scores are the true probabilities, so compare only groups of similar
+    size.
+
+    Args:
+        sums: The sums over the rows, by group.
+
+    Returns:
+        float64 ``(M,)`` in 0..1; NaN for a group without rows.
     """
     gaps = np.abs(sums.correct - sums.confidence).sum(axis=-1)
     return divide(gaps, sums.rows)
 
 
 def brier(sums: CalibrationSums) -> npt.NDArray[np.float64]:
-    """Return the Brier score of each group, ``(M,)`` in 0..2, NaN where it has no rows.
+    """Return the Brier score of each group.
 
-    The mean over rows of sum_k (score_k - [k = label])^2 (Brier, "Verification of forecasts
-    expressed in terms of probability", Monthly Weather Review 78, 1950). With two classes it is
-    twice what scikit-learn's ``brier_score_loss`` gives for the score of class 1.
+    It is the mean over rows of::
+
+        sum over classes k of  (score_k - [k is the label])^2
+
+    Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950.
+    With two classes it is twice scikit-learn's ``brier_score_loss`` of the score of class 1.
+
+    Args:
+        sums: The sums over the rows, by group.
+
+    Returns:
+        float64 ``(M,)`` in 0..2; NaN for a group without rows.
     """
     return divide(sums.squares, sums.rows)
 
 
-def _sums(index: Array, values: Array, size: int) -> npt.NDArray[np.float64]:
+def _sum_by_index(index: Array, values: Array, size: int) -> npt.NDArray[np.float64]:
+    """Return the sum of the values for each index in 0..size-1."""
     return np.bincount(index, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
 def _check_scores(scores: Array) -> None:
+    """Check that every row of scores ``(N, K)`` is a probability distribution."""
     low, high = scores.min(), scores.max()
-    if not (low >= 0 and high <= 1):  # NaN too
+    if not (low >= 0 and high <= 1):  # also rejects NaN
         raise UsageError(f"expected scores in 0..1, but got {low}..{high}")
-    worst = float(np.abs(scores.sum(axis=1) - 1).max())
-    if worst > _SUM_TOLERANCE:
+    deviation = float(np.abs(scores.sum(axis=1) - 1).max())
+    if deviation > _SUM_TOLERANCE:
         raise UsageError(
-            f"expected the scores of a row to sum to 1, but got a sum that is {worst:.3g} away; "
+            "expected the scores of a row to sum to 1, "
+            f"but got a sum that differs from 1 by {deviation:.3g}; "
             "pass probabilities (a softmax of the logits)"
         )

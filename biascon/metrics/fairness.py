@@ -1,19 +1,35 @@
-"""Group fairness by the bias attribute, one class against the rest, and its mean over the classes.
+"""Group fairness metrics: rates of the groups of the bias attribute, compared class by class.
 
-For class k and group b: selection rate P(p = k | b), true positive rate P(p = k | y = k, b), false
-positive rate P(p = k | y != k, b). Over the groups, as fairlearn defines them:
+A group is one value of the bias attribute. Each class k is compared with all other classes
+(one-vs-rest). The rates of class k in group b, with label y and prediction p, are:
 
-- demographic parity difference (max - min) and ratio (min / max) of the selection rates;
-- equalized odds difference and ratio: the worse of the two for true and false positive rates;
-- equal opportunity difference: of the true positive rates.
+- selection rate: P(p = k | b)
+- true positive rate: P(p = k | y = k, b)
+- false positive rate: P(p = k | y != k, b)
+- precision: P(y = k | p = k, b)
 
-A rate without rows is undefined. So is then what compares it with other groups: NaN, where
-fairlearn puts 0.0; and so is the ratio of two rates of 0, where it puts 1.0. A group without any
-row is no group. The mean over classes is over those for which the metric is defined.
+A difference is the largest rate minus the smallest rate over the groups. A ratio is the smallest rate
+divided by the largest rate. The metrics are:
 
-There are two ways to the same numbers: ``through_metric_frame`` asks fairlearn's MetricFrame, from
-rows, and gives the reported values; ``from_counts`` works on counts with leading axes, thousands
-of replicates at a time, and gives their intervals. The tests hold one against the other.
+- demographic parity: difference and ratio of the selection rates
+- equalized odds: difference and ratio of the true positive rates and of the false positive rates;
+  the worse of the two counts (Hardt, Price and Srebro, "Equality of opportunity in supervised
+  learning", NeurIPS 2016)
+- equal opportunity: difference of the true positive rates (the same paper)
+- predictive parity: difference and ratio of the precisions (Chouldechova, "Fair prediction with
+  disparate impact", Big Data 5(2), 2017)
+
+The definitions are those of fairlearn, except where a rate is undefined:
+
+- A rate without rows is NaN, and so is every metric that compares it. fairlearn returns 0.0.
+  scikit-learn returns a precision of 0.0 where class k is never predicted.
+- The ratio of two rates of 0 is NaN. fairlearn returns 1.0.
+- A group without rows is ignored.
+
+``through_metric_frame`` computes the first five metrics from rows, with fairlearn's ``MetricFrame``.
+``from_counts`` computes the same five metrics from tables of counts, for many bootstrap replicates at
+once. The reported values come from the first function and their intervals from the second one. The
+tests check that both functions agree.
 """
 
 from __future__ import annotations
@@ -22,6 +38,7 @@ import warnings
 
 import numpy as np
 
+from biascon.errors import UsageError
 from biascon.metrics.counts import divide
 from biascon.utils.types import Array
 
@@ -32,38 +49,53 @@ METRICS = (
     "equalized_odds_ratio",
     "equal_opportunity_difference",
 )
+PARITY_METRICS = ("predictive_parity_difference", "predictive_parity_ratio")
 
 
 def from_counts(counts: Array) -> dict[str, Array]:
-    """Return each metric per class, ``(..., K)``, from counts ``(..., K, M, K)``."""
-    total = counts.sum(axis=-1)  # (..., K, M) rows of label y in group b
+    """Return every metric of ``METRICS`` for each class, computed from tables of counts.
+
+    Args:
+        counts: int ``(..., K, M, K)``: label x bias x prediction.
+
+    Returns:
+        float64 ``(..., K)`` by metric name; NaN where the metric is undefined.
+    """
+    total = counts.sum(axis=-1)  # (..., K, M): rows with label k in group b
     group = total.sum(axis=-2)  # (..., M)
     selected = np.swapaxes(counts.sum(axis=-3), -1, -2)  # (..., K, M): predicted k in group b
     hits = np.moveaxis(np.diagonal(counts, axis1=-3, axis2=-1), -1, -2)  # (..., K, M)
     present = np.broadcast_to((group > 0)[..., None, :], total.shape)
     selection = divide(selected, group[..., None, :])
-    tpr = divide(hits, total)
-    fpr = divide(selected - hits, group[..., None, :] - total)
-    return _compare(selection, tpr, fpr, present)
+    true_positive = divide(hits, total)
+    false_positive = divide(selected - hits, group[..., None, :] - total)
+    return _compare(selection, true_positive, false_positive, present)
 
 
 def through_metric_frame(
     labels: Array, predictions: Array, bias: Array, n_labels: int
 ) -> dict[str, Array]:
-    """Return each metric per class, ``(K,)``, by one fairlearn MetricFrame a class.
+    """Return every metric of ``METRICS`` for each class, computed by one fairlearn MetricFrame a class.
 
     Args:
-        labels: ``(N,)`` integers in 0..K-1; without rows every metric is undefined.
-        predictions: ``(N,)``.
-        bias: ``(N,)``, the sensitive feature.
+        labels: int ``(N,)`` in 0..K-1.
+        predictions: int ``(N,)`` in 0..K-1.
+        bias: int ``(N,)``, the sensitive feature.
         n_labels: K.
+
+    Returns:
+        float64 ``(K,)`` by metric name; NaN where the metric is undefined. With N = 0 every metric is NaN.
     """
     import pandas as pd
     from fairlearn.metrics import MetricFrame
 
     if len(labels) == 0:
         return {name: np.full(n_labels, np.nan) for name in METRICS}
-    rates = {"selection": _selection_rate, "tpr": _true_positive_rate, "fpr": _false_positive_rate}
+    rates = {
+        "selection": _selection_rate,
+        "true_positive": _true_positive_rate,
+        "false_positive": _false_positive_rate,
+    }
     frames = [
         MetricFrame(
             metrics=rates,
@@ -73,55 +105,135 @@ def through_metric_frame(
         ).by_group
         for k in range(n_labels)
     ]
-    selection, tpr, fpr = (
+    selection, true_positive, false_positive = (
         np.stack([frame[name].to_numpy(dtype=np.float64) for frame in frames]) for name in rates
     )
-    return _compare(selection, tpr, fpr, np.ones(selection.shape, dtype=bool))
+    present = np.ones(selection.shape, dtype=bool)
+    return _compare(selection, true_positive, false_positive, present)
 
 
-def macro(per_class: Array) -> Array:
-    """Return the mean over the classes (last axis) for which the metric is defined, else NaN."""
+def compute_precision(counts: Array) -> Array:
+    """Return the precision P(y = k | p = k, b) of each class in each group.
+
+    Args:
+        counts: int ``(..., K, M, K)``: label x bias x prediction.
+
+    Returns:
+        float64 ``(..., K, M)``; NaN where class k is never predicted in group b.
+    """
+    selected = np.swapaxes(counts.sum(axis=-3), -1, -2)  # (..., K, M): predicted k in group b
+    hits = np.moveaxis(np.diagonal(counts, axis1=-3, axis2=-1), -1, -2)  # (..., K, M)
+    return divide(hits, selected)
+
+
+def parity_from_counts(counts: Array) -> dict[str, Array]:
+    """Return every metric of ``PARITY_METRICS`` for each class, computed from tables of counts.
+
+    Args:
+        counts: int ``(..., K, M, K)``: label x bias x prediction.
+
+    Returns:
+        float64 ``(..., K)`` by metric name; NaN where the metric is undefined.
+    """
+    precision = compute_precision(counts)
+    group = counts.sum(axis=(-3, -1))  # (..., M)
+    present = np.broadcast_to((group > 0)[..., None, :], precision.shape)
+    low, high = find_extremes(precision, present)
+    return {
+        "predictive_parity_difference": high - low,
+        "predictive_parity_ratio": divide(low, high),
+    }
+
+
+def average_classes(per_class: Array) -> Array:
+    """Return the macro average: the mean over the classes for which the metric is defined.
+
+    Args:
+        per_class: float ``(..., K)``, NaN where the metric is undefined.
+
+    Returns:
+        float ``(...)``; NaN where the metric is undefined for every class.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # np.nanmean warns where all values are NaN
         mean: Array = np.nanmean(per_class, axis=-1)
     return mean
 
 
-def _compare(selection: Array, tpr: Array, fpr: Array, present: Array) -> dict[str, Array]:
-    """Compare rates ``(..., K, M)`` over the groups that are present."""
-    selection_range, tpr_range, fpr_range = (spread(r, present) for r in (selection, tpr, fpr))
-    difference = {name: high - low for name, (low, high) in
-                  zip("stf", (selection_range, tpr_range, fpr_range), strict=True)}  # fmt: skip
-    ratio = {name: divide(low, high) for name, (low, high) in
-             zip("stf", (selection_range, tpr_range, fpr_range), strict=True)}  # fmt: skip
-    return {
-        "demographic_parity_difference": difference["s"],
-        "demographic_parity_ratio": ratio["s"],
-        "equalized_odds_difference": np.maximum(difference["t"], difference["f"]),
-        "equalized_odds_ratio": np.minimum(ratio["t"], ratio["f"]),
-        "equal_opportunity_difference": difference["t"],
-    }
+def select_positive_class(per_class: Array) -> Array:
+    """Return the metric of class 1, the positive class of a problem with two classes.
+
+    fairlearn and scikit-learn report this value. The macro average also includes class 0, whose false
+    positives are the false negatives of class 1.
+
+    Args:
+        per_class: float ``(..., 2)``.
+
+    Returns:
+        float ``(...)``.
+
+    Raises:
+        UsageError: The last axis does not have 2 entries.
+
+    >>> float(select_positive_class(np.array([0.1, 0.3])))
+    0.3
+    """
+    if per_class.shape[-1] != 2:
+        raise UsageError(f"expected a metric of two classes, but got {per_class.shape[-1]}")
+    positive: Array = per_class[..., 1]
+    return positive
 
 
-def spread(rate: Array, present: Array) -> tuple[Array, Array]:
-    """Smallest and largest rate over the groups; NaN if one is undefined or there are not two."""
+def find_extremes(rate: Array, present: Array) -> tuple[Array, Array]:
+    """Return the smallest and the largest rate over the groups that have rows.
+
+    Args:
+        rate: float ``(..., M)``, NaN where the rate is undefined.
+        present: bool ``(..., M)``, whether the group has rows.
+
+    Returns:
+        float ``(...)`` twice. Both are NaN where a present group has no rate or fewer than two groups are
+        present.
+    """
     undefined = (np.isnan(rate) & present).any(axis=-1) | (present.sum(axis=-1) < 2)
     low = np.where(present, rate, np.inf).min(axis=-1)
     high = np.where(present, rate, -np.inf).max(axis=-1)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
+def _compare(
+    selection: Array, true_positive: Array, false_positive: Array, present: Array
+) -> dict[str, Array]:
+    """Return every metric of ``METRICS`` from rates ``(..., K, M)`` of the groups that are present."""
+    extremes = {
+        "selection": find_extremes(selection, present),
+        "true_positive": find_extremes(true_positive, present),
+        "false_positive": find_extremes(false_positive, present),
+    }
+    difference = {name: high - low for name, (low, high) in extremes.items()}
+    ratio = {name: divide(low, high) for name, (low, high) in extremes.items()}
+    return {
+        "demographic_parity_difference": difference["selection"],
+        "demographic_parity_ratio": ratio["selection"],
+        "equalized_odds_difference": np.maximum(
+            difference["true_positive"], difference["false_positive"]
+        ),
+        "equalized_odds_ratio": np.minimum(ratio["true_positive"], ratio["false_positive"]),
+        "equal_opportunity_difference": difference["true_positive"],
+    }
+
+
 def _selection_rate(y_true: Array, y_pred: Array) -> float:
-    return _rate(np.asarray(y_pred))
+    return _mean_or_nan(np.asarray(y_pred))
 
 
 def _true_positive_rate(y_true: Array, y_pred: Array) -> float:
-    return _rate(np.asarray(y_pred)[np.asarray(y_true) == 1])
+    return _mean_or_nan(np.asarray(y_pred)[np.asarray(y_true) == 1])
 
 
 def _false_positive_rate(y_true: Array, y_pred: Array) -> float:
-    return _rate(np.asarray(y_pred)[np.asarray(y_true) == 0])
+    return _mean_or_nan(np.asarray(y_pred)[np.asarray(y_true) == 0])
 
 
-def _rate(hits: Array) -> float:
-    return float(hits.mean()) if len(hits) else float("nan")
+def _mean_or_nan(is_predicted: Array) -> float:
+    return float(is_predicted.mean()) if len(is_predicted) else float("nan")

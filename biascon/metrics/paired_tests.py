@@ -1,11 +1,11 @@
-"""Tests of one classifier against another: on the same images, and over the same seeds.
+"""Paired tests of two classifiers a and b: on the same test images, and over the same seeds.
 
-On the same images: McNemar's test of the rows that only one of the two gets right, and a bootstrap
-of the difference of any metric of counts, from the joint counts of both predictions. Over seeds:
-paired t and Wilcoxon's signed ranks. Over a family of comparisons: Holm.
+- On the same images: McNemar's test, and a paired bootstrap of the difference of any count metric.
+- Over the same seeds: the paired t-test and Wilcoxon's signed-rank test.
+- Over several tests: Holm's adjustment of the p-values.
 
-Images and seeds are different questions: the first keeps the two trained networks fixed and asks
-about other test images, the second asks about other runs.
+The two kinds of tests answer different questions. A test on images keeps both trained networks fixed and
+generalizes to other test images. A test over seeds generalizes to other training runs.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from biascon.metrics.counts import check_range
 from biascon.metrics.intervals import LEVEL, REPLICATES, percentile_limits
 from biascon.utils.types import Array
 
-_BLOCK = 2_000_000  # drawn numbers at a time
-_EXACT = 200  # differences up to which Wilcoxon's p is exact
-_TIE = 1e-12
+_BLOCK = 2_000_000  # numbers drawn or summed at a time, at most
+_EXACT = 200  # number of differences up to which Wilcoxon's p-value is exact
+_TIE = 1e-12  # differences that deviate by less are equal: rounding errors
 
 
 @dataclass(frozen=True, eq=False)
 class JointCounts:
-    """How often label, bias and the predictions of two classifiers occur together.
+    """The number of rows for each label, bias value and pair of predictions.
+
+    Only combinations with rows are stored.
 
     Attributes:
-        cells: int64 ``(C, 4)``: (label, bias, prediction of a, prediction of b), those with rows.
-        n: int64 ``(C,)``, at least 1.
+        cells: int64 ``(C, 4)``, the combinations (label, bias, prediction of a, prediction of b).
+        n: int64 ``(C,)``, the number of rows of each combination, at least 1.
         n_labels: K.
         n_bias: M.
     """
@@ -44,42 +46,52 @@ class JointCounts:
 
     @property
     def discordant(self) -> tuple[int, int]:
-        """How many rows only a, and only b, predicts right."""
-        right_a = self.cells[:, 0] == self.cells[:, 2]
-        right_b = self.cells[:, 0] == self.cells[:, 3]
-        return int(self.n[right_a & ~right_b].sum()), int(self.n[right_b & ~right_a].sum())
+        """The number of rows that only a predicts correctly, and that only b predicts correctly."""
+        a_is_correct = self.cells[:, 0] == self.cells[:, 2]
+        b_is_correct = self.cells[:, 0] == self.cells[:, 3]
+        only_a = self.n[a_is_correct & ~b_is_correct].sum()
+        only_b = self.n[b_is_correct & ~a_is_correct].sum()
+        return int(only_a), int(only_b)
 
     def tables(self, n: Array) -> tuple[Array, Array]:
-        """Return the counts ``(..., K, M, K)`` of a and of b where the cells have ``n`` ``(..., C)`` rows."""
+        """Return the table of counts of a and the table of counts of b.
+
+        Args:
+            n: int ``(..., C)``, the number of rows of each combination.
+
+        Returns:
+            int64 ``(..., K, M, K)`` twice: label x bias x prediction.
+        """
         return self._table(n, 2), self._table(n, 3)
 
     def _table(self, n: Array, prediction: int) -> Array:
+        """Return the table of counts of the predictions in a column of ``cells``."""
         shape = (self.n_labels, self.n_bias, self.n_labels)
         table = np.zeros((*n.shape[:-1], int(np.prod(shape))), np.int64)
         if len(self.cells):
             label, bias, predicted = self.cells[:, 0], self.cells[:, 1], self.cells[:, prediction]
             index = np.ravel_multi_index((label, bias, predicted), shape)
             order = np.argsort(index, kind="stable")
-            places, starts = np.unique(index[order], return_index=True)
-            table[..., places] = np.add.reduceat(n[..., order], starts, axis=-1)
+            entries, starts = np.unique(index[order], return_index=True)
+            table[..., entries] = np.add.reduceat(n[..., order], starts, axis=-1)
         return table.reshape(*n.shape[:-1], *shape)
 
 
 def count_jointly(
     labels: Array, bias: Array, a: Array, b: Array, *, n_labels: int, n_bias: int
 ) -> JointCounts:
-    """Return the joint counts of two classifiers' predictions of the same rows.
+    """Return the joint counts of the predictions of two classifiers on the same rows.
 
     Args:
-        labels: ``(N,)`` integers in 0..K-1.
-        bias: ``(N,)`` integers in 0..M-1.
-        a: ``(N,)`` integers in 0..K-1, what one classifier predicts.
-        b: ``(N,)``, what the other predicts, row by row.
+        labels: int ``(N,)`` in 0..K-1.
+        bias: int ``(N,)`` in 0..M-1.
+        a: int ``(N,)`` in 0..K-1, the predictions of classifier a.
+        b: int ``(N,)`` in 0..K-1, the predictions of classifier b, in the same order of rows.
         n_labels: K.
         n_bias: M.
 
     Raises:
-        UsageError: Arrays of different length, or values out of range.
+        UsageError: The columns differ in length, or a value is out of range.
     """
     shape = (n_labels, n_bias, n_labels, n_labels)
     columns = {"labels": labels, "bias": bias, "predictions a": a, "predictions b": b}
@@ -88,15 +100,22 @@ def count_jointly(
         raise UsageError(f"expected equally long columns, but got {lengths}")
     for (name, column), size in zip(columns.items(), shape, strict=True):
         check_range(name, column, size)
-    flat = np.ravel_multi_index([np.asarray(c).astype(np.int64) for c in columns.values()], shape)
-    filled, n = np.unique(flat, return_counts=True)
-    cells = np.stack(np.unravel_index(filled, shape), axis=1).astype(np.int64)
+    index = np.ravel_multi_index([np.asarray(c).astype(np.int64) for c in columns.values()], shape)
+    occurring, n = np.unique(index, return_counts=True)
+    cells = np.stack(np.unravel_index(occurring, shape), axis=1).astype(np.int64)
     return JointCounts(cells, n.astype(np.int64), n_labels, n_bias)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Rows that only one of two classifiers gets right, and the two-sided p-values."""
+    """McNemar's test of two classifiers on the same rows.
+
+    Attributes:
+        only_a: The number of rows that only a predicts correctly.
+        only_b: The number of rows that only b predicts correctly.
+        exact: The exact two-sided p-value.
+        mid: The two-sided mid-p-value.
+    """
 
     only_a: int
     only_b: int
@@ -105,22 +124,26 @@ class McNemar:
 
 
 def mcnemar(only_a: int, only_b: int) -> McNemar:
-    """Test whether two classifiers are right equally often on the same rows.
+    """Return McNemar's test of the hypothesis that two classifiers have the same accuracy.
 
-    Given n = only_a + only_b discordant rows, only_a is binomial(n, 1/2) if they are. With X so and
-    m the smaller of the two::
+    Let n = only_a + only_b be the number of discordant rows and m = min(only_a, only_b). Under the
+    hypothesis, only_a has the distribution of X ~ Binomial(n, 1/2). The p-values are::
 
-        exact = min(1, 2 P(X <= m))        mid = 2 P(X <= m) - P(X = m)
+        exact = min(1, 2 P(X <= m))        mid = min(1, 2 P(X <= m) - P(X = m))
 
-    The exact test errs on the safe side; the mid-p variant is close to its level for small n too
+    The exact test is conservative. The mid-p-value is close to its nominal level also for small n
     (Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data", BMC Medical
-    Research Methodology 13:91, 2013). Without discordant rows both are 1.
+    Research Methodology 13:91, 2013). Without discordant rows both p-values are 1.
+
+    Args:
+        only_a: The number of rows that only a predicts correctly.
+        only_b: The number of rows that only b predicts correctly.
 
     Raises:
-        UsageError: A negative number.
+        UsageError: A number is negative.
 
-    >>> found = mcnemar(1, 5)
-    >>> print(f"{found.exact:.5f} {found.mid:.5f}")
+    >>> test = mcnemar(1, 5)
+    >>> print(f"{test.exact:.5f} {test.mid:.5f}")
     0.21875 0.12500
     """
     from scipy import stats
@@ -134,7 +157,13 @@ def mcnemar(only_a: int, only_b: int) -> McNemar:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A metric of a minus that of b, and its limits (NaN where undefined)."""
+    """The metric of a minus the metric of b, with its interval.
+
+    Attributes:
+        value: float ``(...)``; NaN where the difference is undefined.
+        low: float ``(...)``, the lower limit; NaN where the interval is undefined.
+        high: float ``(...)``, the upper limit; NaN where the interval is undefined.
+    """
 
     value: Array
     low: Array
@@ -149,45 +178,52 @@ def paired_bootstrap(
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> dict[str, MetricDifference]:
-    """Return each metric of a minus that of b with a percentile interval over the test images.
+    """Return the difference of every metric (a minus b) with a percentile bootstrap interval.
 
-    The same resampled rows are given to both, so what makes an image hard for both cancels. As in
-    ``intervals.bootstrap`` a resample is one multinomial draw, here of the joint cells with rows.
+    Both classifiers are evaluated on the same resampled rows. This removes the variance that comes from
+    images that are difficult for both. As in ``intervals.bootstrap``, a resample is one multinomial draw,
+    here of the joint counts.
 
     Args:
-        counts: The joint counts.
-        metrics: Maps tables ``(R, K, M, K)`` to arrays ``(R, ...)`` by name.
-        rng: A generator of its own purpose.
-        replicates: How many resamples.
-        level: The coverage aimed at.
+        counts: The joint counts of a and b.
+        metrics: A function from tables ``(R, K, M, K)`` to float arrays ``(R, ...)`` by metric name.
+        rng: The generator of the bootstrap; no other computation may use it.
+        replicates: The number of resamples.
+        level: The nominal coverage.
 
     Returns:
-        NaN limits where more than 5 % of the replicates are undefined.
+        The difference by metric name. The limits are NaN where more than 5 % of the replicates are undefined.
     """
 
-    def differences(n: Array) -> dict[str, Array]:
-        of_a, of_b = (metrics(table) for table in counts.tables(n))
-        return {name: np.asarray(of_a[name] - of_b[name]) for name in of_a}
+    def compute_differences(n: Array) -> dict[str, Array]:
+        metrics_a, metrics_b = (metrics(table) for table in counts.tables(n))
+        return {name: np.asarray(metrics_a[name] - metrics_b[name]) for name in metrics_a}
 
-    values = {name: value[0] for name, value in differences(counts.n[None]).items()}
+    values = {name: value[0] for name, value in compute_differences(counts.n[None]).items()}
     if len(counts.n) == 0:
         return {name: MetricDifference(value, value, value) for name, value in values.items()}
     total = int(counts.n.sum())
     size = max(1, _BLOCK // max(len(counts.n), counts.n_labels**2 * counts.n_bias))
-    parts: dict[str, list[Array]] = {name: [] for name in values}
+    blocks: dict[str, list[Array]] = {name: [] for name in values}
     for start in range(0, replicates, size):
-        rows = min(size, replicates - start)
-        for name, value in differences(rng.multinomial(total, counts.n / total, rows)).items():
-            parts[name].append(value)
+        resamples = rng.multinomial(total, counts.n / total, min(size, replicates - start))
+        for name, value in compute_differences(resamples).items():
+            blocks[name].append(value)
     limits = {
-        name: percentile_limits(np.concatenate(drawn), level) for name, drawn in parts.items()
+        name: percentile_limits(np.concatenate(block), level) for name, block in blocks.items()
     }
     return {name: MetricDifference(value, *limits[name]) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """A paired test: how many differences it used, their mean, and the two-sided p-value."""
+    """A paired test over seeds.
+
+    Attributes:
+        n: The number of differences that the test uses.
+        mean: The mean over all differences, NaN without one.
+        p: The two-sided p-value, NaN where it is undefined.
+    """
 
     n: int
     mean: float
@@ -195,78 +231,94 @@ class SeedDifference:
 
 
 def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> SeedDifference:
-    """Paired t-test of a - b over seeds; ``intervals.t_interval`` of the differences is its interval.
+    """Return the paired t-test of the differences a - b over seeds.
 
-    p is NaN with fewer than two seeds, and where all differences are equal (zero or not): without
-    any spread there is nothing to measure the mean by.
+    With mean m and sample standard deviation s of the S differences, the statistic is::
+
+        t = m / (s / sqrt(S))        with S - 1 degrees of freedom
+
+    The p-value is NaN with fewer than two seeds, and where all differences are equal (s = 0). The interval
+    of this test is ``intervals.t_interval`` of the differences.
 
     Args:
-        a: ``(S,)``, a metric of one method, a value a seed.
-        b: ``(S,)``, of the other, in the same order.
+        a: float ``(S,)``, the metric of method a, one value per seed.
+        b: float ``(S,)``, the metric of method b, in the same order of seeds.
 
     Raises:
-        UsageError: Of different length, or not finite.
+        UsageError: The numbers of values differ, or a value is not finite.
     """
     from scipy import stats
 
-    d = _differences(a, b)
-    mean = float(d.mean()) if d.size else float("nan")
-    if d.size < 2 or np.ptp(d) <= _TIE:
-        return SeedDifference(d.size, mean, float("nan"))
-    t = mean / (float(d.std(ddof=1)) / np.sqrt(d.size))
-    return SeedDifference(d.size, mean, float(2 * stats.t.sf(abs(t), d.size - 1)))
+    differences = _subtract(a, b)
+    n = differences.size
+    mean = float(differences.mean()) if n else float("nan")
+    if n < 2 or np.ptp(differences) <= _TIE:
+        return SeedDifference(n, mean, float("nan"))
+    t = mean / (float(differences.std(ddof=1)) / np.sqrt(n))
+    return SeedDifference(n, mean, float(2 * stats.t.sf(abs(t), n - 1)))
 
 
 def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> SeedDifference:
-    """Wilcoxon's signed-rank test of a - b over seeds, exact up to 200 differences, ties included.
+    """Return Wilcoxon's signed-rank test of the differences a - b over seeds.
 
-    Differences of 0 are left out, as Wilcoxon did; ``n`` counts the others, ``mean`` is over all.
-    Ranks are of the absolute differences, tied ones have their mean rank. The p-value is twice the
-    smaller tail of all 2^n signs given these ranks: with n = 3 seeds it cannot be below 0.25, with
-    5 not below 0.0625. Beyond 200 it is scipy's normal approximation.
-
-    p is NaN with fewer than two seeds, and where all differences are 0.
+    Wilcoxon, Biometrics Bulletin 1, 1945. Differences of 0 are left out. The n other differences are ranked
+    by absolute value; tied values share their mean rank. The p-value is twice the smaller tail of the
+    positive rank sum over all 2^n combinations of signs. It is exact, also with ties. It is at least
+    2^(1 - n), for example 0.25 for 3 seeds. For n > 200 it is scipy's normal approximation. It is NaN with
+    fewer than two seeds, and where all differences are 0.
 
     Args:
-        a: ``(S,)``, a metric of one method, a value a seed.
-        b: ``(S,)``, of the other, in the same order.
+        a: float ``(S,)``, the metric of method a, one value per seed.
+        b: float ``(S,)``, the metric of method b, in the same order of seeds.
+
+    Returns:
+        The test. ``n`` counts the differences that are not 0. ``mean`` is the mean over all differences.
 
     Raises:
-        UsageError: Of different length, or not finite.
+        UsageError: The numbers of values differ, or a value is not finite.
     """
     from scipy import stats
 
-    d = _differences(a, b)
-    mean = float(d.mean()) if d.size else float("nan")
-    kept = d[np.abs(d) > _TIE]
-    if d.size < 2 or kept.size == 0:
-        return SeedDifference(kept.size, mean, float("nan"))
-    if kept.size > _EXACT:
-        return SeedDifference(kept.size, mean, float(stats.wilcoxon(kept, method="approx").pvalue))
-    # doubled, mean ranks are integers; rounded, 0.3 - 0.2 and 0.2 - 0.1 are tied
-    ranks = np.rint(2 * stats.rankdata(np.round(np.abs(kept), 12))).astype(np.int64)
-    ways = np.ones(1)  # ways[w] / 2^n = P(the positive ranks sum to w)
+    differences = _subtract(a, b)
+    mean = float(differences.mean()) if differences.size else float("nan")
+    nonzero = differences[np.abs(differences) > _TIE]
+    n = nonzero.size
+    if differences.size < 2 or n == 0:
+        return SeedDifference(n, mean, float("nan"))
+    if n > _EXACT:
+        return SeedDifference(n, mean, float(stats.wilcoxon(nonzero, method="approx").pvalue))
+    # Rounding makes 0.3 - 0.2 and 0.2 - 0.1 tied. Doubling makes mean ranks integers.
+    ranks = np.rint(2 * stats.rankdata(np.round(np.abs(nonzero), 12))).astype(np.int64)
+    sign_counts = np.ones(
+        1
+    )  # entry w: the number of combinations of signs with positive rank sum w
     for rank in ranks:
-        ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))
-    positive = int(ranks[kept > 0].sum())
-    smaller = min(positive, int(ranks.sum()) - positive)
-    tail = float(ways[: smaller + 1].sum() * 0.5**kept.size)
-    return SeedDifference(kept.size, mean, min(1.0, 2 * tail))
+        sign_counts = np.pad(sign_counts, (0, rank)) + np.pad(sign_counts, (rank, 0))
+    positive_sum = int(ranks[nonzero > 0].sum())
+    smaller_sum = min(positive_sum, int(ranks.sum()) - positive_sum)
+    tail = float(sign_counts[: smaller_sum + 1].sum() * 0.5**n)
+    return SeedDifference(n, mean, min(1.0, 2 * tail))
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return Holm's adjusted p-values of a family of tests.
+    """Return Holm's adjusted p-values for a family of tests.
 
-    Of the m p-values, sorted, the i-th (from 0) times m - i, at most 1, and no smaller than the one
-    before. All below alpha may be rejected with a chance of at most alpha of any false one, whatever
-    the tests' dependence (Holm, Scandinavian Journal of Statistics 6, 1979). A NaN is no test: it
-    stays NaN and does not count in m.
+    Let p_0 <= ... <= p_(m-1) be the sorted p-values. The adjusted p-values are::
+
+        q_i = max over j <= i of  min(1, (m - j) p_j)
+
+    If every hypothesis with q <= alpha is rejected, the probability of at least one false rejection is at
+    most alpha, for any dependence of the tests (Holm, Scandinavian Journal of Statistics 6, 1979). NaN marks
+    a missing test: it stays NaN and does not count in m.
 
     Args:
-        p_values: ``(T,)``.
+        p_values: float ``(T,)``.
+
+    Returns:
+        float64 ``(T,)``, in the order of ``p_values``.
 
     Raises:
-        UsageError: A value outside 0..1.
+        UsageError: A value is outside 0..1, or the array is not one-dimensional.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -275,16 +327,24 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if p.ndim != 1 or ((p < 0) | (p > 1)).any():
         raise UsageError(f"expected p-values in 0..1, but got {p.tolist()}")
     adjusted = np.full(p.shape, np.nan)
-    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN are sorted last
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN sorts last
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return adjusted
 
 
-def _differences(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if one.ndim != 1 or one.shape != other.shape:
-        raise UsageError(f"expected a value of each a seed, but got {one.shape} and {other.shape}")
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        raise UsageError("expected finite values; leave out the seeds where one is undefined")
-    return one - other
+def _subtract(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return a - b, float64 ``(S,)``, after checking that both have one finite value per seed."""
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise UsageError(
+            f"expected one value per seed for a and b, but got {first.shape} and {second.shape}"
+        )
+    is_finite = np.isfinite(first) & np.isfinite(second)
+    if not is_finite.all():
+        i = int(np.flatnonzero(~is_finite)[0])
+        raise UsageError(
+            f"expected finite values, but got a = {first[i]:g} and b = {second[i]:g} at index {i}; "
+            "leave out the seeds without a value"
+        )
+    return first - second

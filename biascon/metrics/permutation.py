@@ -1,17 +1,17 @@
-"""Permutation tests of "is there any disparity": what chance alone makes of a metric of groups.
+"""Permutation tests of the hypothesis that a metric does not depend on the bias attribute.
 
-A maximum minus a minimum over groups is above 0 even where all groups are treated alike, so its
-interval does not say whether there is a disparity. Here the bias attribute is dealt out anew among
-the rows, and the metric computed again, many times. Two ways to deal:
+A maximum minus a minimum over groups is above 0 even if all groups have the same rates, so its interval
+does not show whether there is a disparity. The permutation test permutes the bias values of the rows many
+times and computes the metric of every permuted data set. There are two kinds of permutation:
 
-- ``"labels"``: among the rows of each label. Under the null the prediction does not depend on the
-  group given the label: for equalized odds, equal opportunity and accuracies of cells.
-- ``"rows"``: among all rows. Under the null neither label nor prediction depends on the group: for
-  demographic parity. If the groups' *labels* differ, predictive parity and equalized odds may be
-  "significant" under this null for that reason alone.
+- ``"labels"``: among the rows of each label. Null hypothesis: given the label, the prediction does not
+  depend on the group. Use it for equalized odds, equal opportunity and the accuracies of cells.
+- ``"rows"``: among all rows. Null hypothesis: neither the label nor the prediction depends on the group.
+  Use it for demographic parity. If the label distribution differs between the groups, predictive parity and
+  equalized odds may be significant under this null hypothesis for that reason alone.
 
-Rows are never shuffled: the table of counts after a shuffle has a multivariate hypergeometric
-distribution with the margins of the observed one, and is drawn directly (scipy's ``random_table``).
+Rows are not shuffled. The table of counts of shuffled rows has a multivariate hypergeometric distribution
+with the margins of the observed table, and is drawn directly with ``scipy.stats.random_table``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from biascon.metrics.intervals import REPLICATES
 from biascon.utils.types import Array
 
 WITHIN = ("labels", "rows")
-_BLOCK = 500
-_TIE = 1e-12  # the same rates, added up in another order
+_BLOCK = 500  # tables per block
+_TIE = 1e-12  # metrics that deviate by less are equal: sums in another order round differently
 
 
 @dataclass(frozen=True)
 class NullDistribution:
-    """A metric beside what chance alone gives.
+    """A metric, its mean under permutation of the bias values, and the permutation p-value.
 
     Attributes:
-        observed: The metric of the table, ``(...)``.
-        expected: Its mean over the replicates that have one.
-        p: (1 + replicates at least as extreme) / (1 + replicates); NaN where ``observed`` is.
-        replicates: How many.
+        observed: float ``(...)``, the metric of the observed table.
+        expected: float ``(...)``, the mean over the permuted tables for which the metric is defined; NaN if
+            there is none.
+        p: float ``(...)``, (1 + replicates at least as extreme) / (1 + replicates); NaN where ``observed``
+            is NaN.
+        replicates: The number of permuted tables.
     """
 
     observed: Array
@@ -51,19 +53,22 @@ class NullDistribution:
 def permute_bias(
     counts: Array, within: str, rng: np.random.Generator, replicates: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield blocks ``(R, K, M, K)`` of tables with the bias dealt out anew, replicates in all.
+    """Yield tables of counts with permuted bias values, in blocks.
 
-    Every table keeps how often each (label, prediction) and each group occurs; within labels also
-    how often each (label, group) does.
+    Every table keeps the number of rows of each (label, prediction) and of each group. Within labels, it
+    also keeps the number of rows of each (label, group).
 
     Args:
-        counts: Integers ``(K, M, K)``.
-        within: "labels" or "rows".
-        rng: A generator of its own purpose.
-        replicates: How many tables.
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        within: ``"labels"`` permutes among the rows of each label, ``"rows"`` among all rows.
+        rng: The random generator.
+        replicates: The number of tables in all blocks together.
+
+    Yields:
+        int64 ``(R, K, M, K)``.
 
     Raises:
-        UsageError: Another ``within``.
+        UsageError: ``within`` is not one of these values.
     """
     from scipy import stats
 
@@ -75,13 +80,13 @@ def permute_bias(
         if within == "labels":
             block = np.empty((size, k, m, k), np.int64)
             for label, table in enumerate(counts):
-                margins = stats.random_table(table.sum(axis=1), table.sum(axis=0))
-                block[:, label] = margins.rvs(size, random_state=rng)
+                distribution = stats.random_table(table.sum(axis=1), table.sum(axis=0))
+                block[:, label] = distribution.rvs(size, random_state=rng)
         else:
             cells = counts.sum(axis=1).reshape(-1)  # (label, prediction)
-            margins = stats.random_table(counts.sum(axis=(0, 2)), cells)
-            drawn = np.asarray(margins.rvs(size, random_state=rng)).astype(np.int64)
-            block = drawn.reshape(size, m, k, k).swapaxes(1, 2)
+            distribution = stats.random_table(counts.sum(axis=(0, 2)), cells)
+            tables = np.asarray(distribution.rvs(size, random_state=rng)).astype(np.int64)
+            block = tables.reshape(size, m, k, k).swapaxes(1, 2)
         yield block
 
 
@@ -94,38 +99,46 @@ def permutation_test(
     replicates: int = REPLICATES,
     lower: Collection[str] = (),
 ) -> dict[str, NullDistribution]:
-    """Test every metric of a table against the null that the bias attribute does not matter.
+    """Return the permutation test of every metric of a table of counts.
 
-    The p-value is never 0, and at most ``alpha`` with probability at most ``alpha`` under the null
-    (Phipson and Smyth, "Permutation p-values should never be zero", SAGMB 9(1), 2010). A replicate
-    for which a metric is undefined counts as extreme, so p is rather too large than too small.
+    With B replicates, of which b are at least as extreme as the observed metric::
+
+        p = (1 + b) / (1 + B)
+
+    The p-value is never 0. Under the null hypothesis, P(p <= alpha) <= alpha (Phipson and Smyth,
+    "Permutation p-values should never be zero", Statistical Applications in Genetics and Molecular Biology
+    9(1), 2010). A replicate for which the metric is undefined counts as extreme, which can only increase p.
 
     Args:
-        counts: Integers ``(K, M, K)``.
-        metrics: Maps tables ``(R, K, M, K)`` to arrays ``(R, ...)`` by name.
-        rng: A generator of its own purpose.
-        within: "labels" or "rows", see above.
-        replicates: How many tables are drawn, at least 1.
-        lower: The metrics that are small where there is a disparity (ratios, accuracies); of all
-            others it is the large values.
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        metrics: A function from tables ``(R, K, M, K)`` to float arrays ``(R, ...)`` by metric name.
+        rng: The generator of the permutations; no other computation may use it.
+        within: ``"labels"`` or ``"rows"``, as for ``permute_bias``.
+        replicates: The number of permuted tables, at least 1.
+        lower: Names of the metrics for which small values are extreme (ratios, accuracies). For all other
+            metrics large values are extreme.
+
+    Returns:
+        The test by metric name.
 
     Raises:
-        UsageError: Another ``within``, no replicates, or names in ``lower`` that are no metrics.
+        UsageError: ``within`` is unknown, ``replicates`` is below 1, or ``lower`` has unknown metrics.
     """
     if replicates < 1:
         raise UsageError(f"expected at least one replicate, but got {replicates}")
     observed = {name: np.asarray(value)[0] for name, value in metrics(counts[None]).items()}
     if not set(lower) <= set(observed):
-        raise UsageError(f"expected lower to be of {sorted(observed)}, but got {sorted(lower)}")
+        names = f"{sorted(observed)}, but got {sorted(lower)}"
+        raise UsageError(f"expected lower to hold only names of {names}")
     extreme = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
     total = {name: np.zeros(value.shape) for name, value in observed.items()}
     defined = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
-    for block in permute_bias(counts, within, rng, replicates):
-        for name, drawn in metrics(block).items():
-            undefined = np.isnan(drawn)
-            excess = observed[name] - drawn if name in lower else drawn - observed[name]
+    for tables in permute_bias(counts, within, rng, replicates):
+        for name, permuted in metrics(tables).items():
+            undefined = np.isnan(permuted)
+            excess = observed[name] - permuted if name in lower else permuted - observed[name]
             extreme[name] += ((excess >= -_TIE) | undefined).sum(axis=0)
-            total[name] += np.where(undefined, 0.0, drawn).sum(axis=0)
+            total[name] += np.where(undefined, 0.0, permuted).sum(axis=0)
             defined[name] += (~undefined).sum(axis=0)
     return {
         name: NullDistribution(

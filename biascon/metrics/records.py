@@ -1,4 +1,4 @@
-"""Metrics as records: a value with its n and 95 % interval, and all metrics of one table of counts."""
+"""Records of metrics: one metric with its interval, a permutation test, all metrics of one split."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table of counts: one label with one value of the bias attribute.
+    """A cell: one pair of a label and a bias value.
 
     Attributes:
-        label: The label, as an index or by name.
-        bias: The bias value, as an index or by name.
+        label: The label, as an index or as a name.
+        bias: The bias value, as an index or as a name.
     """
 
     label: int | str
     bias: int | str
 
     def to_json(self) -> dict[str, int | str]:
-        """Return the cell as plain data."""
+        """Return ``{"label", "bias"}``."""
         return {"label": self.label, "bias": self.bias}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Cell:
-        """Return the cell that ``to_json`` wrote."""
+        """Return the cell whose ``to_json`` is ``data``."""
         return cls(data["label"], data["bias"])
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric with the number of rows that it is computed from, and its 95 % interval.
+    """A metric with its number of rows and its 95 % interval.
 
     Attributes:
-        value: The metric, None where it is undefined.
-        n: The number of rows.
-        low: The lower limit of the interval, None where there is no interval.
-        high: The upper limit of the interval, None where there is no interval.
-        cell: For the worst group: the cell that has the lowest accuracy.
+        value: The value of the metric, None where it is undefined.
+        n: The number of rows from which the metric is computed.
+        low: The lower limit of the interval, None without an interval.
+        high: The upper limit of the interval, None without an interval.
+        cell: The cell with the lowest accuracy, for the worst-group accuracy. None for other metrics.
     """
 
     value: float | None
@@ -49,14 +49,14 @@ class Metric:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The limits of the interval, None where one of them is undefined."""
+        """The limits (low, high), None where a limit is undefined."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def to_json(self, *, interval: bool = True) -> dict[str, Any]:
-        """Return ``{"value", "n", "ci": [low, high]}`` and, for the worst group, ``"group"``.
+        """Return ``{"value", "n", "ci": [low, high]}``, with ``"group"`` if there is a cell.
 
         Args:
-            interval: Whether to write ``"ci"``.
+            interval: Whether to include ``"ci"``.
         """
         data: dict[str, Any] = {"value": self.value, "n": self.n}
         if interval:
@@ -67,7 +67,7 @@ class Metric:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Metric:
-        """Return the metric that ``to_json`` wrote."""
+        """Return the metric whose ``to_json`` is ``data``."""
         low, high = data.get("ci", (None, None))
         cell = Cell.from_json(data["group"]) if data.get("group") is not None else None
         return cls(data["value"], data["n"], low, high, cell)
@@ -78,12 +78,13 @@ UNDEFINED = Metric(None, 0)
 
 @dataclass(frozen=True)
 class PermutationResult:
-    """A permutation test of one metric: is the disparity larger than chance alone gives?
+    """A permutation test of the hypothesis that a metric does not depend on the bias attribute.
 
     Attributes:
-        expected: The mean of the metric when the bias values are permuted.
-        p: The permutation p-value.
-        within: ``"rows"``: permuted among all rows; ``"labels"``: among the rows of each label.
+        expected: The mean of the metric over permutations of the bias values, None where it is undefined.
+        p: The permutation p-value, None where it is undefined.
+        within: ``"rows"`` if the bias values are permuted among all rows, ``"labels"`` if they are permuted
+            among the rows of each label.
         replicates: The number of permutations.
     """
 
@@ -93,7 +94,7 @@ class PermutationResult:
     replicates: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the test as plain data."""
+        """Return ``{"expected", "p", "within", "replicates"}``."""
         return {
             "expected": self.expected,
             "p": self.p,
@@ -103,19 +104,20 @@ class PermutationResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PermutationResult:
-        """Return the test that ``to_json`` wrote."""
+        """Return the test whose ``to_json`` is ``data``."""
         return cls(data["expected"], data["p"], data["within"], data["replicates"])
 
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """Every metric of the predictions on one split.
+    """All metrics of the predictions on one split.
 
     Attributes:
-        metrics: The metrics over all classes, by name.
-        by_class: The group metrics of each class, by label and name.
-        disparity: The permutation tests by metric, None where they were not computed.
-        counts: The table ``(K, M, K)`` of counts: label x bias x prediction. None without a bias attribute.
+        metrics: The metrics over all classes, by metric name.
+        by_class: The comparisons of groups for each class, by label and metric name.
+        disparity: The permutation tests by metric name, None if they were not computed.
+        counts: The table of counts ``(K, M, K)`` as nested lists: label x bias x prediction. None without a
+            bias attribute.
     """
 
     metrics: Mapping[str, Metric]
@@ -124,15 +126,15 @@ class MetricSummary:
     counts: Sequence[Sequence[Sequence[int]]] | None
 
     def __getitem__(self, name: str) -> Metric:
-        """Return the metric of that name.
+        """Return the metric over all classes with this name.
 
         Raises:
-            KeyError: There is no metric of that name.
+            KeyError: The summary has no metric with this name.
         """
         return self.metrics[name]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the metrics by name, then ``"by_class"``, ``"disparity"`` and ``"counts"``."""
+        """Return ``{name: metric, ..., "by_class", "disparity", "counts"}``."""
         tests = self.disparity
         return {
             **{name: metric.to_json() for name, metric in self.metrics.items()},
@@ -140,17 +142,19 @@ class MetricSummary:
                 label: {name: metric.to_json() for name, metric in metrics.items()}
                 for label, metrics in self.by_class.items()
             },
-            "disparity": None if tests is None else {k: t.to_json() for k, t in tests.items()},
+            "disparity": None
+            if tests is None
+            else {name: test.to_json() for name, test in tests.items()},
             "counts": self.counts,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], names: Sequence[str]) -> MetricSummary:
-        """Return the summary that ``to_json`` wrote.
+        """Return the summary whose ``to_json`` is ``data``.
 
         Args:
-            data: The plain data, which may have other keys too.
-            names: The metrics to read; those that ``data`` lacks are left out.
+            data: The result of ``to_json``; it may have more keys.
+            names: The names of the metrics to read. Names without an entry in ``data`` are skipped.
         """
         tests = data.get("disparity")
         return cls(
@@ -161,6 +165,6 @@ class MetricSummary:
             },
             None
             if tests is None
-            else {k: PermutationResult.from_json(t) for k, t in tests.items()},
+            else {name: PermutationResult.from_json(test) for name, test in tests.items()},
             data["counts"],
         )

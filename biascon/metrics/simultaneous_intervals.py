@@ -1,28 +1,28 @@
-"""Intervals of what is a maximum or a minimum over groups: the worst group, differences, ratios.
+"""Simultaneous intervals: the worst group, and differences and ratios over groups.
 
-The percentile bootstrap is not for these. Noise moves a maximum up and a minimum down, in the data
-once and in every resample again: with 100 cells of 100 rows its "95 %" intervals of the mean demographic
-parity difference held the truth in none of 200 simulated tables, and often not even their own estimate. The
-intervals here hold the truth at least as often as they say, whatever it is, and are wide where the
-data say little:
+The percentile bootstrap is not valid for a maximum or a minimum over groups. Noise raises a maximum and
+lowers a minimum, first in the data and again in every resample. In a simulation with 100 cells of 100
+rows, the bootstrap intervals of the mean demographic parity difference covered the true value in none of
+200 tables, and often did not contain their own estimate. The intervals of this module are conservative:
+their coverage is designed to be at least the requested level, and they are wide where cells are small.
 
-- the worst group: the exact interval of every cell (Clopper and Pearson, Biometrika 26, 1934) at Sidak's
-  level, so that together they hold all accuracies; the smallest lower and the smallest upper limit. (Sidak,
-  JASA 62, 1967.) Wilson's would not do: at so high a level, of 100 cells of 4 rows, it held the truth in
-  73 %.
-- a difference over groups, D = max_g r_g - min_g r_g: with the errors e_g of the estimated rates, the
-  estimate is off by at most E = max_g e_g - min_g e_g, in either direction, for any rates. The limits
-  are the estimate -+ the 95 % quantile of E under the bootstrap, within 0..1. Of a mean over classes it is
-  the mean of the E; of equalized odds the larger of its two. With two groups E = |e_1 - e_2|: the usual
-  interval.
-- a ratio, min_g r_g / max_g r_g: the same with errors of log r, as a factor.
+- Worst group: the exact interval of each cell (Clopper and Pearson, Biometrika 26, 1934) at Sidak's
+  level (Sidak, Journal of the American Statistical Association 62, 1967). All cells are then covered
+  together. The limits are the smallest lower limit and the smallest upper limit. Wilson's interval is not
+  used: at Sidak's level, with 100 cells of 4 rows, its coverage was 73 %.
+- Difference over groups, D = max_g r_g - min_g r_g. Let e_g be the error of the estimated rate of group g.
+  The error of D is at most E = max_g e_g - min_g e_g in either direction, for any rates. The limits are
+  the estimate -+ the 95 % quantile of E under the bootstrap, clipped to 0..1. For a mean over classes, E is
+  the mean of the classes' E. For equalized odds, E is the larger of its two E. With two groups
+  E = |e_1 - e_2|, which gives the usual interval.
+- Ratio over groups, min_g r_g / max_g r_g: the same method on the errors of log r. The result is a factor.
 
-In simulations of many designs they held the truth in 94 % or more of the tables, but for the equalized odds
-ratio of a single class with false positive rates near 0.01: in 92 to 94 %.
+In simulations of many designs the coverage was 94 % or more. The exception is the equalized odds ratio of
+a single class with false positive rates near 0.01: its coverage was 92 to 94 %.
 
-A rate of 0 or 1 would have no error under the bootstrap. So a right and a wrong row are added to every
-cell before it is resampled (Agresti and Coull's "plus two, plus two" has two each), and logarithms are of
-(hits + 1/2) / (rows + 1).
+A rate of 0 or 1 has no error under the bootstrap. Therefore one right row and one wrong row are added to
+every cell before resampling (Agresti and Coull, The American Statistician 52, 1998, add two of each), and
+logarithms are taken of (hits + 1/2) / (rows + 1).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from biascon.metrics import fairness, parity
+from biascon.metrics import fairness
 from biascon.metrics.accuracy import correct
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import LEVEL, REPLICATES, resample
@@ -39,30 +39,32 @@ from biascon.utils.types import Array
 
 Limits = tuple[Array, Array]
 
-# A comparison of groups -> the rates that it compares, the worst of which counts.
+# The rates that each comparison of groups uses. Where it uses two rates, the worse of them counts.
 COMPARED = {
     "demographic_parity": ("selection",),
     "equalized_odds": ("true_positive", "false_positive"),
     "equal_opportunity": ("true_positive",),
     "predictive_parity": ("precision",),
 }
-METRICS = (*fairness.METRICS, *parity.METRICS)
 
 
 def worst_group_limits(counts: Array, level: float = LEVEL) -> Limits:
-    """Return limits of the smallest accuracy over the cells ``(K, M)`` that have rows, NaN without any.
+    """Return the interval of the worst-group accuracy: the smallest accuracy over the cells with rows.
 
     Args:
-        counts: Integers ``(K, M, K)``.
-        level: The least coverage, given independent rows.
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        level: The minimum coverage, if the rows are independent.
+
+    Returns:
+        (low, high), float64 ``()`` each; NaN without rows.
     """
     from scipy import stats
 
     rows = counts.sum(axis=-1)
-    there = rows > 0
-    if not there.any():
+    has_rows = rows > 0
+    if not has_rows.any():
         return np.asarray(np.nan), np.asarray(np.nan)
-    hits, n = correct(counts)[there], rows[there]
+    hits, n = correct(counts)[has_rows], rows[has_rows]
     tail = (1 - level ** (1 / len(n))) / 2
     low = np.where(hits > 0, stats.beta.ppf(tail, np.maximum(hits, 1), n - hits + 1), 0.0)
     high = np.where(hits < n, stats.beta.isf(tail, hits + 1, np.maximum(n - hits, 1)), 1.0)
@@ -77,92 +79,105 @@ def comparison_limits(
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> dict[str, Limits]:
-    """Return limits of each comparison of groups: per class ``(K,)``, and of their mean.
+    """Return the intervals of the comparisons of groups, for each class and for the mean over classes.
 
     Args:
-        counts: Integers ``(K, M, K)``.
-        points: The metrics of ``METRICS`` per class ``(K,)``: what the limits are around; where one is NaN
-            its limits are, and the mean is over the others.
-        rng: A generator of its own purpose.
-        replicates: How many resamples.
-        level: The least coverage.
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        points: float ``(K,)`` by metric name: the estimates, for metrics of ``fairness.METRICS`` and
+            ``fairness.PARITY_METRICS``. Where an estimate is NaN, its limits are NaN and the mean leaves
+            the class out.
+        rng: The generator of the bootstrap; no other computation may use it.
+        replicates: The number of resamples.
+        level: The minimum coverage.
 
     Returns:
-        ``{metric: (low, high), "class/" + metric: (low (K,), high (K,))}`` for the metrics in ``points``.
+        ``{name: (low, high), "class/" + name: (low, high)}`` for the metrics in ``points``, float ``()``
+        for the mean over classes and float ``(K,)`` for the classes.
     """
-    groups = counts.sum(axis=(0, 2)) > 0
-    counts = counts[:, groups]
-    if groups.sum() < 2:
+    present = counts.sum(axis=(0, 2)) > 0
+    counts = counts[:, present]
+    if present.sum() < 2:
         return {
             name: (np.full(shape, np.nan),) * 2
             for metric, value in points.items()
             for name, shape in ((metric, ()), (f"class/{metric}", value.shape))
         }
-    errors, factors = _errors(counts, rng, replicates)
-    smooth = {name: np.exp(-_range(_log(*pair))) for name, pair in _rates(counts).items()}
-    found: dict[str, Limits] = {}
+    rate_errors, log_errors = _bootstrap_error_ranges(counts, rng, replicates)
+    ratios = {
+        name: np.exp(-_range(_log_rate(hits, rows)))
+        for name, (hits, rows) in _hits_and_rows(counts).items()
+    }
+    limits: dict[str, Limits] = {}
     for metric, value in points.items():
-        base, _, kind = metric.rpartition("_")
-        parts = COMPARED[base]
+        comparison, _, kind = metric.rpartition("_")
+        rate_names = COMPARED[comparison]
         defined = ~np.isnan(value)
+        mean = fairness.average_classes(value)
         if kind == "difference":
-            off = np.maximum.reduce([errors[part] for part in parts])
-            found[f"class/{metric}"] = _around(value, off, level)
-            found[metric] = _around(fairness.macro(value), _mean(off, defined), level)
+            error = np.maximum.reduce([rate_errors[name] for name in rate_names])
+            limits[f"class/{metric}"] = _difference_limits(value, error, level)
+            limits[metric] = _difference_limits(mean, _mean_over_classes(error, defined), level)
         else:
-            off = np.maximum.reduce([factors[part] for part in parts])
-            ratio = np.minimum.reduce([smooth[part] for part in parts])
-            low, high = ratio * np.exp(-off), ratio * np.exp(off)
-            found[f"class/{metric}"] = _between(value, low, high, level)
-            found[metric] = _between(
-                fairness.macro(value), _mean(low, defined), _mean(high, defined), level
+            error = np.maximum.reduce([log_errors[name] for name in rate_names])
+            ratio = np.minimum.reduce([ratios[name] for name in rate_names])
+            low, high = ratio * np.exp(-error), ratio * np.exp(error)
+            limits[f"class/{metric}"] = _ratio_limits(value, low, high, level)
+            limits[metric] = _ratio_limits(
+                mean, _mean_over_classes(low, defined), _mean_over_classes(high, defined), level
             )
-    return found
+    return limits
 
 
-def _errors(
+def _bootstrap_error_ranges(
     counts: Array, rng: np.random.Generator, replicates: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return per kind of rate the range over groups of its errors, and of those of its log, ``(R, K)``."""
-    filled = _filled(counts)
-    base = _rates(filled)
-    rate = {name: divide(*pair) for name, pair in base.items()}
-    logs = {name: _log(*pair) for name, pair in base.items()}
-    # The added rows would make small cells too sure: their root undoes that, twice of it holds the truth in
-    # cells of 2 to 5 rows too.
+    """Return the range over groups of the bootstrap errors of each rate, and of its logarithm.
+
+    Returns:
+        Two dictionaries by name of the rate, float64 ``(R, K)``.
+    """
+    extended = _add_rows(counts)
+    reference = _hits_and_rows(extended)
+    rates = {name: divide(hits, rows) for name, (hits, rows) in reference.items()}
+    log_rates = {name: _log_rate(hits, rows) for name, (hits, rows) in reference.items()}
+    # Adding rows narrows the intervals of small cells. The errors are scaled by (rows with the added
+    # ones) / (rows). The square root of this factor would restore the variance; the factor itself also
+    # keeps the coverage of cells of 2 to 5 rows.
     scale = {
-        name: base[name][1] / np.maximum(rows, 1) for name, (_, rows) in _rates(counts).items()
+        name: reference[name][1] / np.maximum(rows, 1)
+        for name, (_, rows) in _hits_and_rows(counts).items()
     }
-    errors: dict[str, list[Array]] = {name: [] for name in base}
-    factors: dict[str, list[Array]] = {name: [] for name in base}
-    for block in resample(filled, rng, replicates):
-        for name, (hits, rows) in _rates(block).items():
-            known = rate[name]
+    rate_errors: dict[str, list[Array]] = {name: [] for name in reference}
+    log_errors: dict[str, list[Array]] = {name: [] for name in reference}
+    for block in resample(extended, rng, replicates):
+        for name, (hits, rows) in _hits_and_rows(block).items():
+            rate = rates[name]
+            # A group that lost all rows in the resample gets the largest possible error.
             error = np.where(
-                rows > 0, hits / np.maximum(rows, 1) - known, np.where(known < 0.5, 1.0, -1.0)
+                rows > 0, hits / np.maximum(rows, 1) - rate, np.where(rate < 0.5, 1.0, -1.0)
             )
-            errors[name].append(_range(error * scale[name]))
-            factors[name].append(_range((_log(hits, rows) - logs[name]) * scale[name]))
+            rate_errors[name].append(_range(error * scale[name]))
+            log_errors[name].append(_range((_log_rate(hits, rows) - log_rates[name]) * scale[name]))
     return (
-        {name: np.concatenate(parts) for name, parts in errors.items()},
-        {name: np.concatenate(parts) for name, parts in factors.items()},
+        {name: np.concatenate(blocks) for name, blocks in rate_errors.items()},
+        {name: np.concatenate(blocks) for name, blocks in log_errors.items()},
     )
 
 
-def _filled(counts: Array) -> Array:
-    """Add to every cell that has rows one that is right, and one with the label's most frequent error."""
-    wrong = counts.sum(axis=1)  # (K, K)
-    np.fill_diagonal(wrong, -1)
-    filled = counts.copy()
-    for label, error in enumerate(wrong.argmax(axis=1)):
-        there = counts[label].sum(axis=-1) > 0
-        filled[label, there, label] += 1
-        filled[label, there, error] += 1
-    return filled
+def _add_rows(counts: Array) -> Array:
+    """Add to every cell with rows one right row, and one row with the label's most frequent error."""
+    errors = counts.sum(axis=1)  # (K, K): label x prediction
+    np.fill_diagonal(errors, -1)
+    extended = counts.copy()
+    for label, frequent_error in enumerate(errors.argmax(axis=1)):
+        has_rows = counts[label].sum(axis=-1) > 0
+        extended[label, has_rows, label] += 1
+        extended[label, has_rows, frequent_error] += 1
+    return extended
 
 
-def _rates(counts: Array) -> dict[str, tuple[Array, Array]]:
-    """Return hits and rows ``(..., K, M)`` of each kind of rate that is compared."""
+def _hits_and_rows(counts: Array) -> dict[str, tuple[Array, Array]]:
+    """Return the numerator and the denominator ``(..., K, M)`` of each rate that is compared."""
     total = counts.sum(axis=-1)
     group = np.broadcast_to(total.sum(axis=-2)[..., None, :], total.shape)
     selected = np.swapaxes(counts.sum(axis=-3), -1, -2)
@@ -175,33 +190,36 @@ def _rates(counts: Array) -> dict[str, tuple[Array, Array]]:
     }
 
 
-def _log(hits: Array, rows: Array) -> Array:
+def _log_rate(hits: Array, rows: Array) -> Array:
     logs: Array = np.log((hits + 0.5) / (rows + 1.0))
     return logs
 
 
-def _range(x: Array) -> Array:
-    """Return the maximum minus the minimum over the groups, the last axis."""
-    width: Array = x.max(axis=-1) - x.min(axis=-1)
+def _range(values: Array) -> Array:
+    """Return the maximum minus the minimum over the groups (last axis)."""
+    width: Array = values.max(axis=-1) - values.min(axis=-1)
     return width
 
 
-def _mean(x: Array, defined: Array) -> Array:
-    """Return the mean over the classes, the last axis, for which the metric is defined."""
+def _mean_over_classes(values: Array, defined: Array) -> Array:
+    """Return the mean over the classes (last axis) for which the metric is defined."""
     if not defined.any():
-        return np.full(x.shape[:-1], np.nan)
-    mean: Array = x[..., defined].mean(axis=-1)
+        return np.full(values.shape[:-1], np.nan)
+    mean: Array = values[..., defined].mean(axis=-1)
     return mean
 
 
-def _around(value: Array, off: Array, level: float) -> Limits:
-    """Return value -+ the quantile of ``off`` (R, ...), within 0..1."""
-    radius = np.quantile(off, level, axis=0)
+def _difference_limits(value: Array, error: Array, level: float) -> Limits:
+    """Return value -+ the quantile of the errors ``(R, ...)``, clipped to 0..1."""
+    radius = np.quantile(error, level, axis=0)
     return np.maximum(value - radius, 0.0), np.minimum(value + radius, 1.0)
 
 
-def _between(value: Array, low: Array, high: Array, level: float) -> Limits:
-    """Return the lower quantile of ``low`` and the upper of ``high``, with the value between them."""
+def _ratio_limits(value: Array, low: Array, high: Array, level: float) -> Limits:
+    """Return the lower quantile of ``low`` and the upper quantile of ``high``.
+
+    The limits are moved where necessary so that they enclose the value, and the upper one is at most 1.
+    """
     tail = (1 - level) / 2
-    below, above = np.quantile(low, tail, axis=0), np.quantile(high, 1 - tail, axis=0)
-    return np.minimum(below, value), np.minimum(np.maximum(above, value), 1.0)
+    lower, upper = np.quantile(low, tail, axis=0), np.quantile(high, 1 - tail, axis=0)
+    return np.minimum(lower, value), np.minimum(np.maximum(upper, value), 1.0)

@@ -1,19 +1,17 @@
-"""Every metric of one table of counts, each with its n and 95 % interval."""
+"""All metrics of one table of counts, each with its number of rows and its 95 % interval."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from biascon.metrics import accuracy, amplification, fairness, parity
+from biascon.metrics import accuracy, amplification, fairness
 from biascon.metrics.intervals import bootstrap, mean_of_rates, wilson
 from biascon.metrics.permutation import permutation_test
 from biascon.metrics.records import Cell, Metric, MetricSummary, PermutationResult
-from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
+from biascon.metrics.simultaneous_intervals import Limits, comparison_limits, worst_group_limits
 from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
 
@@ -27,22 +25,35 @@ ACCURACIES = (
     "bias_conflicting_samples",
 )
 NEED_ALIGNED = tuple(name for name in ACCURACIES if name.startswith("bias_"))
-COMPARISONS = (*fairness.METRICS, *parity.METRICS)  # of the groups
-AMPLIFICATIONS = amplification.METRICS[:2]  # the third needs predictions of the bias attribute
-# What is tested for "is there any disparity", by how the bias is dealt out under the null.
+# The metrics that compare the groups of the bias attribute.
+COMPARISONS = (*fairness.METRICS, *fairness.PARITY_METRICS)
+# The third amplification metric needs predictions of the bias attribute.
+AMPLIFICATIONS = amplification.METRICS[:2]
+# The metrics of the permutation test, by how the bias values are permuted: among all rows, or among
+# the rows of each label.
 NULLS = {
     "rows": ("demographic_parity_difference",),
     "labels": ("worst_group", "equalized_odds_difference", "equal_opportunity_difference"),
 }
-MAX_PERMUTED = 20_000  # cells of a table beyond which the test would take minutes
+# Tables with more entries are not tested: the permutations would take minutes.
+MAX_PERMUTED = 20_000
 
 
 def accuracy_metrics(table: Array, aligned: Array | None) -> dict[str, Array]:
-    """The accuracy family of tables ``(..., K, M, K)``; NaN where it needs ``aligned`` and that is None."""
+    """Return every metric of ``ACCURACIES`` of tables of counts.
+
+    Args:
+        table: int ``(..., K, M, K)``: label x bias x prediction.
+        aligned: bool ``(K, M)``, the bias-aligned cells. None if they are unknown: the metrics of
+            ``NEED_ALIGNED`` are then NaN.
+
+    Returns:
+        float64 ``(...)`` by metric name; NaN where the metric is undefined.
+    """
     if aligned is None:
-        every = accuracy_metrics(table, np.zeros(table.shape[-3:-1], dtype=bool))
-        unknown = np.full(table.shape[:-3], np.nan)
-        return {name: unknown if name in NEED_ALIGNED else every[name] for name in ACCURACIES}
+        values = accuracy_metrics(table, np.zeros(table.shape[-3:-1], dtype=bool))
+        undefined = np.full(table.shape[:-3], np.nan)
+        return {name: undefined if name in NEED_ALIGNED else values[name] for name in ACCURACIES}
     return {
         "top1": accuracy.top1(table),
         "unbiased": accuracy.unbiased(table),
@@ -80,45 +91,116 @@ def measure_counts(
     Args:
         table: int64 ``(K, M, K)``: label x bias x prediction.
         labels: The names of the K classes.
-        aligned: bool ``(K, M)``, or None where it is not known which cells are aligned: those metrics are
-            None, of 0 rows.
-        seed: Of the bootstrap and of the permutations.
-        per_class: The fairness metrics, each ``(K,)``, where they were computed from rows; else they are
-            computed from the table.
-        training: int ``(K, M)``, the training rows of each label and bias, or None where they are not known:
-            bias amplification is then None, of 0 rows.
-        intervals: Whether to compute them, and the tests; without, they are None.
+        aligned: bool ``(K, M)``, the bias-aligned cells. None if they are unknown: the metrics of
+            ``NEED_ALIGNED`` are then None, with n = 0.
+        seed: The random seed of the bootstrap and of the permutation tests.
+        per_class: float ``(K,)`` by metric of ``fairness.METRICS``, if these were computed from rows.
+            None computes them from the table.
+        training: int ``(K, M)``, the number of training rows of each cell. None if it is unknown: the
+            metrics of ``AMPLIFICATIONS`` are then None, with n = 0.
+        intervals: Whether to compute the intervals and the permutation tests. If not, they are None.
     """
-    known = training if training is not None else np.zeros(table.shape[:2], np.int64)
-
-    def smooth(tables: Array) -> dict[str, Array]:
-        amplified = amplification.from_counts(known, tables)
-        found = accuracy_metrics(tables, aligned) | {
-            name: amplified[name] for name in AMPLIFICATIONS
-        }
-        return {name: value for name, value in found.items() if name != "worst_group"}
-
-    classes = dict(fairness.from_counts(table) if per_class is None else per_class)
-    classes |= parity.from_counts(table)
-    points = smooth(table) | {"worst_group": accuracy.worst_group(table)}
-    points |= {name: fairness.macro(value) for name, value in classes.items()}
+    per_class = dict(fairness.from_counts(table) if per_class is None else per_class)
+    per_class |= fairness.parity_from_counts(table)
+    smooth_metrics = _smooth_metrics(aligned, training)
+    points = estimate_points(table, per_class, smooth_metrics)
     if intervals:
-        limits = bootstrap(table, smooth, numpy_generator(seed, "bootstrap"))
-        limits |= _rate_intervals(table, aligned, limits)
-        limits["worst_group"] = worst_group_limits(table)
-        limits |= comparison_limits(table, classes, numpy_generator(seed, "comparisons"))
+        limits = estimate_intervals(table, aligned, per_class, smooth_metrics, seed)
     else:
-        limits = {name: (np.full((), np.nan),) * 2 for name in points}
-        limits |= {f"class/{name}": (np.full(len(labels), np.nan),) * 2 for name in classes}
+        limits = _undefined_intervals(points, per_class)
+    return MetricSummary(
+        assemble_metrics(table, aligned, points, limits, has_training=training is not None),
+        assemble_classes(table, labels, per_class, limits),
+        run_permutation_tests(table, seed) if intervals and table.size <= MAX_PERMUTED else None,
+        table.tolist(),
+    )
+
+
+def estimate_points(
+    table: Array,
+    per_class: Mapping[str, Array],
+    smooth_metrics: Callable[[Array], dict[str, Array]],
+) -> dict[str, Array]:
+    """Return the value of every metric over all classes.
+
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        per_class: float ``(K,)`` by metric of ``COMPARISONS``.
+        smooth_metrics: Returns the accuracies without the worst group, and the amplifications, of tables
+            ``(..., K, M, K)``.
+
+    Returns:
+        float ``()`` by metric name; NaN where the metric is undefined.
+    """
+    return {
+        **smooth_metrics(table),
+        "worst_group": accuracy.worst_group(table),
+        **{name: fairness.average_classes(value) for name, value in per_class.items()},
+    }
+
+
+def estimate_intervals(
+    table: Array,
+    aligned: Array | None,
+    per_class: Mapping[str, Array],
+    smooth_metrics: Callable[[Array], dict[str, Array]],
+    seed: int,
+) -> dict[str, Limits]:
+    """Return the 95 % interval of every metric.
+
+    The method depends on the metric:
+
+    - a single rate (top-1, accuracy over the rows of a set of cells): Wilson's interval
+    - a mean of rates, and the amplifications: the percentile bootstrap; ``mean_of_rates`` where the
+      bootstrap interval has no width
+    - the worst group and the comparisons of groups: ``simultaneous_intervals``
+
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        aligned: bool ``(K, M)``, the bias-aligned cells, or None.
+        per_class: float ``(K,)`` by metric of ``COMPARISONS``.
+        smooth_metrics: The metrics of the percentile bootstrap, as for ``estimate_points``.
+        seed: The random seed.
+
+    Returns:
+        (low, high): float ``()`` by metric name, and float ``(K,)`` by ``"class/" + name`` for the
+        comparisons of groups.
+    """
+    limits: dict[str, Limits] = {
+        **bootstrap(table, smooth_metrics, numpy_generator(seed, "bootstrap"))
+    }
+    limits |= _rate_intervals(table, aligned, limits)
+    limits["worst_group"] = worst_group_limits(table)
+    limits |= comparison_limits(table, per_class, numpy_generator(seed, "comparisons"))
+    return limits
+
+
+def assemble_metrics(
+    table: Array,
+    aligned: Array | None,
+    points: Mapping[str, Array],
+    limits: Mapping[str, Limits],
+    *,
+    has_training: bool,
+) -> dict[str, Metric]:
+    """Return every metric over all classes as a record with its number of rows.
+
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        aligned: bool ``(K, M)``, the bias-aligned cells, or None.
+        points: float ``()`` by metric name.
+        limits: The 95 % intervals by metric name.
+        has_training: Whether the training counts are known; if not, n of the amplifications is 0.
+    """
     rows = int(table.sum())
-    on_aligned = 0 if aligned is None else int(table[aligned].sum())
-    on_others = 0 if aligned is None else rows - on_aligned
+    aligned_rows = 0 if aligned is None else int(table[aligned].sum())
+    conflicting_rows = 0 if aligned is None else rows - aligned_rows
     n = {
-        "bias_aligned": on_aligned,
-        "bias_aligned_samples": on_aligned,
-        "bias_conflicting": on_others,
-        "bias_conflicting_samples": on_others,
-    } | dict.fromkeys(AMPLIFICATIONS, 0 if training is None else rows)
+        "bias_aligned": aligned_rows,
+        "bias_aligned_samples": aligned_rows,
+        "bias_conflicting": conflicting_rows,
+        "bias_conflicting_samples": conflicting_rows,
+    } | dict.fromkeys(AMPLIFICATIONS, rows if has_training else 0)
     metrics = {
         name: make_metric(points[name], n.get(name, rows), limits[name])
         for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
@@ -128,75 +210,135 @@ def measure_counts(
         metrics["worst_group"] = dataclasses.replace(
             metrics["worst_group"], n=int(table[worst].sum()), cell=Cell(*worst)
         )
-    by_class = {
-        label: {
-            name: make_metric(value[k], rows, tuple(side[k] for side in limits[f"class/{name}"]))
-            for name, value in classes.items()
-        }
-        for k, label in enumerate(labels)
-    }
-    has_tests = intervals and table.size <= MAX_PERMUTED
-    disparity = _disparity(table, seed) if has_tests else None
-    return MetricSummary(metrics, by_class, disparity, table.tolist())
+    return metrics
 
 
-def _rate_intervals(
-    table: Array, aligned: Array | None, found: Mapping[str, tuple[Array, Array]]
-) -> dict[str, tuple[Any, Any]]:
-    """Return Wilson's limits of what is one rate, and limits of means of cells without a wrong row.
+def assemble_classes(
+    table: Array,
+    labels: Sequence[str],
+    per_class: Mapping[str, Array],
+    limits: Mapping[str, Limits],
+) -> dict[str, dict[str, Metric]]:
+    """Return the comparisons of groups for each class as records, by label and metric name.
 
-    In resamples of rows that are all right, or all wrong, nothing varies.
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        labels: The names of the K classes.
+        per_class: float ``(K,)`` by metric of ``COMPARISONS``.
+        limits: float ``(K,)`` twice by ``"class/" + name``.
     """
-    right, rows = accuracy.correct(table), table.sum(axis=-1)
-    every = np.ones(rows.shape, dtype=bool)
-    sets = {"": every} if aligned is None else {
-        "": every, "bias_aligned": aligned, "bias_conflicting": ~aligned,
-    }  # fmt: skip
-    limits: dict[str, tuple[Any, Any]] = {}
-    for name, cells in sets.items():
-        single, mean = (f"{name}_samples", name) if name else ("top1", "unbiased")
-        limits[single] = wilson(right[cells].sum(), rows[cells].sum())
-        low, high = found[mean]
-        if low == high:
-            limits[mean] = mean_of_rates(right[cells], rows[cells])
-    return limits
+    rows = int(table.sum())
+    by_class: dict[str, dict[str, Metric]] = {}
+    for k, label in enumerate(labels):
+        by_class[label] = {}
+        for name, value in per_class.items():
+            low, high = limits[f"class/{name}"]
+            by_class[label][name] = make_metric(value[k], rows, (low[k], high[k]))
+    return by_class
 
 
-def _disparity(table: Array, seed: int) -> dict[str, PermutationResult]:
-    """Return for the metrics of ``NULLS`` what chance alone gives, and the permutation test's p."""
+def run_permutation_tests(table: Array, seed: int) -> dict[str, PermutationResult]:
+    """Return the permutation test of every metric of ``NULLS``.
 
-    def everything(tables: Array) -> dict[str, Array]:
-        per_class = fairness.from_counts(tables)
-        found = {name: fairness.macro(value) for name, value in per_class.items()}
-        return found | {"worst_group": accuracy.worst_group(tables)}
-
-    result = {}
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        seed: The random seed.
+    """
+    results = {}
     for within, names in NULLS.items():
-        rng = numpy_generator(seed, f"permutation/{within}")
-        tested = functools.partial(_select, names, everything)
-        lower = {"worst_group"} & set(names)
-        found = permutation_test(table, tested, rng, within=within, lower=lower)
-        for name, null in found.items():
-            result[name] = PermutationResult(
+
+        def compute_metrics(tables: Array, names: Sequence[str] = names) -> dict[str, Array]:
+            values = {"worst_group": accuracy.worst_group(tables)}
+            for name, per_class in fairness.from_counts(tables).items():
+                values[name] = fairness.average_classes(per_class)
+            return {name: values[name] for name in names}
+
+        null_distributions = permutation_test(
+            table,
+            compute_metrics,
+            numpy_generator(seed, f"permutation/{within}"),
+            within=within,
+            lower={"worst_group"} & set(names),
+        )
+        for name, null in null_distributions.items():
+            results[name] = PermutationResult(
                 finite_or_none(null.expected), finite_or_none(null.p), within, null.replicates
             )
-    return result
-
-
-def _select(
-    names: Sequence[str], metrics: Callable[[Array], dict[str, Array]], tables: Array
-) -> dict[str, Array]:
-    found = metrics(tables)
-    return {name: found[name] for name in names}
+    return results
 
 
 def make_metric(value: Array, n: int, limits: tuple[Array, ...]) -> Metric:
-    """Return a metric, with None in place of numbers that are not finite."""
-    low, high = (finite_or_none(side) for side in limits)
+    """Return a metric as a record, with None in place of numbers that are not finite.
+
+    Args:
+        value: float ``()``.
+        n: The number of rows.
+        limits: The lower and the upper limit of the interval, float ``()`` each.
+    """
+    low, high = (finite_or_none(limit) for limit in limits)
     return Metric(finite_or_none(value), n, low, high)
 
 
 def finite_or_none(value: Array | float) -> float | None:
-    """Return a float, None where it is not finite."""
+    """Return a number as a Python float, None where it is not finite."""
     number = float(value)
     return number if np.isfinite(number) else None
+
+
+def _smooth_metrics(
+    aligned: Array | None, training: Array | None
+) -> Callable[[Array], dict[str, Array]]:
+    """Return a function that computes the metrics for which the percentile bootstrap is valid."""
+
+    def compute_metrics(tables: Array) -> dict[str, Array]:
+        n_labels, n_bias = tables.shape[-3:-1]
+        # With zero training rows the amplifications are NaN.
+        training_counts = np.zeros((n_labels, n_bias), np.int64) if training is None else training
+        amplifications = amplification.from_counts(training_counts, tables)
+        metrics = accuracy_metrics(tables, aligned)
+        metrics |= {name: amplifications[name] for name in AMPLIFICATIONS}
+        del metrics["worst_group"]
+        return metrics
+
+    return compute_metrics
+
+
+def _undefined_intervals(
+    points: Mapping[str, Array], per_class: Mapping[str, Array]
+) -> dict[str, Limits]:
+    """Return NaN limits for every metric over all classes and for each class."""
+    limits: dict[str, Limits] = {name: (np.full((), np.nan),) * 2 for name in points}
+    for name, value in per_class.items():
+        limits[f"class/{name}"] = (np.full(value.shape, np.nan),) * 2
+    return limits
+
+
+def _rate_intervals(
+    table: Array, aligned: Array | None, limits: Mapping[str, Limits]
+) -> dict[str, tuple[Array, Array]]:
+    """Return Wilson's interval of single rates, and ``mean_of_rates`` where a mean has no width.
+
+    The bootstrap interval of a mean of rates has no width where every row is right or every row is
+    wrong: resamples of such rows do not vary.
+
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        aligned: bool ``(K, M)``, the bias-aligned cells, or None.
+        limits: The bootstrap intervals by metric name.
+    """
+    hits, rows = accuracy.correct(table), table.sum(axis=-1)
+    # (single rate, mean of rates, cells)
+    families = [("top1", "unbiased", np.ones(rows.shape, dtype=bool))]
+    if aligned is not None:
+        families += [
+            ("bias_aligned_samples", "bias_aligned", aligned),
+            ("bias_conflicting_samples", "bias_conflicting", ~aligned),
+        ]
+    intervals: dict[str, Limits] = {}
+    for rate_name, mean_name, cells in families:
+        intervals[rate_name] = wilson(hits[cells].sum(), rows[cells].sum())
+        low, high = limits[mean_name]
+        if low == high:
+            low_mean, high_mean = mean_of_rates(hits[cells], rows[cells])
+            intervals[mean_name] = np.asarray(low_mean), np.asarray(high_mean)
+    return intervals

@@ -1,1 +1,1 @@
-"""Encoders, their initial weights, and what goes into and comes out of them."""
+"""Encoders: networks, initial weights, input normalization and feature extraction."""

@@ -1,7 +1,8 @@
-"""Encoders: image batch ``(N, 3, H, W)`` -> features ``(N, dim)``; and the projection head.
+"""Encoders, which map images ``(N, 3, H, W)`` to features ``(N, dim)``, and the projection head.
 
-Weights are drawn from an explicit generator: a network is built without storage (on the ``meta``
-device), so that constructing one draws nothing from PyTorch's global generator, then filled.
+Initial weights come from an explicit generator. A network is first built without storage (on the ``meta``
+device), so that its construction draws nothing from the global generator of PyTorch. Then its weights are
+drawn.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from torch.nn import functional as F
 
 from biascon.errors import UsageError, unknown_name
 
-Module = TypeVar("Module", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Encoder(nn.Module):
     """A feature extractor with its feature dimension.
 
     Attributes:
-        dim: D, the number of features.
-        smallest: The smallest side in pixels that the network takes.
+        dim: The number of features.
+        min_side: The smallest side of an image in pixels.
     """
 
-    def __init__(self, body: nn.Module, dim: int, smallest: int) -> None:
+    def __init__(self, body: nn.Module, dim: int, min_side: int) -> None:
         super().__init__()
         self.body = body
         self.dim = dim
-        self.min_side = smallest
+        self.min_side = min_side
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` in [-1, 1] to ``(N, dim)``."""
@@ -39,18 +40,18 @@ class Encoder(nn.Module):
         return features
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Return the images as the body wants them: here as they are."""
+        """Return the images as the body takes them; here without change."""
         return images
 
 
 class ImageNetEncoder(Encoder):
-    """An encoder whose body wants images normalized by ImageNet's mean and deviation of each channel."""
+    """An encoder whose body takes images normalized by the mean and deviation of ImageNet's channels."""
 
     mean = (0.485, 0.456, 0.406)  # as torchvision documents for its weights
     std = (0.229, 0.224, 0.225)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Map x in [-1, 1] to ((x + 1) / 2 - mean) / std, a channel at a time."""
+        """Map x in [-1, 1] to ((x + 1) / 2 - mean) / std for each channel."""
         scale = images.new_tensor([1 / (2 * s) for s in self.std])[:, None, None]
         shift = images.new_tensor(
             [(0.5 - m) / s for m, s in zip(self.mean, self.std, strict=True)]
@@ -59,13 +60,13 @@ class ImageNetEncoder(Encoder):
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that is a matrix product where the kernel covers the image: faster on a CPU."""
+    """A convolution that is a matrix product if the kernel covers the image, which is faster on a CPU."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``."""
         if tuple(images.shape[2:]) != self.kernel_size or self.padding != (0, 0):
             return super().forward(images)
-        rows = images.permute(0, 2, 3, 1).flatten(1)  # (N, H W C): no copy where channels are last
+        rows = images.permute(0, 2, 3, 1).flatten(1)  # (N, H W C), no copy for channels-last images
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         return F.linear(rows, weight, self.bias)[:, :, None, None]
 
@@ -80,8 +81,8 @@ def _conv(
 def simpleconvnet() -> Encoder:
     """The papers' BiasedMNIST network: 4 x [conv 7x7, batch norm, ReLU], 16-32-64-128, 128-d.
 
-    No stride; global average pooling; kaiming fan-out initialization. About 0.4 GMAC an image of
-    28 x 28 pixels: a network for GPUs.
+    Stride 1, global average pooling, Kaiming fan-out initialization. An image of 28 x 28 pixels takes about
+    0.4 GMAC; use the network on a GPU.
     """
     layers: list[nn.Module] = []
     for i, o in zip((3, 16, 32, 64), (16, 32, 64, 128), strict=True):
@@ -92,8 +93,8 @@ def simpleconvnet() -> Encoder:
 def fastconvnet() -> Encoder:
     """A strided network for CPUs: conv 4x4/2-16, 4x4/2-32, 3x3/2-64, 3x3-128, batch norm, ReLU, 128-d.
 
-    Of 28 x 28 pixels the last kernel sees all; larger images are averaged at the end. Kaiming fan-out
-    initialization. About 0.8 MMAC an image of 28 x 28 pixels.
+    The receptive field of the last convolution covers an image of 28 x 28 pixels. For larger images the last
+    feature map is averaged. Kaiming fan-out initialization. An image of 28 x 28 pixels takes about 0.8 MMAC.
     """
     layers = [
         *_conv(3, 16, 4, stride=2, padding=1),
@@ -138,87 +139,109 @@ def resnet50() -> Encoder:
 
 
 def resnet18_imagenet() -> Encoder:
-    """torchvision's ResNet-18 as it is: its stem for 224-pixel images (64 and up do), 512-d.
+    """torchvision's ResNet-18 with its own stem for 224-pixel images (64 pixels suffice), 512-d.
 
-    A 7x7 convolution of stride 2 and a pooling of stride 2 come first, so that an image is 1/32 of its side
-    before the average. Images are normalized as ImageNet's are, so that torchvision's weights fit.
+    The stem is a 7x7 convolution of stride 2 and a pooling of stride 2. The last feature map has 1/32 of the
+    side of the image. Images are normalized with the statistics of ImageNet, as torchvision's weights expect.
     """
     return _imagenet("resnet18", 512)
 
 
 def resnet34_imagenet() -> Encoder:
-    """torchvision's ResNet-34 as it is: its stem for 224-pixel images (64 and up do), 512-d."""
+    """torchvision's ResNet-34 with its own stem for 224-pixel images (64 pixels suffice), 512-d."""
     return _imagenet("resnet34", 512)
 
 
 def resnet50_imagenet() -> Encoder:
-    """torchvision's ResNet-50 as it is: its stem for 224-pixel images (64 and up do), 2048-d."""
+    """torchvision's ResNet-50 with its own stem for 224-pixel images (64 pixels suffice), 2048-d."""
     return _imagenet("resnet50", 2048)
 
 
-IMAGENET = "-imagenet"  # what the name of an encoder with torchvision's own stem ends in
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "simpleconvnet": simpleconvnet,
     "fastconvnet": fastconvnet,
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,
-    f"resnet18{IMAGENET}": resnet18_imagenet,
-    f"resnet34{IMAGENET}": resnet34_imagenet,
-    f"resnet50{IMAGENET}": resnet50_imagenet,
+    "resnet18-imagenet": resnet18_imagenet,
+    "resnet34-imagenet": resnet34_imagenet,
+    "resnet50-imagenet": resnet50_imagenet,
 }
+# Encoders for which torchvision has pretrained weights, with the torchvision name of the network.
+TORCHVISION_NETWORKS = {f"{name}-imagenet": name for name in ("resnet18", "resnet34", "resnet50")}
+_KERNEL_1X1_SUFFIX = "-1x1"
 
 
-KERNEL_1X1_SUFFIX = "-1x1"
+def has_1x1_kernels(name: str) -> bool:
+    """Whether the name is that of an encoder whose kernels are all 1 x 1."""
+    return name.endswith(_KERNEL_1X1_SUFFIX)
+
+
+def add_1x1_suffix(name: str) -> str:
+    """Return the name of the variant of an encoder whose kernels are all 1 x 1."""
+    return remove_1x1_suffix(name) + _KERNEL_1X1_SUFFIX
+
+
+def remove_1x1_suffix(name: str) -> str:
+    """Return the key of ``ENCODERS`` in the name of an encoder."""
+    return name.removesuffix(_KERNEL_1X1_SUFFIX)
 
 
 def build_on_meta(name: str) -> Encoder:
     """Return an encoder without storage, on the ``meta`` device.
 
     Args:
-        name: A key of ``ENCODERS``; with ``-1x1`` after it, every kernel is 1 x 1 at the same strides and
-            without padding: a network that sees colors but no shapes, for methods that need a biased one.
+        name: A key of ``ENCODERS``, or such a key and ``-1x1``. With ``-1x1``, every kernel is 1 x 1 with
+            the same stride and without padding. That network sees colors but no shapes; some methods need
+            such a biased network.
 
     Raises:
-        UsageError: No such encoder.
+        UsageError: There is no encoder of this name.
     """
-    base = name.removesuffix(KERNEL_1X1_SUFFIX)
+    base = remove_1x1_suffix(name)
     if base not in ENCODERS:
         raise unknown_name("encoder", base, ENCODERS)
     with torch.device("meta"):
         encoder = ENCODERS[base]()
-        if name.endswith(KERNEL_1X1_SUFFIX):
-            encoder.min_side = 1
-            for part in list(encoder.modules()):
-                for key, child in part.named_children():
-                    if isinstance(child, nn.Conv2d):
-                        setattr(part, key, _to_kernel_1x1(child))
-                    elif isinstance(child, nn.MaxPool2d):  # of torchvision's own stem
-                        setattr(part, key, nn.MaxPool2d(1, child.stride))
+        if has_1x1_kernels(name):
+            _replace_kernels(encoder)
     return encoder
 
 
-def _to_kernel_1x1(conv: nn.Conv2d) -> nn.Module:
-    """A 1 x 1 convolution of every s-th pixel.
+def _replace_kernels(encoder: Encoder) -> None:
+    """Replace every convolution and pooling of an encoder by its 1 x 1 variant."""
+    encoder.min_side = 1
+    for module in list(encoder.modules()):
+        for key, child in module.named_children():
+            if isinstance(child, nn.Conv2d):
+                setattr(module, key, _to_kernel_1x1(child))
+            elif isinstance(child, nn.MaxPool2d):  # in the stem of torchvision
+                setattr(module, key, nn.MaxPool2d(1, child.stride))
 
-    The pixels are picked first: oneDNN's strided 1 x 1 kernels for channels-last images of odd size write
-    beyond their memory (seen with PyTorch 2.13, 32 channels of 7 x 7).
+
+def _to_kernel_1x1(conv: nn.Conv2d) -> nn.Module:
+    """Return a 1 x 1 convolution with the stride of ``conv``.
+
+    A stride is applied by a pooling before the convolution: the strided 1 x 1 kernels of oneDNN write beyond
+    their memory for channels-last images of odd size (seen with PyTorch 2.13, 32 channels of 7 x 7).
     """
-    narrow = nn.Conv2d(
+    conv_1x1 = nn.Conv2d(
         conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=conv.bias is not None
     )
-    return narrow if conv.stride == (1, 1) else nn.Sequential(nn.MaxPool2d(1, conv.stride), narrow)
+    if conv.stride == (1, 1):
+        return conv_1x1
+    return nn.Sequential(nn.MaxPool2d(1, conv.stride), conv_1x1)
 
 
 def build_encoder(name: str, generator: torch.Generator) -> Encoder:
     """Return a freshly initialized encoder on the CPU.
 
     Args:
-        name: As of ``design``.
-        generator: A CPU generator; the same state gives the same weights.
+        name: The name of the encoder, see ``build_on_meta``.
+        generator: A CPU generator. Generators in the same state give the same weights.
 
     Raises:
-        UsageError: No such encoder.
+        UsageError: There is no encoder of this name.
     """
     return _materialize(build_on_meta(name), generator)
 
@@ -226,10 +249,14 @@ def build_encoder(name: str, generator: torch.Generator) -> Encoder:
 def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) -> nn.Module:
     """Return an MLP head: linear layers of the given widths with ReLU between them.
 
-    ``(128, 128)`` is the projection head of the contrastive papers; ``(K,)`` a linear classifier.
+    Args:
+        dim: The number of features.
+        widths: ``(128, 128)`` gives the projection head of the contrastive papers, ``(K,)`` a linear
+            classifier.
+        generator: A CPU generator.
 
     Raises:
-        UsageError: A width below 1, or none.
+        UsageError: There is no width, or a width is below 1.
     """
     if not widths or min(widths) < 1:
         raise UsageError(f"expected head widths of 1 or more, but got {list(widths)}")
@@ -241,8 +268,8 @@ def build_head(dim: int, widths: tuple[int, ...], generator: torch.Generator) ->
     return _materialize(head, generator)
 
 
-def _materialize(module: Module, generator: torch.Generator) -> Module:
-    """Give a network of the ``meta`` device storage on the CPU and draw its weights."""
+def _materialize(module: ModuleT, generator: torch.Generator) -> ModuleT:
+    """Allocate a network of the ``meta`` device on the CPU, draw its weights, and return it."""
     module.to_empty(device="cpu")
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
@@ -263,7 +290,7 @@ def _materialize(module: Module, generator: torch.Generator) -> Module:
 
 
 def _uniform(parameter: Tensor | None, fan_in: int, generator: torch.Generator) -> None:
-    """PyTorch's own default for linear layers and biases: uniform within 1 / sqrt(fan_in)."""
+    """Draw uniform values within 1 / sqrt(fan_in), PyTorch's default for linear layers and biases."""
     if parameter is not None:
         bound = 1.0 / math.sqrt(fan_in)
         nn.init.uniform_(parameter, -bound, bound, generator=generator)

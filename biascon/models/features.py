@@ -1,4 +1,4 @@
-"""Extract the features of an encoder."""
+"""Extract the features of images with a trained encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from biascon.models.encoders import Encoder
 from biascon.models.preprocess import normalize
 from biascon.utils.types import Array
 
-PIXELS = 784_000  # of the images that are encoded at a time: 1,000 of 28 x 28
+PIXELS = 784_000  # pixels that are encoded at a time: 1,000 images of 28 x 28
 
 
 def extract_features(
@@ -25,14 +25,15 @@ def extract_features(
     prepare: Callable[[Tensor], Tensor] = normalize,
     batch_size: int | None = None,
 ) -> Array:
-    """Return float32 ``(N, D)``: the encoder's features of un-augmented images, in evaluation mode.
+    """Return float32 ``(N, D)``: the features of images without augmentation, in evaluation mode.
 
     Args:
-        encoder: On ``device``.
+        encoder: The encoder, on ``device``.
         images: uint8 ``(N, 3, H, W)``.
-        device: Where to compute.
-        prepare: Makes uint8 images what the network takes; called on block after block of them, in order.
-        batch_size: Images at a time; by default fewer of larger ones.
+        device: The device of the computation.
+        prepare: Maps a block of uint8 images to the input of the encoder. It is called for each block, in
+            order.
+        batch_size: Images in a block. The default is 1,000 images of 28 x 28 pixels and fewer larger images.
 
     Raises:
         RunError: A feature is not finite.
@@ -50,5 +51,5 @@ def extract_features(
     encoder.train(training)
     if not bool(features.isfinite().all()):
         raise RunError("the encoder gives features that are not finite; its training diverged")
-    found: Array = features.numpy()
-    return found
+    array: Array = features.numpy()
+    return array

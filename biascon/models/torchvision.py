@@ -1,8 +1,9 @@
-"""torchvision, also where its compiled operators do not match the installed PyTorch.
+"""Import torchvision, even if its compiled operators do not match the installed PyTorch.
 
-A package index may hold torchvision only as built for CUDA while PyTorch is a CPU build. Its
-operators then do not load and ``import torchvision`` fails on the first of them. Nothing here uses
-those operators (they serve detection), so they are declared, and the models and the datasets work.
+A package index may hold only a CUDA build of torchvision beside a CPU build of PyTorch. The operators of
+torchvision then fail to load, and ``import torchvision`` fails at the first operator. biascon does not use
+these operators, which serve object detection. They are therefore declared without an implementation, so that
+the models and the datasets of torchvision can be imported.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ import torch
 from biascon.errors import BiasconError
 
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
-_LIMIT = 50  # torchvision has some ten operators; a message that repeats must not loop for ever
+_LIMIT = 50  # attempts; torchvision has about ten operators
 
 
 @functools.cache
 def import_torchvision() -> ModuleType:
-    """Import and return torchvision."""
+    """Import and return torchvision.
+
+    Raises:
+        BiasconError: The installed torchvision does not fit the installed PyTorch.
+    """
     for _ in range(_LIMIT):
         try:
             with warnings.catch_warnings():
@@ -34,7 +39,7 @@ def import_torchvision() -> ModuleType:
             missing = _MISSING.search(str(error))
             if missing is None:
                 raise
-            for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
             library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
             library.define(f"{missing[1]}(Tensor boxes, Tensor scores, float threshold) -> Tensor")  # type: ignore[no-untyped-call]
@@ -42,4 +47,4 @@ def import_torchvision() -> ModuleType:
     raise BiasconError("torchvision does not fit the installed torch; reinstall the two together")
 
 
-_KEPT: list[torch.library.Library] = []  # a library's definitions live as long as the object
+_KEPT: list[torch.library.Library] = []  # the declarations of a library live as long as the object

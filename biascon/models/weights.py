@@ -1,8 +1,8 @@
-"""The weights that an encoder starts from: drawn, torchvision's pretrained ones, or those of a file.
+"""Initial weights of an encoder from a file: pretrained weights of torchvision, or a file of the user.
 
-What a run started from is part of its configuration by the SHA-256 of the file (``model.weights`` is then
-``file:<sha256>`` or ``pretrained:<sha256>``); where the file lies is not. Files are read as data:
-safetensors, or a state dict of tensors through ``torch.load(weights_only=True)``.
+The configuration of a run holds the SHA-256 of the file (``model.weights`` is then ``file:<sha256>`` or
+``pretrained:<sha256>``), but not its path. Files are read without running code: safetensors, or a state dict
+of tensors through ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
@@ -23,30 +23,47 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from biascon.errors import BiasconError, DataError, UsageError
-from biascon.models.encoders import IMAGENET, KERNEL_1X1_SUFFIX, build_on_meta
+from biascon.models.encoders import TORCHVISION_NETWORKS, build_on_meta, remove_1x1_suffix
+from biascon.utils.text import join_first
 
-SHOWN = 3  # of the keys of one kind that do not fit
+SHOWN = 3  # keys in a message, for each kind of mismatch
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def read_stamp(path: Path) -> tuple[int, int]:
+    """Return the size in bytes and the modification time in nanoseconds of a file of weights.
+
+    Raises:
+        DataError: The file cannot be read, or is a folder.
+    """
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError as error:
         raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
     if path.is_dir():
         raise DataError(f"cannot read weights {path}: it is a folder; pass a file")
-    return about.st_size, about.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=8)
-def _sha256(path: Path, stamp: tuple[int, int], encoder: str) -> str:
-    """Return the digest of a file of weights that fit an encoder: refused before a run begins."""
-    blob = _bytes(path)
+def digest_weights(path: Path, stamp: tuple[int, int], encoder: str) -> str:
+    """Return the SHA-256 of a file of weights, after checking that the weights fit an encoder.
+
+    The result is cached by path and ``stamp``, the result of ``read_stamp``.
+
+    Raises:
+        DataError: The file cannot be read, is damaged, or does not fit the encoder.
+    """
+    blob = read_blob(path)
     match_state_dict(build_on_meta(encoder).state_dict(), read_weights(blob, path), path, encoder)
     return hashlib.sha256(blob).hexdigest()
 
 
-def _bytes(path: Path) -> bytes:
+def read_blob(path: Path) -> bytes:
+    """Return the bytes of a file of weights.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -54,137 +71,160 @@ def _bytes(path: Path) -> bytes:
 
 
 def find_pretrained(encoder: str) -> Path:
-    """Return the file of torchvision's default weights of an encoder, downloaded if it is not here.
+    """Return the file of torchvision's default weights for an encoder, and download a missing file.
 
-    It lies where torchvision keeps it, so that one that was downloaded before is used.
+    The file is in the cache folder of torchvision, so that an earlier download is used.
 
     Raises:
-        UsageError: There are none for this encoder.
-        BiasconError: They cannot be downloaded.
+        UsageError: torchvision has no weights for this encoder.
+        BiasconError: The file cannot be downloaded.
     """
     from biascon.models.torchvision import import_torchvision
 
-    if not encoder.endswith(IMAGENET):
-        instead = f"{encoder}{IMAGENET}" if encoder.startswith("resnet") else "resnet18-imagenet"
+    if encoder not in TORCHVISION_NETWORKS:
+        base = remove_1x1_suffix(encoder)
+        by_network = {network: name for name, network in TORCHVISION_NETWORKS.items()}
         raise UsageError(
-            f"there are no pretrained weights for {encoder.removesuffix(KERNEL_1X1_SUFFIX)}; take another encoder "
-            f"(--set model.encoder={instead}), or --set model.weights=none"
+            f"there are no pretrained weights for {base}; take another encoder (--set model.encoder="
+            f"{by_network.get(base, 'resnet18-imagenet')}), or --set model.weights=none"
         )
-    known = import_torchvision().models.get_model_weights(encoder.removesuffix(IMAGENET))
-    url = str(known.DEFAULT.url)
+    weights = import_torchvision().models.get_model_weights(TORCHVISION_NETWORKS[encoder])
+    url = str(weights.DEFAULT.url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             download(url, path)
         except (OSError, RuntimeError, ValueError) as error:
-            told = getattr(error, "reason", None) or error
+            reason = getattr(error, "reason", None) or error
             raise BiasconError(
-                f"cannot download the pretrained weights of {encoder} from {url}: {told}; put the file at "
+                f"cannot download the pretrained weights of {encoder} from {url}: {reason}; put the file at "
                 f"{path}, pass --weights FILE, or --set model.weights=none"
             ) from error
     return path
 
 
 def download(url: str, path: Path) -> None:
-    """Fetch a file of torchvision's, whole or not at all; its name holds the start of its SHA-256.
+    """Download a file of torchvision. The name of the file holds the first digits of its SHA-256.
 
     Raises:
-        OSError: No network, or the disk is full.
-        RuntimeError: The file is not the one that its name says.
+        OSError: There is no network, or the disk is full.
+        RuntimeError: The SHA-256 of the file does not match its name.
     """
     prefix = path.stem.rpartition("-")[2]
     torch.hub.download_url_to_file(url, str(path), prefix, progress=sys.stderr.isatty())
 
 
 def read_weights(blob: bytes, path: Path) -> dict[str, Tensor]:
-    """Return the tensors by name of a file of weights; nothing in it is run.
+    """Return the tensors of a file of weights by name. No code in the file is run.
+
+    Args:
+        blob: The bytes of the file.
+        path: The path of the file, for messages.
 
     Raises:
-        DataError: It is damaged, or holds anything but tensors by name.
+        DataError: The file is damaged, or holds something else than tensors by name.
     """
-    if blob[8:9] == b"{":  # safetensors: the length of the header, then the header as JSON
+    if (
+        blob[8:9] == b"{"
+    ):  # safetensors: 8 bytes with the length of the header, then the header as JSON
         try:
             return load_safetensors(blob)
         except (SafetensorError, ValueError, KeyError) as error:
             raise DataError(f"{path} is damaged, or no safetensors file: {_line(error)}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is not a state dict is told below
-            found = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # a file without a state dict is refused below
+            state = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} holds more than tensors (or is damaged), and is not read; save the plain state dict: "
             "torch.save(model.state_dict(), FILE)"
         ) from error
-    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+    except Exception as error:  # for damaged bytes the unpickler raises many classes of errors
         raise DataError(f"{path} is damaged, or no file of weights: {_line(error)}") from error
-    if not isinstance(found, Mapping):
-        raise DataError(f"{path}: expected tensors by name, but got a {type(found).__name__}")
-    wrong = [str(k) for k, v in found.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if wrong:
+    if not isinstance(state, Mapping):
+        raise DataError(f"{path}: expected tensors by name, but got a {type(state).__name__}")
+    others = [
+        str(key)
+        for key, value in state.items()
+        if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
+    if others:
         raise DataError(
-            f"{path}: expected a plain state dict of tensors, but got {_some(wrong)} that are none"
+            f"{path}: expected a plain state dict of tensors, but these values are no tensors: "
+            f"{_join_some(others)}"
         )
-    return dict(found)
+    return dict(state)
 
 
 def match_state_dict(
-    own: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, name: str
 ) -> dict[str, Tensor]:
-    """Return tensors of torchvision's names or ours under ours; a classifier ``fc`` is dropped.
+    """Return the tensors of a file under the names of an encoder of biascon.
+
+    A file has the names of biascon or those of torchvision. A classifier of torchvision (``fc``) is left out.
 
     Args:
-        own: What the encoder has, also on the ``meta`` device.
-        found: What the file has.
-        path: The file.
-        name: The encoder's.
+        own: The state dict of the encoder; its device may be ``meta``.
+        state: The tensors of the file.
+        path: The path of the file, for messages.
+        name: The name of the encoder, for messages.
 
     Raises:
-        DataError: Names or shapes that do not fit, all told together, at most some of each kind by name; or
-            values that are not finite.
+        DataError: Names, shapes or kinds of numbers do not fit (the message holds some of each), or values
+            are not finite.
     """
-    ours = any(key.startswith("body.") for key in found)
-    given = {key if ours else f"body.{key}": tensor for key, tensor in found.items()}
-    given = {k: v for k, v in given.items() if k in own or not k.startswith("body.fc.")}
-    counts = {
-        k for k in own if k.endswith(".num_batches_tracked")
-    }  # old files of torchvision lack them
-    both = [key for key in own if key in given]
-    shapes = [
-        f"{key} {_shape(given[key])} where {name} has {_shape(own[key])}"
-        for key in both
-        if given[key].shape != own[key].shape
-    ]
-    kinds = [
-        f"{key} ({given[key].dtype})"
-        for key in both
-        if given[key].is_floating_point() != own[key].is_floating_point()
-    ]
-    parts = [
-        f"{len(keys)} {kind}: {_some(keys)}"
-        for kind, keys in (
-            ("of another shape", shapes),
-            ("of another kind", kinds),
-            ("missing", [k for k in own if k not in given and k not in counts]),
-            ("unexpected", [k for k in given if k not in own]),
-        )
+    has_own_names = any(key.startswith("body.") for key in state)
+    tensors = {key if has_own_names else f"body.{key}": tensor for key, tensor in state.items()}
+    tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith("body.fc.")}
+    mismatches = [
+        f"{len(keys)} {kind}: {_join_some(keys)}"
+        for kind, keys in _find_mismatches(own, tensors, name).items()
         if keys
     ]
-    if parts:
-        raise DataError(f"{path} does not fit the encoder {name}: {'; '.join(parts)}")
-    odd = [k for k in both if own[k].is_floating_point() and not bool(given[k].isfinite().all())]
-    if odd:
-        raise DataError(f"{path} has values that are not finite in {_some(odd)}")
-    return given
+    if mismatches:
+        raise DataError(f"{path} does not fit the encoder {name}: {'; '.join(mismatches)}")
+    not_finite = [
+        key
+        for key in own
+        if key in tensors
+        and own[key].is_floating_point()
+        and not bool(tensors[key].isfinite().all())
+    ]
+    if not_finite:
+        raise DataError(f"{path} has values that are not finite in {_join_some(not_finite)}")
+    return tensors
 
 
-def _some(keys: Sequence[str]) -> str:
-    more = len(keys) - SHOWN
-    return ", ".join(keys[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _find_mismatches(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: str
+) -> dict[str, list[str]]:
+    """Return the keys that do not fit by kind of mismatch."""
+    # Old files of torchvision have no num_batches_tracked.
+    optional = {key for key in own if key.endswith(".num_batches_tracked")}
+    common = [key for key in own if key in tensors]
+    return {
+        "of another shape": [
+            f"{key} {_format_shape(tensors[key])} where {name} has {_format_shape(own[key])}"
+            for key in common
+            if tensors[key].shape != own[key].shape
+        ],
+        "of another kind": [
+            f"{key} ({tensors[key].dtype})"
+            for key in common
+            if tensors[key].is_floating_point() != own[key].is_floating_point()
+        ],
+        "missing": [key for key in own if key not in tensors and key not in optional],
+        "unexpected": [key for key in tensors if key not in own],
+    }
 
 
-def _shape(tensor: Tensor) -> str:
+def _join_some(keys: Sequence[str]) -> str:
+    return join_first(keys, SHOWN)
+
+
+def _format_shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
 
 

@@ -1,1 +1,1 @@
-"""The report: finished runs -> groups that may be compared -> Markdown, LaTeX, a figure, CSV."""
+"""The report: finished runs, grouped into experiments, as a web page, Markdown, LaTeX and tables."""

@@ -1,160 +1,168 @@
-"""What a report says of disparities between groups: their size, what chance gives, p, and amplification."""
+"""Tables of disparities between groups: size, value by chance, p-value, amplification and calibration."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from biascon.report.experiments import Experiment, FinishedRun
+from biascon.metrics.records import PermutationResult
+from biascon.report.experiments import Experiment, report_names
 from biascon.report.paired_tests import ImageTest, PairedTest, run_paired_tests
+from biascon.report.tables import UNDEFINED_CELL, TableCell, mean_cell
 from biascon.report.verdicts import reference_loss
+from biascon.runs.finished import FinishedRun
 
-TESTED = {
-    "demographic_parity_difference": "DP difference",
-    "equalized_odds_difference": "EO difference",
-    "equal_opportunity_difference": "EOpp difference",
-    "worst_group": "worst group",
-}
-PLAIN = {
-    "predictive_parity_difference": "PP difference",
-    "bias_amplification": "amplification, training",
-    "bias_amplification_attribute_to_task": "amplification, bias to label",
-}
+TESTED_METRICS = report_names(
+    (
+        "demographic_parity_difference",
+        "equalized_odds_difference",
+        "equal_opportunity_difference",
+        "worst_group",
+    )
+)
+UNTESTED_METRICS = report_names(
+    (
+        "predictive_parity_difference",
+        "bias_amplification",
+        "bias_amplification_attribute_to_task",
+    )
+)
 COLUMNS = [
-    *(part for name in TESTED.values() for part in (name, "by chance", "largest p")),
-    *PLAIN.values(),
-    "calibration error",
-    "of the worst group",
+    *(column for name in TESTED_METRICS.values() for column in (name, "by chance", "largest p")),
+    *UNTESTED_METRICS.values(),
+    *report_names(("calibration_error",)).values(),
+    "largest of a group",
 ]
+PAIRED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
 IMAGE_COLUMNS = [
-    "loss", "against", "seed", "only the first right", "only the second right", "p (McNemar)",
+    "loss", "against", "seed", "only the first correct", "only the second correct", "p (McNemar)",
     "difference [95 %]",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A number of a table as text, and as what a table is sorted by."""
+def measure_disparities(experiment: Experiment) -> list[tuple[str, list[TableCell]]]:
+    """Return the cells of ``COLUMNS`` for each loss, means over seeds.
 
-    text: str
-    value: str
-
-
-def measure_disparities(one: Experiment) -> list[tuple[str, list[Cell]]]:
-    """Return the cells of ``COLUMNS`` for each loss, means over seeds; nothing where no run has them.
-
-    By chance: the mean of the metric when the bias attribute is dealt out anew. The p is the largest over the
-    seeds: what holds for it holds for every seed.
+    The value by chance is the mean of the metric when the bias values are permuted. The p-value is the
+    largest of the seeds, so that it holds for every seed. A loss of which no run has permutation tests has
+    no row.
     """
     rows = []
-    for label, runs in one.losses.items():
-        known = [run for run in runs if run.evaluation.get("disparity")]
-        if not known:
-            continue
-        without: list[float | None] = [None] * (len(runs) - len(known))  # runs of before
-        cells: list[Cell] = []
-        for metric in TESTED:
-            nulls = [run.evaluation["disparity"][metric] for run in known]
-            ps = [null["p"] for null in nulls if null["p"] is not None]
-            cells += [
-                _percent([run.value(metric) for run in known] + without),
-                _percent([null["expected"] for null in nulls] + without),
-                format_p(max(ps) if len(ps) == len(nulls) else math.nan),
-            ]
-        cells += [_percent([_value(run, metric) for run in known] + without) for metric in PLAIN]
-        cells += [_percent([one(run) for run in known] + without) for one in (_error, _worst_error)]
-        rows.append((label, cells))
+    for label, runs in experiment.losses.items():
+        tested = [(run, tests) for run in runs if (tests := run.evaluation.summary.disparity)]
+        if tested:
+            without_tests = len(runs) - len(tested)  # runs of earlier versions
+            rows.append((label, _disparity_cells(tested, without_tests)))
     return rows
 
 
-def count_permutations(one: Experiment) -> int:
-    """Return how many permutations the tests of the runs had at least, 0 without tests."""
-    told = [
-        null["replicates"]
-        for runs in one.losses.values()
-        for run in runs
-        for null in (run.evaluation.get("disparity") or {}).values()
-    ]
-    return min(told, default=0)
+def _disparity_cells(
+    tested: Sequence[tuple[FinishedRun, Mapping[str, PermutationResult]]], without_tests: int
+) -> list[TableCell]:
+    """Return the cells of one loss.
 
-
-PAIRED_COLUMNS = ["loss", "seeds", "difference", "p (t)", "p (Holm)", "p (Wilcoxon)"]
-
-
-def paired_cells(one: Experiment) -> list[list[str]]:
-    """Return the paired tests over seeds against the reference, cells of ``PAIRED_COLUMNS``.
-
-    Only of losses that share two seeds or more with it.
+    Args:
+        tested: The runs that have permutation tests, with these tests.
+        without_tests: The number of the other runs.
     """
+    missing: list[float | None] = [None] * without_tests
+    cells: list[TableCell] = []
+    for metric in TESTED_METRICS:
+        results = [tests[metric] for _, tests in tested]
+        p_values = [result.p for result in results if result.p is not None]
+        cells += [
+            mean_cell([run.value(metric) for run, _ in tested] + missing),
+            mean_cell([result.expected for result in results] + missing),
+            format_p(max(p_values) if len(p_values) == len(results) else math.nan),
+        ]
+    for metric in UNTESTED_METRICS:
+        cells.append(mean_cell([run.value(metric) for run, _ in tested] + missing))
+    for calibration_error in (_overall_error, _largest_group_error):
+        cells.append(mean_cell([calibration_error(run) for run, _ in tested] + missing))
+    return cells
+
+
+def count_permutations(experiment: Experiment) -> int:
+    """Return the smallest number of permutations of the tests of the runs, 0 without tests."""
+    replicates = [
+        test.replicates
+        for run in experiment.runs
+        for test in (run.evaluation.summary.disparity or {}).values()
+    ]
+    return min(replicates, default=0)
+
+
+def run_seed_tests(experiment: Experiment) -> list[PairedTest]:
+    """Return the paired tests against the reference of the losses that share two or more seeds with it."""
+    tests = run_paired_tests(experiment, reference_loss(experiment), images=False)
+    return [test for test in tests if test.seeds > 1]
+
+
+def paired_cells(experiment: Experiment) -> list[list[str]]:
+    """Return the paired tests over seeds against the reference, as cells of ``PAIRED_COLUMNS``."""
     return [
         [
-            t.a,
-            str(t.seeds),
-            f"{100 * t.difference:+.1f} [{100 * t.low:+.1f}, {100 * t.high:+.1f}]",
-            *(format_p(p).text for p in (t.p_t, t.p_t_holm, t.p_wilcoxon)),
+            test.a,
+            str(test.seeds),
+            format_points(test.difference, test.low, test.high),
+            *(format_p(p).text for p in (test.p_t, test.p_t_holm, test.p_wilcoxon)),
         ]
-        for t in run_paired_tests(one, reference_loss(one), images=False)
-        if t.seeds > 1
+        for test in run_seed_tests(experiment)
     ]
 
 
-def image_test_cells(one: Experiment) -> list[tuple[PairedTest, list[list[Cell]]]]:
-    """Return per loss against the reference, and per seed that both have, the cells from "seed" on."""
+def image_test_cells(experiment: Experiment) -> list[tuple[PairedTest, list[list[TableCell]]]]:
+    """Return the tests against the reference on the test images.
+
+    Returns:
+        For each loss its test, and for each seed the cells of ``IMAGE_COLUMNS`` from "seed" on.
+    """
     return [
         (
             test,
             [
                 [
-                    Cell(str(image.seed), str(image.seed)),
-                    Cell(f"{image.only_a:,}", str(image.only_a)),
-                    Cell(f"{image.only_b:,}", str(image.only_b)),
-                    format_p(image.mcnemar),
-                    _difference(image),
+                    TableCell(str(image_test.seed), str(image_test.seed)),
+                    TableCell(f"{image_test.only_a:,}", str(image_test.only_a)),
+                    TableCell(f"{image_test.only_b:,}", str(image_test.only_b)),
+                    format_p(image_test.mcnemar),
+                    _difference_cell(image_test),
                 ]
-                for image in test.images
+                for image_test in test.images
             ],
         )
-        for test in run_paired_tests(one, reference_loss(one))
+        for test in run_paired_tests(experiment, reference_loss(experiment))
         if test.images
     ]
 
 
-def _difference(image: ImageTest) -> Cell:
-    if math.isnan(image.difference):
-        return Cell("-", "")
-    limits = f"[{100 * image.low:+.1f}, {100 * image.high:+.1f}]"
-    return Cell(f"{100 * image.difference:+.1f} {limits}", f"{image.difference:.6f}")
+def _difference_cell(test: ImageTest) -> TableCell:
+    if math.isnan(test.difference):
+        return UNDEFINED_CELL
+    text = format_points(test.difference, test.low, test.high)
+    return TableCell(text, f"{test.difference:.6f}")
 
 
-def format_p(p: float) -> Cell:
+def format_points(difference: float, low: float, high: float) -> str:
+    """Return a difference of two accuracies in points, with its interval."""
+    return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def format_p(p: float) -> TableCell:
     """Return a p-value as a cell, ``-`` where it is undefined."""
     if math.isnan(p):
-        return Cell("-", "")
-    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", f"{p:.6g}")
+        return UNDEFINED_CELL
+    return TableCell("< 0.001" if p < 0.001 else f"{p:.3f}", f"{p:.6g}")
 
 
-def _value(run: FinishedRun, metric: str) -> float | None:
-    found = run.evaluation.get(metric)
-    return None if found is None else found["value"]
+def _overall_error(run: FinishedRun) -> float | None:
+    """Return the calibration error of all images, None where it is not measured."""
+    calibration = run.evaluation.calibration
+    return None if calibration is None else calibration.error.value
 
 
-def _error(run: FinishedRun) -> float | None:
-    found = run.evaluation.get("calibration")
-    return None if found is None else found["error"]["value"]
-
-
-def _worst_error(run: FinishedRun) -> float | None:
-    """Return the calibration error of the group where it is largest."""
-    found = run.evaluation.get("calibration") or {"by_group": []}
-    known = [group["error"] for group in found["by_group"] if group["error"] is not None]
-    return max(known, default=None)
-
-
-def _percent(values: list[float | None]) -> Cell:
-    """Return a mean over the seeds that have a value, in percent, and how many if not all."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return Cell("-", "")
-    mean = sum(known) / len(known)
-    text = f"{100 * mean:.1f}"
-    return Cell(text if len(known) == len(values) else f"{text} (n={len(known)})", f"{mean:.6f}")
+def _largest_group_error(run: FinishedRun) -> float | None:
+    """Return the calibration error of the group in which it is largest, None where it is not measured."""
+    calibration = run.evaluation.calibration
+    groups = [] if calibration is None else calibration.by_group
+    return max((group.error for group in groups if group.error is not None), default=None)

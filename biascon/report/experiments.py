@@ -1,17 +1,16 @@
-"""Finished runs as plain data, in groups within which numbers may be compared.
+"""Finished runs, collected into experiments whose numbers may be compared.
 
-Two runs may stand in one table only if dataset, preset and every number of the recipe but the loss
-and the seed agree; everything else is another protocol.
+Two runs belong to one experiment only if their dataset, their preset and every setting of their recipe agree,
+except the loss and the seed. Any other run follows another protocol.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from biascon.data.dataset import (
     Split,
@@ -21,257 +20,242 @@ from biascon.data.dataset import (
     view_by_attributes,
     view_identity,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, BiasconWarning, RunError
 from biascon.losses.registry import LOSSES
-from biascon.runs.folder import read_finished
-
-METRICS = {
-    "top1": "top-1",
-    "unbiased": "unbiased",
-    "bias_aligned": "bias-aligned",
-    "bias_conflicting": "bias-conflicting",
-    "worst_group": "worst group",
-    "demographic_parity_difference": "DP difference",
-    "equalized_odds_difference": "EO difference",
-    "equal_opportunity_difference": "EOpp difference",
-}
-WITHOUT_BIAS = {"top1": "top-1", "top5": "top-5"}  # what applies where there is no bias attribute
-LOWER_IS_BETTER = {name for name in METRICS if name.endswith("_difference")}
-NAMES = {"unbiased": "unbiased accuracy", "top1": "top-1 accuracy"}
-ORDER = tuple(LOSSES)
+from biascon.metrics.names import METRIC_NAMES
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.finished import FinishedRun
+from biascon.runs.identity import BiasRecord, RunIdentity
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run: where it is, and its ``evaluation.json``."""
+def report_names(metrics: Iterable[str]) -> dict[str, str]:
+    """Return the names of metrics in the columns of a report, by metric."""
+    names = {metric: METRIC_NAMES[metric] for metric in metrics}
+    return {metric: name.report_name or name.short for metric, name in names.items()}
 
-    folder: Path
-    evaluation: dict[str, Any]
 
-    @property
-    def label(self) -> str:
-        """The loss, with the parameters that are not its defaults."""
-        return str(self.evaluation["label"])
-
-    @property
-    def sees_bias(self) -> bool:
-        """Whether the method is given bias labels: it then knows more than one that is not."""
-        return bool(self.evaluation["sees_bias"])
-
-    @property
-    def judge(self) -> str:
-        """What the accuracies are of: the linear probe or the method's own classifier."""
-        return str(self.evaluation["judged"])
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether its dataset has a bias attribute."""
-        return self.evaluation["bias"] is not None
-
-    @property
-    def headline(self) -> str:
-        """The accuracy that losses are compared in: unbiased, or top-1 without a bias attribute."""
-        return "unbiased" if self.has_bias else "top1"
-
-    @property
-    def other(self) -> tuple[str, float | None] | None:
-        """The other judge with its headline accuracy, None where the method has no classifier."""
-        also = self.evaluation["also"]
-        return (str(also[0]["by"]), also[0][self.headline]) if also else None
-
-    @property
-    def seed(self) -> int:
-        """The seed."""
-        return int(self.evaluation["seed"])
-
-    def value(self, metric: str) -> float | None:
-        """Return a metric's value, None where it is undefined, or of a run older than the metric."""
-        value = self.evaluation.get(metric, {"value": None})["value"]
-        return None if value is None else float(value)
+COMPARED_METRICS = (
+    "top1",
+    "unbiased",
+    "bias_aligned",
+    "bias_conflicting",
+    "worst_group",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+)
+METRICS = report_names(COMPARED_METRICS)
+METRICS_WITHOUT_BIAS = report_names(("top1", "top5"))
+LOWER_IS_BETTER = {metric for metric in METRICS if METRIC_NAMES[metric].lower_is_better}
+HEADLINE_NAMES = {metric: METRIC_NAMES[metric].name for metric in ("unbiased", "top1")}
+LOSS_ORDER = tuple(LOSSES)
+NO_BIAS = BiasRecord("no bias attribute", ("all",))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs of one dataset and one recipe: by loss, then by seed."""
+    """The finished runs of one dataset and one recipe.
 
-    first: dict[str, Any]
-    losses: dict[str, list[FinishedRun]]
+    Attributes:
+        metadata: The evaluation of the first run: what it states of dataset, protocol and recipe holds for
+            every run.
+        losses: The runs of each loss in the order of their seeds, by the label of the loss.
+    """
+
+    metadata: Evaluation
+    losses: Mapping[str, Sequence[FinishedRun]]
+
+    @property
+    def identity(self) -> RunIdentity:
+        """Dataset and recipe of the runs; loss and seed are those of the first run."""
+        return self.metadata.identity
+
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """All runs, in the order of losses and seeds."""
+        return [run for runs in self.losses.values() for run in runs]
 
     def values(self, label: str, metric: str) -> dict[int, float]:
-        """Return a metric by seed, without the seeds for which it is undefined.
+        """Return the metric of a loss by seed, without the seeds for which it is undefined.
 
         ``"gap"`` is bias-aligned minus bias-conflicting accuracy.
         """
         if metric == "gap":
-            aligned, other = (
-                self.values(label, f"bias_{kind}") for kind in ("aligned", "conflicting")
-            )
-            return {seed: aligned[seed] - other[seed] for seed in aligned.keys() & other.keys()}
+            aligned = self.values(label, "bias_aligned")
+            conflicting = self.values(label, "bias_conflicting")
+            seeds = aligned.keys() & conflicting.keys()
+            return {seed: aligned[seed] - conflicting[seed] for seed in seeds}
         pairs = {run.seed: run.value(metric) for run in self.losses[label]}
         return {seed: value for seed, value in pairs.items() if value is not None}
 
     @property
     def has_bias(self) -> bool:
-        """Whether the dataset has a bias attribute; without, group metrics do not apply."""
-        return self.first["bias"] is not None
+        """Whether the dataset has a bias attribute; without one, group metrics do not apply."""
+        return self.identity.bias is not None
 
     @property
     def knows_aligned(self) -> bool:
         """Whether it is defined which cells are bias-aligned."""
-        return self.has_bias and self.first["bias"].get("aligned", "as built") is not None
+        return self.identity.bias is not None and self.identity.bias.knows_aligned
 
     @property
     def headline(self) -> str:
         """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
-        return "unbiased" if self.has_bias else "top1"
+        return self.metadata.headline
 
     @property
     def accuracy(self) -> str:
-        """The headline in words."""
-        return NAMES[self.headline]
+        """The name of the headline accuracy in a sentence."""
+        return HEADLINE_NAMES[self.headline]
 
     @property
-    def metrics(self) -> dict[str, str]:
-        """The metrics that apply to the dataset, with their names."""
-        return METRICS if self.has_bias else WITHOUT_BIAS
+    def metrics(self) -> Mapping[str, str]:
+        """The metrics that apply to the dataset, with their display names."""
+        return METRICS if self.has_bias else METRICS_WITHOUT_BIAS
 
     @property
-    def bias(self) -> dict[str, Any]:
-        """The bias attribute's name and values; without one, all images are of one value."""
-        found: dict[str, Any] | None = self.first["bias"]
-        return {"name": "no bias attribute", "values": ["all"]} if found is None else found
+    def bias(self) -> BiasRecord:
+        """The bias attribute; a dataset without one has a single value for all images."""
+        return self.identity.bias or NO_BIAS
+
+    @property
+    def test_n(self) -> int:
+        """The number of test images."""
+        return self.metadata.summary["top1"].n
 
     @property
     def preset(self) -> str:
-        """The preset, with the settings that were changed."""
-        return " + ".join([self.first["preset"], *self.first["changes"]])
+        """The preset, and the settings that differ from it."""
+        return self.identity.preset_with_overrides
 
     @property
     def title(self) -> str:
         """Dataset, preset and source in a line."""
-        return f"{self.first['dataset']}, preset {self.preset} (source: {self.first['source']})"
+        return f"{self.identity.dataset}, preset {self.preset} (source: {self.identity.source})"
+
+
+def list_digests(runs: Iterable[FinishedRun]) -> str:
+    """Return the first eight digits of the digests of runs, separated by blanks."""
+    return " ".join(run.digest[:8] for run in runs)
 
 
 def find_runs(root: Path, dataset: str | None = None) -> list[FinishedRun]:
     """Return the finished runs under a folder, in the order of their paths.
 
-    A run that is not finished is left out; so is, with a warning, one that is damaged.
+    A warning states which runs are left out because they are unfinished, damaged or of another version.
 
     Raises:
-        RunError: There is none; the message gives the command that makes one.
+        RunError: There is no finished run. The message has the command that makes one.
     """
     folders = [config.parent for config in sorted(root.glob("*/*/*/config.toml"))]
-    found = _finished(f for f in folders if dataset is None or f.parent.parent.name == dataset)
-    if not found:
+    runs = _read_finished_runs(
+        folder for folder in folders if dataset is None or folder.parent.parent.name == dataset
+    )
+    if not runs:
         where = f"{root}/{dataset}" if dataset else str(root)
         raise RunError(
             f"there is no finished run in {where}; make one with: biascon evaluate --loss contex"
         )
-    return found
+    return runs
 
 
 def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
-    """Return the finished runs at some folders: each a run, or a folder with runs below it; none twice.
+    """Return the finished runs of several folders, each run once.
+
+    Args:
+        folders: Run folders, or folders that have run folders below them.
 
     Raises:
-        RunError: A folder without a finished run.
+        RunError: A folder has no finished run.
     """
-    found: dict[Path, FinishedRun] = {}
+    runs: dict[Path, FinishedRun] = {}
     for folder in folders:
-        here = [folder] if (folder / "config.toml").is_file() else [
-            config.parent for config in sorted(folder.rglob("config.toml"))
-        ]  # fmt: skip
-        runs_here = _finished(here)
-        if not runs_here:
+        if (folder / "config.toml").is_file():
+            run_folders = [folder]
+        else:
+            run_folders = [config.parent for config in sorted(folder.rglob("config.toml"))]
+        runs_of_folder = _read_finished_runs(run_folders)
+        if not runs_of_folder:
             raise RunError(f"there is no finished run in {folder}")
-        found |= {run.folder.resolve(): run for run in runs_here}
-    return list(found.values())
+        runs |= {run.folder.resolve(): run for run in runs_of_folder}
+    return list(runs.values())
 
 
-def _finished(folders: Iterable[Path]) -> list[FinishedRun]:
-    """Return the finished runs of these folders, and warn of the others."""
-    found, unfinished = [], []
+def _read_finished_runs(folders: Iterable[Path]) -> list[FinishedRun]:
+    """Return the finished runs of these run folders, and warn of the other ones."""
+    runs, unfinished = [], set()
     for folder in folders:
         try:
-            evaluation = read_finished(folder)
-            if evaluation is not None:
-                _check(folder, evaluation)
+            run = FinishedRun.read(folder)
         except RunError as error:
             warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=3)
             continue
-        if evaluation is None:
-            unfinished.append(folder.name[-8:])
+        if run is None:
+            unfinished.add(folder.name[-8:])
         else:
-            found.append(FinishedRun(folder, evaluation))
-    # A run that another one builds on is trained and never evaluated.
-    firsts = {
-        str((run.evaluation.get(key) or {}).get("digest", ""))[:8]
-        for run in found
-        for key in ("first", "encoder_from")
-    }
-    firsts |= {str(run.evaluation.get("network_of", ""))[:8] for run in found}
-    left = len(set(unfinished) - firsts)
-    if left:
-        warnings.warn(f"left out: {left} unfinished run(s)", BiasconWarning, stacklevel=3)
-    return found
+            runs.append(run)
+    # A run that another run builds on is trained, but never evaluated.
+    left_out = len(unfinished - {digest[:8] for run in runs for digest in _required_runs(run)})
+    if left_out:
+        warnings.warn(f"left out: {left_out} unfinished run(s)", BiasconWarning, stacklevel=3)
+    return runs
 
 
-def find_test_splits(root: Path, groups: Iterable[Experiment]) -> dict[str, Split]:
-    """Return the test splits of the groups' datasets that are in a folder of datasets, by their digest.
+def _required_runs(run: FinishedRun) -> list[str]:
+    """Return the digests of the runs that trained what this run builds on."""
+    identity, encoder = run.evaluation.identity, run.evaluation.encoder_from
+    return [
+        *([] if identity.first_stage is None else [identity.first_stage.digest]),
+        *([] if identity.trained_in_run is None else [identity.trained_in_run]),
+        *([] if encoder is None else [encoder.digest]),
+    ]
 
-    One that is damaged, or of another version, is as one that is not there.
+
+def find_test_splits(root: Path, experiments: Iterable[Experiment]) -> dict[str, Split]:
+    """Return the test splits of the experiments whose datasets are in a folder, by dataset digest.
+
+    A dataset folder that is damaged or of another version is skipped.
     """
     wanted = {
-        group.first["dataset_digest"]: (group.first["bias"] or {}).get("chosen") for group in groups
+        experiment.identity.dataset_digest: experiment.bias.chosen for experiment in experiments
     }
-    found: dict[str, Split] = {}
-    for manifest in sorted(root.glob("*/manifest.json")):
+    splits: dict[str, Split] = {}
+    for path in sorted(root.glob("*/manifest.json")):
         with contextlib.suppress(BiasconError):
-            about = read_manifest(manifest.parent)
-            digest = dataset_digest(about)
-            for want, names in wanted.items():
-                if want == digest if names is None else _is_view(about, digest, names, want):
-                    data = load(manifest.parent, only=("test",))
-                    data = data if names is None else view_by_attributes(data, names)
-                    found[want] = data.splits["test"]
-    return found
+            manifest = read_manifest(path.parent)
+            digest = dataset_digest(manifest)
+            for wanted_digest, names in wanted.items():
+                if names is None:
+                    if wanted_digest == digest:
+                        splits[wanted_digest] = load(path.parent, only=("test",)).splits["test"]
+                elif _is_view(manifest, digest, names, wanted_digest):
+                    view = view_by_attributes(load(path.parent, only=("test",)), names)
+                    splits[wanted_digest] = view.splits["test"]
+    return splits
 
 
-def _is_view(about: dict[str, Any], digest: str, names: list[str], wanted: str) -> bool:
+def _is_view(manifest: Manifest, digest: str, names: Sequence[str], wanted_digest: str) -> bool:
     try:
-        return view_identity(about, digest, names)[1] == wanted
+        return view_identity(manifest, digest, names)[1] == wanted_digest
     except BiasconError:
         return False
 
 
-_MORE = (
-    "recipe", "changes", "config", "judged", "sees_bias", "also", "first", "labels", "bias", "training",
-    "representation",
-)  # fmt: skip
-_KEYS = ("dataset", "dataset_digest", "source", "protocol", "label", "loss", "preset", "seed")
+def group_runs(runs: Sequence[FinishedRun]) -> list[Experiment]:
+    """Return the experiments of runs; the losses are in the order of the registry, then by name."""
+    runs_by_key: dict[tuple[str, ...], dict[str, list[FinishedRun]]] = {}
+    for run in runs:
+        i = run.evaluation.identity
+        key = (i.dataset, i.dataset_digest, i.preset, i.recipe)
+        runs_by_key.setdefault(key, {}).setdefault(run.label, []).append(run)
+    experiments = []
+    for _, by_label in sorted(runs_by_key.items()):
+        labels = sorted(by_label, key=lambda label: (_loss_rank(by_label[label][0]), label))
+        losses = {label: sorted(by_label[label], key=lambda run: run.seed) for label in labels}
+        experiments.append(Experiment(losses[labels[0]][0].evaluation, losses))
+    return experiments
 
 
-def _check(folder: Path, evaluation: dict[str, Any]) -> None:
-    missing = [key for key in (*_KEYS, *_MORE, *METRICS) if key not in evaluation]
-    if evaluation.get("format") != 1 or missing:
-        raise RunError(f"{folder} is a run of another version of biascon; evaluate it again")
-
-
-def group_runs(found: Sequence[FinishedRun]) -> list[Experiment]:
-    """Sort runs into groups that may be compared; losses in the order of the papers, then by name."""
-    groups: dict[tuple[str, ...], dict[str, list[FinishedRun]]] = {}
-    for run in found:
-        e = run.evaluation
-        key = tuple(str(e[part]) for part in ("dataset", "dataset_digest", "preset", "recipe"))
-        groups.setdefault(key, {}).setdefault(run.label, []).append(run)
-    result = []
-    for key in sorted(groups):
-        labels = sorted(groups[key], key=lambda label: (_rank(groups[key][label][0]), label))
-        losses = {label: sorted(groups[key][label], key=lambda r: r.seed) for label in labels}
-        result.append(Experiment(losses[labels[0]][0].evaluation, losses))
-    return result
-
-
-def _rank(run: FinishedRun) -> int:
-    loss = run.evaluation["loss"]
-    return ORDER.index(loss) if loss in ORDER else len(ORDER)
+def _loss_rank(run: FinishedRun) -> int:
+    return LOSS_ORDER.index(run.loss) if run.loss in LOSS_ORDER else len(LOSS_ORDER)

@@ -1,70 +1,97 @@
-"""Every metric of every run in long form: CSV, Parquet or JSON."""
+"""Every metric of every run in long form, one row for each run and metric: CSV, Parquet or JSON."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from biascon.errors import UsageError
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
-from biascon.report.experiments import METRICS, FinishedRun
+from biascon.report.experiments import METRICS
+from biascon.runs.finished import FinishedRun
 from biascon.utils.files import write_atomic
 
+LONG_METRICS = tuple(dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5")))
 
-def _as_parquet(found: Sequence[FinishedRun]) -> bytes:
+
+def long_rows(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
+    """Return one row for each run and metric, with n, 95 % interval, protocol and digests."""
+    return [
+        row
+        for run in runs
+        for metric in LONG_METRICS
+        if (row := _long_row(run, metric)) is not None
+    ]
+
+
+def _long_row(run: FinishedRun, metric: str) -> dict[str, Any] | None:
+    """Return the row of a metric, None if the run is older than the metric."""
+    i = run.evaluation.identity
+    measured = run.evaluation.metric(metric)
+    if measured is None:
+        return None
+    return {
+        "dataset": i.dataset,
+        "source": i.source,
+        "preset": i.preset,
+        "label": i.label,
+        "seed": i.seed,
+        "evaluated_by": i.evaluated_by.value,
+        "uses_bias_labels": i.uses_bias_labels,
+        "metric": metric,
+        "value": measured.value,
+        "n": measured.n,
+        "ci_low": measured.low,
+        "ci_high": measured.high,
+        **{f"protocol_{key}": text for key, text in run.evaluation.protocol.to_json().items()},
+        "overrides": " ".join(f"{key}={value}" for key, value in i.overrides.items()),
+        "recipe": i.recipe,
+        "run": i.digest,
+        "dataset_digest": i.dataset_digest,
+    }
+
+
+def to_csv(runs: Sequence[FinishedRun]) -> str:
+    """Return the long form as CSV."""
+    import pandas as pd
+
+    text: str = pd.DataFrame(long_rows(runs)).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def to_parquet(runs: Sequence[FinishedRun]) -> bytes:
+    """Return the long form as a Parquet file."""
     import pandas as pd
 
     buffer = io.BytesIO()
-    pd.DataFrame(long_rows(found)).to_parquet(buffer, index=False)
+    pd.DataFrame(long_rows(runs)).to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
-def write_long(found: Sequence[FinishedRun], path: Path) -> None:
-    """Write every metric of every run in long form, as CSV, Parquet or JSON by the file's ending.
+def to_json(runs: Sequence[FinishedRun]) -> str:
+    """Return the long form as a JSON list."""
+    return json.dumps(long_rows(runs), indent=1) + "\n"
+
+
+_WRITERS: Mapping[str, Callable[[Sequence[FinishedRun]], bytes | str]] = {
+    ".csv": to_csv,
+    ".parquet": to_parquet,
+    ".json": to_json,
+}
+
+
+def write_long(runs: Sequence[FinishedRun], path: Path) -> None:
+    """Write the long form as CSV, Parquet or JSON; the suffix of the file name selects the format.
 
     Raises:
-        UsageError: Another ending.
-        BiasconError: The place is not writable.
+        UsageError: The suffix is another one.
+        BiasconError: The file cannot be written.
     """
-    import pandas as pd
-
-    if path.suffix == ".csv":
-        frame = pd.DataFrame(long_rows(found))
-        write_atomic(path, frame.to_csv(index=False, lineterminator="\n"))
-    elif path.suffix == ".json":
-        write_atomic(path, json.dumps(long_rows(found), indent=1) + "\n")
-    elif path.suffix == ".parquet":
-        write_atomic(path, _as_parquet(found))
-    else:
+    if path.suffix not in _WRITERS:
         raise UsageError(
             f"expected a file that ends in .csv, .parquet or .json, but got {path.name}"
         )
-
-
-EVERY = tuple(dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5")))
-
-
-def long_rows(found: Sequence[FinishedRun]) -> list[dict[str, Any]]:
-    """Return every run in long form: one row a run and metric, with n, interval, protocol and digests."""
-    identity = ("dataset", "source", "preset", "label", "seed", "judged", "sees_bias")
-    return [
-        {
-            **{key: run.evaluation[key] for key in identity},
-            "metric": metric,
-            "value": run.evaluation[metric]["value"],
-            "n": run.evaluation[metric]["n"],
-            "ci_low": run.evaluation[metric]["ci"][0],
-            "ci_high": run.evaluation[metric]["ci"][1],
-            **{f"protocol_{key}": text for key, text in run.evaluation["protocol"].items()},
-            "changes": " ".join(run.evaluation["changes"]),
-            "recipe": run.evaluation["recipe"],
-            "run": run.evaluation["digest"],
-            "dataset_digest": run.evaluation["dataset_digest"],
-        }
-        for run in found
-        for metric in EVERY
-        if metric in run.evaluation
-    ]
+    write_atomic(path, _WRITERS[path.suffix](runs))

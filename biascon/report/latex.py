@@ -16,121 +16,148 @@ from biascon.report.experiments import LOWER_IS_BETTER, Experiment
 from biascon.report.figures import Figure, cross_experiment_figures, experiment_figures
 from biascon.report.plots.style import PAGE
 from biascon.report.tables import (
-    ACCURACIES,
-    cell_text,
+    N_ACCURACIES,
+    count_seeds,
     describe_classifiers,
-    table_cells,
+    format_cell,
+    mark_label,
     table_note,
+    table_rows,
 )
 from biascon.report.verdicts import reference_loss
 from biascon.utils.markup import escape_latex
 from biascon.version import __version__
 
-FLOATS = (
-    12  # after which a page is ended: LaTeX holds back some 50, older ones 18, and then gives up
-)
+# LaTeX stops if too many floats wait for a page: older versions hold 18, newer ones about 50. So the page is
+# ended after this number of floats.
+FLOATS_PER_PAGE = 12
+DAGGER = r"$^\dagger$"
+DOWN = r" $\downarrow$"
 
 
-def render_latex(groups: Sequence[Experiment], tests: Mapping[str, Split] | None = None) -> str:
-    """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``."""
-    floats = [_figure(drawing) for drawing in cross_experiment_figures(groups)]
-    for one in groups:
-        floats += [_results(one), *_tests(one), *_between_groups(one)]
-        floats += [_figure(drawing) for drawing in experiment_figures(one, tests)]
+def render_latex(
+    experiments: Sequence[Experiment], test_splits: Mapping[str, Split] | None = None
+) -> str:
+    """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``.
+
+    Args:
+        experiments: The experiments.
+        test_splits: The available test splits by dataset digest, for the galleries of images.
+    """
+    floats = [_figure(figure) for figure in cross_experiment_figures(experiments)]
+    for experiment in experiments:
+        floats += [
+            _results_table(experiment),
+            *_seed_test_tables(experiment),
+            *_disparity_tables(experiment),
+            *(_figure(figure) for figure in experiment_figures(experiment, test_splits)),
+        ]
     parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
-    for start in range(0, len(floats), FLOATS):
-        parts += [*([r"\clearpage"] if start else []), *floats[start : start + FLOATS]]
+    for start in range(0, len(floats), FLOATS_PER_PAGE):
+        if start:
+            parts.append(r"\clearpage")
+        parts += floats[start : start + FLOATS_PER_PAGE]
     return "\n\n".join(parts)
 
 
-def _results(one: Experiment) -> str:
+def _results_table(experiment: Experiment) -> str:
     data = {
-        escape_latex(row["label"]) + r"$^\dagger$" * row["sees_bias"]: [
-            cell_text(cell, row["seeds"], "$\\pm$", "\\textbf{{{}}}")
-            for cell in row["metrics"].values()
+        mark_label(escape_latex(row.label), uses_bias_labels=row.uses_bias_labels, mark=DAGGER): [
+            format_cell(cell, row.seeds, "$\\pm$", "\\textbf{{{}}}")
+            for cell in row.metrics.values()
         ]
-        for row in table_cells(one)
+        for row in table_rows(experiment)
     }
-    down = r" $\downarrow$"
-    header = [name + down * (key in LOWER_IS_BETTER) for key, name in one.metrics.items()]
-    seeds = sorted({len(runs) for runs in one.losses.values()})
-    protocol = one.first["protocol"]
-    about = [
-        one.title,
-        f"training set: {protocol['train']}",
-        f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}, "
-        "mean and sample standard deviation in percent",
-        f"test: {protocol['test']}, n = {one.first['top1']['n']:,}",
-        f"validation: {protocol['val']}",
-        *(f"{text}: {labels}" for text, labels in describe_classifiers(one)),
-        f"selection: {protocol['selection']}",
-        *([table_note(one).rstrip(".")] if table_note(one) else []),
-        "bold: paired 95 % interval over seeds against every other loss of its kind excludes 0",
+    header = [name + DOWN * (key in LOWER_IS_BETTER) for key, name in experiment.metrics.items()]
+    digests = [f"%   {run.label}, seed {run.seed}: {run.digest}" for run in experiment.runs]
+    # Two tabulars below each other: eight columns are wider than the page of an article.
+    halves = [header[:N_ACCURACIES], header[N_ACCURACIES:]]
+    table = _format_table(_results_caption(experiment), data, halves)
+    dataset = f"% dataset {experiment.identity.dataset_digest}; runs:"
+    return "\n".join([dataset, *digests, table])
+
+
+def _results_caption(experiment: Experiment) -> str:
+    protocol = experiment.metadata.protocol
+    note = table_note(experiment).rstrip(".")
+    parts = [
+        experiment.title,
+        f"training set: {protocol.train}",
+        f"{count_seeds(experiment)}, mean and sample standard deviation in percent",
+        f"test set: {protocol.test}, n = {experiment.test_n:,}",
+        f"validation set: {protocol.val}",
+        *(f"{text}: {labels}" for text, labels in describe_classifiers(experiment)),
+        f"selection: {protocol.selection}",
+        *([note] if note else []),
+        "bold: the paired 95 % interval over seeds against every other loss of its kind excludes 0",
     ]
-    caption = "; ".join(escape_latex(part) for part in about) + "."
-    if any(runs[0].sees_bias for runs in one.losses.values()):
-        caption += r" $^\dagger$ is given bias labels: not comparable with a method that is not."
-    digests = [f"%   {run.label}, seed {run.seed}: {run.evaluation['digest']}"
-               for runs in one.losses.values() for run in runs]  # fmt: skip
-    # Two tabulars under each other: eight columns are wider than the page of an article.
-    halves = [header[:ACCURACIES], header[ACCURACIES:]]
-    table = _table(caption, data, halves)
-    return "\n".join([f"% dataset {one.first['dataset_digest']}; runs:", *digests, table])
+    caption = "; ".join(escape_latex(part) for part in parts) + "."
+    if any(run.uses_bias_labels for run in experiment.runs):
+        caption += f" {DAGGER} uses bias labels: compare such methods only with each other."
+    return caption
 
 
-def _tests(one: Experiment) -> list[str]:
-    """Return the paired tests over seeds, where there are any."""
-    rows = paired_cells(one)
-    if not rows:
-        return []
-    header = PAIRED_COLUMNS[1:]
-    caption = (
-        f"{one.title}: {one.accuracy} against {reference_loss(one)} on the same seeds, difference in points "
-        "with its 95 % t interval; p of the paired t test, adjusted by Holm over this table, and of "
-        "Wilcoxon's signed ranks, which cannot be small with few seeds."
-    )
-    data = {escape_latex(row[0]): [escape_latex(cell) for cell in row[1:]] for row in rows}
-    return [_table(escape_latex(caption), data, [header])]
-
-
-def _between_groups(one: Experiment) -> list[str]:
-    """Return the disparities beside what chance gives, where the runs have them."""
-    rows = measure_disparities(one)
+def _seed_test_tables(experiment: Experiment) -> list[str]:
+    """Return the table of the paired tests over seeds; nothing below two common seeds."""
+    rows = paired_cells(experiment)
     if not rows:
         return []
     caption = (
-        f"{one.title}: disparities between the values of {one.bias['name']}, in percent, mean over seeds. By "
-        "chance: the mean of the metric when the bias attribute is dealt out anew among the images, of "
-        f"each label but for demographic parity, {count_permutations(one):,} times; p: how often it is then as "
-        "extreme, the largest over the seeds. PP: predictive parity. Amplification: against the training "
-        "counts (Zhao et al., 2017), and from bias to label (Wang and Russakovsky, 2021; 0 is none). "
-        "Calibration error: expected, 15 bins, over all images and of the bias value where it is largest."
+        f"{experiment.title}: {experiment.accuracy} against {reference_loss(experiment)} on the same seeds, "
+        "difference in points with its 95 % t interval. The p-values are those of the paired t test, of the "
+        "same test adjusted by Holm over this table, and of Wilcoxon's signed-rank test. Wilcoxon's "
+        "p-value cannot be small with few seeds."
     )
-    data = {escape_latex(label): [escape_latex(cell.text) for cell in row] for label, row in rows}
-    return [_table(escape_latex(caption), data, [COLUMNS[:6], COLUMNS[6:12], COLUMNS[12:]])]
+    data = {escape_latex(label): [escape_latex(cell) for cell in cells] for label, *cells in rows}
+    return [_format_table(escape_latex(caption), data, [PAIRED_COLUMNS[1:]])]
 
 
-def _table(
+def _disparity_tables(experiment: Experiment) -> list[str]:
+    """Return the table of the disparities; nothing if no run has permutation tests."""
+    rows = measure_disparities(experiment)
+    if not rows:
+        return []
+    caption = (
+        f"{experiment.title}: disparities between the values of {experiment.bias.name}, in percent, mean "
+        "over seeds. By chance: the mean of the metric when the bias values are permuted "
+        f"{count_permutations(experiment):,} times, for demographic parity among all images, for the other "
+        "metrics among the images of each label. Largest p: the largest permutation p-value of the seeds. "
+        "PP: predictive parity. Amplification: against the training counts (Zhao et al., 2017), and from "
+        "bias to label (Wang and Russakovsky, 2021; 0 is none). Calibration error: expected "
+        "calibration error with 15 bins, over all images, and the largest of a group."
+    )
+    data = {
+        escape_latex(label): [escape_latex(cell.text) for cell in cells] for label, cells in rows
+    }
+    return [_format_table(escape_latex(caption), data, [COLUMNS[:6], COLUMNS[6:12], COLUMNS[12:]])]
+
+
+def _format_table(
     caption: str,
     data: Mapping[str, Sequence[str]],
-    parts: Sequence[Sequence[str]],
+    headers: Sequence[Sequence[str]],
 ) -> str:
-    """Return a float with its columns in tabulars under each other; what is given is escaped."""
+    """Return a table whose columns are divided into several tabulars below each other.
+
+    Args:
+        caption: The caption, escaped.
+        data: The cells of each row by its first cell, escaped.
+        headers: The names of the columns of each tabular.
+    """
     import pandas as pd
 
     frame = pd.DataFrame(list(data.values()), index=list(data))
     tabulars, start = [], 0
-    for names in parts:
-        part = frame.iloc[:, start : start + len(names)]
+    for names in headers:
+        columns = frame.iloc[:, start : start + len(names)]
         start += len(names)
         if names:
-            numbered = part.set_axis(
-                range(len(names)), axis=1
-            )  # names may come again: not so numbers
-            form = "l" + "r" * len(names)
-            text = numbered.style.to_latex(hrules=True, column_format=form)
-            first = " & " + " & ".join(map(str, range(len(names))))
-            tabulars.append(text.replace(first, " & " + " & ".join(names), 1))
+            # Styler needs unique names of columns, and names may repeat: it gets numbers, which are replaced.
+            numbers = range(len(names))
+            columns = columns.set_axis(numbers, axis=1)
+            text = columns.style.to_latex(hrules=True, column_format="l" + "r" * len(names))
+            numbered_header = " & " + " & ".join(map(str, numbers))
+            tabulars.append(text.replace(numbered_header, " & " + " & ".join(names), 1))
     return "\n".join(
         [
             r"\begin{table}",
@@ -144,15 +171,15 @@ def _table(
     )
 
 
-def _figure(drawing: Figure) -> str:
-    width = f"{drawing.size[0] / PAGE:.3g}"
+def _figure(figure: Figure) -> str:
+    width = f"{figure.size[0] / PAGE:.3g}"
     return "\n".join(
         [
-            f"% runs: {drawing.runs}",
+            f"% runs: {figure.runs}",
             r"\begin{figure}",
             r"\centering",
-            rf"\includegraphics[width={width}\linewidth]{{{drawing.file}.pdf}}",
-            rf"\caption{{{escape_latex(drawing.caption)}}}",
+            rf"\includegraphics[width={width}\linewidth]{{{figure.file_stem}.pdf}}",
+            rf"\caption{{{escape_latex(figure.caption)}}}",
             r"\end{figure}",
             "",
         ]
@@ -160,7 +187,7 @@ def _figure(drawing: Figure) -> str:
 
 
 def render_main_file() -> str:
-    """Return a document that has the appendix in it and nothing else."""
+    """Return a LaTeX document that contains only the appendix."""
     return r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}

@@ -3,90 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from biascon.report import disparities
 from biascon.report.convergence import convergence_speeds
-from biascon.report.disparities import count_permutations, measure_disparities, paired_cells
+from biascon.report.disparities import (
+    count_permutations,
+    format_points,
+    measure_disparities,
+    paired_cells,
+)
 from biascon.report.experiments import Experiment
 from biascon.report.tables import (
-    cell_text,
+    ResultRow,
     describe_experiment,
+    format_cell,
+    format_metric,
+    mark_label,
     published_rows,
-    table_cells,
     table_columns,
     table_note,
+    table_rows,
     worst_group_rows,
 )
-from biascon.report.templating import make_renderer
-from biascon.report.verdicts import describe_difference, reference_loss, split_for_prose
+from biascon.report.templating import render_template
+from biascon.report.verdicts import (
+    LossDifference,
+    describe_difference,
+    reference_loss,
+    split_for_prose,
+)
+from biascon.runs.finished import FinishedRun
+from biascon.runs.records import Classifier
 from biascon.utils.markup import escape_markdown
 from biascon.version import __version__
 
 
-def render_markdown(groups: Sequence[Experiment]) -> str:
+def render_markdown(experiments: Sequence[Experiment]) -> str:
     """Return the report as Markdown."""
-    parts = []
-    for one in groups:
-        rows = [
-            [
-                escape_markdown(row["label"]) + " †" * row["sees_bias"],
-                str(row["seeds"]),
-                row["judge"],
-                *(cell_text(cell, row["seeds"], "±", "**{}**") for cell in row["metrics"].values()),
-                row["other"],
-            ]
-            for row in table_cells(one)
-        ]
-        parts.append(
-            {
-                "title": escape_markdown(one.title),
-                "first": one.first,
-                "verdicts": [
-                    escape_markdown(describe_difference(d)) for d in split_for_prose(one)[0]
-                ],
-                "others": [
-                    (
-                        escape_markdown(d.a) + " †" * one.losses[d.a][0].sees_bias,
-                        escape_markdown(d.b),
-                        f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
-                        d.over,
-                    )
-                    for d in split_for_prose(one)[1]
-                ],
-                "columns": table_columns(one),
-                "accuracy": one.accuracy,
-                "headline": one.headline,
-                "remark": table_note(one),
-                "rows": rows,
-                "about": [
-                    (escape_markdown(name), escape_markdown(text))
-                    for name, text in describe_experiment(one)
-                ],
-                "disparities": [
-                    [escape_markdown(label), *(cell.text for cell in row)]
-                    for label, row in measure_disparities(one)
-                ],
-                "permuted": f"{count_permutations(one):,}",
-                "tested": [[escape_markdown(row[0]), *row[1:]] for row in paired_cells(one)],
-                "reference": escape_markdown(reference_loss(one)),
-                "convergence": [
-                    (escape_markdown(label), escape_markdown(text))
-                    for label, text in convergence_speeds(one)
-                ],
-                "published": published_rows(one),
-                "worst_n": worst_group_rows(one),
-                "runs": [
-                    (escape_markdown(label), run)
-                    for label, runs in one.losses.items()
-                    for run in runs
-                ],
-            }
-        )
-    return make_renderer(
+    return render_template(
         "report.md.j2",
         escape=escape_markdown,
-        groups=parts,
+        sections=[_section(experiment) for experiment in experiments],
         version=__version__,
-        tested_columns=disparities.PAIRED_COLUMNS,
+        paired_columns=disparities.PAIRED_COLUMNS,
         disparity_columns=disparities.COLUMNS,
     )
+
+
+def _section(experiment: Experiment) -> dict[str, Any]:
+    """Return what the template needs to know of an experiment; its texts are escaped."""
+    in_words, other_differences = split_for_prose(experiment)
+    return {
+        "title": escape_markdown(experiment.title),
+        "conclusions": [escape_markdown(describe_difference(d)) for d in in_words],
+        "other_differences": [_difference_row(experiment, d) for d in other_differences],
+        "columns": table_columns(experiment),
+        "accuracy": experiment.accuracy,
+        "headline_name": experiment.metrics[experiment.headline],
+        "has_bias": experiment.has_bias,
+        "note": table_note(experiment),
+        "evaluated_by": _single_classifier(experiment),
+        "rows": [_result_row(row) for row in table_rows(experiment)],
+        "description": [
+            (escape_markdown(name), escape_markdown(text))
+            for name, text in describe_experiment(experiment)
+        ],
+        "disparities": [
+            [escape_markdown(label), *(cell.text for cell in cells)]
+            for label, cells in measure_disparities(experiment)
+        ],
+        "permutations": f"{count_permutations(experiment):,}",
+        "seed_tests": [
+            [escape_markdown(label), *cells] for label, *cells in paired_cells(experiment)
+        ],
+        "reference": escape_markdown(reference_loss(experiment)),
+        "convergence": [
+            (escape_markdown(label), escape_markdown(text))
+            for label, text in convergence_speeds(experiment)
+        ],
+        "published": published_rows(experiment),
+        "worst_group_n": worst_group_rows(experiment),
+        "runs": [_run_row(run) for run in experiment.runs],
+    }
+
+
+def _single_classifier(experiment: Experiment) -> str:
+    """Return the classifier if the protocol is kNN or fine-tuning; it then evaluates every loss."""
+    classifier = experiment.identity.evaluated_by
+    return classifier.label if classifier in (Classifier.KNN, Classifier.FINE_TUNED) else ""
+
+
+def _difference_row(experiment: Experiment, difference: LossDifference) -> list[str]:
+    run = experiment.losses[difference.a][0]
+    return [
+        mark_label(escape_markdown(difference.a), uses_bias_labels=run.uses_bias_labels),
+        escape_markdown(difference.b),
+        format_points(difference.mean, difference.low, difference.high),
+        difference.interval_method,
+    ]
+
+
+def _result_row(row: ResultRow) -> list[str]:
+    return [
+        mark_label(escape_markdown(row.label), uses_bias_labels=row.uses_bias_labels),
+        str(row.seeds),
+        row.classifier,
+        *(format_cell(cell, row.seeds, "±", "**{}**") for cell in row.metrics.values()),
+        row.secondary.text,
+    ]
+
+
+def _run_row(run: FinishedRun) -> list[str]:
+    metric = run.evaluation.summary[run.headline]
+    return [escape_markdown(run.label), str(run.seed), format_metric(metric), run.digest[:8]]

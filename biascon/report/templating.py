@@ -1,4 +1,4 @@
-"""Templates of the report, filled in."""
+"""Rendering of the templates of the report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import jinja2
 
 
-def make_renderer(
+def render_template(
     template: str, *, escape: Callable[[str], str] | None = None, **values: Any
 ) -> str:
-    """Return a template of ``report/templates`` with its values; a name that is not given is an error.
+    """Return a template of ``report/templates`` with its values; an undefined name is an error.
 
     Args:
-        template: Its file name.
-        escape: What the filter ``md`` of a Markdown template does to what comes from data; without, the
-            template is HTML and everything is escaped.
-        values: The names that the template uses.
+        template: The file name of the template.
+        escape: For a Markdown template: what its filter ``md`` does to a text. Without it the template is
+            HTML, and every value is escaped.
+        values: The values by name.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("biascon.report"),

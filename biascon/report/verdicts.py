@@ -1,21 +1,35 @@
-"""Comparisons within a group: means over seeds, paired differences, and the verdict in words."""
+"""Comparisons within an experiment: means over seeds, paired differences, and conclusions in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from biascon.metrics.intervals import Mean, t_interval
-from biascon.report.experiments import LOWER_IS_BETTER, NAMES, Experiment, FinishedRun
+from biascon.report.experiments import HEADLINE_NAMES, LOWER_IS_BETTER, Experiment
 from biascon.report.paired_tests import compare_on_images
+from biascon.runs.finished import FinishedRun
+from biascon.runs.records import Classifier
+
+MAX_IN_WORDS = 4  # comparisons; of more, only those of ConTeX are put in words
 
 
 @dataclass(frozen=True)
 class LossDifference:
-    """Loss a minus loss b in a metric, with a 95 % interval and what the interval is over.
+    """Loss a minus loss b in a metric, with its 95 % interval.
 
-    ``gap`` is the same for the gap between bias-aligned and bias-conflicting accuracy, over seeds;
-    ``note`` says in what else the two differ.
+    Attributes:
+        a: The label of loss a.
+        b: The label of loss b.
+        metric: The metric.
+        mean: The difference.
+        low: The lower limit of the interval.
+        high: The upper limit of the interval.
+        unit: What the interval is over: a t interval over seeds, or a bootstrap over test images.
+        n: The number of seeds or of test images.
+        gap: The same difference in the gap between bias-aligned and bias-conflicting accuracy, over seeds.
+        note: In what else the two methods differ.
     """
 
     a: str
@@ -24,178 +38,208 @@ class LossDifference:
     mean: float
     low: float
     high: float
-    over: str
+    unit: Literal["seeds", "images"]
+    n: int
     gap: LossDifference | None = None
     note: str = ""
 
     @property
-    def decides(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the interval excludes 0."""
         return bool(self.low > 0 or self.high < 0)
 
+    @property
+    def interval_method(self) -> str:
+        """The method of the interval, in words."""
+        if self.unit == "seeds":
+            return f"paired t over {self.n} seeds"
+        return f"bootstrap over the {self.n:,} test images"
 
-def summarize_seeds(group: Experiment, label: str, metric: str) -> Mean | None:
+
+def summarize_seeds(experiment: Experiment, label: str, metric: str) -> Mean | None:
     """Return the mean over the seeds for which the metric is defined, None if there is none."""
-    values = list(group.values(label, metric).values())
+    values = list(experiment.values(label, metric).values())
     return t_interval(values) if values else None
 
 
-def difference_over_seeds(group: Experiment, a: str, b: str, metric: str) -> LossDifference | None:
+def difference_over_seeds(
+    experiment: Experiment, a: str, b: str, metric: str
+) -> LossDifference | None:
     """Return the paired difference over common seeds with its t interval; None below two seeds."""
-    first, second = group.values(a, metric), group.values(b, metric)
-    common = sorted(first.keys() & second.keys())
+    values_a, values_b = experiment.values(a, metric), experiment.values(b, metric)
+    common = sorted(values_a.keys() & values_b.keys())
     if len(common) < 2:
         return None
-    paired = t_interval([first[seed] - second[seed] for seed in common])
-    over = f"paired t over {len(common)} seeds"
-    return LossDifference(a, b, metric, paired.mean, paired.low, paired.high, over)
+    mean = t_interval([values_a[seed] - values_b[seed] for seed in common])
+    return LossDifference(a, b, metric, mean.mean, mean.low, mean.high, "seeds", len(common))
 
 
-def significant_best(group: Experiment, metric: str, labels: Sequence[str]) -> str | None:
-    """Return which of some losses is better than every other of them beyond doubt, or None.
+def significant_best(experiment: Experiment, metric: str, labels: Sequence[str]) -> str | None:
+    """Return the loss that is significantly better than every other of these losses, or None.
 
-    It must have the best mean, and its paired interval over seeds must exclude 0 against each other
-    loss. Among fewer than two losses nothing is best.
+    It has the best mean, and its paired interval over seeds excludes 0 against each of the others. With fewer
+    than two losses there is no best loss.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     means = {}
     for label in labels:
-        mean = summarize_seeds(group, label, metric)
+        mean = summarize_seeds(experiment, label, metric)
         if mean is None:
             return None
         means[label] = sign * mean.mean
     if len(means) < 2:
         return None
-    first = max(means, key=lambda label: means[label])
+    best = max(means, key=lambda label: means[label])
     for other in means:
-        if other == first:
+        if other == best:
             continue
-        difference = difference_over_seeds(group, first, other, metric)
-        if difference is None or not difference.decides or sign * difference.mean <= 0:
+        difference = difference_over_seeds(experiment, best, other, metric)
+        if difference is None or not difference.is_significant or sign * difference.mean <= 0:
             return None
-    return first
+    return best
 
 
-def significant_bests(group: Experiment, metric: str) -> set[str]:
-    """Return the best loss of those that are given no bias labels, and of those that are."""
-    found = set()
-    for given in (False, True):
-        labels = [label for label, found_ in group.losses.items() if found_[0].sees_bias == given]
-        found.add(significant_best(group, metric, labels))
-    return {label for label in found if label is not None}
+def significant_bests(experiment: Experiment, metric: str) -> set[str]:
+    """Return the best loss among those that use bias labels, and the best among those that do not."""
+    bests = set()
+    for uses_bias_labels in (False, True):
+        labels = [
+            label
+            for label, runs in experiment.losses.items()
+            if runs[0].uses_bias_labels == uses_bias_labels
+        ]
+        bests.add(significant_best(experiment, metric, labels))
+    return {label for label in bests if label is not None}
 
 
 def difference_over_images(a: FinishedRun, b: FinishedRun) -> LossDifference | None:
-    """Return the difference in headline accuracy of two runs over their test images; see ``on_images``."""
-    found = compare_on_images(a, b)
-    if found is None:
+    """Return the difference in headline accuracy of two runs over their test images.
+
+    None unless both have the same test images in the same order; see ``compare_on_images``.
+    """
+    test = compare_on_images(a, b)
+    if test is None:
         return None
-    over = f"bootstrap over the {found.n:,} test images"
     return LossDifference(
-        a.label, b.label, a.headline, found.difference, found.low, found.high, over
+        a.label, b.label, a.headline, test.difference, test.low, test.high, "images", test.n
     )
 
 
-def compare_pair(group: Experiment, a: str, b: str) -> LossDifference | None:
-    """Return the difference in headline accuracy: over seeds if there are two, else over images."""
-    note = _unlike(group.losses[a][0], group.losses[b][0])
-    paired = difference_over_seeds(group, a, b, group.headline)
-    if paired is not None:
-        return replace(paired, gap=difference_over_seeds(group, a, b, "gap"), note=note)
-    seeds = {run.seed: run for run in group.losses[a]}
-    for run in group.losses[b]:
-        if run.seed in seeds:
-            found = difference_over_images(seeds[run.seed], run)
-            return None if found is None else replace(found, note=note)
+def compare_pair(experiment: Experiment, a: str, b: str) -> LossDifference | None:
+    """Return the difference in headline accuracy: over seeds if there are two, otherwise over images."""
+    note = _describe_other_differences(experiment.losses[a][0], experiment.losses[b][0])
+    over_seeds = difference_over_seeds(experiment, a, b, experiment.headline)
+    if over_seeds is not None:
+        gap = difference_over_seeds(experiment, a, b, "gap")
+        return replace(over_seeds, gap=gap, note=note)
+    run_of_a = {run.seed: run for run in experiment.losses[a]}
+    for run in experiment.losses[b]:
+        if run.seed in run_of_a:
+            over_images = difference_over_images(run_of_a[run.seed], run)
+            return None if over_images is None else replace(over_images, note=note)
     return None
 
 
-def _unlike(a: FinishedRun, b: FinishedRun) -> str:
-    """Say in what two methods differ beyond their loss."""
-    parts = []
-    if a.sees_bias != b.sees_bias:
-        one, other = (a, b) if a.sees_bias else (b, a)
-        parts.append(
-            f"{one.label} is given bias labels and {other.label} is not: as methods they are not comparable."
+def _describe_other_differences(a: FinishedRun, b: FinishedRun) -> str:
+    """State in what two methods differ besides their loss: bias labels, and the classifier."""
+    sentences = []
+    if a.uses_bias_labels != b.uses_bias_labels:
+        user, other = (a, b) if a.uses_bias_labels else (b, a)
+        sentences.append(
+            f"{user.label} uses bias labels and {other.label} does not: "
+            "as methods they are not comparable."
         )
-    if a.judge != b.judge:
-        parts.append(f"{a.label} is judged by {_the(a.judge)}, {b.label} by {_the(b.judge)}.")
-    return " ".join(parts)
-
-
-def _the(judge: str) -> str:
-    return "its own classifier" if judge.startswith("own") else f"a {judge}"
-
-
-def reference_loss(group: Experiment) -> str:
-    """Return what the others are compared with: SupCon, or the first loss where it did not run."""
-    labels = list(group.losses)
-    losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
-    return next((label for label in labels if losses[label] == "supcon"), labels[0])
-
-
-def compare_losses(group: Experiment) -> list[LossDifference]:
-    """Return each loss against SupCon, or against the first loss where SupCon did not run."""
-    labels, reference = list(group.losses), reference_loss(group)
-    losses = {label: str(group.losses[label][0].evaluation["loss"]) for label in labels}
-    others = [label for label in labels if label != reference]
-    # ConTeX first: it is what the report is asked about.
-    others.sort(key=lambda label: not losses[label].startswith("contex"))
-    found = [compare_pair(group, label, reference) for label in others]
-    return [difference for difference in found if difference is not None]
-
-
-def split_for_prose(group: Experiment) -> tuple[list[LossDifference], list[LossDifference]]:
-    """Return the comparisons to put in words, and, where there are many, the rest for a table.
-
-    ConTeX is what a report is asked about.
-    """
-    found = compare_losses(group)
-    if len(found) <= PROSE:
-        return found, []
-    first = [d for d in found if d.a.startswith("contex")] or found[:PROSE]
-    return first, [d for d in found if d not in first]
-
-
-PROSE = 4
-
-
-def describe_difference(difference: LossDifference) -> str:
-    """Say what a difference in accuracy shows, and in what else the two methods differ."""
-    return " ".join(part for part in (_in_words(difference), difference.note) if part)
-
-
-def _in_words(difference: LossDifference) -> str:
-    """Say what a difference in accuracy shows, and no more.
-
-    That a loss leans less on the bias is said only where its gap between aligned and conflicting
-    accuracy is smaller beyond doubt as well; of one seed, nothing is said about the losses.
-    """
-    a, b = difference.a, difference.b
-    accuracy = NAMES[difference.metric]
-    how = f"({_interval(difference)}; {difference.over})"
-    if difference.decides:
-        side = "above" if difference.mean > 0 else "below"
-        text = f"is {100 * abs(difference.mean):.1f} points {side} that of {b} {how}"
-    else:
-        text = f"differs from that of {b} by {100 * difference.mean:+.1f} points {how}, which includes 0"
-    if difference.over.startswith("bootstrap"):
-        return (
-            f"One seed: the {accuracy} of this encoder of {a} {text}. "
-            "That is about these two encoders; one seed says nothing about the losses."
+    if a.evaluated_by is not b.evaluated_by:
+        sentences.append(
+            f"{a.label} is evaluated by {_WITH_ARTICLE[a.evaluated_by]}, "
+            f"{b.label} by {_WITH_ARTICLE[b.evaluated_by]}."
         )
-    gap = difference.gap
-    if not difference.decides:
-        return f"Undecided: the {accuracy} of {a} {text}."
-    if gap is None or not gap.decides or (gap.mean < 0) != (difference.mean > 0):
-        return f"The {accuracy} of {a} {text}."
-    size, lean = ("smaller", "less") if gap.mean < 0 else ("larger", "more")
-    return (
-        f"The {accuracy} of {a} {text}, and its gap between bias-aligned and bias-conflicting "
-        f"cells is {100 * abs(gap.mean):.1f} points {size} ({_interval(gap)}): on this dataset and "
-        f"protocol {a} leans {lean} on the bias attribute than {b}."
+    return " ".join(sentences)
+
+
+_WITH_ARTICLE = {
+    Classifier.LINEAR_PROBE: "a linear probe",
+    Classifier.KNN: "a kNN classifier",
+    Classifier.FINE_TUNED: "fine-tuning",
+    Classifier.OWN: "its own classifier",
+}
+
+
+def reference_loss(experiment: Experiment) -> str:
+    """Return the loss that the others are compared with: SupCon, or the first loss without a SupCon run."""
+    labels = list(experiment.losses)
+    return next(
+        (label for label in labels if experiment.losses[label][0].loss == "supcon"), labels[0]
     )
 
 
-def _interval(difference: LossDifference) -> str:
+def compare_losses(experiment: Experiment) -> list[LossDifference]:
+    """Return each loss against the reference; ConTeX comes first."""
+    reference = reference_loss(experiment)
+    others = [label for label in experiment.losses if label != reference]
+    others.sort(key=lambda label: not _is_contex(experiment.losses[label][0].loss))
+    differences = [compare_pair(experiment, label, reference) for label in others]
+    return [difference for difference in differences if difference is not None]
+
+
+def _is_contex(loss: str) -> bool:
+    return loss.startswith("contex")
+
+
+def split_for_prose(experiment: Experiment) -> tuple[list[LossDifference], list[LossDifference]]:
+    """Return the comparisons to put in words, and the rest for a table.
+
+    Up to ``MAX_IN_WORDS`` comparisons are all put in words. Of more, those of ConTeX are, or the first ones
+    without ConTeX.
+    """
+    differences = compare_losses(experiment)
+    if len(differences) <= MAX_IN_WORDS:
+        return differences, []
+    in_words = [d for d in differences if _is_contex(experiment.losses[d.a][0].loss)]
+    in_words = in_words or differences[:MAX_IN_WORDS]
+    return in_words, [d for d in differences if d not in in_words]
+
+
+def describe_difference(difference: LossDifference) -> str:
+    """Return what a difference in accuracy shows, and in what else the two methods differ."""
+    return " ".join(text for text in (_describe_accuracy(difference), difference.note) if text)
+
+
+def _describe_accuracy(difference: LossDifference) -> str:
+    """Return what a difference in accuracy shows, and nothing beyond it.
+
+    A loss is said to rely less on the bias attribute only if its gap between bias-aligned and
+    bias-conflicting accuracy is significantly smaller as well. With one seed the sentence is about two
+    encoders, not about the losses.
+    """
+    a, b = difference.a, difference.b
+    accuracy = HEADLINE_NAMES[difference.metric]
+    interval = f"({_format_interval(difference)}; {difference.interval_method})"
+    if difference.is_significant:
+        side = "above" if difference.mean > 0 else "below"
+        text = f"is {100 * abs(difference.mean):.1f} points {side} that of {b} {interval}"
+    else:
+        text = (
+            f"differs from that of {b} by {100 * difference.mean:+.1f} points {interval}, "
+            "which includes 0"
+        )
+    if difference.unit == "images":
+        return (
+            f"One seed: the {accuracy} of this encoder of {a} {text}. "
+            "This compares two encoders; one seed does not show a difference between the losses."
+        )
+    gap = difference.gap
+    if not difference.is_significant:
+        return f"Undecided: the {accuracy} of {a} {text}."
+    if gap is None or not gap.is_significant or (gap.mean < 0) != (difference.mean > 0):
+        return f"The {accuracy} of {a} {text}."
+    size, reliance = ("smaller", "less") if gap.mean < 0 else ("larger", "more")
+    return (
+        f"The {accuracy} of {a} {text}, and its gap between bias-aligned and bias-conflicting "
+        f"cells is {100 * abs(gap.mean):.1f} points {size} ({_format_interval(gap)}): on this dataset and "
+        f"protocol {a} relies {reliance} on the bias attribute than {b}."
+    )
+
+
+def _format_interval(difference: LossDifference) -> str:
     return f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"

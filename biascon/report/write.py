@@ -1,31 +1,45 @@
-"""Write a report in the forms that are asked for."""
+"""Writing of a report in the requested formats, and of model cards."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
 from biascon.report.experiments import (
     Experiment,
-    FinishedRun,
     find_runs,
     find_test_splits,
     group_runs,
     read_runs,
 )
-from biascon.report.export import _as_parquet, long_rows
+from biascon.report.export import to_csv, to_json, to_parquet
 from biascon.report.figures import cross_experiment_figures, experiment_figures, main_figure
 from biascon.report.html import render_html
 from biascon.report.latex import render_latex, render_main_file
 from biascon.report.markdown import render_markdown
 from biascon.report.model_card import render_card
+from biascon.runs.finished import FinishedRun
 from biascon.utils.files import os_error, write_together
 
 Files = Mapping[str, bytes | str]
-Tests = Mapping[str, Split]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report is made of.
+
+    Attributes:
+        runs: The finished runs.
+        experiments: The same runs, in experiments.
+        test_splits: The available test splits by dataset digest, for the galleries of images.
+    """
+
+    runs: Sequence[FinishedRun]
+    experiments: Sequence[Experiment]
+    test_splits: Mapping[str, Split]
 
 
 def write_report(
@@ -36,101 +50,113 @@ def write_report(
     formats: Sequence[str] = (),
     data: Path = Path("data"),
 ) -> tuple[list[Path], list[Experiment]]:
-    """Report on the finished runs of a folder.
+    """Write the report of the finished runs of a folder.
 
     Args:
         root: The folder of runs.
-        out: Where the report goes; files of other names there stay.
-        dataset: Only the runs on this dataset.
-        formats: Names of ``FORMS``; without any, all.
-        data: The folder of datasets; of those that are there, the report shows images.
+        out: The folder of the report; files with other names in it stay.
+        dataset: The name of the dataset whose runs are reported; None reports all runs.
+        formats: Names of ``FORMATS``; without any, all formats are written.
+        data: The folder of datasets; the report shows images of the datasets in it.
 
     Returns:
-        The files written, and the groups of runs that they report on.
+        The written files, and the experiments that they report.
 
     Raises:
-        UsageError: An unknown form.
+        UsageError: A format is unknown.
         RunError: There is no finished run.
-        BiasconError: The place is not writable.
+        BiasconError: The folder is not writable.
     """
-    for form in formats:
-        if form not in FORMATS:
+    for name in formats:
+        if name not in FORMATS:
             raise UsageError(
-                f"unknown form '{form}'{did_you_mean(form, FORMATS)} (known: {', '.join(FORMATS)})"
+                f"unknown format '{name}'{did_you_mean(name, FORMATS)} (known: {', '.join(FORMATS)})"
             )
-    found = find_runs(root, dataset)
-    groups = group_runs(found)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise os_error(error, "create", out) from error
-    tests = find_test_splits(data, groups)
+    runs = find_runs(root, dataset)
+    experiments = group_runs(runs)
+    _make_folder(out)
+    report = ReportData(runs, experiments, find_test_splits(data, experiments))
     files: dict[str, bytes | str] = {}
-    for form in formats or FORMATS:
-        files |= FORMATS[form](found, groups, tests)
+    for name in formats or FORMATS:
+        files |= FORMATS[name](report)
     write_together({out / name: content for name, content in files.items()})
-    return [out / name for name in files], groups
+    return [out / name for name in files], experiments
 
 
-def _markdown(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    return {"report.md": render_markdown(groups), "figure.png": main_figure(groups)}
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error(error, "create", folder) from error
 
 
-def _html(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    return {"report.html": render_html(groups, tests)}
-
-
-def _latex(_: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    drawn = [
-        *cross_experiment_figures(groups),
-        *(one for each in groups for one in experiment_figures(each, tests)),
-    ]
+def _markdown_files(report: ReportData) -> Files:
     return {
-        "appendix.tex": render_latex(groups, tests),
-        "main.tex": render_main_file(),
-        **{f"{one.file}.pdf": one.pdf() for one in drawn},
+        "report.md": render_markdown(report.experiments),
+        "figure.png": main_figure(report.experiments),
     }
 
 
-def _csv(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    import pandas as pd
-
-    return {"runs.csv": pd.DataFrame(long_rows(found)).to_csv(index=False, lineterminator="\n")}
+def _html_files(report: ReportData) -> Files:
+    return {"report.html": render_html(report.experiments, report.test_splits)}
 
 
-def _parquet(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    return {"runs.parquet": _as_parquet(found)}
+def _latex_files(report: ReportData) -> Files:
+    figures = [
+        *cross_experiment_figures(report.experiments),
+        *(
+            figure
+            for experiment in report.experiments
+            for figure in experiment_figures(experiment, report.test_splits)
+        ),
+    ]
+    return {
+        "appendix.tex": render_latex(report.experiments, report.test_splits),
+        "main.tex": render_main_file(),
+        **{f"{figure.file_stem}.pdf": figure.to_pdf() for figure in figures},
+    }
 
 
-def _json(found: Sequence[FinishedRun], groups: Sequence[Experiment], tests: Tests) -> Files:
-    return {"runs.json": json.dumps(long_rows(found), indent=1) + "\n"}
+def _csv_files(report: ReportData) -> Files:
+    return {"runs.csv": to_csv(report.runs)}
+
+
+def _parquet_files(report: ReportData) -> Files:
+    return {"runs.parquet": to_parquet(report.runs)}
+
+
+def _json_files(report: ReportData) -> Files:
+    return {"runs.json": to_json(report.runs)}
+
+
+FORMATS: dict[str, Callable[[ReportData], Files]] = {
+    "html": _html_files,
+    "markdown": _markdown_files,
+    "latex": _latex_files,
+    "csv": _csv_files,
+    "parquet": _parquet_files,
+    "json": _json_files,
+}
 
 
 def write_cards(folder: Path, out: Path) -> list[Path]:
-    """Write the model cards of the runs at a folder: a run's own, or of all runs below it.
+    """Write the model cards of the runs at a folder.
+
+    Args:
+        folder: A run folder, or a folder that has run folders below it.
+        out: The folder of the model cards.
+
+    Returns:
+        The written files.
 
     Raises:
         RunError: There is no finished run.
-        BiasconError: The place is not writable.
+        BiasconError: The folder is not writable.
     """
-    found = read_runs([folder])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise os_error(error, "create", out) from error
+    runs = read_runs([folder])
+    _make_folder(out)
     files: dict[Path, bytes | str] = {
-        out / f"card-{run.evaluation['loss']}-{run.folder.name}.md": render_card(run)
-        for run in found
+        out / f"card-{run.loss}-{run.folder.name}.md": render_card(run) for run in runs
     }
     write_together(files)
     return list(files)
-
-
-FORMATS: dict[str, Callable[[Sequence[FinishedRun], Sequence[Experiment], Tests], Files]] = {
-    "html": _html,
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-    "parquet": _parquet,
-    "json": _json,
-}

@@ -1,8 +1,7 @@
 """Checkpoints: the complete state at the end of an epoch, written atomically, read as data only.
 
-What is random is a function of (seed, purpose, epoch), see ``biascon.utils.seeds``, so that weights,
-optimizer and position are the complete state: a run that goes on from here computes what it would
-have computed without the interruption.
+Every random draw is a function of (seed, purpose, epoch), see ``biascon.utils.seeds``. Weights, optimizer and
+position are therefore the complete state: a resumed run computes the same as a run without interruption.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is not a checkpoint is told below
+            warnings.simplefilter("ignore")  # the error below names a file that is no checkpoint
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise nearly anything
         raise damaged_file_error(path) from error
@@ -48,5 +47,5 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
 
 
 def damaged_file_error(path: Path) -> RunError:
-    """The error for a file of an unfinished run that cannot be gone on from."""
-    return RunError(f"{path} is damaged; delete it or pass --no-resume, to start the run anew")
+    """Return the error for a damaged file of an unfinished run."""
+    return RunError(f"{path} is damaged; delete it or pass --no-resume, to start the run again")

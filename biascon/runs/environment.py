@@ -12,13 +12,13 @@ from biascon.version import __version__
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Return what a reader must know to judge times and last digits: versions, system, device."""
+    """Return versions, system and device: times and last digits depend on them."""
     import torch
 
     from biascon.utils.distributed import world_size
 
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
-    about: dict[str, Any] = {
+    environment: dict[str, Any] = {
         "biascon": __version__,
         "python": sys.version.split()[0],
         "packages": {name: _package_version(name) for name in packages},
@@ -30,8 +30,8 @@ def describe_environment(device: str) -> dict[str, Any]:
         "vector": torch.backends.cpu.get_cpu_capability(),
     }
     if device.startswith("cuda"):
-        about["accelerator"] = torch.cuda.get_device_name(torch.device(device))
-    return about
+        environment["accelerator"] = torch.cuda.get_device_name(torch.device(device))
+    return environment
 
 
 def _package_version(package: str) -> str | None:

@@ -19,6 +19,13 @@ from biascon.runs.records import Accuracies, Classifier
 
 FORMAT = 2
 SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
+# An evaluation without one of these is no evaluation.
+REQUIRED = (
+    *ACCURACIES[:5],
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+)
 FEATURE_METRICS = (
     "label_readout",
     "bias_readout",
@@ -249,7 +256,7 @@ class Evaluation:
             raise ValueError(f"unknown format {data['format']!r}")
         validation, encoder = data.get("validation"), data.get("encoder_from")
         calibration = data.get("calibration")
-        missing = [name for name in ACCURACIES[:5] if name not in data]
+        missing = [name for name in REQUIRED if name not in data]
         if missing:
             raise KeyError(missing[0])
         return cls(

@@ -1,9 +1,11 @@
-"""The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: what a run is, has done, and left.
+"""The run folder ``runs/<dataset>/<loss>/seed<k>-<digest8>/``: names of its files, lock, end marker.
 
-``config.toml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``encoder.safetensors``,
-``classifier.safetensors`` where the method trains one, ``finetuned.safetensors`` and ``finetune.jsonl``
-where fine-tuning judged, ``features-<split>.safetensors`` where they are not
-too large, ``predictions.parquet``, ``evaluation.json``, and ``done`` with the SHA-256 of each, written last.
+Every finished run has ``config.toml`` (all settings), ``environment.json``, ``metrics.jsonl``,
+``encoder.safetensors``, ``predictions.parquet``, ``evaluation.json``, and ``done``. ``done`` holds the
+SHA-256 of every other file and is written last. A run may also have ``classifier.safetensors`` (the method
+trains a classifier), ``losses.safetensors`` (another method builds on the recorded losses),
+``finetuned.safetensors`` and ``finetune.jsonl`` (protocol ``finetune``), and
+``features-<split>.safetensors`` (features that are not too large).
 """
 
 from __future__ import annotations
@@ -17,76 +19,76 @@ from filelock import FileLock, Timeout
 
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
-from biascon.errors import BiasconError, RunError
+from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs.environment import describe_environment
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
-LOCKED_MESSAGE = "another process works on"  # what the error of a folder that is held starts with
 EVALUATION = "evaluation.json"
 METRICS_LOG = "metrics.jsonl"  # the epochs of training
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
-CLASSIFIER = "classifier.safetensors"  # of methods that train one
+CLASSIFIER = "classifier.safetensors"  # of a method that trains a classifier
 FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
-STEP_LOSSES = "losses.safetensors"  # of a network whose losses another needs
-FINETUNED = "finetuned.safetensors"  # encoder and layer after fine-tuning
-FINETUNE_LOG = "finetune.jsonl"  # its epochs
+STEP_LOSSES = "losses.safetensors"  # the recorded losses of a first-stage network
+FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tuning
+FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
 _OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 
 
 def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path:
-    """Return the folder of a run; its name holds what tells it from every other run."""
+    """Return the folder of a run; no two runs have the same folder."""
     return root / dataset / config.loss / f"seed{config.seed}-{digest[:8]}"
 
 
 @contextmanager
 def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Create the folder and hold its lock, which the system frees if the process dies.
+    """Create the folder and hold its lock. The system frees the lock if the process dies.
 
     Args:
         folder: The run folder.
-        wait: Whether to wait for another process that holds it, or to give up at once.
+        wait: Whether to wait until another process frees the lock. Otherwise a busy folder is an error.
 
     Raises:
-        RunError: Another process works on this run.
-        BiasconError: The place is not writable.
+        RunBusyError: Another process works on this run.
+        BiasconError: The folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout as error:
-        raise RunError(f"{LOCKED_MESSAGE} {folder}; wait for it, or stop it") from error
+        raise RunBusyError(f"another process works on {folder}; wait for it, or stop it") from error
     except OSError as error:
         raise os_error(error, "create", folder) from error
     try:
-        for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        # A process that was killed while it wrote a file leaves a temporary file behind.
+        for temporary in folder.glob(".*.tmp"):
+            temporary.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
 
 
 def write_config(folder: Path, config: RunConfig, device: str) -> None:
-    """Write what is known before the first step."""
+    """Write the configuration and the environment of a run, before its first step."""
     write_atomic(folder / "config.toml", to_toml(config.as_dict()))
     write_atomic(folder / "environment.json", pretty_json(describe_environment(device)))
 
 
 def delete_partial(folder: Path) -> None:
-    """Remove what an unfinished run has computed; a finished one is left as it is."""
+    """Delete the results of an unfinished run; the files of a finished run stay."""
     if not (folder / DONE).exists():
         for name in (*UNFINISHED, ENCODER, *_OPTIONAL, METRICS_LOG):
             (folder / name).unlink(missing_ok=True)
 
 
 def mark_finished(folder: Path, digest: str) -> None:
-    """Write ``done``: from now on the run is finished and its files are what it says."""
-    there = [name for name in _OPTIONAL if (folder / name).is_file()]
-    files = {name: sha256_file(folder / name) for name in (*_SEALED, *there)}
+    """Write ``done``, with the SHA-256 of every other file: the run is finished."""
+    optional = [name for name in _OPTIONAL if (folder / name).is_file()]
+    files = {name: sha256_file(folder / name) for name in (*_SEALED, *optional)}
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 
@@ -94,31 +96,32 @@ def read_finished(folder: Path, digest: str | None = None) -> dict[str, Any] | N
     """Return the evaluation of a finished run, or None if it is not finished.
 
     Raises:
-        RunError: It says that it is finished, but a file is missing or differs, or it is another run.
+        RunError: The run is marked as finished, but a file is missing or has changed, or the folder holds
+            another run.
     """
     marker = folder / DONE
     if not marker.is_file():
         return None
     try:
         stated = read_json(marker)
-        there = [name for name in _OPTIONAL if name in stated["files"]]
-        for name in (*_SEALED, *there):
+        optional = [name for name in _OPTIONAL if name in stated["files"]]
+        for name in (*_SEALED, *optional):
             if name in FEATURES and not (folder / name).exists():
-                continue  # they take space, and can be computed again
+                continue  # features may be deleted to save space: they can be computed again
             if sha256_file(folder / name) != stated["files"][name]:
                 raise RunError(
                     f"{folder / name} has changed since the run ended; delete the folder"
                 )
         evaluation = read_json(folder / EVALUATION)
-        found = stated["digest"]
+        stated_digest = stated["digest"]
     except (KeyError, TypeError) as error:
-        raise RunError(f"{marker} is not a marker of biascon; delete the folder") from error
+        raise RunError(f"{marker} is not an end marker of biascon; delete the folder") from error
     except RunError:
         raise
     except BiasconError as error:
         raise RunError(f"{error}; delete the folder {folder}") from error
-    if digest is not None and found != digest:
-        raise RunError(f"{folder} holds another run ({found[:8]}); delete the folder")
-    if not isinstance(evaluation, dict) or evaluation.get("digest") != found:
+    if digest is not None and stated_digest != digest:
+        raise RunError(f"{folder} holds another run ({stated_digest[:8]}); delete the folder")
+    if not isinstance(evaluation, dict) or evaluation.get("digest") != stated_digest:
         raise RunError(f"{folder / EVALUATION} does not belong to its run; delete the folder")
     return evaluation

@@ -1,1 +1,1 @@
-"""Many runs: a grid, and pools of workers that compute it."""
+"""Sweeps: a grid of runs, and pools of workers that run it."""

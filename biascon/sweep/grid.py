@@ -1,4 +1,4 @@
-"""A grid of runs, read from a TOML file."""
+"""A grid of runs, read from a TOML file, and the jobs that it stands for."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import itertools
 import json
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biascon.config.factory import make_config
 from biascon.config.resolve import resolve_weights
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.run_config import RunConfig
 from biascon.data import dataset
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.errors import BiasconError, UsageError, did_you_mean
 from biascon.runs.folder import run_folder
 
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
+_LIST_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "losses": str,
+    "seeds": int,
+    "rho": (int, float),
+    "data": str,
+    "bias": str,
+}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid file says: the runs are the product of all lists.
+    """The contents of a grid file. The runs are the product of all lists.
 
     Attributes:
-        losses: Names of losses.
-        seeds: Seeds.
-        rho: Color correlations of BiasedMNISTs, which are built where they are missing.
-        data: Folders of datasets, beside or in place of ``rho``.
-        bias: What each dataset is seen by, as ``--bias``; without any, by its own attribute.
-        preset: Of all runs.
-        settings: ``section.key`` -> the values it takes.
+        losses: The names of the losses.
+        seeds: The seeds.
+        rho: The color correlation of each BiasedMNIST. A missing dataset is built.
+        data: Dataset folders, in addition to the BiasedMNISTs of ``rho``.
+        bias: Values of the option ``--bias``. Empty: the bias attribute of each dataset itself.
+        preset: The preset of all runs.
+        settings: The values of each setting, by ``section.key``.
     """
 
     losses: tuple[str, ...]
@@ -48,11 +57,11 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        config: Its configuration.
-        data: Its dataset folder.
-        folder: Its run folder.
-        settings: What was set over the preset, as ``section.key=value``.
-        bias: What the dataset is seen by, as ``--bias``; "" for its own attribute.
+        config: The configuration of the run.
+        data: The dataset folder.
+        folder: The run folder.
+        settings: The settings that override the preset, as ``section.key=value``.
+        bias: The value of the option ``--bias``; ``""`` for the bias attribute of the dataset itself.
     """
 
     config: RunConfig
@@ -63,19 +72,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Dataset, loss, seed and settings in a line."""
-        extra = "".join(f" {s}" for s in self.settings if not s.startswith("train.threads="))
-        by = f" by {self.bias}" if self.bias else ""
-        return f"{self.data.name}{by} {self.config.loss} seed {self.config.seed}{extra}"
+        """The dataset, the loss, the seed and the settings in one line."""
+        settings = "".join(f" {s}" for s in self.settings if not s.startswith("train.threads="))
+        bias = f" by {self.bias}" if self.bias else ""
+        return f"{self.data.name}{bias} {self.config.loss} seed {self.config.seed}{settings}"
 
     def command(self, root: Path, device: str) -> list[str]:
-        """Return the command line of the run."""
-        sets = [word for setting in self.settings for word in ("--set", setting)]
-        sets += ["--bias", self.bias] if self.bias else []
+        """Return the command line of the run.
+
+        Args:
+            root: The folder of runs.
+            device: The value of the option ``--device``.
+        """
+        options = [word for setting in self.settings for word in ("--set", setting)]
+        options += ["--bias", self.bias] if self.bias else []
         return [
             sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
-            self.config.preset, "--device", device, "--runs", str(root), *sets,
+            self.config.preset, "--device", device, "--runs", str(root), *options,
         ]  # fmt: skip
 
 
@@ -83,8 +97,8 @@ def read_grid(path: Path) -> Grid:
     """Read a grid file.
 
     Raises:
-        UsageError: Not TOML, an unknown key, or a value of the wrong kind.
-        BiasconError: It cannot be read.
+        UsageError: The file is not valid TOML, has an unknown key, or has a value of the wrong type.
+        BiasconError: The file cannot be read.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -92,26 +106,19 @@ def read_grid(path: Path) -> Grid:
         raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    wrong = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
-    if wrong:
-        raise UsageError(f"{path}: unknown key: {', '.join(wrong)} (known: {', '.join(KEYS)})")
-    kinds: dict[str, Any] = {
-        "losses": str,
-        "seeds": int,
-        "rho": (int, float),
-        "data": str,
-        "bias": str,
-    }
-    found: dict[str, Any] = {}
-    for key, kind in kinds.items():
-        value = tree.get(key, [0] if key == "seeds" else [])
-        good = isinstance(value, list) and all(
-            isinstance(item, kind) and not isinstance(item, bool) for item in value
+    unknown = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
+    if unknown:
+        raise UsageError(f"{path}: unknown key: {', '.join(unknown)} (known: {', '.join(KEYS)})")
+    lists: dict[str, Any] = {}
+    for key, kind in _LIST_TYPES.items():
+        values = tree.get(key, [0] if key == "seeds" else [])
+        is_valid = isinstance(values, list) and all(
+            isinstance(value, kind) and not isinstance(value, bool) for value in values
         )
-        if not good:
-            raise UsageError(f"{path}: expected {key} to be a list, but got {value!r}")
-        found[key] = tuple(dict.fromkeys(value))
-    if not found["losses"] or not found["seeds"] or not (found["rho"] or found["data"]):
+        if not is_valid:
+            raise UsageError(f"{path}: expected {key} to be a list, but got {values!r}")
+        lists[key] = tuple(dict.fromkeys(values))
+    if not lists["losses"] or not lists["seeds"] or not (lists["rho"] or lists["data"]):
         raise UsageError(f"{path}: expected losses, seeds, and rho or data, each with an item")
     settings = tree.get("settings", {})
     if not isinstance(settings, dict) or not all(
@@ -121,48 +128,66 @@ def read_grid(path: Path) -> Grid:
     preset = tree.get("preset", "cpu")
     if not isinstance(preset, str):
         raise UsageError(f"{path}: expected preset to be a name, but got {preset!r}")
-    return Grid(**found, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
+    return Grid(**lists, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
+
+
+def prepare_datasets(grid: Grid, root: Path, *, log: Callable[[str], None]) -> list[Path]:
+    """Return the dataset folders of a grid; build each BiasedMNIST that is missing.
+
+    Args:
+        grid: The grid.
+        root: The folder in which the BiasedMNISTs are built.
+        log: Called with each line of progress.
+
+    Raises:
+        BiasconError: A dataset cannot be built, or another dataset is in its folder.
+    """
+    built = [
+        make_biased_mnist(BiasedMNISTSpec(float(rho)), root=root, say=log).folder
+        for rho in grid.rho
+    ]
+    return [*map(Path, grid.data), *built]
 
 
 def plan_jobs(
     grid: Grid, folders: Sequence[Path], root: Path, *, device: str, threads: int | None
 ) -> list[Job]:
-    """Return the runs of a grid, each configuration resolved, in the order of the lists.
+    """Return the runs of a grid in the order of its lists, each with a resolved configuration.
 
     Args:
         grid: The grid.
-        folders: Its dataset folders, all there.
+        folders: The dataset folders, from ``prepare_datasets``.
         root: The folder of runs.
-        device: The type of the device they will run on.
-        threads: CPU threads a run, None to leave it to the preset.
+        device: The type of the device that the runs use.
+        threads: CPU threads of each run; None for the value of the preset.
 
     Raises:
-        BiasconError: A wrong name or value, or a folder that is no dataset.
+        BiasconError: A name or a value is wrong, or a folder is not a dataset folder.
     """
-    extra = [] if threads is None else [f"train.threads={threads}"]
+    thread_setting = [] if threads is None else [f"train.threads={threads}"]
     choices = [
-        [f"{key}={_toml(value)}" for value in values]
+        [f"{key}={_to_toml(value)}" for value in values]
         for key, values in (grid.settings or {}).items()
     ]
     jobs = []
     for folder in folders:
         manifest = dataset.read_manifest(folder)
-        own = (manifest["name"], dataset.dataset_digest(manifest))
-        for bias, loss, settings, seed in itertools.product(
+        name, digest = manifest.name, dataset.dataset_digest(manifest)
+        for bias, loss, choice, seed in itertools.product(
             grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
         ):
-            seen = dataset.view_identity(manifest, own[1], _names(bias)) if bias else own
-            sets = (*settings, *extra)
-            config = make_config(loss, seed=seed, preset=grid.preset, settings=sets)
+            view_name, view_digest = name, digest
+            if bias:
+                attributes = [attribute.strip() for attribute in bias.split(",")]
+                view_name, view_digest = dataset.view_identity(manifest, digest, attributes)
+            settings = (*choice, *thread_setting)
+            config = make_config(loss, seed=seed, preset=grid.preset, settings=settings)
             config = resolve_weights(config).for_device(device)
-            place = run_folder(root, seen[0], config, config.digest(seen[1]))
-            jobs.append(Job(config, folder, place, sets, bias))
+            run = run_folder(root, view_name, config, config.digest(view_digest))
+            jobs.append(Job(config, folder, run, settings, bias))
     return list({job.folder: job for job in jobs}.values())
 
 
-def _names(bias: str) -> list[str]:
-    return [name.strip() for name in bias.split(",")]
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value)  # TOML reads JSON's scalars and lists
+def _to_toml(value: Any) -> str:
+    """Return a value as TOML, which reads the scalars and lists of JSON."""
+    return json.dumps(value)

@@ -1,8 +1,9 @@
 """A sweep on a Ray cluster: the same runs, as tasks with resources, on any number of machines.
 
-The folder of runs is shared by all machines, or each run is copied to a place that all of them reach
-(``collect``, any address that fsspec knows) and from there to the folder of runs. A task whose worker dies is
-started again by Ray, elsewhere if need be, and goes on from the run's last epoch if the folder is shared.
+Either all machines share the folder of runs, or each worker uploads its finished run to an address that all
+machines reach (``collect``, any address that fsspec reads), and the run is downloaded from there. If a worker
+dies, Ray starts its task again, if necessary on another machine. On a shared folder the run resumes from its
+last epoch.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from biascon.sweep.runner import TRIES, Result, run_with_retries
 
 @dataclass(frozen=True)
 class RayPool:
-    """Tasks of a Ray cluster.
+    """A pool of tasks on a Ray cluster.
 
     Attributes:
         root: The folder of runs.
-        address: Of the cluster; ``""`` starts one on this machine, ``"auto"`` joins the one that is there.
-        threads: CPUs of a run.
-        gpus: GPUs of a run, a share or more.
-        device: As ``--device``.
-        collect: Where runs are copied to and collected from, None for a shared ``root``.
+        address: The address of the cluster. ``""`` starts a cluster on this machine; ``"auto"`` joins the
+            cluster that runs on this machine.
+        threads: CPUs of each run.
+        gpus: GPUs of each run; a fraction is allowed.
+        device: The value of the option ``--device``.
+        collect: The address to which workers upload finished runs; None if all machines share ``root``.
     """
 
     root: Path
@@ -39,46 +41,47 @@ class RayPool:
     collect: str | None = None
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Run all jobs, as many at a time as the cluster has room for.
+        """Run all jobs, as many at a time as the cluster has resources for.
 
         Raises:
-            BiasconError: Ray is not installed, or the cluster is out of reach.
+            BiasconError: Ray is not installed, or the cluster cannot be reached.
         """
-        ray = _ray()
-        mine = not ray.is_initialized()
+        ray = _import_ray()
+        starts_ray = not ray.is_initialized()
         try:
-            if mine:
+            if starts_ray:
                 ray.init(address=self.address or None, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BiasconError(f"cannot reach the Ray cluster '{self.address}': {first}") from error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BiasconError(
+                f"cannot reach the Ray cluster '{self.address}': {reason}"
+            ) from error
         try:
             task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=TRIES - 1)(
-                _task
+                _run_task
             )
-            there = self.root.absolute()
-            waiting = {
-                task.remote(job, there, self.threads, self.device, self.collect): job
-                for job in jobs
+            root = self.root.absolute()
+            pending = {
+                task.remote(job, root, self.threads, self.device, self.collect): job for job in jobs
             }
-            while waiting:
-                (reference,), _ = ray.wait(list(waiting), num_returns=1)
-                job = waiting.pop(reference)
+            while pending:
+                (reference,), _ = ray.wait(list(pending), num_returns=1)
+                job = pending.pop(reference)
                 try:
                     result: Result = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    told = str(error).strip().splitlines()[0]
-                    yield Result(job, "failed", message=f"the worker was lost: {told}")
+                    reason = str(error).strip().splitlines()[0]
+                    yield Result(job, "failed", message=f"the worker was lost: {reason}")
                     continue
                 if self.collect is not None and result.state == "done":
                     result = download_run(self.collect, result, self.root)
                 yield result
         finally:
-            if mine:
+            if starts_ray:
                 ray.shutdown()
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
@@ -88,8 +91,8 @@ def _ray() -> Any:
     return ray
 
 
-def _task(job: Job, root: Path, threads: int, device: str, collect: str | None) -> Result:
-    """One run, on a worker."""
+def _run_task(job: Job, root: Path, threads: int, device: str, collect: str | None) -> Result:
+    """Run a job on a worker, and upload the run if it is to be collected."""
     result = run_with_retries(job, root, threads, device)
     if collect is not None and result.state == "done":
         upload_run(root, job.folder, collect)
@@ -97,33 +100,54 @@ def _task(job: Job, root: Path, threads: int, device: str, collect: str | None) 
 
 
 def upload_run(root: Path, folder: Path, collect: str) -> None:
-    """Copy a finished run to a place; the marker that it is finished goes last."""
-    import fsspec
+    """Upload a finished run; the file ``done``, which marks it as finished, is uploaded last.
 
-    files, where = fsspec.core.url_to_fs(collect)
-    part = folder.absolute().relative_to(root.absolute()).as_posix()
-    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
-    files.makedirs(f"{where}/{part}", exist_ok=True)
-    for name in sorted(names, key=lambda name: name == DONE):
-        files.put_file(str(folder / name), f"{where}/{part}/{name}")
+    Args:
+        root: The folder of runs.
+        folder: The run folder.
+        collect: The address to upload to.
+    """
+    filesystem, target = _resolve_address(collect, root, folder)
+    names = [path.name for path in folder.iterdir() if path.name[0] != "."]
+    filesystem.makedirs(target, exist_ok=True)
+    for name in _done_last(names):
+        filesystem.put_file(str(folder / name), f"{target}/{name}")
 
 
 def download_run(collect: str, result: Result, root: Path) -> Result:
-    """Copy a finished run from a place into the folder of runs, and check it there."""
-    import fsspec
+    """Download a finished run into the folder of runs, and verify it there.
 
-    files, where = fsspec.core.url_to_fs(collect)
+    Args:
+        collect: The address to download from.
+        result: The result of the run.
+        root: The folder of runs.
+
+    Returns:
+        The result, with the state ``"failed"`` if the run cannot be downloaded or is damaged.
+    """
     folder = result.job.folder
-    part = folder.absolute().relative_to(root.absolute()).as_posix()
+    filesystem, source = _resolve_address(collect, root, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(files.ls(f"{where}/{part}", detail=False))
-        names = [str(name).rstrip("/").rpartition("/")[2] for name in found]
-        for name in sorted(names, key=lambda name: name == DONE):
-            files.get_file(f"{where}/{part}/{name}", str(folder / name))
+        paths = filesystem.ls(source, detail=False)
+        for name in _done_last([str(path).rstrip("/").rpartition("/")[2] for path in paths]):
+            filesystem.get_file(f"{source}/{name}", str(folder / name))
         read_finished(folder)
     except (OSError, RunError) as error:
         return Result(
             result.job, "failed", result.tries, result.seconds, f"cannot collect: {error}"
         )
     return result
+
+
+def _resolve_address(collect: str, root: Path, folder: Path) -> tuple[Any, str]:
+    """Return the fsspec file system of an address, and the path of a run folder on it."""
+    import fsspec
+
+    filesystem, base = fsspec.core.url_to_fs(collect)
+    return filesystem, f"{base}/{folder.absolute().relative_to(root.absolute()).as_posix()}"
+
+
+def _done_last(names: Sequence[str]) -> list[str]:
+    """Sort file names by name, with ``done`` at the end."""
+    return sorted(names, key=lambda name: (name == DONE, name))

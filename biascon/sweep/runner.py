@@ -1,8 +1,9 @@
-"""A grid of runs: planned whole, what is done skipped, what died tried again, several at a time.
+"""Run the jobs of a sweep: skip finished runs, retry failed runs, and report each result.
 
-Each run is a process of its own, ``python -m biascon evaluate`` with one loss and one seed: a run that dies
-takes nothing with it and goes on from its last epoch when it is tried again. Where they run is a pool's
-business: processes of this machine here, a Ray cluster in ``biascon.sweep.ray_pool``.
+Each run is a process of its own, ``python -m biascon evaluate`` with one loss and one seed. A run that is
+killed does not stop the others, and its next process resumes from its last epoch. A pool decides where the
+processes run: on this machine (``biascon.sweep.local_pool``) or on a Ray cluster
+(``biascon.sweep.ray_pool``).
 """
 
 from __future__ import annotations
@@ -11,128 +12,115 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from biascon.errors import BiasconError
-from biascon.runs.folder import LOCKED_MESSAGE, read_finished
+from biascon.errors import BiasconError, RunBusyError, UsageError
+from biascon.runs.folder import read_finished
 from biascon.sweep.grid import Job
 
 TRIES = 3
-PAUSE, PATIENCE = 2.0, 86_400.0  # seconds: between looks at a folder that is held, and in all
+BUSY_INTERVAL = 2.0  # seconds between two attempts on a run that another process works on
+BUSY_TIMEOUT = 86_400.0  # seconds after which such an attempt counts as a failure
+
+State = Literal["skipped", "done", "failed"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended.
+    """The result of a job.
 
     Attributes:
-        job: The run.
-        state: ``"there"`` before, ``"done"`` now, or ``"failed"``.
-        tries: How many processes it took.
-        seconds: Of them all.
-        told: The last line of a failed run.
+        job: The job.
+        state: ``"skipped"`` if the run was already finished, else ``"done"`` or ``"failed"``.
+        tries: The number of processes that the run took.
+        seconds: The time from the start of the first process to the end of the last one.
+        message: The error message of a failed run.
     """
 
     job: Job
-    state: str
+    state: State
     tries: int = 0
     seconds: float = 0.0
     message: str = ""
 
 
 class Pool(Protocol):
-    """Where the processes of a sweep run."""
+    """The place where the processes of a sweep run."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Run all jobs, some at a time; yield each as it ends."""
+        """Run all jobs, several at a time; yield each result when its run ends."""
 
 
-def sweep(
-    jobs: Sequence[Job], pool: Pool, say: Callable[[Result], None] = lambda result: None
+def run_sweep(
+    jobs: Sequence[Job], pool: Pool, on_result: Callable[[Result], None] = lambda result: None
 ) -> list[Result]:
-    """Run what is not done yet, and return how each run ended, in the order of the jobs.
+    """Run the jobs that are not finished, and return all results in the order of the jobs.
 
-    A run that is damaged is not computed over: it counts as failed, with what is wrong.
+    A damaged run folder is never overwritten: its job fails with the error of the folder.
+
+    Args:
+        jobs: The jobs.
+        pool: The pool that runs them.
+        on_result: Called with each result when it is known.
     """
     results: dict[Path, Result] = {}
-    waiting = []
+    unfinished = []
     for job in jobs:
         try:
-            there = read_finished(job.folder) is not None
+            is_finished = read_finished(job.folder) is not None
         except BiasconError as error:
-            results[job.folder] = Result(job, "failed", message=str(error))
+            result = Result(job, "failed", message=str(error))
         else:
-            if not there:
-                waiting.append(job)
+            if not is_finished:
+                unfinished.append(job)
                 continue
-            results[job.folder] = Result(job, "there")
-        say(results[job.folder])
-    for result in pool.run(waiting):
+            result = Result(job, "skipped")
+        results[job.folder] = result
+        on_result(result)
+    for result in pool.run(unfinished):
         results[result.job.folder] = result
-        say(result)
+        on_result(result)
     return [results[job.folder] for job in jobs]
 
 
-@dataclass(frozen=True)
-class LocalPool:
-    """Processes of this machine.
-
-    Attributes:
-        root: The folder of runs.
-        workers: How many at a time.
-        threads: CPU threads of each.
-        device: As ``--device``.
-    """
-
-    root: Path
-    workers: int
-    threads: int
-    device: str
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Run all jobs, ``workers`` at a time."""
-        # What stages share is waited for by a lock: the same first network is not trained twice.
-        with ThreadPoolExecutor(self.workers) as threads:
-            pending: set[Future[Result]] = {
-                threads.submit(run_with_retries, job, self.root, self.threads, self.device)
-                for job in jobs
-            }
-            try:
-                while pending:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            finally:
-                for future in pending:
-                    future.cancel()
-
-
 def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
-    """Run a job in a process of its own; one that dies is started again and goes on from its last epoch.
+    """Run a job in a process of its own. If the process fails, start it again, up to ``tries`` times.
 
-    Wrong usage (exit code 2) is not tried again: it would end the same. A run whose folder another process
-    holds, such as one that trains this network for another view of the dataset, is waited for.
+    Wrong usage is not retried, because it would fail again. If another process works on the run folder, the
+    function waits and starts the process again; such attempts do not count. This happens if two jobs train
+    the same network for two views of a dataset.
+
+    Args:
+        job: The job.
+        root: The folder of runs.
+        threads: CPU threads of the process.
+        device: The value of the option ``--device``.
+        tries: The maximum number of processes.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    started, told, count = time.monotonic(), "", 0
+    started, message, count = time.monotonic(), "", 0
     while count < tries:
         count += 1
-        done = subprocess.run(
+        process = subprocess.run(
             job.command(root, device), check=False, env=environment, capture_output=True, text=True
         )
-        seconds = time.monotonic() - started
-        if done.returncode == 0:
+        exit_code, seconds = process.returncode, time.monotonic() - started
+        if exit_code == 0:
             return Result(job, "done", count, seconds)
-        lines = done.stderr.strip().splitlines()
-        told = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
-        if done.returncode < 0:
-            told = f"killed by signal {-done.returncode}"
-        if done.returncode == 2:
+        message = _error_message(exit_code, process.stderr)
+        if exit_code == UsageError.exit_code:
             break
-        if done.returncode == 1 and told.startswith(LOCKED_MESSAGE) and seconds < PATIENCE:
-            time.sleep(PAUSE)
+        if exit_code == RunBusyError.exit_code and seconds < BUSY_TIMEOUT:
+            time.sleep(BUSY_INTERVAL)
             count -= 1
-    return Result(job, "failed", count, seconds, told)
+    return Result(job, "failed", count, seconds, message)
+
+
+def _error_message(exit_code: int, stderr: str) -> str:
+    """Return why a process failed: the signal that killed it, or its last line on standard error."""
+    if exit_code < 0:
+        return f"killed by signal {-exit_code}"
+    lines = stderr.strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else f"exit code {exit_code}"

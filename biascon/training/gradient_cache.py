@@ -1,9 +1,11 @@
-"""Forward and backward of one batch: at once, or a part at a time where it does not fit.
+"""Forward and backward pass of one batch: at once, or in micro-batches where the batch does not fit.
 
-A contrastive loss compares all images of a batch, so that its gradient is not the mean over parts. A batch
-in parts is therefore passed twice: first without gradient, for the outputs of all; the loss and its gradient
-with respect to the outputs; then part by part with gradient, into which that gradient is fed. The result is
-that of the whole batch, if the encoder's normalization does not see the batch; batch norm sees a part.
+A contrastive loss compares all images of a batch, so its gradient is not the mean over micro-batches. The
+micro-batches are therefore passed twice (gradient caching). The first pass
+computes the outputs of all rows without gradient; then the loss and its gradient with respect to the outputs
+are computed. The second pass computes each micro-batch with gradient and feeds that gradient in. The result
+is that of the whole batch if the normalization of the encoder does not depend on the batch. Batch norm sees
+one micro-batch.
 """
 
 from __future__ import annotations
@@ -19,59 +21,65 @@ Outputs = dict[str, Tensor]
 
 
 def forward_backward(
-    net: nn.Module, x: Tensor, part: int, loss: Callable[[Outputs], Tensor], *, half: bool = False
+    net: nn.Module,
+    x: Tensor,
+    rows_at_a_time: int,
+    loss: Callable[[Outputs], Tensor],
+    *,
+    use_bfloat16: bool = False,
 ) -> tuple[Tensor, Outputs]:
-    """Add the gradient of a batch's loss to the weights; return the loss and the outputs, detached.
+    """Add the gradient of the loss of a batch to the parameters; return the loss and the outputs, detached.
 
     Args:
-        net: Maps ``(N, 3, H, W)`` to tensors ``(N, ...)`` by name.
+        net: The network: maps ``(N, 3, H, W)`` to tensors ``(N, ...)`` by name.
         x: ``(N, 3, H, W)``.
-        part: How many rows of x at a time; 0 is all of them.
+        rows_at_a_time: The rows of a micro-batch; 0 for the whole batch.
         loss: Maps the outputs of all rows to a scalar.
-        half: Whether the network computes in bfloat16 where that is safe; the loss never does.
+        use_bfloat16: Whether the network computes in bfloat16 where that is safe. The loss never does.
     """
-    kind = x.device.type
-    if not 0 < part < len(x):
-        with torch.autocast(kind, torch.bfloat16, enabled=half):
+    device_type = x.device.type
+    if not 0 < rows_at_a_time < len(x):
+        with torch.autocast(device_type, torch.bfloat16, enabled=use_bfloat16):
             out = net(x)
         value = loss(out)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach(), {name: tensor.detach() for name, tensor in out.items()}
-    pieces = torch.split(x, part)
-    several = isinstance(net, nn.parallel.DistributedDataParallel)
-    plain = cast(nn.Module, net.module) if several else net
+    pieces = torch.split(x, rows_at_a_time)
+    is_distributed = isinstance(net, nn.parallel.DistributedDataParallel)
+    module = cast(nn.Module, net.module) if is_distributed else net
     with (
         torch.no_grad(),
-        _statistics_kept(plain),
-        torch.autocast(kind, torch.bfloat16, enabled=half),
+        _keep_running_statistics(module),
+        torch.autocast(device_type, torch.bfloat16, enabled=use_bfloat16),
     ):
-        found = [plain(piece) for piece in pieces]
-    whole = {name: torch.cat([one[name] for one in found]).requires_grad_() for name in found[0]}
-    value = loss(whole)
-    names = list(whole)
-    grads = torch.autograd.grad(value, [whole[name] for name in names], allow_unused=True)
+        parts = [module(piece) for piece in pieces]
+    batch = {name: torch.cat([part[name] for part in parts]).requires_grad_() for name in parts[0]}
+    value = loss(batch)
+    names = list(batch)
+    grads = torch.autograd.grad(value, [batch[name] for name in names], allow_unused=True)
     used = [
-        (name, torch.split(grad, part))
+        (name, torch.split(grad, rows_at_a_time))
         for name, grad in zip(names, grads, strict=True)
         if grad is not None
     ]
     for k, piece in enumerate(pieces):
-        # The gradients of several processes are averaged once, with the last part.
-        apart = cast(Any, net).no_sync() if several and k < len(pieces) - 1 else nullcontext()
-        with apart:
-            with torch.autocast(kind, torch.bfloat16, enabled=half):
+        # The gradients of several processes are averaged once, with the last micro-batch.
+        is_last = k == len(pieces) - 1
+        without_sync = cast(Any, net).no_sync() if is_distributed and not is_last else nullcontext()
+        with without_sync:
+            with torch.autocast(device_type, torch.bfloat16, enabled=use_bfloat16):
                 out = net(piece)
             torch.autograd.backward([out[name] for name, _ in used], [grad[k] for _, grad in used])
-    return value.detach(), {name: tensor.detach() for name, tensor in whole.items()}
+    return value.detach(), {name: tensor.detach() for name, tensor in batch.items()}
 
 
 @contextmanager
-def _statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Normalize by the batch without counting it into the running statistics."""
+def _keep_running_statistics(net: nn.Module) -> Iterator[None]:
+    """Let batch norm normalize by the batch, and leave its running statistics unchanged."""
     norms = [
-        part
-        for part in net.modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+        layer
+        for layer in net.modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
     ]
     for norm in norms:
         norm.track_running_stats = False

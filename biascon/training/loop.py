@@ -17,6 +17,7 @@ from biascon.errors import RunError, UsageError
 from biascon.losses.loss import Loss, get_loss
 from biascon.losses.pairwise import can_read_without_sync
 from biascon.losses.per_image import per_image_cross_entropy
+from biascon.losses.registry import Requirement
 from biascon.runs import checkpoint
 from biascon.runs.context import RunContext
 from biascon.runs.folder import METRICS_LOG, STEP_LOSSES
@@ -26,7 +27,7 @@ from biascon.training.augment import augment
 from biascon.training.batches import BatchLoader, epoch_order
 from biascon.training.checks import check_run, warn_of_weak_batches
 from biascon.training.gradient_cache import forward_backward
-from biascon.training.loss_inputs import LossInputs, count_inputs
+from biascon.training.loss_inputs import LossInputs, make_count_inputs
 from biascon.training.network import Model, build_model, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from biascon.utils.distributed import (
@@ -139,8 +140,8 @@ def _build_state(
     config, data, device = context.config, context.data, context.device
     free_parameters = {k: v for k, v in config.parameters.items() if k not in context.entry.fixed}
     loss = get_loss(config.loss, **free_parameters)
-    inputs = count_inputs(loss.inputs, data, device).merged(loss_inputs)
-    inputs.check(config.loss, loss.inputs)
+    inputs = make_count_inputs(loss.tensor_inputs, data, device).merged(loss_inputs)
+    inputs.check(config.loss, loss.tensor_inputs)
     model = cast(Model, convert_sync_batchnorm(build_model(config, context.entry, data), device))
     model = to_channels_last(model, device)
     recorded = None
@@ -227,7 +228,8 @@ def _epoch_batches(context: RunContext, loss: Loss, epoch: int) -> list[Tensor]:
     """Return the batches of an epoch, each int64 ``(B,)``; a last batch that is not full is left out."""
     split, batch = context.data.splits["train"], context.config.train.batch_size
     steps = len(split) // batch
-    order = epoch_order(split, context.config.seed, epoch, by_groups="groups" in loss.needs)
+    by_groups = Requirement.GROUP_SAMPLING in loss.entry.requires
+    order = epoch_order(split, context.config.seed, epoch, by_cells=by_groups)
     return list(torch.split(order[: steps * batch], batch))
 
 
@@ -249,11 +251,11 @@ def _forward_backward(
             name: values.view(len(rows), views, -1) for name, values in out.items()
         }  # (B, V, ...)
         z = out["z"] if loss.input_kind == "embeddings" else out["logits"]
-        inputs: dict[str, Any] = state.inputs.batch(loss.inputs, epoch, rows, out)
+        inputs: dict[str, Any] = state.inputs.batch(loss.tensor_inputs, epoch, rows, out)
         return loss(z, data.labels[rows], data.bias[rows], **inputs)
 
     part = config.train.micro_batch * views
-    return forward_backward(network, x, part, compute_loss, half=use_bfloat16)
+    return forward_backward(network, x, part, compute_loss, use_bfloat16=use_bfloat16)
 
 
 def _record_losses(

@@ -1,4 +1,4 @@
-"""What a loss is given beyond the batch: counts, weights, and what a network trained before tells."""
+"""Extra tensors for a loss: group counts, sample weights, and outputs of the first-stage network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from biascon.errors import UsageError
 
 @dataclass
 class LossInputs:
-    """Tensors on the device of training, by the names of ``biascon.losses.NEEDS``.
+    """Tensors on the training device, by the names of ``biascon.losses.NEEDS``.
 
     Attributes:
-        whole: The same for every batch, such as ``counts``. ``group_weights`` changes as training goes
-            and is part of the checkpoint.
-        images: ``(N, ...)``: a row for each training image.
-        steps: ``(epochs, N)``: a number for each training image in each epoch.
+        constant: Tensors that are the same for every batch, such as ``counts``. ``group_weights`` changes
+            during training and is part of the checkpoint.
+        per_image: ``(N, ...)``: a row for each training image.
+        per_step: ``(epochs, N)``: a number for each training image in each epoch.
     """
 
     constant: dict[str, Tensor] = field(default_factory=dict)
@@ -33,25 +33,25 @@ class LossInputs:
         """Return the inputs of a loss for one batch.
 
         Args:
-            names: Of the inputs.
-            epoch: From 0.
-            rows: ``(B,)`` the images of the batch.
-            out: What the network gives for them.
+            names: The names of the inputs.
+            epoch: The epoch, from 0.
+            rows: ``(B,)``, the images of the batch.
+            out: The outputs of the network for these images.
         """
-        found = {}
+        inputs = {}
         for name in names:
             if name in self.constant:
-                found[name] = self.constant[name]
+                inputs[name] = self.constant[name]
             elif name in self.per_image:
-                found[name] = self.per_image[name][rows]
+                inputs[name] = self.per_image[name][rows]
             elif name in self.per_step:
-                found[name] = self.per_step[name][epoch, rows]
+                inputs[name] = self.per_step[name][epoch, rows]
             else:
-                found[name] = out[name]
-        return found
+                inputs[name] = out[name]
+        return inputs
 
     def merged(self, other: LossInputs | None) -> LossInputs:
-        """Return this together with another."""
+        """Return these inputs together with other ones."""
         if other is None:
             return self
         return LossInputs(
@@ -64,33 +64,35 @@ class LossInputs:
         """Refuse to train a loss without its inputs.
 
         Raises:
-            UsageError: One is missing that the network itself does not give.
+            UsageError: An input is missing that the network itself does not give.
         """
-        there = {*self.constant, *self.per_image, *self.per_step, "logits", "features"}
-        missing = [name for name in names if name not in there]
+        available = {*self.constant, *self.per_image, *self.per_step, "logits", "features"}
+        missing = [name for name in names if name not in available]
         if missing:
             raise UsageError(
-                f"loss '{loss}' needs {', '.join(missing)} of another network: "
-                "train it with biascon.training.stages.obtain or the command line"
+                f"loss '{loss}' needs {', '.join(missing)} of a first-stage network: "
+                "train the run with biascon.evaluate or the command line"
             )
 
     def state(self) -> dict[str, Tensor]:
-        """Return what changes as training goes."""
+        """Return the tensors that change during training."""
         return {k: v for k, v in self.constant.items() if k == "group_weights"}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Set what changes as training goes."""
+        """Set the tensors that change during training."""
         for name in self.state():
             self.constant[name].copy_(state[name])
 
 
-def count_inputs(names: Sequence[str], data: BiasedDataset, device: torch.device) -> LossInputs:
-    """Return what can be made of the training split's (label, bias) counts alone."""
+def make_count_inputs(
+    names: Sequence[str], data: BiasedDataset, device: torch.device
+) -> LossInputs:
+    """Return the inputs that are functions of the (label, bias) counts of the training split."""
     table = data.splits["train"].counts(data.n_labels, data.n_bias)
     counts = torch.from_numpy(table).to(device)
-    given = LossInputs()
+    inputs = LossInputs()
     if "counts" in names:
-        given.constant["counts"] = counts
-    if "group_weights" in names:  # uniform over the groups that there are
-        given.constant["group_weights"] = (counts > 0) / (counts > 0).sum()
-    return given
+        inputs.constant["counts"] = counts
+    if "group_weights" in names:  # uniform over the cells that have images
+        inputs.constant["group_weights"] = (counts > 0) / (counts > 0).sum()
+    return inputs

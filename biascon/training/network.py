@@ -18,7 +18,7 @@ from biascon.data.dataset import BiasedDataset
 from biascon.errors import DataError, UsageError
 from biascon.losses.registry import LossEntry
 from biascon.models.encoders import Encoder, build_encoder, build_head
-from biascon.models.weights import _bytes, match_state_dict, read_weights
+from biascon.models.weights import match_state_dict, read_blob, read_weights
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.utils.seeds import torch_generator
 
@@ -67,7 +67,7 @@ def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Mod
 
 def trains_classifier(entry: LossEntry) -> bool:
     """Whether a run with this loss trains a linear classifier."""
-    return entry.input_kind == "logits" or "logits" in entry.inputs
+    return entry.input_kind == "logits" or "logits" in entry.tensor_inputs
 
 
 def build_classifier(
@@ -109,7 +109,7 @@ def initialize_encoder(encoder: Encoder, config: RunConfig) -> None:
     path = resolve_weights(config).model.file
     if path is None:
         raise UsageError(f"model.weights is {config.model.weights}, but its file is not known")
-    blob = _bytes(path)
+    blob = read_blob(path)
     if hashlib.sha256(blob).hexdigest() != config.model.weights.partition(":")[2]:
         raise DataError(f"{path} has changed since the run was configured; start the command again")
     own = encoder.state_dict()

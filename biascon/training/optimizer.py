@@ -1,4 +1,4 @@
-"""Optimizer and learning rate."""
+"""The optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from biascon.config.run_config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of a network: weight decay is for matrices and kernels only."""
+    """Return the optimizer of a network; weight decay applies to matrices and kernels only."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": config.weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
-    fused = weights[0].device.type in ("cpu", "cuda")  # one kernel for all weights
+    fused = weights[0].device.type in ("cpu", "cuda")  # one kernel updates all weights
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=fused)
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
 
 
 def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
-    """Return the rate of a step: a linear warm-up over the first share of all steps, then
+    """Return the learning rate of a step.
 
-    ``cosine``: half a cosine down to 0; ``constant``; ``thirds``: a tenth after each third.
+    A linear warm-up over the first ``warmup`` share of all steps is followed by the schedule. ``cosine``
+    falls to 0 as half a cosine. ``constant`` stays. ``thirds`` divides the rate by 10 after each third.
 
     >>> round(learning_rate(OptimizerConfig(lr=1.0, warmup=0.5), 2, 8), 3)
     0.75

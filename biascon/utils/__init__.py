@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of biases, losses or datasets."""
+"""Helpers that do not depend on losses, models or datasets."""

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import torch
+import os
+from typing import TYPE_CHECKING
 
 from biascon.errors import UsageError
 
+if TYPE_CHECKING:
+    import torch
+
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+    """Return a device by name. ``auto`` is CUDA if available, else MPS if available, else the CPU.
 
     Raises:
-        UsageError: No such kind of device, or none of it here.
+        UsageError: The name is unknown, or this machine has no such device.
     """
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    import torch  # imported here, so that count_cpus does not import torch
+
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"unknown device '{name}' (known: auto, cpu, cuda, mps)") from error
-    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    if beyond or not has.get(device.type, False):
+    no_such_index = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if no_such_index or not available.get(device.type, False):
         raise UsageError(f"there is no {device} device here; pass --device auto")
     return device
 
 
 def count_cpus() -> int | None:
-    """Return how many CPU cores this process may use, None where the system does not tell."""
-    import os
-
+    """Return the number of CPU cores that this process may use, or None if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,9 +1,9 @@
-"""Several processes that train one network: one a device, started by torchrun or by srun.
+"""Training of one network by several processes, one for each device. torchrun or srun starts the processes.
 
-Each process holds the same weights and takes its share of every batch; the loss is that of the whole batch
-(``biascon.losses.gather``), so that one process and several compute the same, as far as the encoder's
-normalization does not see the batch: batch norm is synchronized on CUDA, and on the CPU it is that of a
-process's share. The first process writes; the run folder must be on a disk that all of them see.
+Every process holds the same weights and computes its share of every batch. The loss is that of the whole
+batch (``biascon.losses.gather``). The number of processes therefore does not change the training, except for
+batch norm on a CPU: it uses the statistics of the share of a process, while on CUDA it is synchronized. The
+main process writes the files. All processes must be able to read the run folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from biascon.errors import UsageError
 
 @dataclass(frozen=True)
 class Rank:
-    """What the launcher says: which process this is, of how many, and which on its machine."""
+    """The rank of a process, as set by the launcher.
+
+    Attributes:
+        rank: The rank among all processes, from 0.
+        world: The number of processes.
+        local: The rank among the processes of the machine, from 0.
+    """
 
     rank: int
     world: int
@@ -32,20 +38,20 @@ class Rank:
 
 
 def launcher_environment(environment: Mapping[str, str] = os.environ) -> Rank | None:
-    """Return what torchrun or srun set in the environment, None for a process on its own.
+    """Return the rank that torchrun or srun set in the environment, None for a single process.
 
     Raises:
-        UsageError: srun started several processes without saying where they are to meet.
+        UsageError: srun started several processes, and MASTER_ADDR is not set.
     """
     if "TORCHELASTIC_RUN_ID" in environment and int(environment["WORLD_SIZE"]) > 1:
-        return Rank(*(int(environment[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
-    # Of the step, not of the job: in a batch script outside of srun it is one.
+        return Rank(*(int(environment[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    # The tasks of the step, not of the job: a batch script outside srun has one task.
     world = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
     if world > 1 and "SLURM_PROCID" in environment:
         if "MASTER_ADDR" not in environment:
             raise UsageError(
-                f"srun started {world} processes, but MASTER_ADDR does not say where they meet; set it "
-                "to the first node: export MASTER_ADDR=$(scontrol show hostnames | head -1)"
+                f"srun started {world} processes, but MASTER_ADDR is not set; set it to the first node: "
+                "export MASTER_ADDR=$(scontrol show hostnames | head -1)"
             )
         return Rank(int(environment["SLURM_PROCID"]), world, int(environment["SLURM_LOCALID"]))
     return None
@@ -53,38 +59,42 @@ def launcher_environment(environment: Mapping[str, str] = os.environ) -> Rank | 
 
 @contextmanager
 def distributed_session(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes that were started with this one, and give the device of this one.
+    """Connect the processes of the launcher, and yield the device of this process.
 
-    A process on its own gets the device as it is.
+    A single process gets ``device`` itself.
+
+    Raises:
+        UsageError: srun started several processes, and MASTER_ADDR is not set.
     """
-    found = launcher_environment()
-    if found is None:
+    own_rank = launcher_environment()
+    if own_rank is None:
         yield device
         return
     if device.type == "cuda":
-        device = torch.device("cuda", found.local % torch.cuda.device_count())
+        device = torch.device("cuda", own_rank.local % torch.cuda.device_count())
         torch.cuda.set_device(device)
     os.environ.setdefault("MASTER_PORT", "29500")
     backend = "nccl" if device.type == "cuda" else "gloo"
-    # The others wait while the first one evaluates.
+    # The timeout is long because the other processes wait while the main process evaluates.
     dist.init_process_group(
-        backend, rank=found.rank, world_size=found.world, timeout=timedelta(hours=4)
+        backend, rank=own_rank.rank, world_size=own_rank.world, timeout=timedelta(hours=4)
     )
     try:
         yield device
-        # None takes its connections down while another still works: a launcher ends all when one fails.
+        # No process closes its connections while another process works. If one process fails, the launcher
+        # stops the others.
         dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """Return which process this is, 0 on its own."""
+    """Return the rank of this process, 0 for a single process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process writes."""
+    """Whether this process writes the files of the run."""
     return rank() == 0
 
 
@@ -95,7 +105,7 @@ def barrier() -> None:
 
 
 def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return the network whose gradients are averaged over the processes; on its own as it is."""
+    """Return a network whose gradients are averaged over the processes. A single process gets ``model``."""
     if not (dist.is_available() and dist.is_initialized()):
         return model
     return nn.parallel.DistributedDataParallel(
@@ -104,20 +114,20 @@ def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return the network with batch norm over the batch of all processes, where there are several on CUDA."""
+    """Return the network with batch norm over the batches of all processes, if several processes use CUDA."""
     if device.type == "cuda" and dist.is_available() and dist.is_initialized():
-        found: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return found
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return converted
     return model
 
 
 def world_size() -> int:
-    """Return how many processes compute this loss together: 1 outside of ``torch.distributed``."""
+    """Return the number of processes, 1 outside ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenate along the first dimension in the order of the ranks; backward: W times one's slice."""
+    """Concatenate the tensors of W ranks; the gradient is W times the slice of the own rank."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -134,7 +144,11 @@ class _Gather(torch.autograd.Function):
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """Return what all ranks hold, in their order; without other ranks ``x`` itself."""
+    """Return the tensors of all ranks concatenated along the first dimension; a single process gets ``x``.
+
+    The backward pass multiplies the gradient of the own tensor by the number of ranks, see
+    ``biascon.losses.gather``.
+    """
     if world_size() == 1:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Names that stand for code: ``name -> "module:attribute"``, imported only when it is used."""
+"""Objects by name: ``"module:attribute"`` and the entry points of installed packages, imported on use."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from biascon.errors import BiasconError
 def load(target: str) -> Any:
     """Import ``"package.module:attribute"`` and return the attribute."""
     module, _, attribute = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
+    value: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        value = getattr(value, name)
+    return value
 
 
 def plugins(group: str) -> dict[str, metadata.EntryPoint]:
-    """Return the entry points that installed packages register under ``group``, by name."""
+    """Return the entry points of installed packages in an entry-point group, by name."""
     return {point.name: point for point in sorted(metadata.entry_points(group=group))}
 
 
-def resolve(kind: str, name: str, outside: Mapping[str, metadata.EntryPoint]) -> Any:
-    """Return what an installed plug-in stands for.
+def resolve(kind: str, name: str, points: Mapping[str, metadata.EntryPoint]) -> Any:
+    """Import and return the object of a plug-in.
+
+    Args:
+        kind: The noun for messages, for example "loss".
+        name: The name of the plug-in.
+        points: Entry points by name.
 
     Raises:
-        BiasconError: It fails to import.
+        BiasconError: The plug-in fails to import.
     """
     try:
-        return outside[name].load()
+        return points[name].load()
     except Exception as error:
         raise BiasconError(f"plug-in {kind} '{name}' fails to import: {error}") from error

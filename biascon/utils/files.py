@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, digests, folders that are renamed into place."""
+"""Atomic writes of files and folders, JSON, and SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -16,28 +16,34 @@ from typing import Any
 from biascon.errors import BiasconError, DataError
 
 
-def os_error(error: OSError, what: str, path: Path | str) -> BiasconError:
-    """Turn an ``OSError`` into one line: what could not be done, where, and why."""
-    return BiasconError(f"cannot {what} {path}: {error.strerror or error}")
+def os_error(error: OSError, action: str, path: Path | str) -> BiasconError:
+    """Return an ``OSError`` as an error of one line: what failed, the path, and the reason.
+
+    Args:
+        error: The error of the system.
+        action: What failed, as a verb such as "write".
+        path: The file or folder.
+    """
+    return BiasconError(f"cannot {action} {path}: {error.strerror or error}")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones, never a part.
+    """Write a file atomically: a reader sees the old bytes or all the new bytes.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk (fsync), and the
-    file is renamed over ``path``.
+    The bytes are written to a temporary file in the same folder and flushed to the disk (fsync). Then the
+    temporary file is renamed to ``path``.
 
     Raises:
-        BiasconError: The folder is missing or unwritable, or the disk is full; nothing is left.
+        BiasconError: The folder is missing or not writable, or the disk is full. No temporary file remains.
     """
     write_together({path: data})
 
 
 def write_together(files: Mapping[Path, bytes | str]) -> None:
-    """Write several files so that a full disk leaves all the old ones: rename after all are complete.
+    """Write several files atomically. No file is replaced before all new files are complete.
 
     Raises:
-        BiasconError: A folder is missing or unwritable, or the disk is full; nothing is left.
+        BiasconError: A folder is missing or not writable, or the disk is full. No temporary file remains.
     """
     staged: dict[Path, Path] = {}
     path = Path()
@@ -60,10 +66,10 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line to a log.
+    """Append a line to a file.
 
     Raises:
-        BiasconError: The place is not writable, or the disk is full.
+        BiasconError: The file is not writable, or the disk is full.
     """
     try:
         with path.open("a", encoding="utf-8") as log:
@@ -73,7 +79,11 @@ def append(path: Path, line: str) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    """Return the SHA-256 of the bytes of a file as 64 hexadecimal digits.
+
+    Raises:
+        BiasconError: The file cannot be read.
+    """
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -82,7 +92,7 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise to JSON with sorted keys and no spaces: the text that digests are taken of."""
+    """Return JSON with sorted keys and without spaces. Digests are computed from this text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -92,7 +102,7 @@ def digest_of(value: Any) -> str:
 
 
 def pretty_json(value: Any) -> str:
-    """Serialise to indented JSON that ends in a newline."""
+    """Return indented JSON that ends in a newline."""
     return json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
 
 
@@ -100,7 +110,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: It is missing, unreadable or not JSON.
+        DataError: The file is missing, not readable, or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -112,17 +122,17 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary folder beside ``target`` and rename it to ``target`` when the block ends well.
+    """Yield a temporary folder beside ``target``, and rename it to ``target`` if the block succeeds.
 
-    If the block fails, or the process is killed, no ``target`` appears; what a killed process left
-    is swept away by the next call for the same target.
+    If the block fails or the process is killed, ``target`` does not appear. The temporary folder of a killed
+    process is removed by the next call for the same target.
 
     Args:
-        target: The folder to make; its parents are created.
-        replace: Whether an existing ``target`` is replaced (after the new one is complete).
+        target: The folder to create. Missing parents are created.
+        replace: Whether an existing ``target`` is replaced, after the new folder is complete.
 
     Raises:
-        BiasconError: The place is not writable, the disk is full, or ``target`` exists.
+        BiasconError: The parent is not writable, the disk is full, or ``target`` exists.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,15 +169,15 @@ def _umask() -> int:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove the temporary folders for this target of processes that are no longer alive."""
+    """Remove temporary folders for this target whose processes have ended."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[^.]+(?:\.old)?")
     for path in sorted(target.parent.iterdir()):
-        found = pattern.fullmatch(path.name)
-        if found is not None and not _alive(int(found[1])):
+        match = pattern.fullmatch(path.name)
+        if match is not None and not _is_alive(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     if os.name == "nt":
         return True
     try:

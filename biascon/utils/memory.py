@@ -1,10 +1,9 @@
-"""The process's memory: its peak, and how glibc's allocator treats large blocks.
+"""Memory of the process: its peak, and whether glibc keeps freed blocks.
 
-A step of training takes and frees large blocks by the dozen.
-
-By itself glibc gives freed memory at the end of its heap back to the system, to ask for it again in the
-next step: a tenth of a step is then spent on fresh pages. Both functions act on the whole process; where
-there is no glibc, nothing happens.
+A training step allocates and frees dozens of large blocks. By default, glibc returns freed memory at the end
+of its heap to the system and requests it again in the next step. A step then spends a tenth of its time on
+new pages. ``retain_freed_memory`` and ``release_freed_memory`` change this for the whole process. Without
+glibc they do nothing.
 """
 
 from __future__ import annotations
@@ -15,33 +14,35 @@ import functools
 import sys
 from pathlib import Path
 
-# Of malloc.h.
+# Constants of malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 MIB = 1 << 20
 
 
 @functools.cache
 def retain_freed_memory() -> None:
-    """Keep freed memory for the next step: up to a gigabyte of it stays with the process."""
+    """Keep up to a gigabyte of freed memory in the process, for the next step."""
     _set({M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 1024 * MIB, M_TOP_PAD: 64 * MIB})
 
 
 @functools.cache
 def release_freed_memory() -> None:
-    """Give memory of a megabyte or more back to the system as soon as it is freed.
+    """Return blocks of a megabyte or more to the system as soon as they are freed.
 
-    Kept in the heap, freed blocks get holes where the small results of a loop over rows come to lie between
-    them: a loop that never holds more than one block then grows with N^2.
+    A loop over blocks of rows allocates its small results between freed blocks and so fragments the heap.
+    Without this function, the memory of such a loop grows with N^2, although the loop holds one block at a
+    time.
     """
     _set({M_MMAP_THRESHOLD: MIB})
 
 
 def peak_memory_mib() -> int:
-    """Return the largest memory that this process had so far in MiB, 0 where the system does not tell."""
+    """Return the peak memory of this process in MiB, 0 on a system that does not report it."""
     with contextlib.suppress(OSError, IndexError, ValueError):
-        # Not of getrusage: that starts with what the process had from which this one was forked.
+        # The peak of getrusage includes the memory of the process from which this process was forked.
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return int(next((x for x in lines if x.startswith("VmHWM")), "").split()[1]) >> 10
+        peak = next((line for line in lines if line.startswith("VmHWM")), "")
+        return int(peak.split()[1]) >> 10
     try:
         import resource
     except ImportError:  # not a POSIX system

@@ -1,7 +1,8 @@
-"""Randomness by purpose: every draw comes from a generator seeded by (seed, purpose), never a global one.
+"""Random generators by purpose: every draw comes from a generator of (seed, purpose).
 
-Two purposes never share a stream, so adding a draw for one changes no other, and a position in
-training (an epoch, say) is part of the purpose: nothing random has to be kept in a checkpoint.
+No draw comes from a global generator. Two purposes never share a stream, so that a new draw for one purpose
+does not change the draws for another. A position in training, such as the epoch, is part of the purpose. A
+checkpoint therefore holds no random state.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
 def derive_seed(seed: int, purpose: str) -> int:
     """Return a 63-bit seed: the first eight bytes of SHA-256 of ``"biascon/<seed>/<purpose>"``.
 
-    >>> derive(0, "order/1") == derive(0, "order/1"), derive(0, "order/1") == derive(0, "order/2")
-    (True, False)
+    >>> derive_seed(0, "order/1") == derive_seed(0, "order/1")
+    True
+    >>> derive_seed(0, "order/1") == derive_seed(0, "order/2")
+    False
     """
     digest = hashlib.sha256(f"biascon/{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def permutation(n: int, seed: int, purpose: str) -> npt.NDArray[np.int64]:
-    """Return a permutation of ``range(n)``, the same on every machine and NumPy version.
+    """Return a permutation of ``range(n)``, equal on every machine and for every NumPy version.
 
-    It sorts raw PCG64 words, whose stream NumPy guarantees, rather than calling
-    ``Generator.permutation``, whose algorithm NumPy may change.
+    The permutation sorts raw words of PCG64, because NumPy guarantees their stream. The algorithm of
+    ``Generator.permutation`` may change.
     """
     words = np.random.PCG64(derive_seed(seed, purpose)).random_raw(n)
     return np.argsort(words, kind="stable").astype(np.int64)

@@ -1,4 +1,4 @@
-"""Types that many modules share."""
+"""Types that several modules use."""
 
 from __future__ import annotations
 

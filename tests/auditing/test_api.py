@@ -21,7 +21,7 @@ import torch
 
 import biascon
 from biascon.auditing.record import METRICS
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import load
 from biascon.errors import DataError
 from biascon.metrics.fairness import METRICS as FAIRNESS

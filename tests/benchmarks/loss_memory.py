@@ -103,7 +103,7 @@ def make(method: str, anchors: int) -> tuple[Step, Tensor]:
 
     else:
         loss = get_loss(method, temperature=TEMPERATURE)
-        inputs = _inputs(loss.inputs, images, draw)
+        inputs = _inputs(loss.tensor_inputs, images, draw)
 
         def forward() -> Tensor:
             return loss(z, labels, bias, **inputs)

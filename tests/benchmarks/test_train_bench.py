@@ -55,7 +55,7 @@ def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
         "bias_losses": torch.rand(256, generator=generator),
         "weights": torch.rand(256, generator=generator),
     }
-    inputs = {key: given[key] for key in loss.inputs}
+    inputs = {key: given[key] for key in loss.tensor_inputs}
 
     def step() -> None:
         z.grad = None

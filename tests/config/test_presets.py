@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import Split, save
 from biascon.models import weights
 from biascon.models.torchvision import import_torchvision
-from tests.made import description
+from tests.small_datasets import describe_dataset
 
 PAPERS = ("utkface", "celeba", "cifar")
 TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0"]
@@ -47,7 +47,7 @@ def write_dataset(folder: Path, side: int) -> Path:
         images[bias == 1, 0] += 50
         splits[name] = Split(images, labels, bias, labels == bias, np.arange(n))
     tint = {"name": "tint", "values": ["a", "b"]}
-    save(folder, splits, description("tiny", ["no", "yes"], bias=tint), replace=False)
+    save(folder, splits, describe_dataset("tiny", ["no", "yes"], bias=tint), replace=False)
     return folder
 
 

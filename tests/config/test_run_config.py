@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biascon.config import run_config
+from biascon.config.factory import find_overrides, make_config, with_protocol
 from biascon.config.run_config import (
     SECTIONS,
     EncoderOrigin,
@@ -19,9 +20,7 @@ from biascon.config.run_config import (
     ModelConfig,
     ProbeConfig,
     RunConfig,
-    make_config,
     read_config,
-    with_protocol,
 )
 from biascon.config.settings import (
     default_preset,
@@ -431,16 +430,16 @@ class TestProtocols:
         tuned = make_config(
             "ce", preset="cifar", settings=["probe.kind=finetune", "finetune.epochs=3"]
         )
-        assert tuned.overrides() == {"finetune.epochs": 3, "probe.kind": "finetune"}
-        assert make_config("ce", preset="cifar", settings=["probe.kind=knn"]).overrides() == {
+        assert find_overrides(tuned) == {"finetune.epochs": 3, "probe.kind": "finetune"}
+        assert find_overrides(make_config("ce", preset="cifar", settings=["probe.kind=knn"])) == {
             "probe.kind": "knn"
         }
         drawn = make_config("ce", preset="utkface", settings=["model.weights=none"])
-        assert drawn.overrides() == {"model.weights": "none"}
+        assert find_overrides(drawn) == {"model.weights": "none"}
         got = dataclasses.replace(
             drawn, model=dataclasses.replace(drawn.model, weights=f"pretrained:{'a' * 64}")
         )
-        assert got.overrides() == {}
+        assert find_overrides(got) == {}
 
     @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
     def test_a_configuration_is_read_back_from_toml(self, protocol: str) -> None:

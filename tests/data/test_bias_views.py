@@ -1,4 +1,4 @@
-"""Attributes of a dataset: kept, verified, chosen as the bias; and datasets without one."""
+"""Attributes of a dataset: stored, verified, chosen as the bias attribute; datasets without bias."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import safetensors.numpy
 from biascon.data.dataset import (
     REJECTED,
     Split,
-    file_entry,
+    describe_file,
     is_dataset_folder,
     load,
     make_manifest,
@@ -25,6 +25,7 @@ from biascon.data.dataset import (
     view_by_attributes,
     with_checksum,
 )
+from biascon.data.manifest import DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import pretty_json
 
@@ -64,18 +65,19 @@ def faces(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
     zero = np.zeros(12, np.int64)
-    one = Split(np.zeros((12, 3, 4, 4), np.uint8), np.arange(12) % 2, zero, zero > 0, np.arange(12))
-    about = description(bias=None, name="plain")
-    del about["attributes"]
-    save(tmp_path / "plain", {"train": one, "test": one}, about, replace=False)
+    rows = np.arange(12)
+    split = Split(np.zeros((12, 3, 4, 4), np.uint8), rows % 2, zero, zero > 0, rows)
+    plain_description = description(bias=None, name="plain")
+    del plain_description["attributes"]
+    save(tmp_path / "plain", {"train": split, "test": split}, plain_description, replace=False)
     return tmp_path / "plain"
 
 
 def put(folder: Path, change: Callable[[dict[str, Any]], Any], **arrays: np.ndarray) -> None:
-    """Change the manifest, and arrays of the training split, so that all digests agree."""
+    """Change the manifest and arrays of the training split, and update the digests."""
     path = folder / "train.safetensors"
-    there = safetensors.numpy.load_file(path)
-    safetensors.numpy.save_file({**there, **arrays}, path)
+    old_arrays = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file({**old_arrays, **arrays}, path)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     change(manifest)
@@ -87,83 +89,85 @@ class TestRoundTrip:
         data = load(faces)
         assert data.has_bias and data.knows_aligned
         for name, shift, n in (("train", 0, 60), ("val", 1, 24), ("test", 2, 30)):
-            want = split(n, shift)
+            expected = split(n, shift)
             assert list(data.splits[name].attributes) == ["race", "age"]
-            for key, array in want.arrays().items():
+            for key, array in expected.arrays().items():
                 assert np.array_equal(data.splits[name].arrays()[key], array), key
 
     def test_without_a_bias_attribute(self, plain: Path) -> None:
         data = load(plain)
         assert (data.has_bias, data.knows_aligned, data.n_bias) == (False, False, 1)
-        counts = data.manifest["counts"]["train"]
-        assert (counts["aligned"], counts["conflicting"]) == (None, None)
-        assert counts["cells"] == [[6], [6]]
+        counts = data.manifest.counts["train"]
+        assert (counts.aligned, counts.conflicting) == (None, None)
+        assert counts.cells == [[6], [6]]
 
     def test_an_old_folder_has_no_new_key(self, make_dataset: Any, tmp_path: Path) -> None:
         data = load(make_dataset(tmp_path / "old"))
         assert data.has_bias and data.knows_aligned
-        assert not {"attributes", "rejected"} & set(data.manifest)
+        assert not {"attributes", "rejected"} & set(data.manifest.to_json())
         assert data.splits["train"].attributes == {}
 
 
 class TestChoice:
-    def test_the_default_is_the_dataset_itself(self, faces: Path) -> None:
+    def test_a_view_by_the_own_bias_is_the_dataset_itself(self, faces: Path) -> None:
         data = load(faces)
         assert view_by_attributes(data, ["race"]) is data
         assert view_by_attributes(view_by_attributes(data, ["age"]), ["race"]) is data
 
-    def test_of_a_dataset_without_attributes(self, make_dataset: Any, tmp_path: Path) -> None:
+    def test_a_dataset_without_attributes_has_one_choice(
+        self, make_dataset: Any, tmp_path: Path
+    ) -> None:
         data = load(make_dataset(tmp_path / "old"))
         assert view_by_attributes(data, ["colour"]) is data
         with pytest.raises(UsageError, match=r"has no attribute 'color'; did you mean 'colour'"):
             view_by_attributes(data, ["color"])
 
-    def test_another_attribute_without_alignment(self, faces: Path) -> None:
+    def test_a_view_by_an_attribute_without_alignment(self, faces: Path) -> None:
         data = load(faces)
-        seen = view_by_attributes(data, ["age"])
-        assert (seen.n_bias, seen.knows_aligned, seen.has_bias) == (3, False, True)
-        assert seen.manifest["bias"]["name"] == "age"
-        assert not seen.splits["train"].aligned.any()
-        assert np.array_equal(seen.splits["test"].bias, data.splits["test"].attributes["age"])
-        assert seen.digest not in (data.digest, view_by_attributes(data, ["age", "race"]).digest)
-        assert view_by_attributes(load(faces), ["age"]).digest == seen.digest
-        assert seen.name == "faces-by-age"
+        view = view_by_attributes(data, ["age"])
+        assert (view.n_bias, view.knows_aligned, view.has_bias) == (3, False, True)
+        assert view.manifest.bias.name == "age"
+        assert not view.splits["train"].aligned.any()
+        assert np.array_equal(view.splits["test"].bias, data.splits["test"].attributes["age"])
+        assert view.digest not in (data.digest, view_by_attributes(data, ["age", "race"]).digest)
+        assert view_by_attributes(load(faces), ["age"]).digest == view.digest
+        assert view.name == "faces-by-age"
 
-    def test_back_to_one_with_alignment(self, faces: Path) -> None:
+    def test_a_view_by_an_attribute_with_alignment(self, faces: Path) -> None:
         put(faces, lambda m: m["bias"].update(name="age", values=AGE["values"], aligned=None),
             bias=split(60).attributes["age"], aligned=np.zeros(60, bool))  # fmt: skip
         data = load(faces, only=("train",))
-        seen = view_by_attributes(data, ["race"])
-        assert seen.knows_aligned
-        assert seen.manifest["bias"]["aligned"] == "male = white, female = other"
-        assert np.array_equal(seen.splits["train"].aligned, split(60).aligned)
+        view = view_by_attributes(data, ["race"])
+        assert view.knows_aligned
+        assert view.manifest.bias.aligned == "male = white, female = other"
+        assert np.array_equal(view.splits["train"].aligned, split(60).aligned)
 
-    def test_a_product(self, faces: Path) -> None:
+    def test_a_product_has_every_combination_of_values(self, faces: Path) -> None:
         data = load(faces)
-        seen = view_by_attributes(data, ["race", "age"])
-        assert seen.manifest["bias"]["name"] == "race x age"
-        assert seen.manifest["bias"]["values"][:4] == [
+        view = view_by_attributes(data, ["race", "age"])
+        assert view.manifest.bias.name == "race x age"
+        assert view.manifest.bias.values[:4] == [
             "white x young", "white x middle", "white x old", "other x young",
         ]  # fmt: skip
-        one = data.splits["train"].attributes
-        assert np.array_equal(seen.splits["train"].bias, one["race"] * 3 + one["age"])
-        assert not seen.knows_aligned
-        cells = np.array(seen.manifest["counts"]["train"]["cells"])
+        attributes = data.splits["train"].attributes
+        assert np.array_equal(view.splits["train"].bias, attributes["race"] * 3 + attributes["age"])
+        assert not view.knows_aligned
+        cells = np.array(view.manifest.counts["train"].cells)
         assert cells.shape == (2, 6) and cells.sum() == 60
 
     @pytest.mark.parametrize(
-        ("names", "told"),
+        ("names", "message"),
         [
             ([], "each once"),
             (["age", "age"], "each once"),
             (["rase"], r"no attribute 'rase'; did you mean 'race'\? \(it has: race, age\)"),
         ],
     )
-    def test_what_makes_no_sense_is_refused(self, faces: Path, names: list[str], told: str) -> None:
-        with pytest.raises(UsageError, match=told):
+    def test_wrong_names_are_refused(self, faces: Path, names: list[str], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
             view_by_attributes(load(faces), names)
 
-    def test_of_a_dataset_without_any(self, plain: Path) -> None:
+    def test_a_dataset_without_a_bias_attribute_has_no_choice(self, plain: Path) -> None:
         with pytest.raises(UsageError, match=r"has no attribute 'age' \(it has none\)"):
             view_by_attributes(load(plain), ["age"])
 
@@ -183,48 +187,50 @@ class TestDamage:
             lambda m: m.update(attributes=[]),
         ],
     )
-    def test_attributes_of_another_form(self, faces: Path, change: Any) -> None:
+    def test_malformed_attributes_are_refused(self, faces: Path, change: Any) -> None:
         put(faces, change)
-        with pytest.raises(DataError, match=r"has no proper attributes"):
+        with pytest.raises(DataError, match="no valid entry 'attributes'"):
             load(faces)
 
     @pytest.mark.parametrize(
         "value", [{"n": 2, "by_reason": {"x": 1}}, {"n": 1}, 3, {"n": 1, "by_reason": {"x": "1"}}]
     )
-    def test_rejected_of_another_form(self, faces: Path, value: Any) -> None:
+    def test_malformed_rejected_counts_are_refused(self, faces: Path, value: Any) -> None:
         put(faces, lambda m: m.update(rejected=value))
-        with pytest.raises(DataError, match="has no proper rejected"):
+        with pytest.raises(DataError, match="no valid entry 'rejected'"):
             load(faces)
 
-    def test_arrays_that_do_not_fit(self, faces: Path) -> None:
+    def test_an_attribute_value_out_of_range_is_refused(self, faces: Path) -> None:
         put(faces, lambda m: None, **{"attribute.age": np.full(60, 3)})
         with pytest.raises(DataError, match=r"'attribute\.age' has values outside 0\.\.2"):
             load(faces)
 
-    def test_a_bias_that_is_not_its_attribute(self, faces: Path) -> None:
+    def test_a_bias_that_differs_from_its_attribute_is_refused(self, faces: Path) -> None:
         put(faces, lambda m: None, bias=np.zeros(60, np.int64))
-        with pytest.raises(DataError, match="not what its attribute 'race' says"):
+        with pytest.raises(DataError, match="differs from the attribute 'race'"):
             load(faces)
 
-    def test_aligned_rows_where_no_alignment_is_defined(self, plain: Path) -> None:
+    def test_aligned_rows_without_an_alignment_are_refused(self, plain: Path) -> None:
         put(plain, lambda m: None, aligned=np.ones(12, bool))
         with pytest.raises(DataError, match="defines no alignment"):
             load(plain)
 
-    def test_an_attribute_that_is_missing(self, faces: Path) -> None:
+    def test_a_missing_attribute_array_is_refused(self, faces: Path) -> None:
         put(faces, lambda m: m["attributes"].update(more=AGE))
         with pytest.raises(DataError, match=r"expected 'attribute\.more' as int64"):
             load(faces)
 
 
 class TestRejected:
-    def test_the_list_is_part_of_the_folder(self, faces: Path) -> None:
+    def test_the_list_of_rejected_files_is_verified(self, faces: Path) -> None:
         (faces / REJECTED).write_text("path,reason\na.jpg,truncated\n")
         old = read_manifest(faces)
-        files = {**old["files"], REJECTED: file_entry(faces / REJECTED)}
-        about = {**description(), "rejected": {"n": 1, "by_reason": {"truncated": 1}}}
-        manifest = make_manifest(about, old["counts"], files)
-        (faces / "manifest.json").write_text(pretty_json(manifest))
+        files = {**old.files, REJECTED: describe_file(faces / REJECTED)}
+        new_description = DatasetDescription.from_json(
+            description(rejected={"n": 1, "by_reason": {"truncated": 1}})
+        )
+        manifest = make_manifest(new_description, old.counts, files)
+        (faces / "manifest.json").write_text(pretty_json(manifest.to_json()))
         assert is_dataset_folder(faces)
         verify(faces, read_manifest(faces))
         (faces / REJECTED).write_text("path,reason\n")
@@ -233,13 +239,13 @@ class TestRejected:
 
 
 class TestInspect:
-    def test_attributes_are_shown(self, faces: Path, cli: Any) -> None:
-        told = cli("inspect", faces)
-        assert told.code == 0
-        assert "attribute age: young, middle, old" in told.out
-        assert "bias: race; aligned: male = white, ..." in told.out
+    def test_inspect_shows_the_attributes(self, faces: Path, cli: Any) -> None:
+        outcome = cli("inspect", faces)
+        assert outcome.code == 0
+        assert "attribute age: young, middle, old" in outcome.out
+        assert "bias: race; aligned: male = white, ..." in outcome.out
 
-    def test_no_bias_attribute_is_said(self, plain: Path, cli: Any) -> None:
-        told = cli("inspect", plain)
-        assert told.code == 0
-        assert "no bias attribute" in told.out
+    def test_inspect_states_that_there_is_no_bias_attribute(self, plain: Path, cli: Any) -> None:
+        outcome = cli("inspect", plain)
+        assert outcome.code == 0
+        assert "no bias attribute" in outcome.out

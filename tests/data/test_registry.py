@@ -1,4 +1,4 @@
-"""What there is to build: the list, and datasets of outside packages."""
+"""The registry of datasets: the list of builders, and builders of other packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from biascon.utils.entry_points import plugins as real_plugins
 
 CARDS = Path(__file__).parents[2] / "datasets"
 SOURCE = '''
-"""A dataset that biascon knows nothing of."""
+"""A dataset of another package."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def command(n):
     """Build blobs."""
     labels = np.arange(n) % 2
     split = Split(np.zeros((n, 3, 8, 8), np.uint8), labels, labels * 0, labels > 5, np.arange(n))
-    about = {
+    description = {
         "name": "blobs", "builder": "blobs", "protocol": {}, "parameters": {}, "labels": ["a", "b"],
         "source": {"origin": "made"}, "bias": None,
     }
-    save(Path("data/blobs"), {"train": split, "test": split}, about, replace=True)
+    save(Path("data/blobs"), {"train": split, "test": split}, description, replace=True)
 '''
 
 
@@ -57,43 +57,47 @@ def blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, points: dict[str, str]) -> None:
-    found = {k: EntryPoint(k, f"outside_blobs:{v}", GROUP) for k, v in points.items()}
-    monkeypatch.setattr(entry_points, "plugins", lambda g: found if g == GROUP else real_plugins(g))
+    plugins = {k: EntryPoint(k, f"outside_blobs:{v}", GROUP) for k, v in points.items()}
+    monkeypatch.setattr(
+        entry_points, "plugins", lambda group: plugins if group == GROUP else real_plugins(group)
+    )
 
 
 def test_the_list_names_every_builder_with_its_command(cli: Any) -> None:
-    told = cli("list", "datasets")
-    assert told.code == 0, told.err
-    lines = told.out.splitlines()
+    outcome = cli("list", "datasets")
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines[2 : 2 + len(BUILDERS)]] == list(BUILDERS)
     for line, builder in zip(lines[2:], BUILDERS.values(), strict=False):
         assert line.endswith(f"biascon {builder.command}")
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_each_command_is_there(cli: Any, name: str) -> None:
+def test_the_command_of_each_builder_exists(cli: Any, name: str) -> None:
     command = BUILDERS[name].command.split()
     if command[0] not in COMMANDS:
-        pytest.skip(f"{command[0]} is not there yet")
-    told = cli(command[0], "--help")
-    assert told.code == 0
+        pytest.skip(f"{command[0]} does not exist yet")
+    outcome = cli(command[0], "--help")
+    assert outcome.code == 0
     if "--source" in command:
-        assert command[-1] in told.out
+        assert command[-1] in outcome.out
     if command[0] == "make-standard":
-        assert command[1] in told.out
+        assert command[1] in outcome.out
 
 
-def test_an_outside_package_is_listed_and_builds(cli: Any, blobs: None, tmp_path: Path) -> None:
+def test_a_builder_of_another_package_is_listed_and_builds(
+    cli: Any, blobs: None, tmp_path: Path
+) -> None:
     lines = cli("list", "datasets").out.splitlines()
     assert any(line.startswith("blobs ") and line.endswith("biascon make-blobs") for line in lines)
     assert "Build blobs" in cli("make-blobs", "--help").out
-    told = cli("make-blobs", "--n", "8")
-    assert told.code == 0, told.err
+    outcome = cli("make-blobs", "--n", "8")
+    assert outcome.code == 0, outcome.err
     assert len(load(tmp_path / "data" / "blobs").splits["train"]) == 8
 
 
 @pytest.mark.parametrize(
-    ("point", "told"),
+    ("point", "message"),
     [
         ("missing", "plug-in dataset 'odd' fails to import"),
         ("bare", "is not a biascon.data.builders.Builder with a target, but a int"),
@@ -101,22 +105,25 @@ def test_an_outside_package_is_listed_and_builds(cli: Any, blobs: None, tmp_path
         ("wrong", "is not a click command, but a type"),
     ],
 )
-def test_a_broken_one_says_so(
-    cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch, point: str, told: str
+def test_a_broken_plugin_is_named_in_one_line(
+    cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch, point: str, message: str
 ) -> None:
     register(monkeypatch, {"odd": point})
-    found = cli("make-odd")
-    assert found.code == 1
-    assert told in found.err and len(found.err.splitlines()) == 1
+    outcome = cli("make-odd")
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
 
 
-def test_no_name_can_be_taken(cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_cannot_replace_a_builder(
+    cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register(monkeypatch, {"cifar10": "builder", "bmnist": "builder"})
     assert "outside" not in cli("list", "datasets").out
-    assert "colours" in cli("make-bmnist", "--help").out
+    assert "Build a BiasedMNIST" in cli("make-bmnist", "--help").out
 
 
 def test_an_unknown_command_suggests_the_nearest(cli: Any) -> None:
-    found = cli("make-bmnits")
-    assert found.code == 2
-    assert "did you mean 'make-bmnist'?" in found.err
+    outcome = cli("make-bmnits")
+    assert outcome.code == 2
+    assert "did you mean 'make-bmnist'?" in outcome.err

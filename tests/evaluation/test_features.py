@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError
 from biascon.evaluation import features as features_module
 from biascon.evaluation import pipeline as evaluation_module
-from biascon.evaluation.features import FILES, two_view_features
+from biascon.evaluation.features import FEATURE_FILES, two_view_features
 from biascon.models.encoders import build_encoder
 from biascon.models.features import extract_features
 from biascon.runs.folder import ENCODER, read_finished
@@ -76,7 +76,7 @@ def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> N
     encoder.load_state_dict(
         {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
     )
-    for part, name in FILES.items():
+    for part, name in FEATURE_FILES.items():
         kept = load_file(folder / name)["features"]
         want = extract_features(encoder, data.splits[part].images, device=CPU, batch_size=7)
         np.testing.assert_allclose(kept, want, atol=1e-4)
@@ -121,9 +121,9 @@ def test_a_damaged_file_is_told(
 
 def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
     folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
-    (folder / FILES["train"]).unlink()
+    (folder / FEATURE_FILES["train"]).unlink()
     assert read_finished(folder) == found
-    path = folder / FILES["test"]
+    path = folder / FEATURE_FILES["test"]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(RunError, match=r"features-test\.safetensors has changed"):
         read_finished(folder)
@@ -132,7 +132,7 @@ def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path
 def test_what_is_too_large_is_not_kept(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features_module, "KEPT", 1000)
+    monkeypatch.setattr(features_module, "MAX_CACHED_BYTES", 1000)
     folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     assert not list(folder.glob("features*"))
     assert read_finished(folder) is not None

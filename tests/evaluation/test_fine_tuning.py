@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.factory import make_config
+from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
 from biascon.evaluation import fine_tuning as module
@@ -36,8 +37,8 @@ from biascon.training.augment import augment
 from biascon.training.network import load_weights
 from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
-from tests.made import plain
 from tests.run_helpers import ContextInFolder, evaluate_to_json
+from tests.small_datasets import write_plain
 
 CPU = torch.device("cpu")
 FAST = [
@@ -52,7 +53,7 @@ def smoke(*settings: str, loss: str = "supcon") -> RunConfig:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> BiasedDataset:
-    return load(plain(tmp_path_factory.mktemp("finetune") / "data"))
+    return load(write_plain(tmp_path_factory.mktemp("finetune") / "data"))
 
 
 @pytest.fixture(scope="module")

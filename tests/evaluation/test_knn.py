@@ -62,8 +62,8 @@ def test_the_predictions_are_those_of_scikit_learn() -> None:
 def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
     whole = neighbors(x, y).probabilities(q)
-    monkeypatch.setattr(knn, "ROWS", rows)
-    monkeypatch.setattr(knn, "QUERIES", 9)
+    monkeypatch.setattr(knn, "TRAINING_ROWS", rows)
+    monkeypatch.setattr(knn, "QUERY_ROWS", 9)
     np.testing.assert_allclose(neighbors(x, y).probabilities(q), whole, atol=2e-6)
 
 
@@ -71,7 +71,7 @@ def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> No
 def test_of_images_at_the_same_distance_the_first_vote(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knn, "ROWS", rows)
+    monkeypatch.setattr(knn, "TRAINING_ROWS", rows)
     x = np.tile(np.float32([[1, 0]]), (10, 1))
     x[4] = [0, 1]
     y = np.array([0, 1, 1, 0, 0, 2, 2, 2, 2, 2])

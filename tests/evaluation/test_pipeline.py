@@ -16,7 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import find_overrides, make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save
 from biascon.errors import DataError, RunError, UsageError
 from biascon.evaluation.measurements import aligned_cells, measure
@@ -24,8 +24,8 @@ from biascon.evaluation.pipeline import validate
 from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
-from tests.made import description
 from tests.run_helpers import evaluate_to_json
+from tests.small_datasets import describe_dataset
 
 CPU = torch.device("cpu")
 CONFIG = make_config("contex", preset="smoke")
@@ -219,7 +219,7 @@ def table(cells: dict[tuple[int, int], int], k: int, m: int) -> Split:
 def dataset_of(split: Split, folder: Path, n_labels: int, n_bias: int) -> BiasedDataset:
     """Save and load a dataset whose training and test split are the same."""
     bias = {"name": "shade", "values": [f"shade {k}" for k in range(n_bias)]}
-    about = description("small", [f"class {k}" for k in range(n_labels)], bias=bias)
+    about = describe_dataset("small", [f"class {k}" for k in range(n_labels)], bias=bias)
     save(folder, {"train": split, "test": split}, about, replace=False)
     return load(folder)
 
@@ -331,8 +331,8 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
-    assert auto.for_device("cpu").overrides() == {}
-    assert make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"]).overrides() == {
+    assert find_overrides(auto.for_device("cpu")) == {}
+    assert find_overrides(make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"])) == {
         "optimizer.lr": 0.5
     }
 

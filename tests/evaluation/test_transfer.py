@@ -14,19 +14,22 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
 from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
 from biascon.models.features import extract_features
 from biascon.report.convergence import convergence_speeds, validation_curve
-from biascon.report.experiments import FinishedRun, find_runs, group_runs
-from biascon.report.html import _commands, render_html
+from biascon.report.experiments import find_runs, group_runs
+from biascon.report.html import render_html
+from biascon.report.repeat_commands import format_repeat_commands
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
 from biascon.training.network import load_weights
-from tests.made import description, faces, pictures, plain
 from tests.run_helpers import evaluate_to_json
+from tests.small_datasets import describe_dataset, draw_images, write_faces, write_plain
 
 CPU = torch.device("cpu")
 FAST = ["train.epochs=2", "train.batch_size=20"]
@@ -39,9 +42,9 @@ def other(folder: Path, *, classes: int = 6) -> Path:
     for seed, (name, size) in enumerate({"train": 120, "val": 60, "test": 90}.items()):
         labels = (np.arange(size) * 5 + 1) % classes
         zero = np.zeros(size, np.int64)
-        images = pictures(classes - 1 - labels, zero + 1, seed + 7)
+        images = draw_images(classes - 1 - labels, zero + 1, seed + 7)
         splits[name] = Split(images, labels, zero, zero > 0, np.arange(size))
-    about = description("other", [f"kind {k}" for k in range(classes)])
+    about = describe_dataset("other", [f"kind {k}" for k in range(classes)])
     save(folder, splits, about, replace=False)
     return folder
 
@@ -50,7 +53,7 @@ def other(folder: Path, *, classes: int = 6) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Datasets A and B, with a finished run of each."""
     root = tmp_path_factory.mktemp("transfer")
-    for folder in (plain(root / "data" / "plain"), other(root / "data" / "other")):
+    for folder in (write_plain(root / "data" / "plain"), other(root / "data" / "other")):
         for loss in ("supcon", "contex"):
             config = make_config(loss, preset="smoke", settings=[*FAST, "train.probe_every=1"])
             evaluate_to_json(config, load(folder), root=root / "runs", device=CPU)
@@ -65,6 +68,12 @@ def a(place: Path) -> BiasedDataset:
 @pytest.fixture
 def b(place: Path) -> BiasedDataset:
     return load(place / "data" / "other")
+
+
+def read_run(folder: Path) -> FinishedRun:
+    run = FinishedRun.read(folder)
+    assert run is not None
+    return run
 
 
 def only(folder: Path) -> Path:
@@ -105,14 +114,14 @@ def test_figure_five_both_ways_with_its_curves(
             assert evaluation["encoder_from"]["dataset"] == frm
             assert evaluation["evaluated_by"] == "fine_tuned"
             assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
-            run = FinishedRun(folder, evaluation)
+            run = read_run(folder)
             points = validation_curve(run)
             assert [p.epoch for p in points] == [1, 2, 3]
             assert points == validation_curve(run, "top1")
             top5 = [p.accuracy for p in validation_curve(run, "top5")]
             assert all(t5 >= p.accuracy for t5, p in zip(top5, points, strict=True))
             (folder_from,) = [only(place / "runs" / frm / loss)]
-            followed = FinishedRun(folder_from, json.loads((folder_from / EVALUATION).read_text()))
+            followed = read_run(folder_from)
             assert [p.epoch for p in validation_curve(followed)] == [
                 1,
                 2,
@@ -167,7 +176,7 @@ def test_the_evaluation_says_from_which_run_dataset_and_digest(
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
     assert evaluation["dataset_digest"] == b.digest
-    assert evaluation["labels"] == b.manifest["labels"]
+    assert evaluation["labels"] == b.manifest.labels
     assert read_finished(folder) == evaluation
     assert judged(place, b, "knn", tmp_path, "probe.k=5")[2]  # the second time it is only read
     again, other, _ = judged(place, b, "knn", tmp_path / "again", "probe.k=5")
@@ -221,7 +230,7 @@ def test_an_encoder_may_be_taken_from_a_run_that_took_it(
 
 
 def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: Path) -> None:
-    data = load(faces(tmp_path / "data"))
+    data = load(write_faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
     folder, _, _ = evaluate_to_json(config, data, root=tmp_path / "runs", device=CPU)
     view = view_by_attributes(data, ["age"])
@@ -239,8 +248,8 @@ def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: P
     assert said == []
     assert evaluation["encoder_from"]["dataset"] == data.name
     assert evaluation["trained_in_run"] == evaluation["encoder_from"]["digest"]
-    (one,) = group_runs([FinishedRun(tmp_path, evaluation)])
-    (command,) = [c for c in _commands(one).splitlines() if "evaluate" in c]
+    (one,) = group_runs([FinishedRun(tmp_path, Evaluation.from_json(evaluation))])
+    (command,) = [c for c in format_repeat_commands(one).splitlines() if "evaluate" in c]
     assert "--loss supcon" in command  # it is no transfer
     assert "--bias age" in command
     assert "--set probe.kind=knn" in command

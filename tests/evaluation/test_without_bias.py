@@ -13,7 +13,7 @@ from biascon.evaluation.measurements import measure_top5, top_k
 from biascon.losses import list_losses, uses_bias_labels
 from biascon.metrics.intervals import wilson
 from biascon.metrics.records import UNDEFINED
-from tests.made import plain
+from tests.small_datasets import write_plain
 
 GROUPS = (
     "unbiased", "bias_aligned", "bias_conflicting", "worst_group", "bias_aligned_samples",
@@ -25,7 +25,7 @@ NOTHING = {"value": None, "n": 0, "ci": [None, None]}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain") / "plain")
+    return write_plain(tmp_path_factory.mktemp("plain") / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ class TestReport:
             assert "top-5" in text
             assert "worst group is the cell" not in text
         text = (tmp_path / "out" / "report.md").read_text()
-        assert "bias-aligned" not in text and "of top-1 without a bias attribute" in text
+        assert "bias-aligned" not in text and "top-1 accuracy without a bias attribute" in text
         rows = json.loads((tmp_path / "out" / "runs.json").read_text())
         assert {row["metric"] for row in rows if row["value"] is not None} == {"top1", "top5"}
 
@@ -148,9 +148,10 @@ class TestTop:
 
 @pytest.mark.parametrize("loss", ["ce", "supcon"])
 def test_one_label_is_nothing_to_learn(loss: str, cli: Any, tmp_path: Path) -> None:
-    folder = plain(tmp_path / "one", classes=1)
+    folder = write_plain(tmp_path / "one", classes=1)
     told = cli("evaluate", "--loss", loss, "--data", folder, "--preset", "smoke")
     assert told.code == 1
     assert (
-        told.err.strip() == "error: plain: there is nothing to learn, for all images have one label"
+        told.err.strip()
+        == "error: plain: expected two or more labels, but all images have the same one"
     )

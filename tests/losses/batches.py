@@ -1,7 +1,7 @@
-"""Batches for every loss of the registry: what a loss is given is read from its entry.
+"""Batches for every loss of the registry, with the inputs that the entry of the loss names.
 
-``make`` draws one, ``value_of`` and ``value_and_gradients`` compute the loss on it, ``oracle`` does so
-in Python loops. What the registry does not tell of a loss stands in the few tables here.
+``make_batch`` draws a batch. ``compute_value`` and ``value_and_gradients`` compute a loss on it;
+``compute_oracle`` computes the same loss in Python loops.
 """
 
 from __future__ import annotations
@@ -22,36 +22,27 @@ from tests.losses.oracles import ORACLES
 NAMES = list(LOSSES)
 EMBEDDING_NAMES = [name for name in NAMES if LOSSES[name].input_kind == "embeddings"]
 PAIRWISE_NAMES = [
-    name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].inputs
+    name for name in NAMES if name in EMBEDDING_NAMES or "features" in LOSSES[name].tensor_inputs
 ]
-LABELLED_NAMES = [name for name in NAMES if "labels" in LOSSES[name].needs]
-FREE_OF_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].needs]
-BIASED_NAMES = [name for name in NAMES if "bias" in LOSSES[name].needs]
-FREE_OF_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].needs]
+WITH_LABELS = [name for name in NAMES if "labels" in LOSSES[name].batch_inputs]
+WITHOUT_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].batch_inputs]
+WITH_BIAS = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs]
+WITHOUT_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].batch_inputs]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in default_parameters(name)]
-# Their difference lies in the sampler, or in a last layer that is trained again.
+# They differ from "ce" in the sampling of batches or in a last layer that is fitted later.
 SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
-OF_A_CLASS = [
-    name for name in NAMES if LOSSES[name].predicts == "labels"
-]  # no network that tells the bias
+LABEL_PREDICTORS = [name for name in NAMES if LOSSES[name].predicts == "labels"]
 
-IMAGES = (
-    "z",
-    "logits",
-    "features",
-    "bias_features",
-    "bias_losses",
-    "weights",
-)  # a row for each image
-VIEWS = ("z", "logits", "features")  # and in it one for each view
+# Tensors with a row for each image, and those among them with a row for each view of the image.
+IMAGES = ("z", "logits", "features", "bias_features", "bias_losses", "weights")
+VIEWS = ("z", "logits", "features")
 TABLES = ("counts", "group_weights")  # a row for each label, a column for each bias value
-IN_THE_BATCH = ("logits", "features")  # what has a gradient beside z
-BY_THE_TRAINER = {
-    ("jtt", "up"),
-    ("jtt", "first_epochs"),
-}  # parameters that the loss itself does not read
+NETWORK_OUTPUTS = ("logits", "features")  # inputs with a gradient, beside z
+# Parameters that the loss function does not use: the training loop uses them.
+TRAINING_PARAMETERS = {("jtt", "up"), ("jtt", "first_epochs")}
 
-DEGENERATE: dict[str, dict[str, Any]] = {  # shapes of batches that have little to compare
+# Arguments of ``make_batch`` for batches with few or no pairs.
+DEGENERATE: dict[str, dict[str, Any]] = {
     "one label for all": {"b": 4, "labels": [1, 1, 1, 1]},
     "one bias for all": {"b": 4, "labels": [0, 0, 1, 1], "bias": [2, 2, 2, 2]},
     "one label and bias for all": {"b": 4, "labels": [1, 1, 1, 1], "bias": [2, 2, 2, 2]},
@@ -84,37 +75,37 @@ quicker = settings(quick, max_examples=8)
 
 
 class Batch(NamedTuple):
-    """What a loss is called with."""
+    """The arguments of a loss."""
 
     z: Tensor
     labels: Tensor
     bias: Tensor
     inputs: dict[str, Tensor]
 
-    def having(self, **new: Tensor) -> Batch:
-        """The same batch with other tensors, by name; what the loss is not given is left out."""
+    def with_tensors(self, **new: Tensor) -> Batch:
+        """Return the batch with other tensors, by name. Tensors that the loss does not take are left out."""
         own = {key: value for key, value in new.items() if key in self._fields}
         inputs = {key: new.get(key, value) for key, value in self.inputs.items()}
         return self._replace(inputs=inputs, **own)
 
-    def rows(self, order: Tensor) -> Batch:
-        """These images in that order."""
+    def select_rows(self, order: Tensor) -> Batch:
+        """Return the batch of the images in ``order``."""
         inputs = {k: v if k in TABLES else v[order] for k, v in self.inputs.items()}
         return Batch(self.z[order], self.labels[order], self.bias[order], inputs)
 
-    def mapped(self, names: tuple[str, ...], function: Any) -> Batch:
-        """The tensors of these names changed by a function."""
+    def map_tensors(self, names: tuple[str, ...], function: Any) -> Batch:
+        """Return the batch with a function applied to the tensors of these names."""
         tensors = {"z": self.z, **self.inputs}
-        return self.having(**{k: function(v) for k, v in tensors.items() if k in names})
+        return self.with_tensors(**{k: function(v) for k, v in tensors.items() if k in names})
 
 
-def make(
+def make_batch(
     name, *, b=4, v=2, d=6, classes=3, seed=0, dtype=torch.float64, labels=None, bias=None
 ) -> Batch:
-    """A random batch for a loss: unit embeddings or plain logits, labels and bias below D.
+    """Draw a batch for a loss: unit embeddings or logits, labels and bias values below D.
 
-    There are D classes and D + 1 bias values, so that a table that is read the wrong way round shows.
-    Training has the images of the batch, and some others.
+    Tables have D labels and D + 1 bias values, so that a transposed table is an error. The counts include the
+    images of the batch and other images.
     """
     draw = torch.Generator().manual_seed(seed)
 
@@ -124,19 +115,19 @@ def make(
     def uniform(*shape):
         return torch.rand(*shape, generator=draw, dtype=torch.float64)
 
-    def few(given):
+    def draw_ids(ids):
         drawn = torch.randint(min(classes, d), (b,), generator=draw)
-        return drawn if given is None else torch.as_tensor(given, dtype=torch.long)
+        return drawn if ids is None else torch.as_tensor(ids, dtype=torch.long)
 
     z = normal(b, v, d)
     if LOSSES[name].input_kind == "embeddings":
         z = z / z.norm(dim=-1, keepdim=True)
-    labels, bias = few(labels), few(bias)
+    labels, bias = draw_ids(labels), draw_ids(bias)
     counts = torch.randint(0, 30, (d, d + 1), generator=draw)
     counts = torch.where(counts < 8, 0, counts)  # about one cell in four is empty
     counts.index_put_((labels, bias), torch.ones(b, dtype=torch.long), accumulate=True)
     q = uniform(d, d + 1) + 0.1
-    everything = {
+    tensors = {
         "logits": normal(b, v, d),
         "features": 2 * normal(b, v, 5),
         "bias_features": normal(b, 4),
@@ -147,23 +138,21 @@ def make(
     }
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     inputs = {
-        key: everything[key]
-        if key == "counts"
-        else everything[key].to(wide if key in TABLES else dtype)
-        for key in LOSSES[name].inputs
+        key: tensors[key] if key == "counts" else tensors[key].to(wide if key in TABLES else dtype)
+        for key in LOSSES[name].tensor_inputs
     }
     return Batch(z.to(dtype), labels, bias, inputs)
 
 
-def biased(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
-    """A batch of 3 classes whose bias is the label for 90 % of the images and the next label for 10 %."""
+def make_biased_batch(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
+    """Return a batch of 3 classes. The bias value is the label (90 %) or the next label (10 %)."""
     labels = torch.arange(b) % 3
     bias = torch.where(torch.arange(b) % 10 == 0, (labels + 1) % 3, labels)
-    return make(name, b=b, v=v, d=d, seed=seed, dtype=dtype, labels=labels, bias=bias)
+    return make_batch(name, b=b, v=v, d=d, seed=seed, dtype=dtype, labels=labels, bias=bias)
 
 
-def value_of(loss: Loss, batch: Batch, **more: Any) -> Tensor:
-    """The loss on a batch; group weights, which it changes, are copied first."""
+def compute_value(loss: Loss, batch: Batch, **more: Any) -> Tensor:
+    """Return the loss on a batch. Group weights are copied, because the loss updates them."""
     inputs = {k: x.clone() if k == "group_weights" else x for k, x in batch.inputs.items()}
     return loss(batch.z, batch.labels, batch.bias, **inputs, **more)
 
@@ -171,21 +160,21 @@ def value_of(loss: Loss, batch: Batch, **more: Any) -> Tensor:
 def value_and_gradients(
     loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None
 ) -> tuple[float, dict[str, Tensor]]:
-    """The loss, and its gradient with respect to z and to what else comes from the network.
+    """Return the loss, and its gradients with respect to z and to the inputs in ``NETWORK_OUTPUTS``.
 
-    The context is that of the forward pass.
+    The forward pass runs in the context ``within``.
     """
-    leaves = {"z": batch.z, **{k: batch.inputs[k] for k in IN_THE_BATCH if k in batch.inputs}}
+    leaves = {"z": batch.z, **{k: batch.inputs[k] for k in NETWORK_OUTPUTS if k in batch.inputs}}
     leaves = {key: tensor.clone().requires_grad_() for key, tensor in leaves.items()}
     with within or nullcontext():
-        value = value_of(loss, batch.having(**leaves))
+        value = compute_value(loss, batch.with_tensors(**leaves))
     assert value.shape == ()
     gradients = torch.autograd.grad(value, list(leaves.values()))
     return value.item(), dict(zip(leaves, gradients, strict=True))
 
 
-def oracle(loss: Loss, batch: Batch) -> float | None:
-    """The value in Python loops, or None where nothing counts."""
+def compute_oracle(loss: Loss, batch: Batch) -> float | None:
+    """Return the value of the oracle, None if no anchor counts."""
     free = {key: loss.parameters[key] for key in default_parameters(loss.name)}
     inputs = {key: tensor.double().tolist() for key, tensor in batch.inputs.items()}
     lists = batch.z.double().tolist(), batch.labels.tolist(), batch.bias.tolist()
@@ -193,8 +182,8 @@ def oracle(loss: Loss, batch: Batch) -> float | None:
 
 
 def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
-    """The value is the oracle's; gradients are finite, and exactly 0 where nothing counts."""
-    expected = oracle(loss, batch)
+    """Check the value against the oracle, and that gradients are finite, or 0 if no anchor counts."""
+    expected = compute_oracle(loss, batch)
     value, gradients = value_and_gradients(loss, batch)
     for gradient in gradients.values():
         assert torch.isfinite(gradient).all()
@@ -205,35 +194,35 @@ def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
         assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-def choices(name: str, key: str) -> tuple[str, ...]:
-    """The words that a parameter may be, or none if it is a number."""
+def list_choices(name: str, key: str) -> tuple[str, ...]:
+    """Return the allowed words of a parameter, an empty tuple for a number."""
     hint = typing.get_type_hints(load(get_entry(name).target)).get(key)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
-def another(name: str, key: str) -> Any:
-    """A value that is allowed and not the default."""
+def choose_other_value(name: str, key: str) -> Any:
+    """Return an allowed value that is not the default."""
     default = default_parameters(name)[key]
-    words = [word for word in choices(name, key) if word != default]
+    words = [word for word in list_choices(name, key) if word != default]
     if words:
         return words[0]
     return {"q": 0.4, "delta": 1.2}.get(key, 4 * default)
 
 
-def settings_of(name: str) -> list[dict[str, Any]]:
-    """The settings under which a loss is checked: its defaults, every number changed, and each word."""
-    free = [key for key in default_parameters(name) if (name, key) not in BY_THE_TRAINER]
-    numbers = {key: another(name, key) for key in free if not choices(name, key)}
-    found = [{}, numbers] if numbers else [{}]
+def list_settings(name: str) -> list[dict[str, Any]]:
+    """Return the parameters for tests of a loss: defaults, other numbers, and each word of a choice."""
+    free = [key for key in default_parameters(name) if (name, key) not in TRAINING_PARAMETERS]
+    numbers = {key: choose_other_value(name, key) for key in free if not list_choices(name, key)}
+    cases = [{}, numbers] if numbers else [{}]
     for key in free:
-        for word in choices(name, key):
+        for word in list_choices(name, key):
             if word != default_parameters(name)[key]:
-                found.append({**numbers, key: word})
-    return found + [{"wa": wa, "wb": wb} for wa, wb in ((1, 0), (0, 1)) if "wa" in free]
+                cases.append({**numbers, key: word})
+    return cases + [{"wa": wa, "wb": wb} for wa, wb in ((1, 0), (0, 1)) if "wa" in free]
 
 
 SETTINGS = [
     pytest.param(name, extra, id="-".join([name, *(f"{k}={v}" for k, v in extra.items())]))
     for name in NAMES
-    for extra in settings_of(name)
+    for extra in list_settings(name)
 ]

@@ -1,7 +1,7 @@
-"""One of the ranks of ``test_distributed.py``: ``torchrun ... distributed_worker.py FOLDER``.
+"""A rank of ``test_distributed.py``: ``torchrun ... distributed_worker.py FOLDER``.
 
-Each rank first computes everything for 1 x 128 images by itself, before there is a process group, then
-with its 64 of them; the largest differences go to ``FOLDER/RANK.json``.
+Before it joins a process group, a rank computes every result for 1 x 128 images. Then it computes the results
+for its 64 images together with the other rank. It writes the largest differences to ``FOLDER/RANK.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from biascon.errors import UsageError
 from biascon.losses import Loss, get_loss, pairwise
-from tests.losses.batches import NAMES, TABLES, Batch, make
+from tests.losses.batches import NAMES, TABLES, Batch, make_batch
 
 IMAGES, VIEWS, WIDTH, CLASSES, STEPS = 128, 2, 12, 6, 5
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -32,7 +32,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class Network(nn.Module):
-    """A linear encoder with a norm, and a linear head for each output."""
+    """A linear encoder with a normalization layer, a linear projection head and a linear classifier."""
 
     def __init__(self, norm: Norm) -> None:
         super().__init__()
@@ -55,108 +55,113 @@ def build(dtype: torch.dtype, norm: Norm = nn.LayerNorm) -> Network:
     return Network(norm).to(dtype)
 
 
-def inputs_of(name: str, step: int, dtype: torch.dtype) -> tuple[Tensor, Batch]:
-    """What the network and the loss are given at a step, all images."""
+def make_inputs(name: str, step: int, dtype: torch.dtype) -> tuple[Tensor, Batch]:
+    """Return the inputs of the network and of the loss at a step, for all images."""
     draw = torch.Generator().manual_seed(step)
     x = torch.randn(IMAGES, VIEWS, WIDTH, generator=draw, dtype=torch.float64).to(dtype)
-    return x, make(name, b=IMAGES, v=VIEWS, d=CLASSES, classes=CLASSES, seed=step, dtype=dtype)
+    return x, make_batch(
+        name, b=IMAGES, v=VIEWS, d=CLASSES, classes=CLASSES, seed=step, dtype=dtype
+    )
 
 
-def loss_of(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
-    """The loss of a batch whose network outputs are replaced by those of this network."""
+def compute_loss(loss: Loss, network: nn.Module, x: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of a batch with the outputs of a network in place of those of the batch."""
     out = network(x)
     labels, bias = (
-        getattr(batch, name) if name in loss.needs else None for name in ("labels", "bias")
+        getattr(batch, name) if name in loss.entry.batch_inputs else None
+        for name in ("labels", "bias")
     )
     inputs = {key: out.get(key, tensor) for key, tensor in batch.inputs.items()}
     return loss(out[loss.input_kind], labels, bias, **inputs)
 
 
-def mine(x: Tensor) -> Tensor:
-    """The rows of this rank."""
+def take_own_rows(x: Tensor) -> Tensor:
+    """Return the rows of this rank."""
     size = len(x) // dist.get_world_size()
     return x[dist.get_rank() * size :][:size]
 
 
-def mine_of(batch: Batch) -> Batch:
-    inputs = {k: v if k in TABLES else mine(v) for k, v in batch.inputs.items()}
-    return Batch(mine(batch.z), mine(batch.labels), mine(batch.bias), inputs)
+def take_own_batch(batch: Batch) -> Batch:
+    inputs = {k: v if k in TABLES else take_own_rows(v) for k, v in batch.inputs.items()}
+    return Batch(
+        take_own_rows(batch.z), take_own_rows(batch.labels), take_own_rows(batch.bias), inputs
+    )
 
 
-def run(
+def train_steps(
     name: str, dtype: torch.dtype, norm: Norm = nn.LayerNorm, steps: int = STEPS
 ) -> dict[str, dict[str, Tensor]]:
-    """Train for some steps and return what is to be compared, by kind and name.
+    """Train for some steps and return the results for the comparison, by kind and name.
 
-    Within a process group on this rank's images, under ``DistributedDataParallel``; else on all.
+    In a process group, train on the images of this rank with ``DistributedDataParallel``; else on all images.
     """
     network, loss = build(dtype, norm), get_loss(name)
-    first = {key: p.detach().clone() for key, p in network.named_parameters()}
-    together = dist.is_initialized()
-    module = DistributedDataParallel(network, find_unused_parameters=True) if together else network
+    initial = {key: p.detach().clone() for key, p in network.named_parameters()}
+    distributed = dist.is_initialized()
+    module: nn.Module = network
+    if distributed:
+        module = DistributedDataParallel(network, find_unused_parameters=True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    found: dict[str, dict[str, Tensor]] = {}
-    tables: dict[
-        str, Tensor
-    ] = {}  # those of the first step: group weights change from step to step
+    results: dict[str, dict[str, Tensor]] = {}
+    tables: dict[str, Tensor] = {}  # of the first step; the loss updates the group weights
     for step in range(steps):
-        x, batch = inputs_of(name, step, dtype)
+        x, batch = make_inputs(name, step, dtype)
         tables = tables or {k: v for k, v in batch.inputs.items() if k in TABLES}
-        batch = batch.having(**tables)
-        if together:
-            x, batch = mine(x), mine_of(batch)
+        batch = batch.with_tensors(**tables)
+        if distributed:
+            x, batch = take_own_rows(x), take_own_batch(batch)
         optimizer.zero_grad(set_to_none=False)
-        value = loss_of(loss, module, x, batch)
+        value = compute_loss(loss, module, x, batch)
         value.backward()
         if step == 0:
-            found["value"] = {"value": value.detach().clone()}
-            found["gradient"] = {
+            results["value"] = {"value": value.detach().clone()}
+            results["gradient"] = {
                 key: torch.zeros_like(p) if p.grad is None else p.grad.clone()
                 for key, p in network.named_parameters()
             }
         optimizer.step()
-    found["weights"] = {key: p.detach().clone() for key, p in network.named_parameters()}
-    found["change"] = {key: found["weights"][key] - first[key] for key in first}
-    found["tables"] = {k: v.clone().to(dtype) for k, v in tables.items()}
-    return found
+    results["weights"] = {key: p.detach().clone() for key, p in network.named_parameters()}
+    results["change"] = {key: results["weights"][key] - initial[key] for key in initial}
+    results["tables"] = {k: v.clone().to(dtype) for k, v in tables.items()}
+    return results
 
 
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """The largest difference over all tensors, relative to the largest number; NaN if all are 0."""
-    assert one.keys() == other.keys()
-    if not one:
+def measure_difference(result: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
+    """Return the largest difference over all tensors, relative to the largest reference; NaN if all are 0."""
+    assert result.keys() == reference.keys()
+    if not result:
         return 0.0
-    flat, reference = (torch.cat([t.reshape(-1) for t in x.values()]) for x in (one, other))
-    return float((flat - reference).abs().max() / reference.abs().max())
+    got, expected = (torch.cat([t.reshape(-1) for t in x.values()]) for x in (result, reference))
+    return float((got - expected).abs().max() / expected.abs().max())
 
 
-def by_blocks(name: str) -> dict[str, dict[str, Tensor]]:
-    """One step as of a large batch, where similarities are computed again in the backward pass."""
-    whole, pairwise.DENSE["cpu"] = pairwise.DENSE["cpu"], 0
+def run_blocked(name: str) -> dict[str, dict[str, Tensor]]:
+    """Train one step on the blocked path, which large batches use."""
+    limit, pairwise.DENSE["cpu"] = pairwise.DENSE["cpu"], 0
     try:
-        return run(name, torch.float64, steps=1)
+        return train_steps(name, torch.float64, steps=1)
     finally:
-        pairwise.DENSE["cpu"] = whole
+        pairwise.DENSE["cpu"] = limit
 
 
-def batch_norm() -> dict[str, dict[str, Tensor]]:
-    return run("supcon", torch.float64, nn.BatchNorm1d, steps=1)
+def run_with_batch_norm() -> dict[str, dict[str, Tensor]]:
+    return train_steps("supcon", torch.float64, nn.BatchNorm1d, steps=1)
 
 
-def plain(change: Callable[[Tensor], Tensor]) -> Tensor:
-    """SupCon of the batch's own embeddings, this rank's where there is one, after a change of them."""
-    _, batch = inputs_of("supcon", 0, torch.float64)
+def compute_supcon(change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return SupCon of changed embeddings of a batch, in a process group those of this rank."""
+    _, batch = make_inputs("supcon", 0, torch.float64)
     if dist.is_initialized():
-        batch = mine_of(batch)
+        batch = take_own_batch(batch)
     return get_loss("supcon")(change(batch.z), batch.labels)
 
 
-def transposed(z: Tensor) -> Tensor:
-    """The same numbers with the views outermost in memory, as of views that went in one after another."""
+def transpose_memory(z: Tensor) -> Tensor:
+    """Return the same values with the views as the outermost dimension in memory."""
     return z.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def told_of_unequal_batches() -> str:
+def get_unequal_batch_message() -> str:
     z = F.normalize(torch.randn(64 - 4 * dist.get_rank(), 2, 8), dim=-1)
     labels = torch.arange(len(z)) % 10
     try:
@@ -166,32 +171,36 @@ def told_of_unequal_batches() -> str:
     return "no error"
 
 
-def everything() -> dict[str, dict[str, dict[str, Tensor]]]:
-    """Every run whose results are to be the same in one process and in several."""
-    runs = {f"{name} {kind}": run(name, dtype) for name in NAMES for kind, dtype in DTYPES.items()}
-    blocked = {f"{name} blocked": by_blocks(name) for name in NAMES}
-    loose = {
-        "supcon transposed": {"value": {"value": plain(transposed)}},
-        "supcon bfloat16": {"value": {"value": plain(lambda z: z.bfloat16())}},
-        "supcon batch norm": batch_norm(),
+def run_all() -> dict[str, dict[str, dict[str, Tensor]]]:
+    """Return every result that must be equal in one process and in several processes."""
+    runs = {
+        f"{name} {kind}": train_steps(name, dtype)
+        for name in NAMES
+        for kind, dtype in DTYPES.items()
     }
-    return {**runs, **blocked, **loose}
+    blocked = {f"{name} blocked": run_blocked(name) for name in NAMES}
+    others = {
+        "supcon transposed": {"value": {"value": compute_supcon(transpose_memory)}},
+        "supcon bfloat16": {"value": {"value": compute_supcon(lambda z: z.bfloat16())}},
+        "supcon batch norm": run_with_batch_norm(),
+    }
+    return {**runs, **blocked, **others}
 
 
 def main(folder: Path) -> None:
-    """Compute, compare, and write what was found."""
+    """Compute the results, compare them with those of one process, and write the differences."""
     torch.set_num_threads(1)
-    references = everything()
+    references = run_all()
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=60))
-    found = everything()
-    told: dict[str, Any] = {
-        key: {kind: difference(result[kind], references[key][kind]) for kind in result}
-        for key, result in found.items()
+    results = run_all()
+    record: dict[str, Any] = {
+        key: {kind: measure_difference(result[kind], references[key][kind]) for kind in result}
+        for key, result in results.items()
     }
-    told["unequal"] = told_of_unequal_batches()
-    told["group_weights"] = found["groupdro float64"]["tables"]["group_weights"].tolist()
+    record["unequal"] = get_unequal_batch_message()
+    record["group_weights"] = results["groupdro float64"]["tables"]["group_weights"].tolist()
     target = folder / f"{os.environ['RANK']}.json"
-    target.write_text(json.dumps(told), encoding="utf-8")
+    target.write_text(json.dumps(record), encoding="utf-8")
     dist.destroy_process_group()
 
 

@@ -1,8 +1,8 @@
-"""Every loss once more, from its formula, in Python loops over floats: slow, and hard to get wrong.
+"""Oracles: every loss again, written from its formula in Python loops over floats.
 
-An oracle takes ``z`` as nested lists ``[B][V][D]``, labels and bias as lists, the loss's inputs (nested
-lists) and parameters as keywords, and returns the loss, or None where nothing counts (the loss must then
-be exactly 0 with a zero gradient). A new loss needs one function and one line here.
+An oracle takes ``z`` as nested lists ``[B][V][D]``, labels and bias values as lists, and the tensor inputs
+(as nested lists) and parameters of the loss by keyword. It returns the loss, or None if no anchor counts;
+the loss must then be exactly 0 with a zero gradient. A new loss needs one function and one line here.
 """
 
 from __future__ import annotations

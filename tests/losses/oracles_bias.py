@@ -1,4 +1,4 @@
-"""The losses that look at the bias, or at what tells of it, in Python loops over floats."""
+"""Oracles of the losses that use bias values or bias features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.losses.oracles_plain import (
 
 
 def _anchors(z, labels, bias):
-    """For each anchor its vector, its label and its bias."""
+    """Return the vector, the label and the bias value of each anchor."""
     return [(vector, labels[image], bias[image]) for vector, image in flatten(z)]
 
 
@@ -27,15 +27,15 @@ def _mean_and_variance(values):
 
 
 def _fairkl_term(z, labels, bias, form, k):
-    """FairKL's R: a sum over the pairs of one label and the pairs of two."""
+    """Return R of FairKL: a term for pairs with equal labels and a term for pairs with different labels."""
     points = _anchors(z, labels, bias)
     total = 0.0
-    for one_label in (True, False):
+    for equal_labels in (True, False):
         aligned, conflicting = [], []
-        distinct = [0, 0]  # pairs, whichever comes first
+        distinct = [0, 0]  # unordered pairs: aligned, conflicting
         for i, (zi, yi, bi) in enumerate(points):
             for j, (zj, yj, bj) in enumerate(points):
-                if (yi == yj) != one_label or (i == j and form == "paper"):
+                if (yi == yj) != equal_labels or (i == j and form == "paper"):
                     continue
                 (aligned if bi == bj else conflicting).append(dot(zi, zj))
                 distinct[bi != bj] += i <= j
@@ -50,9 +50,9 @@ def _fairkl_term(z, labels, bias, form, k):
     return total
 
 
-def _sum(first, second):
-    """Of a loss that may be None where nothing counts, and a number."""
-    return (first or 0.0) + second
+def _sum(loss, term):
+    """Return the sum of an oracle, which may be None, and a number."""
+    return (loss or 0.0) + term
 
 
 def fairkl(z, labels, bias, *, temperature, epsilon, weight, form, k):
@@ -66,7 +66,7 @@ def supcon_fairkl(z, labels, bias, *, temperature, weight, form, k):
 
 
 def _end_term(unit, labels, bias, alpha, beta):
-    """EnD's alpha * R_perp + beta * R_par over vectors of norm 1."""
+    """Return alpha * R_perp + beta * R_par of EnD for unit vectors."""
     points = _anchors(unit, labels, bias)
     orthogonal, parallel = [], []
     for i, (xi, yi, bi) in enumerate(points):
@@ -102,11 +102,11 @@ def supcon_end(z, labels, bias, *, temperature, alpha, beta):
 
 
 def _weighted_contrast(z, labels, temperature, empty, weight):
-    """The mean over anchors of -sum_P w (s - log sum_A exp s) / sum_P w; weight(image, image) is w."""
+    """Return the mean over anchors of -sum_P w (s - log sum_A exp s) / sum_P w with w = weight(i, p)."""
     points = flatten(z)
     losses = []
     for i, (zi, image) in enumerate(points):
-        others, pulled, weights = [], 0.0, 0.0
+        others, attraction, weights = [], 0.0, 0.0
         for j, (zj, other_image) in enumerate(points):
             if j == i:
                 continue
@@ -114,10 +114,10 @@ def _weighted_contrast(z, labels, temperature, empty, weight):
             others.append(s)
             if labels[other_image] == labels[image]:
                 w = weight(image, other_image)
-                pulled += w * s
+                attraction += w * s
                 weights += w
         if weights > 0:
-            losses.append(-(pulled / weights - log_sum_exp(others)))
+            losses.append(-(attraction / weights - log_sum_exp(others)))
         elif empty == "zero":
             losses.append(0.0)
     return mean(losses) or 0.0
@@ -144,11 +144,11 @@ def softcon(z, labels, bias, *, logits, bias_features, temperature, ce_weight, e
     del bias
     unit = [_unit(vector) for vector in bias_features]
 
-    def unlike(image, other_image):
+    def dissimilarity(image, other_image):
         w = 1 - dot(unit[image], unit[other_image])
-        return w if w > 1e-6 else 0.0  # two equal features, rounded
+        return w if w > 1e-6 else 0.0  # equal features up to rounding
 
-    contrast = _weighted_contrast(z, labels, temperature, empty, unlike)
+    contrast = _weighted_contrast(z, labels, temperature, empty, dissimilarity)
     return contrast + ce_weight * (ce(logits, labels, None) or 0.0)
 
 
@@ -171,8 +171,8 @@ def flac(z, labels, bias, *, features, bias_features, alpha, delta):
     for i in n:
         pairs = []
         for j in n:
-            one_label = labels[points[i][1]] == labels[points[j][1]]
-            if i != j and (s_b[i][j] < th if one_label else s_b[i][j] > th):
+            equal_labels = labels[points[i][1]] == labels[points[j][1]]
+            if i != j and (s_b[i][j] < th if equal_labels else s_b[i][j] > th):
                 pairs.append((1 - s_b[i][j], _kernel(points[i][0], points[j][0], delta)))
         for p, q in pairs:
             p /= sum(pair[0] for pair in pairs)
@@ -186,35 +186,35 @@ def biasbal(z, labels, bias, *, counts):
     for logits, image in flatten(z):
         column = [row[bias[image]] for row in counts]
         share = [n / sum(column) if sum(column) else 0.0 for n in column]
-        moved = [logit + math.log(p + 1e-9) for logit, p in zip(logits, share, strict=True)]
-        losses.append(log_sum_exp(moved) - moved[labels[image]])
+        adjusted = [logit + math.log(p + 1e-9) for logit, p in zip(logits, share, strict=True)]
+        losses.append(log_sum_exp(adjusted) - adjusted[labels[image]])
     return mean(losses)
 
 
 def reweight(z, labels, bias, *, counts):
     total = sum(map(sum, counts))
-    groups = sum(n > 0 for row in counts for n in row)
+    cells = sum(n > 0 for row in counts for n in row)
     losses = []
     for views, y, b in zip(z, labels, bias, strict=True):
         if not views:
             return None
         p = counts[y][b] / total
-        losses.append(of_image(views, y) / (groups * p))
+        losses.append(of_image(views, y) / (cells * p))
     return mean(losses)
 
 
-def _group_losses(z, labels, bias):
-    """The mean cross-entropy of the images of each group that the batch has."""
-    found = {}
+def _cell_losses(z, labels, bias):
+    """Return the mean cross-entropy of the images in each cell of the batch."""
+    by_cell = {}
     for views, y, b in zip(z, labels, bias, strict=True):
         if views:
-            found.setdefault((y, b), []).append(of_image(views, y))
-    return {group: mean(losses) for group, losses in found.items()}
+            by_cell.setdefault((y, b), []).append(of_image(views, y))
+    return {cell: mean(losses) for cell, losses in by_cell.items()}
 
 
 def groupdro_weights(z, labels, bias, *, group_weights, eta):
-    """q after the step, as a table."""
-    losses = _group_losses(z, labels, bias)
+    """Return q after the step, as a table."""
+    losses = _cell_losses(z, labels, bias)
     grown = [
         [q * math.exp(eta * losses.get((y, b), 0.0)) for b, q in enumerate(row)]
         for y, row in enumerate(group_weights)
@@ -225,5 +225,5 @@ def groupdro_weights(z, labels, bias, *, group_weights, eta):
 
 def groupdro(z, labels, bias, *, group_weights, eta):
     q = groupdro_weights(z, labels, bias, group_weights=group_weights, eta=eta)
-    losses = _group_losses(z, labels, bias)
+    losses = _cell_losses(z, labels, bias)
     return sum(q[y][b] * loss for (y, b), loss in losses.items()) if losses else None

@@ -1,4 +1,4 @@
-"""The losses that do not look at the bias, in Python loops over floats."""
+"""Oracles of the losses that do not use the bias attribute."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def flatten(z):
-    """The anchors in order: for each its vector and its image."""
+    """Return the vector and the image of each anchor, in order."""
     return [(vector, image) for image, views in enumerate(z) for vector in views]
 
 
@@ -27,7 +27,7 @@ def log_sum_exp(values):
 
 
 def of_image(views, label):
-    """The cross-entropy of one image: the mean over its views."""
+    """Return the cross-entropy of an image: the mean over its views."""
     return mean([log_sum_exp(logits) - logits[label] for logits in views])
 
 
@@ -53,11 +53,11 @@ def gce(z, labels, bias, *, q):
 def lff(z, labels, bias, *, bias_losses):
     del bias
     losses = []
-    for views, label, theirs in zip(z, labels, bias_losses, strict=True):
+    for views, label, biased in zip(z, labels, bias_losses, strict=True):
         if not views:
             return None
         own = of_image(views, label)
-        weight = theirs / (theirs + own) if theirs + own > 0 else 0.5
+        weight = biased / (biased + own) if biased + own > 0 else 0.5
         losses.append(weight * own)
     return mean(losses)
 
@@ -116,8 +116,8 @@ def supcon(z, labels, bias, *, temperature, form):
     return mean(losses)
 
 
-def sets(z, labels, temperature):
-    """For each anchor the similarities to its positives and to its negatives."""
+def iter_similarities(z, labels, temperature):
+    """Yield for each anchor its similarities to positives and to negatives."""
     points = flatten(z)
     for i, (zi, image) in enumerate(points):
         positives = []
@@ -133,7 +133,7 @@ def sets(z, labels, temperature):
 
 def _context(z, labels, temperature, clip):
     losses = []
-    for positives, negatives in sets(z, labels, temperature):
+    for positives, negatives in iter_similarities(z, labels, temperature):
         if not positives or not negatives:
             continue
         repulsion = log_sum_exp(negatives)
@@ -164,7 +164,7 @@ def contex_clip(z, labels, bias, *, temperature, wa, wb):
 def eps_supinfonce(z, labels, bias, *, temperature, epsilon):
     del bias
     losses = []
-    for positives, negatives in sets(z, labels, temperature):
+    for positives, negatives in iter_similarities(z, labels, temperature):
         if positives:
             terms = [s - log_sum_exp([s - epsilon, *negatives]) for s in positives]
             losses.append(-mean(terms))
@@ -174,7 +174,7 @@ def eps_supinfonce(z, labels, bias, *, temperature, epsilon):
 def eps_supcon(z, labels, bias, *, temperature, epsilon):
     del bias
     losses = []
-    for positives, negatives in sets(z, labels, temperature):
+    for positives, negatives in iter_similarities(z, labels, temperature):
         if positives:
             normalizer = log_sum_exp([s - epsilon for s in positives] + negatives)
             losses.append(-mean([s - normalizer for s in positives]))

@@ -1,4 +1,4 @@
-"""Values that can be worked out on paper, with the paper beside them."""
+"""Values computed by hand. The comments show the computation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biascon.losses import get_loss
-from tests.losses.batches import make, value_of
+from tests.losses.batches import compute_value, make_batch
 
 # Four unit vectors of the plane, a to d, and their cosines:
 #       b     c     d
@@ -19,142 +19,146 @@ from tests.losses.batches import make, value_of
 ABCD = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]], dtype=torch.float64)[:, None]
 
 
-def on(z, labels, bias, name, extra=None, **inputs):
-    """The loss on a batch that is written out."""
+def compute(z, labels, bias, name, extra=None, **inputs):
+    """Return the loss on a batch that is given as lists."""
     loss = get_loss(name, **(extra or {}))
     inputs = {key: torch.as_tensor(value, dtype=torch.float64) for key, value in inputs.items()}
     z = torch.as_tensor(z, dtype=torch.float64)
     return loss(z, torch.tensor(labels), torch.tensor(bias), **inputs).item()
 
 
-def close(expected):
+def approx(expected):
     return pytest.approx(expected, rel=0, abs=1e-12)
 
 
-# FairKL with bias 0, 1, 1, 0. Pairs of the same bias: ad = -0.8 and bc = 0.8, of mean m_a = 0 and
-# variance v_a = 0.64. Pairs of different bias: ab = 0.6, ac = 0, bd = 0, cd = 0.6, of mean m_c = 0.3 and
+# FairKL with bias 0, 1, 1, 0. Pairs with equal bias: ad = -0.8 and bc = 0.8, of mean m_a = 0 and
+# variance v_a = 0.64. Pairs with different bias: ab = 0.6, ac = 0, bd = 0, cd = 0.6, of mean m_c = 0.3 and
 # variance v_c = (0.09 + 0.09 + 0.09 + 0.09) / 4 = 0.09.
 # paper: R = 1/2 [(0.64 + 0.3^2) / 0.09 - log(0.64 / 0.09) - 1] = 1/2 [0.73 / 0.09 - log(64 / 9) - 1],
 #        which is 1/2 [8.11111 - 1.96166 - 1] = 2.57473.
 PAPER = (0.73 / 0.09 - log(64 / 9) - 1) / 2
 # code:  R = (0 - 0.3)^2 + k (0.8 - 0.3)^2 = 0.09 + 0.25 k.
-# code, one label: each of the four pairs with itself is an aligned pair too, of cosine 1. The ordered
+# code, one label: each of the four pairs of an image with itself is an aligned pair of cosine 1. The ordered
 #        pairs are then -0.8, -0.8, 0.8, 0.8, 1, 1, 1, 1: m_a = 4 / 8 = 0.5, and the mean of squares is
 #        (4 * 0.64 + 4) / 8 = 0.82, so v_a = 0.82 - 0.25 = 0.57.
 #        R = (0.5 - 0.3)^2 + k (sqrt 0.57 - 0.3)^2 = 0.04 + k 0.45499^2 = 0.04 + 0.20702 k.
 CODE_ONE_LABEL = 0.04 + 2 * (sqrt(0.57) - 0.3) ** 2
 
 
-def test_fairkl_hand_value_is_what_the_comment_says():
+def test_fairkl_constant_equals_the_number_in_its_comment():
     assert pytest.approx(2.57473, abs=1e-5) == PAPER
 
 
-def test_fairkl_of_one_label():
+def test_fairkl_equals_the_hand_value_for_one_label():
     # Without a negative eps-SupInfoNCE is -eps.
-    value = on(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"epsilon": 0.25})
-    assert value == close(-0.25 + PAPER)
-    value = on(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
-    assert value == close(-0.25 + CODE_ONE_LABEL)
+    value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"epsilon": 0.25})
+    assert value == approx(-0.25 + PAPER)
+    value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
+    assert value == approx(-0.25 + CODE_ONE_LABEL)
 
 
-def test_fairkl_of_four_labels():
-    # Without a positive eps-SupInfoNCE is 0. A pair with itself is of one label, of which there is no
-    # pair of different bias: that kind contributes nothing.
-    value = on(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"weight": 3.0})
-    assert value == close(3 * PAPER)
-    value = on(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
-    assert value == close(0.09 + 0.25 * 2)
+def test_fairkl_equals_the_hand_value_for_four_labels():
+    # Without a positive eps-SupInfoNCE is 0. Only the pairs of an image with itself have equal labels, and
+    # none of them has different bias values: the term of pairs with equal labels is 0.
+    value = compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"weight": 3.0})
+    assert value == approx(3 * PAPER)
+    value = compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
+    assert value == approx(0.09 + 0.25 * 2)
 
 
-def test_supcon_fairkl_of_one_label():
-    # T = 1. Of anchor a the positives and all others are b, c, d, of mean -0.2 / 3; and so on.
+def test_supcon_fairkl_equals_the_hand_value_for_one_label():
+    # T = 1. The positives of anchor a are all others, b, c and d, with the mean -0.2 / 3; and so on.
     rows = [(0.6, 0.0, -0.8), (0.6, 0.8, 0.0), (0.0, 0.8, 0.6), (-0.8, 0.0, 0.6)]
     supcon = sum(log(sum(map(exp, row))) - sum(row) / 3 for row in rows) / 4
-    value = on(ABCD, [0] * 4, [0, 1, 1, 0], "supcon+fairkl", {"temperature": 1.0, "weight": 0.5})
-    assert value == close(supcon + PAPER / 2)
+    value = compute(
+        ABCD, [0] * 4, [0, 1, 1, 0], "supcon+fairkl", {"temperature": 1.0, "weight": 0.5}
+    )
+    assert value == approx(supcon + PAPER / 2)
 
 
-def test_fairkl_temperature_is_not_that_of_its_regularizer():
+def test_temperature_does_not_change_the_regularizer_of_fairkl():
     for temperature in (0.1, 1.0):
         extra = {"temperature": temperature}
-        assert on(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == close(PAPER)
+        assert compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == approx(PAPER)
 
 
 # BiasCon with T = 1, labels 0, 0, 0, 1 and bias 0, 1, 0, 0: Q(a) = {b}, Q(b) = {a, c}, Q(c) = {b} and
 # Q(d) is empty. With the log sums over A
 #   A(a) = log(e^0.6 + e^0 + e^-0.8) = log(1.82212 + 1 + 0.44933) = 1.18523
 #   A(b) = log(e^0.6 + e^0.8 + e^0)  = log(1.82212 + 2.22554 + 1) = 1.61893 = A(c)
-# the terms are A(a) - 0.6 = 0.58523, A(b) - (0.6 + 0.8) / 2 = 0.91893 and A(c) - 0.8 = 0.81893, in all
-# 2.32309, over four anchors or over the three that have a positive.
+# the terms are A(a) - 0.6 = 0.58523, A(b) - (0.6 + 0.8) / 2 = 0.91893 and A(c) - 0.8 = 0.81893. Their sum is
+# 2.32309. It is divided by 4, or by the 3 anchors with a positive.
 BIASCON = (log(exp(0.6) + 1 + exp(-0.8)) - 0.6) + 2 * log(exp(0.6) + exp(0.8) + 1) - 0.7 - 0.8
-# Logits log 3 and 0 everywhere: p = 3/4 and 1/4. Of the labels three are 0 and one is 1: ce = (3 log 4/3
+# Logits log 3 and 0 for all images: p = 3/4 and 1/4. Three labels are 0 and one is 1: ce = (3 log 4/3
 # + log 4) / 4 = (3 * 0.28768 + 1.38629) / 4 = 0.56234.
 LOGITS = [[[log(3), 0.0]]] * 4
 CE = (3 * log(4 / 3) + log(4)) / 4
 
 
-def test_biascon_hand_values_are_what_the_comments_say():
+def test_biascon_constants_equal_the_numbers_in_their_comments():
     assert pytest.approx(2.32309, abs=1e-5) == BIASCON
     assert pytest.approx(0.56234, abs=1e-5) == CE
 
 
 @pytest.mark.parametrize(("empty", "anchors"), [("zero", 4), ("skip", 3)])
-def test_biascon(empty, anchors):
+def test_biascon_equals_the_hand_value(empty, anchors):
     extra = {"temperature": 1.0, "ce_weight": 0.5, "empty": empty}
-    value = on(ABCD, [0, 0, 0, 1], [0, 1, 0, 0], "biascon", extra, logits=LOGITS)
-    assert value == close(BIASCON / anchors + 0.5 * CE)
+    value = compute(ABCD, [0, 0, 0, 1], [0, 1, 0, 0], "biascon", extra, logits=LOGITS)
+    assert value == approx(BIASCON / anchors + 0.5 * CE)
 
 
-# The prior of the counts [[90, 10, 0], [30, 30, 5]]: of bias 0 there are 120, p(y given 0) = 3/4, 1/4; of
-# bias 1 there are 40, p(y given 1) = 1/4, 3/4; of bias 2 there are 5, p(y given 2) = 0, 1.
+# The prior of the counts [[90, 10, 0], [30, 30, 5]]: 120 images have bias 0, p(y|0) = 3/4, 1/4; 40 images
+# have bias 1, p(y|1) = 1/4, 3/4; 5 images have bias 2, p(y|2) = 0, 1.
 COUNTS = [[90, 10, 0], [30, 30, 5]]
 
 
-def test_biasbal():
+def test_biasbal_equals_the_hand_value():
     # Label 1, bias 0, equal logits: p = 1/4 and the loss log 4.
     # Label 0, bias 1, logits log 3, 0: exp gives 3 * 1/4 and 1 * 3/4, so p = 1/2 and the loss log 2.
     # Label 1, bias 2, equal logits: p = 1 (1e-9 is added to both) and the loss 0.
     logits = [[[0.0, 0.0]], [[log(3), 0.0]], [[0.0, 0.0]]]
-    value = on(logits, [1, 0, 1], [0, 1, 2], "biasbal", counts=COUNTS)
+    value = compute(logits, [1, 0, 1], [0, 1, 2], "biasbal", counts=COUNTS)
     assert value == pytest.approx(log(8) / 3, abs=1e-8)
-    # Label 0, bias 2: no training image is like it, and 1e-9 is what is left of p.
-    value = on(logits[:1], [0], [2], "biasbal", counts=COUNTS)
+    # Label 0, bias 2: the cell has no training image, so that p is 1e-9.
+    value = compute(logits[:1], [0], [2], "biasbal", counts=COUNTS)
     assert value == pytest.approx(log(1 + 1e9), abs=1e-8)
 
 
 @pytest.mark.parametrize(("empty", "anchors"), [("zero", 4), ("skip", 3)])
-def test_biascon_with_biasbal(empty, anchors):
-    # BiasCon as above. The labels and bias 0,0 / 0,1 / 0,0 / 1,0 with e^logits 3 and 1 give
+def test_biascon_with_biasbal_equals_the_hand_value(empty, anchors):
+    # BiasCon as above. (label, bias) = (0,0), (0,1), (0,0), (1,0) with e^logits 3 and 1 give
     # 0,0: 3 * 3/4 against 1/4, p = 9/10;   0,1: 3 * 1/4 against 3/4, p = 1/2;   1,0: p = 1/10.
     biasbal = (2 * log(10 / 9) + log(2) + log(10)) / 4
     extra = {"temperature": 1.0, "ce_weight": 0.5, "empty": empty}
-    value = on(
+    value = compute(
         ABCD, [0, 0, 0, 1], [0, 1, 0, 0], "biascon+biasbal", extra, logits=LOGITS, counts=COUNTS
     )
     assert value == pytest.approx(BIASCON / anchors + 0.5 * biasbal, abs=1e-8)
 
 
-def test_end():
+def test_end_equals_the_hand_value():
     # Features of norms 2, 5, 5 and 5 along a, b, c and d; labels 0, 0, 1, 1 and bias 0, 1, 1, 0.
-    # Same bias: ad = -0.8 and bc = 0.8, R_perp = mean of abs = 0.8.
-    # Same label, other bias: ab = 0.6 and cd = 0.6, R_par = 1 - (1 + 0.6) / 2 = 0.2.
+    # Equal bias: ad = -0.8 and bc = 0.8, R_perp = mean of abs = 0.8.
+    # Equal label, different bias: ab = 0.6 and cd = 0.6, R_par = 1 - (1 + 0.6) / 2 = 0.2.
     # Equal logits of two classes: ce = log 2.
     features = ABCD * torch.tensor([2.0, 5.0, 5.0, 5.0])[:, None, None]
     extra = {"alpha": 0.5, "beta": 0.25}
     batch = [[[0.0, 0.0]]] * 4, [0, 0, 1, 1], [0, 1, 1, 0]
-    assert on(*batch, "end", extra, features=features) == close(log(2) + 0.5 * 0.8 + 0.25 * 0.2)
+    assert compute(*batch, "end", extra, features=features) == approx(
+        log(2) + 0.5 * 0.8 + 0.25 * 0.2
+    )
 
 
-def test_supcon_with_end():
-    # The batch above, T = 1: each anchor has one positive, of cosine 0.6. Two of the anchors (a and d) see
-    # 0.6, 0 and -0.8, two (b and c) 0.6, 0.8 and 0.
+def test_supcon_with_end_equals_the_hand_value():
+    # The batch above, T = 1: each anchor has one positive, of cosine 0.6. The cosines of a and d to the
+    # others are 0.6, 0 and -0.8, those of b and c 0.6, 0.8 and 0.
     outer, inner = log(exp(0.6) + 1 + exp(-0.8)), log(exp(0.6) + exp(0.8) + 1)
     extra = {"temperature": 1.0, "alpha": 0.5, "beta": 0.25}
-    value = on(ABCD, [0, 0, 1, 1], [0, 1, 1, 0], "supcon+end", extra)
-    assert value == close((outer + inner) / 2 - 0.6 + 0.5 * 0.8 + 0.25 * 0.2)
+    value = compute(ABCD, [0, 0, 1, 1], [0, 1, 1, 0], "supcon+end", extra)
+    assert value == approx((outer + inner) / 2 - 0.6 + 0.5 * 0.8 + 0.25 * 0.2)
 
 
-def test_softcon():
+def test_softcon_equals_the_hand_value():
     # T = 1, one label. Bias features along a, c, c, b: 1 - cos is 1 for ab, 1 for ac, 0.4 for ad; 0 for
     # bc, 0.2 for bd and for cd. The columns of ABCD give, with the weights (of b, c, d), (a, c, d), ...:
     # a: (1 * 0.6 + 1 * 0 + 0.4 * -0.8) / 2.4 = 0.28 / 2.4
@@ -167,61 +171,62 @@ def test_softcon():
     bias_features = [[3.0, 0.0], [0.0, 2.0], [0.0, 1.0], [0.6, 0.8]]
     inputs = {"logits": [[[0.0, 0.0]]] * 4, "bias_features": bias_features}
     extra = {"temperature": 1.0, "ce_weight": 0.5}
-    assert on(ABCD, [0] * 4, [0] * 4, "softcon", extra, **inputs) == close(expected)
+    assert compute(ABCD, [0] * 4, [0] * 4, "softcon", extra, **inputs) == approx(expected)
 
 
-def test_flac():
+def test_flac_equals_the_hand_value():
     # delta = 1, labels 0, 0, 1. Bias features at 0, 1, 0 of a line: s_b is 1/2 between the first two and
-    # the last two, and, d being 0.001 (the root of 1e-6), 1/1.001 = 0.999 between the first and the last;
-    # th = (0.999 + 0.5) / 2. Counted: first and second (one label, 0.5 < th), first and third (two
-    # labels, 0.999 > th); each in both orders, four pairs.
+    # between the last two. Between the first and the last d is 0.001 (the root of 1e-6), and s_b is
+    # 1/1.001 = 0.999. th = (0.999 + 0.5) / 2. Pairs that count: first and second (equal labels, 0.5 < th),
+    # first and third (different labels, 0.999 > th), each in both orders: four pairs.
     # First anchor: 1 - s_b is 0.5 and 0.000999, p = 0.5 / 0.500999 = 0.998006 and 0.001994; features at
     # 0, 1, 2: s_f is 1/2 and 1/3, q = 3/5 and 2/5: (p - 3/5) (log 1.66334 - log 0.00498) = 2.31240. The
-    # other two have one pair each, p = q = 1 and a divergence of 0.
+    # other two anchors have one pair each, p = q = 1 and a divergence of 0.
     p = 0.5 / (0.5 + 0.001 / 1.001)
     j = (p - 0.6) * (log(p / 0.6) - log((1 - p) / 0.4)) / 4
     line = torch.arange(3.0)[:, None, None]
     inputs = {"features": line, "bias_features": [[0.0], [1.0], [0.0]]}
     extra = {"delta": 1.0, "alpha": 2.0}
-    value = on([[[0.0, 0.0]]] * 3, [0, 0, 1], [0] * 3, "flac", extra, **inputs)
+    value = compute([[[0.0, 0.0]]] * 3, [0, 0, 1], [0] * 3, "flac", extra, **inputs)
     assert value == pytest.approx(log(2) + 2 * j, abs=1e-5)
     assert j == pytest.approx(2.31240 / 4, abs=1e-4)
 
 
-def test_gce():
+def test_gce_equals_the_hand_value():
     # p = 1/4: (1 - (1/4)^(1/2)) / (1/2) = 1. p = 1/4 and q = 1: 1 - 1/4.
-    assert on([[[0.0] * 4]], [2], [0], "gce", {"q": 0.5}) == close(1.0)
-    assert on([[[0.0] * 4]], [2], [0], "gce", {"q": 1.0}) == close(0.75)
+    assert compute([[[0.0] * 4]], [2], [0], "gce", {"q": 0.5}) == approx(1.0)
+    assert compute([[[0.0] * 4]], [2], [0], "gce", {"q": 1.0}) == approx(0.75)
 
 
-def test_lff():
+def test_lff_equals_the_hand_value():
     # Both images have L_d = log 2; with L_b = log 2 and 3 log 2 the weights are 1/2 and 3/4.
     logits = [[[0.0, 0.0]], [[1.0, 1.0]]]
-    value = on(logits, [0, 1], [0, 0], "lff", bias_losses=[log(2), 3 * log(2)])
-    assert value == close(log(2) * 5 / 8)
+    value = compute(logits, [0, 1], [0, 0], "lff", bias_losses=[log(2), 3 * log(2)])
+    assert value == approx(log(2) * 5 / 8)
 
 
-def test_lff_of_two_networks_without_an_error_weighs_a_half():
-    # In float64 softmax(0, 1000) is exactly 1: L_d = 0, and 0 / 0 is not to become a NaN.
-    assert on([[[0.0, 1000.0]]], [1], [0], "lff", bias_losses=[0.0]) == 0.0
+def test_lff_is_zero_if_both_losses_are_zero():
+    # In float64 softmax(0, 1000) is exactly 1: L_d = 0, and 0 / 0 must not give NaN.
+    assert compute([[[0.0, 1000.0]]], [1], [0], "lff", bias_losses=[0.0]) == 0.0
 
 
-def test_jtt():
-    value = on([[[0.0, 0.0]], [[1.0, 1.0]]], [0, 1], [0, 0], "jtt", weights=[2.0, 0.5])
-    assert value == close(log(2) * 2.5 / 2)
+def test_jtt_equals_the_hand_value():
+    value = compute([[[0.0, 0.0]], [[1.0, 1.0]]], [0, 1], [0, 0], "jtt", weights=[2.0, 0.5])
+    assert value == approx(log(2) * 2.5 / 2)
 
 
-def test_reweight():
+def test_reweight_equals_the_hand_value():
     # 12 images in three cells of 6, 2 and 4: w = 12 / (3 * n) = 2/3, 2 and 1, of mean 1 in training:
     # (6 * 2/3 + 2 * 2 + 4 * 1) / 12 = 1.
     logits = [[[0.0, 0.0]]] * 3
-    value = on(logits, [0, 0, 1], [0, 1, 1], "reweight", counts=[[6, 2], [0, 4]])
-    assert value == close(log(2) * (2 / 3 + 2 + 1) / 3)
+    value = compute(logits, [0, 0, 1], [0, 1, 1], "reweight", counts=[[6, 2], [0, 4]])
+    assert value == approx(log(2) * (2 / 3 + 2 + 1) / 3)
 
 
-def test_groupdro():
-    # Two groups, q = 1/4 and 3/4, of mean losses log 2 and log 4: with eta = 1, q e^L is 1/4 * 2 = 1/2 and
-    # 3/4 * 4 = 3, so that q becomes 1/7 and 6/7. Group 1, 2 is not in the batch, and q = 0 stays 0.
+def test_groupdro_equals_the_hand_value_and_updates_its_weights():
+    # Two cells with q = 1/4 and 3/4 and mean losses log 2 and log 4: with eta = 1, q e^L is 1/4 * 2 = 1/2 and
+    # 3/4 * 4 = 3, so that q becomes 1/7 and 6/7. The other cells are not in the batch, and their q = 0 stays
+    # 0.
     logits = [[[0.0, 0.0]], [[0.0, log(3)]], [[5.0, 5.0]]]
     q = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     loss = get_loss("groupdro", eta=1.0)
@@ -237,9 +242,9 @@ def test_groupdro():
 
 
 LOG7 = math.log(7)
-# Four images of labels 0, 0, 1, 2 with two views each, all embeddings (or logits) the same: of the
-# 8 anchors, the 4 of label 0 have 4 negatives and the other 4 have 6. Every softmax over A(i) is
-# uniform over 7, the classifier's over 6 logits. The bias of the second image alone is another one.
+# Four images of labels 0, 0, 1, 2 with two views each and equal embeddings (or logits): of the 8 anchors,
+# the 4 of label 0 have 4 negatives and the other 4 have 6. Every softmax over A(i) is uniform over 7
+# anchors, that of the classifier over 6 logits. Only the second image has another bias value.
 COLLAPSED_CONTEXT = (4 * math.log(4) + 4 * math.log(6)) / 8
 MARGIN = math.exp(-0.25)
 INFONCE = (log(MARGIN + 4) + log(MARGIN + 6)) / 2
@@ -258,7 +263,7 @@ COLLAPSED = {
     "fairkl": ({}, INFONCE),  # all cosines are 1: R = 0
     "fairkl, code": ({"form": "code"}, INFONCE),
     "supcon+fairkl": ({}, LOG7),
-    "biascon": ({}, LOG7 / 2 + 0.01 * log(6)),  # half of the anchors have a positive
+    "biascon": ({}, LOG7 / 2 + 0.01 * log(6)),  # half of the anchors have a positive in Q
     "biascon, skip": ({"empty": "skip"}, LOG7 + 0.01 * log(6)),
     "supcon+end": ({}, LOG7 + 0.1),  # R_perp = 1, R_par = 0
     "end": ({}, log(6) + 0.1),
@@ -267,9 +272,13 @@ COLLAPSED = {
 
 
 @pytest.mark.parametrize("case", COLLAPSED)
-def test_collapsed_embeddings_have_the_value_of_a_uniform_choice(case):
+def test_collapsed_embeddings_give_the_loss_of_a_uniform_softmax(case):
     name = case.partition(",")[0]
     extra, expected = COLLAPSED[case]
-    batch = make(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
-    same = batch.mapped(("z", "logits", "features"), lambda x: torch.full_like(x, 6**-0.5))
-    assert value_of(get_loss(name, **extra), same).item() == pytest.approx(expected, abs=1e-12)
+    batch = make_batch(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
+    collapsed = batch.map_tensors(
+        ("z", "logits", "features"), lambda x: torch.full_like(x, 6**-0.5)
+    )
+    assert compute_value(get_loss(name, **extra), collapsed).item() == pytest.approx(
+        expected, abs=1e-12
+    )

@@ -1,4 +1,4 @@
-"""The losses under ``torch.compile``: one graph, without a break, on the dense path."""
+"""Losses under ``torch.compile``: one graph without a break on the dense path."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from biascon.losses import get_loss
-from tests.losses.batches import NAMES, make, value_and_gradients
+from tests.losses.batches import NAMES, make_batch, value_and_gradients
 
 
 @pytest.fixture(autouse=True)
-def forgetful():
-    """Nothing that was compiled before counts against the limit on compilations."""
+def reset_compiler():
+    """Reset the compiler, so that earlier tests do not use up its limit on compilations."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_is_one_graph(name):
-    batch = make(name, b=6)
+def test_loss_compiles_to_one_graph(name):
+    batch = make_batch(name, b=6)
     loss = get_loss(name)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     expected, expected_gradients = value_and_gradients(loss, batch)
@@ -29,8 +29,8 @@ def test_loss_is_one_graph(name):
         assert torch.allclose(gradients[key], gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_compiled_groupdro_changes_its_weights_in_place():
-    batch = make("groupdro", b=6)
+def test_compiled_groupdro_updates_its_weights_in_place():
+    batch = make_batch("groupdro", b=6)
     loss = get_loss("groupdro", eta=1.0)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     expected, q = (batch.inputs["group_weights"].clone() for _ in range(2))

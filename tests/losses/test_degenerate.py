@@ -1,4 +1,4 @@
-"""Batches in which a loss has little or nothing to compare: the oracle's value, and never a NaN."""
+"""Batches with few or no pairs: the value equals the oracle, and is never NaN."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.losses.batches import (
     PAIRWISE_NAMES,
     WITH_TEMPERATURE,
     check_against_oracle,
-    make,
+    compute_value,
+    make_batch,
     value_and_gradients,
-    value_of,
 )
 
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-5}
@@ -24,28 +24,28 @@ DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-5}
 
 @pytest.mark.parametrize("shape", DEGENERATE)
 @pytest.mark.parametrize("name", NAMES)
-def test_degenerate_batch_has_the_oracle_s_value_and_a_finite_gradient(name, shape):
+def test_degenerate_batch_equals_the_oracle_with_a_finite_gradient(name, shape):
     for dtype, tolerance in DTYPES.items():
-        batch = make(name, dtype=dtype, **DEGENERATE[shape])
+        batch = make_batch(name, dtype=dtype, **DEGENERATE[shape])
         check_against_oracle(get_loss(name), batch, tolerance)
-        if name in WITH_TEMPERATURE:  # similarities in float32 carry an error of 1e-7 / T
+        if name in WITH_TEMPERATURE:  # similarities in float32 have an error of 1e-7 / T
             check_against_oracle(get_loss(name, temperature=0.01), batch, 10 * tolerance)
 
 
 @pytest.mark.parametrize("form", ["paper", "code"])
 @pytest.mark.parametrize("shape", DEGENERATE)
 @pytest.mark.parametrize("name", ["fairkl", "supcon+fairkl"])
-def test_both_forms_of_fairkl_have_the_oracle_s_value_where_pairs_are_few(name, shape, form):
-    check_against_oracle(get_loss(name, form=form), make(name, **DEGENERATE[shape]), 1e-9)
+def test_both_forms_of_fairkl_equal_the_oracle_on_few_pairs(name, shape, form):
+    check_against_oracle(get_loss(name, form=form), make_batch(name, **DEGENERATE[shape]), 1e-9)
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_identical_embeddings_have_the_oracle_s_value_and_a_finite_gradient(name, temperature):
+def test_identical_embeddings_equal_the_oracle_with_a_finite_gradient(name, temperature):
     extra = {"temperature": temperature} if name in WITH_TEMPERATURE else {}
     for dtype in DTYPES:
-        batch = make(name, b=4, labels=[0, 0, 1, 2], bias=[0, 1, 1, 2], dtype=dtype)
-        same = batch.mapped(("z", "logits", "features"), lambda x: x[:1, :1].expand_as(x))
+        batch = make_batch(name, b=4, labels=[0, 0, 1, 2], bias=[0, 1, 1, 2], dtype=dtype)
+        same = batch.map_tensors(("z", "logits", "features"), lambda x: x[:1, :1].expand_as(x))
         check_against_oracle(
             get_loss(name, **extra), same, 1e-9 if dtype == torch.float64 else 1e-4
         )
@@ -53,42 +53,44 @@ def test_identical_embeddings_have_the_oracle_s_value_and_a_finite_gradient(name
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NAMES)
-def test_classes_that_have_collapsed_to_points_have_the_oracle_s_value(name, dtype):
-    # As training ends: an orthogonal corner for each class, and all of its images there.
-    batch = make(name, b=12, labels=[0, 1, 2] * 4, bias=[0] * 6 + [1] * 6, dtype=dtype)
+def test_collapsed_classes_equal_the_oracle(name, dtype):
+    # The end of training: all images of a class have one embedding, orthogonal to the other classes.
+    batch = make_batch(name, b=12, labels=[0, 1, 2] * 4, bias=[0] * 6 + [1] * 6, dtype=dtype)
     corners = torch.linalg.qr(
         torch.randn(6, 6, dtype=torch.float64, generator=torch.manual_seed(0))
     )[0]
     corners = corners.to(dtype)[batch.labels][:, None]
     if LOSSES[name].input_kind == "embeddings":
-        batch = batch.having(z=corners.expand(-1, 2, -1))
-    batch = batch.having(features=3 * corners.expand(-1, 2, -1))
+        batch = batch.with_tensors(z=corners.expand(-1, 2, -1))
+    batch = batch.with_tensors(features=3 * corners.expand(-1, 2, -1))
     check_against_oracle(get_loss(name), batch, 1e-9 if dtype == torch.float64 else 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", ["softcon", "flac"])
-def test_bias_features_that_are_all_the_same_count_nothing(name, dtype):
-    batch = make(name, b=8, dtype=dtype)
-    same = batch.mapped(("bias_features",), lambda x: 7.3 * x[:1].expand_as(x))
+def test_equal_bias_features_equal_the_oracle(name, dtype):
+    batch = make_batch(name, b=8, dtype=dtype)
+    same = batch.map_tensors(("bias_features",), lambda x: 7.3 * x[:1].expand_as(x))
     check_against_oracle(get_loss(name), same, 1e-9 if dtype == torch.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("name", ["softcon", "flac"])
-def test_bias_features_that_are_zero_have_the_oracle_s_value(name):
-    batch = make(name, b=6)
-    zero = batch.inputs["bias_features"].clone()
-    zero[:3] = 0
-    check_against_oracle(get_loss(name), batch.having(bias_features=zero), 1e-9)
+def test_zero_bias_features_equal_the_oracle(name):
+    batch = make_batch(name, b=6)
+    features = batch.inputs["bias_features"].clone()
+    features[:3] = 0
+    check_against_oracle(get_loss(name), batch.with_tensors(bias_features=features), 1e-9)
 
 
 @pytest.mark.parametrize("name", ["end", "flac"])
-def test_features_that_are_zero_have_the_oracle_s_value_and_a_gradient_that_moves_nothing_far(name):
-    # An image for which every unit is off: its direction means nothing, and it must not be thrown.
-    batch = make(name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 1, 2, 0, 1, 2], dtype=torch.float32)
-    zero = batch.inputs["features"].clone()
-    zero[0] = 0
-    batch = batch.having(features=zero)
+def test_zero_features_equal_the_oracle_with_a_bounded_gradient(name):
+    # The features of an image are all 0: they have no direction, and their gradient must not explode.
+    batch = make_batch(
+        name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 1, 2, 0, 1, 2], dtype=torch.float32
+    )
+    features = batch.inputs["features"].clone()
+    features[0] = 0
+    batch = batch.with_tensors(features=features)
     check_against_oracle(get_loss(name), batch, 1e-5)
     gradients = value_and_gradients(get_loss(name), batch)[1]["features"].flatten(1).norm(dim=1)
     assert gradients[0] < 1e3 * gradients[1:].max()
@@ -97,9 +99,11 @@ def test_features_that_are_zero_have_the_oracle_s_value_and_a_gradient_that_move
 @pytest.mark.parametrize("shape", [(0, 2, 4), (3, 0, 4), (0, 0, 4)])
 @pytest.mark.parametrize("name", NAMES)
 def test_empty_batch_gives_zero(name, shape):
-    batch = make(name, b=shape[0], v=shape[1], d=4, labels=[0] * shape[0], bias=[0] * shape[0])
+    batch = make_batch(
+        name, b=shape[0], v=shape[1], d=4, labels=[0] * shape[0], bias=[0] * shape[0]
+    )
     batch.z.requires_grad_()
-    value = value_of(get_loss(name), batch)
+    value = compute_value(get_loss(name), batch)
     value.backward()
     assert value.item() == 0.0
 
@@ -107,16 +111,18 @@ def test_empty_batch_gives_zero(name, shape):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in PAIRWISE_NAMES])
 @pytest.mark.parametrize("size", [1e3, 1e4])
 def test_logits_of_any_size_give_finite_values_and_gradients(name, size):
-    # A run that diverges is to show as a large loss, not as a NaN.
-    batch = make(name, b=6, dtype=torch.float32).mapped(("z", "bias_losses"), lambda x: x * size)
+    # A run that diverges must give a large loss, not NaN.
+    batch = make_batch(name, b=6, dtype=torch.float32).map_tensors(
+        ("z", "bias_losses"), lambda x: x * size
+    )
     value, gradients = value_and_gradients(get_loss(name), batch)
     assert math.isfinite(value)
     assert torch.isfinite(gradients["z"]).all()
 
 
 @pytest.mark.parametrize("eta", [0.01, 1.0])
-def test_groupdro_weights_stay_a_distribution_where_losses_are_large(eta):
-    batch = make("groupdro", b=6, dtype=torch.float32)
+def test_groupdro_weights_sum_to_one_for_large_losses(eta):
+    batch = make_batch("groupdro", b=6, dtype=torch.float32)
     q = batch.inputs["group_weights"]
     for _ in range(50):
         get_loss("groupdro", eta=eta)(100 * batch.z, batch.labels, batch.bias, group_weights=q)
@@ -127,9 +133,9 @@ def test_groupdro_weights_stay_a_distribution_where_losses_are_large(eta):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("delta", [0.1, 1.0, 2.0, 4.0])
 def test_flac_is_finite_at_every_delta(delta, dtype):
-    # Images of other labels with the same bias features: 1 - s_b is nearly 0.
-    batch = make("flac", b=6, labels=[0, 1, 2, 0, 1, 2], dtype=dtype)
-    batch = batch.having(bias_features=batch.inputs["bias_features"][[0, 0, 0, 1, 1, 1]])
+    # Images with different labels and equal bias features: 1 - s_b is nearly 0.
+    batch = make_batch("flac", b=6, labels=[0, 1, 2, 0, 1, 2], dtype=dtype)
+    batch = batch.with_tensors(bias_features=batch.inputs["bias_features"][[0, 0, 0, 1, 1, 1]])
     value, gradients = value_and_gradients(get_loss("flac", delta=delta), batch)
     assert math.isfinite(value)
     assert torch.isfinite(gradients["features"]).all()
@@ -137,13 +143,13 @@ def test_flac_is_finite_at_every_delta(delta, dtype):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("which", ["features", "bias_features"])
-def test_flac_in_single_precision_tells_features_apart_that_lie_close_to_each_other(which, seed):
-    # Clusters as wide as 1/1000 of their distance from the origin, as a trained network makes them.
-    batch = make("flac", b=12, labels=[0, 1, 2] * 4, seed=seed)
+def test_flac_in_float32_resolves_close_features(which, seed):
+    # The width of a cluster is 1/1000 of its distance from the origin, as for a trained network.
+    batch = make_batch("flac", b=12, labels=[0, 1, 2] * 4, seed=seed)
     near = 10 * batch.inputs[which][torch.arange(12) // 4] + 0.01 * batch.inputs[which]
-    batch = batch.having(**{which: near})
-    single = make("flac", b=12, labels=[0, 1, 2] * 4, seed=seed, dtype=torch.float32)
-    check_against_oracle(get_loss("flac"), single.having(**{which: near.float()}), 1e-4)
+    batch = batch.with_tensors(**{which: near})
+    single = make_batch("flac", b=12, labels=[0, 1, 2] * 4, seed=seed, dtype=torch.float32)
+    check_against_oracle(get_loss("flac"), single.with_tensors(**{which: near.float()}), 1e-4)
     check_against_oracle(get_loss("flac"), batch, 1e-9)
 
 
@@ -151,7 +157,7 @@ DISTINCT = DEGENERATE["all labels distinct, one view"]
 ALONE = DEGENERATE["all labels and biases distinct, one view"]
 ONE_LABEL = DEGENERATE["one label for all"]
 BIAS_IS_LABEL = DEGENERATE["bias is the label"]
-# (loss, parameters, batch): no anchor counts in it.
+# (loss, parameters, batch without an anchor that counts)
 NOTHING_COUNTS = {
     "simclr, one view": ("simclr", {}, {"b": 4, "v": 1}),
     "simclr, one image and view": ("simclr", {}, {"b": 1, "v": 1}),
@@ -179,57 +185,57 @@ NOTHING_COUNTS = {
 
 
 @pytest.mark.parametrize("case", NOTHING_COUNTS)
-def test_loss_is_exactly_zero_with_a_zero_gradient_where_no_anchor_counts(case):
+def test_loss_and_gradient_are_zero_if_no_anchor_counts(case):
     name, extra, shape = NOTHING_COUNTS[case]
-    value, gradients = value_and_gradients(get_loss(name, **extra), make(name, **shape))
+    value, gradients = value_and_gradients(get_loss(name, **extra), make_batch(name, **shape))
     assert value == 0.0
     assert not gradients["z"].any()
 
 
 @pytest.mark.parametrize("name", ["contex", "contex-clip"])
 def test_contex_with_one_label_is_half_of_simclr(name):
-    batch = make(name, **ONE_LABEL)
-    half = value_of(get_loss("simclr"), batch) / 2
-    assert torch.allclose(value_of(get_loss(name), batch), half, atol=1e-12)
+    batch = make_batch(name, **ONE_LABEL)
+    half = compute_value(get_loss("simclr"), batch) / 2
+    assert torch.allclose(compute_value(get_loss(name), batch), half, atol=1e-12)
 
 
 def test_anchor_without_a_positive_is_not_counted():
-    # Two of the three anchors count: with the third in the mean the loss would be 2/3 of this.
+    # Two of the three anchors count. With the third in the mean the loss would be 2/3 of this value.
     z = torch.eye(3, dtype=torch.float64)[:, None]
     value = get_loss("supcon", temperature=1.0)(z, torch.tensor([0, 0, 1]))
     assert value.item() == pytest.approx(math.log(2), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["biascon", "biascon+biasbal", "softcon"])
-def test_anchor_without_a_positive_of_another_bias_is_counted_as_zero_or_skipped(name):
-    # Of the 6 anchors those of images 0 and 1 have one; all embeddings orthogonal, views the same.
+def test_anchor_without_a_positive_counts_as_zero_or_is_skipped(name):
+    # The 4 anchors of images 0 and 1 have a positive in Q. Images are orthogonal, views are equal.
     z = torch.eye(3, dtype=torch.float64)[:, None].expand(-1, 2, -1)
-    batch = make(name, b=3, labels=[0, 0, 1], bias=[0, 1, 1])
-    batch = batch.having(z=z, bias_features=torch.eye(2, dtype=torch.float64)[batch.bias])
-    term = math.log(math.e + 4)  # of an anchor: its other view at 1, four others at 0
+    batch = make_batch(name, b=3, labels=[0, 0, 1], bias=[0, 1, 1])
+    batch = batch.with_tensors(z=z, bias_features=torch.eye(2, dtype=torch.float64)[batch.bias])
+    term = math.log(math.e + 4)  # of an anchor: cosine 1 to its other view, 0 to four others
     values = {
-        empty: value_of(get_loss(name, temperature=1, ce_weight=0, empty=empty), batch).item()
+        empty: compute_value(get_loss(name, temperature=1, ce_weight=0, empty=empty), batch).item()
         for empty in ("zero", "skip")
     }
     assert values == pytest.approx({"zero": 4 * term / 6, "skip": term}, abs=1e-12)
 
 
-def test_clip_stops_where_the_plain_form_still_pulls():
-    # Two tight clusters: every positive is far closer than all the negatives together.
-    batch = make("contex", b=4, v=2, labels=[0, 0, 1, 1])
+def test_clip_gives_zero_where_the_plain_form_still_attracts():
+    # Two tight clusters: every positive is much closer than all negatives together.
+    batch = make_batch("contex", b=4, v=2, labels=[0, 0, 1, 1])
     direction = torch.zeros(4, 1, 6, dtype=torch.float64)
     direction[:2, :, 0] = direction[2:, :, 1] = 20.0
-    batch = batch.having(z=torch.nn.functional.normalize(batch.z + direction, dim=-1))
+    batch = batch.with_tensors(z=torch.nn.functional.normalize(batch.z + direction, dim=-1))
     plain, gradients = value_and_gradients(get_loss("contex", wa=1, wb=0), batch)
-    clipped, none = value_and_gradients(get_loss("contex-clip", wa=1, wb=0), batch)
+    clipped, clipped_gradients = value_and_gradients(get_loss("contex-clip", wa=1, wb=0), batch)
     assert plain < -7
     assert gradients["z"].norm() > 1
     assert clipped == 0.0
-    assert not none["z"].any()
+    assert not clipped_gradients["z"].any()
 
 
-def test_clip_is_taken_per_positive_and_not_per_anchor():
-    # Of anchor 0's positives one is above the negatives and one far below: their mean is below.
+def test_clip_applies_to_each_positive_and_not_to_the_anchor():
+    # One positive of anchor 0 is closer than the negatives, one is much less close, and so is their mean.
     def unit(degrees):
         return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
 

@@ -1,6 +1,6 @@
-"""Two processes with 64 images each compute what one computes with 128: ``biascon.losses.gather``.
+"""``biascon.losses.gather``: 2 processes with 64 images give the results of 1 process with 128 images.
 
-The two are launched once; see ``distributed_worker.py`` for what they compute.
+The processes are started once for all tests. ``distributed_worker.py`` computes the results.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if not dist.is_available() or not dist.is_gloo_available():
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory):
-    """What each rank wrote."""
+def records(tmp_path_factory: pytest.TempPathFactory):
+    """The record that each rank wrote."""
     folder = tmp_path_factory.mktemp("ranks")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
+    arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
     process = subprocess.Popen(
-        [sys.executable, *words, WORKER, folder],
+        [sys.executable, *arguments, WORKER, folder],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"},
     )
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun ends its ranks too
-        said, _ = process.communicate(timeout=60)
-        pytest.fail(f"the ranks took more than {SECONDS} s:\n{said[-4000:]}")
-    assert process.returncode == 0, said[-4000:]
+        process.terminate()  # torchrun stops its ranks too
+        output, _ = process.communicate(timeout=60)
+        pytest.fail(f"the ranks took more than {SECONDS} s:\n{output[-4000:]}")
+    assert process.returncode == 0, output[-4000:]
     return [
         json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(RANKS)
     ]
@@ -51,50 +51,50 @@ def told(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @EVERY
-def test_value_and_gradient_are_those_of_one_process(told, name, dtype):
-    for rank in told:
-        found = rank[f"{name} {dtype}"]
-        assert found["value"] <= TOLERANCE[dtype]
-        assert found["gradient"] <= TOLERANCE[dtype]
+def test_value_and_gradient_equal_those_of_one_process(records, name, dtype):
+    for rank in records:
+        result = rank[f"{name} {dtype}"]
+        assert result["value"] <= TOLERANCE[dtype]
+        assert result["gradient"] <= TOLERANCE[dtype]
 
 
 @EVERY
-def test_similarities_by_blocks_change_nothing(told, name):
-    for rank in told:
-        found = rank[f"{name} blocked"]
-        assert found["value"] <= TOLERANCE["float64"]
-        assert found["gradient"] <= TOLERANCE["float64"]
+def test_blocked_path_equals_that_of_one_process(records, name):
+    for rank in records:
+        result = rank[f"{name} blocked"]
+        assert result["value"] <= TOLERANCE["float64"]
+        assert result["gradient"] <= TOLERANCE["float64"]
 
 
 @EVERY
-def test_five_steps_leave_the_weights_of_one_process(told, name):
-    for rank in told:
+def test_weights_after_five_steps_equal_those_of_one_process(records, name):
+    for rank in records:
         assert rank[f"{name} float64"]["change"] <= TOLERANCE["float64"]
         assert rank[f"{name} float32"]["weights"] <= TOLERANCE["float32"]
 
 
-def test_group_weights_are_the_same_on_both_ranks_and_those_of_one_process(told):
-    one, other = (rank["group_weights"] for rank in told)
-    assert one == other
-    for rank in told:
+def test_group_weights_are_equal_on_both_ranks_and_in_one_process(records):
+    first, second = (rank["group_weights"] for rank in records)
+    assert first == second
+    for rank in records:
         assert rank["groupdro float64"]["tables"] <= TOLERANCE["float64"]
 
 
 @pytest.mark.parametrize("kind", ["transposed", "bfloat16"])
-def test_strides_and_half_precision_are_kept_on_the_way(told, kind):
-    for rank in told:
+def test_gather_keeps_strides_and_half_precision(records, kind):
+    for rank in records:
         assert rank[f"supcon {kind}"]["value"] <= TOLERANCE["float32"]
 
 
-def test_unequal_batches_are_refused_on_every_rank(told):
-    for rank in told:
+def test_unequal_batches_are_refused_on_every_rank(records):
+    for rank in records:
         assert rank["unequal"] == "expected as many images on every rank, but got 64, 60"
 
 
-def test_batch_norm_normalizes_by_the_images_of_a_rank(told):
-    # The loss sees 128 images, a BatchNorm layer 64: on the CPU, which has no SyncBatchNorm, a network
-    # with such layers is not the one that a single process would train.
-    for rank in told:
-        found = rank["supcon batch norm"]
-        assert found["value"] > 1e-5
-        assert found["gradient"] > 1e-3
+def test_batch_norm_on_a_cpu_uses_the_images_of_one_rank(records):
+    # The loss uses 128 images, a BatchNorm layer 64. SyncBatchNorm needs CUDA, so that on a CPU two processes
+    # train another network than one process.
+    for rank in records:
+        result = rank["supcon batch norm"]
+        assert result["value"] > 1e-5
+        assert result["gradient"] > 1e-3

@@ -1,4 +1,4 @@
-"""The two computing paths, dense and by blocks of rows, give the same numbers."""
+"""The dense path and the path by blocks of rows give the same numbers."""
 
 from __future__ import annotations
 
@@ -10,93 +10,95 @@ from hypothesis import strategies as st
 from biascon.losses import LOSSES, blockwise, get_loss, pairwise
 from tests.losses.batches import (
     DEGENERATE,
-    IN_THE_BATCH,
-    LABELLED_NAMES,
+    NETWORK_OUTPUTS,
     PAIRWISE_NAMES,
+    WITH_LABELS,
     WITH_TEMPERATURE,
     check_against_oracle,
-    choices,
-    make,
+    list_choices,
+    make_batch,
     quicker,
     value_and_gradients,
 )
 
-ROWS = 64  # of the smallest block
+ROWS = 64  # rows of the smallest block
 SPANS = {
     "common shift": dict(blockwise.SPAN),
     "a shift for each row": dict.fromkeys(blockwise.SPAN, 0),
 }
 
 
-def forbidden(*_):
-    raise AssertionError("all similarities at once")
+def fail_on_full_matrix(*_):
+    raise AssertionError("the full matrix of similarities was computed")
 
 
-def dense(patch):
+def use_dense_path(patch):
     patch.setattr(pairwise, "DENSE", {"cpu": 10**6})
     patch.setattr(pairwise, "PLAIN", {"cpu": 10**6})
 
 
-def blocked(patch, span="common shift"):
-    """Blocks of 64 rows whatever the batch is, and never the whole matrix."""
+def use_blocked_path(patch, span="common shift"):
+    """Use blocks of 64 rows for every batch, and fail if the full matrix is computed."""
     patch.setattr(pairwise, "DENSE", {"cpu": 0})
-    patch.setattr(pairwise.Anchors, "similarities", forbidden)
+    patch.setattr(pairwise.Anchors, "similarities", fail_on_full_matrix)
     patch.setattr(blockwise, "CACHE", 1)
     patch.setattr(blockwise, "SPAN", SPANS[span])
 
 
-def skewed(name, *, v, n, seed=0, dtype=torch.float64, far=False):
-    """Classes of 1, 1, 2, 4, 8, ... images in no order, and five bias values that lean on them."""
+def make_skewed_batch(name, *, v, n, seed=0, dtype=torch.float64, far=False):
+    """Return a batch of classes of 1, 1, 2, 4, 8, ... images with 5 bias values that depend on the class."""
     draw = torch.Generator().manual_seed(seed)
     b = n // v
     sizes = torch.tensor([1, 1, 2, 4, 8, 16, 32, 64, 128, 256])
     labels = torch.arange(10).repeat_interleave(sizes)[:b][
         torch.randperm(min(b, 512), generator=draw)
     ]
-    own = torch.rand(b, generator=draw) < 0.7
-    bias = torch.where(own, labels % 5, torch.randint(5, (b,), generator=draw))
-    batch = make(name, b=b, v=v, d=10, labels=labels, bias=bias, seed=seed, dtype=dtype)
+    is_aligned = torch.rand(b, generator=draw) < 0.7
+    bias = torch.where(is_aligned, labels % 5, torch.randint(5, (b,), generator=draw))
+    batch = make_batch(name, b=b, v=v, d=10, labels=labels, bias=bias, seed=seed, dtype=dtype)
     if far:
-        names = torch.tensor([2**40 - 3 * i if i % 2 else -(2**40) + i for i in range(10)])
-        batch = batch.having(labels=names[batch.labels], bias=names[batch.bias])
+        values = torch.tensor([2**40 - 3 * i if i % 2 else -(2**40) + i for i in range(10)])
+        batch = batch.with_tensors(labels=values[batch.labels], bias=values[batch.bias])
     return batch
 
 
-def doubled(batch):
-    return batch.mapped(("z", *IN_THE_BATCH, "bias_features"), lambda x: x.double())
+def to_double(batch):
+    return batch.map_tensors(("z", *NETWORK_OUTPUTS, "bias_features"), lambda x: x.double())
 
 
-def check_same(found, expected, tolerance, gradient_tolerance=None):
-    """Values alike, and gradients, relative to the largest entry."""
-    (value, gradients), (right, right_gradients) = found, expected
-    assert value == pytest.approx(right, rel=tolerance, abs=tolerance)
-    for key, gradient in right_gradients.items():
+def check_close(result, expected, tolerance, gradient_tolerance=None):
+    """Check a value and its gradients, the latter relative to the largest entry."""
+    (value, gradients), (expected_value, expected_gradients) = result, expected
+    assert value == pytest.approx(expected_value, rel=tolerance, abs=tolerance)
+    for key, gradient in expected_gradients.items():
         largest = gradient.abs().max().item()
         gap = (gradients[key].double() - gradient).abs().max().item()
         assert gap <= (gradient_tolerance or tolerance) * largest + 1e-13, key
 
 
-def temperatures(name):
+def list_temperatures(name):
     return [{"temperature": t} for t in (0.01, 0.1, 1.0)] if name in WITH_TEMPERATURE else [{}]
 
 
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
-def test_blocked_path_gives_the_dense_one_s_value_and_gradient(name, views):
-    double = skewed(name, v=views, n=240)
-    single = doubled(skewed(name, v=views, n=240, dtype=torch.float32))
-    for extra in temperatures(name):
+def test_blocked_path_equals_the_dense_path(name, views):
+    double = make_skewed_batch(name, v=views, n=240)
+    single = to_double(make_skewed_batch(name, v=views, n=240, dtype=torch.float32))
+    for extra in list_temperatures(name):
         loss = get_loss(name, **extra)
         with pytest.MonkeyPatch.context() as patch:
-            dense(patch)
+            use_dense_path(patch)
             expected = value_and_gradients(loss, double)
             rounded = value_and_gradients(loss, single)
         for span in SPANS:
             with pytest.MonkeyPatch.context() as patch:
-                blocked(patch, span)
-                check_same(value_and_gradients(loss, double), expected, 1e-12, 1e-11)
-                found = value_and_gradients(loss, skewed(name, v=views, n=240, dtype=torch.float32))
-                check_same(found, rounded, 1e-5)
+                use_blocked_path(patch, span)
+                check_close(value_and_gradients(loss, double), expected, 1e-12, 1e-11)
+                result = value_and_gradients(
+                    loss, make_skewed_batch(name, v=views, n=240, dtype=torch.float32)
+                )
+                check_close(result, rounded, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,31 +107,33 @@ def test_blocked_path_gives_the_dense_one_s_value_and_gradient(name, views):
         (name, {key: word})
         for name in PAIRWISE_NAMES
         for key in ("form", "empty")
-        for word in choices(name, key)[1:]
+        for word in list_choices(name, key)[1:]
     ],
 )
-def test_blocked_path_gives_the_dense_one_s_value_in_every_form(name, extra):
-    batch = skewed(name, v=2, n=200)
+def test_blocked_path_equals_the_dense_path_in_every_form(name, extra):
+    batch = make_skewed_batch(name, v=2, n=200)
     loss = get_loss(name, **extra)
     with pytest.MonkeyPatch.context() as patch:
-        dense(patch)
+        use_dense_path(patch)
         expected = value_and_gradients(loss, batch)
     with pytest.MonkeyPatch.context() as patch:
-        blocked(patch)
-        check_same(value_and_gradients(loss, batch), expected, 1e-12, 1e-11)
+        use_blocked_path(patch)
+        check_close(value_and_gradients(loss, batch), expected, 1e-12, 1e-11)
 
 
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
-def test_blocked_path_in_bfloat16_has_the_value_of_the_rounded_batch(name):
-    batch = skewed(name, v=2, n=200, dtype=torch.bfloat16)
+def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
+    batch = make_skewed_batch(name, v=2, n=200, dtype=torch.bfloat16)
     loss = get_loss(name)
     with pytest.MonkeyPatch.context() as patch:
-        dense(patch)
-        expected = value_and_gradients(loss, doubled(batch))
+        use_dense_path(patch)
+        expected = value_and_gradients(loss, to_double(batch))
     with pytest.MonkeyPatch.context() as patch:
-        blocked(patch)
+        use_blocked_path(patch)
         value, gradients = value_and_gradients(loss, batch)
-        check_same((value, gradients), expected, 1e-5, 2**-8)  # the gradient is rounded once
+        check_close(
+            (value, gradients), expected, 1e-5, 2**-8
+        )  # the gradient is rounded to bfloat16
         assert all(gradient.dtype == torch.bfloat16 for gradient in gradients.values())
 
 
@@ -137,22 +141,24 @@ def test_blocked_path_in_bfloat16_has_the_value_of_the_rounded_batch(name):
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 @quicker
 @given(data=st.data())
-def test_blocked_path_gives_the_dense_one_s_value_on_batches_of_any_size(name, span, data):
+def test_blocked_path_equals_the_dense_path_for_any_batch_size(name, span, data):
     b = data.draw(st.sampled_from([1, 2, 3, 63, 64, 65, 127, 128, 129, 150]))
     v = data.draw(st.integers(1, 2))
     classes = data.draw(st.sampled_from([1, 2, 5, 70]))
     seed = data.draw(st.integers(0, 10**6))
-    few = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes, (b,), generator=few)
-    bias = torch.randint(3, (b,), generator=few)
-    batch = make(name, b=b, v=v, d=70 if classes > 5 else 5, labels=labels, bias=bias, seed=seed)
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (b,), generator=draw)
+    bias = torch.randint(3, (b,), generator=draw)
+    batch = make_batch(
+        name, b=b, v=v, d=70 if classes > 5 else 5, labels=labels, bias=bias, seed=seed
+    )
     loss = get_loss(name)
     with pytest.MonkeyPatch.context() as patch:
-        dense(patch)
+        use_dense_path(patch)
         expected = value_and_gradients(loss, batch)
     with pytest.MonkeyPatch.context() as patch:
-        blocked(patch, span)
-        check_same(value_and_gradients(loss, batch), expected, 1e-12, 1e-10)
+        use_blocked_path(patch, span)
+        check_close(value_and_gradients(loss, batch), expected, 1e-12, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -160,43 +166,41 @@ def test_blocked_path_gives_the_dense_one_s_value_on_batches_of_any_size(name, s
     [("common shift", torch.float64, 1e-9), ("a shift for each row", torch.float32, 1e-5)],
 )
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
-def test_blocked_path_has_the_oracle_s_value_where_sets_are_empty(
-    name, span, dtype, tolerance, monkeypatch
-):
-    blocked(monkeypatch, span)
+def test_blocked_path_equals_the_oracle_on_empty_sets(name, span, dtype, tolerance, monkeypatch):
+    use_blocked_path(monkeypatch, span)
     for shape in DEGENERATE.values():
-        check_against_oracle(get_loss(name), make(name, dtype=dtype, **shape), tolerance)
+        check_against_oracle(get_loss(name), make_batch(name, dtype=dtype, **shape), tolerance)
 
 
 @pytest.mark.parametrize("path", ["dense", *SPANS])
-def test_log_sum_over_nothing_is_zero_with_a_zero_gradient(path, monkeypatch):
-    dense(monkeypatch) if path == "dense" else blocked(monkeypatch, path)
+def test_log_sum_over_no_anchor_is_zero_with_a_zero_gradient(path, monkeypatch):
+    use_dense_path(monkeypatch) if path == "dense" else use_blocked_path(monkeypatch, path)
     draw = torch.Generator().manual_seed(0)
     cases = {
-        "same": torch.arange(150),
-        "other": torch.zeros(150, dtype=torch.long),
-        "every": torch.zeros(1, dtype=torch.long),
+        "positives": torch.arange(150),
+        "negatives": torch.zeros(150, dtype=torch.long),
+        "all": torch.zeros(1, dtype=torch.long),
     }
     for empty, labels in cases.items():
         z = torch.randn(len(labels), 1, 4, generator=draw, dtype=torch.float64, requires_grad=True)
-        found = getattr(pairwise.make_anchors(z, labels).log_sums("labels"), empty)
-        assert not found.any()
-        found.sum().backward()
+        log_sum = getattr(pairwise.make_anchors(z, labels).log_sums("labels"), empty)
+        assert not log_sum.any()
+        log_sum.sum().backward()
         assert not z.grad.any()
 
 
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
-def test_blocked_path_is_finite_where_every_embedding_is_the_same(name, span):
+def test_blocked_path_is_finite_for_equal_embeddings(name, span):
     shape = {"b": 200, "v": 1, "d": 10, "labels": [i % 7 for i in range(200)]}
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
-        batch = make(name, dtype=dtype, bias=[i % 3 for i in range(200)], **shape)
-        same = batch.mapped(("z", "features"), lambda x: x[:1].expand_as(x))
+        batch = make_batch(name, dtype=dtype, bias=[i % 3 for i in range(200)], **shape)
+        same = batch.map_tensors(("z", "features"), lambda x: x[:1].expand_as(x))
         with pytest.MonkeyPatch.context() as patch:
-            dense(patch)
-            expected, _ = value_and_gradients(get_loss(name), doubled(same))
+            use_dense_path(patch)
+            expected, _ = value_and_gradients(get_loss(name), to_double(same))
         with pytest.MonkeyPatch.context() as patch:
-            blocked(patch, span)
+            use_blocked_path(patch, span)
             value, gradients = value_and_gradients(get_loss(name), same)
         assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
@@ -213,60 +217,60 @@ def test_blocked_path_is_finite_where_every_embedding_is_the_same(name, span):
     ],
 )
 @pytest.mark.parametrize("name", ["supcon", "contex", "eps_supcon", "biascon"])
-def test_blocked_path_bears_an_anchor_that_is_opposite_to_all_others(
-    name, dtype, temperature, span
-):
-    # The largest and the least similarity lie as far apart as the common shift allows, and twice that.
-    batch = make(name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype)
+def test_blocked_path_equals_the_dense_path_for_an_opposite_anchor(name, dtype, temperature, span):
+    # The span of similarities is the largest that the common shift allows, or twice this span.
+    batch = make_batch(
+        name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype
+    )
     z = torch.nn.functional.normalize(batch.z.double() * 0.01 + torch.eye(6)[0].double(), dim=-1)
     z[17] *= -1
-    batch = batch.having(z=z.to(dtype))
+    batch = batch.with_tensors(z=z.to(dtype))
     loss = get_loss(name, temperature=temperature)
     with pytest.MonkeyPatch.context() as patch:
-        dense(patch)
-        expected = value_and_gradients(loss, doubled(batch))
+        use_dense_path(patch)
+        expected = value_and_gradients(loss, to_double(batch))
     with pytest.MonkeyPatch.context() as patch:
-        blocked(patch, span)
-        found = value_and_gradients(loss, batch)
-    check_same(found, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
+        use_blocked_path(patch, span)
+        result = value_and_gradients(loss, batch)
+    check_close(result, expected, 1e-10 if dtype == torch.float64 else 1e-5, 1e-4)
 
 
-OF_ANY_NAMES = [
+WITH_ANY_LABELS = [
     name
-    for name in LABELLED_NAMES
-    if LOSSES[name].input_kind == "embeddings" and "logits" not in LOSSES[name].inputs
+    for name in WITH_LABELS
+    if LOSSES[name].input_kind == "embeddings" and "logits" not in LOSSES[name].tensor_inputs
 ]
 
 
-@pytest.mark.parametrize("make_path", [dense, blocked])
-@pytest.mark.parametrize("name", OF_ANY_NAMES)
+@pytest.mark.parametrize("make_path", [use_dense_path, use_blocked_path])
+@pytest.mark.parametrize("name", WITH_ANY_LABELS)
 def test_labels_may_be_as_large_as_two_to_the_fortieth(name, make_path, monkeypatch):
     make_path(monkeypatch)
-    expected = value_and_gradients(get_loss(name), skewed(name, v=2, n=200))
-    found = value_and_gradients(get_loss(name), skewed(name, v=2, n=200, far=True))
-    check_same(found, expected, 1e-12, 1e-11)
+    expected = value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200))
+    result = value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200, far=True))
+    check_close(result, expected, 1e-12, 1e-11)
 
 
-WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].inputs]
+WITHOUT_COUNTS = [name for name in PAIRWISE_NAMES if "counts" not in LOSSES[name].tensor_inputs]
 
 
 @pytest.mark.parametrize("name", WITHOUT_COUNTS)
-def test_blocked_path_takes_bias_values_as_large_as_two_to_the_fortieth(name, monkeypatch):
-    blocked(monkeypatch)
-    batch = skewed(name, v=2, n=200)
-    far = batch.having(bias=2**40 - batch.bias)
+def test_bias_values_may_be_as_large_as_two_to_the_fortieth(name, monkeypatch):
+    use_blocked_path(monkeypatch)
+    batch = make_skewed_batch(name, v=2, n=200)
+    far = batch.with_tensors(bias=2**40 - batch.bias)
     loss = get_loss(name)
-    check_same(value_and_gradients(loss, far), value_and_gradients(loss, batch), 1e-12, 1e-11)
+    check_close(value_and_gradients(loss, far), value_and_gradients(loss, batch), 1e-12, 1e-11)
 
 
-def test_batches_of_these_tests_take_more_than_one_block(monkeypatch):
-    blocked(monkeypatch)
+def test_batches_of_this_module_have_more_than_one_block(monkeypatch):
+    use_blocked_path(monkeypatch)
     z = torch.zeros(200, 4)
-    found = [rows for rows, _ in blockwise.iter_blocks(torch.zeros(200, dtype=torch.long), z)]
-    assert [rows.stop - rows.start for rows in found] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
+    blocks = [rows for rows, _ in blockwise.iter_blocks(torch.zeros(200, dtype=torch.long), z)]
+    assert [rows.stop - rows.start for rows in blocks] == [ROWS, ROWS, ROWS, 200 - 3 * ROWS]
 
 
-def test_default_limit_of_the_dense_path_is_that_of_the_anchors():
+def test_dense_path_is_used_up_to_1024_anchors():
     z = torch.nn.functional.normalize(torch.randn(513, 2, 4), dim=-1)
     assert pairwise.make_anchors(z[:512], None).dense
     assert not pairwise.make_anchors(z, None).dense

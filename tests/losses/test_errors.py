@@ -1,4 +1,4 @@
-"""What a loss refuses, and how it says so."""
+"""Inputs, parameters and names that a loss refuses, and the error messages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from biascon.errors import UsageError
 from biascon.losses import LOSSES, default_parameters, get_entry, get_loss
 from tests.losses.batches import (
-    BIASED_NAMES,
     EMBEDDING_NAMES,
-    IN_THE_BATCH,
-    LABELLED_NAMES,
     NAMES,
+    NETWORK_OUTPUTS,
     PAIRWISE_NAMES,
-    choices,
-    make,
-    value_of,
+    WITH_BIAS,
+    WITH_LABELS,
+    compute_value,
+    list_choices,
+    make_batch,
 )
 
 # z and batch
@@ -27,52 +27,52 @@ from tests.losses.batches import (
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 2, 6, 1), (4,)])
 @pytest.mark.parametrize("name", NAMES)
-def test_z_of_another_rank_is_refused(name, shape):
+def test_z_with_another_number_of_dimensions_is_refused(name, shape):
     with pytest.raises(UsageError, match=r"expected z of shape \(B, V, [DKM]\), but got \(4"):
-        value_of(get_loss(name), make(name).having(z=torch.zeros(shape)))
+        compute_value(get_loss(name), make_batch(name).with_tensors(z=torch.zeros(shape)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_integer_z_is_refused(name):
-    batch = make(name)
+    batch = make_batch(name)
     with pytest.raises(UsageError, match=r"floating point, but got torch\.int64"):
-        value_of(get_loss(name), batch.having(z=batch.z.long()))
+        compute_value(get_loss(name), batch.with_tensors(z=batch.z.long()))
 
 
 WRONG_IDS = {
     "short": torch.zeros(3, dtype=torch.long),
-    "one an anchor": torch.zeros(8, dtype=torch.long),
+    "one for each anchor": torch.zeros(8, dtype=torch.long),
     "two-dimensional": torch.zeros(4, 2).long(),
 }
-NEEDED = [(name, "labels") for name in LABELLED_NAMES] + [(name, "bias") for name in BIASED_NAMES]
+NEEDED = [(name, "labels") for name in WITH_LABELS] + [(name, "bias") for name in WITH_BIAS]
 
 
 @pytest.mark.parametrize("ids", WRONG_IDS)
 @pytest.mark.parametrize(("name", "which"), NEEDED)
 def test_labels_and_bias_of_another_shape_are_refused(name, which, ids):
     with pytest.raises(UsageError, match=rf"expected {which} of shape \(4,\), but got"):
-        value_of(get_loss(name), make(name).having(**{which: WRONG_IDS[ids]}))
+        compute_value(get_loss(name), make_batch(name).with_tensors(**{which: WRONG_IDS[ids]}))
 
 
 @pytest.mark.parametrize(("name", "which"), NEEDED)
 def test_float_labels_and_bias_are_refused(name, which):
-    batch = make(name)
+    batch = make_batch(name)
     floats = getattr(batch, which).float()
     with pytest.raises(UsageError, match=rf"{which} to be integers, but got torch\.float32"):
-        value_of(get_loss(name), batch.having(**{which: floats}))
+        compute_value(get_loss(name), batch.with_tensors(**{which: floats}))
 
 
 @pytest.mark.parametrize(("name", "which"), NEEDED)
 def test_missing_labels_and_bias_are_refused(name, which):
     noun = "labels" if which == "labels" else "the bias attribute"
     with pytest.raises(UsageError, match=f"needs {noun}, but got None"):
-        value_of(get_loss(name), make(name).having(**{which: None}))
+        compute_value(get_loss(name), make_batch(name).with_tensors(**{which: None}))
 
 
 CLASSIFIED = [
     name
-    for name in LABELLED_NAMES
-    if LOSSES[name].input_kind == "logits" or "logits" in LOSSES[name].inputs
+    for name in WITH_LABELS
+    if LOSSES[name].input_kind == "logits" or "logits" in LOSSES[name].tensor_inputs
 ]
 
 
@@ -82,28 +82,31 @@ def test_label_without_a_logit_is_refused(name, label):
     labels = torch.tensor([0, label, 1, 2])
     low, high = min(label, 0), max(label, 2)
     with pytest.raises(UsageError, match=rf"expected labels in 0\.\.5, but got {low}\.\.{high}"):
-        value_of(get_loss(name), make(name).having(labels=labels))
+        compute_value(get_loss(name), make_batch(name).with_tensors(labels=labels))
 
 
 @pytest.mark.parametrize("value", [-1, 6, 2**40])
-def test_bias_value_without_a_logit_is_refused_by_its_name(value):
+def test_bias_value_without_a_logit_is_refused(value):
     with pytest.raises(UsageError, match=r"expected bias in 0\.\.5, but got"):
-        value_of(get_loss("bias-ce"), make("bias-ce").having(bias=torch.tensor([0, value, 1, 2])))
+        compute_value(
+            get_loss("bias-ce"),
+            make_batch("bias-ce").with_tensors(bias=torch.tensor([0, value, 1, 2])),
+        )
 
 
 # Inputs
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inputs_that_are_missing_or_not_expected_are_refused(name):
-    batch = make(name)
+def test_missing_and_unexpected_inputs_are_refused(name):
+    batch = make_batch(name)
     loss = get_loss(name)
-    wants = ", ".join(loss.inputs) or "none"
-    wrong = [{**batch.inputs, "zzz": batch.z}]
-    wrong += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.inputs]
-    for inputs in wrong:
+    expected = ", ".join(loss.tensor_inputs) or "none"
+    invalid = [{**batch.inputs, "zzz": batch.z}]
+    invalid += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.tensor_inputs]
+    for inputs in invalid:
         got = ", ".join(inputs) or "none"
-        message = f"loss '{name}' expects the inputs {wants}, but got {got}"
+        message = f"loss '{name}' expects the inputs {expected}, but got {got}"
         with pytest.raises(UsageError, match=re.escape(message)):
             loss(batch.z, batch.labels, batch.bias, **inputs)
 
@@ -121,72 +124,73 @@ WRONG_INPUTS = {  # of a batch of 4 images with 2 views and 6 classes
 
 @pytest.mark.parametrize(
     ("name", "key", "shape"),
-    [(n, k, shape) for n in NAMES for k in LOSSES[n].inputs for shape in WRONG_INPUTS[k]],
+    [(n, k, shape) for n in NAMES for k in LOSSES[n].tensor_inputs for shape in WRONG_INPUTS[k]],
 )
-def test_input_of_another_shape_is_refused_by_its_name(name, key, shape):
-    said = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
-    with pytest.raises(UsageError, match=said):
-        value_of(get_loss(name), make(name).having(**{key: torch.ones(shape)}))
+def test_input_of_another_shape_is_refused(name, key, shape):
+    message = rf"expected {key} of shape .*, but got {re.escape(str(shape))}"
+    with pytest.raises(UsageError, match=message):
+        compute_value(get_loss(name), make_batch(name).with_tensors(**{key: torch.ones(shape)}))
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [(n, k) for n in NAMES for k in IN_THE_BATCH if k in LOSSES[n].inputs]
+    ("name", "key"),
+    [(n, k) for n in NAMES for k in NETWORK_OUTPUTS if k in LOSSES[n].tensor_inputs],
 )
-def test_integer_input_of_the_network_is_refused_by_its_name(name, key):
-    batch = make(name)
+def test_integer_output_of_the_network_is_refused(name, key):
+    batch = make_batch(name)
     with pytest.raises(UsageError, match=f"expected {key} to be floating point"):
-        value_of(get_loss(name), batch.having(**{key: batch.inputs[key].long()}))
+        compute_value(get_loss(name), batch.with_tensors(**{key: batch.inputs[key].long()}))
 
 
 # check=True
 
-REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].inputs) if k != "counts"]
+REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k != "counts"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("name", "key"), REAL)
-def test_checked_loss_refuses_what_is_not_finite_and_says_where(name, key, value):
-    batch = make(name, dtype=torch.float32)
+def test_checked_loss_refuses_values_that_are_not_finite_with_their_index(name, key, value):
+    batch = make_batch(name, dtype=torch.float32)
     tensor = {"z": batch.z, **batch.inputs}[key].clone()
-    place = tuple(size - 1 for size in tensor.shape)
-    tensor[place] = value
-    said = f"loss '{name}': {key}[{', '.join(map(str, place))}] is {value}"
-    with pytest.raises(UsageError, match=re.escape(said)):
-        value_of(get_loss(name), batch.having(**{key: tensor}), check=True)
+    index = tuple(size - 1 for size in tensor.shape)
+    tensor[index] = value
+    message = f"loss '{name}': {key}[{', '.join(map(str, index))}] is {value}"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        compute_value(get_loss(name), batch.with_tensors(**{key: tensor}), check=True)
 
 
 @pytest.mark.parametrize(("name", "key"), REAL)
-def test_unchecked_loss_lets_what_is_not_finite_pass(name, key):
-    batch = make(name, dtype=torch.float32)
+def test_unchecked_loss_accepts_values_that_are_not_finite(name, key):
+    batch = make_batch(name, dtype=torch.float32)
     tensor = {"z": batch.z, **batch.inputs}[key].clone()
     tensor[(0,) * tensor.ndim] = math.nan
-    value_of(get_loss(name), batch.having(**{key: tensor}))
+    compute_value(get_loss(name), batch.with_tensors(**{key: tensor}))
 
 
 @pytest.mark.parametrize("length", [0.0, 0.99, 1.02, 7.0])
 @pytest.mark.parametrize("name", EMBEDDING_NAMES)
-def test_checked_loss_refuses_embeddings_that_are_not_of_norm_one_and_says_which(name, length):
-    batch = make(name, dtype=torch.float32)
+def test_checked_loss_refuses_embeddings_of_another_norm_with_their_index(name, length):
+    batch = make_batch(name, dtype=torch.float32)
     z = batch.z.clone()
     z[2, 1] *= length
-    said = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
-    with pytest.raises(UsageError, match=re.escape(said)):
-        value_of(get_loss(name), batch.having(z=z), check=True)
-    value_of(get_loss(name), batch.having(z=z))
+    message = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        compute_value(get_loss(name), batch.with_tensors(z=z), check=True)
+    compute_value(get_loss(name), batch.with_tensors(z=z))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", NAMES)
-def test_checked_loss_is_the_same_on_a_batch_that_is_in_order(name, dtype):
-    batch = make(name, d=64, classes=6, dtype=dtype)
+def test_checked_loss_equals_the_unchecked_loss_on_a_valid_batch(name, dtype):
+    batch = make_batch(name, d=64, classes=6, dtype=dtype)
     loss = get_loss(name)
-    assert torch.equal(value_of(loss, batch, check=True), value_of(loss, batch))
+    assert torch.equal(compute_value(loss, batch, check=True), compute_value(loss, batch))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_checked_loss_takes_an_empty_batch(name):
-    batch = make(name, b=0, labels=[], bias=[])
-    assert value_of(get_loss(name), batch, check=True).item() == 0.0
+def test_checked_loss_accepts_an_empty_batch(name):
+    batch = make_batch(name, b=0, labels=[], bias=[])
+    assert compute_value(get_loss(name), batch, check=True).item() == 0.0
 
 
 # Parameters
@@ -194,7 +198,7 @@ def test_checked_loss_takes_an_empty_batch(name):
 NO_NUMBER = (math.nan, math.inf, -math.inf, "a", True, None, [1])
 BELOW_0 = (-1, -1e-9)
 POSITIVE, AT_LEAST_0 = (0, 0.0, *BELOW_0), BELOW_0
-# parameter -> what it is told to be, and what it cannot be
+# parameter -> the range in the message, and values outside the range
 RANGES = {
     "temperature": ("larger than 0", POSITIVE),
     "delta": ("larger than 0", POSITIVE),
@@ -214,62 +218,62 @@ RANGES = {
 EVERY = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
-@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not choices(*case)])
-def test_number_that_is_out_of_range_is_refused(name, key):
-    want, wrong = RANGES[key]
-    for value in (*wrong, *NO_NUMBER):
-        said = f"loss '{name}': expected {key} to be {want}, but got {value!r}"
-        with pytest.raises(UsageError, match=re.escape(said)):
+@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not list_choices(*case)])
+def test_number_out_of_range_is_refused(name, key):
+    allowed, invalid = RANGES[key]
+    for value in (*invalid, *NO_NUMBER):
+        message = f"loss '{name}': expected {key} to be {allowed}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(message)):
             get_loss(name, **{key: value})
 
 
-@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if choices(*case)])
-def test_word_that_is_unknown_is_refused_with_those_that_are_known(name, key):
-    known = " or ".join(map(repr, choices(name, key)))
+@pytest.mark.parametrize(("name", "key"), [case for case in EVERY if list_choices(*case)])
+def test_unknown_choice_is_refused_with_the_allowed_choices(name, key):
+    allowed = " or ".join(map(repr, list_choices(name, key)))
     for value in ("x", "", 1, None, True, ["out"]):
-        said = f"expected {key} to be {known}, but got {value!r}"
-        with pytest.raises(UsageError, match=re.escape(said)):
+        message = f"expected {key} to be {allowed}, but got {value!r}"
+        with pytest.raises(UsageError, match=re.escape(message)):
             get_loss(name, **{key: value})
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if default_parameters(name)])
-def test_all_wrong_parameters_are_told_at_once(name):
-    wrong = dict.fromkeys(default_parameters(name), "x")
+def test_all_invalid_parameters_are_in_one_message(name):
+    invalid = dict.fromkeys(default_parameters(name), "x")
     with pytest.raises(UsageError) as caught:
-        get_loss(name, **wrong)
-    assert str(caught.value).count("but got 'x'") == len(wrong)
-    for key in wrong:
+        get_loss(name, **invalid)
+    assert str(caught.value).count("but got 'x'") == len(invalid)
+    for key in invalid:
         assert f"{key} to be " in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["contex", "contex-clip"])
-def test_weights_that_are_both_zero_are_refused(name):
+def test_two_weights_of_zero_are_refused(name):
     with pytest.raises(UsageError, match="wa and wb cannot both be 0"):
         get_loss(name, wa=0, wb=0.0)
 
 
 @pytest.mark.parametrize(("name", "key"), EVERY)
-def test_unknown_parameters_are_named_all_at_once_with_the_nearest_ones(name, key):
-    misspelt = key[:-1] if len(key) > 3 else None
-    if misspelt is None or misspelt in default_parameters(name):
+def test_all_unknown_parameters_are_in_one_message_with_suggestions(name, key):
+    misspelled = key[:-1] if len(key) > 3 else None
+    if misspelled is None or misspelled in default_parameters(name):
         return
     with pytest.raises(UsageError) as caught:
-        get_loss(name, **{misspelt: 1, "zzz": 2})
+        get_loss(name, **{misspelled: 1, "zzz": 2})
     message = str(caught.value)
-    assert f"'{misspelt}'; did you mean '{key}'?" in message
+    assert f"'{misspelled}'; did you mean '{key}'?" in message
     assert "'zzz'" in message
     assert f"(it has: {', '.join(default_parameters(name))})" in message
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not default_parameters(name)])
-def test_loss_without_parameters_says_that_it_has_none(name):
+def test_loss_without_parameters_refuses_any_parameter(name):
     with pytest.raises(UsageError, match=rf"'{name}' has no parameter 'x' \(it has: none\)"):
         get_loss(name, x=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameter_that_the_name_fixes_and_tensor_that_goes_by_the_call_cannot_be_given(name):
-    for key in (*LOSSES[name].fixed, *LOSSES[name].inputs, "bias", "z"):
+def test_fixed_parameters_and_tensor_inputs_are_no_free_parameters(name):
+    for key in (*LOSSES[name].fixed, *LOSSES[name].tensor_inputs, "bias", "z"):
         with pytest.raises(UsageError, match=f"has no parameter '{key}'"):
             get_loss(name, **{key: 1})
 
@@ -290,23 +294,23 @@ NEAR = {
 }
 
 
-@pytest.mark.parametrize("wrong", NEAR)
-@pytest.mark.parametrize("ask", [get_loss, get_entry, default_parameters])
-def test_unknown_loss_suggests_the_nearest(ask, wrong):
-    said = re.escape(f"unknown loss '{wrong}'; did you mean '{NEAR[wrong]}'?")
-    with pytest.raises(UsageError, match=said) as caught:
-        ask(wrong)
+@pytest.mark.parametrize("unknown", NEAR)
+@pytest.mark.parametrize("function", [get_loss, get_entry, default_parameters])
+def test_unknown_loss_is_refused_with_a_suggestion(function, unknown):
+    message = re.escape(f"unknown loss '{unknown}'; did you mean '{NEAR[unknown]}'?")
+    with pytest.raises(UsageError, match=message) as caught:
+        function(unknown)
     for name in NAMES:
         assert name in str(caught.value)
 
 
-def test_unknown_loss_that_is_like_none_suggests_nothing():
+def test_unknown_loss_unlike_any_name_gets_no_suggestion():
     with pytest.raises(UsageError) as caught:
         get_loss("qqqqqq")
     assert "did you mean" not in str(caught.value)
 
 
-def test_tables_of_this_file_know_every_input_and_parameter():
-    assert {key for name in NAMES for key in LOSSES[name].inputs} <= set(WRONG_INPUTS)
-    assert {key for name, key in EVERY if not choices(name, key)} <= set(RANGES)
+def test_tables_of_this_module_hold_every_input_and_parameter():
+    assert {key for name in NAMES for key in LOSSES[name].tensor_inputs} <= set(WRONG_INPUTS)
+    assert {key for name, key in EVERY if not list_choices(name, key)} <= set(RANGES)
     assert set(PAIRWISE_NAMES) >= set(EMBEDDING_NAMES)

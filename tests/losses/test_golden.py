@@ -1,4 +1,4 @@
-"""The losses against values that were computed independently, once, and written down."""
+"""Losses against recorded values of an independent implementation."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ LOSSES = {
 }
 
 
-def value_on(given, name, **parameters):
-    """The loss on a golden case; where it needs logits they are arbitrary."""
-    z = torch.tensor(given["features"], dtype=torch.float64)
-    labels, bias = torch.tensor(given["labels"]), torch.tensor(given["biases"])
-    loss = get_loss(name, temperature=given["temperature"], **parameters)
-    inputs = {"logits": z[..., :4] * 100} if loss.inputs else {}
+def compute_golden_value(case, name, **parameters):
+    """Return the loss on a golden case. Logits, if the loss takes any, are arbitrary."""
+    z = torch.tensor(case["features"], dtype=torch.float64)
+    labels, bias = torch.tensor(case["labels"]), torch.tensor(case["biases"])
+    loss = get_loss(name, temperature=case["temperature"], **parameters)
+    inputs = {"logits": z[..., :4] * 100} if loss.tensor_inputs else {}
     return loss(z, labels, bias, **inputs)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 @pytest.mark.parametrize("golden", LOSSES)
-def test_value_equals_the_golden_one(golden, case):
+def test_value_equals_the_golden_value(golden, case):
     name, parameters = LOSSES[golden]
-    value = value_on(CASES[case], name, **parameters)
+    value = compute_golden_value(CASES[case], name, **parameters)
     assert value.dtype == torch.float64
     assert value.item() == pytest.approx(CASES[case]["expected"][golden], rel=0, abs=1e-9)
 
@@ -54,24 +54,24 @@ def test_every_golden_value_is_checked(case):
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_golden_bias_contrastive_value_over_the_anchors_that_have_a_positive(case):
-    given = CASES[case]
-    cells = list(zip(given["labels"], given["biases"], strict=True))
-    some = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
-    value = value_on(given, "biascon", ce_weight=0, empty="skip").item()
-    assert value * some / len(cells) == pytest.approx(
-        given["expected"]["bias_contrastive"], rel=0, abs=1e-9
+def test_golden_biascon_value_is_a_mean_over_all_anchors(case):
+    golden = CASES[case]
+    cells = list(zip(golden["labels"], golden["biases"], strict=True))
+    n_with_positive = sum(any(y == y2 and b != b2 for y2, b2 in cells) for y, b in cells)
+    value = compute_golden_value(golden, "biascon", ce_weight=0, empty="skip").item()
+    assert value * n_with_positive / len(cells) == pytest.approx(
+        golden["expected"]["bias_contrastive"], rel=0, abs=1e-9
     )
 
 
-def test_golden_cases_tell_every_two_losses_apart():
-    names = [name for name in LOSSES if name != "self"]  # which is simclr
-    for one, other in itertools.combinations(names, 2):
-        gaps = [abs(case["expected"][one] - case["expected"][other]) for case in CASES]
-        assert max(gaps) > 1e-3, (one, other)
+def test_golden_values_of_two_losses_differ():
+    names = [name for name in LOSSES if name != "self"]  # equal to simclr
+    for first, second in itertools.combinations(names, 2):
+        gaps = [abs(case["expected"][first] - case["expected"][second]) for case in CASES]
+        assert max(gaps) > 1e-3, (first, second)
 
 
-def test_self_term_of_the_clipped_loss_is_simclr_too():
-    for given in CASES:
-        value = value_on(given, "contex-clip", wa=0.0, wb=1.0).item()
-        assert value == pytest.approx(given["expected"]["simclr"], rel=0, abs=1e-9)
+def test_self_term_of_the_clipped_loss_is_simclr():
+    for case in CASES:
+        value = compute_golden_value(case, "contex-clip", wa=0.0, wb=1.0).item()
+        assert value == pytest.approx(case["expected"]["simclr"], rel=0, abs=1e-9)

@@ -1,4 +1,4 @@
-"""The tables of (label, bias) cells: priors, weights and groups, with another count in every cell."""
+"""Tables of (label, bias) cells, with another number in every cell: priors, weights and group weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.losses.batches import Batch, check_against_oracle, value_and_gradient
 from tests.losses.oracles_bias import groupdro_weights
 
 SHAPES = {"2 x 2": (2, 2), "10 x 10": (10, 10), "3 x 7": (3, 7), "7 x 3": (7, 3), "4 x 1": (4, 1)}
-ON_COUNTS = ["biasbal", "reweight", "biascon+biasbal"]
-ON_TABLES = [*ON_COUNTS, "groupdro"]
+WITH_COUNTS = ["biasbal", "reweight", "biascon+biasbal"]
+WITH_TABLES = [*WITH_COUNTS, "groupdro"]
 
 
-def one_of_every_cell(name, k, m, *, seed=0, empty=(), per_cell=1) -> Batch:
-    """A batch with images of every cell, in no order, and tables with another number in every cell.
+def make_batch_of_all_cells(name, k, m, *, seed=0, empty=(), per_cell=1) -> Batch:
+    """Return a shuffled batch with images of every cell, and tables with another number in every cell.
 
-    The cells named in ``empty`` have no image, in the batch or in training.
+    The cells in ``empty`` have no image in the batch and none in the training split.
     """
     draw = torch.Generator().manual_seed(seed)
     cells = [(y, b) for y in range(k) for b in range(m) if (y, b) not in empty] * per_cell
@@ -42,54 +42,54 @@ def one_of_every_cell(name, k, m, *, seed=0, empty=(), per_cell=1) -> Batch:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ON_TABLES)
-def test_value_is_the_oracle_s_with_a_distinct_number_in_every_cell(name, shape):
+@pytest.mark.parametrize("name", WITH_TABLES)
+def test_value_equals_the_oracle_for_distinct_cell_counts(name, shape):
     k, m = SHAPES[shape]
-    check_against_oracle(get_loss(name), one_of_every_cell(name, k, m), 1e-9)
+    check_against_oracle(get_loss(name), make_batch_of_all_cells(name, k, m), 1e-9)
 
 
 @pytest.mark.parametrize("shape", ["2 x 2", "10 x 10", "3 x 7"])
-@pytest.mark.parametrize("name", ON_TABLES)
-def test_value_is_the_oracle_s_with_cells_that_training_does_not_have(name, shape):
+@pytest.mark.parametrize("name", WITH_TABLES)
+def test_value_equals_the_oracle_for_empty_cells(name, shape):
     k, m = SHAPES[shape]
     empty = [(0, m - 1), (k - 1, 0)] if k > 2 else [(0, 1)]
-    check_against_oracle(get_loss(name), one_of_every_cell(name, k, m, empty=empty), 1e-9)
+    check_against_oracle(get_loss(name), make_batch_of_all_cells(name, k, m, empty=empty), 1e-9)
 
 
-@pytest.mark.parametrize("name", ON_TABLES)
-def test_transposed_table_is_another_loss(name):
-    # A square table of images that lie one a cell: only what a cell is worth can tell.
-    batch = one_of_every_cell(name, 10, 10)
-    turned = batch.mapped(("counts", "group_weights"), lambda x: x.T.contiguous())
+@pytest.mark.parametrize("name", WITH_TABLES)
+def test_transposed_table_gives_another_value(name):
+    # A square table with one image in each cell: only the numbers in the table distinguish the cells.
+    batch = make_batch_of_all_cells(name, 10, 10)
+    transposed = batch.map_tensors(("counts", "group_weights"), lambda x: x.T.contiguous())
     loss = get_loss(name, **({"ce_weight": 1.0} if "+" in name else {}))
-    one, other = (value_and_gradients(loss, b)[0] for b in (batch, turned))
-    assert abs(one - other) > 1e-3
+    first, second = (value_and_gradients(loss, b)[0] for b in (batch, transposed))
+    assert abs(first - second) > 1e-3
 
 
-@pytest.mark.parametrize("name", ON_COUNTS)
-def test_image_of_a_cell_that_training_does_not_have_has_a_finite_loss(name):
-    batch = one_of_every_cell(name, 3, 4)
+@pytest.mark.parametrize("name", WITH_COUNTS)
+def test_image_of_an_empty_cell_has_a_finite_loss(name):
+    batch = make_batch_of_all_cells(name, 3, 4)
     counts = batch.inputs["counts"].clone()
     counts[1, 2] = 0
-    counts[:, 3] = 0  # and a bias value that it does not have at all
+    counts[:, 3] = 0  # and a bias value without training images
     for table in (counts, torch.zeros_like(counts)):
-        value, gradients = value_and_gradients(get_loss(name), batch.having(counts=table))
+        value, gradients = value_and_gradients(get_loss(name), batch.with_tensors(counts=table))
         assert math.isfinite(value)
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
 
-def test_bias_value_that_training_does_not_have_tells_biasbal_nothing():
-    batch = one_of_every_cell("biasbal", 3, 4).rows(torch.arange(6))
-    batch = batch.having(counts=torch.zeros(3, 4), bias=torch.full((6,), 3))
+def test_biasbal_equals_ce_for_an_unseen_bias_value():
+    batch = make_batch_of_all_cells("biasbal", 3, 4).select_rows(torch.arange(6))
+    batch = batch.with_tensors(counts=torch.zeros(3, 4), bias=torch.full((6,), 3))
     value, _ = value_and_gradients(get_loss("biasbal"), batch)
     ce, _ = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))
     assert value == pytest.approx(ce, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["biasbal", "reweight"])
-def test_counts_that_are_equal_everywhere_change_nothing(name):
-    batch = one_of_every_cell(name, 3, 7)
-    even = batch.having(counts=torch.full((3, 7), 40))
+def test_equal_counts_give_cross_entropy(name):
+    batch = make_batch_of_all_cells(name, 3, 7)
+    even = batch.with_tensors(counts=torch.full((3, 7), 40))
     value, gradients = value_and_gradients(get_loss(name), even)
     ce, ce_gradients = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))
     assert value == pytest.approx(ce, rel=1e-9)
@@ -97,30 +97,30 @@ def test_counts_that_are_equal_everywhere_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["biasbal", "reweight"])
-def test_only_the_shares_of_the_counts_matter(name):
-    batch = one_of_every_cell(name, 3, 7)
-    more = batch.mapped(("counts",), lambda x: 1000 * x)
-    one, other = (value_and_gradients(get_loss(name), b)[0] for b in (batch, more))
-    assert one == pytest.approx(other, rel=1e-9)
+def test_factor_on_all_counts_does_not_change_the_value(name):
+    batch = make_batch_of_all_cells(name, 3, 7)
+    more = batch.map_tensors(("counts",), lambda x: 1000 * x)
+    first, second = (value_and_gradients(get_loss(name), b)[0] for b in (batch, more))
+    assert first == pytest.approx(second, rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", ["2 x 2", "10 x 10", "3 x 7"])
-def test_weights_of_reweight_have_mean_one_over_training_and_every_cell_the_same_total(shape):
-    # The loss of one image with equal logits is w log K: that of every image of training, in turn.
+def test_reweight_gives_every_cell_the_same_total_weight(shape):
+    # The loss of one image with equal logits is w log K.
     k, m = SHAPES[shape]
-    batch = one_of_every_cell("reweight", k, m, empty=[(0, 1)])
+    batch = make_batch_of_all_cells("reweight", k, m, empty=[(0, 1)])
     counts = batch.inputs["counts"]
-    even = batch.mapped(("z",), torch.zeros_like)
+    even = batch.map_tensors(("z",), torch.zeros_like)
     totals = []
     for i in range(len(batch.labels)):
-        value, _ = value_and_gradients(get_loss("reweight"), even.rows(torch.tensor([i])))
+        value, _ = value_and_gradients(get_loss("reweight"), even.select_rows(torch.tensor([i])))
         totals.append(value / math.log(k) * counts[batch.labels[i], batch.bias[i]].item())
     assert totals == pytest.approx([counts.sum().item() / len(totals)] * len(totals), rel=1e-9)
 
 
-def test_prior_of_biasbal_is_of_the_label_given_the_bias():
+def test_prior_of_biasbal_is_conditional_on_the_bias():
     # The gradient of an image with equal logits is softmax - one-hot, and the softmax is the prior.
-    batch = one_of_every_cell("biasbal", 3, 7).mapped(("z",), torch.zeros_like)
+    batch = make_batch_of_all_cells("biasbal", 3, 7).map_tensors(("z",), torch.zeros_like)
     counts = batch.inputs["counts"].double()
     prior = counts / counts.sum(dim=0)
     one_hot = torch.eye(3, dtype=torch.float64)[batch.labels]
@@ -131,9 +131,9 @@ def test_prior_of_biasbal_is_of_the_label_given_the_bias():
 
 @pytest.mark.parametrize("eta", [0.01, 2.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_group_weights_after_a_step_are_the_oracle_s(shape, eta):
+def test_group_weights_after_a_step_equal_the_oracle(shape, eta):
     k, m = SHAPES[shape]
-    batch = one_of_every_cell("groupdro", k, m, per_cell=2).rows(torch.arange(k * m))
+    batch = make_batch_of_all_cells("groupdro", k, m, per_cell=2).select_rows(torch.arange(k * m))
     q = batch.inputs["group_weights"]
     expected = groupdro_weights(
         batch.z.tolist(),
@@ -148,24 +148,24 @@ def test_group_weights_after_a_step_are_the_oracle_s(shape, eta):
 
 
 @pytest.mark.parametrize("shape", ["2 x 2", "10 x 10", "3 x 7"])
-def test_only_the_group_of_the_batch_gains_weight(shape):
-    # One image at a time: its group's share grows, all the others shrink by one and the same factor.
+def test_only_the_cell_of_the_batch_gains_weight(shape):
+    # One image at a time: the weight of its cell grows, the others shrink by one common factor.
     k, m = SHAPES[shape]
-    batch = one_of_every_cell("groupdro", k, m)
+    batch = make_batch_of_all_cells("groupdro", k, m)
     for i in range(k * m):
-        one = batch.rows(torch.tensor([i]))
-        before, after = one.inputs["group_weights"], one.inputs["group_weights"].clone()
-        get_loss("groupdro", eta=1.0)(one.z, one.labels, one.bias, group_weights=after)
+        image = batch.select_rows(torch.tensor([i]))
+        before, after = image.inputs["group_weights"], image.inputs["group_weights"].clone()
+        get_loss("groupdro", eta=1.0)(image.z, image.labels, image.bias, group_weights=after)
         factor = (after / before).flatten()
-        own = int(one.labels) * m + int(one.bias)
+        own = int(image.labels) * m + int(image.bias)
         assert factor[own] > 1 or k * m == 1
         rest = torch.cat((factor[:own], factor[own + 1 :]))
         assert torch.allclose(rest, rest[:1].expand_as(rest), rtol=1e-9)
         assert (rest < 1).all()
 
 
-def test_group_weights_go_to_the_worst_group_and_never_to_one_that_training_lacks():
-    batch = one_of_every_cell("groupdro", 3, 7, empty=[(1, 4)], per_cell=2)
+def test_group_weights_grow_for_the_worst_cell_and_stay_zero_for_an_empty_cell():
+    batch = make_batch_of_all_cells("groupdro", 3, 7, empty=[(1, 4)], per_cell=2)
     right = 3.0 * torch.eye(3, dtype=torch.float64)[batch.labels][:, None].expand(-1, 2, -1)
     worst = (batch.labels == 2) & (batch.bias == 5)
     z = torch.where(worst[:, None, None], -right, right)
@@ -185,14 +185,16 @@ def test_group_weights_go_to_the_worst_group_and_never_to_one_that_training_lack
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_group_weights_are_changed_in_place_and_carry_no_gradient(dtype):
-    batch = one_of_every_cell("groupdro", 3, 7)
+def test_group_weights_are_updated_in_place_without_gradient(dtype):
+    batch = make_batch_of_all_cells("groupdro", 3, 7)
     q = batch.inputs["group_weights"].to(dtype)
     address, before = q.data_ptr(), q.clone()
     z = batch.z.clone().requires_grad_()
     loss = get_loss("groupdro", eta=1.0)
     first = loss(z, batch.labels, batch.bias, group_weights=q)
-    second = loss(z, batch.labels, batch.bias, group_weights=q)  # before the first one's backward
+    second = loss(
+        z, batch.labels, batch.bias, group_weights=q
+    )  # before the backward pass of the first
     (first + second).backward()
     assert q.data_ptr() == address
     assert not torch.equal(q, before)
@@ -200,23 +202,23 @@ def test_group_weights_are_changed_in_place_and_carry_no_gradient(dtype):
     assert torch.isfinite(z.grad).all()
 
 
-@pytest.mark.parametrize("name", ON_TABLES)
+@pytest.mark.parametrize("name", WITH_TABLES)
 @pytest.mark.parametrize("shape", [(4, 7), (2, 7), (3,), (3, 7, 1)])
 def test_table_of_another_shape_is_refused(name, shape):
-    batch = one_of_every_cell(name, 3, 7)
+    batch = make_batch_of_all_cells(name, 3, 7)
     key = "group_weights" if name == "groupdro" else "counts"
     with pytest.raises(
         UsageError, match=rf"expected {key} of shape \(3, M\), but got \({shape[0]}"
     ):
-        value_and_gradients(get_loss(name), batch.having(**{key: torch.ones(shape)}))
+        value_and_gradients(get_loss(name), batch.with_tensors(**{key: torch.ones(shape)}))
 
 
 @pytest.mark.parametrize("bias", [-1, 7, 20])
-@pytest.mark.parametrize("name", ON_TABLES)
-def test_bias_value_that_the_table_does_not_have_is_refused(name, bias):
-    # Were y * M + b a group's number, b = M would be the first group of the next label.
-    batch = one_of_every_cell(name, 3, 7)
+@pytest.mark.parametrize("name", WITH_TABLES)
+def test_bias_value_outside_the_table_is_refused(name, bias):
+    # The index of a cell is y * M + b, so that b = M would be the first cell of the next label.
+    batch = make_batch_of_all_cells(name, 3, 7)
     other = batch.bias.clone()
     other[0] = bias
     with pytest.raises(UsageError, match=r"bias in 0\.\.6, but got"):
-        value_and_gradients(get_loss(name), batch.having(bias=other))
+        value_and_gradients(get_loss(name), batch.with_tensors(bias=other))

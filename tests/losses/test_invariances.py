@@ -1,4 +1,4 @@
-"""What must not change a loss, and what must."""
+"""Changes of a batch or of a parameter that must not change a loss, and changes that must."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from biascon.losses import LOSSES, default_parameters, get_loss
 from tests.losses.batches import (
-    BY_THE_TRAINER,
-    FREE_OF_BIAS,
-    FREE_OF_LABELS,
     IMAGES,
     NAMES,
     SETTINGS,
     TABLES,
+    TRAINING_PARAMETERS,
     VIEWS,
-    another,
-    choices,
-    make,
+    WITHOUT_BIAS,
+    WITHOUT_LABELS,
+    choose_other_value,
+    compute_value,
+    list_choices,
+    make_batch,
     quicker,
-    value_of,
 )
 
 SEEDS = st.integers(0, 10**6)
@@ -30,34 +30,34 @@ SEEDS = st.integers(0, 10**6)
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
 @quicker
 @given(data=st.data(), b=st.integers(2, 6), v=st.integers(1, 3), seed=SEEDS)
-def test_order_of_images_does_not_matter(name, extra, data, b, v, seed):
-    batch = make(name, b=b, v=v, seed=seed)
+def test_order_of_images_does_not_change_the_value(name, extra, data, b, v, seed):
+    batch = make_batch(name, b=b, v=v, seed=seed)
     order = torch.tensor(data.draw(st.permutations(range(b))))
     loss = get_loss(name, **extra)
-    shuffled = value_of(loss, batch.rows(order))
-    assert torch.allclose(value_of(loss, batch), shuffled, rtol=1e-10, atol=1e-10)
+    shuffled = compute_value(loss, batch.select_rows(order))
+    assert torch.allclose(compute_value(loss, batch), shuffled, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @quicker
 @given(data=st.data(), b=st.integers(1, 4), v=st.integers(2, 4), seed=SEEDS)
-def test_order_of_the_views_of_an_image_does_not_matter(name, data, b, v, seed):
-    batch = make(name, b=b, v=v, seed=seed)
+def test_order_of_views_does_not_change_the_value(name, data, b, v, seed):
+    batch = make_batch(name, b=b, v=v, seed=seed)
     orders = [torch.tensor(data.draw(st.permutations(range(v)))) for _ in range(b)]
 
     def swap(tensor):
         return torch.stack([views[order] for views, order in zip(tensor, orders, strict=True)])
 
     loss = get_loss(name)
-    swapped = value_of(loss, batch.mapped(VIEWS, swap))
-    assert torch.allclose(value_of(loss, batch), swapped, rtol=1e-10, atol=1e-10)
+    swapped = compute_value(loss, batch.map_tensors(VIEWS, swap))
+    assert torch.allclose(compute_value(loss, batch), swapped, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @quicker
 @given(seed=SEEDS)
-def test_rotation_of_a_feature_space_does_not_matter(name, seed):
-    batch = make(name, seed=seed)
+def test_rotation_of_a_feature_space_does_not_change_the_value(name, seed):
+    batch = make_batch(name, seed=seed)
     draw = torch.Generator().manual_seed(seed + 1)
     spaces = [
         "features",
@@ -70,81 +70,86 @@ def test_rotation_of_a_feature_space_does_not_matter(name, seed):
         return tensor @ torch.linalg.qr(square)[0]
 
     loss = get_loss(name)
-    rotated = value_of(loss, batch.mapped(tuple(spaces), rotate))
-    assert torch.allclose(value_of(loss, batch), rotated, rtol=1e-9, atol=1e-9)
+    rotated = compute_value(loss, batch.map_tensors(tuple(spaces), rotate))
+    assert torch.allclose(compute_value(loss, batch), rotated, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["end", "softcon"])
 @quicker
 @given(seed=SEEDS)
-def test_length_of_a_feature_does_not_matter_where_only_its_direction_does(name, seed):
-    batch = make(name, seed=seed)
+def test_length_of_features_does_not_change_a_loss_on_directions(name, seed):
+    batch = make_batch(name, seed=seed)
     which = "features" if name == "end" else "bias_features"
     draw = torch.Generator().manual_seed(seed)
     lengths = torch.rand(*batch.inputs[which].shape[:-1], 1, generator=draw) * 100 + 0.01
-    scaled = batch.having(**{which: batch.inputs[which] * lengths})
+    scaled = batch.with_tensors(**{which: batch.inputs[which] * lengths})
     loss = get_loss(name)
-    assert torch.allclose(value_of(loss, batch), value_of(loss, scaled), atol=1e-9)
+    assert torch.allclose(compute_value(loss, batch), compute_value(loss, scaled), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @quicker
 @given(seed=SEEDS)
-def test_shift_of_all_logits_of_a_view_does_not_matter(name, seed):
-    batch = make(name, seed=seed)
+def test_shift_of_all_logits_of_a_view_does_not_change_the_value(name, seed):
+    batch = make_batch(name, seed=seed)
     logits = ("logits",) if LOSSES[name].input_kind == "embeddings" else ("z",)
     draw = torch.Generator().manual_seed(seed)
-    shifted = batch.mapped(logits, lambda x: x + 50 * torch.randn(*x.shape[:-1], 1, generator=draw))
+    shifted = batch.map_tensors(
+        logits, lambda x: x + 50 * torch.randn(*x.shape[:-1], 1, generator=draw)
+    )
     loss = get_loss(name)
-    assert torch.allclose(value_of(loss, batch), value_of(loss, shifted), rtol=1e-9, atol=1e-9)
+    assert torch.allclose(
+        compute_value(loss, batch), compute_value(loss, shifted), rtol=1e-9, atol=1e-9
+    )
 
 
-def renamed(name, batch, data, which):
-    """The batch with other names for its labels or bias values.
+def rename_values(name, batch, data, which):
+    """Return the batch with other integers for its labels or bias values.
 
-    The logits of a classifier and the tables of training go with the names; where there is none any
-    integers are names.
+    Logits and tables are permuted accordingly. Without logits and tables, the integers are arbitrary.
     """
-    known = LOSSES[name]
+    entry = LOSSES[name]
     old = batch.labels if which == "labels" else batch.bias
     tables = [key for key in TABLES if key in batch.inputs]
-    told = which == known.predicts
-    logits = "z" if known.input_kind == "logits" else "logits"
-    has_logits = told and (known.input_kind == "logits" or "logits" in batch.inputs)
+    is_predicted = which == entry.predicts
+    logits = "z" if entry.input_kind == "logits" else "logits"
+    has_logits = is_predicted and (entry.input_kind == "logits" or "logits" in batch.inputs)
     if not has_logits and not tables:
         distinct = st.lists(st.integers(-(2**40), 2**40), min_size=7, max_size=7, unique=True)
-        return batch.having(**{which: torch.tensor(data.draw(distinct))[old]})
+        return batch.with_tensors(**{which: torch.tensor(data.draw(distinct))[old]})
     n = batch.inputs[tables[0]].shape[which == "bias"] if tables else 6
     new = torch.tensor(data.draw(st.permutations(range(n))))
     dim = 0 if which == "labels" else 1
-    batch = batch.mapped(tuple(tables), lambda x: torch.empty_like(x).index_copy_(dim, new, x))
+    batch = batch.map_tensors(tuple(tables), lambda x: torch.empty_like(x).index_copy_(dim, new, x))
     if has_logits:
-        batch = batch.mapped((logits,), lambda x: torch.empty_like(x).index_copy_(2, new, x))
-    return batch.having(**{which: new[old]})
+        batch = batch.map_tensors((logits,), lambda x: torch.empty_like(x).index_copy_(2, new, x))
+    return batch.with_tensors(**{which: new[old]})
 
 
 @pytest.mark.parametrize("which", ["labels", "bias"])
 @pytest.mark.parametrize("name", NAMES)
 @quicker
 @given(data=st.data(), seed=SEEDS)
-def test_names_of_the_classes_and_of_the_bias_values_do_not_matter(name, which, data, seed):
-    batch = make(name, b=6, seed=seed)
+def test_renamed_classes_and_bias_values_do_not_change_the_value(name, which, data, seed):
+    batch = make_batch(name, b=6, seed=seed)
     loss = get_loss(name)
-    again = value_of(loss, renamed(name, batch, data, which))
-    assert torch.allclose(value_of(loss, batch), again, rtol=1e-10, atol=1e-10)
+    renamed = compute_value(loss, rename_values(name, batch, data, which))
+    assert torch.allclose(compute_value(loss, batch), renamed, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_loss_does_not_need_does_not_change_it(name):
-    batch = make(name)
+def test_inputs_that_a_loss_does_not_use_do_not_change_it(name):
+    batch = make_batch(name)
     loss = get_loss(name)
-    before = value_of(loss, batch)
-    if name in FREE_OF_BIAS:
+    before = compute_value(loss, batch)
+    if name in WITHOUT_BIAS:
         assert torch.equal(before, loss(batch.z, batch.labels, **batch.inputs))
-        assert torch.equal(before, value_of(loss, batch.having(bias=1 + batch.bias.flip(0))))
-    if name in FREE_OF_LABELS:
+        assert torch.equal(
+            before, compute_value(loss, batch.with_tensors(bias=1 + batch.bias.flip(0)))
+        )
+    if name in WITHOUT_LABELS:
         assert torch.equal(before, loss(batch.z, None, batch.bias, **batch.inputs))
-        assert torch.equal(before, value_of(loss, batch.having(labels=torch.arange(4))))
+        assert torch.equal(before, compute_value(loss, batch.with_tensors(labels=torch.arange(4))))
 
 
 @pytest.mark.parametrize(
@@ -156,50 +161,55 @@ def test_what_a_loss_does_not_need_does_not_change_it(name):
         if k in ("z", *LOSSES[n].needs)
     ],
 )
-def test_what_a_loss_needs_changes_it(name, key):
-    batch = make(name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 0, 1, 0, 1, 1])
+def test_every_input_of_a_loss_changes_it(name, key):
+    batch = make_batch(name, b=6, labels=[0, 0, 0, 1, 1, 1], bias=[0, 0, 1, 0, 1, 1])
     tensor = batch._asdict().get(key, batch.inputs.get(key))
     if key in ("labels", "bias"):
-        other = torch.tensor([0, 1, 2, 0, 1, 0])
+        changed_tensor = torch.tensor([0, 1, 2, 0, 1, 0])
     elif key in TABLES:
-        other = tensor + 10 * torch.eye(*tensor.shape).to(tensor.dtype)
+        changed_tensor = tensor + 10 * torch.eye(*tensor.shape).to(tensor.dtype)
     else:
-        other = torch.cat((tensor[-1:], tensor[1:]))  # the last image in the place of the first
+        changed_tensor = torch.cat((tensor[-1:], tensor[1:]))  # rotated by one image
     loss = get_loss(name)
-    changed = value_of(loss, batch.having(**{key: other}))
-    assert abs(value_of(loss, batch) - changed) > 1e-4
+    changed = compute_value(loss, batch.with_tensors(**{key: changed_tensor}))
+    assert abs(compute_value(loss, batch) - changed) > 1e-4
 
 
-WITH = {"k": {"form": "code"}}  # where a parameter matters only beside another
+# Parameters that a parameter needs to have an effect.
+WITH = {"k": {"form": "code"}}
 EVERY_PARAMETER = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [case for case in EVERY_PARAMETER if case not in BY_THE_TRAINER]
+    ("name", "key"), [case for case in EVERY_PARAMETER if case not in TRAINING_PARAMETERS]
 )
 def test_every_parameter_changes_the_loss_and_its_gradient(name, key):
-    batch = make(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
+    batch = make_batch(name, labels=[0, 0, 1, 2], bias=[0, 1, 0, 0])
     values = []
-    for value in [default_parameters(name)[key], another(name, key), *choices(name, key)[2:]]:
+    for value in [
+        default_parameters(name)[key],
+        choose_other_value(name, key),
+        *list_choices(name, key)[2:],
+    ]:
         loss = get_loss(name, **{**WITH.get(key, {}), key: value})
-        values.append(value_of(loss, batch).item())
-    assert all(abs(one - two) > 1e-4 for i, one in enumerate(values) for two in values[:i])
+        values.append(compute_value(loss, batch).item())
+    assert all(abs(a - b) > 1e-4 for i, a in enumerate(values) for b in values[:i])
 
 
-@pytest.mark.parametrize(("name", "key"), sorted(BY_THE_TRAINER))
-def test_parameter_that_only_the_trainer_reads_does_not_change_the_loss(name, key):
-    batch = make(name)
-    changed = get_loss(name, **{key: another(name, key)})
-    assert torch.equal(value_of(get_loss(name), batch), value_of(changed, batch))
+@pytest.mark.parametrize(("name", "key"), sorted(TRAINING_PARAMETERS))
+def test_parameter_of_the_training_loop_does_not_change_the_loss(name, key):
+    batch = make_batch(name)
+    changed = get_loss(name, **{key: choose_other_value(name, key)})
+    assert torch.equal(compute_value(get_loss(name), batch), compute_value(changed, batch))
 
 
-def test_k_of_fairkl_matters_in_one_form_alone():
-    batch = make("fairkl")
-    one, other = (value_of(get_loss("fairkl", k=k), batch) for k in (1, 2))
-    assert torch.equal(one, other)
+def test_k_of_fairkl_has_no_effect_in_the_paper_form():
+    batch = make_batch("fairkl")
+    first, second = (compute_value(get_loss("fairkl", k=k), batch) for k in (1, 2))
+    assert torch.equal(first, second)
 
 
-# (loss, parameters that switch a part off, what is left)
+# (loss, parameters that remove a term, the loss that remains, its parameters)
 LIMITS = {
     "eps_supcon without a margin": ("eps_supcon", {"epsilon": 0}, "supcon", {}),
     "fairkl without its weight": ("fairkl", {"weight": 0}, "eps_supinfonce", {}),
@@ -213,22 +223,24 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_loss_without_a_part_is_the_rest(case):
-    name, extra, rest, others = LIMITS[case]
-    batch = make(name, b=6)
-    left = value_of(get_loss(rest, **others), batch._replace(inputs={}))
-    assert torch.allclose(value_of(get_loss(name, **extra), batch), left, rtol=1e-6, atol=1e-9)
+def test_loss_without_a_term_equals_the_remaining_loss(case):
+    name, extra, remaining, parameters = LIMITS[case]
+    batch = make_batch(name, b=6)
+    expected = compute_value(get_loss(remaining, **parameters), batch._replace(inputs={}))
+    assert torch.allclose(
+        compute_value(get_loss(name, **extra), batch), expected, rtol=1e-6, atol=1e-9
+    )
 
 
-def test_parts_of_end_and_of_contex_add_up():
-    batch = make("end", b=6)
-    whole, first, second, none = (
-        value_of(get_loss("end", alpha=a, beta=b), batch)
+def test_terms_of_end_and_contex_add_up():
+    batch = make_batch("end", b=6)
+    both, first, second, neither = (
+        compute_value(get_loss("end", alpha=a, beta=b), batch)
         for a, b in ((3, 2), (3, 0), (0, 2), (0, 0))
     )
-    assert torch.allclose(whole + none, first + second, atol=1e-12)
-    batch = make("contex", b=6)
-    whole, first, second = (
-        value_of(get_loss("contex", wa=a, wb=b), batch) for a, b in ((0.3, 2), (1, 0), (0, 1))
+    assert torch.allclose(both + neither, first + second, atol=1e-12)
+    batch = make_batch("contex", b=6)
+    both, first, second = (
+        compute_value(get_loss("contex", wa=a, wb=b), batch) for a, b in ((0.3, 2), (1, 0), (0, 1))
     )
-    assert torch.allclose(whole, 0.3 * first + 2 * second, atol=1e-12)
+    assert torch.allclose(both, 0.3 * first + 2 * second, atol=1e-12)

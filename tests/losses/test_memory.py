@@ -1,4 +1,4 @@
-"""Memory that grows with the number of anchors, and not with their pairs."""
+"""Memory of a training step grows with the number of anchors, not with the number of pairs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# Prints for each loss the peak in MiB beyond what the process held before the first. What getrusage tells
-# would begin at the peak of the process that started this one.
+# Prints for each loss the peak in MiB above the memory before the first loss. The peak of getrusage includes
+# the memory of the parent process.
 SCRIPT = """
 import sys
 import torch
@@ -24,12 +24,12 @@ def step(name, n):
     labels, bias = (torch.randint(classes, (n,), generator=draw) for _ in range(2))
     z = torch.nn.functional.normalize(torch.randn(n, 2, 32, generator=draw), dim=-1)
     logits = torch.zeros(n, 2, 10)
-    given = {"logits": logits, "features": z.clone(), "bias_features": z[:, 0].clone()}
+    tensors = {"logits": logits, "features": z.clone(), "bias_features": z[:, 0].clone()}
     loss = get_loss(name)
-    leaf = given["features"] if loss.on == "logits" else z
+    leaf = tensors["features"] if loss.input_kind == "logits" else z
     leaf.requires_grad_()
-    inputs = {key: given[key] for key in loss.inputs}
-    loss(logits if loss.on == "logits" else z, labels, bias, **inputs).backward()
+    inputs = {key: tensors[key] for key in loss.tensor_inputs}
+    loss(logits if loss.input_kind == "logits" else z, labels, bias, **inputs).backward()
     assert leaf.grad.isfinite().all() and leaf.grad.any()
 
 path, anchors, classes, *names = sys.argv[1:]
@@ -37,7 +37,7 @@ classes = int(classes)
 if path == "dense":
     pairwise.DENSE["cpu"] = pairwise.PLAIN["cpu"] = 10**6
 for name in names:
-    step(name, 513)  # imports what it needs
+    step(name, 513)  # imports modules
 before = peak()
 for name in names:
     step(name, int(anchors) // 2)
@@ -47,55 +47,55 @@ for name in names:
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
-def peaks(path, anchors, *names, classes=10):
-    """The peaks of losses on a batch of that many classes and bias values."""
-    done = subprocess.run(
+def measure_peaks(path, anchors, *names, classes=10):
+    """Return the peak in MiB of each loss on a batch with this number of classes and bias values."""
+    result = subprocess.run(
         [sys.executable, "-c", SCRIPT, path, str(anchors), str(classes), *names],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return {name: float(peak) for name, peak in map(str.split, done.stdout.splitlines())}
+    return {name: float(peak) for name, peak in map(str.split, result.stdout.splitlines())}
 
 
-def whole(anchors):
-    """All similarities in float32, in MiB."""
+def full_matrix_mib(anchors):
+    """Return the size in MiB of all similarities in float32."""
     return anchors**2 * 4 / 2**20
 
 
 @linux
-def test_step_on_8192_anchors_needs_far_less_than_their_similarities():
-    found = peaks("blocked", 8192, "supcon", "contex", "end")
-    assert max(found.values()) < whole(8192) / 4, found
+def test_step_on_8192_anchors_needs_less_memory_than_their_similarities():
+    peaks = measure_peaks("blocked", 8192, "supcon", "contex", "end")
+    assert max(peaks.values()) < full_matrix_mib(8192) / 4, peaks
 
 
 @linux
-def test_step_on_few_classes_needs_less_than_its_similarities():
-    # An anchor's group is then half of the batch: its pairs must not stay either, nor holes in the heap.
-    found = peaks("blocked", 6144, "fairkl", classes=2)
-    assert found["fairkl"] < whole(6144) * 2 / 3, found
+def test_step_on_two_classes_needs_less_memory_than_its_similarities():
+    # Half of the batch then has the label of an anchor. Its pairs must not be kept, nor fragment the heap.
+    peaks = measure_peaks("blocked", 6144, "fairkl", classes=2)
+    assert peaks["fairkl"] < full_matrix_mib(6144) * 2 / 3, peaks
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("name", ["fairkl", "softcon", "contex-clip", "end", "flac"])
-def test_step_on_8192_anchors_of_every_way_to_visit_pairs_needs_far_less(name, classes):
-    # Of two classes an anchor's group is half of the batch: a block has more columns.
+def test_step_on_8192_anchors_needs_less_memory_for_every_kind_of_pair_loop(name, classes):
+    # With two classes, half of the batch has the label of an anchor: a block has more columns.
     share = {10: 1 / 3, 2: 2 / 3}[classes]
-    found = peaks("blocked", 8192, name, classes=classes)
-    assert found[name] < share * whole(8192), found
+    peaks = measure_peaks("blocked", 8192, name, classes=classes)
+    assert peaks[name] < share * full_matrix_mib(8192), peaks
 
 
 @linux
 @pytest.mark.slow
-def test_memory_of_two_classes_grows_with_anchors_and_not_with_pairs():
-    # Twice the anchors have four times the pairs.
-    few, many = (peaks("blocked", n, "fairkl", classes=2)["fairkl"] for n in (6144, 12288))
+def test_memory_grows_with_anchors_and_not_with_pairs():
+    # Two times as many anchors have four times as many pairs.
+    few, many = (measure_peaks("blocked", n, "fairkl", classes=2)["fairkl"] for n in (6144, 12288))
     assert many < 3 * few, (few, many)
 
 
 @linux
-def test_dense_step_shows_in_this_measure():
-    assert peaks("dense", 2048, "supcon")["supcon"] > whole(2048)
+def test_dense_step_needs_more_memory_than_its_similarities():
+    assert measure_peaks("dense", 2048, "supcon")["supcon"] > full_matrix_mib(2048)

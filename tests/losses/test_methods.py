@@ -1,4 +1,4 @@
-"""What each method against bias promises, method by method, with its sign."""
+"""The direction in which each method changes similarities and gradients, as its paper states."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from biascon.losses import get_loss
-from tests.losses.batches import biased, make, quick, value_and_gradients, value_of
+from tests.losses.batches import (
+    compute_value,
+    make_batch,
+    make_biased_batch,
+    quick,
+    value_and_gradients,
+)
 
 FALLS, RISES, STAYS = -1, 1, 0
 
-# Eight orthogonal images, of which one is moved towards another; their pair is of the
+# One of eight orthogonal images is moved towards another image. Their pair has
 #                      same label,  same label,  other label, other label,
 #                      same bias    other bias   same bias    other bias
 PAIRS = {
@@ -38,8 +44,8 @@ OTHER = (1, 2, 4, 6)  # the partner of image 0 in each kind of pair
 
 @pytest.mark.parametrize("views", [1, 2])
 @pytest.mark.parametrize("name", PAIRS)
-def test_loss_rewards_the_right_pairs(name, views):
-    batch = make(name, b=8, v=views, d=8, labels=LABELS, bias=BIAS)
+def test_loss_falls_or_rises_with_the_similarity_of_each_kind_of_pair(name, views):
+    batch = make_batch(name, b=8, v=views, d=8, labels=LABELS, bias=BIAS)
     space = "features" if name == "end" else "z"
     frame = torch.eye(8, dtype=torch.float64)
     one_hot = torch.eye(2, dtype=torch.float64)[batch.bias]
@@ -51,7 +57,9 @@ def test_loss_rewards_the_right_pairs(name, views):
             moved = frame.clone()
             moved[0] = F.normalize(frame[0] + step * frame[other], dim=0)
             z = moved[:, None].expand(-1, views, -1)
-            values.append(value_of(loss, batch.having(**{space: z}, bias_features=one_hot)).item())
+            values.append(
+                compute_value(loss, batch.with_tensors(**{space: z}, bias_features=one_hot)).item()
+            )
         if sign == STAYS:
             assert values == pytest.approx(values[:1] * 3, abs=1e-12)
         elif name == "simclr" and views == 1:
@@ -62,43 +70,47 @@ def test_loss_rewards_the_right_pairs(name, views):
 
 
 @pytest.mark.parametrize("name", ["end", "supcon+end"])
-def test_end_makes_pairs_of_one_bias_orthogonal_from_either_side(name):
-    # abs: a negative cosine is pulled up to 0 as a positive one is pushed down to it.
+def test_end_is_smallest_for_orthogonal_pairs_with_equal_bias(name):
+    # The term is the absolute value: it moves negative and positive cosines to 0.
     space = "features" if name == "end" else "z"
     frame = torch.eye(8, dtype=torch.float64)
-    batch = make(name, b=8, v=1, d=8, labels=LABELS, bias=BIAS)
+    batch = make_batch(name, b=8, v=1, d=8, labels=LABELS, bias=BIAS)
     for start in (-0.8, 0.8):
         values = []
         for cosine in (start, start / 2, 0.0):
             z = frame.clone()
             z[0] = cosine * frame[4] + (1 - cosine**2) ** 0.5 * frame[0]
             with_term, without = (
-                value_of(get_loss(name, alpha=alpha, beta=0), batch.having(**{space: z[:, None]}))
+                compute_value(
+                    get_loss(name, alpha=alpha, beta=0), batch.with_tensors(**{space: z[:, None]})
+                )
                 for alpha in (1.0, 0.0)
             )
             values.append((with_term - without).item())
-        # R_perp of the 24 ordered pairs of one bias: that of 0 and 4 in both orders.
+        # R_perp is a mean over the 24 ordered pairs with equal bias; only that of 0 and 4 is not 0.
         assert values == pytest.approx([2 * 0.8 / 24, 2 * 0.4 / 24, 0], abs=1e-12)
 
 
 def regularizer(name, batch, **extra):
-    """FairKL's R alone: the loss with its weight less the loss without."""
-    one, none = (value_of(get_loss(name, weight=w, **extra), batch) for w in (1.0, 0.0))
-    return (one - none).item()
+    """Return R of FairKL: the difference of the losses with weight 1 and weight 0."""
+    with_r, without_r = (
+        compute_value(get_loss(name, weight=w, **extra), batch) for w in (1.0, 0.0)
+    )
+    return (with_r - without_r).item()
 
 
 @pytest.mark.parametrize("form", ["paper", "code"])
 @pytest.mark.parametrize("name", ["fairkl", "supcon+fairkl"])
-def test_fairkl_falls_when_aligned_and_conflicting_pairs_become_alike(name, form):
-    # Every image has a direction for its label, one for its bias and some noise; less and less bias.
-    batch = make(name, b=24, v=1, d=12, labels=[0, 1, 2] * 8, bias=[0] * 12 + [1] * 12)
+def test_fairkl_falls_when_aligned_and_conflicting_pairs_become_similar(name, form):
+    # An embedding is the sum of a label direction, a bias direction and noise. The bias gets weaker.
+    batch = make_batch(name, b=24, v=1, d=12, labels=[0, 1, 2] * 8, bias=[0] * 12 + [1] * 12)
     frame = torch.eye(12, dtype=torch.float64)
-    of_label, of_bias = frame[batch.labels][:, None], frame[6 + batch.bias][:, None]
+    label_part, bias_part = frame[batch.labels][:, None], frame[6 + batch.bias][:, None]
     values = []
     for strength in (2.0, 1.5, 1.0, 0.5, 0.0):
-        z = F.normalize(of_label + strength * of_bias + 0.5 * batch.z, dim=-1)
-        values.append(regularizer(name, batch.having(z=z), form=form))
-    assert all(one > two for one, two in itertools.pairwise(values)), values
+        z = F.normalize(label_part + strength * bias_part + 0.5 * batch.z, dim=-1)
+        values.append(regularizer(name, batch.with_tensors(z=z), form=form))
+    assert all(a > b for a, b in itertools.pairwise(values)), values
     assert values[-1] < values[0] / 20
 
 
@@ -108,82 +120,91 @@ def test_fairkl_falls_when_aligned_and_conflicting_pairs_become_alike(name, form
     b=st.integers(1, 8), v=st.integers(1, 2), classes=st.integers(1, 4), seed=st.integers(0, 10**6)
 )
 def test_fairkl_term_is_never_negative(form, b, v, classes, seed):
-    batch = make("fairkl", b=b, v=v, classes=classes, seed=seed)
+    batch = make_batch("fairkl", b=b, v=v, classes=classes, seed=seed)
     assert regularizer("fairkl", batch, form=form) >= -1e-9
 
 
-def test_fairkl_term_is_zero_where_aligned_and_conflicting_pairs_are_alike():
-    # Of either bias two images at one corner and two at another. Of the 32 ordered pairs of other bias
-    # half have cosine 1 and half 0; of those of the same bias too, if an image with itself is one.
+def test_fairkl_term_is_zero_for_equal_statistics_of_pairs():
+    # For each bias value, two images are at one corner and two at another. Half of the 32 ordered pairs with
+    # different bias have cosine 1 and half have 0. The same holds for equal bias, including an image with
+    # itself.
     z = torch.eye(2, dtype=torch.float64).repeat(4, 1)[:, None]
-    batch = make("fairkl", b=8, v=1, d=2, labels=[1] * 8, bias=[0] * 4 + [1] * 4).having(z=z)
+    batch = make_batch(
+        "fairkl", b=8, v=1, d=2, labels=[1] * 8, bias=[0] * 4 + [1] * 4
+    ).with_tensors(z=z)
     assert regularizer("fairkl", batch, form="code") == pytest.approx(0, abs=1e-12)
-    # If not, 8 of 24 have cosine 1: m_a = 1/3, v_a = 2/9, m_c = 1/2, v_c = 1/4, so that (v_a + 1/36) / v_c
-    # is 1 and R = -1/2 log(8/9).
+    # Without these pairs, 8 of 24 have cosine 1: m_a = 1/3, v_a = 2/9, m_c = 1/2, v_c = 1/4, so that (v_a +
+    # 1/36) / v_c is 1 and R = -1/2 log(8/9).
     expected = -math.log(8 / 9) / 2
     assert regularizer("fairkl", batch, form="paper") == pytest.approx(expected, abs=1e-12)
 
 
-def test_biasbal_pulls_conflicting_images_harder_than_ce_and_aligned_ones_less():
-    batch = biased("biasbal").mapped(("z",), torch.zeros_like)
+def test_biasbal_has_larger_gradients_for_conflicting_images_than_ce():
+    batch = make_biased_batch("biasbal").map_tensors(("z",), torch.zeros_like)
     counts = torch.zeros(6, 7, dtype=torch.long)
     counts.index_put_((batch.labels, batch.bias), torch.tensor(1), accumulate=True)
-    (ours,) = value_and_gradients(get_loss("biasbal"), batch.having(counts=counts))[1].values()
-    (theirs,) = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))[1].values()
-    ours, theirs = ours.flatten(1).norm(dim=1), theirs.flatten(1).norm(dim=1)
+    (gradient,) = value_and_gradients(get_loss("biasbal"), batch.with_tensors(counts=counts))[
+        1
+    ].values()
+    (ce_gradient,) = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))[1].values()
+    norms, ce_norms = (x.flatten(1).norm(dim=1) for x in (gradient, ce_gradient))
     conflicting = batch.labels != batch.bias
-    assert (ours[conflicting] > theirs[conflicting]).all()
-    assert (ours[~conflicting] < theirs[~conflicting] / 2).all()
+    assert (norms[conflicting] > ce_norms[conflicting]).all()
+    assert (norms[~conflicting] < ce_norms[~conflicting] / 2).all()
 
 
 @pytest.mark.parametrize("name", ["jtt", "reweight"])
-def test_weight_of_an_image_scales_its_gradient_and_no_other(name):
-    batch = biased(name)
-    (plain,) = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))[1].values()
+def test_weight_of_an_image_scales_only_its_gradient(name):
+    batch = make_biased_batch(name)
+    (ce_gradient,) = value_and_gradients(get_loss("ce"), batch._replace(inputs={}))[1].values()
     if name == "jtt":
         weights = torch.arange(1.0, 41.0, dtype=torch.float64)
-        batch = batch.having(weights=weights)
+        batch = batch.with_tensors(weights=weights)
     else:
         counts = batch.inputs["counts"].double()
-        of_cell = counts.sum() / ((counts > 0).sum() * counts)
-        weights = of_cell[batch.labels, batch.bias]
+        cell_weights = counts.sum() / ((counts > 0).sum() * counts)
+        weights = cell_weights[batch.labels, batch.bias]
         assert len(weights.unique()) > 3
-    (ours,) = value_and_gradients(get_loss(name), batch)[1].values()
-    assert torch.allclose(ours, weights[:, None, None] * plain, rtol=1e-12, atol=1e-15)
+    (gradient,) = value_and_gradients(get_loss(name), batch)[1].values()
+    assert torch.allclose(gradient, weights[:, None, None] * ce_gradient, rtol=1e-12, atol=1e-15)
 
 
-def test_lff_gives_the_image_that_the_biased_network_fails_the_larger_gradient():
-    # Eight copies of an image, told apart by nothing but the loss of the biased network.
-    batch = make("lff", b=8, labels=[1] * 8)
-    theirs = torch.arange(8).double()
-    batch = batch.mapped(("z",), lambda x: x[:1].expand_as(x)).having(bias_losses=theirs)
+def test_lff_gradient_grows_with_the_loss_of_the_biased_network():
+    # Eight copies of an image that differ only in the loss of the biased network.
+    batch = make_batch("lff", b=8, labels=[1] * 8)
+    biased_losses = torch.arange(8).double()
+    batch = batch.map_tensors(("z",), lambda x: x[:1].expand_as(x)).with_tensors(
+        bias_losses=biased_losses
+    )
     (gradient,) = value_and_gradients(get_loss("lff"), batch)[1].values()
-    sizes = gradient.flatten(1).norm(dim=1)
-    assert sizes[0] == 0  # which the biased network gets right
-    assert (sizes.diff() > 0).all()
+    norms = gradient.flatten(1).norm(dim=1)
+    assert norms[0] == 0  # the loss of the biased network is 0
+    assert (norms.diff() > 0).all()
     own = get_loss("ce")(batch.z, batch.labels)
-    expected = theirs / (theirs + own)
-    assert torch.allclose(sizes / sizes[-1], expected / expected[-1], rtol=1e-12)
+    expected = biased_losses / (biased_losses + own)
+    assert torch.allclose(norms / norms[-1], expected / expected[-1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
-def test_gradient_of_gce_is_that_of_ce_times_a_power_of_p(q):
-    batch = make("gce", b=8)
-    (ours,) = value_and_gradients(get_loss("gce", q=q), batch)[1].values()
-    (theirs,) = value_and_gradients(get_loss("ce"), batch)[1].values()
+def test_gradient_of_gce_equals_that_of_ce_times_a_power_of_p(q):
+    batch = make_batch("gce", b=8)
+    (gradient,) = value_and_gradients(get_loss("gce", q=q), batch)[1].values()
+    (ce_gradient,) = value_and_gradients(get_loss("ce"), batch)[1].values()
     labels = batch.labels[:, None, None].expand(-1, 2, 1)
     p = batch.z.softmax(dim=-1).gather(2, labels)
-    assert torch.allclose(ours, p**q * theirs, rtol=1e-10, atol=1e-15)
+    assert torch.allclose(gradient, p**q * ce_gradient, rtol=1e-10, atol=1e-15)
 
 
-def test_softcon_with_bias_features_equal_for_all_counts_nothing():
-    batch = make("softcon", b=8)
-    same = batch.mapped(("bias_features",), lambda x: torch.arange(1, 9).double()[:, None] * x[:1])
+def test_softcon_is_zero_for_equal_bias_features():
+    batch = make_batch("softcon", b=8)
+    equal = batch.map_tensors(
+        ("bias_features",), lambda x: torch.arange(1, 9).double()[:, None] * x[:1]
+    )
     loss = get_loss("softcon", ce_weight=0)
-    value, gradients = value_and_gradients(loss, same)
+    value, gradients = value_and_gradients(loss, equal)
     assert value == 0.0
     assert not gradients["z"].any()
-    assert value_of(loss, batch) > 0.1
+    assert compute_value(loss, batch) > 0.1
 
 
 @pytest.mark.parametrize("empty", ["zero", "skip"])
@@ -191,11 +212,11 @@ def test_softcon_with_bias_features_equal_for_all_counts_nothing():
 @given(
     b=st.integers(1, 8), v=st.integers(1, 3), classes=st.integers(1, 4), seed=st.integers(0, 10**6)
 )
-def test_softcon_with_one_hot_bias_features_is_biascon(empty, b, v, classes, seed):
-    batch = make("softcon", b=b, v=v, classes=classes, seed=seed)
+def test_softcon_with_one_hot_bias_features_equals_biascon(empty, b, v, classes, seed):
+    batch = make_batch("softcon", b=b, v=v, classes=classes, seed=seed)
     one_hot = 3 * torch.eye(6, dtype=torch.float64)[batch.bias]
     soft = value_and_gradients(
-        get_loss("softcon", empty=empty), batch.having(bias_features=one_hot)
+        get_loss("softcon", empty=empty), batch.with_tensors(bias_features=one_hot)
     )
     same = batch._replace(inputs={"logits": batch.inputs["logits"]})
     hard = value_and_gradients(get_loss("biascon", empty=empty), same)
@@ -203,20 +224,21 @@ def test_softcon_with_one_hot_bias_features_is_biascon(empty, b, v, classes, see
     assert torch.allclose(soft[1]["z"], hard[1]["z"], atol=1e-10)
 
 
-def test_flac_rewards_pairs_of_one_class_across_biases_and_separates_classes_of_one_bias():
-    # An image of each label and bias at the corners of a rectangle: its width parts images of one label
-    # and other bias, its height images of one bias and other label. The diagonals are no pairs of the mask.
+def test_flac_falls_when_same_label_pairs_move_closer_and_same_bias_pairs_apart():
+    # One image of each cell at the corners of a rectangle. Its width is the distance of images with equal
+    # label and different bias, its height that of images with equal bias and different label. Diagonals do
+    # not count.
     labels, bias = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
-    batch = make("flac", b=4, v=1, labels=labels, bias=bias)
-    batch = batch.having(bias_features=4 * torch.eye(2, dtype=torch.float64)[bias])
+    batch = make_batch("flac", b=4, v=1, labels=labels, bias=bias)
+    batch = batch.with_tensors(bias_features=4 * torch.eye(2, dtype=torch.float64)[bias])
 
     def value(width, height):
         corners = torch.stack((width * bias, height * labels), dim=1).double()
-        return value_of(
-            get_loss("flac", alpha=10.0), batch.having(features=corners[:, None])
+        return compute_value(
+            get_loss("flac", alpha=10.0), batch.with_tensors(features=corners[:, None])
         ).item()
 
     narrower = [value(width, 2.0) for width in (4, 2, 1, 0.5)]
     higher = [value(2.0, height) for height in (1, 2, 4, 8)]
     for values in (narrower, higher):
-        assert all(one > two + 1e-3 for one, two in itertools.pairwise(values)), values
+        assert all(a > b + 1e-3 for a, b in itertools.pairwise(values)), values

@@ -1,4 +1,4 @@
-"""The loss as an object: what it tells of itself, and that it can be sent elsewhere."""
+"""The ``Loss`` object: its entry, its parameters and pickling; and the entries of the registry."""
 
 from __future__ import annotations
 
@@ -8,56 +8,81 @@ import pickle
 import pytest
 import torch
 
-from biascon.losses import LOSSES, NEEDS, default_parameters, get_entry, get_loss, uses_bias_labels
-from tests.losses.batches import NAMES, SETTINGS, make, value_of
+from biascon.losses import (
+    LOSSES,
+    NEEDS,
+    LossEntry,
+    Requirement,
+    default_parameters,
+    get_entry,
+    get_loss,
+    uses_bias_labels,
+)
+from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS
+from tests.losses.batches import NAMES, SETTINGS, compute_value, make_batch
 
 
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
-def test_loss_survives_pickling(name, extra):
+def test_pickled_loss_equals_the_loss(name, extra):
     loss = get_loss(name, **extra)
-    again = pickle.loads(pickle.dumps(loss))
-    assert again == loss
-    batch = make(name)
-    assert torch.equal(value_of(again, batch), value_of(loss, batch))
+    copy = pickle.loads(pickle.dumps(loss))
+    assert copy == loss
+    batch = make_batch(name)
+    assert torch.equal(compute_value(copy, batch), compute_value(loss, batch))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_tells_its_parameters_and_what_it_needs(name):
+def test_loss_holds_its_entry_and_all_parameters(name):
     loss = get_loss(name)
-    known = get_entry(name)
-    assert (loss.name, loss.input_kind, loss.needs) == (name, known.input_kind, known.needs)
-    assert loss.inputs == known.inputs
-    assert dict(loss.parameters) == {**default_parameters(name), **known.fixed}
-    assert known.formula
-    assert known.source
-    assert known.input_kind in ("embeddings", "logits")
-    assert set(known.needs) <= set(NEEDS)
+    entry = get_entry(name)
+    assert (loss.name, loss.entry) == (name, entry)
+    assert (loss.input_kind, loss.tensor_inputs) == (entry.input_kind, entry.tensor_inputs)
+    assert dict(loss.parameters) == {**default_parameters(name), **entry.fixed}
+    assert entry.formula
+    assert entry.paper
     signature = inspect.signature(loss.function).parameters.values()
-    given = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    assert given == set(known.inputs) <= set(known.needs)
+    required = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+    assert required == set(entry.tensor_inputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_first_stage_is_a_loss_that_needs_no_first_stage(name):
-    first = LOSSES[name].first_stage
-    assert first is None or LOSSES[first.loss].first_stage is None
+def test_needs_join_the_described_inputs_and_requirements(name):
+    entry = LOSSES[name]
+    assert set(entry.batch_inputs) <= set(BATCH_INPUTS)
+    assert set(entry.tensor_inputs) <= set(TENSOR_INPUTS)
+    assert set(entry.requires) <= set(Requirement) == set(REQUIREMENTS)
+    assert entry.needs == (*entry.batch_inputs, *entry.tensor_inputs, *entry.requires)
+    assert get_loss(name).needs == entry.needs
+    assert all(NEEDS[need] for need in entry.needs)
 
 
-def test_which_methods_see_the_bias_labels():
-    blind = {name for name in NAMES if not uses_bias_labels(name)}
+@pytest.mark.parametrize("requirement", Requirement)
+def test_every_requirement_uses_bias_labels(requirement):
+    assert LossEntry("m:f", "", "", requires=(requirement,)).uses_bias_labels
+    assert not LossEntry("m:f", "", "").uses_bias_labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_stage_loss_has_no_first_stage(name):
+    first_stage = LOSSES[name].first_stage
+    assert first_stage is None or LOSSES[first_stage.loss].first_stage is None
+
+
+def test_methods_without_bias_labels_are_known():
+    without = {name for name in NAMES if not uses_bias_labels(name)}
     expected = {"ce", "simclr", "supcon", "contex", "contex-clip", "eps_supinfonce", "eps_supcon"}
-    assert blind == expected | {"gce", "lff", "jtt", "softcon"}
+    assert without == expected | {"gce", "lff", "jtt", "softcon"}
 
 
-def test_given_parameters_replace_the_defaults_and_nothing_else():
+def test_parameters_replace_only_their_defaults():
     loss = get_loss("contex-clip", wa=0.25, temperature=0.2)
     expected = {"temperature": 0.2, "wa": 0.25, "wb": 0.5, "clip": True}
     assert dict(loss.parameters) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whole_numbers_are_the_same_as_their_floats(name):
+def test_integer_parameters_equal_their_floats(name):
     floats = {k: 1.0 for k, v in default_parameters(name).items() if isinstance(v, float)}
-    whole = get_loss(name, **dict.fromkeys(floats, 1))
-    assert whole == get_loss(name, **floats)
-    assert {type(whole.parameters[key]) for key in floats} <= {float}
+    with_integers = get_loss(name, **dict.fromkeys(floats, 1))
+    assert with_integers == get_loss(name, **floats)
+    assert {type(with_integers.parameters[key]) for key in floats} <= {float}

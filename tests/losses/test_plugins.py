@@ -1,4 +1,4 @@
-"""Losses of an outside package: installed by pip, listed, trained by name; and what goes wrong with one."""
+"""Plug-in losses: installed by pip, listed, trained by name, and the errors of faulty plug-ins."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +16,17 @@ import torch
 from torch.nn import functional as F
 
 from biascon.errors import BiasconError, UsageError
-from biascon.losses import LOSSES, FirstStage, LossEntry, plugins
+from biascon.losses import LOSSES, NEEDS, FirstStage, LossEntry, plugins
 from biascon.losses.loss import default_parameters, get_entry, get_loss, uses_bias_labels
 
 MODULE = "outside_losses"
 POINTS = {
     "tilt": "tilt",
     "reach": "entry",
-    "after": "after",  # builds on a loss of the same package, and that on one that is given the bias
+    "after": "after",  # its first stage is "middle", whose first stage uses bias labels
     "middle": "middle",
-    "supcon": "tilt",  # this name is taken
+    "hard": "hard",
+    "supcon": "tilt",  # biascon has a loss of this name
 }
 
 PROJECT = """
@@ -43,7 +45,7 @@ version = "1.0"
 py-modules = ["{module}"]
 """
 SOURCE = '''
-"""Two losses that biascon knows nothing of."""
+"""Losses of another package than biascon."""
 
 from torch.nn import functional as F
 
@@ -64,23 +66,40 @@ def reach(z, labels, bias=None, *, logits, ce_weight: float = 1.0, depth=0):
 entry = LossEntry(
     "outside_losses:reach",
     formula="ce + depth |z - mean z|^2",
-    source="A. Nobody, 2026",
-    needs=("labels", "logits"),
+    paper="A. Nobody, 2026",
+    tensor_inputs=("logits",),
     fixed={"depth": 3},
 )
 
 
-def on(first):
-    return LossEntry("outside_losses:tilt", "", "", first=FirstStage(first, "features"))
+def build_on(first_loss):
+    return LossEntry("outside_losses:tilt", "", "", first_stage=FirstStage(first_loss, "features"))
 
 
-after, middle = on("middle"), on("end")
+after, middle = build_on("middle"), build_on("end")
+
+
+def weigh_hard(z, labels, bias=None, *, bias_losses):
+    """Cross-entropy of logits, each image weighted by its loss under the first-stage network."""
+    ce = F.cross_entropy(z[:, 0].float(), labels, reduction="none")
+    return (bias_losses * ce).mean()
+
+
+hard = LossEntry(
+    "outside_losses:weigh_hard",
+    "L_b ce",
+    "A. Nobody, 2026",
+    input_kind="logits",
+    tensor_inputs=("bias_losses",),
+    first_stage=FirstStage("ce", "losses"),
+    evaluated_by="classifier",
+)
 '''
 BROKEN = "raise RuntimeError('it wants\\nanother library')"
 
 
 def install(folder: Path, module: str, source: str, points: dict[str, str]) -> Path:
-    """Install a package of one module with pip, as a user would, into a folder of its own."""
+    """Install a package of one module with pip, as a user does, and return the folder of packages."""
     if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
         pytest.skip("needs pip and setuptools to build a package without a network")
     project, target = folder / "project", folder / "site"
@@ -89,29 +108,29 @@ def install(folder: Path, module: str, source: str, points: dict[str, str]) -> P
     lines = "\n".join(f'{name} = "{module}:{attribute}"' for name, attribute in points.items())
     (project / "pyproject.toml").write_text(PROJECT.format(module=module, points=lines), "utf-8")
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    words = ["-m", "pip", "install", "--quiet", *offline, "--target", target, project]
-    done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
+    arguments = ["-m", "pip", "install", "--quiet", *offline, "--target", target, project]
+    result = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     return target
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the outside package is installed."""
+    """The folder in which the outside package is installed."""
     return install(tmp_path_factory.mktemp("outside"), MODULE, SOURCE, POINTS)
 
 
 @pytest.fixture(scope="module")
 def broken_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a package is installed that cannot be imported."""
+    """The folder in which a package is installed that cannot be imported."""
     return install(tmp_path_factory.mktemp("broken"), "broken_losses", BROKEN, {"snap": "snap"})
 
 
 @pytest.fixture
 def outside(site: Path, monkeypatch: pytest.MonkeyPatch):
-    """The package in this process."""
+    """Make the outside package importable in this process."""
     monkeypatch.syspath_prepend(site)
     yield
     sys.modules.pop(MODULE, None)
@@ -119,12 +138,12 @@ def outside(site: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def broken(broken_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package that cannot be imported in this process."""
+    """Make the entry point of the broken package visible in this process."""
     monkeypatch.syspath_prepend(broken_site)
 
 
-def biascon(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own that finds the outside package."""
+def run_biascon(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a new process that finds the packages in ``site``."""
     old = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(site), *([old] if old else [])])
     return subprocess.run(
@@ -138,26 +157,24 @@ def biascon(folder: Path, site: Path, *words: str) -> subprocess.CompletedProces
     )
 
 
-def test_bare_function_is_a_loss_on_embeddings(outside):
-    known = get_entry("tilt")
-    assert (known.target, known.input_kind, known.needs) == (
-        f"{MODULE}:tilt",
-        "embeddings",
-        ("labels",),
-    )
+def test_function_without_an_entry_is_a_loss_on_embeddings(outside):
+    entry = get_entry("tilt")
+    assert entry.target == f"{MODULE}:tilt"
+    assert entry.input_kind == "embeddings"
+    assert (entry.batch_inputs, entry.tensor_inputs, entry.requires) == (("labels",), (), ())
     assert default_parameters("tilt") == {"strength": 2.0}
     z, labels = F.normalize(torch.randn(6, 2, 10), dim=-1), torch.arange(6)
     value = get_loss("tilt", strength=3)(z, labels)
     assert value.item() == pytest.approx(-3 * z[range(6), :, range(6)].mean().item(), rel=1e-5)
 
 
-def test_entry_says_what_its_loss_is_given(outside):
-    known, loss = get_entry("reach"), get_loss("reach", ce_weight=2)
-    assert isinstance(known, LossEntry)
-    assert (known.source, known.inputs) == ("A. Nobody, 2026", ("logits",))
+def test_entry_of_a_plugin_sets_inputs_and_fixed_parameters(outside):
+    entry, loss = get_entry("reach"), get_loss("reach", ce_weight=2)
+    assert isinstance(entry, LossEntry)
+    assert (entry.paper, entry.tensor_inputs) == ("A. Nobody, 2026", ("logits",))
     assert dict(loss.parameters) == {"ce_weight": 2.0, "depth": 3}
     labels = torch.arange(6)
-    z = F.normalize(torch.ones(6, 2, 10), dim=-1)  # views alike: only the classifier is left
+    z = F.normalize(torch.ones(6, 2, 10), dim=-1)  # equal views: the term of the views is 0
     logits = torch.randn(6, 2, 10)
     ce = get_loss("ce")(logits, labels).item()
     assert loss(z, labels, logits=logits).item() == pytest.approx(2 * ce, rel=1e-5)
@@ -167,24 +184,24 @@ def test_entry_says_what_its_loss_is_given(outside):
         get_loss("reach", ce_weight=-1)
 
 
-def test_methods_that_build_on_others_of_the_package(outside):
+def test_use_of_bias_labels_is_inherited_from_the_first_stage(outside):
     assert uses_bias_labels("after")
     assert not uses_bias_labels("tilt")
 
 
-def test_method_that_builds_on_itself_is_refused(monkeypatch):
-    ring = {"a": "b", "b": "a"}
+def test_circle_of_first_stages_is_refused(monkeypatch):
+    first_stages = {"a": "b", "b": "a"}
     entries = {
-        name: LossEntry("m:f", "", "", first_stage=FirstStage(first, "features"))
-        for name, first in ring.items()
+        name: LossEntry("m:f", "", "", first_stage=FirstStage(first_loss, "features"))
+        for name, first_loss in first_stages.items()
     }
-    monkeypatch.setattr(plugins, "plugin_losses", lambda: ring)
+    monkeypatch.setattr(plugins, "plugin_losses", lambda: first_stages)
     monkeypatch.setattr(plugins, "plugin_entry", lambda name, _: entries[name])
     with pytest.raises(BiasconError, match="'a' builds on itself: a -> b -> a"):
         get_entry("a")
 
 
-def test_both_are_listed_beside_the_others(outside, cli):
+def test_plugins_are_listed_beside_the_built_in_losses(outside, cli):
     code, out, err = cli("list", "losses")
     assert (code, err) == (0, "")
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
@@ -195,7 +212,7 @@ def test_both_are_listed_beside_the_others(outside, cli):
     assert "A. Nobody, 2026" in rows["reach"]
 
 
-def test_name_of_a_loss_that_is_there_is_not_taken(outside, cli):
+def test_plugin_does_not_replace_a_built_in_loss(outside, cli):
     assert importlib.import_module(MODULE).tilt is not get_loss("supcon").function
     assert get_entry("supcon") is LOSSES["supcon"]
     assert get_loss("supcon").function.__module__ == "biascon.losses.supcon"
@@ -203,42 +220,64 @@ def test_name_of_a_loss_that_is_there_is_not_taken(outside, cli):
     assert len(listed) == 1
 
 
-def test_both_are_trained_and_measured_by_name(site, tmp_path):
-    done = biascon(tmp_path, site, "make-bmnist", "--source", "embedded", "--rho", "0.9")
-    assert done.returncode == 0, done.stderr
+def test_plugins_are_trained_evaluated_and_reported_by_name(site, tmp_path):
+    result = run_biascon(tmp_path, site, "make-bmnist", "--source", "embedded", "--rho", "0.9")
+    assert result.returncode == 0, result.stderr
     words = ["evaluate", "--loss", "tilt", "--loss", "reach", "--preset", "smoke", "--json"]
     short = ["--set", "train.epochs=1", "--set", "train.batch_size=256", "--device", "cpu"]
-    done = biascon(tmp_path, site, *words, *short)
-    assert done.returncode == 0, done.stderr
-    tilt, reach = (json.loads(line) for line in done.stdout.splitlines())
+    result = run_biascon(tmp_path, site, *words, *short)
+    assert result.returncode == 0, result.stderr
+    tilt, reach = (json.loads(line) for line in result.stdout.splitlines())
     assert (tilt["loss"], tilt["parameters"]) == ("tilt", {"strength": 2.0})
     assert (reach["loss"], reach["parameters"]) == ("reach", {"ce_weight": 1.0, "depth": 3})
-    for run in (tilt, reach):
-        assert run["unbiased"]["value"] > 0.15  # chance is 0.1
-        assert not run["sees_bias"]
-    done = biascon(tmp_path, site, "report")
-    assert done.returncode == 0, done.stderr
+    for evaluation in (tilt, reach):
+        assert evaluation["unbiased"]["value"] > 0.15  # chance is 0.1
+        assert not evaluation["uses_bias_labels"]
+    result = run_biascon(tmp_path, site, "report")
+    assert result.returncode == 0, result.stderr
     (report,) = tmp_path.rglob("report.md")
     assert {"tilt", "reach"} <= set(report.read_text(encoding="utf-8").replace("|", " ").split())
 
 
-@pytest.mark.parametrize("command", ["evaluate", "train"])
-def test_plugin_that_fails_to_import_is_one_clear_line(
-    broken, cli, make_dataset, tmp_path, command
+def test_plugin_on_the_recorded_losses_of_ce_trains_and_evaluates(
+    outside, cli, make_dataset, tmp_path
 ):
+    make_dataset(tmp_path / "data" / "small")
+    words = ["evaluate", "--loss", "hard", "--preset", "smoke", "--data", "data/small", "--json"]
+    code, out, err = cli(*words, "--set", "train.epochs=1", "--device", "cpu")
+    assert code == 0, err
+    evaluation = json.loads(out)
+    assert evaluation["loss"] == "hard"
+    assert evaluation["evaluated_by"] == "own"
+    assert 0 <= evaluation["unbiased"]["value"] <= 1
+    assert not evaluation["uses_bias_labels"]
+
+
+def test_entry_in_the_documentation_is_valid():
+    text = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+    *_, block = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    namespace: dict[str, object] = {}
+    exec(block, namespace)
+    entry = namespace["entry"]
+    assert isinstance(entry, LossEntry)
+    assert set(entry.needs) <= set(NEEDS)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_plugin_that_fails_to_import_gives_one_line(broken, cli, make_dataset, tmp_path, command):
     make_dataset(tmp_path / "data" / "small")
     code, out, err = cli(command, "--loss", "snap", "--preset", "smoke", "--data", "data/small")
     assert (code, out) == (1, "")
     assert err == "error: plug-in loss 'snap' fails to import: it wants another library\n"
 
 
-def test_plugin_that_fails_to_import_is_told_by_the_list(broken_site, tmp_path):
-    done = biascon(tmp_path, broken_site, "list", "losses")
-    assert done.returncode == 1
-    assert done.stderr == "error: plug-in loss 'snap' fails to import: it wants another library\n"
+def test_list_of_losses_names_the_plugin_that_fails_to_import(broken_site, tmp_path):
+    result = run_biascon(tmp_path, broken_site, "list", "losses")
+    assert result.returncode == 1
+    assert result.stderr == "error: plug-in loss 'snap' fails to import: it wants another library\n"
 
 
-def test_plugin_that_fails_to_import_does_not_hinder_the_other_losses(
+def test_other_losses_work_beside_a_plugin_that_fails_to_import(
     broken, cli, make_dataset, tmp_path
 ):
     make_dataset(tmp_path / "data" / "small")

@@ -1,4 +1,4 @@
-"""Every loss against the same loss in Python loops, in every precision; and its gradient."""
+"""Every loss against its double loop in every precision, and its gradient against finite differences."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.losses.batches import (
     NAMES,
     SETTINGS,
     check_against_oracle,
-    make,
+    compute_value,
+    make_batch,
     quick,
     value_and_gradients,
-    value_of,
 )
 from tests.losses.oracles import ORACLES
 from tests.losses.oracles_bias import groupdro_weights
 
-# These have a weight that is made of the loss itself, and is a number as far as the gradient goes.
-WITH_A_STOPPED_WEIGHT = ("lff", "groupdro")
+# Losses with a weight that depends on the network but has no gradient.
+WITH_DETACHED_WEIGHT = ("lff", "groupdro")
 
 
 def test_every_loss_has_an_oracle_and_every_oracle_a_loss():
@@ -38,44 +38,44 @@ def test_every_loss_has_an_oracle_and_every_oracle_a_loss():
     seed=st.integers(0, 10**6),
     dtype=st.sampled_from([(torch.float64, 1e-9), (torch.float32, 1e-5)]),
 )
-def test_value_is_the_oracle_s_on_any_shape(name, extra, b, v, d, classes, seed, dtype):
+def test_value_equals_the_double_loop_for_any_shape(name, extra, b, v, d, classes, seed, dtype):
     dtype, tolerance = dtype
-    batch = make(name, b=b, v=v, d=d, classes=classes, seed=seed, dtype=dtype)
+    batch = make_batch(name, b=b, v=v, d=d, classes=classes, seed=seed, dtype=dtype)
     check_against_oracle(get_loss(name, **extra), batch, tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
-def test_half_precision_is_raised_to_single_before_anything_is_lost(name, extra, dtype):
-    # The oracle sees the rounded embeddings: what is left is the error of the loss itself, and it
-    # is that of float32 (1e-5), far below the spacing of float16 (1e-3) and bfloat16 (8e-3).
-    batch = make(name, b=8, dtype=dtype)
+def test_half_precision_is_cast_to_float32_before_the_first_product(name, extra, dtype):
+    # The oracle gets the rounded embeddings. The remaining error is that of the loss, and it must be that of
+    # float32 (1e-5), far below the spacing of float16 (1e-3) and bfloat16 (8e-3).
+    batch = make_batch(name, b=8, dtype=dtype)
     loss = get_loss(name, **extra)
     check_against_oracle(loss, batch, 1e-9 if dtype == torch.float64 else 1e-5)
-    value = value_of(loss, batch)
+    value = compute_value(loss, batch)
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     for gradient in value_and_gradients(loss, batch)[1].values():
         assert gradient.dtype == dtype
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_autocast_changes_nothing(name):
-    batch = make(name, b=8, dtype=torch.float32)
+def test_autocast_does_not_change_the_value(name):
+    batch = make_batch(name, b=8, dtype=torch.float32)
     loss = get_loss(name)
     value, gradients = value_and_gradients(loss, batch)
     bfloat16 = torch.autocast("cpu", dtype=torch.bfloat16)
-    again, others = value_and_gradients(loss, batch, bfloat16)
-    assert again == value
+    autocast_value, autocast_gradients = value_and_gradients(loss, batch, bfloat16)
+    assert autocast_value == value
     for key, gradient in gradients.items():
-        assert torch.equal(others[key], gradient)
+        assert torch.equal(autocast_gradients[key], gradient)
 
 
 @pytest.mark.parametrize(
-    ("name", "extra"), [case for case in SETTINGS if case.values[0] not in WITH_A_STOPPED_WEIGHT]
+    ("name", "extra"), [case for case in SETTINGS if case.values[0] not in WITH_DETACHED_WEIGHT]
 )
-def test_gradient_is_that_of_finite_differences(name, extra):
+def test_gradient_equals_finite_differences(name, extra):
     loss = get_loss(name, **extra)
-    batch = make(name, b=4, v=2, d=3, labels=[0, 1, 0, 0], bias=[0, 1, 1, 0], seed=2)
+    batch = make_batch(name, b=4, v=2, d=3, labels=[0, 1, 0, 0], bias=[0, 1, 1, 0], seed=2)
     leaves = {
         k: v for k, v in {"z": batch.z, **batch.inputs}.items() if k in ("z", "logits", "features")
     }
@@ -83,19 +83,19 @@ def test_gradient_is_that_of_finite_differences(name, extra):
         tensor.requires_grad_()
 
     def function(*tensors):
-        return value_of(loss, batch.having(**dict(zip(leaves, tensors, strict=True))))
+        return compute_value(loss, batch.with_tensors(**dict(zip(leaves, tensors, strict=True))))
 
     assert torch.autograd.gradcheck(function, tuple(leaves.values()))
 
 
-def test_gradient_of_lff_takes_its_weights_for_numbers():
-    batch = make("lff", b=6)
+def test_weights_of_lff_have_no_gradient():
+    batch = make_batch("lff", b=6)
     own = torch.nn.functional.cross_entropy(
         batch.z.flatten(0, 1), batch.labels.repeat_interleave(2), reduction="none"
     )
     own = own.view(6, 2).mean(dim=1)
-    theirs = batch.inputs["bias_losses"]
-    same = make("jtt", b=6).having(weights=theirs / (theirs + own))
+    biased = batch.inputs["bias_losses"]
+    same = make_batch("jtt", b=6).with_tensors(weights=biased / (biased + own))
     value, gradients = value_and_gradients(get_loss("lff"), batch)
     expected, expected_gradients = value_and_gradients(get_loss("jtt"), same)
     assert value == pytest.approx(expected, rel=1e-12)
@@ -103,8 +103,8 @@ def test_gradient_of_lff_takes_its_weights_for_numbers():
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.01, 3.0])
-def test_gradient_of_groupdro_takes_its_new_weights_for_numbers(eta):
-    batch = make("groupdro", b=12, classes=2)
+def test_weights_of_groupdro_have_no_gradient(eta):
+    batch = make_batch("groupdro", b=12, classes=2)
     q = torch.tensor(
         groupdro_weights(
             batch.z.tolist(),
@@ -118,8 +118,8 @@ def test_gradient_of_groupdro_takes_its_new_weights_for_numbers(eta):
     expected = 0
     for y in range(2):
         for b in range(2):
-            of = (batch.labels == y) & (batch.bias == b)
-            expected = expected + q[y, b] * get_loss("ce")(z[of], batch.labels[of])
+            in_cell = (batch.labels == y) & (batch.bias == b)
+            expected = expected + q[y, b] * get_loss("ce")(z[in_cell], batch.labels[in_cell])
     (gradient,) = torch.autograd.grad(expected, z)
     value, gradients = value_and_gradients(get_loss("groupdro", eta=eta), batch)
     assert value == pytest.approx(expected.item(), rel=1e-7)
@@ -127,10 +127,10 @@ def test_gradient_of_groupdro_takes_its_new_weights_for_numbers(eta):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_batch_is_left_as_it_was_and_the_value_repeats(name):
-    batch, before = make(name), make(name)
-    first = value_of(get_loss(name), batch)
-    assert torch.equal(first, value_of(get_loss(name), batch))
+def test_batch_is_unchanged_and_the_value_repeats(name):
+    batch, before = make_batch(name), make_batch(name)
+    first = compute_value(get_loss(name), batch)
+    assert torch.equal(first, compute_value(get_loss(name), batch))
     for old, new in zip(before[:3], batch[:3], strict=True):
         assert torch.equal(old, new)
     for key, old in before.inputs.items():
@@ -140,15 +140,15 @@ def test_batch_is_left_as_it_was_and_the_value_repeats(name):
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_and_bias_may_be_integers_of_any_width(name, dtype):
-    batch = make(name)
+    batch = make_batch(name)
     loss = get_loss(name)
-    again = batch.having(labels=batch.labels.to(dtype), bias=batch.bias.to(dtype))
-    assert torch.equal(value_of(loss, batch), value_of(loss, again))
+    converted = batch.with_tensors(labels=batch.labels.to(dtype), bias=batch.bias.to(dtype))
+    assert torch.equal(compute_value(loss, batch), compute_value(loss, converted))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tensors_need_not_be_contiguous(name):
-    batch = make(name)
+def test_tensors_may_be_strided(name):
+    batch = make_batch(name)
     loss = get_loss(name)
     strided = {
         key: torch.stack((tensor, tensor + 1), dim=-1)[..., 0]
@@ -159,12 +159,14 @@ def test_tensors_need_not_be_contiguous(name):
     value = loss(
         strided["z"], strided["labels"], strided["bias"], **{k: strided[k] for k in batch.inputs}
     )
-    assert torch.allclose(value, value_of(loss, batch), rtol=1e-12, atol=0)
+    assert torch.allclose(value, compute_value(loss, batch), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "counts" in LOSSES[name].inputs])
+@pytest.mark.parametrize("name", [name for name in NAMES if "counts" in LOSSES[name].tensor_inputs])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.float64])
 def test_counts_may_be_of_any_dtype(name, dtype):
-    batch = make(name)
-    again = batch.having(counts=batch.inputs["counts"].to(dtype))
-    assert torch.equal(value_of(get_loss(name), batch), value_of(get_loss(name), again))
+    batch = make_batch(name)
+    converted = batch.with_tensors(counts=batch.inputs["counts"].to(dtype))
+    assert torch.equal(
+        compute_value(get_loss(name), batch), compute_value(get_loss(name), converted)
+    )

@@ -1,4 +1,4 @@
-"""Intervals of maxima and minima over groups: they hold the truth at least as often as they say."""
+"""Simultaneous intervals: coverage in simulations, hand-worked limits, undefined metrics."""
 
 from __future__ import annotations
 
@@ -6,69 +6,73 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biascon.metrics import accuracy, fairness, parity
+from biascon.metrics import accuracy, fairness
 from biascon.metrics.intervals import mean_of_rates, wilson
-from biascon.metrics.simultaneous_intervals import METRICS, comparison_limits, worst_group_limits
+from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
+from biascon.metrics.summary import COMPARISONS
 from biascon.utils.seeds import numpy_generator
+from tests.metrics.count_tables import expand_rows
 
 TABLES = 150
 REPLICATES = 400
 
 
-def truth_of(
-    rng: np.random.Generator, n_labels: int, n_bias: int, right: float, spread: float
+def draw_truth(
+    rng: np.random.Generator, n_labels: int, n_bias: int, mean_accuracy: float, sd: float
 ) -> np.ndarray:
-    """Probabilities ``(K, M, K)`` of a classifier whose cells have accuracies about ``right``."""
+    """Return the probabilities ``(K, M, K)`` of a classifier with normally distributed cell accuracies."""
     p = np.zeros((n_labels, n_bias, n_labels))
     for k, m in np.ndindex(n_labels, n_bias):
-        hit = np.clip(rng.normal(right, spread), 0.05, 0.99)
-        p[k, m] = np.insert(rng.dirichlet(np.ones(n_labels - 1)) * (1 - hit), k, hit)
+        accuracy_of_cell = np.clip(rng.normal(mean_accuracy, sd), 0.05, 0.99)
+        errors = rng.dirichlet(np.ones(n_labels - 1)) * (1 - accuracy_of_cell)
+        p[k, m] = np.insert(errors, k, accuracy_of_cell)
     return p / p.sum()
 
 
-def points(table: np.ndarray) -> dict[str, np.ndarray]:
-    return {**fairness.from_counts(table), **parity.from_counts(table)}
+def compare_groups(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every comparison of groups per class."""
+    return {**fairness.from_counts(table), **fairness.parity_from_counts(table)}
 
 
 @pytest.mark.parametrize(
-    ("rows", "n_labels", "n_bias", "right", "spread"),
+    ("rows", "n_labels", "n_bias", "mean_accuracy", "sd"),
     [
-        (10_000, 10, 10, 0.8, 0.1),  # some groups differ much
-        (10_000, 10, 10, 0.8, 0.0),  # none does: the differences are 0
-        (10_000, 10, 10, 0.985, 0.01),  # nearly all is right
-        (1_000, 10, 10, 0.8, 0.1),  # ten rows a cell
+        (10_000, 10, 10, 0.8, 0.1),  # some groups differ by much
+        (10_000, 10, 10, 0.8, 0.0),  # all true differences are 0
+        (10_000, 10, 10, 0.985, 0.01),  # nearly all rows are correct
+        (1_000, 10, 10, 0.8, 0.1),  # ten rows per cell
         (5_000, 2, 2, 0.8, 0.0),
         (300, 2, 3, 0.9, 0.05),
     ],
 )
-def test_the_truth_is_held(
-    rows: int, n_labels: int, n_bias: int, right: float, spread: float
+def test_coverage_is_at_least_the_level(
+    rows: int, n_labels: int, n_bias: int, mean_accuracy: float, sd: float
 ) -> None:
-    rng = numpy_generator(0, f"extremes/{rows}/{n_labels}/{n_bias}/{right}/{spread}")
-    p = truth_of(rng, n_labels, n_bias, right, spread)
-    exact = {name: float(value.mean()) for name, value in points(p).items()}
-    exact["worst_group"] = float(accuracy.worst_group(p))
-    held = {name: [] for name in exact}
+    rng = numpy_generator(0, f"extremes/{rows}/{n_labels}/{n_bias}/{mean_accuracy}/{sd}")
+    p = draw_truth(rng, n_labels, n_bias, mean_accuracy, sd)
+    truth = {name: float(value.mean()) for name, value in compare_groups(p).items()}
+    truth["worst_group"] = float(accuracy.worst_group(p))
+    is_covered: dict[str, list[bool]] = {name: [] for name in truth}
     for table in rng.multinomial(rows, p.reshape(-1), TABLES).reshape(-1, *p.shape):
-        found = points(table)
-        limits = comparison_limits(table, found, rng, replicates=REPLICATES)
+        per_class = compare_groups(table)
+        limits = comparison_limits(table, per_class, rng, replicates=REPLICATES)
         limits["worst_group"] = worst_group_limits(table)
-        values = {name: fairness.macro(value) for name, value in found.items()}
-        values["worst_group"] = accuracy.worst_group(table)
-        for name, value in exact.items():
+        estimates = {name: fairness.average_classes(value) for name, value in per_class.items()}
+        estimates["worst_group"] = accuracy.worst_group(table)
+        for name, value in truth.items():
             low, high = limits[name]
-            if np.isnan(values[name]):
+            if np.isnan(estimates[name]):
                 assert np.isnan(low) and np.isnan(high)
                 continue
-            assert 0 <= low <= values[name] + 1e-12 and values[name] - 1e-12 <= high <= 1
-            held[name].append(low - 1e-12 <= value <= high + 1e-12)
-    for name, told in held.items():
-        if len(told) > TABLES / 2:
-            assert np.mean(told) >= 0.92, name  # 0.95 less two standard errors
+            assert 0 <= low <= estimates[name] + 1e-12 and estimates[name] - 1e-12 <= high <= 1
+            is_covered[name].append(low - 1e-12 <= value <= high + 1e-12)
+    for name, flags in is_covered.items():
+        if len(flags) > TABLES / 2:
+            assert np.mean(flags) >= 0.92, name  # 0.95 minus two standard errors
 
 
 @pytest.mark.parametrize(
-    ("rows", "right", "names"),
+    ("rows", "accuracy_of_cells", "names"),
     [
         (np.full((10, 10), 4), np.full((10, 10), 0.9), {"worst_group"}),
         (
@@ -78,65 +82,68 @@ def test_the_truth_is_held(
         ),
     ],
 )
-def test_the_truth_is_held_with_few_rows_in_a_cell(
-    rows: np.ndarray, right: np.ndarray, names: set[str]
+def test_coverage_is_at_least_the_level_with_few_rows_in_a_cell(
+    rows: np.ndarray, accuracy_of_cells: np.ndarray, names: set[str]
 ) -> None:
     rng = np.random.default_rng(0)
     p = np.empty((*rows.shape, len(rows)))
-    p[:] = (1 - right[..., None]) / (len(rows) - 1)
+    p[:] = (1 - accuracy_of_cells[..., None]) / (len(rows) - 1)
     for k in range(len(rows)):
-        p[k, :, k] = right[k]
-    exact = {name: value.mean() for name, value in points(p * rows[..., None]).items()}
-    exact["worst_group"] = right.min()
-    held = dict.fromkeys(names, 0)
+        p[k, :, k] = accuracy_of_cells[k]
+    truth = {name: value.mean() for name, value in compare_groups(p * rows[..., None]).items()}
+    truth["worst_group"] = accuracy_of_cells.min()
+    n_covered = dict.fromkeys(names, 0)
     for _ in range(TABLES):
         table = rng.multinomial(rows, p)
-        limits = comparison_limits(table, points(table), rng, replicates=REPLICATES)
+        limits = comparison_limits(table, compare_groups(table), rng, replicates=REPLICATES)
         limits["worst_group"] = worst_group_limits(table)
         for name in names:
-            held[name] += limits[name][0] <= exact[name] <= limits[name][1]
-    assert min(held.values()) >= 0.92 * TABLES, held
+            n_covered[name] += limits[name][0] <= truth[name] <= limits[name][1]
+    assert min(n_covered.values()) >= 0.92 * TABLES, n_covered
 
 
-def test_of_two_groups_it_is_the_usual_interval() -> None:
+def test_interval_of_two_groups_equals_the_normal_interval() -> None:
     table = np.array([[[800, 200], [300, 200]], [[250, 750], [150, 350]]])
     low, high = comparison_limits(
-        table, points(table), np.random.default_rng(0), replicates=20_000
+        table, compare_groups(table), np.random.default_rng(0), replicates=20_000
     )["equal_opportunity_difference"]
-    rates = (0.8, 0.6), (0.75, 0.7)  # of each class in the two groups
-    se = [np.sqrt(a * (1 - a) / 1000 + b * (1 - b) / 500) for a, b in rates]
+    rates = (0.8, 0.6), (0.75, 0.7)  # of the two groups, for each class
+    standard_errors = [np.sqrt(a * (1 - a) / 1000 + b * (1 - b) / 500) for a, b in rates]
     per_class = comparison_limits(
-        table, points(table), np.random.default_rng(0), replicates=20_000
+        table, compare_groups(table), np.random.default_rng(0), replicates=20_000
     )["class/equal_opportunity_difference"]
     for k, (a, b) in enumerate(rates):
-        assert per_class[0][k] == pytest.approx(a - b - 1.96 * se[k], abs=0.003)
-        assert per_class[1][k] == pytest.approx(a - b + 1.96 * se[k], abs=0.003)
+        assert per_class[0][k] == pytest.approx(a - b - 1.96 * standard_errors[k], abs=0.003)
+        assert per_class[1][k] == pytest.approx(a - b + 1.96 * standard_errors[k], abs=0.003)
     assert 0 < low < 0.125 < high < 0.25
 
 
-def test_the_radius_is_that_of_plain_loops() -> None:
-    """The quantile of the mean over classes of the range of errors, by rows."""
+def test_interval_equals_a_bootstrap_of_rows() -> None:
+    """The radius is the quantile of the mean over classes of the range of errors over groups."""
     rng = np.random.default_rng(1)
-    p = truth_of(rng, 3, 4, 0.8, 0.1)
+    p = draw_truth(rng, 3, 4, 0.8, 0.1)
     table = rng.multinomial(6000, p.reshape(-1)).reshape(p.shape)
-    point = points(table)["demographic_parity_difference"]
-    label, bias, told = np.repeat(np.argwhere(table >= 0), table.reshape(-1), axis=0).T
-    del label
-    rate = np.array([[(told[bias == m] == k).mean() for m in range(4)] for k in range(3)])
-    off = []
+    estimate = compare_groups(table)["demographic_parity_difference"]
+    _, prediction, bias = expand_rows(table)
+
+    def selection_rates(prediction: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        return np.array([[(prediction[bias == m] == k).mean() for m in range(4)] for k in range(3)])
+
+    rates = selection_rates(prediction, bias)
+    radii = []
     for _ in range(1500):
-        drawn = rng.integers(0, len(told), len(told))
-        t, b = told[drawn], bias[drawn]
-        error = np.array([[(t[b == m] == k).mean() for m in range(4)] for k in range(3)]) - rate
-        off.append(np.ptp(error, axis=1).mean())
-    low, high = comparison_limits(table, points(table), rng)["demographic_parity_difference"]
-    assert (high - low) / 2 == pytest.approx(np.quantile(off, 0.95), rel=0.06)
-    assert (high + low) / 2 == pytest.approx(point.mean())
+        rows = rng.integers(0, len(prediction), len(prediction))
+        errors = selection_rates(prediction[rows], bias[rows]) - rates
+        radii.append(np.ptp(errors, axis=1).mean())
+    limits = comparison_limits(table, compare_groups(table), rng)
+    low, high = limits["demographic_parity_difference"]
+    assert (high - low) / 2 == pytest.approx(np.quantile(radii, 0.95), rel=0.06)
+    assert (high + low) / 2 == pytest.approx(estimate.mean())
 
 
-def test_undefined_classes_are_left_out() -> None:
+def test_mean_leaves_undefined_classes_out() -> None:
     table = np.array([[[40, 10], [30, 20]], [[0, 0], [15, 35]]])  # no label 1 in group 0
-    limits = comparison_limits(table, points(table), np.random.default_rng(0))
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
     low, high = limits["class/equal_opportunity_difference"]
     assert np.isnan(low[1]) and np.isnan(high[1]) and low[0] < 0.2 < high[0]
     mean = limits["equal_opportunity_difference"]
@@ -144,38 +151,41 @@ def test_undefined_classes_are_left_out() -> None:
     assert np.isnan(limits["class/equalized_odds_difference"][0]).all()
 
 
-def test_one_group_or_none() -> None:
+def test_limits_of_fewer_than_two_groups_are_nan() -> None:
     table = np.array([[[40, 10]], [[5, 45]]])
-    for given in (table, np.zeros_like(table)):
-        limits = comparison_limits(given, points(given), np.random.default_rng(0))
-        assert set(limits) == {*METRICS, *(f"class/{name}" for name in METRICS)}
+    for counts in (table, np.zeros_like(table)):
+        limits = comparison_limits(counts, compare_groups(counts), np.random.default_rng(0))
+        assert set(limits) == {*COMPARISONS, *(f"class/{name}" for name in COMPARISONS)}
         assert all(np.isnan(side).all() for pair in limits.values() for side in pair)
         assert all(side.shape == (2,) for side in limits["class/equalized_odds_ratio"])
     assert all(np.isnan(worst_group_limits(np.zeros_like(table))))
 
 
-def test_groups_without_rows_change_nothing() -> None:
+def test_groups_without_rows_change_no_limit() -> None:
     table = np.array([[[40, 10], [30, 20]], [[10, 50], [15, 35]]])
-    wide = np.insert(table, 1, 0, axis=1)
-    a, b = (comparison_limits(t, points(t), np.random.default_rng(0)) for t in (table, wide))
-    for name, (low, high) in a.items():
-        np.testing.assert_array_equal(low, b[name][0])
-        np.testing.assert_array_equal(high, b[name][1])
+    with_empty_group = np.insert(table, 1, 0, axis=1)
+    expected, limits = (
+        comparison_limits(counts, compare_groups(counts), np.random.default_rng(0))
+        for counts in (table, with_empty_group)
+    )
+    assert expected.keys() == limits.keys()
+    for name, (low, high) in expected.items():
+        np.testing.assert_array_equal(low, limits[name][0])
+        np.testing.assert_array_equal(high, limits[name][1])
 
 
-def test_nothing_wrong_is_not_without_doubt() -> None:
+def test_intervals_of_perfect_predictions_have_a_width() -> None:
     table = np.zeros((2, 2, 2), np.int64)
     table[[0, 1], :, [0, 1]] = 20
-    limits = comparison_limits(table, points(table), np.random.default_rng(0))
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
     low, high = limits["equal_opportunity_difference"]
     assert low == 0 and 0.05 < high < 0.4
     low, high = worst_group_limits(table)
-    assert (low, high) == pytest.approx(
-        (((1 - 0.95**0.25) / 2) ** (1 / 20), 1.0)
-    )  # four cells of 20
+    expected_low = ((1 - 0.95**0.25) / 2) ** (1 / 20)  # four cells with 20 rows each
+    assert (low, high) == pytest.approx((expected_low, 1.0))
 
 
-def test_the_worst_group_by_hand() -> None:
+def test_worst_group_limits_equal_exact_intervals_of_scipy() -> None:
     table = np.array([[[90, 10], [4, 6]], [[0, 0], [20, 80]]])
     low, high = worst_group_limits(table)
     cells = [
@@ -186,19 +196,23 @@ def test_the_worst_group_by_hand() -> None:
     assert high == pytest.approx(min(pair.high for pair in cells))
 
 
-@pytest.mark.parametrize(("right", "least"), [(0.7, 0.93), (0.97, 0.93), (0.995, 0.9)])
-def test_of_a_mean_of_rates(right: float, least: float) -> None:
-    rng = numpy_generator(0, f"mean of rates/{right}")
+@pytest.mark.parametrize(
+    ("mean_accuracy", "min_coverage"), [(0.7, 0.93), (0.97, 0.93), (0.995, 0.9)]
+)
+def test_mean_of_rates_coverage_is_close_to_its_level(
+    mean_accuracy: float, min_coverage: float
+) -> None:
+    rng = numpy_generator(0, f"mean of rates/{mean_accuracy}")
     n = np.array([20, 50, 100, 30, 200])
-    rates = np.clip(right + np.linspace(-0.02, 0.004, 5), 0, 1)
-    held = []
+    rates = np.clip(mean_accuracy + np.linspace(-0.02, 0.004, 5), 0, 1)
+    is_covered = []
     for hits in rng.binomial(n, rates, (1000, 5)):
         low, high = mean_of_rates(hits, n)
-        held.append(low <= rates.mean() <= high)
-    assert np.mean(held) >= least
+        is_covered.append(low <= rates.mean() <= high)
+    assert np.mean(is_covered) >= min_coverage
 
 
-def test_a_mean_of_rates_without_rows() -> None:
+def test_mean_of_rates_ignores_rates_without_rows() -> None:
     assert np.isnan(mean_of_rates([0, 0], [0, 0])).all()
     assert mean_of_rates([5, 0], [10, 0]) == pytest.approx(mean_of_rates([5], [10]))
     low, high = mean_of_rates(8, 10)

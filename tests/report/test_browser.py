@@ -1,4 +1,4 @@
-"""The page in a real browser: a table is sorted, the theme switched, nothing logged, nothing requested."""
+"""The page in a browser: tables sort, the theme switches, nothing is logged and nothing is requested."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.report.test_html import page_of
-from tests.report.test_report import CLEAR
+from tests.report.fakes import CLEAR, page_of
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
-# What a reader would do, after the page's own script; what it saw is left in the document.
+# Acts as a reader would, after the script of the page, and leaves what it saw in the document.
 READER = """
 <script>
 const seen = { errors: [] };
@@ -44,8 +43,8 @@ document.body.append(Object.assign(document.createElement("output"), { textConte
 """
 
 
-def browse(folder: Path, page: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Open a page in headless Chromium with a profile of its own."""
+def open_page(folder: Path, page: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in headless Chromium with a new profile."""
     assert CHROMIUM is not None
     path = folder / "page.html"
     path.write_text(page, encoding="utf-8")
@@ -54,7 +53,7 @@ def browse(folder: Path, page: str, *words: str) -> subprocess.CompletedProcess[
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-background-networking", "--disable-component-update", "--no-first-run",
             f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
-            *words, path.as_uri(),
+            *options, path.as_uri(),
         ],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
@@ -65,10 +64,10 @@ def test_tables_sort_and_the_theme_switches(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = page_of(*CLEAR, monkeypatch=monkeypatch).replace("</body>", READER + "</body>")
-    done = browse(tmp_path, page, f"--window-size={width},900", "--dump-dom")
-    found = re.search(r"<output>(.*?)</output>", done.stdout, re.DOTALL)
-    assert found, done.stdout[-500:]
-    seen = json.loads(found[1])
+    completed = open_page(tmp_path, page, f"--window-size={width},900", "--dump-dom")
+    output = re.search(r"<output>(.*?)</output>", completed.stdout, re.DOTALL)
+    assert output, completed.stdout[-500:]
+    seen = json.loads(output[1])
     assert seen["errors"] == []
     assert seen["before"] == ["supcon", "contex"]
     assert seen["up"] == ["supcon", "contex"]
@@ -78,14 +77,14 @@ def test_tables_sort_and_the_theme_switches(
     light, dark, again = seen["theme"]
     assert light == again != dark
     assert seen["wide"] <= 0  # wide tables scroll in their own frame
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in completed.stderr
     assert [name for name in seen["fetched"] if not name.startswith("data:")] == []
 
 
-def test_the_page_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_is_drawn_by_the_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shot = tmp_path / "shot.png"
     page = page_of(*CLEAR, monkeypatch=monkeypatch)
-    browse(tmp_path, page, "--window-size=1280,2000", f"--screenshot={shot}")
+    open_page(tmp_path, page, "--window-size=1280,2000", f"--screenshot={shot}")
     with Image.open(shot) as image:
         assert image.size[0] >= 1280
         assert len(image.convert("RGB").getcolors(1 << 24)) > 100  # something is drawn

@@ -1,4 +1,4 @@
-"""The appendix compiles as it is, without an overfull table."""
+"""The LaTeX appendix compiles as it is, without an overfull box."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from biascon.report import tables
-from biascon.report.disparities import TESTED
-from biascon.report.experiments import FinishedRun, group_runs
-from biascon.report.write import FORMATS
-from tests.report.test_report import CLEAR, bias_seeing, made_up
+from biascon.metrics.records import PermutationResult
+from biascon.report.disparities import TESTED_METRICS
+from biascon.report.experiments import group_runs
+from biascon.report.write import FORMATS, ReportData
+from biascon.runs.finished import FinishedRun
+from tests.report.fakes import CLEAR, bmnist, made_up, with_own_classifier, without_machines
 
 PDFLATEX = shutil.which("pdflatex")
 pytestmark = pytest.mark.skipif(
@@ -22,46 +23,39 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_appendix_compiles_without_an_overfull_box(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu")
-    odd = r"a_b & 50 % $x$ #1 {c} ~ ^ \d"
+@pytest.fixture(autouse=True)
+def _machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_machines(monkeypatch)
+
+
+def test_appendix_compiles_without_an_overfull_box(tmp_path: Path) -> None:
+    source = r"a_b & 50 % $x$ #1 {c} ~ ^ \d"
     runs = [
         *CLEAR,
-        *(bias_seeing("biascon+biasbal", s, 0.9 + 0.01 * s) for s in range(3)),
+        *(with_own_classifier("biascon+biasbal", s, 0.9 + 0.01 * s) for s in range(3)),
         *(
             made_up("eps_supinfonce", s, 1.0, label="eps_supinfonce (epsilon=0.25)")
             for s in range(3)
         ),
-        made_up("supcon", 0, 0.7, dataset="bmnist-0.9", dataset_digest="e" * 64, source=odd),
+        made_up("supcon", 0, 0.7, **bmnist(0.9), source=source),
     ]
-    compiled(runs, tmp_path)
+    compile_appendix(runs, tmp_path)
 
 
-def test_more_floats_than_latex_holds_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "describe_machines", lambda group: "cpu")
-    null = {"p": 0.0005, "expected": 0.02, "within": "labels", "replicates": 2000}
-    disparity = dict.fromkeys(TESTED, null)
+def test_appendix_compiles_with_more_floats_than_latex_holds(tmp_path: Path) -> None:
+    disparity = dict.fromkeys(TESTED_METRICS, PermutationResult(0.02, 0.0005, "labels", 2000))
     runs = [
-        made_up(
-            loss,
-            s,
-            0.5 + 0.1 * s,
-            dataset=f"bmnist-0.{k}",
-            dataset_digest=f"{k}" * 64,
-            disparity=disparity,
-        )
+        made_up(loss, s, 0.5 + 0.1 * s, **bmnist(k / 10), disparity=disparity)
         for k in range(1, 9)
         for loss in ("supcon", "contex")
         for s in range(2)
     ]
-    compiled(runs, tmp_path)
+    compile_appendix(runs, tmp_path)
 
 
-def compiled(runs: Sequence[FinishedRun], tmp_path: Path) -> None:
-    """Write the appendix of some runs, compile it, and look through the log."""
-    files = FORMATS["latex"](runs, group_runs(runs), {})
+def compile_appendix(runs: Sequence[FinishedRun], tmp_path: Path) -> None:
+    """Write the appendix of runs, compile it, and check the log."""
+    files = FORMATS["latex"](ReportData(runs, group_runs(runs), {}))
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / name).write_bytes(data)

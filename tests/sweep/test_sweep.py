@@ -1,4 +1,4 @@
-"""Sweeps: what a grid means, what is skipped, what is tried again, and what is told."""
+"""Sweeps: reading a grid, planning its runs, skipping finished runs, retries, and the result table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from biascon.config.run_config import make_config
-from biascon.errors import BiasconError, UsageError
-from biascon.runs.folder import DONE, EVALUATION, read_finished
+from biascon.config.factory import make_config
+from biascon.errors import BiasconError, RunBusyError, UsageError
+from biascon.runs.folder import DONE, EVALUATION, lock_folder, read_finished
 from biascon.sweep import runner
 from biascon.sweep.grid import Grid, Job, plan_jobs, read_grid
-from biascon.sweep.runner import LocalPool, Result, sweep
+from biascon.sweep.local_pool import LocalPool
+from biascon.sweep.runner import Result, State, run_sweep
 
 SMOKE = """
 losses = ["ce", "supcon"]
@@ -32,14 +33,20 @@ preset = "smoke"
 """
 
 
-def grid_file(tmp_path: Path, text: str) -> Path:
+def write_grid(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "grid.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def jobs_of(grid: Grid, tmp_path: Path, data: Path) -> list[Job]:
+def plan(grid: Grid, tmp_path: Path, data: Path) -> list[Job]:
     return plan_jobs(grid, [data], tmp_path / "runs", device="cpu", threads=1)
+
+
+def smoke_grid(
+    losses: tuple[str, ...] = ("ce",), seeds: tuple[int, ...] = (0,), epochs: int = 1
+) -> Grid:
+    return Grid(losses, seeds, data=("x",), preset="smoke", settings={"train.epochs": (epochs,)})
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def test_a_grid_is_the_product_of_its_lists(data: Path, tmp_path: Path) -> None:
         ("ce", "supcon"), (0, 1, 2), data=("x",), preset="smoke",
         settings={"optimizer.lr": (0.1, 0.2), "augment.grayscale_p": (0.0,)},
     )  # fmt: skip
-    jobs = jobs_of(grid, tmp_path, data)
+    jobs = plan(grid, tmp_path, data)
     assert len(jobs) == 2 * 3 * 2
     assert len({job.folder for job in jobs}) == 12
     assert {job.config.optimizer.lr for job in jobs} == {0.1, 0.2}
@@ -64,99 +71,100 @@ def test_a_grid_is_the_product_of_its_lists(data: Path, tmp_path: Path) -> None:
     assert jobs[0].name == "small ce seed 0 optimizer.lr=0.1 augment.grayscale_p=0.0"
 
 
-def test_a_run_that_two_settings_mean_is_run_once(data: Path, tmp_path: Path) -> None:
+def test_two_equal_settings_give_one_run(data: Path, tmp_path: Path) -> None:
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"optimizer.lr": (1, 1.0)})
-    assert len(jobs_of(grid, tmp_path, data)) == 1
+    assert len(plan(grid, tmp_path, data)) == 1
 
 
-def test_the_folder_that_is_planned_is_the_one_that_evaluate_writes(
-    data: Path, tmp_path: Path
-) -> None:
-    grid = Grid(("ce",), (3,), data=("x",), preset="smoke", settings={"train.epochs": (1,)})
-    (job,) = jobs_of(grid, tmp_path, data)
+def test_the_planned_folder_is_the_folder_that_evaluate_writes(data: Path, tmp_path: Path) -> None:
+    (job,) = plan(smoke_grid(seeds=(3,)), tmp_path, data)
     (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job])
     assert (result.state, result.tries, result.message) == ("done", 1, "")
     assert read_finished(job.folder)["seed"] == 3
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("losses = [", "is not valid TOML"),
         ('loses = ["ce"]', "unknown key: 'loses'; did you mean 'losses'"),
-        ('losses = "ce"\nrho = [0.9]', "expected losses to be a list"),
-        ('losses = ["ce"]\nseeds = ["0"]\nrho = [0.9]', "expected seeds to be a list"),
-        ('losses = ["ce"]\nseeds = [true]\nrho = [0.9]', "expected seeds to be a list"),
-        ('losses = ["ce"]', "expected losses, seeds, and rho or data"),
-        ("losses = []\nrho = [0.9]", "expected losses, seeds, and rho or data"),
-        ('losses = ["ce"]\nrho = [0.9]\n[settings]\n"a.b" = 1', "expected .settings. as"),
-        ('losses = ["ce"]\nrho = [0.9]\npreset = 3', "expected preset to be a name"),
+        ('losses = "ce"\nrho = [0.9]', "losses to be a list, but got 'ce'"),
+        ('losses = ["ce"]\nseeds = ["0"]\nrho = [0.9]', r"seeds to be a list, but got \['0'\]"),
+        ('losses = ["ce"]\nseeds = [true]\nrho = [0.9]', r"seeds to be a list, but got \[True\]"),
+        ('losses = ["ce"]', "losses, seeds, and rho or data"),
+        ("losses = []\nrho = [0.9]", "losses, seeds, and rho or data"),
+        ('losses = ["ce"]\nrho = [0.9]\n[settings]\n"a.b" = 1', r"\[settings\]"),
+        ('losses = ["ce"]\nrho = [0.9]\npreset = 3', "preset to be a name, but got 3"),
     ],
 )
-def test_a_grid_that_is_none_is_refused(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=told):
-        read_grid(grid_file(tmp_path, text))
+def test_an_invalid_grid_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_grid(write_grid(tmp_path, text))
 
 
-def test_a_grid_that_is_not_there_and_names_that_are_wrong_are_told(
-    data: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(BiasconError, match="cannot read"):
+def test_a_missing_grid_and_unknown_names_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(BiasconError, match=r"nothing\.toml"):
         read_grid(tmp_path / "nothing.toml")
     with pytest.raises(UsageError, match="did you mean 'supcon'"):
-        jobs_of(Grid(("supcn",), data=("x",)), tmp_path, data)
-    with pytest.raises(UsageError, match="unknown setting"):
-        jobs_of(Grid(("ce",), data=("x",), settings={"train.epoch": (1,)}), tmp_path, data)
+        plan(Grid(("supcn",), data=("x",)), tmp_path, data)
+    with pytest.raises(UsageError, match=r"train\.epoch'"):
+        plan(Grid(("ce",), data=("x",), settings={"train.epoch": (1,)}), tmp_path, data)
 
 
 # Running it
 
 
-class Fake:
-    """A pool that ends every run as it is told to."""
+class FakePool:
+    """A pool that ends every run in the same state, without a process."""
 
-    def __init__(self, state: str) -> None:
-        self.state, self.asked = state, []
+    def __init__(self, state: State) -> None:
+        self.state, self.names = state, []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        self.asked = [job.name for job in jobs]
+        self.names = [job.name for job in jobs]
         for job in reversed(jobs):
             yield Result(job, self.state, 1, 1.0)
 
 
-def test_what_is_done_is_skipped_and_what_is_damaged_is_not_computed_over(
+def test_a_finished_run_is_skipped_and_a_damaged_run_is_not_overwritten(
     data: Path, tmp_path: Path
 ) -> None:
-    grid = Grid(("ce",), (0, 1, 2), data=("x",), preset="smoke", settings={"train.epochs": (1,)})
-    jobs = jobs_of(grid, tmp_path, data)
+    jobs = plan(smoke_grid(seeds=(0, 1, 2)), tmp_path, data)
     list(LocalPool(tmp_path / "runs", 2, 1, "cpu").run(jobs[:2]))
     (jobs[1].folder / EVALUATION).write_text("{}")
-    fake, said = Fake("done"), []
-    results = sweep(jobs, fake, said.append)
-    assert [result.state for result in results] == ["there", "failed", "done"]
-    assert "has changed since the run ended" in results[1].message
-    assert fake.asked == [jobs[2].name]
-    assert len(said) == 3
+    pool, reported = FakePool("done"), []
+    results = run_sweep(jobs, pool, reported.append)
+    assert [result.state for result in results] == ["skipped", "failed", "done"]
+    assert str(jobs[1].folder / EVALUATION) in results[1].message
+    assert pool.names == [jobs[2].name]
+    assert len(reported) == 3
 
 
-def test_a_run_that_is_killed_is_tried_again_and_gives_the_same_bytes(
-    data: Path, tmp_path: Path
+def test_a_killed_run_is_retried_and_gives_the_same_bytes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = Grid(("supcon",), data=("x",), preset="smoke", settings={"train.epochs": (6,)})
+    grid = smoke_grid(("supcon",), epochs=6)
     (whole,) = plan_jobs(grid, [data], tmp_path / "whole", device="cpu", threads=1)
     list(LocalPool(tmp_path / "whole", 1, 1, "cpu").run([whole]))
-    (job,) = jobs_of(grid, tmp_path, data)
+    (job,) = plan(grid, tmp_path, data)
+    processes: list[subprocess.Popen[str]] = []
 
-    def kill() -> None:
+    class RecordedPopen(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            processes.append(self)
+
+    def kill_after_two_epochs() -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             log = job.folder / "metrics.jsonl"
             if log.exists() and len(log.read_text().splitlines()) >= 2:
                 break
             time.sleep(0.02)
-        subprocess.run(["pkill", "-KILL", "-f", f"runs {tmp_path / 'runs'}"], check=False)
+        processes[0].kill()
 
-    killer = threading.Thread(target=kill)
+    monkeypatch.setattr(subprocess, "Popen", RecordedPopen)
+    killer = threading.Thread(target=kill_after_two_epochs)
     killer.start()
     (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job])
     killer.join()
@@ -165,17 +173,62 @@ def test_a_run_that_is_killed_is_tried_again_and_gives_the_same_bytes(
     assert all((job.folder / n).read_bytes() == (whole.folder / n).read_bytes() for n in names)
 
 
-def test_wrong_usage_is_not_tried_again_and_its_line_is_told(data: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_not_retried_and_its_message_is_kept(data: Path, tmp_path: Path) -> None:
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.batch_size": (5000,)})
-    (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run(jobs_of(grid, tmp_path, data))
+    (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run(plan(grid, tmp_path, data))
     assert (result.state, result.tries) == ("failed", 1)
-    assert "expected batch_size of at most 900 images" in result.message
+    assert "batch_size of at most 900" in result.message
+
+
+def fake_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: int) -> tuple[Job, Path]:
+    """Return a job whose process exits ``busy`` times with 75, then with 0, and the file of its starts."""
+    starts = tmp_path / "starts"
+    program = (
+        "import pathlib, sys; path = pathlib.Path(sys.argv[1]);"
+        "count = len(path.read_text()) if path.exists() else 0;"
+        "path.write_text('x' * (count + 1));"
+        f"sys.exit(75 if count < {busy} else 0)"
+    )
+    monkeypatch.setattr(runner, "BUSY_INTERVAL", 0.0)
+    monkeypatch.setattr(Job, "command", lambda *_: [sys.executable, "-c", program, str(starts)])
+    return Job(make_config("ce", preset="smoke"), tmp_path, tmp_path, ()), starts
+
+
+def test_a_busy_run_is_waited_for_and_its_attempts_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, starts = fake_run(tmp_path, monkeypatch, busy=5)
+    result = runner.run_with_retries(job, tmp_path, 1, "cpu")
+    assert (result.state, result.tries) == ("done", 1)
+    assert len(starts.read_text()) == 6
+
+
+def test_a_run_that_stays_busy_fails_after_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, starts = fake_run(tmp_path, monkeypatch, busy=5)
+    monkeypatch.setattr(runner, "BUSY_TIMEOUT", 0.0)
+    result = runner.run_with_retries(job, tmp_path, 1, "cpu")
+    assert (result.state, result.message) == ("failed", "exit code 75")
+    assert len(starts.read_text()) == 3
+
+
+def test_a_locked_run_folder_ends_the_command_with_exit_code_75(data: Path, tmp_path: Path) -> None:
+    (job,) = plan(smoke_grid(), tmp_path, data)
+    with lock_folder(job.folder):
+        process = subprocess.run(
+            job.command(tmp_path / "runs", "cpu"), capture_output=True, text=True, check=False
+        )
+        with pytest.raises(RunBusyError, match=job.folder.name), lock_folder(job.folder):
+            pass
+    assert process.returncode == 75
+    assert str(job.folder) in process.stderr
 
 
 def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     data: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    path = grid_file(tmp_path, SMOKE.format(data=data))
+    path = write_grid(tmp_path, SMOKE.format(data=data))
     dry = cli("sweep", path, "--dry-run")
     assert dry.code == 0
     assert dry.out.count("small ") == 4
@@ -185,7 +238,7 @@ def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     assert "[4/4]" in first.err
     assert first.out.count("done") == 4
     again = cli("sweep", path)
-    assert again.out.count("there") == 4
+    assert again.out.count("skipped") == 4
     assert [line.split()[-2:] for line in again.out.splitlines()] == [
         line.split()[-2:] for line in first.out.splitlines()
     ]
@@ -193,50 +246,54 @@ def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     assert report.code == 0
 
 
-def test_a_failed_run_fails_the_command_and_spares_the_others(
+def test_a_failed_run_fails_the_command_after_the_other_runs(
     data: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     text = f'losses = ["ce"]\ndata = ["{data}"]\npreset = "smoke"\n[settings]\n'
     text += '"train.epochs" = [1]\n"train.batch_size" = [64, 5000]\n'
-    done = cli("sweep", grid_file(tmp_path, text))
-    assert done.code == 1
-    assert "1 of 2 runs failed; the same command tries them again" in done.err
-    assert "batch_size=64: done" in done.err
-    assert "batch_size=5000: failed" in done.err
-    assert cli("sweep", tmp_path / "grid.toml", "--collect", "memory://x").code == 2
+    outcome = cli("sweep", write_grid(tmp_path, text))
+    assert outcome.code == 1
+    assert "1 of 2 runs failed" in outcome.err
+    assert "batch_size=64: done" in outcome.err
+    assert "batch_size=5000: failed" in outcome.err
+
+
+def test_collect_without_a_ray_cluster_is_refused(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    outcome = cli("sweep", tmp_path / "grid.toml", "--collect", "memory://x")
+    assert outcome.code == 2
+    assert "--collect" in outcome.err
+    assert "--ray" in outcome.err
 
 
 # Ray
 
 
-def test_ray_that_is_not_installed_is_told(
+def test_a_missing_ray_package_fails_with_the_install_command(
     data: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    done = cli("sweep", grid_file(tmp_path, SMOKE.format(data=data)), "--ray")
-    assert done.code == 1
-    assert "pip install 'biascon[ray]'" in done.err
+    outcome = cli("sweep", write_grid(tmp_path, SMOKE.format(data=data)), "--ray")
+    assert outcome.code == 1
+    assert "pip install 'biascon[ray]'" in outcome.err
 
 
-def test_runs_are_collected_whole_through_another_place(data: Path, tmp_path: Path) -> None:
+def test_a_run_is_uploaded_and_downloaded_whole(data: Path, tmp_path: Path) -> None:
     from biascon.sweep.ray_pool import download_run, upload_run
 
-    grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.epochs": (1,)})
-    (job,) = jobs_of(grid, tmp_path, data)
+    (job,) = plan(smoke_grid(), tmp_path, data)
     list(LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job]))
-    place = f"file://{tmp_path / 'bucket'}"
-    upload_run(tmp_path / "runs", job.folder, place)
-    there = Job(
-        job.config, job.data, tmp_path / "here" / job.folder.relative_to(tmp_path / "runs"), ()
-    )
-    result = download_run(place, Result(there, "done", 1), tmp_path / "here")
+    address = f"file://{tmp_path / 'bucket'}"
+    upload_run(tmp_path / "runs", job.folder, address)
+    copy = tmp_path / "here" / job.folder.relative_to(tmp_path / "runs")
+    copied_job = Job(job.config, job.data, copy, ())
+    result = download_run(address, Result(copied_job, "done", 1), tmp_path / "here")
     assert result.state == "done"
-    assert read_finished(there.folder) == read_finished(job.folder)
+    assert read_finished(copy) == read_finished(job.folder)
     lost = download_run(
-        f"file://{tmp_path / 'nothing'}", Result(there, "done", 1), tmp_path / "here"
+        f"file://{tmp_path / 'nothing'}", Result(copied_job, "done", 1), tmp_path / "here"
     )
     assert lost.state == "failed"
-    assert "cannot collect" in lost.message
+    assert lost.message.startswith("cannot collect")
 
 
 @pytest.fixture
@@ -245,10 +302,10 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray is not installed (the extra biascon[ray])")
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    found.add_node(num_cpus=1)
-    yield found
-    found.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
 
 
 @pytest.mark.slow
@@ -258,52 +315,27 @@ def test_a_ray_cluster_of_two_nodes_runs_a_grid_and_survives_a_killed_worker(
 ) -> None:
     from biascon.sweep.ray_pool import RayPool
 
-    grid = Grid(
-        ("ce", "supcon"), (0, 1), data=("x",), preset="smoke", settings={"train.epochs": (4,)}
-    )
-    jobs = jobs_of(grid, tmp_path, data)
-    place = f"file://{tmp_path / 'bucket'}"
+    jobs = plan(smoke_grid(("ce", "supcon"), (0, 1), epochs=4), tmp_path, data)
+    address = f"file://{tmp_path / 'bucket'}"
 
-    def kill() -> None:
+    def kill_a_worker() -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if list((tmp_path / "runs").glob("*/*/*/checkpoint.pt")):
                 break
             time.sleep(0.05)
-        done = subprocess.run(
-            ["pgrep", "-f", "ray::_task"], capture_output=True, text=True, check=False
+        listing = subprocess.run(
+            ["pgrep", "-f", "ray::_run_task"], capture_output=True, text=True, check=False
         )
-        for pid in done.stdout.split()[:1]:
+        for pid in listing.stdout.split()[:1]:
             os.kill(int(pid), signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    pool = RayPool(tmp_path / "runs", cluster.address, 1, 0, "cpu", place)
-    results = sweep(jobs, pool)
+    pool = RayPool(tmp_path / "runs", cluster.address, 1, 0, "cpu", address)
+    results = run_sweep(jobs, pool)
     killer.join()
     assert [result.state for result in results] == ["done"] * 4
     names = [json.loads((job.folder / EVALUATION).read_text())["loss"] for job in jobs]
     assert names == ["ce", "ce", "supcon", "supcon"]
     assert len(list((tmp_path / "bucket").rglob(DONE))) == 4
-
-
-def test_a_run_whose_folder_is_held_is_waited_for_and_counts_no_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marker = tmp_path / "times"
-    program = (
-        "import pathlib, sys; p = pathlib.Path(sys.argv[1]); n = len(p.read_text()) if p.exists() else 0;"
-        "p.write_text('x' * (n + 1));"
-        "sys.exit(n < 5 and 'error: another process works on runs/x; wait for it, or stop it')"
-    )
-    monkeypatch.setattr(runner, "PAUSE", 0.0)
-    monkeypatch.setattr(Job, "command", lambda *_: [sys.executable, "-c", program, str(marker)])
-    config = make_config("ce", preset="smoke")
-    job = Job(config, tmp_path, tmp_path, ())
-    found = runner.run_with_retries(job, tmp_path, 1, "cpu")
-    assert (found.state, found.tries) == ("done", 1)
-    assert len(marker.read_text()) == 6
-    marker.unlink()
-    monkeypatch.setattr(runner, "PATIENCE", 0.0)
-    assert runner.run_with_retries(job, tmp_path, 1, "cpu").state == "failed"
-    assert len(marker.read_text()) == 3

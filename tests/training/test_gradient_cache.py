@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from biascon.config.run_config import make_config
+from biascon.config.factory import find_overrides, make_config
 from biascon.data.dataset import BiasedDataset, load
 from biascon.losses import get_loss, pairwise
 from biascon.models import encoders
@@ -104,7 +104,7 @@ def test_training_in_parts_gives_the_same_weights(
 def test_the_size_of_parts_is_said_only_where_there_are_any() -> None:
     assert "micro_batch" not in make_config("ce").as_dict()["train"]
     config = make_config("ce", settings=["train.micro_batch=32"])
-    assert config.overrides() == {"train.micro_batch": 32}
+    assert find_overrides(config) == {"train.micro_batch": 32}
     assert config.digest("x") != make_config("ce").digest("x")
 
 

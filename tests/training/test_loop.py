@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from biascon.config.run_config import OptimizerConfig, RunConfig, make_config
+from biascon.config.factory import make_config
+from biascon.config.run_config import OptimizerConfig, RunConfig
 from biascon.data.dataset import BiasedDataset, load
+from biascon.data.manifest import BiasAttribute
 from biascon.errors import BiasconWarning, RunError, UsageError
-from biascon.losses import LOSSES, uses_bias_labels
+from biascon.losses import LOSSES, Requirement, uses_bias_labels
 from biascon.runs import checkpoint
 from biascon.runs.records import EpochRecord
 from biascon.training.batches import epoch_order
@@ -30,7 +32,9 @@ CPU = torch.device("cpu")
 
 
 # The method without a training of its own is in test_stages.py.
-TRAINED = {name: entry for name, entry in LOSSES.items() if "held-out groups" not in entry.needs}
+TRAINED = {
+    name: entry for name, entry in LOSSES.items() if Requirement.HELD_OUT_BIAS not in entry.requires
+}
 
 
 def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
@@ -153,7 +157,7 @@ def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
     for loss, entry in TRAINED.items():
         config = smoke(loss, "train.epochs=1")
         same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
-        assert same == ("labels" not in entry.needs), loss
+        assert same == ("labels" not in entry.batch_inputs), loss
 
 
 def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
@@ -203,7 +207,7 @@ def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
 def test_a_loss_without_what_another_network_tells_is_refused(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="'softcon' needs bias_features of another network"):
+    with pytest.raises(UsageError, match="'softcon' needs bias_features of a first-stage network"):
         train_in_folder(smoke("softcon"), data, tmp_path, device=CPU)
 
 
@@ -213,15 +217,15 @@ def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None
     drawn = np.zeros_like(counts)
     epochs = 40
     for epoch in range(epochs):
-        rows = epoch_order(split, 0, epoch, by_groups=True).numpy()
+        rows = epoch_order(split, 0, epoch, by_cells=True).numpy()
         assert len(rows) == len(split)
         np.add.at(drawn, (split.labels[rows], split.bias[rows]), 1)
     assert ((drawn > 0) == (counts > 0)).all()
     each = epochs * len(split) / (counts > 0).sum()
     assert np.abs(drawn[counts > 0] / each - 1).max() < 5 / each**0.5  # five standard deviations
-    first, second = (epoch_order(split, 0, epoch, by_groups=True) for epoch in (0, 1))
+    first, second = (epoch_order(split, 0, epoch, by_cells=True) for epoch in (0, 1))
     assert not torch.equal(first, second)
-    assert torch.equal(first, epoch_order(split, 0, 0, by_groups=True))
+    assert torch.equal(first, epoch_order(split, 0, 0, by_cells=True))
 
 
 def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
@@ -283,13 +287,13 @@ def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDataset) -> None:
     n = {"labels": 7, "bias": 5}
-    names = {"labels": [str(i) for i in range(7)], "bias": {"values": list("abcde")}}
-    small = dataclasses.replace(data, manifest={**data.manifest, **names})
+    names = {"labels": [str(i) for i in range(7)], "bias": BiasAttribute("colour", list("abcde"))}
+    small = dataclasses.replace(data, manifest=dataclasses.replace(data.manifest, **names))
     entry = LOSSES[loss]
     out = build_model(smoke(loss), entry, small)(torch.randn(4, 3, 28, 28))
     assert out["features"].shape == (4, 128)
     assert ("z" in out) == (entry.input_kind == "embeddings")
-    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.needs)
+    assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.tensor_inputs)
     if "z" in out:
         torch.testing.assert_close(out["z"].norm(dim=1), torch.ones(4))
         assert out["z"].shape == (4, 32)
@@ -339,3 +343,15 @@ def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path
             on_epoch=lambda record: losses.append(record.loss),
         )
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["supcon", "bias-ce"])
+def test_losses_of_a_network_that_does_not_classify_labels_are_not_recorded(
+    loss: str, data: BiasedDataset, tmp_path: Path
+) -> None:
+    config = smoke(loss)
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, record_losses=True)
+    )
+    with pytest.raises(UsageError, match=f"'{loss}' cannot be recorded"):
+        train_in_folder(config, data, tmp_path)

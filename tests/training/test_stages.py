@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from biascon.config.factory import make_config
 from biascon.config.first_stage import first_stage_config
-from biascon.config.run_config import RunConfig, make_config
+from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
 from biascon.evaluation.pipeline import validate

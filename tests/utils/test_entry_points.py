@@ -1,4 +1,4 @@
-"""The registry: names that are imported on use, plug-ins of installed packages, near names."""
+"""Entry points: imports on use, plug-ins of installed packages, suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PLUGIN = '''
 from biascon.losses import LossEntry
 
 def spread(z, labels, bias=None, *, scale=2.0):
-    """A loss of one line."""
+    """Return a loss of one line."""
     return scale * z.var()
 
 entry = LossEntry(
-    "{module}:spread", "var z", "nobody", needs=("views",), fixed={{"scale": 3.0}}
+    "{module}:spread", "var z", "nobody", batch_inputs=("views",), fixed={{"scale": 3.0}}
 )
 '''
 
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Put a package with entry points where Python finds installed ones; returns its module's name.
+    """Write a package with entry points to a folder on ``sys.path``, and return the name of its module.
 
-    The metadata are real files, so that the discovery itself is under test.
+    The metadata are real files, so that the discovery is tested too.
     """
     modules = []
 
@@ -41,8 +41,8 @@ def install(tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text(source.format(module=module), encoding="utf-8")
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
-        about = f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
-        (info / "METADATA").write_text(about, encoding="utf-8")
+        metadata = f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n"
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
         lines = [f"[{group}]", *(f"{name} = {module}:{attr}" for name, attr in points.items())]
         (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
@@ -53,51 +53,46 @@ def install(tmp_path, monkeypatch):
         sys.modules.pop(module, None)
 
 
-def test_target_is_imported_and_its_attribute_returned():
+def test_load_returns_the_attribute_of_the_module():
     assert load("collections:OrderedDict").__name__ == "OrderedDict"
 
 
-def test_known_names_come_before_plugins(install):
+def test_built_in_loss_takes_precedence_over_a_plugin(install):
     install({"supcon": "spread"})
     assert get_entry("supcon") is LOSSES["supcon"]
 
 
-def test_nothing_is_imported_before_it_is_used():
-    script = (
-        "import sys, biascon.losses; biascon.losses.entry('contex'); print('torch' in sys.modules)"
-    )
-    done = subprocess.run(
+def test_reading_an_entry_does_not_import_torch():
+    script = "import sys, biascon.losses; biascon.losses.get_entry('contex'); print('torch' in sys.modules)"
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "False"
+    assert result.stdout.strip() == "False"
 
 
 def test_plugins_are_found_by_group(install):
     module = install({"zeta": "spread", "alpha": "entry"})
-    found = plugins(GROUP)
-    assert {name: point.value for name, point in found.items()} == {
+    points = plugins(GROUP)
+    assert {name: point.value for name, point in points.items()} == {
         "alpha": f"{module}:entry",
         "zeta": f"{module}:spread",
     }
-    assert module not in sys.modules  # not imported by being listed
+    assert module not in sys.modules  # listing does not import
     assert plugins("biascon.nothing") == {}
 
 
-def test_bare_function_of_a_plugin_is_a_loss(install):
+def test_function_of_a_plugin_is_a_loss(install):
     module = install({"spread": "spread"})
     loss = get_loss("spread", scale=4.0)
     z = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     assert loss(z, None).item() == pytest.approx(4 * z.var().item())
     assert default_parameters("spread") == {"scale": 2.0}
-    known = get_entry("spread")
-    assert (known.target, known.input_kind, known.needs) == (
-        f"{module}:spread",
-        "embeddings",
-        ("labels",),
-    )
+    entry = get_entry("spread")
+    assert (entry.target, entry.input_kind) == (f"{module}:spread", "embeddings")
+    assert (entry.batch_inputs, entry.tensor_inputs, entry.requires) == (("labels",), (), ())
 
 
-def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
+def test_loss_entry_of_a_plugin_sets_inputs_and_parameters(install):
     install({"spread": "entry"})
     loss = get_loss("spread")
     assert (loss.name, loss.needs, dict(loss.parameters)) == ("spread", ("views",), {"scale": 3.0})
@@ -105,7 +100,7 @@ def test_loss_entry_of_a_plugin_says_what_the_loss_is(install):
         get_loss("spread", scale=1.0)
 
 
-def test_plugins_are_suggested_and_listed_too(install):
+def test_plugins_are_suggested_for_unknown_names(install):
     install({"spread": "spread"})
     with pytest.raises(UsageError, match="did you mean 'spread'") as caught:
         get_loss("spraed")
@@ -115,7 +110,7 @@ def test_plugins_are_suggested_and_listed_too(install):
 
 
 @pytest.mark.parametrize(
-    ("source", "attribute", "why"),
+    ("source", "attribute", "reason"),
     [
         ("raise RuntimeError('broken inside')", "spread", "broken inside"),
         ("import not_a_module_of_anyone", "spread", "not_a_module_of_anyone"),
@@ -123,21 +118,44 @@ def test_plugins_are_suggested_and_listed_too(install):
     ],
     ids=["raises", "lacks a module", "lacks the attribute"],
 )
-def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, attribute, why):
+def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, attribute, reason):
     install({"spread": attribute}, source=source)
-    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' fails to import: .*{why}"):
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' fails to import: .*{reason}"):
         get_loss("spread")
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("def spread(z, labels): return z.var()", r"must take \(z, labels, bias=None, \*"),
         ("def spread(a, b, c, d, e): return a", "must take"),
         ("class S:\n  def __call__(self, z, y, b): return z\nspread = S()", "is not a function"),
         ("import math as spread", "is not a function or a LossEntry, but a module"),
         ("spread = 3", "but a int"),
-        ("def spread(z, labels, bias=None, *, depth): return z", "needs depth, which biascon does"),
+        (
+            "def spread(z, labels, bias=None, *, depth): return z",
+            "needs depth, which biascon ",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', needs=('labels',))",
+            "fails to import: .*unexpected keyword argument 'needs'",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', tensor_inputs=('bias',))",
+            r"needs bias, .* \(tensor_inputs may hold: logits, features, ",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', batch_inputs=('counts',))",
+            r"needs counts, .* \(batch_inputs may hold: views, labels, bias\)",
+        ),
+        (
+            "from biascon.losses import LossEntry\n"
+            "spread = LossEntry('math:f', '', '', requires=('groups',))",
+            r"needs groups, .* \(requires may hold: group-balanced sampling, held-out bias labels\)",
+        ),
         (
             "from biascon.losses import LossEntry\nspread = LossEntry('nowhere:f', '', '')",
             "fails to import: No module named 'nowhere'",
@@ -148,19 +166,19 @@ def test_plugin_that_fails_to_import_is_named_with_the_reason(install, source, a
         ),
     ],
 )
-def test_plugin_that_is_no_loss_is_told_in_a_line(install, source, told):
+def test_plugin_that_is_no_loss_gives_an_error_of_one_line(install, source, message):
     install({"spread": "spread"}, source=source)
-    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{told}") as caught:
+    with pytest.raises(BiasconError, match=f"plug-in loss 'spread' .*{message}") as caught:
         get_loss("spread")
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_bare_function_requires_by_keyword_is_what_it_needs(install):
+def test_keyword_without_a_default_is_a_tensor_input(install):
     install(
         {"spread": "spread"},
         source="def spread(z, labels, bias=None, *, logits, scale=2.0): return logits.var()",
     )
-    assert get_entry("spread").inputs == ("logits",)
+    assert get_entry("spread").tensor_inputs == ("logits",)
     assert default_parameters("spread") == {"scale": 2.0}
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes, folders that appear complete, digests and JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from biascon.utils.files import (
     write_atomic,
 )
 
-NOBODY = 99_999_999  # a process number that no system gives
+NOBODY = 99_999_999  # above every process number
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
@@ -81,12 +81,12 @@ class TestWriteAtomic:
         assert path.read_text() == "old"
         assert names(tmp_path) == ["a"]
 
-    def test_no_folder(self, tmp_path: Path) -> None:
+    def test_missing_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(BiasconError, match=r"cannot write .*: No such file or directory"):
             write_atomic(tmp_path / "nowhere" / "a", "new")
         assert names(tmp_path) == []
 
-    def test_a_folder_in_the_way(self, tmp_path: Path) -> None:
+    def test_folder_at_the_path_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         with pytest.raises(BiasconError, match=r"cannot write .*a: "):
             write_atomic(tmp_path / "a", "new")
@@ -94,7 +94,7 @@ class TestWriteAtomic:
 
 
 class TestNewFolder:
-    def test_it_appears_whole_at_the_end(self, tmp_path: Path) -> None:
+    def test_folder_appears_when_the_block_ends(self, tmp_path: Path) -> None:
         target = tmp_path / "made" / "for" / "it"
         with new_folder(target) as work:
             (work / "a").write_text("1")
@@ -110,13 +110,13 @@ class TestNewFolder:
             raise error
         assert names(tmp_path) == []
 
-    def test_a_write_that_fails_is_told_in_one_line(self, tmp_path: Path) -> None:
+    def test_failed_write_gives_an_error_of_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(BiasconError) as caught, new_folder(tmp_path / "x"):
             raise OSError(errno.ENOSPC, "No space left on device")
         assert str(caught.value) == f"cannot write {tmp_path / 'x'}: No space left on device"
         assert names(tmp_path) == []
 
-    def test_a_file_in_the_way(self, tmp_path: Path) -> None:
+    def test_file_in_place_of_the_parent_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with (
             pytest.raises(BiasconError, match=r"cannot create a folder in .*file"),
@@ -127,13 +127,13 @@ class TestNewFolder:
     def test_an_existing_folder_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / "old").touch()
-        with pytest.raises(BiasconError, match="x exists already; pass --force"):
+        with pytest.raises(BiasconError, match="x exists already; pass --force"):  # noqa: SIM117
             with new_folder(tmp_path / "x") as work:
                 (work / "new").touch()
         assert names(tmp_path) == ["x"]
         assert names(tmp_path / "x") == ["old"]
 
-    def test_an_existing_folder_gives_way_when_the_new_one_is_complete(
+    def test_existing_folder_is_replaced_when_the_new_folder_is_complete(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / "x").mkdir()
@@ -172,7 +172,7 @@ class TestNewFolder:
         assert failed
         assert names(tmp_path / "x") == ["old"]
 
-    def test_what_a_dead_process_left_is_swept_and_nothing_else(self, tmp_path: Path) -> None:
+    def test_folders_of_dead_processes_are_removed(self, tmp_path: Path) -> None:
         for name in (f".x.{NOBODY}.abc", f".x.{NOBODY}.abc.old"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "half").touch()
@@ -183,9 +183,7 @@ class TestNewFolder:
             pass
         assert names(tmp_path) == sorted([*kept, "x"])
 
-    def test_what_a_living_process_makes_for_a_longer_name_is_not_swept(
-        self, tmp_path: Path
-    ) -> None:
+    def test_folder_of_a_longer_name_is_not_removed(self, tmp_path: Path) -> None:
         # `bmnist-0` is a prefix of `bmnist-0.99999999`, whose digits look like a dead process
         with (
             new_folder(tmp_path / f"bmnist-0.{NOBODY}") as work,
@@ -195,19 +193,19 @@ class TestNewFolder:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
     @pytest.mark.parametrize("mask", [0o022, 0o077])
-    def test_others_may_read_it_as_the_umask_says(self, tmp_path: Path, mask: int) -> None:
+    def test_mode_of_the_folder_follows_the_umask(self, tmp_path: Path, mask: int) -> None:
         before = os.umask(mask)
         try:
             with new_folder(tmp_path / "x"):
                 pass
-            assert os.umask(mask) == mask  # and it is left as it was
+            assert os.umask(mask) == mask  # new_folder does not change it
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o777 & ~mask
 
 
 class TestDigests:
-    def test_sha256_of_a_file(self, tmp_path: Path) -> None:
+    def test_sha256_equals_the_known_digest(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"abc")
         assert sha256_file(tmp_path / "a") == (
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -215,14 +213,14 @@ class TestDigests:
         with pytest.raises(BiasconError, match=r"cannot read .*nowhere: No such file"):
             sha256_file(tmp_path / "nowhere")
 
-    def test_canonical_json(self) -> None:
+    def test_canonical_json_sorts_keys_without_spaces(self) -> None:
         assert canonical_json({"b": [1, 2.5, None], "a": {"d": True, "c": "é"}}) == (
             '{"a":{"c":"\\u00e9","d":true},"b":[1,2.5,null]}'
         )
         assert digest_of({"b": 1, "a": 2}) == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
 
     @given(st.dictionaries(st.text(), JSON, max_size=6), st.randoms())
-    def test_the_digest_depends_on_no_order_of_keys(
+    def test_digest_does_not_depend_on_the_order_of_keys(
         self, value: dict[str, Any], rng: random.Random
     ) -> None:
         items = list(value.items())
@@ -230,19 +228,19 @@ class TestDigests:
         assert digest_of(dict(items)) == digest_of(value)
 
     @given(JSON, JSON)
-    def test_the_digest_tells_values_apart(self, one: Any, other: Any) -> None:
+    def test_digests_of_different_values_differ(self, one: Any, other: Any) -> None:
         same = canonical_json(one) == canonical_json(other)
         assert (digest_of(one) == digest_of(other)) == same
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-    def test_what_json_cannot_say_is_refused(self, value: float) -> None:
+    def test_values_outside_json_are_refused(self, value: float) -> None:
         with pytest.raises(ValueError, match="not JSON compliant"):
             canonical_json([value])
         with pytest.raises(ValueError, match="not JSON compliant"):
             pretty_json([value])
 
     @given(JSON)
-    def test_both_forms_say_the_same(self, value: Any) -> None:
+    def test_canonical_and_pretty_json_hold_the_same_value(self, value: Any) -> None:
         import json
 
         assert json.loads(canonical_json(value)) == json.loads(pretty_json(value)) == value
@@ -251,22 +249,22 @@ class TestDigests:
 
 
 class TestReadJson:
-    def test_reads(self, tmp_path: Path) -> None:
+    def test_valid_json_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_text('{"é": [1]}', encoding="utf-8")
         assert read_json(tmp_path / "a") == {"é": [1]}
 
     @pytest.mark.parametrize("blob", [b"", b"{", b"\xff\xfe", b"{} {}"])
-    def test_what_is_no_json(self, tmp_path: Path, blob: bytes) -> None:
+    def test_invalid_json_is_refused(self, tmp_path: Path, blob: bytes) -> None:
         (tmp_path / "a").write_bytes(blob)
         with pytest.raises(DataError, match="a is not valid JSON"):
             read_json(tmp_path / "a")
 
-    def test_no_file(self, tmp_path: Path) -> None:
+    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"cannot read .*nowhere: No such file"):
             read_json(tmp_path / "nowhere")
 
 
-def test_explain_says_what_where_and_why() -> None:
+def test_os_error_names_action_path_and_reason() -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "elsewhere")
     assert str(os_error(error, "write", "place")) == "cannot write place: Permission denied"
     assert str(os_error(OSError("odd"), "read", Path("place"))) == "cannot read place: odd"

@@ -1,4 +1,4 @@
-"""Seeds by purpose: the same on every machine, and never shared between purposes."""
+"""Seeds by purpose: equal on every machine, different for different purposes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_seed_is_the_top_63_bits_of_the_hash_of_seed_and_purpose():
         (1, "weights", 815572261000919643),
     ],
 )
-def test_seed_is_the_one_that_was_written_down(seed, purpose, expected):
-    # Published numbers depend on these: a change here changes every run.
+def test_seed_equals_the_recorded_value(seed, purpose, expected):
+    # Published numbers depend on these values. A change changes every run.
     assert derive_seed(seed, purpose) == expected
 
 
-def test_permutation_is_the_one_that_was_written_down():
+def test_permutation_equals_the_recorded_order():
     assert permutation(10, 0, "order/1").tolist() == [4, 2, 7, 3, 6, 0, 1, 8, 9, 5]
 
 
@@ -65,7 +65,7 @@ def test_permutations_of_other_purposes_differ():
     assert len(set(orders)) == 6
 
 
-def test_every_index_is_as_likely_in_every_place():
+def test_every_index_is_equally_likely_at_every_position():
     # 2,000 permutations of 5: each of the 25 counts is binomial(2000, 1/5), deviation 17.9.
     counts = np.zeros((5, 5))
     for seed in range(2000):
@@ -85,12 +85,12 @@ def test_generators_repeat_and_differ_by_seed_and_purpose(make):
     assert len({draw(0, "a"), draw(0, "b"), draw(1, "a"), draw(1, "b")}) == 4
 
 
-def test_torch_generator_is_on_the_device_asked_for():
+def test_torch_generator_is_on_the_requested_device():
     assert torch_generator(0, "a").device == torch.device("cpu")
     assert torch_generator(0, "a", torch.device("cpu")).initial_seed() == derive_seed(0, "a")
 
 
-def test_global_generators_are_left_alone():
+def test_global_generators_are_unchanged():
     torch_before = torch.get_rng_state()
     numpy_before = np.random.get_state()[1].copy()
     torch.rand(3, generator=torch_generator(0, "a"))

@@ -1,9 +1,9 @@
-"""BiasedMNIST: digits whose background color goes with the class in a share rho of the images.
+"""BiasedMNIST: digits on a background whose color agrees with the class in a share rho of the images.
 
-Per class of n images, shuffled, the first int(n * rho) get the color of their class; the rest, L
-images, is cut into consecutive chunks of ceil(L / n_confusing) that go in order to the n_confusing
-next colors, shuffled (so the last colors may get none). Source: the builder of Bahng et al.,
-Learning De-biased Representations with Biased Representations, ICML 2020, as published.
+The n images of a class are shuffled. The first int(n * rho) images get the color of their class. The other L
+images are cut into consecutive chunks of ceil(L / n_confusing) images. The chunks get the n_confusing next
+colors, in shuffled order, so that the last colors may get no image. This is the published code of Bahng et
+al., Learning De-biased Representations with Biased Representations, ICML 2020.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import VAL_PROTOCOLS
+from biascon.data.building.splitting import NO_VALIDATION, VAL_PROTOCOLS
 from biascon.data.dataset import Split
+from biascon.data.manifest import BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
@@ -34,28 +35,30 @@ COLOR_NAMES = (
     "red", "green", "blue", "yellow", "magenta", "cyan", "orange", "rose", "violet", "grey",
 )  # fmt: skip
 FAIRKL_NINTH = "spring green"
-UNBIASED_RHO = 0.1  # ten colors, each as likely as the other
-FEW = 50  # conflicting training images below which a small dataset is warned about
-HELD_OUT = 0.1  # the share of the training digits that validates
+UNBIASED_RHO = 0.1  # the ten colors are equally likely
+MIN_CONFLICTING = 50  # a small dataset with fewer bias-conflicting training images gets a warning
+VAL_SHARE = 0.1  # share of the training digits in the validation split
 
 VARIANTS = tuple(PALETTES)
-PLACES = ("background", "digit")
+COLORED_PARTS = ("background", "digit")
 LEFTOVERS = ("chunk", "even")
 
 
 @dataclass(frozen=True)
 class BiasedMNISTSpec:
-    """Everything that decides the bytes of a BiasedMNIST, besides the digits themselves.
+    """The settings of a BiasedMNIST. With the digits, they determine every byte of the dataset.
 
     Attributes:
-        rho: Share of the images of a class that get its color, in [0, 1].
-        seed: Decides the shuffles, each by its own purpose.
-        variant: ``rebias`` or ``fairkl``: which color class 9 has.
-        color: ``background`` (digit white) or ``digit`` (background black).
-        n_confusing: How many other colors the rest of a class goes to, 1..9.
-        val_protocol: ``held-out`` (10 % of the training digits leave it before coloring),
-            ``hong`` (10 % of them are colored anew and stay in training: a leak) or ``none``.
-        leftover: ``chunk`` as published, or ``even``: the rest is dealt out one color at a time.
+        rho: Share of the images of a class that get the color of the class, in [0, 1].
+        seed: Seed of all shuffles.
+        variant: Palette, ``rebias`` or ``fairkl``. They differ in the color of class 9.
+        color: What is colored: ``background`` (white digit) or ``digit`` (black background).
+        n_confusing: Number of other colors for the bias-conflicting images of a class, 1..9.
+        val_protocol: ``held-out``: 10 % of the training digits are held out before coloring.
+            ``hong``: 10 % of them are colored again, and also stay in training (a leak).
+            ``none``: no validation split.
+        leftover: How the bias-conflicting images of a class are divided among the other colors: ``chunk`` as
+            published, or ``even``.
     """
 
     rho: float
@@ -68,7 +71,9 @@ class BiasedMNISTSpec:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "rho", float(self.rho) + 0.0)  # 1 and -0.0 are 1.0 and 0.0
+            object.__setattr__(
+                self, "rho", float(self.rho) + 0.0
+            )  # 1 becomes 1.0, and -0.0 becomes 0.0
         except (TypeError, ValueError) as error:
             raise UsageError(f"expected rho in [0, 1], but got {self.rho!r}") from error
         if not 0 <= self.rho <= 1:
@@ -77,23 +82,28 @@ class BiasedMNISTSpec:
             raise UsageError(f"expected n_confusing in 1..9, but got {self.n_confusing}")
         if self.seed < 0:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
-        for name, known in (
+        for name, choices in (
             ("variant", VARIANTS),
-            ("color", PLACES),
+            ("color", COLORED_PARTS),
             ("val_protocol", VAL_PROTOCOLS),
             ("leftover", LEFTOVERS),
         ):
             value = getattr(self, name)
-            if value not in known:
+            if value not in choices:
                 raise UsageError(
-                    f"expected {name} to be one of {', '.join(known)}, but got '{value}'"
+                    f"expected {name} to be one of {', '.join(choices)}, but got '{value}'"
                 )
 
     def name(self, kind: str) -> str:
-        """Return the dataset's name: source, rho, and whatever differs from the default.
+        """Return the dataset's name: source, rho, and the settings that differ from the defaults.
 
-        >>> Spec(0.997).name("mnist"), Spec(0.97, seed=2, val_protocol="none").name("mnist5k")
-        ('bmnist-0.997', 'bmnist5k-0.97-none-seed2')
+        Args:
+            kind: The kind of the digits, see ``Digits``.
+
+        >>> BiasedMNISTSpec(0.997).name("mnist")
+        'bmnist-0.997'
+        >>> BiasedMNISTSpec(0.97, seed=2, val_protocol="none").name("mnist5k")
+        'bmnist5k-0.97-none-seed2'
         """
         parts = [kind.replace("mnist", "bmnist"), repr(float(self.rho))]
         parts += [value for value in (self.variant,) if value != "rebias"]
@@ -105,106 +115,132 @@ class BiasedMNISTSpec:
         return "-".join(parts)
 
 
-def chunk_sizes(left: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
-    """Return how many of a class's ``left`` images go to each of the other colors, in order.
+def compute_chunk_sizes(n: int, n_confusing: int, leftover: str = "chunk") -> list[int]:
+    """Divide the ``n`` bias-conflicting images of a class among the other colors; return their numbers.
 
-    >>> chunks(19, 9), chunks(19, 9, "even")
-    ([3, 3, 3, 3, 3, 3, 1, 0, 0], [3, 2, 2, 2, 2, 2, 2, 2, 2])
+    >>> compute_chunk_sizes(19, 9)
+    [3, 3, 3, 3, 3, 3, 1, 0, 0]
+    >>> compute_chunk_sizes(19, 9, "even")
+    [3, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     if leftover == "even":
-        return [left // n_confusing + (k < left % n_confusing) for k in range(n_confusing)]
-    size = math.ceil(left / n_confusing)
-    return [max(0, min(size, left - k * size)) for k in range(n_confusing)]
+        return [n // n_confusing + (k < n % n_confusing) for k in range(n_confusing)]
+    size = math.ceil(n / n_confusing)
+    return [max(0, min(size, n - k * size)) for k in range(n_confusing)]
 
 
 def assign_colors(labels: Array, spec: BiasedMNISTSpec, purpose: str) -> Array:
-    """Return the int64 ``(N,)`` color index of each digit, by the rule of this module's docstring."""
+    """Assign a color to each digit, as the docstring of this module defines.
+
+    Args:
+        labels: int64 ``(N,)`` in 0..9.
+        spec: The settings.
+        purpose: Purpose of the random generator: the name of the split.
+
+    Returns:
+        int64 ``(N,)``: the index of the color in the palette.
+    """
     bias = np.empty(len(labels), dtype=np.int64)
     for label in range(10):
         rows = np.flatnonzero(labels == label)
         rows = rows[permutation(len(rows), spec.seed, f"{purpose}/digits/{label}")]
-        own = int(len(rows) * spec.rho)
-        bias[rows[:own]] = label
+        n_aligned = int(len(rows) * spec.rho)
+        bias[rows[:n_aligned]] = label
         others = (label + 1 + np.arange(spec.n_confusing)) % 10
         others = others[permutation(spec.n_confusing, spec.seed, f"{purpose}/colours/{label}")]
-        sizes = chunk_sizes(len(rows) - own, spec.n_confusing, spec.leftover)
-        bias[rows[own:]] = np.repeat(others, sizes)
+        sizes = compute_chunk_sizes(len(rows) - n_aligned, spec.n_confusing, spec.leftover)
+        bias[rows[n_aligned:]] = np.repeat(others, sizes)
     return bias
 
 
 def color_digits(images: Array, bias: Array, spec: BiasedMNISTSpec) -> Array:
-    """Return uint8 ``(N, 3, H, W)``: every pixel above 0 is digit, and one of the two is colored."""
+    """Color the digits or their background. Every pixel above 0 belongs to the digit.
+
+    Args:
+        images: uint8 ``(N, H, W)``.
+        bias: int64 ``(N,)``: the index of the color in the palette.
+        spec: The settings.
+
+    Returns:
+        uint8 ``(N, 3, H, W)``.
+    """
     palette = np.array(PALETTES[spec.variant], dtype=np.uint8)
     ink = np.where(images > 0, np.uint8(255), np.uint8(0))[:, None]  # (N, 1, H, W)
     color = palette[bias][:, :, None, None]  # (N, 3, 1, 1)
-    # 255 | x = 255 and 255 & x = x, so that one pass over the output paints both parts.
+    # 255 | x = 255 and 255 & x = x, so one operation paints both the digit and the background.
     return ink | color if spec.color == "background" else ink & color
 
 
 def build_splits(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Split]:
-    """Return the splits of a BiasedMNIST: ``train``, ``val`` (unless the protocol has none), ``test``.
+    """Build the splits of a BiasedMNIST: ``train``, ``val`` (unless the protocol is ``none``) and ``test``.
 
-    The test set is the digits' own test set at rho 0.1, as is the validation set.
+    The test split is made of the test digits. The validation and test splits have rho 0.1.
 
     Raises:
-        DataError: So few digits of a class that a split would lack it.
+        DataError: There are so few digits of a class that a split has none of it.
     """
     unbiased = BiasedMNISTSpec(UNBIASED_RHO, seed=spec.seed, variant=spec.variant, color=spec.color)
-    labels = digits.train_labels
-    held = np.zeros(len(labels), dtype=bool)
+    train_digits = (digits.train_images, digits.train_labels, digits.train_index)
+    test_digits = (digits.test_images, digits.test_labels, digits.test_index)
+    is_val = _choose_validation(digits.train_labels, spec)
+    is_train = ~is_val if spec.val_protocol == "held-out" else np.ones(len(is_val), dtype=bool)
+    splits = {"train": _build_split(train_digits, np.flatnonzero(is_train), spec, "train")}
     if spec.val_protocol != "none":
-        for label in range(10):
-            rows = np.flatnonzero(labels == label)
-            count = int(len(rows) * HELD_OUT)
-            held[rows[permutation(len(rows), spec.seed, f"val/{label}")[:count]]] = True
-    train = ~held if spec.val_protocol == "held-out" else np.ones(len(labels), dtype=bool)
-
-    def split(rows: Array, part: BiasedMNISTSpec, purpose: str, *, test: bool = False) -> Split:
-        images = (digits.test_images if test else digits.train_images)[rows]
-        label = (digits.test_labels if test else digits.train_labels)[rows]
-        if len(np.unique(label)) != 10:
-            raise DataError(f"the {purpose} split would lack a class: too few digits")
-        bias = assign_colors(label, part, purpose)
-        index = (digits.test_index if test else digits.train_index)[rows]
-        return Split(color_digits(images, bias, part), label, bias, label == bias, index)
-
-    splits = {"train": split(np.flatnonzero(train), spec, "train")}
-    if spec.val_protocol != "none":
-        splits["val"] = split(np.flatnonzero(held), unbiased, "val")
-    every = np.arange(len(digits.test_labels))
-    splits["test"] = split(every, unbiased, "test", test=True)
+        splits["val"] = _build_split(train_digits, np.flatnonzero(is_val), unbiased, "val")
+    rows = np.arange(len(digits.test_labels))
+    splits["test"] = _build_split(test_digits, rows, unbiased, "test")
     return splits
 
 
-def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Any]:
-    """Return what the manifest says of a BiasedMNIST besides counts and digests."""
+def _choose_validation(labels: Array, spec: BiasedMNISTSpec) -> npt.NDArray[np.bool_]:
+    """Return bool ``(N,)``: whether a training digit is in the validation split."""
+    is_val = np.zeros(len(labels), dtype=bool)
+    if spec.val_protocol != "none":
+        for label in range(10):
+            rows = np.flatnonzero(labels == label)
+            n_val = int(len(rows) * VAL_SHARE)
+            is_val[rows[permutation(len(rows), spec.seed, f"val/{label}")[:n_val]]] = True
+    return is_val
+
+
+def _build_split(
+    digits: tuple[Array, Array, Array], rows: Array, spec: BiasedMNISTSpec, name: str
+) -> Split:
+    """Color the chosen rows of (images, labels, index)."""
+    images, labels, index = (array[rows] for array in digits)
+    if len(np.unique(labels)) != 10:
+        raise DataError(f"the {name} split has no image of some class: there are too few digits")
+    bias = assign_colors(labels, spec, name)
+    return Split(color_digits(images, bias, spec), labels, bias, labels == bias, index)
+
+
+def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> DatasetDescription:
+    """Return the description of a BiasedMNIST.
+
+    Dataset digests depend on every text in it, the British spelling of "colour" and "grey" included.
+    """
     names = list(COLOR_NAMES)
     if spec.variant == "fairkl":
         names[9] = FAIRKL_NINTH
     validation = {
-        "held-out": f"10 % of the training {digits.what}, held out before colouring, at rho 0.1",
-        "hong": f"10 % of the training {digits.what}, coloured anew at rho 0.1 and kept in training (leaks)",
-        "none": "none: no selection is possible",
+        "held-out": f"10 % of the training {digits.noun}, held out before colouring, at rho 0.1",
+        "hong": f"10 % of the training {digits.noun}, coloured anew at rho 0.1 and kept in training (leaks)",
+        "none": NO_VALIDATION,
     }[spec.val_protocol]
-    tested = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
-    return {
-        "name": spec.name(digits.kind),
-        "builder": "bmnist",
-        "protocol": {
-            "train": f"rho {spec.rho!r}, {spec.color} coloured, {digits.what[:-1]} binarised at 0",
+    test_set = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
+    return DatasetDescription(
+        name=spec.name(digits.kind),
+        builder="bmnist",
+        protocol={
+            "train": f"rho {spec.rho!r}, {spec.color} coloured, {digits.noun[:-1]} binarised at 0",
             "val": validation,
-            "test": f"{tested} at rho 0.1",
+            "test": f"{test_set} at rho 0.1",
         },
-        # Dataset digests hang on the spelling of this key.
-        "parameters": {"colour" if k == "color" else k: v for k, v in asdict(spec).items()},
-        "source": {"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
-        "labels": list(digits.labels),
-        "bias": {
-            "name": "colour",
-            "values": names,
-            "rgb": [list(c) for c in PALETTES[spec.variant]],
-        },
-    }
+        parameters={"colour" if k == "color" else k: v for k, v in asdict(spec).items()},
+        source={"kind": digits.kind, "origin": digits.origin, "sha256": digits.sha256},
+        labels=list(digits.labels),
+        bias=BiasAttribute("colour", names, rgb=[list(c) for c in PALETTES[spec.variant]]),
+    )
 
 
 def make_biased_mnist(
@@ -217,31 +253,31 @@ def make_biased_mnist(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> BuildResult:
-    """Build a BiasedMNIST on disk, or find that the same one is there, intact.
+    """Build a BiasedMNIST on disk, or reuse the folder if it already holds the same dataset, intact.
 
     Args:
-        spec: What to build.
-        root: The folder of datasets, where it gets its name.
-        out: Its folder, instead of one under ``root``.
-        source: One of ``sources.SOURCES``, or a set of ``shapes.SETS`` in MNIST's place.
-        mnist_dir: A folder with MNIST's, or the set's, IDX files.
-        force: Replace an existing folder that is another dataset, or damaged.
-        say: Called with a line of progress.
+        spec: The settings.
+        root: The folder of datasets. The dataset folder in it has the dataset's name.
+        out: The dataset folder, instead of one in ``root``.
+        source: One of ``mnist_source.SOURCES``, or of ``mnist_variants.SETS`` for another set than MNIST.
+        mnist_dir: A folder with the IDX files of the set.
+        force: Replace an existing folder that holds another dataset, or is damaged.
+        say: Called with lines of text for the user.
 
     Raises:
-        BiasconError: No digits, an unwritable place, or another dataset in the way.
+        BiasconError: There are no digits, the folder is not writable, or it holds another dataset.
     """
     digits = find_shapes(source, mnist_dir) if source in SETS else find_digits(source, mnist_dir)
     say(
-        f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} {digits.what})"
+        f"source: {digits.origin} ({len(digits.train_labels):,} + {len(digits.test_labels):,} {digits.noun})"
     )
     description = describe_biased_mnist(digits, spec)
-    folder = out if out is not None else root / description["name"]
-    made = build_or_reuse(folder, description, lambda: build_splits(digits, spec), force=force)
-    few = made.manifest["counts"]["train"]["conflicting"]
-    if not made.reused and digits.kind == "mnist5k" and few < FEW:
+    folder = out if out is not None else root / description.name
+    result = build_or_reuse(folder, description, lambda: build_splits(digits, spec), force=force)
+    n_conflicting = result.manifest.counts["train"].conflicting or 0
+    if not result.reused and digits.kind == "mnist5k" and n_conflicting < MIN_CONFLICTING:
         say(
-            f"these are not MNIST's 60,000 digits: only {few} conflicting images are left to train on; "
-            "a result depends on which ones (a lower --rho leaves more)"
+            f"these are not the 60,000 digits of MNIST: only {n_conflicting} training images are "
+            "bias-conflicting, so results depend on which ones; a lower --rho gives more of them"
         )
-    return made
+    return result

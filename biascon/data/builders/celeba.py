@@ -1,52 +1,52 @@
 """CelebA: any of its 40 attributes as target, any other as bias attribute.
 
-Protocol ``official``: the official train, validation and test partitions. Protocol ``hong`` (Hong and Yang,
-NeurIPS 2021): the official training partition is split 80/20 into training and validation, the official
-*validation* partition is the test split, and with Blond_Hair and Male training keeps 2,000 of the women who
-are not blond. Numbers of the two protocols cannot be compared.
+Protocol ``official``: the official training, validation and test partitions. Protocol ``hong`` (Hong and
+Yang, NeurIPS 2021): the official training partition is split 80/20 into training and validation, and the
+official *validation* partition is the test split. With Blond_Hair and Male, the training split keeps 2,000 of
+the women who are not blond. Results of the two protocols cannot be compared.
 
-Aligned are the two opposite cells of label and bias in which the training partition has the larger product
-of counts: for Blond_Hair and Heavy_Makeup with Male these are (0, male) and (1, female), as in papers.
+The bias-aligned cells are two opposite cells of the 2 x 2 table of label and bias: those whose counts in the
+training partition have the larger product. For Blond_Hair and Heavy_Makeup with Male these are (0, male) and
+(1, female), as in the papers.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.images.decoding import ImageSpec
-from biascon.errors import DataError, UsageError, unknown_name
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
+from biascon.errors import UsageError, unknown_name
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
 PROTOCOLS = ("official", "hong")
-ALIGNED = ("auto", "same", "crossed")
-PARTS = ("train", "val", "test")
-TARGETS = ("Blond_Hair", "Heavy_Makeup")  # whose aligned cells with Male are those of papers
-NOT_BLOND_WOMEN = 2000  # of protocol hong
+ALIGNED_RULES = ("auto", "same", "crossed")
+SPLIT_NAMES = ("train", "val", "test")
+CROSSED_TARGETS = ("Blond_Hair", "Heavy_Makeup")  # aligned cells with Male as in the papers
+N_NOT_BLOND_WOMEN = 2000  # in the training split of protocol hong
 
-Pairs = list[list[int]]  # (label, bias value) cells
+Cells = list[list[int]]  # [label, bias] pairs
 
 
 @dataclass(frozen=True)
 class CelebASpec:
-    """Everything that decides the bytes of a CelebA, besides its files.
+    """All settings that determine the bytes of a CelebA dataset, besides its files.
 
     Attributes:
         target: The attribute that is the label.
         bias: The attribute that is the bias.
         protocol: ``official`` or ``hong``.
-        keep: Further attributes to keep.
-        aligned: Which cells are aligned: ``auto`` (this module's rule), ``same`` ((0, 0) and (1, 1)) or
-            ``crossed``.
-        seed: Decides the split of ``hong`` and which pictures it keeps.
-        shape: How a picture becomes an array.
+        keep: Other attributes that the dataset holds.
+        aligned: The bias-aligned cells: ``auto`` (the rule in the docstring of this module), ``same``
+            ((0, 0) and (1, 1)) or ``crossed`` ((0, 1) and (1, 0)).
+        seed: Seed of the split of ``hong`` and of the images that it keeps.
+        image_spec: How an image becomes an array.
     """
 
     target: str = "Blond_Hair"
@@ -55,158 +55,43 @@ class CelebASpec:
     keep: tuple[str, ...] = ()
     aligned: str = "auto"
     seed: int = 0
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("protocol", self.protocol, PROTOCOLS), ("aligned", self.aligned, ALIGNED)
+        for name, value, choices in (
+            ("protocol", self.protocol, PROTOCOLS), ("aligned", self.aligned, ALIGNED_RULES)
         ):  # fmt: skip
-            if value not in known:
+            if value not in choices:
                 raise UsageError(
-                    f"expected {name} to be one of {', '.join(known)}, but got '{value}'"
+                    f"expected {name} to be one of {', '.join(choices)}, but got '{value}'"
                 )
         if self.target == self.bias:
             raise UsageError(f"expected target and bias to differ, but got '{self.bias}' for both")
         if self.seed < 0:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
-        keep = tuple(k for k in dict.fromkeys(self.keep) if k not in (self.target, self.bias))
+        keep = tuple(
+            name for name in dict.fromkeys(self.keep) if name not in (self.target, self.bias)
+        )
         object.__setattr__(self, "keep", keep)
 
     def name(self) -> str:
-        """Return the dataset's name: target, bias, protocol, and whatever differs from the default.
+        """Return the dataset's name: target, bias, protocol, and the settings that differ from the defaults.
 
-        >>> Spec().name(), Spec("Young", keep=("Bald",), protocol="hong", seed=2).name()
+        >>> CelebASpec().name(), CelebASpec("Young", keep=("Bald",), protocol="hong", seed=2).name()
         ('celeba-Blond_Hair-Male-official', 'celeba-Young-Male-hong-keep1-seed2')
         """
-        parts = ["celeba", self.target, self.bias, self.protocol, *self.shape.suffixes()]
+        parts = ["celeba", self.target, self.bias, self.protocol, *self.image_spec.name_suffixes()]
         parts += [f"keep{len(self.keep)}"] if self.keep else []
         parts += [self.aligned] if self.aligned != "auto" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
 
 
-@dataclass(frozen=True)
-class CelebATables:
-    """CelebA's files on the disk.
-
-    Attributes:
-        raw: The folder that paths are relative to.
-        pictures: The folder of the aligned pictures, relative to ``raw``.
-        names: File names, sorted.
-        table: bool ``(N, A)``.
-        attributes: The A attributes' names.
-        partition: int64 ``(N,)``: 0 train, 1 validation, 2 test.
-    """
-
-    raw: Path
-    pictures: str
-    names: Sequence[str]
-    table: Array
-    attributes: Sequence[str]
-    partition: Array
-
-
-def read_celeba_tables(raw: Path) -> CelebATables:
-    """Read the attributes and the partition, from the official text files or their CSV form.
-
-    Raises:
-        DataError: A file is missing, or not of its form; the message names the line.
-    """
-    pictures = next(
-        (
-            folder
-            for folder in (raw / "img_align_celeba" / "img_align_celeba", raw / "img_align_celeba",
-                           raw / "Img" / "img_align_celeba")
-            if folder.is_dir()
-        ),
-        None,
-    )  # fmt: skip
-    if pictures is None:
-        raise DataError(f"{raw} is not a folder of CelebA: it has no img_align_celeba")
-    path = _find(raw, "list_attr_celeba", "Anno")
-    rows = _rows(path)
-    count = None if path.suffix == ".csv" else next(rows, (0, []))[1]
-    _, header = next(rows, (0, []))
-    attributes = header[1:]
-    if not attributes or len(set(attributes)) != len(attributes):
-        raise DataError(f"{path}: expected a line with the names of the attributes")
-    values: dict[str, list[bool]] = {}
-    seen: set[str] = set()
-    for number, row in rows:
-        if len(row) != len(attributes) + 1 or not set(row[1:]) <= {"-1", "0", "1"}:
-            raise DataError(
-                f"{path}, line {number}: expected a file name and {len(attributes)} values of -1 or 1"
-            )
-        if row[0] in values:
-            raise DataError(f"{path}, line {number}: '{row[0]}' is there twice")
-        values[row[0]] = [value == "1" for value in row[1:]]
-        seen.update(row[1:])
-    if count is not None and count != [str(len(values))]:
-        raise DataError(
-            f"{path}, line 1: expected the number of pictures, {len(values)}, but got '{' '.join(count)}'"
-        )
-    if {"-1", "0"} <= seen:
-        raise DataError(f"{path}: expected values of -1 and 1, or of 0 and 1, but got all three")
-    where = _find(raw, "list_eval_partition", "Eval")
-    parts: dict[str, int] = {}
-    for number, row in _rows(where, header=False):
-        if len(row) != 2 or row[1] not in ("0", "1", "2"):
-            raise DataError(f"{where}, line {number}: expected a file name and 0, 1 or 2")
-        if row[0] in parts:
-            raise DataError(f"{where}, line {number}: '{row[0]}' is there twice")
-        parts[row[0]] = int(row[1])
-    if set(parts) != set(values):
-        raise DataError(
-            f"{path} and {where} do not name the same pictures ({len(values):,} and {len(parts):,})"
-        )
-    names = sorted(values)
-    return CelebATables(
-        raw,
-        pictures.relative_to(raw).as_posix(),
-        names,
-        np.array([values[name] for name in names], dtype=bool).reshape(-1, len(attributes)),
-        attributes,
-        np.array([parts[name] for name in names], dtype=np.int64),
-    )
-
-
-def _find(raw: Path, stem: str, folder: str) -> Path:
-    for place in (raw, raw / folder):
-        for suffix in (".txt", ".csv"):
-            if (place / f"{stem}{suffix}").is_file():
-                return place / f"{stem}{suffix}"
-    raise DataError(f"{raw} is not a folder of CelebA: it has no {stem}.txt (or .csv)")
-
-
-def _rows(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of a file in either form.
-
-    With ``header`` that comes first, with some first cell, and before it the first line of a text file.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                for number, row in enumerate(csv.reader(file, strict=True), 1):
-                    if row and (header or number > 1):
-                        yield number, row
-                return
-            for number, line in enumerate(file, 1):
-                cells = line.split()
-                if header and number == 2:
-                    yield number, ["", *cells]
-                elif cells or (header and number == 1):
-                    yield number, cells
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: it is not text of the expected form") from error
-
-
 def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
-    """Return which pictures are in which split.
+    """Assign the images to splits.
 
     Raises:
-        UsageError: An attribute that CelebA does not have.
+        UsageError: CelebA has no attribute of a given name.
         DataError: A split would be empty.
     """
     for name in (spec.target, spec.bias, *spec.keep):
@@ -217,10 +102,10 @@ def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
         for name in (spec.target, spec.bias, *spec.keep)
     }
     label = columns.pop(spec.target)
-    official = source.partition == 0
-    pairs = {
-        name: aligned_cells(
-            spec.target, name, label[official], values[official],
+    is_train = source.partition == 0
+    cells = {
+        name: find_aligned_cells(
+            spec.target, name, label[is_train], values[is_train],
             spec.aligned if name == spec.bias else "auto",
         )
         for name, values in columns.items()
@@ -229,114 +114,145 @@ def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
     for part, rows in split_rows(source.partition, label, columns[spec.bias], spec).items():
         bias = columns[spec.bias][rows]
         splits[part] = SplitPlan(
-            [f"{source.pictures}/{source.names[row]}" for row in rows],
+            [f"{source.image_folder}/{source.names[row]}" for row in rows],
             label[rows],
             bias,
-            _aligned(label[rows], bias, pairs[spec.bias]),
+            _mark_aligned(label[rows], bias, cells[spec.bias]),
             rows,
             {name: values[rows] for name, values in columns.items()},
         )
-    return BuildPlan(describe_celeba(source, spec, pairs), splits)
+    return BuildPlan(describe_celeba(source, spec, cells), splits)
 
 
 def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) -> dict[str, Array]:
-    """Return the rows of each split, int64 in ascending order, by the protocol."""
-    parts = [np.flatnonzero(partition == k) for k in range(3)]
+    """Return the rows of each split by the protocol, int64 in ascending order.
+
+    Args:
+        partition: int64 ``(N,)``: 0 train, 1 validation, 2 test.
+        label: int64 ``(N,)``.
+        bias: int64 ``(N,)``.
+        spec: The settings.
+    """
+    official = [np.flatnonzero(partition == k) for k in range(3)]
     if spec.protocol == "official":
-        return dict(zip(PARTS, parts, strict=True))
-    order = parts[0][permutation(len(parts[0]), spec.seed, "celeba/split")]
-    n = len(order) * 4 // 5
-    train, val = np.sort(order[:n]), np.sort(order[n:])
+        return dict(zip(SPLIT_NAMES, official, strict=True))
+    order = official[0][permutation(len(official[0]), spec.seed, "celeba/split")]
+    n_train = len(order) * 4 // 5
+    train, val = np.sort(order[:n_train]), np.sort(order[n_train:])
     if (spec.target, spec.bias) == ("Blond_Hair", "Male"):
-        many = np.flatnonzero((label[train] == 0) & (bias[train] == 0))
-        chosen = permutation(len(many), spec.seed, "celeba/not blond women")
-        stays = np.ones(len(train), dtype=bool)
-        stays[many[chosen[NOT_BLOND_WOMEN:]]] = False
-        train = train[stays]
-    return {"train": train, "val": val, "test": parts[1]}
+        not_blond_women = np.flatnonzero((label[train] == 0) & (bias[train] == 0))
+        order = permutation(len(not_blond_women), spec.seed, "celeba/not blond women")
+        is_kept = np.ones(len(train), dtype=bool)
+        is_kept[not_blond_women[order[N_NOT_BLOND_WOMEN:]]] = False
+        train = train[is_kept]
+    return {"train": train, "val": val, "test": official[1]}
 
 
-def aligned_cells(
+def find_aligned_cells(
     target: str, name: str, label: Array, bias: Array, rule: str = "auto"
-) -> Pairs | None:
-    """Return the aligned (label, bias) cells, or None where the counts prefer neither diagonal."""
+) -> Cells | None:
+    """Return the bias-aligned cells, or None if both diagonals have the same product of counts.
+
+    Args:
+        target: Name of the target.
+        name: Name of the bias attribute.
+        label: int64 ``(N,)``: the labels of the training partition.
+        bias: int64 ``(N,)``: the bias values of the training partition.
+        rule: One of ``ALIGNED_RULES``.
+    """
     if rule == "auto":
-        if target in TARGETS and name == "Male":
+        if target in CROSSED_TARGETS and name == "Male":
             rule = "crossed"
         else:
-            n = [[int(((label == k) & (bias == m)).sum()) for m in (0, 1)] for k in (0, 1)]
-            same, crossed = n[0][0] * n[1][1], n[0][1] * n[1][0]
+            counts = [[int(((label == k) & (bias == m)).sum()) for m in (0, 1)] for k in (0, 1)]
+            same, crossed = counts[0][0] * counts[1][1], counts[0][1] * counts[1][0]
             if same == crossed:
                 return None
             rule = "same" if same > crossed else "crossed"
     return [[0, 0], [1, 1]] if rule == "same" else [[0, 1], [1, 0]]
 
 
-def _aligned(label: Array, bias: Array, pairs: Pairs | None) -> Array:
-    if pairs is None:
+def _mark_aligned(label: Array, bias: Array, cells: Cells | None) -> Array:
+    """Return bool ``(N,)``: whether an image is bias-aligned; all false if this is not defined."""
+    if cells is None:
         return np.zeros(len(label), dtype=bool)
-    found: Array = (label == bias) if pairs == [[0, 0], [1, 1]] else (label != bias)
-    return found
+    is_aligned: Array = (label == bias) if cells == [[0, 0], [1, 1]] else (label != bias)
+    return is_aligned
 
 
-def attribute_values(name: str) -> list[str]:
-    """Return the names of an attribute's two values.
+def name_attribute_values(name: str) -> list[str]:
+    """Return the names of the two values of an attribute.
 
-    >>> values_of("Male"), values_of("Young")
+    >>> name_attribute_values("Male"), name_attribute_values("Young")
     (['female', 'male'], ['not Young', 'Young'])
     """
     return ["female", "male"] if name == "Male" else [f"not {name}", name]
 
 
-def describe_celeba(
-    source: CelebATables, spec: CelebASpec, pairs: Mapping[str, Pairs | None]
-) -> dict[str, Any]:
-    """Return what the manifest says besides counts and digests."""
-    labels = attribute_values(spec.target)
-    named: dict[str, list[list[str]] | None] = {
-        name: None if cells is None else [[labels[k], attribute_values(name)[m]] for k, m in cells]
-        for name, cells in pairs.items()
-    }
-    own = named[spec.bias]
-    kept = (
-        f"; {NOT_BLOND_WOMEN:,} women who are not blond"
+def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
+    """Return the manifest texts of the splits."""
+    restriction = (
+        f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )
-    protocol = {
+    return {
         "official": {
             "train": "official training partition",
             "val": "official validation partition",
             "test": "official test partition",
         },
         "hong": {
-            "train": f"hong: 80 % of the official training partition{kept}",
+            "train": f"hong: 80 % of the official training partition{restriction}",
             "val": "hong: 20 % of the official training partition",
             "test": "hong: the official validation partition",
         },
     }[spec.protocol]
-    return {
-        "name": spec.name(),
-        "builder": "celeba",
-        "protocol": {**protocol, "pictures": spec.shape.describe()},
-        "parameters": {
-            **{key: value for key, value in asdict(spec).items() if key != "shape"},
+
+
+def describe_celeba(
+    source: CelebATables, spec: CelebASpec, cells: Mapping[str, Cells | None]
+) -> DatasetDescription:
+    """Describe the dataset.
+
+    Args:
+        source: The lists of CelebA.
+        spec: The settings.
+        cells: The bias-aligned cells of each attribute, or None if they are not defined.
+    """
+    labels = name_attribute_values(spec.target)
+    pairs: dict[str, list[list[str]] | None] = {
+        name: None
+        if name_cells is None
+        else [[labels[k], name_attribute_values(name)[m]] for k, m in name_cells]
+        for name, name_cells in cells.items()
+    }
+    bias_pairs = pairs[spec.bias]
+    aligned = None
+    if bias_pairs is not None:
+        aligned = ", ".join(f"{label} = {value}" for label, value in bias_pairs)
+    return DatasetDescription(
+        name=spec.name(),
+        builder="celeba",
+        protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
+        parameters={
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
             "keep": list(spec.keep),
-            **asdict(spec.shape),
+            **asdict(spec.image_spec),
         },
-        "source": {
+        source={
             "kind": "celeba",
             "origin": "CelebA, aligned and cropped",
             "names": {"read": len(source.names), "left_out": 0, "reasons": {}},
         },
-        "labels": labels,
-        "bias": {
-            "name": spec.bias,
-            "values": attribute_values(spec.bias),
-            "aligned": own and ", ".join(f"{k} = {m}" for k, m in own),
+        labels=labels,
+        bias=BiasAttribute(
+            name=spec.bias,
+            values=name_attribute_values(spec.bias),
+            aligned=aligned,
+        ),
+        attributes={
+            name: Attribute(name_attribute_values(name), name_pairs)
+            for name, name_pairs in pairs.items()
         },
-        "attributes": {
-            name: {"values": attribute_values(name), "aligned": cells}
-            for name, cells in named.items()
-        },
-    }
+    )

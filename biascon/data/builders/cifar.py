@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the files of their binary version.
 
-A row of a file is its label (of CIFAR-100: the coarse and the fine label, a byte each) and 3,072 bytes: the
-32 x 32 red, then the green, then the blue values. The Python version of the same data is pickled, and what
-is pickled can run any code when it is read: it is refused.
+A row of a CIFAR-10 file is one byte with the label, and 3,072 bytes with the 32 x 32 red, green and blue
+values. A row of a CIFAR-100 file has two label bytes, the coarse and the fine label. The Python version of
+the data is refused: it is pickled, and a pickle can run any code when it is read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import check_protocol, dataset_name, describe_splits, hold_out
+from biascon.data.building.splitting import (
+    check_split_options,
+    dataset_name,
+    describe_splits,
+    hold_out,
+)
 from biascon.data.dataset import Split
+from biascon.data.manifest import DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.types import Array
 
@@ -28,15 +34,15 @@ class CifarLayout:
     """The files of a CIFAR.
 
     Attributes:
-        title: Its name.
-        folder: Of the binary version.
+        title: The name of the dataset.
+        folder: The folder of the binary version.
         pickled: The folder of the Python version.
         train: The files of the training images, in their order.
         test: The file of the test images.
-        names: The file of the classes' names, a line each.
+        names: The file with the names of the classes, one per line.
         classes: K.
-        label_bytes: How many bytes of a row come before the pixels; the last of them is the label.
-        official: How many training and test images it has.
+        label_bytes: The number of bytes before the pixels of a row. The last of them is the label.
+        official: The number of training and test images.
     """
 
     title: str
@@ -76,13 +82,13 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class CifarImages:
-    """What the files of a CIFAR hold, in their order.
+    """The content of the files of a CIFAR, in the order of the files.
 
     Attributes:
-        names: Of the classes.
-        sha256: Of each file, by name.
-        train: uint8 ``(N, 3, 32, 32)`` and int64 ``(N,)`` labels.
-        test: The same of the test images.
+        names: The names of the K classes.
+        sha256: SHA-256 of each file, by file name.
+        train: The training images, uint8 ``(N, 3, 32, 32)``, and their labels, int64 ``(N,)``.
+        test: The test images and their labels, of the same form.
     """
 
     names: list[str]
@@ -102,110 +108,113 @@ def make_cifar(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> BuildResult:
-    """Build CIFAR-10 or CIFAR-100: the official test images, 10 % of training held out to validate.
+    """Build CIFAR-10 or CIFAR-100, with the official test images and 10 % of the training images held out.
 
     Args:
         name: A key of ``LAYOUTS``.
-        raw: The folder of the binary version, or one that has it.
-        seed: Decides which training images validate.
-        val_protocol: ``held-out`` or ``none``.
-        root: The folder of datasets, where it gets its name.
-        out: Its folder, instead of one under ``root``.
-        force: Replace an existing folder that is another dataset, or damaged.
-        say: Called with a line of progress.
+        raw: The folder of the binary version, or the folder that contains it.
+        seed: Seed of the choice of the validation images.
+        val_protocol: ``held-out``, or ``none`` for no validation split.
+        root: The folder of datasets. The dataset folder in it has the dataset's name.
+        out: The dataset folder, instead of one in ``root``.
+        force: Replace an existing folder that holds another dataset, or is damaged.
+        say: Called with lines of text for the user.
 
     Raises:
-        UsageError: An unknown name or protocol.
+        UsageError: The name or the protocol is unknown.
         DataError: A file is missing, truncated or not of this form.
-        BiasconError: An unwritable place, or another dataset in the way.
+        BiasconError: The folder is not writable, or it holds another dataset.
     """
     if name not in LAYOUTS:
         raise UsageError(f"unknown CIFAR '{name}' (known: {', '.join(LAYOUTS)})")
-    check_protocol(val_protocol, seed)
+    check_split_options(val_protocol, seed)
     layout = LAYOUTS[name]
-    found = read_cifar(layout, raw)
-    whole = tuple(len(part[1]) for part in (found.train, found.test)) == layout.official
-    n = f"{len(found.train[1]):,} + {len(found.test[1]):,} images"
-    say(f"source: {layout.title}, binary version ({n})")
-    if not whole:
+    images = read_cifar(layout, raw)
+    n_train, n_test = len(images.train[1]), len(images.test[1])
+    is_complete = (n_train, n_test) == layout.official
+    say(f"source: {layout.title}, binary version ({n_train:,} + {n_test:,} images)")
+    if not is_complete:
         say(
             f"these are not the {layout.official[0]:,} + {layout.official[1]:,} images of "
             f"{layout.title}: the dataset is called {name}-part"
         )
-    stem = name if whole else f"{name}-part"
-    description = {
-        "name": dataset_name(stem, val_protocol, seed),
-        "builder": "standard",
-        "protocol": {
-            **describe_splits(
-                f"official training files, {len(found.train[1]):,} images", val_protocol
-            ),
-            "test": f"official test file, {len(found.test[1]):,} images",
+    stem = name if is_complete else f"{name}-part"
+    train_text = f"official training files, {n_train:,} images"
+    description = DatasetDescription(
+        name=dataset_name(stem, val_protocol, seed),
+        builder="standard",
+        protocol={
+            **describe_splits(train_text, val_protocol),
+            "test": f"official test file, {n_test:,} images",
         },
-        "parameters": {"name": name, "seed": seed, "val_protocol": val_protocol},
-        "source": {
+        parameters={"name": name, "seed": seed, "val_protocol": val_protocol},
+        source={
             "kind": name,
             "origin": f"{layout.title}, binary version",
-            "sha256": found.sha256,
+            "sha256": images.sha256,
         },
-        "labels": found.names,
-        "bias": None,
-    }
-    folder = out if out is not None else root / str(description["name"])
+        labels=images.names,
+        bias=None,
+    )
+    folder = out if out is not None else root / description.name
     return build_or_reuse(
-        folder, description, lambda: _splits(found, seed, val_protocol), force=force
+        folder, description, lambda: _build_splits(images, seed, val_protocol), force=force
     )
 
 
-def _splits(found: CifarImages, seed: int, val_protocol: str) -> dict[str, Split]:
-    images, labels = found.train
-    held = hold_out(labels, len(found.names), seed, val_protocol)
-    splits = {"train": _split(images, labels, np.flatnonzero(~held))}
-    if held.any():
-        splits["val"] = _split(images, labels, np.flatnonzero(held))
-    splits["test"] = _split(*found.test, np.arange(len(found.test[1])))
+def _build_splits(cifar: CifarImages, seed: int, val_protocol: str) -> dict[str, Split]:
+    images, labels = cifar.train
+    is_val = hold_out(labels, len(cifar.names), seed, val_protocol)
+    splits = {"train": _build_split(images, labels, np.flatnonzero(~is_val))}
+    if is_val.any():
+        splits["val"] = _build_split(images, labels, np.flatnonzero(is_val))
+    splits["test"] = _build_split(*cifar.test, np.arange(len(cifar.test[1])))
     return splits
 
 
-def _split(images: Array, labels: Array, rows: Array) -> Split:
+def _build_split(images: Array, labels: Array, rows: Array) -> Split:
     zero = np.zeros(len(rows), dtype=np.int64)
     return Split(images[rows], labels[rows], zero, zero > 0, rows)
 
 
 def read_cifar(layout: CifarLayout, raw: Path) -> CifarImages:
-    """Read the files of a CIFAR's binary version.
+    """Read the files of the binary version of a CIFAR.
+
+    Args:
+        layout: The files of the dataset.
+        raw: The folder of the files, or the folder that contains it.
 
     Raises:
-        DataError: A file is missing, truncated or not of this form, or this is the Python version.
+        DataError: A file is missing, truncated or not of this form, or the folder holds the Python version.
     """
-    folder = _find(layout, raw)
+    folder = _find_folder(layout, raw)
     sha256: dict[str, str] = {}
 
-    def blob(name: str) -> bytes:
+    def read(name: str) -> bytes:
         try:
-            found = (folder / name).read_bytes()
+            blob = (folder / name).read_bytes()
         except FileNotFoundError as error:
             raise DataError(
                 f"{folder} has no {name}; unpack {layout.title}'s binary version again"
             ) from error
         except OSError as error:
             raise DataError(f"cannot read {folder / name}: {error.strerror or error}") from error
-        sha256[name] = hashlib.sha256(found).hexdigest()
-        return found
+        sha256[name] = hashlib.sha256(blob).hexdigest()
+        return blob
 
-    names = _names(layout, folder / layout.names, blob(layout.names))
-    parts = [_rows(layout, folder / name, blob(name)) for name in layout.train]
+    names = _parse_names(layout, folder / layout.names, read(layout.names))
+    parts = [_parse_rows(layout, folder / name, read(name)) for name in layout.train]
     train = tuple(np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    test = _rows(layout, folder / layout.test, blob(layout.test))
-    for what, labels in (("training", train[1]), ("test", test[1])):
+    test = _parse_rows(layout, folder / layout.test, read(layout.test))
+    for split, labels in (("training", train[1]), ("test", test[1])):
         counts = np.bincount(labels, minlength=layout.classes)
         if (counts == 0).any():
             missing = names[int(np.flatnonzero(counts == 0)[0])]
-            raise DataError(f"{folder}: the {what} files have no image of class '{missing}'")
+            raise DataError(f"{folder}: the {split} files have no image of class '{missing}'")
     return CifarImages(names, sha256, (train[0], train[1]), test)
 
 
-def _find(layout: CifarLayout, raw: Path) -> Path:
+def _find_folder(layout: CifarLayout, raw: Path) -> Path:
     for folder in (raw, raw / layout.folder):
         if any((folder / name).exists() for name in (*layout.train, layout.test)):
             return folder
@@ -217,25 +226,25 @@ def _find(layout: CifarLayout, raw: Path) -> Path:
             f"get the binary version (the folder {layout.folder})"
         )
     raise DataError(
-        f"{raw} has no {layout.folder} nor its files (expected {layout.train[0]}, ..., {layout.test}); "
-        f"unpack {layout.title}'s binary version there"
+        f"{raw} has neither the folder {layout.folder} nor its files (expected {layout.train[0]}, ..., "
+        f"{layout.test}); unpack the binary version of {layout.title} there"
     )
 
 
-def _names(layout: CifarLayout, path: Path, blob: bytes) -> list[str]:
+def _parse_names(layout: CifarLayout, path: Path, blob: bytes) -> list[str]:
     try:
         names = [line.strip() for line in blob.decode("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a list of names") from error
     if len(names) != layout.classes or len(set(names)) != len(names):
         raise DataError(
-            f"{path}: expected {layout.classes} different names, a line each, but got {len(names)}"
+            f"{path}: expected {layout.classes} different names, one per line, but got {len(names)}"
         )
     return names
 
 
-def _rows(layout: CifarLayout, path: Path, blob: bytes) -> tuple[Array, Array]:
-    """Return images uint8 ``(N, 3, 32, 32)`` and labels int64 ``(N,)`` of a file."""
+def _parse_rows(layout: CifarLayout, path: Path, blob: bytes) -> tuple[Array, Array]:
+    """Return the images, uint8 ``(N, 3, 32, 32)``, and the labels, int64 ``(N,)``, in a file."""
     size = layout.label_bytes + PIXELS
     if not blob or len(blob) % size:
         raise DataError(
@@ -249,10 +258,10 @@ def _rows(layout: CifarLayout, path: Path, blob: bytes) -> tuple[Array, Array]:
     return rows[:, layout.label_bytes :].reshape(-1, 3, 32, 32), labels
 
 
-def _check_labels(path: Path, labels: Sequence[int] | Array, classes: int, what: str) -> None:
-    wrong = np.flatnonzero(np.asarray(labels) >= classes)
-    if len(wrong):
-        row = int(wrong[0])
+def _check_labels(path: Path, labels: Sequence[int] | Array, classes: int, noun: str) -> None:
+    too_large = np.flatnonzero(np.asarray(labels) >= classes)
+    if len(too_large):
+        row = int(too_large[0])
         raise DataError(
-            f"{path}: expected a {what} of 0..{classes - 1}, but row {row:,} has {labels[row]}"
+            f"{path}: expected a {noun} in 0..{classes - 1}, but row {row:,} has {labels[row]}"
         )

@@ -1,7 +1,7 @@
-"""Sets in the form of MNIST that may take its place: FashionMNIST and KMNIST.
+"""FashionMNIST and KMNIST: sets with the file format of MNIST, which can replace it.
 
-Their publishers and torchvision give the MD5 of the gzipped files; those are checked. Of a file that is not
-gzipped there is no digest to check, so that its shape and the number of images of each class are checked.
+The publishers and torchvision give the MD5 of the gzipped files, which is checked. No digest is published for
+an uncompressed file, so only its shape and the number of images of each class are checked.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import numpy as np
 from biascon.data.builders import mnist_source
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import DataError, UsageError
-from biascon.utils import types
+from biascon.utils.types import Array
 
-FILES = tuple(mnist_source.SHA256)  # MNIST's names
+FILES = tuple(mnist_source.SHA256)  # the same file names as MNIST
 
 
 @dataclass(frozen=True)
 class ShapeSet:
-    """A set of 60,000 + 10,000 gray images of 28 x 28 in ten classes, as many of each.
+    """A set of 60,000 + 10,000 gray images, 28 x 28, in ten classes of equal size.
 
     Attributes:
-        kind: What the dataset's name starts with, in which ``mnist`` becomes ``bmnist``.
-        title: Its name.
-        variable: The environment variable of its folder.
-        folder: Of torchvision, under ``data`` or the cache.
-        mirror: Where it is downloaded from.
-        md5: Of the gzipped files, as torchvision 0.28 lists them.
+        kind: Prefix of the dataset's name. In the dataset's name, ``mnist`` becomes ``bmnist``.
+        title: The name of the set.
+        variable: The environment variable with its folder.
+        folder: Its folder in torchvision, under ``data`` or the cache.
+        mirror: The address of the download, before the file names.
+        md5: MD5 of each gzipped file, as torchvision 0.28 lists them.
         labels: The names of its classes.
     """
 
@@ -82,10 +82,10 @@ SHAPES = {"train": (60_000, 28, 28), "t10k": (10_000, 28, 28)}
 
 
 def find_shapes(name: str, folder: Path | None = None, *, network: bool = True) -> Digits:
-    """Return a set of ``SETS`` from the first place that has it.
+    """Read a set of ``SETS`` from the first source that has it.
 
-    In this order: ``folder``, its environment variable, torchvision's folder (``./data/<name>/raw`` or the
-    user's cache), a download (one try of a few seconds).
+    The order of the sources: ``folder``, the set's environment variable, torchvision's folder
+    (``./data/<name>/raw`` or the user's cache), a download (one try of a few seconds).
 
     Args:
         name: A key of ``SETS``.
@@ -93,67 +93,69 @@ def find_shapes(name: str, folder: Path | None = None, *, network: bool = True) 
         network: Whether to try a download.
 
     Raises:
-        UsageError: An unknown name.
-        DataError: It is nowhere, or files are truncated or not of this set.
+        UsageError: The name is unknown.
+        DataError: No source has the set, or its files are truncated or are not of this set.
     """
     if name not in SETS:
         raise UsageError(f"unknown set '{name}' (known: {', '.join(SETS)})")
-    known = SETS[name]
-    variable = os.environ.get(known.variable)
+    shape_set = SETS[name]
+    variable = os.environ.get(shape_set.variable)
     if folder is not None:
-        return _from_folder(known, folder, "--mnist-dir")
+        return _read_folder(shape_set, folder, "--mnist-dir")
     if variable:
-        return _from_folder(known, Path(variable), f"${known.variable}")
-    cache = mnist_source.cache_folder().parents[1] / known.folder / "raw"
-    for place in (Path("data") / known.folder / "raw", cache):
-        if all(_paths(place, file) for file in FILES):
-            return _from_folder(known, place, "torchvision's folder")
-    reason = mnist_source.fetch_all(cache, known.mirror, known.md5) if network else "no network"
+        return _read_folder(shape_set, Path(variable), f"${shape_set.variable}")
+    cache = mnist_source.get_cache_folder().parents[1] / shape_set.folder / "raw"
+    for raw in (Path("data") / shape_set.folder / "raw", cache):
+        if all(_list_paths(raw, file) for file in FILES):
+            return _read_folder(shape_set, raw, "torchvision's folder")
+    reason = (
+        mnist_source.fetch_all(cache, shape_set.mirror, shape_set.md5) if network else "no network"
+    )
     if reason is not None:
         raise DataError(
-            f"there is no {known.title} in data/{known.folder}/raw nor in {cache}, and it cannot be "
-            f"downloaded: {reason}; pass --mnist-dir or set {known.variable}"
+            f"there is no {shape_set.title} in data/{shape_set.folder}/raw nor in {cache}, and it cannot be "
+            f"downloaded: {reason}; pass --mnist-dir or set {shape_set.variable}"
         )
-    return _from_folder(known, cache, "download")
+    return _read_folder(shape_set, cache, "download")
 
 
-def _paths(folder: Path, name: str) -> list[Path]:
-    """Return where a file is, gzipped ones first: their digest is known."""
-    there = [path for path in mnist_source.idx_candidates(folder, name) if path.is_file()]
-    return sorted(there, key=lambda path: path.suffix != ".gz")
+def _list_paths(folder: Path, name: str) -> list[Path]:
+    """Return the existing files of this name, gzipped files first, since their digest is known."""
+    paths = [path for path in mnist_source.list_idx_paths(folder, name) if path.is_file()]
+    return sorted(paths, key=lambda path: path.suffix != ".gz")
 
 
-def _from_folder(known: ShapeSet, folder: Path, origin: str) -> Digits:
+def _read_folder(shape_set: ShapeSet, folder: Path, origin: str) -> Digits:
     if not folder.is_dir():
         raise DataError(
-            f"there is no folder {folder} (expected {known.title}'s four IDX files in it)"
+            f"there is no folder {folder} (expected {shape_set.title}'s four IDX files in it)"
         )
-    arrays, sha256, unchecked = {}, {}, False
-    for name, expected in known.md5.items():
-        paths = _paths(folder, name)
+    arrays, sha256, all_checked = {}, {}, True
+    for name, expected in shape_set.md5.items():
+        paths = _list_paths(folder, name)
         if not paths:
             raise DataError(
-                f"{folder} has no {name}.gz (nor {name}); {known.title} needs its four IDX files"
+                f"{folder} has no {name}.gz (nor {name}); {shape_set.title} needs its four IDX files"
             )
         path = paths[0]
-        found = _md5(path)
+        digest = _compute_md5(path)
         blob = mnist_source.read_idx_file(path)
         arrays[name] = mnist_source.parse_idx(blob, path.name)
-        if found is None:
-            unchecked = True
-        elif found != expected:
+        if digest is None:
+            all_checked = False
+        elif digest != expected:
             raise DataError(
-                f"{path} is not {known.title}'s {name}.gz "
-                f"(md5 {found[:12]}..., expected {expected[:12]}...)"
+                f"{path} is not {shape_set.title}'s {name}.gz "
+                f"(md5 {digest[:12]}..., expected {expected[:12]}...)"
             )
         sha256[name] = hashlib.sha256(blob).hexdigest()
     for part, shape in SHAPES.items():
-        _check(known, folder, part, shape, arrays)
+        _check_counts(shape_set, folder, part, shape, arrays)
     labels = {part: arrays[f"{part}-labels-idx1-ubyte"].astype(np.int64) for part in SHAPES}
     return Digits(
-        kind=known.kind,
-        origin=f"IDX files of {known.title}, {origin}"
-        + (" (not gzipped: without a digest to check)" if unchecked else ""),
+        kind=shape_set.kind,
+        origin=f"IDX files of {shape_set.title}, {origin}"
+        + ("" if all_checked else " (not gzipped: without a digest to check)"),
         sha256=sha256,
         train_images=arrays["train-images-idx3-ubyte"],
         train_labels=labels["train"],
@@ -161,13 +163,13 @@ def _from_folder(known: ShapeSet, folder: Path, origin: str) -> Digits:
         test_labels=labels["t10k"],
         train_index=np.arange(len(labels["train"])),
         test_index=np.arange(len(labels["t10k"])),
-        labels=known.labels,
-        title=known.title,
+        labels=shape_set.labels,
+        title=shape_set.title,
     )
 
 
-def _md5(path: Path) -> str | None:
-    """Return the MD5 of a gzipped file, None of another."""
+def _compute_md5(path: Path) -> str | None:
+    """Return the MD5 of a gzipped file, or None if the file is not gzipped."""
     try:
         blob = path.read_bytes()
     except OSError as error:
@@ -177,22 +179,23 @@ def _md5(path: Path) -> str | None:
     return hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
-def _check(
-    known: ShapeSet,
+def _check_counts(
+    shape_set: ShapeSet,
     folder: Path,
     part: str,
     shape: tuple[int, ...],
-    arrays: Mapping[str, types.Array],
+    arrays: Mapping[str, Array],
 ) -> None:
+    """Check the shapes of the images and labels of a part, and the number of images of each class."""
     images, labels = arrays[f"{part}-images-idx3-ubyte"], arrays[f"{part}-labels-idx1-ubyte"]
     if images.shape != shape or labels.shape != shape[:1]:
         raise DataError(
             f"{folder}: the {part} files hold {images.shape} images and {labels.shape} labels, "
-            f"but {known.title} has {shape} and {shape[:1]}"
+            f"but {shape_set.title} has {shape} and {shape[:1]}"
         )
     counts = np.bincount(labels, minlength=10)
     if len(counts) != 10 or (counts != shape[0] // 10).any():
         raise DataError(
-            f"{folder}: the {part} labels are not {known.title}'s: expected {shape[0] // 10:,} of each "
+            f"{folder}: the {part} labels are not {shape_set.title}'s: expected {shape[0] // 10:,} of each "
             f"class 0..9, but got {counts.tolist()}"
         )

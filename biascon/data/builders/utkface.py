@@ -1,10 +1,12 @@
-"""UTKFace: the gender of faces, with race or age as the bias attribute.
+"""UTKFace: the gender of faces as the target, with race or age as the bias attribute.
 
-File names are ``age_gender_race_stamp.jpg.chip.jpg``; gender 0 is male, 1 female; race 0 is white. The
-target is the gender. Bias ``race``: 0 white, 1 any other. Bias ``age``: 0 from 20 years on, 1 up to 10
-years; 11 to 19 are dropped. In training, for each value of the bias, all pictures whose target is that
-value stay, and of the others min(int(that many * (1 - rate)), as many as there are). The test split
-keeps its natural proportions. Protocol of Hong and Yang, NeurIPS 2021.
+File names are ``age_gender_race_stamp.jpg.chip.jpg``. Gender 0 is male, 1 is female; race 0 is white. The
+target is the gender. Bias ``race``: 0 is white, 1 is any other race. Bias ``age``: 0 is 20 years or more, 1
+is 10 years or less; faces of 11 to 19 years are dropped.
+
+The training split depends on the rate. For each value b of the bias, it keeps all n images whose target is b
+(bias-aligned), and min(int(n * (1 - rate)), m) of the m images with the other target (bias-conflicting). The
+validation and test splits keep their natural proportions. Protocol of Hong and Yang, NeurIPS 2021.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from biascon.data.building.plan import BuildPlan, SplitPlan
-from biascon.data.building.splitting import seeded_split
+from biascon.data.building.splitting import NO_VALIDATION, seeded_split
 from biascon.data.images.decoding import ImageSpec
+from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import os_error
 from biascon.utils.seeds import permutation
@@ -29,33 +31,32 @@ from biascon.utils.types import Array
 BIASES = ("race", "age")
 LABELS = ["male", "female"]
 RACES = ["white", "black", "asian", "indian", "other"]
-NO_RACE, STRANGE_NAME = "name lacks the race", "not a UTKFace name"
+NO_RACE, NOT_UTKFACE = "name lacks the race", "not a UTKFace name"
 
 _STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg", re.ASCII)
-_MENDED = re.compile(
-    r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII
-)  # a space, a missing dot
-_LACKING = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
+# Names with a space before the first dot, or without that dot.
+_REPAIRABLE = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII)
+_WITHOUT_RACE = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
 
 
 @dataclass(frozen=True)
 class UTKFaceSpec:
-    """Everything that decides the bytes of a UTKFace, besides the pictures.
+    """All settings that determine the bytes of a UTKFace dataset, besides the images.
 
     Attributes:
-        bias: ``race`` or ``age``.
-        rate: Of the pictures of a bias value in training, ``1 - rate`` per majority picture conflict.
-        seed: Decides the split and which conflicting pictures stay, each by its own purpose.
-        val_protocol: ``held-out`` (10 % of the training pictures, before any is dropped), ``hong`` (they
-            also stay in training: a leak) or ``none``.
-        shape: How a picture becomes an array.
+        bias: The bias attribute, ``race`` or ``age``.
+        rate: In training, each bias value has ``1 - rate`` bias-conflicting images per bias-aligned image.
+        seed: Seed of the split and of the draw of bias-conflicting images, each with its own purpose.
+        val_protocol: ``held-out`` (10 % of the training images, before any is dropped), ``hong`` (these
+            images also stay in training, a leak) or ``none``.
+        image_spec: How an image becomes an array.
     """
 
     bias: str = "race"
     rate: float = 0.9
     seed: int = 0
     val_protocol: str = "held-out"
-    shape: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
 
     def __post_init__(self) -> None:
         if self.bias not in BIASES:
@@ -65,28 +66,29 @@ class UTKFaceSpec:
             raise UsageError(f"expected rate in [0, 1], but got {self.rate}")
 
     def name(self) -> str:
-        """Return the dataset's name: bias, rate, and whatever differs from the default.
+        """Return the dataset's name: bias, rate, and the settings that differ from the defaults.
 
-        >>> Spec().name(), Spec("age", 0.95, seed=1, val_protocol="none", shape=Shape(128)).name()
+        >>> spec = UTKFaceSpec("age", 0.95, seed=1, val_protocol="none", image_spec=ImageSpec(128))
+        >>> UTKFaceSpec().name(), spec.name()
         ('utkface-race-0.9', 'utkface-age-0.95-128-none-seed1')
         """
-        parts = ["utkface", self.bias, repr(self.rate), *self.shape.suffixes()]
-        parts += [value for value in (self.val_protocol,) if value != "held-out"]
+        parts = ["utkface", self.bias, repr(self.rate), *self.image_spec.name_suffixes()]
+        parts += [self.val_protocol] if self.val_protocol != "held-out" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
 
 
 @dataclass(frozen=True)
 class ParsedNames:
-    """What the file names say.
+    """The ages, genders and races in the file names.
 
     Attributes:
-        names: Those that are used, sorted.
+        names: The names that are used, sorted.
         age: int64 ``(N,)`` in years.
-        gender: int64 ``(N,)``.
-        race: int64 ``(N,)``, 0..4.
-        repaired: Those that are malformed but readable.
-        left_out: (name, reason).
+        gender: int64 ``(N,)``: 0 male, 1 female.
+        race: int64 ``(N,)`` in 0..4.
+        repaired: The used names that are malformed but readable.
+        left_out: (name, reason) of the names that are not used.
     """
 
     names: Sequence[str]
@@ -98,37 +100,38 @@ class ParsedNames:
 
     @property
     def read(self) -> int:
-        """How many names there were."""
+        """The number of names that were read."""
         return len(self.names) + len(self.left_out)
 
 
 def parse_names(names: Sequence[str]) -> ParsedNames:
-    """Read file names, strictly; two ways of being malformed are mended, the others left out.
+    """Parse file names strictly. Two kinds of malformed names are repaired, all others are left out.
 
-    >>> found = parse(["24_0_1_20170116220224657 .jpg.chip.jpg", "39_1_20170116174525125.jpg.chip.jpg"])
-    >>> found.age, found.repaired, found.left_out[0][1]
+    >>> names = ["24_0_1_20170116220224657 .jpg.chip.jpg", "39_1_20170116174525125.jpg.chip.jpg"]
+    >>> parsed = parse_names(names)
+    >>> parsed.age, parsed.repaired, parsed.left_out[0][1]
     (array([24]), ['24_0_1_20170116220224657 .jpg.chip.jpg'], 'name lacks the race')
     """
     used, values, repaired, left_out = [], [], [], []
     for name in sorted(set(names)):
-        found = _STRICT.fullmatch(name)
-        if found is None:
-            found = _MENDED.fullmatch(name)
-            if found is None:
-                left_out.append((name, NO_RACE if _LACKING.fullmatch(name) else STRANGE_NAME))
+        match = _STRICT.fullmatch(name)
+        if match is None:
+            match = _REPAIRABLE.fullmatch(name)
+            if match is None:
+                left_out.append((name, NO_RACE if _WITHOUT_RACE.fullmatch(name) else NOT_UTKFACE))
                 continue
             repaired.append(name)
         used.append(name)
-        values.append([int(found[k]) for k in (1, 2, 3)])
+        values.append([int(match[k]) for k in (1, 2, 3)])
     table = np.array(values, dtype=np.int64).reshape(-1, 3)
     return ParsedNames(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
 
 
-def list_pictures(raw: Path) -> tuple[Path, list[str]]:
-    """Return the folder that holds the pictures, RAW or its ``UTKFace``, and the names in it, sorted.
+def list_images(raw: Path) -> tuple[Path, list[str]]:
+    """Return the folder of images, RAW or its subfolder ``UTKFace``, and the image names in it, sorted.
 
     Raises:
-        DataError: There is no such folder, or no name of UTKFace's in it.
+        DataError: The folder does not exist, or has no file that is named as in UTKFace.
     """
     for folder in (raw, raw / "UTKFace"):
         try:
@@ -136,7 +139,7 @@ def list_pictures(raw: Path) -> tuple[Path, list[str]]:
         except OSError as error:
             raise os_error(error, "read", folder) from error
         names = [name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png"))]
-        if any(_MENDED.fullmatch(name) for name in names):
+        if any(_REPAIRABLE.fullmatch(name) for name in names):
             return folder, names
     raise DataError(
         f"{raw} is not a folder of UTKFace: expected files named like "
@@ -145,10 +148,10 @@ def list_pictures(raw: Path) -> tuple[Path, list[str]]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Return the names in a text file, one a line.
+    """Read file names from a text file with one name per line.
 
     Raises:
-        DataError: It is unreadable, or none of them is UTKFace's.
+        DataError: The file is unreadable, or has no name that is formed as in UTKFace.
     """
     try:
         names = path.read_text(encoding="utf-8").split("\n")
@@ -157,25 +160,30 @@ def read_names(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
     names = [name for name in (line.strip("\r") for line in names) if name]
-    if not any(_MENDED.fullmatch(name) for name in names):
+    if not any(_REPAIRABLE.fullmatch(name) for name in names):
         raise DataError(
-            f"{path} holds no name of UTKFace's: expected lines like 25_0_2_20170116174525125.jpg.chip.jpg"
+            f"{path} has no name of a UTKFace file: expected lines like 25_0_2_20170116174525125.jpg.chip.jpg"
         )
     return names
 
 
 def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> BuildPlan:
-    """Return which pictures are in which split, from their names alone.
+    """Assign the images to splits, from their names alone.
+
+    Args:
+        names: The file names, in any order.
+        spec: The settings.
+        origin: The manifest text of the source.
 
     Raises:
         DataError: A split would be empty.
     """
-    found = parse_names(names)
-    age, gender, race = found.age, found.gender, found.race
+    parsed = parse_names(names)
+    age, gender, race = parsed.age, parsed.gender, parsed.race
     if spec.bias == "race":
-        bias, usable = (race != 0).astype(np.int64), np.ones(len(age), dtype=bool)
+        bias, is_usable = (race != 0).astype(np.int64), np.ones(len(age), dtype=bool)
     else:
-        bias, usable = (age <= 10).astype(np.int64), (age <= 10) | (age >= 20)
+        bias, is_usable = (age <= 10).astype(np.int64), (age <= 10) | (age >= 20)
     attributes = {
         "race": (race != 0).astype(np.int64),
         "age": np.select([age >= 20, age <= 10], [0, 1], 2).astype(np.int64),
@@ -183,86 +191,102 @@ def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> Bui
         "age_group": np.searchsorted([11, 20, 40, 60], age, side="right").astype(np.int64),
     }
     parts = seeded_split(len(age), spec.seed, spec.val_protocol, "utkface/split")
-    dropped = Counter({"11 to 19 years": int((~usable).sum())} if spec.bias == "age" else {})
+    dropped = Counter({"11 to 19 years": int((~is_usable).sum())} if spec.bias == "age" else {})
     splits = {}
     for part, rows in parts.items():
-        rows = rows[usable[rows]]
+        rows = rows[is_usable[rows]]
         if part == "train":
-            chosen = draw_biased(gender[rows], bias[rows], spec)
-            dropped["conflicting, beyond the rate"] = int((~chosen).sum())
-            rows = rows[chosen]
+            is_kept = draw_biased(gender[rows], bias[rows], spec)
+            dropped["conflicting, beyond the rate"] = int((~is_kept).sum())
+            rows = rows[is_kept]
         splits[part] = SplitPlan(
-            [found.names[row] for row in rows],
+            [parsed.names[row] for row in rows],
             gender[rows],
             bias[rows],
             gender[rows] == bias[rows],
             rows.astype(np.int64),
             {name: values[rows] for name, values in attributes.items()},
         )
-    return BuildPlan(describe_utkface(found, spec, dropped, origin), splits, found.left_out)
+    return BuildPlan(describe_utkface(parsed, spec, dropped, origin), splits, parsed.left_out)
 
 
 def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
-    """Return bool ``(N,)``: which training pictures stay, by the rule of this module's docstring."""
-    stays: Array = target == bias
+    """Choose the training images by the rule in the docstring of this module.
+
+    Args:
+        target: int64 ``(N,)``.
+        bias: int64 ``(N,)``.
+        spec: The settings.
+
+    Returns:
+        bool ``(N,)``: whether an image stays in the training split.
+    """
+    is_kept: Array = target == bias
     for value in (0, 1):
-        majority = int((stays & (bias == value)).sum())
-        minority = np.flatnonzero((target != bias) & (bias == value))
-        # 100 * (1 - 0.9) is 9.999..., and so is its int in the published code: 9.
-        count = min(int(majority * (1 - spec.rate)), len(minority))
-        order = permutation(len(minority), spec.seed, f"utkface/{spec.bias}/minority/{value}")
-        stays[minority[order[:count]]] = True
-    return stays
+        n_aligned = int((is_kept & (bias == value)).sum())
+        conflicting = np.flatnonzero((target != bias) & (bias == value))
+        # 100 * (1 - 0.9) is 9.999..., so its int is 9, as in the published code.
+        count = min(int(n_aligned * (1 - spec.rate)), len(conflicting))
+        order = permutation(len(conflicting), spec.seed, f"utkface/{spec.bias}/minority/{value}")
+        is_kept[conflicting[order[:count]]] = True
+    return is_kept
 
 
 def describe_utkface(
-    found: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
-) -> dict[str, Any]:
-    """Return what the manifest says besides counts and digests."""
+    parsed: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
+) -> DatasetDescription:
+    """Describe the dataset.
+
+    Args:
+        parsed: The parsed file names.
+        spec: The settings.
+        dropped: The number of images that are dropped for each reason.
+        origin: The manifest text of the source.
+    """
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
         "hong": "10 % of the training pictures, kept in training (leaks), natural proportions",
-        "none": "none: no selection is possible",
+        "none": NO_VALIDATION,
     }[spec.val_protocol]
     pairs = {"race": ("white", "non-white"), "age": ("20 and over", "10 and under")}
     aligned = {
         name: [list(pair) for pair in zip(LABELS, pairs[name], strict=True)] for name in BIASES
     }
     values = {name: list(pair) for name, pair in pairs.items()}
-    told = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
+    aligned_text = ", ".join(f"{label} = {value}" for label, value in aligned[spec.bias])
     pairings: dict[str, list[list[str]] | None] = {**aligned}
-    if spec.bias == "race":  # faces of an age that no definition calls aligned or conflicting
+    if spec.bias == "race":  # ages of 11 to 19 are in neither group
         values["age"].append("11 to 19")
         pairings["age"] = None
-    shape = spec.shape
-    return {
-        "name": spec.name(),
-        "builder": "utkface",
-        "protocol": {
+    image_spec = spec.image_spec
+    return DatasetDescription(
+        name=spec.name(),
+        builder="utkface",
+        protocol={
             "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
             "val": validation,
             "test": "20 % of the names, natural proportions",
-            "pictures": shape.describe(),
+            "pictures": image_spec.describe(),
         },
-        "parameters": {
-            **{key: value for key, value in asdict(spec).items() if key != "shape"}, **asdict(shape)
+        parameters={
+            **{key: value for key, value in asdict(spec).items() if key != "image_spec"}, **asdict(image_spec)
         },
-        "source": {
+        source={
             "kind": "utkface",
             "origin": origin,
             "names": {
-                "read": found.read,
-                "repaired": len(found.repaired),
-                "left_out": len(found.left_out),
-                "reasons": dict(sorted(Counter(reason for _, reason in found.left_out).items())),
+                "read": parsed.read,
+                "repaired": len(parsed.repaired),
+                "left_out": len(parsed.left_out),
+                "reasons": dict(sorted(Counter(reason for _, reason in parsed.left_out).items())),
                 "dropped": dict(dropped),
             },
         },
-        "labels": LABELS,
-        "bias": {"name": spec.bias, "values": values[spec.bias], "aligned": told},
-        "attributes": {
-            **{name: {"values": values[name], "aligned": pairings[name]} for name in BIASES},
-            "race_group": {"values": RACES, "aligned": None},
-            "age_group": {"values": ["0-10", "11-19", "20-39", "40-59", "60 and over"], "aligned": None},
+        labels=LABELS,
+        bias=BiasAttribute(spec.bias, values[spec.bias], aligned=aligned_text),
+        attributes={
+            **{name: Attribute(values[name], pairings[name]) for name in BIASES},
+            "race_group": Attribute(RACES, None),
+            "age_group": Attribute(["0-10", "11-19", "20-39", "40-59", "60 and over"], None),
         },
-    }  # fmt: skip
+    )  # fmt: skip

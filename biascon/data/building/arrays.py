@@ -1,72 +1,79 @@
-"""From arrays to a dataset folder: built, or found to be there already."""
+"""Write a dataset folder from arrays, or reuse an intact folder that holds the same dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from biascon.data import dataset
 from biascon.data.dataset import Split
+from biascon.data.manifest import DatasetDescription, Manifest
 from biascon.errors import BiasconError
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a builder did: the folder, its manifest, and whether it was there already."""
+    """The result of a build.
+
+    Attributes:
+        folder: The dataset folder.
+        manifest: Its manifest.
+        reused: Whether the folder existed before and was reused.
+    """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     reused: bool
 
 
 def build_or_reuse(
     folder: Path,
-    description: Mapping[str, Any],
+    description: DatasetDescription,
     build: Callable[[], Mapping[str, Split]],
     *,
     force: bool = False,
 ) -> BuildResult:
-    """Write a dataset folder, or find that the same one is there, intact.
+    """Write a dataset folder, or reuse the folder if it already holds the same dataset, intact.
 
     Args:
-        folder: Where.
-        description: What the manifest says besides counts and digests, see ``dataset.save``.
-        build: Gives the splits; called only where they are needed.
-        force: Replace an existing folder that is another dataset, or damaged.
+        folder: The dataset folder.
+        description: The description of the dataset.
+        build: Returns the splits. It is called only if the folder has to be written.
+        force: Replace an existing folder that holds another dataset, or is damaged.
 
     Raises:
-        BiasconError: An unwritable place, or another dataset, or something else, in the way.
+        BiasconError: The folder is not writable, or it holds another dataset or other files.
     """
     if folder.exists() and not dataset.is_dataset_folder(folder):
         raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
-    occupied = folder.exists() and any(folder.iterdir())
-    if occupied and not force:
+    is_occupied = folder.exists() and any(folder.iterdir())
+    if is_occupied and not force:
         manifest = check_same_dataset(folder, description)
         dataset.mark_used(folder)
         return BuildResult(folder, manifest, reused=True)
-    manifest = dataset.save(folder, build(), description, replace=force or not occupied)
+    manifest = dataset.save(folder, build(), description, replace=force or not is_occupied)
     return BuildResult(folder, manifest, reused=False)
 
 
-def check_same_dataset(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of an intact folder that this very command made, or refuse.
+def check_same_dataset(folder: Path, description: DatasetDescription) -> Manifest:
+    """Return the manifest of an intact dataset folder that matches a description.
 
     Raises:
-        BiasconError: It is another dataset.
-        DataError: It is damaged.
+        BiasconError: The folder holds another dataset.
+        DataError: The folder is damaged.
     """
     manifest = dataset.read_manifest(folder)
     keys = ("name", "builder", "protocol", "parameters", "labels", "bias", "attributes", "store")
-    differs = [key for key in keys if manifest.get(key) != description.get(key)]
-    stated = {**manifest["source"].get("sha256", {})}
-    stated.pop("files", None)  # of pictures: known once every one was read
-    if stated != description["source"]["sha256"]:
-        differs.append("source")
-    if differs:
+    actual, expected = manifest.to_json(), description.to_json()
+    differing = [key for key in keys if actual.get(key) != expected.get(key)]
+    source_digests = {**manifest.source.get("sha256", {})}
+    source_digests.pop("files", None)  # of image files: known only after every file has been read
+    if source_digests != description.source["sha256"]:
+        differing.append("source")
+    if differing:
         raise BiasconError(
-            f"{folder} holds another dataset (it differs in {', '.join(differs)}); "
+            f"{folder} holds another dataset (it differs in {', '.join(differing)}); "
             "choose another --out, or pass --force to replace it"
         )
     dataset.verify(folder, manifest)

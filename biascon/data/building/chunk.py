@@ -1,4 +1,4 @@
-"""A chunk of pictures, decoded: the work of one thread at a time."""
+"""A chunk of consecutive images, decoded by one thread at a time."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ from biascon.utils.types import Array
 
 
 def decode_chunk(
-    folder: ImageFolder, shape: ImageSpec, split: str, start: int, paths: Sequence[str]
+    folder: ImageFolder, image_spec: ImageSpec, split: str, start: int, paths: Sequence[str]
 ) -> tuple[Chunk, Array]:
-    """Decode consecutive pictures.
+    """Decode consecutive images of a split.
+
+    Args:
+        folder: The folder of images.
+        image_spec: How an image becomes an array.
+        split: Name of the split.
+        start: Row of the first image in the split.
+        paths: The images' paths, relative to the folder.
 
     Returns:
-        What they gave, and uint8 ``(n, 3, S, S)``, those that are kept.
+        The record of the chunk, and the pixels of the images that are kept, uint8 ``(n, 3, S, S)``.
     """
-    pixels = np.empty((len(paths), *shape.row), dtype=np.uint8)
+    pixels = np.empty((len(paths), *image_spec.array_shape), dtype=np.uint8)
     rejected, digests, stamps, n = [], [], [], 0
     for row, relative in enumerate(paths, start):
         digests.append("")
         try:
-            found = folder.find(relative)
-            stamps.append(found.stamp)
-            data = folder.read(found)
+            file = folder.find(relative)
+            stamps.append(file.stamp)
+            data = folder.read(file)
             digests[-1] = decoding.sha256_bytes(data)
-            pixels[n] = decoding.decode(data, shape)
+            pixels[n] = decoding.decode(data, image_spec)
         except UnusableImageError as error:
             if len(stamps) < len(digests):
                 stamps.append(str(error))
@@ -41,21 +48,21 @@ def decode_chunk(
             n += 1
     crc = zlib.crc32(pixels[:n].data)
     stop = start + len(paths)
-    return Chunk(split, start, stop, crc, digest_of_stamps(stamps), digests, rejected), pixels[:n]
+    return Chunk(split, start, stop, crc, digest_stamps(stamps), digests, rejected), pixels[:n]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What some consecutive pictures of a split gave.
+    """The record of a decoded chunk, as it is written to the log of a build.
 
     Attributes:
         split: Name of the split.
-        start: Row of the first picture.
-        stop: Row behind the last.
-        crc: CRC-32 of the pixels.
-        stamps: Digest of size and time of change of the files.
-        digests: SHA-256 of each file, or "" where it could not be read.
-        rejected: (row, reason) of each picture that is left out.
+        start: Row of the first image.
+        stop: Row after the last image.
+        crc: CRC-32 of the bytes that were written.
+        stamps: Digest of the sizes and modification times of the files.
+        digests: SHA-256 of each file, or "" if the file could not be read.
+        rejected: (row, reason) of each image that is left out.
     """
 
     split: str
@@ -67,15 +74,15 @@ class Chunk:
     rejected: Sequence[tuple[int, str]]
 
     @property
-    def kept(self) -> int:
-        """How many pictures it gave."""
+    def n_kept(self) -> int:
+        """The number of images that are kept."""
         return self.stop - self.start - len(self.rejected)
 
-    def line(self) -> str:
-        """Return its line of the log."""
+    def to_line(self) -> str:
+        """Return the line of the log for this chunk."""
         return json.dumps(asdict(self), separators=(",", ":")) + "\n"
 
 
-def digest_of_stamps(stamps: Sequence[str]) -> str:
-    """Return a digest of size and time of change of files."""
+def digest_stamps(stamps: Sequence[str]) -> str:
+    """Return a digest of the sizes and modification times of files."""
     return hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:32]

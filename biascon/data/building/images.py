@@ -1,9 +1,9 @@
-"""Pictures -> dataset folder: decoded once, in parallel, in bounded memory, resumable.
+"""Build a dataset folder from image files: decoded once, in parallel, in bounded memory, resumable.
 
-Threads decode chunks of pictures (the decoder and the resizer work outside Python's lock); this thread
-appends the chunks in their order to the splits' files and logs each. So memory is that of a few chunks,
-whatever the size of the dataset, and the bytes depend on neither the number of threads nor on when a build
-was killed. The folder appears under its name when it is complete.
+Threads decode chunks of images (the decoder and the resizer release Python's global lock). The main thread
+appends the decoded chunks in their order to the files of the splits, and logs each chunk. So the memory is
+that of a few chunks, whatever the size of the dataset. The bytes depend neither on the number of threads nor
+on when a build was killed and resumed. The folder gets its final name only when it is complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,262 +30,291 @@ from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
 from biascon.data.images.decoding import ImageFolder, ImageSpec
-from biascon.data.manifest import REJECTED, file_entry, make_manifest, sync_folder
+from biascon.data.manifest import (
+    REJECTED,
+    DatasetDescription,
+    Manifest,
+    RejectedCounts,
+    describe_file,
+    make_manifest,
+    sync_folder,
+)
 from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
+from biascon.utils.devices import count_cpus
 from biascon.utils.files import digest_of, new_folder, os_error, pretty_json, write_atomic
 from biascon.utils.types import Array
 from biascon.version import __version__
 
-CHUNK = 1 << 22  # bytes of a chunk's pixels, at most
-PICTURES = 256  # of a chunk, at most
-_ARRAYS = {"labels": np.int64, "bias": np.int64, "index": np.int64, "aligned": np.bool_}
+MAX_CHUNK_BYTES = 1 << 22  # bytes of pixels in a chunk
+MAX_CHUNK_IMAGES = 256
+_DTYPES = {"labels": np.int64, "bias": np.int64, "index": np.int64, "aligned": np.bool_}
 
-Report = Callable[[int, int], None]  # pictures done, of how many
+Chunks = dict[str, list[Chunk]]  # the finished chunks of each split
+ProgressCallback = Callable[[int, int], None]  # called with (finished images, all images)
 
 
-def build_pictures(
+def build_image_dataset(
     raw: Path,
     plan: BuildPlan,
     out: Path,
     *,
-    shape: ImageSpec,
+    image_spec: ImageSpec,
     max_rejected: float = 0.01,
     force: bool = False,
     threads: int = 0,
-    report: Report = lambda done, total: None,
-    say: Callable[[str], None] = lambda line: None,
+    on_progress: ProgressCallback = lambda finished, total: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> BuildResult:
-    """Build a dataset folder of pictures, go on with one that was interrupted, or find that it is there.
+    """Build a dataset folder from image files, resume an interrupted build, or reuse the same dataset.
 
     Args:
-        raw: The folder of pictures; no file outside it is read.
-        plan: Which files, with their labels and attributes.
+        raw: The folder of images. No file outside it is read.
+        plan: The files of each split, with their labels and attributes.
         out: The dataset folder.
-        shape: How a picture becomes an array.
-        max_rejected: The share of names that may be left out.
-        force: Replace an existing folder that is another dataset, or damaged.
-        threads: How many decode; 0 for one a core.
-        report: Called with pictures done and their number, now and then.
-        say: Called with a line of progress.
+        image_spec: How an image becomes an array.
+        max_rejected: The largest share of images that may be left out, in [0, 1].
+        force: Replace an existing folder that holds another dataset, or is damaged.
+        threads: Number of decoding threads; 0 for one per core.
+        on_progress: Called with the number of finished images and of all images.
+        log: Called with lines of text for the user.
 
     Raises:
-        BiasconError: Too many pictures cannot be used, another dataset is in the way, another process
-            builds it, or the place is not writable or full.
+        BiasconError: Too many images cannot be used, ``out`` holds another dataset, another process builds
+            it, or the disk is full or not writable.
     """
     if not 0 <= max_rejected <= 1:
         raise UsageError(f"expected max_rejected in [0, 1], but got {max_rejected}")
     if not raw.is_dir():
-        raise DataError(f"{raw} is not a folder of pictures")
+        raise DataError(f"{raw} is not a folder of images")
     if out.exists() and not dataset.is_dataset_folder(out):
         raise BiasconError(f"{out} exists and is not a dataset; choose another --out")
     folder = ImageFolder(raw)
     with resume.lock_target(out) as work:
-        occupied = out.exists() and any(out.iterdir())
-        description = _described(plan, folder, shape)
-        if occupied and not force:
+        is_occupied = out.exists() and any(out.iterdir())
+        description = _add_source_digests(plan, folder)
+        if is_occupied and not force:
             manifest = check_same_dataset(out, description)
             resume.delete_partial(work)
             dataset.mark_used(out)
             return BuildResult(out, manifest, reused=True)
-        task = _ImageBuild(
-            folder, plan, shape, work, max_rejected, threads or decoding.count_cpus(), report, say
-        )
-        return BuildResult(out, task.run(out, description, overwrite=out.exists()), reused=False)
+        threads = threads or count_cpus() or 1
+        build = _ImageBuild(folder, plan, image_spec, work, max_rejected, threads, on_progress, log)
+        return BuildResult(out, build.run(out, description, overwrite=out.exists()), reused=False)
 
 
-def _described(plan: BuildPlan, folder: ImageFolder, shape: ImageSpec) -> dict[str, Any]:
-    """Return the plan's description with the digests of its rows and of its files' sizes."""
+def _add_source_digests(plan: BuildPlan, folder: ImageFolder) -> DatasetDescription:
+    """Return the plan's description with digests of its rows and of the sizes of its files."""
     state = hashlib.sha256()
     for rows in plan.splits.values():
         for path in rows.paths:
-            size = folder.stamp(path).partition(" ")[0]
+            size = folder.read_stamp(path).partition(" ")[0]
             state.update(f"{size} {path}\n".encode("utf-8", "surrogateescape"))
-    source = dict(plan.description["source"])
-    digests = {"rows": plan.digest_of_rows(), "list": state.hexdigest()}
+    source = dict(plan.description.source)
+    digests = {"rows": plan.digest_rows(), "list": state.hexdigest()}
     source["sha256"] = {**source.get("sha256", {}), **digests}
-    if "store" in plan.description:
+    if plan.description.store is not None:
         source["folder"] = folder.raw
-    return {**plan.description, "source": source}
+    return replace(plan.description, source=source)
 
 
 @dataclass
 class _ImageBuild:
+    """One build of a dataset folder; the attributes are the arguments of ``build_image_dataset``.
+
+    Attributes:
+        work: The partial folder.
+    """
+
     folder: ImageFolder
     plan: BuildPlan
-    shape: ImageSpec
+    image_spec: ImageSpec
     work: Path
     max_rejected: float
     threads: int
-    report: Report
-    say: Callable[[str], None]
+    on_progress: ProgressCallback
+    log: Callable[[str], None]
 
-    def run(self, out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[str, Any]:
-        # The plan's digest says what the parts in the partial folder belong to, the decoder included.
-        versions = {"biascon": __version__, **decoding.decoder_versions()}
-        whole = [self.plan.digest(), vars(self.shape), self.folder.raw, versions]
-        logged = resume.start_or_resume(self.work, digest_of(whole))
+    def run(self, out: Path, description: DatasetDescription, *, overwrite: bool) -> Manifest:
+        """Write the dataset folder and return its manifest."""
+        # The chunks in the partial folder belong to this digest, which covers the decoder too.
+        versions = {"biascon": __version__, **decoding.get_decoder_versions()}
+        identity = [self.plan.compute_digest(), vars(self.image_spec), self.folder.raw, versions]
+        logged = resume.start_or_resume(self.work, digest_of(identity))
         try:
-            chunks = self._write(logged)
-            return self._publish(out, description, chunks, give_way=overwrite)
+            chunks = self._write_splits(logged)
+            return self._publish(out, description, chunks, overwrite=overwrite)
         except (OSError, DataError) as error:
             resume.delete_partial(self.work)
             raise os_error(error, "write", out) if isinstance(error, OSError) else error from error
 
-    def _write(self, logged: Sequence[Chunk]) -> dict[str, list[Chunk]]:
-        """Write the splits' files, behind what the log says is done; return the chunks of each."""
-        found: dict[str, list[Chunk]] = {}
+    def _write_splits(self, logged: Sequence[Chunk]) -> Chunks:
+        """Write the files of the splits, after the chunks that are still valid; return all chunks."""
+        chunks: Chunks = {}
         with ExitStack() as stack:
-            streams = {}
+            writers = {}
             for name, rows in self.plan.splits.items():
-                there = [chunk for chunk in logged if chunk.split == name]
-                streams[name], found[name] = self._resume(name, rows, there)
-                stack.callback(streams[name].close)
-            lines = [chunk.line() for part in found.values() for chunk in part]
+                logged_chunks = [chunk for chunk in logged if chunk.split == name]
+                writers[name], chunks[name] = self._open_split(name, rows, logged_chunks)
+                stack.callback(writers[name].close)
+            lines = [chunk.to_line() for part in chunks.values() for chunk in part]
             write_atomic(self.work / resume.LOG, "".join(lines))
-            self._decode(streams, found)
+            self._decode_remaining(writers, chunks)
             for name, rows in self.plan.splits.items():
-                split = rows.keep(kept_rows(found[name], len(rows)))
-                streams[name].finish({k: v for k, v in split.arrays().items() if k != "images"})
-        return found
+                split = rows.without_rejected(mark_kept_rows(chunks[name], len(rows)))
+                writers[name].finish({k: v for k, v in split.arrays().items() if k != "images"})
+        return chunks
 
-    def _resume(
-        self, name: str, rows: SplitPlan, there: list[Chunk]
+    def _open_split(
+        self, name: str, rows: SplitPlan, logged: list[Chunk]
     ) -> tuple[SafetensorsWriter, list[Chunk]]:
-        small = {**_ARRAYS, **{f"{ATTRIBUTE}{key}": np.int64 for key in rows.attributes}}
+        """Open the file of a split, cut after its valid chunks; return its writer and these chunks."""
+        dtypes = {**_DTYPES, **{f"{ATTRIBUTE}{key}": np.int64 for key in rows.attributes}}
         path = self.work / f"{name}.safetensors"
-        row, large = (self._row(rows), "files") if self._files else (self.shape.row, "images")
-        before = sum(chunk.kept for chunk in there)
-        stream = SafetensorsWriter(path, len(rows), row, small, before, large)
-        n = resume.log_chunk(there, stream, self.folder, rows.paths, self._size)
-        stream.cut(sum(chunk.kept for chunk in there[:n]))
-        return stream, there[:n]
+        if self._stores_index:
+            array_name, row_shape = "files", self._index_shape(rows)
+        else:
+            array_name, row_shape = "images", self.image_spec.array_shape
+        n_written = sum(chunk.n_kept for chunk in logged)
+        writer = SafetensorsWriter(path, len(rows), row_shape, dtypes, n_written, array_name)
+        n_valid = resume.count_valid_chunks(
+            logged, writer, self.folder, rows.paths, self._chunk_images
+        )
+        writer.cut(sum(chunk.n_kept for chunk in logged[:n_valid]))
+        return writer, logged[:n_valid]
 
     @property
-    def _files(self) -> bool:
-        """Whether an index of the files is written, and no pixels."""
-        return "store" in self.plan.description
+    def _stores_index(self) -> bool:
+        """Whether the dataset holds an index of its files instead of pixels."""
+        return self.plan.description.store is not None
 
-    def _row(self, rows: SplitPlan) -> tuple[int, ...]:
-        return (lazy.width(rows.paths),)
+    def _index_shape(self, rows: SplitPlan) -> tuple[int, ...]:
+        return (lazy.compute_index_width(rows.paths),)
 
     @property
-    def _size(self) -> int:
-        return max(1, min(PICTURES, CHUNK // math.prod(self.shape.row)))
+    def _chunk_images(self) -> int:
+        """Images in a chunk."""
+        return max(
+            1, min(MAX_CHUNK_IMAGES, MAX_CHUNK_BYTES // math.prod(self.image_spec.array_shape))
+        )
 
-    def _decode(
-        self, streams: Mapping[str, SafetensorsWriter], found: Mapping[str, list[Chunk]]
-    ) -> None:
-        """Decode what is left, in parallel, and append it to ``streams`` and ``found`` in order."""
-        ready = sum(chunk.stop - chunk.start for part in found.values() for chunk in part)
-        refused = len(self.plan.left_out) + sum(len(c.rejected) for p in found.values() for c in p)
-        self._check(refused, found)
-        if ready:
-            self.say(f"goes on behind the {ready:,} of {len(self.plan):,} pictures that are done")
-        self.report(ready, len(self.plan))
-        self._check_space(streams)
-        queue = self._queue(found)
-        waiting: deque[Future[tuple[Chunk, Array]]] = deque()
+    def _decode_remaining(self, writers: Mapping[str, SafetensorsWriter], chunks: Chunks) -> None:
+        """Decode the remaining images in parallel; append them to ``writers`` and ``chunks`` in order."""
+        n_done = sum(chunk.stop - chunk.start for part in chunks.values() for chunk in part)
+        n_rejected = len(self._list_rejected(chunks))
+        self._check_rejected(n_rejected, chunks)
+        if n_done:
+            self.log(f"resuming after {n_done:,} of {len(self.plan):,} images")
+        self.on_progress(n_done, len(self.plan))
+        self._check_space(writers)
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="biascon")
         try:
-            with (self.work / resume.LOG).open("a", encoding="utf-8") as log:
-                while True:
-                    for spec in islice(queue, 2 * self.threads - len(waiting)):
-                        waiting.append(pool.submit(decode_chunk, self.folder, self.shape, *spec))
-                    if not waiting:
-                        return
-                    chunk, pixels = waiting.popleft().result()
-                    if self._files:
-                        pixels = self._index(chunk)
-                        chunk = replace(chunk, crc=zlib.crc32(pixels.data))
-                    streams[chunk.split].append(pixels)
-                    log.write(chunk.line())
-                    log.flush()
-                    found[chunk.split].append(chunk)
-                    ready += chunk.stop - chunk.start
-                    refused += len(chunk.rejected)
-                    self.report(ready, len(self.plan))
-                    self._check(refused, found)
+            with (self.work / resume.LOG).open("a", encoding="utf-8") as log_file:
+                for chunk, rows in self._iter_decoded(pool, chunks):
+                    writers[chunk.split].append(rows)
+                    log_file.write(chunk.to_line())
+                    log_file.flush()
+                    chunks[chunk.split].append(chunk)
+                    n_done += chunk.stop - chunk.start
+                    n_rejected += len(chunk.rejected)
+                    self.on_progress(n_done, len(self.plan))
+                    self._check_rejected(n_rejected, chunks)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _index(self, chunk: Chunk) -> Array:
-        """Return uint8 ``(n, 32 + W)``: the rows of the index for the pictures of a chunk that are kept."""
-        rows, left = self.plan.splits[chunk.split], {row for row, _ in chunk.rejected}
-        (size,) = self._row(rows)
-        found = [
-            lazy.index_row(digest, rows.paths[row], size)
-            for row, digest in enumerate(chunk.digests, chunk.start)
-            if row not in left
-        ]
-        return np.stack(found) if found else np.empty((0, size), dtype=np.uint8)
+    def _iter_decoded(
+        self, pool: ThreadPoolExecutor, chunks: Chunks
+    ) -> Iterator[tuple[Chunk, Array]]:
+        """Yield the remaining chunks in order, with the rows to write (pixels, or rows of the index)."""
+        remaining = self._iter_remaining(chunks)
+        pending: deque[Future[tuple[Chunk, Array]]] = deque()
+        while True:
+            # At most two chunks per thread wait, so that memory stays bounded.
+            for arguments in islice(remaining, 2 * self.threads - len(pending)):
+                pending.append(pool.submit(decode_chunk, self.folder, self.image_spec, *arguments))
+            if not pending:
+                return
+            chunk, pixels = pending.popleft().result()
+            if self._stores_index:
+                index = self._encode_index(chunk)
+                yield replace(chunk, crc=zlib.crc32(index.data)), index
+            else:
+                yield chunk, pixels
 
-    def _queue(self, found: Mapping[str, list[Chunk]]) -> Iterator[tuple[str, int, Sequence[str]]]:
+    def _iter_remaining(self, chunks: Chunks) -> Iterator[tuple[str, int, Sequence[str]]]:
+        """Yield (split, start, paths) of each chunk that is not done yet."""
+        size = self._chunk_images
         for name, rows in self.plan.splits.items():
-            for start in range(len(found[name]) * self._size, len(rows), self._size):
-                yield name, start, rows.paths[start : start + self._size]
+            for start in range(len(chunks[name]) * size, len(rows), size):
+                yield name, start, rows.paths[start : start + size]
 
-    def _check(self, refused: int, found: Mapping[str, list[Chunk]]) -> None:
-        """Refuse a source of which too much cannot be used, as soon as that is known."""
+    def _encode_index(self, chunk: Chunk) -> Array:
+        """Return the rows of the index for the images of a chunk that are kept, uint8 ``(n, 32 + W)``."""
+        rows, rejected = self.plan.splits[chunk.split], {row for row, _ in chunk.rejected}
+        (width,) = self._index_shape(rows)
+        index_rows = [
+            lazy.encode_index_row(digest, rows.paths[row], width)
+            for row, digest in enumerate(chunk.digests, chunk.start)
+            if row not in rejected
+        ]
+        return np.stack(index_rows) if index_rows else np.empty((0, width), dtype=np.uint8)
+
+    def _check_rejected(self, n_rejected: int, chunks: Chunks) -> None:
+        """Raise a DataError as soon as the number of rejected images is over the limit."""
         total = len(self.plan) + len(self.plan.left_out)
-        if refused <= self.max_rejected * total:
+        if n_rejected <= self.max_rejected * total:
             return
-        left = self._rejected(found)
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(left).items())
-        few = ", ".join(path for path, _ in left[:3])
+        rejected = self._list_rejected(chunks)
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(rejected).items())
+        first = ", ".join(path for path, _ in rejected[:3])
         raise DataError(
-            f"{len(left):,} or more of {total:,} pictures cannot be used ({reasons}), which is over "
-            f"--max-rejected {self.max_rejected:.4g}; the first are {few}; mend them or allow more"
+            f"{len(rejected):,} or more of {total:,} images cannot be used ({reasons}), which is over "
+            f"--max-rejected {self.max_rejected:.4g}; the first are {first}; repair them, or pass a larger "
+            "--max-rejected"
         )
 
-    def _check_space(self, streams: Mapping[str, SafetensorsWriter]) -> None:
-        need = sum(
-            (len(rows) - streams[name].rows) * streams[name].bytes
+    def _check_space(self, writers: Mapping[str, SafetensorsWriter]) -> None:
+        """Raise a DataError if the disk has too little space for the remaining images."""
+        needed = sum(
+            (len(rows) - writers[name].rows) * writers[name].bytes
             for name, rows in self.plan.splits.items()
         )
         free = shutil.disk_usage(self.work).free
-        if need > free:
+        if needed > free:
             raise DataError(
-                f"the pictures take {need / 1e6:,.0f} MB more in {self.work.parent}, but {free / 1e6:,.0f} "
-                "MB are free; make room, or choose another --out or a smaller --size"
+                f"the images take {needed / 1e6:,.0f} MB more in {self.work.parent}, but "
+                f"{free / 1e6:,.0f} MB are free; free some space, or choose another --out or a smaller --size"
             )
 
-    def _rejected(self, found: Mapping[str, list[Chunk]]) -> list[tuple[str, str]]:
-        left = list(self.plan.left_out)
-        for name, chunks in found.items():
+    def _list_rejected(self, chunks: Chunks) -> list[tuple[str, str]]:
+        """Return (path, reason) of every image that is left out, sorted."""
+        rejected = list(self.plan.left_out)
+        for name, part in chunks.items():
             paths = self.plan.splits[name].paths
-            left += [(paths[row], reason) for chunk in chunks for row, reason in chunk.rejected]
-        return sorted(left)
+            rejected += [(paths[row], reason) for chunk in part for row, reason in chunk.rejected]
+        return sorted(rejected)
 
     def _publish(
-        self,
-        out: Path,
-        description: dict[str, Any],
-        found: dict[str, list[Chunk]],
-        *,
-        give_way: bool,
-    ) -> dict[str, Any]:
-        """Give the finished files their manifest and the folder its name."""
-        masks = {name: kept_rows(found[name], len(rows)) for name, rows in self.plan.splits.items()}
+        self, out: Path, description: DatasetDescription, chunks: Chunks, *, overwrite: bool
+    ) -> Manifest:
+        """Write the manifest of the finished files, and move them to the dataset folder."""
+        masks = {
+            name: mark_kept_rows(chunks[name], len(rows)) for name, rows in self.plan.splits.items()
+        }
         for name in ("train", "test"):
             if not masks[name].any():
-                raise DataError(f"no picture of the {name} split can be used")
-        left = self._rejected(found)
-        resume.write_rejected(self.work, left)
-        state = hashlib.sha256()
-        for name, chunks in found.items():
-            state.update(f"{name}\n".encode())
-            for chunk in chunks:
-                state.update("".join(f"{digest}\n" for digest in chunk.digests).encode())
-        source = {**description["source"], "decoder": decoding.decoder_versions()}
-        source["sha256"] = {**source["sha256"], "files": state.hexdigest()}
-        description = {**description, "source": source}
-        description["rejected"] = {"n": len(left), "by_reason": count_reasons(left)}
+                raise DataError(f"no image of the {name} split can be used")
+        rejected = self._list_rejected(chunks)
+        resume.write_rejected(self.work, rejected)
+        source = {**description.source, "decoder": decoding.get_decoder_versions()}
+        source["sha256"] = {**source["sha256"], "files": digest_files(chunks)}
+        rejected_counts = RejectedCounts(count_reasons(rejected))
+        description = replace(description, source=source, rejected=rejected_counts)
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
-        files = {name: file_entry(self.work / name) for name in names}
-        manifest = make_manifest(description, self.plan.counts(masks), files)
-        (self.work / "manifest.json").write_text(pretty_json(manifest), encoding="utf-8")
-        with new_folder(out, replace=give_way) as new:
+        files = {name: describe_file(self.work / name) for name in names}
+        manifest = make_manifest(description, self.plan.summarize_splits(masks), files)
+        (self.work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
+        with new_folder(out, replace=overwrite) as new:
             for name in [*names, "manifest.json"]:
                 (self.work / name).rename(new / name)
             sync_folder(new)
@@ -294,13 +322,23 @@ class _ImageBuild:
         return manifest
 
 
-def kept_rows(chunks: Sequence[Chunk], n: int) -> Array:
-    """Return bool ``(N,)``: which of a split's pictures are kept."""
-    mask = np.ones(n, dtype=bool)
-    mask[[row for chunk in chunks for row, _ in chunk.rejected]] = False
-    return mask
+def mark_kept_rows(chunks: Sequence[Chunk], n: int) -> Array:
+    """Return bool ``(N,)``: whether an image of a split is kept."""
+    is_kept = np.ones(n, dtype=bool)
+    is_kept[[row for chunk in chunks for row, _ in chunk.rejected]] = False
+    return is_kept
+
+
+def digest_files(chunks: Chunks) -> str:
+    """Return the SHA-256 of the digests of all files, split by split."""
+    state = hashlib.sha256()
+    for name, part in chunks.items():
+        state.update(f"{name}\n".encode())
+        for chunk in part:
+            state.update("".join(f"{digest}\n" for digest in chunk.digests).encode())
+    return state.hexdigest()
 
 
 def count_reasons(rejected: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Return how many names were left out for each reason, by reason."""
+    """Return the number of images that were left out for each reason, sorted by reason."""
     return dict(sorted(Counter(reason for _, reason in rejected).items()))

@@ -1,9 +1,10 @@
-"""A dataset folder that is being built: what is done survives a kill, and is trusted only if it fits.
+"""Resume an interrupted build: finished chunks survive a kill, and are reused only after a check.
 
-The hidden folder ``.<name>.partial`` beside the target holds the splits' files as far as they are written,
-and a log with one line for each chunk of pictures: how many bytes it gave, their CRC-32, size and time of
-change of its files, their SHA-256, and what was left out. A build that starts again goes on behind the last
-chunk whose line is whole, whose bytes are those that the line says and whose files have not changed.
+The hidden folder ``.<name>.partial`` beside the target holds the unfinished files of the splits, and a log
+with one line for each chunk of images. A line holds the CRC-32 of the chunk's bytes, a digest of the sizes
+and modification times of its files, their SHA-256, and the images that were left out. A build that starts
+again keeps the chunks up to the first one whose line is incomplete, whose bytes do not match the line, or
+whose files have changed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from biascon.data.building.chunk import Chunk, digest_of_stamps
+from biascon.data.building.chunk import Chunk, digest_stamps
 from biascon.data.images.decoding import ImageFolder
 from biascon.data.manifest import REJECTED
 from biascon.data.memory_map import SafetensorsWriter
@@ -31,19 +32,19 @@ PLAN, LOG = "plan", "log"
 
 @contextmanager
 def lock_target(target: Path) -> Iterator[Path]:
-    """Give the partial folder for a target, which no other process uses meanwhile.
+    """Lock a target against other processes; yield its partial folder.
 
     Raises:
-        BiasconError: Another process builds this dataset, or the place is not writable.
+        BiasconError: Another process builds this dataset, or the folder is not writable.
     """
     work, path = partial_folder(target), target.parent / f".{target.name}.lock"
     try:
         while True:
             target.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()  # where nothing can be written, a lock only times out
+            path.touch()  # fails if the folder is not writable; the lock would only time out
             lock = FileLock(path, timeout=0)
             lock.acquire()
-            if path.exists():  # else the process before removed it after it was opened here
+            if path.exists():  # otherwise the previous process removed it after it was opened here
                 break
             lock.release()
     except Timeout as error:
@@ -64,14 +65,18 @@ def partial_folder(target: Path) -> Path:
 
 
 def start_or_resume(work: Path, digest: str) -> list[Chunk]:
-    """Create the partial folder, or return the chunks in the log of one that the same plan left.
+    """Create the partial folder, or return the logged chunks if it belongs to the same plan.
+
+    Args:
+        work: The partial folder.
+        digest: Digest of the plan.
 
     Raises:
-        BiasconError: The place is not writable.
+        BiasconError: The folder is not writable.
     """
     try:
         if (work / PLAN).is_file() and (work / PLAN).read_bytes() == digest.encode():
-            return list(_logged(work / LOG))
+            return list(_read_log(work / LOG))
         delete_partial(work)
         work.mkdir(parents=True)
         write_atomic(work / PLAN, digest)
@@ -86,44 +91,53 @@ def delete_partial(work: Path) -> None:
         shutil.rmtree(work)
 
 
-def _logged(path: Path) -> Iterator[Chunk]:
+def _read_log(path: Path) -> Iterator[Chunk]:
+    """Yield the chunks in a log, up to the first damaged line."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     for line in lines:
         try:
             chunk = Chunk(**json.loads(line))
-            sound = chunk.kept >= 0 and len(chunk.digests) == chunk.stop - chunk.start
+            is_valid = chunk.n_kept >= 0 and len(chunk.digests) == chunk.stop - chunk.start
         except (ValueError, TypeError, AttributeError):
             return
-        if not sound:
+        if not is_valid:
             return
         yield chunk
 
 
-def log_chunk(
+def count_valid_chunks(
     chunks: Sequence[Chunk],
     stream: SafetensorsWriter,
     folder: ImageFolder,
     paths: Sequence[str],
     size: int,
 ) -> int:
-    """Return how many logged chunks of a split still hold: the bytes are there, no file changed."""
+    """Count the logged chunks of a split that are still valid: their bytes match, and no file has changed.
+
+    Args:
+        chunks: The logged chunks of the split, in order.
+        stream: The file of the split.
+        folder: The folder of images.
+        paths: The split's paths, relative to the folder.
+        size: Images in a chunk.
+    """
     first = 0
     for number, chunk in enumerate(chunks):
         expected = (number * size, min((number + 1) * size, len(paths)))
         if (chunk.start, chunk.stop) != expected:
             return number
-        pixels = stream.read(first, first + chunk.kept)
-        if len(pixels) != chunk.kept * stream.bytes or zlib.crc32(pixels) != chunk.crc:
+        pixels = stream.read(first, first + chunk.n_kept)
+        if len(pixels) != chunk.n_kept * stream.bytes or zlib.crc32(pixels) != chunk.crc:
             return number
-        stamps = [folder.stamp(path) for path in paths[chunk.start : chunk.stop]]
-        if digest_of_stamps(stamps) != chunk.stamps:
+        stamps = [folder.read_stamp(path) for path in paths[chunk.start : chunk.stop]]
+        if digest_stamps(stamps) != chunk.stamps:
             return number
-        first += chunk.kept
+        first += chunk.n_kept
     return len(chunks)
 
 
 def write_rejected(work: Path, rejected: Sequence[tuple[str, str]]) -> None:
-    """Write ``rejected.csv``: path and reason, sorted."""
+    """Write ``rejected.csv``, with the path and the reason of each image that is left out, sorted."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])

@@ -1,14 +1,16 @@
-"""One picture file -> uint8 (3, S, S), or a reason why not.
+"""Decode one image file to uint8 (3, S, S), or report why it cannot be used.
 
-The pixels are those of ``Image.open(path).convert("RGB")``, torchvision's ``Resize(R)`` (antialiased
+The pixels equal those of ``Image.open(path).convert("RGB")``, torchvision's ``Resize(R)`` (antialiased
 bilinear, the shorter side to R) and ``CenterCrop(S)``, bit for bit. JPEGs are decoded by libjpeg-turbo
-without detours, which gives the same bits sooner; a file is decoded by what it holds, not by its name.
+directly, which gives the same bits in less time. The content of a file decides its format, not its name.
 
-What ``convert("RGB")`` does is kept: transparency is dropped, palettes are looked up, grayscale is repeated,
-CMYK is converted without a color profile, of an animation the first frame is taken. Two things are done that
-it leaves undone: 16-bit gray keeps the high byte of its values, as 16-bit color does (they would be clipped
-at 255), and the EXIF orientation is applied.
+The conversion follows ``convert("RGB")``: transparency is dropped, palettes are looked up, grayscale is
+repeated, CMYK is converted without a color profile, and the first frame of an animation is taken. There are
+two differences. 16-bit gray keeps the high byte of its values, as 16-bit color does; Pillow clips the values
+at 255. And the EXIF orientation is applied.
 """
+
+# ruff: noqa: PTH116, PTH120 -- pathlib takes a tenth of the time of a small image
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ import io
 import os
 import stat
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,36 +33,37 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from biascon.errors import UsageError
 from biascon.utils.types import Array
 
-DECODES = ("full", "scaled")
-MAX_PIXELS = 1 << 26  # of a picture: 8,192 x 8,192; a larger one is not decoded
-MAX_BYTES = 1 << 27  # of a file
-HEAVY = (
-    1 << 22
-)  # pixels from which pictures are decoded one at a time, so that memory stays bounded
+DECODE_MODES = ("full", "scaled")
+MAX_PIXELS = 1 << 26  # 8,192 x 8,192; a larger image is not decoded
+MAX_BYTES = 1 << 27  # size of a file
+# Images with more pixels are decoded one at a time, so that memory stays bounded.
+ALONE_FROM_PIXELS = 1 << 22
 
+# Reasons for leaving out an image. Dataset digests depend on their spelling.
 MISSING, OUTSIDE, NO_FILE = "missing", "outside the folder", "not a file"
-EMPTY, NO_PICTURE, TRUNCATED, DAMAGED = "empty", "not a picture", "truncated", "damaged"
-BOMB, LONG, STRANGE = "too many pixels", "file too large", "unsupported pixels"
+EMPTY, NOT_AN_IMAGE, TRUNCATED, DAMAGED = "empty", "not a picture", "truncated", "damaged"
+TOO_MANY_PIXELS, TOO_LARGE, UNSUPPORTED = "too many pixels", "file too large", "unsupported pixels"
 UNREADABLE = "unreadable"
 
-# Formats that are decoded by code inside Pillow alone: none that starts a program (EPS) or follows a link.
+# Formats that Pillow decodes by itself. Formats that start a program (EPS) or follow a link are excluded.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_ALONE = threading.Lock()
+_LARGE_IMAGE_LOCK = threading.Lock()
+_NO_LOCK = nullcontext()
 
 
 class UnusableImageError(Exception):
-    """A picture that is left out; its text is the reason."""
+    """An image that cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How a picture becomes an array.
+    """How an image becomes an array.
 
     Attributes:
-        size: S, the side of the result: a multiple of 4.
-        resize: R, what the shorter side is resized to before the center is cut out; 0 for the usual one.
-        decode: ``full``, or ``scaled``: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that is
-            still R or more. Faster, but not the pixels that papers use.
+        size: S, the side of the result in pixels, a multiple of 4.
+        resize: R, the length of the shorter side before the center is cut out; 0 for the default.
+        decode: ``full``, or ``scaled``: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, if the shorter
+            side is still R or more. This is faster, but gives other pixels than those of the papers.
     """
 
     size: int
@@ -70,54 +74,49 @@ class ImageSpec:
         if self.size < 4 or self.size % 4 or self.size > 4096:
             raise UsageError(f"expected a size of 4..4096 that 4 divides, but got {self.size}")
         if self.resize == 0:
-            object.__setattr__(self, "resize", usual_resize(self.size))
+            object.__setattr__(self, "resize", get_default_resize(self.size))
         if not self.size <= self.resize <= 8192:
             raise UsageError(f"expected resize in {self.size}..8192, but got {self.resize}")
-        if self.decode not in DECODES:
+        if self.decode not in DECODE_MODES:
             raise UsageError(f"expected decode to be full or scaled, but got '{self.decode}'")
 
     @property
-    def row(self) -> tuple[int, int, int]:
-        """The shape of a picture's array."""
+    def array_shape(self) -> tuple[int, int, int]:
+        """The shape of the array of an image, ``(3, S, S)``."""
         return (3, self.size, self.size)
 
-    def suffixes(self) -> list[str]:
-        """Return the parts of a dataset's name that say how it differs from the usual shape.
+    def name_suffixes(self) -> list[str]:
+        """Return the parts of a dataset's name for the settings that differ from the defaults.
 
-        >>> Shape(64).suffixes(), Shape(128, 128, "scaled").suffixes()
+        >>> ImageSpec(64).name_suffixes(), ImageSpec(128, 128, "scaled").name_suffixes()
         ([], ['128', 'resize128', 'scaled'])
         """
         parts = [str(self.size)] if self.size != 64 else []
-        parts += [f"resize{self.resize}"] if self.resize != usual_resize(self.size) else []
+        parts += [f"resize{self.resize}"] if self.resize != get_default_resize(self.size) else []
         return [*parts, *([self.decode] if self.decode != "full" else [])]
 
     def describe(self) -> str:
-        """Return how pictures are made, in words."""
-        how = {"full": "", "scaled": ", JPEGs decoded at 1/2, 1/4 or 1/8"}[self.decode]
-        return f"shorter side to {self.resize}, centre {self.size} x {self.size}{how}"
+        """Return the manifest text of these settings."""
+        decode = {"full": "", "scaled": ", JPEGs decoded at 1/2, 1/4 or 1/8"}[self.decode]
+        return f"shorter side to {self.resize}, centre {self.size} x {self.size}{decode}"
 
 
-def usual_resize(size: int) -> int:
-    """Return what the shorter side is resized to before ``size`` is cut out: 9/8 of it, or 256 for 224.
+def get_default_resize(size: int) -> int:
+    """Return the default length of the shorter side: 9/8 of the size, or 256 for a size of 224.
 
-    >>> usual_resize(64), usual_resize(128), usual_resize(224)
+    >>> get_default_resize(64), get_default_resize(128), get_default_resize(224)
     (72, 144, 256)
     """
     return 256 if size == 224 else size * 9 // 8
 
 
-def count_cpus() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def decoder_versions() -> dict[str, str]:
-    """Return the names and versions of what decodes and resizes."""
+def get_decoder_versions() -> dict[str, str]:
+    """Return the names and versions of the libraries that decode and resize."""
     return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}
 
 
 class ImageFile(NamedTuple):
-    """A file in the folder of pictures: its path, its size, and size and time of change as text."""
+    """An image file: its path, its size in bytes, and its size and modification time as text."""
 
     path: str
     size: int
@@ -125,7 +124,7 @@ class ImageFile(NamedTuple):
 
 
 class ImageFolder:
-    """The folder that pictures are read from; nothing outside it is.
+    """The folder of images. No file outside it is read.
 
     Args:
         raw: The folder.
@@ -140,10 +139,10 @@ class ImageFolder:
         return real == self.raw or real.startswith(self.raw.rstrip(os.sep) + os.sep)
 
     def find(self, relative: str) -> ImageFile:
-        """Return the file of a name.
+        """Find a file by its path relative to the folder.
 
         Raises:
-            Unusable: It is missing, no regular file, or leads out of the folder.
+            UnusableImageError: The file is missing, not a regular file, or outside the folder.
         """
         plain = relative.replace("\\", "/") if os.name == "nt" else relative
         if not plain or plain[0] == "/" or ".." in plain.split("/") or "\0" in plain:
@@ -152,65 +151,65 @@ class ImageFolder:
         if not self._inside(os.path.dirname(path)):
             raise UnusableImageError(OUTSIDE)
         try:
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode):
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
                 if not self._resolves_inside(path):
                     raise UnusableImageError(OUTSIDE)
-                found = os.stat(path)
+                status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UnusableImageError(MISSING) from error
         except (OSError, ValueError) as error:
             raise UnusableImageError(UNREADABLE) from error
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise UnusableImageError(NO_FILE)
-        return ImageFile(path, found.st_size, f"{found.st_size} {found.st_mtime_ns}")
+        return ImageFile(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
 
-    def read(self, found: ImageFile) -> bytes:
+    def read(self, file: ImageFile) -> bytes:
         """Return the bytes of a file.
 
         Raises:
-            Unusable: It is empty, too large or unreadable.
+            UnusableImageError: The file is empty, too large or unreadable.
         """
-        if found.size == 0:
+        if file.size == 0:
             raise UnusableImageError(EMPTY)
-        if found.size > MAX_BYTES:
-            raise UnusableImageError(LONG)
+        if file.size > MAX_BYTES:
+            raise UnusableImageError(TOO_LARGE)
         try:
-            with open(found.path, "rb", buffering=0) as file:
-                return file.read()
+            with open(file.path, "rb", buffering=0) as handle:  # noqa: PTH123
+                return handle.read()
         except OSError as error:
             raise UnusableImageError(UNREADABLE) from error
 
-    def stamp(self, relative: str) -> str:
-        """Return size and time of change of a file, or why there is none: what tells that it changed."""
+    def read_stamp(self, relative: str) -> str:
+        """Return a file's size and modification time as text, or the reason why it cannot be used."""
         try:
             return self.find(relative).stamp
         except UnusableImageError as error:
             return str(error)
 
 
-def decode(data: bytes, shape: ImageSpec) -> Array:
-    """Return uint8 ``(3, S, S)``: a picture from the bytes of its file.
+def decode(data: bytes, image_spec: ImageSpec) -> Array:
+    """Decode the bytes of an image file to uint8 ``(3, S, S)``.
 
     Raises:
-        Unusable: It is no picture, truncated, damaged, or has too many pixels.
+        UnusableImageError: The bytes are no image, truncated or damaged, or have too many pixels.
     """
     try:
         if data[:3] == b"\xff\xd8\xff":
             try:
-                return _jpeg(data, shape)
+                return _decode_jpeg(data, image_spec)
             except ValueError:
-                pass  # libjpeg warns, or cannot give RGB: what Pillow makes of it counts
-        return _any(data, shape)
+                pass  # libjpeg warns or cannot give RGB; Pillow decides
+        return _decode_with_pillow(data, image_spec)
     except UnidentifiedImageError as error:
-        raise UnusableImageError(NO_PICTURE) from error
+        raise UnusableImageError(NOT_AN_IMAGE) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnusableImageError(BOMB) from error
+        raise UnusableImageError(TOO_MANY_PIXELS) from error
     except (UnusableImageError, MemoryError):
         raise
     except Exception as error:  # a decoder may fail on broken data in any way
-        cut = "truncated" in str(error) or isinstance(error, EOFError)
-        raise UnusableImageError(TRUNCATED if cut else DAMAGED) from error
+        is_truncated = "truncated" in str(error) or isinstance(error, EOFError)
+        raise UnusableImageError(TRUNCATED if is_truncated else DAMAGED) from error
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -218,27 +217,31 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _jpeg(data: bytes, shape: ImageSpec) -> Array:
+def _decode_jpeg(data: bytes, image_spec: ImageSpec) -> Array:
+    """Decode a JPEG with libjpeg-turbo; raise a ValueError if Pillow has to decode it."""
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     if space not in ("YCbCr", "GRAY", "Gray"):
         raise ValueError(f"JPEG with {space}")
-    heavy = _check(width, height, shape)
-    least = shape.resize if shape.decode == "scaled" else 0
-    turn = _orientation(data)
-    with _ALONE if heavy else _NOTHING:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
+    needs_lock = _check_pixels(width, height, image_spec)
+    min_side = image_spec.resize if image_spec.decode == "scaled" else 0
+    transpose = _read_orientation(data)
+    with _LARGE_IMAGE_LOCK if needs_lock else _NO_LOCK:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=min_side, min_width=min_side)
         image = Image.frombuffer("RGB", pixels.shape[1::-1], pixels, "raw", "RGB", 0, 1)
-        return _fit(image.transpose(turn) if turn is not None else image, shape)
+        return _resize_and_crop(
+            image.transpose(transpose) if transpose is not None else image, image_spec
+        )
 
 
-def _orientation(data: bytes) -> Image.Transpose | None:
+def _read_orientation(data: bytes) -> Image.Transpose | None:
+    """Return the transposition that the EXIF orientation of a JPEG asks for, or None."""
     if b"Exif\0\0" not in data[: 1 << 16]:
         return None
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        return _TURNS.get(image.getexif().get(0x0112, 1))
+        return _TRANSPOSES.get(image.getexif().get(0x0112, 1))
 
 
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -249,57 +252,48 @@ _TURNS = {
 }
 
 
-def _any(data: bytes, shape: ImageSpec) -> Array:
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        heavy = _check(*image.size, shape)
-        with _ALONE if heavy else _NOTHING:
-            return _fit(_rgb(ImageOps.exif_transpose(image)), shape)
+def _decode_with_pillow(data: bytes, image_spec: ImageSpec) -> Array:
+    with Image.open(io.BytesIO(data), formats=_list_formats()) as image:
+        needs_lock = _check_pixels(*image.size, image_spec)
+        with _LARGE_IMAGE_LOCK if needs_lock else _NO_LOCK:
+            return _resize_and_crop(_convert_to_rgb(ImageOps.exif_transpose(image)), image_spec)
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
-    """Return those of ``FORMATS`` that this Pillow reads; one that it does not know is an error to it."""
+def _list_formats() -> tuple[str, ...]:
+    """Return the ``FORMATS`` that the installed Pillow supports; it raises an error for any other name."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of any mode as RGB."""
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB."""
     if image.mode.startswith("I"):  # 16-bit gray, in 16 or 32 bits
         gray = np.asarray(image)
         if gray.size and (gray.min() < 0 or gray.max() > 0xFFFF):
-            raise UnusableImageError(STRANGE)
+            raise UnusableImageError(UNSUPPORTED)
         return Image.fromarray((gray >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise UnusableImageError(STRANGE)
+        raise UnusableImageError(UNSUPPORTED)
     return image.convert("RGB")
 
 
-def _check(width: int, height: int, shape: ImageSpec) -> bool:
-    """Whether a picture is to be decoded alone; refuse one that is too large, before or after resizing."""
+def _check_pixels(width: int, height: int, image_spec: ImageSpec) -> bool:
+    """Check the number of pixels before and after resizing; return whether the image is decoded alone."""
     short, long = min(width, height), max(width, height)
-    largest = max(width * height, shape.resize * shape.resize * long // max(short, 1))
-    if largest > MAX_PIXELS:
-        raise UnusableImageError(BOMB)
-    return largest > HEAVY
+    n_pixels = max(width * height, image_spec.resize * image_spec.resize * long // max(short, 1))
+    if n_pixels > MAX_PIXELS:
+        raise UnusableImageError(TOO_MANY_PIXELS)
+    return n_pixels > ALONE_FROM_PIXELS
 
 
-def _fit(image: Image.Image, shape: ImageSpec) -> Array:
-    """Resize the shorter side to R and cut out the centre, as torchvision rounds."""
-    size, (width, height) = shape.resize, image.size
+def _resize_and_crop(image: Image.Image, image_spec: ImageSpec) -> Array:
+    """Resize the shorter side to R and cut out the center, with the rounding of torchvision."""
+    size, (width, height) = image_spec.resize, image.size
     short = min(width, height)
     box = (int(size * width / short), int(size * height / short))
     if box != image.size:
         image = image.resize(box, Image.Resampling.BILINEAR)
-    left, top = (round((side - shape.size) / 2.0) for side in box)
-    pixels = np.asarray(image)[top : top + shape.size, left : left + shape.size]
+    left, top = (round((side - image_spec.size) / 2.0) for side in box)
+    pixels = np.asarray(image)[top : top + image_spec.size, left : left + image_spec.size]
     return pixels.transpose(2, 0, 1)
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-_NOTHING = _Nothing()

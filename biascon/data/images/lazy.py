@@ -1,16 +1,16 @@
-"""Images that are decoded when they are asked for: a dataset too large to be kept as pixels.
+"""Images that are decoded when they are read, for datasets that are too large to store as pixels.
 
-The split's file then holds an index instead of ``images``: ``files`` uint8 (N, 32 + W), in each row the
-SHA-256 of a picture's file and its path, in UTF-8, filled up with zeros. A row is decoded by the rules that
-would have made its pixels, in threads; a file that has changed since is refused, so that the pixels are those
-of the build.
+The file of a split then holds an index instead of ``images``: ``files`` uint8 (N, 32 + W). Each row holds the
+SHA-256 of an image file and its path in UTF-8, padded with zeros. Threads decode the rows by the same rules
+as a build of pixels. A file that has changed since the build is an error, so the pixels are those of the
+build.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,40 +21,41 @@ from biascon.data.images.decoding import (
     ImageFolder,
     ImageSpec,
     UnusableImageError,
-    count_cpus,
     decode,
 )
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, DataError
+from biascon.utils.devices import count_cpus
 from biascon.utils.types import Array
 
-DIGEST = 32  # bytes of a SHA-256
+DIGEST_BYTES = 32  # length of a SHA-256
 
 
 class LazyImages:
     """An array-like of uint8 ``(N, 3, S, S)`` whose rows are decoded when they are read.
 
-    It has ``shape``, ``ndim``, ``dtype``, ``nbytes`` and a length, and is indexed by a row, a slice, or
-    integers ``(B,)``.
+    It has ``shape``, ``ndim``, ``dtype``, ``nbytes`` and a length. An index is a row, a slice, or integers
+    ``(B,)``.
 
     Args:
-        folder: The folder of pictures.
+        folder: The folder of images.
         table: uint8 ``(N, 32 + W)``: the rows of ``files``.
-        shape: How a picture becomes an array.
+        spec: How an image becomes an array.
 
     Raises:
-        DataError: The folder is not there.
+        DataError: The folder does not exist.
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, folder: Path, table: Array, shape: ImageSpec) -> None:
+    def __init__(self, folder: Path, table: Array, image_spec: ImageSpec) -> None:
         if not folder.is_dir():
             raise DataError(
-                f"the pictures of this dataset are decoded from {folder}, which is not there; "
-                "put them back, or build the dataset again"
+                f"the images of this dataset are read from {folder}, which does not exist; "
+                "put the folder back, or build the dataset again"
             )
-        self.folder, self.table, self.picture = ImageFolder(folder), table, shape
-        self.shape = (len(table), *shape.row)
+        self.folder, self.table, self.image_spec = ImageFolder(folder), table, image_spec
+        self.shape = (len(table), *image_spec.array_shape)
         self.nbytes = int(np.prod(self.shape))
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -63,33 +64,35 @@ class LazyImages:
 
     def __getitem__(self, rows: Any) -> Array:
         if isinstance(rows, int | np.integer):
-            return self._one(int(rows))
+            return self._decode_row(int(rows))
         chosen = np.arange(len(self))[np.asarray(rows) if not isinstance(rows, slice) else rows]
-        found = np.empty((len(chosen), *self.picture.row), dtype=np.uint8)
-        for k, image in enumerate(self._threads().map(self._one, chosen.tolist())):
-            found[k] = image
-        return found
+        images = np.empty((len(chosen), *self.image_spec.array_shape), dtype=np.uint8)
+        for k, image in enumerate(self._get_pool().map(self._decode_row, chosen.tolist())):
+            images[k] = image
+        return images
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """Return the threads of this process; those of the process that it was forked from are gone."""
+    def _get_pool(self) -> ThreadPoolExecutor:
+        """Return the thread pool of this process; threads do not survive a fork."""
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (
                 os.getpid(),
-                ThreadPoolExecutor(count_cpus(), thread_name_prefix="biascon"),
+                ThreadPoolExecutor(count_cpus() or 1, thread_name_prefix="biascon"),
             )
         return self._pool[1]
 
-    def path(self, row: int) -> str:
-        """Return the path of a row's picture, relative to the folder."""
-        return bytes(self.table[row, DIGEST:]).rstrip(b"\0").decode("utf-8", "surrogateescape")
+    def get_path(self, row: int) -> str:
+        """Return the path of a row's image, relative to the folder."""
+        return (
+            bytes(self.table[row, DIGEST_BYTES:]).rstrip(b"\0").decode("utf-8", "surrogateescape")
+        )
 
-    def _one(self, row: int) -> Array:
-        path = self.path(row)
+    def _decode_row(self, row: int) -> Array:
+        path = self.get_path(row)
         try:
             data = self.folder.read(self.folder.find(path))
-            if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST]):
+            if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST_BYTES]):
                 raise UnusableImageError("changed since the dataset was built")
-            return decode(data, self.picture)
+            return decode(data, self.image_spec)
         except UnusableImageError as error:
             raise DataError(
                 f"{Path(self.folder.raw) / path} cannot be used: {error}; "
@@ -97,33 +100,50 @@ class LazyImages:
             ) from error
 
 
-def width(paths: Sequence[str]) -> int:
-    """Return the length of the rows of an index: 32 and the longest path, a multiple of 8."""
+def compute_index_width(paths: Sequence[str]) -> int:
+    """Return the row length of an index: 32 bytes and the longest path, rounded up to a multiple of 8."""
     longest = max((len(path.encode("utf-8", "surrogateescape")) for path in paths), default=0)
-    return -(-(DIGEST + longest) // 8) * 8
+    return -(-(DIGEST_BYTES + longest) // 8) * 8
 
 
-def index_row(digest: str, path: str, size: int) -> Array:
-    """Return uint8 ``(size,)``: a picture's row of the index, from its SHA-256 in hexadecimal digits."""
+def encode_index_row(digest: str, path: str, size: int) -> Array:
+    """Return the row of an image in the index, uint8 ``(size,)``.
+
+    Args:
+        digest: SHA-256 of the file, in hexadecimal digits.
+        path: Path relative to the folder of images.
+        size: Length of the row in bytes.
+    """
     data = bytes.fromhex(digest) + path.encode("utf-8", "surrogateescape")
     return np.frombuffer(data.ljust(size, b"\0"), dtype=np.uint8)
 
 
-def open_lazy_images(path: Path, table: Array | None, manifest: Mapping[str, Any]) -> LazyImages:
-    """Return the images of a split that holds an index.
+def open_lazy_images(path: Path, table: Array | None, manifest: Manifest) -> LazyImages:
+    """Open the images of a split that holds an index.
+
+    Args:
+        path: The file of the split.
+        table: Its array ``files``, or None if it has none.
+        manifest: The manifest of the dataset.
+
 
     Raises:
-        DataError: The index or what the manifest says of it is damaged, or the pictures are not there.
+        DataError: The index or its entry in the manifest is damaged, or the folder of images does not exist.
     """
-    store, folder = manifest["store"], manifest["source"].get("folder")
-    if table is None or table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] <= DIGEST:
+    store, folder = manifest.store or {}, manifest.source.get("folder")
+    if (
+        table is None
+        or table.dtype != np.uint8
+        or table.ndim != 2
+        or table.shape[1] <= DIGEST_BYTES
+    ):
         raise DataError(f"{path}: expected 'files' as uint8 (N, 32 + W)")
     try:
-        shape = ImageSpec(int(store["size"]), int(store["resize"]), str(store["decode"]))
+        spec = ImageSpec(int(store["size"]), int(store["resize"]), str(store["decode"]))
     except (KeyError, TypeError, ValueError, BiasconError) as error:
         raise DataError(
-            f"{path.parent / 'manifest.json'} is damaged: it has no proper store"
+            f"{path.parent / 'manifest.json'} is damaged: its entry 'store' is not valid"
         ) from error
     if not isinstance(folder, str):
-        raise DataError(f"{path.parent / 'manifest.json'} does not say where the pictures are")
-    return LazyImages(Path(folder), table, shape)
+        raise DataError(f"{path.parent / 'manifest.json'} has no folder of images")
+    return LazyImages(Path(folder), table, spec)

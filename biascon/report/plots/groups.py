@@ -1,4 +1,4 @@
-"""The accuracy of each group, a bar a loss: ``ax=None`` in, ``ax`` out."""
+"""Plot of the test accuracy of each group, that is, of each value of the bias attribute."""
 
 from __future__ import annotations
 
@@ -17,52 +17,55 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-MOST = 5  # bars of a group
-ACROSS = 80  # letters that fit beside each other on a page
+MAX_BARS = 5  # losses that a group has bars of
+MAX_TICK_LETTERS = 80  # that fit on the width of a page without a rotation
 
 
-def group_rates(
-    group: Experiment, label: str
+def group_accuracies(
+    experiment: Experiment, label: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the accuracy of each group, ``(M,)``, and its limits ``(2, M)``.
+    """Return the accuracy of each group, ``(M,)``, and the limits of its 95 % interval, ``(2, M)``.
 
-    Over two seeds or more their mean and its 95 % t interval; of one seed Wilson's over the test images.
-    NaN for a group without test images.
+    With two seeds or more: the mean with its t interval. With one seed: the interval of Wilson over the test
+    images. NaN for a group without test images.
     """
-    tables = np.array([run.evaluation["counts"] for run in group.losses[label]], dtype=np.int64)
+    runs = experiment.losses[label]
+    tables = np.array([run.evaluation.summary.counts for run in runs], dtype=np.int64)
     rows = tables.sum(axis=(1, 3))  # (S, M)
-    hits = np.diagonal(tables, axis1=1, axis2=3).sum(axis=-1)
-    accuracy = divide(hits, rows)
+    correct = np.diagonal(tables, axis1=1, axis2=3).sum(axis=-1)  # (S, M)
+    accuracy = divide(correct, rows)
     if len(tables) == 1:
-        return accuracy[0], np.stack(wilson(hits[0], rows[0]))
-    means = [t_interval(one) for one in accuracy.T]
+        return accuracy[0], np.stack(wilson(correct[0], rows[0]))
+    means = [t_interval(values) for values in accuracy.T]
     limits = [[mean.low for mean in means], [mean.high for mean in means]]
     return accuracy.mean(axis=0), np.clip(np.array(limits), 0, 1)
 
 
-def draw_groups(group: Experiment, labels: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Draw the accuracy of the test images of each bias value, a bar a loss, with 95 % intervals."""
+def draw_groups(experiment: Experiment, labels: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Draw the test accuracy of each group, a bar for each loss, with 95 % intervals."""
     ax = make_axes(ax, PAGE, 2.8)
     width = 0.84 / len(labels)
-    names = group.first["bias"]["values"]
-    places = np.arange(len(names))
+    positions = np.arange(len(experiment.bias.values))
     for k, label in enumerate(labels):
-        value, (low, high) = group_rates(group, label)
+        value, (low, high) = group_accuracies(experiment, label)
         ax.bar(
-            places + (k - (len(labels) - 1) / 2) * width, 100 * value, 0.92 * width,
+            positions + (k - (len(labels) - 1) / 2) * width, 100 * value, 0.92 * width,
             yerr=np.maximum(np.nan_to_num(100 * np.stack((value - low, high - value))), 0),
             color=COLORS[k % len(COLORS)], hatch=HATCHES[k % len(HATCHES)], edgecolor="white",
-            linewidth=0, label=loss_label(group, label), error_kw={"lw": 0.8, "capsize": 1.5},
+            linewidth=0, label=loss_label(experiment, label), error_kw={"lw": 0.8, "capsize": 1.5},
         )  # fmt: skip
-    n = np.array(group.first["counts"]).sum(axis=(0, 2))
-    told = [plain_label(name) for name in names]
-    tilted = len(names) * max(map(len, told)) > ACROSS
-    ticks = [
-        f"{name}{', ' if tilted else chr(10)}{count:,}" for name, count in zip(told, n, strict=True)
-    ]
-    ax.set_xticks(places, ticks, rotation=60 if tilted else 0, ha="right" if tilted else "center")
+    n = np.array(experiment.metadata.summary.counts).sum(axis=(0, 2))
+    names = [plain_label(name) for name in experiment.bias.values]
+    is_rotated = len(names) * max(map(len, names)) > MAX_TICK_LETTERS
+    separator = ", " if is_rotated else "\n"
+    ax.set_xticks(
+        positions,
+        [f"{name}{separator}{count:,}" for name, count in zip(names, n, strict=True)],
+        rotation=60 if is_rotated else 0,
+        ha="right" if is_rotated else "center",
+    )
     ax.set_ylim(0, 105)
-    ax.set_xlabel(f"{plain_label(group.first['bias']['name'])}, n")
+    ax.set_xlabel(f"{plain_label(experiment.bias.name)}, n")
     ax.set_ylabel("accuracy, %")
     ax.grid(axis="y", alpha=0.3)
     ax.set_axisbelow(True)

@@ -1,85 +1,79 @@
-"""The figures of a report, a function each: ``ax=None`` in, ``ax`` out.
+"""Colors, sizes, labels and notes that the plots share.
 
-Colors are told apart without seeing color: by marker or line as well.
+Every plot function takes ``ax`` and returns it; with ``ax=None`` it draws on a new figure. Colors are always
+paired with a marker or a line style, so that the plots can be read without color.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from biascon.report.experiments import Experiment
+from biascon.runs.records import Classifier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-# Okabe and Ito's.
+
+# The colors of Okabe and Ito, which color-blind readers can distinguish.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-SERIES = (
+# Metric, name in the legend, color and marker of the accuracies that are plotted.
+ACCURACY_SERIES = (
     ("bias_aligned", "bias-aligned cells", "#E69F00", "^"),
     ("unbiased", "all cells (unbiased)", "#0072B2", "o"),
     ("bias_conflicting", "bias-conflicting cells", "#D55E00", "v"),
 )
-WITHOUT_BIAS = (("top1", "top-1", "#0072B2", "o"), ("top5", "top-5", "#E69F00", "^"))
-COLUMN, PAGE = 3.4, 7.0  # inches: the width of a column, and of a page
+ACCURACY_SERIES_WITHOUT_BIAS = (
+    ("top1", "top-1", "#0072B2", "o"),
+    ("top5", "top-5", "#E69F00", "^"),
+)
+# Widths in inches: of a column, and of a page.
+COLUMN, PAGE = 3.4, 7.0
 
 
-def page_size(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, without a display."""
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches; it needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    page = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(page)
-    return page
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def make_axes(ax: Axes | None, width: float = PAGE, height: float = 3.0) -> Axes:
-    """Return an axis to draw on: the one given, or one of a new figure."""
-    return page_size(width, height).subplots() if ax is None else ax
+    """Return ``ax``, or the axes of a new figure if it is None."""
+    return new_figure(width, height).subplots() if ax is None else ax
 
 
-def loss_label(group: Experiment, label: str) -> str:
-    """Return a loss as a figure names it, with its marks."""
-    first = group.losses[label][0]
-    own = " (c)" if first.judge == "own classifier" else ""
-    return label.replace("$", r"\$") + own + " †" * first.sees_bias
+def escape_math(text: str) -> str:
+    """Return a text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
 
 
-def plain_label(name: object, most: int = 24) -> str:
-    """Return a value's name for a figure: in a line, not too long, and no formula.
+def loss_label(experiment: Experiment, label: str) -> str:
+    """Return the name of a loss in a plot, with its marks."""
+    run = experiment.losses[label][0]
+    own = " (c)" if run.evaluated_by is Classifier.OWN else ""
+    return escape_math(label) + own + " †" * run.uses_bias_labels
 
-    >>> written("$x$" + chr(10) + "y"), written("_"), written("a" * 30)
+
+def plain_label(name: object, max_length: int = 24) -> str:
+    """Return the name of a value for a plot: in one line, shortened, and never taken for a formula.
+
+    >>> plain_label("$x$" + chr(10) + "y"), plain_label("_"), plain_label("a" * 30)
     ('\\\\$x\\\\$ y', ' _', 'aaaaaaaaaaaaaaaaaaaaaaa…')
     """
     text = " ".join(str(name).split())
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return " " * text.startswith("_") + text.replace(
-        "$", r"\$"
-    )  # a legend leaves out what starts with "_"
+    text = text if len(text) <= max_length else text[: max_length - 1] + "…"
+    # A legend leaves out every name that starts with "_".
+    return " " * text.startswith("_") + escape_math(text)
 
 
-def legend_notes(group: Experiment) -> str:
-    """Say what the marks on names mean, where there are any."""
-    runs = [found[0] for found in group.losses.values()]
-    own = " (c): by its own classifier." if any(r.judge == "own classifier" for r in runs) else ""
-    return own + (" †: is given bias labels." if any(r.sees_bias for r in runs) else "")
-
-
-def get_rho(group: Experiment) -> str:
-    """Return the rho of a BiasedMNIST from its name, nothing of another dataset."""
-    found = _BMNIST.match(group.first["dataset"])
-    return found[2] if found else ""
-
-
-def get_shapes(group: Experiment) -> str:
-    """Return what a BiasedMNIST is made of, from its name: ``bmnist``, ``bmnist5k``, ``fashion-bmnist``, ...
-
-    Nothing of another dataset.
-    """
-    found = _BMNIST.match(group.first["dataset"])
-    return found[1] if found else ""
-
-
-_BMNIST = re.compile(r"((?:fashion-|k)?bmnist(?:5k)?)-(\d\.\d+)")
+def legend_notes(experiment: Experiment) -> str:
+    """Return what the marks on the names of losses mean; an empty text without marks."""
+    runs = [runs[0] for runs in experiment.losses.values()]
+    own = any(run.evaluated_by is Classifier.OWN for run in runs)
+    marked = any(run.uses_bias_labels for run in runs)
+    return " (c): evaluated by its own classifier." * own + " †: uses bias labels." * marked

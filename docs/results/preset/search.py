@@ -2,9 +2,9 @@
 
     python docs/results/preset/search.py data/bmnist-0.997 table.csv [ROW ...]
 
-Each row is one recipe, trained with every loss and seed in a process of one thread, two at a time; what is
-measured is unbiased accuracy on the validation split. The test split is not loaded. Rows that the table
-has are left out.
+Each row is one recipe, trained with every loss and seed in a process of one thread, two at a time. It states
+the unbiased accuracy on the validation split. The test split is not loaded. Rows that the table already has
+are left out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ RECIPES: dict[str, tuple[str, str]] = {
     "E": ("4p/2-16 4p/2-48 3/2-96 3/1-128", "train.epochs=4"),
     "F": ("6p/3-24 4p/2-48 2/1-96 3/1-128", "train.epochs=4"),
     "G": ("5p/2-16 5p/2-32 3/2-64 3/1-128", "train.epochs=4"),
-    # The chosen one, longer, and what could be better.
+    # The chosen network with more epochs, other learning rates and other batch sizes.
     "B, 6 epochs": (B, ""),
-    "B, 6 epochs, learning rate 0.01": (B, "optimiser.lr=0.01"),
+    "B, 6 epochs, learning rate 0.01": (B, "optimizer.lr=0.01"),
     "B, 6 epochs, batch 192, learning rate 0.02": (
         B,
-        "train.batch_size=192 optimiser.lr=0.02",
+        "train.batch_size=192 optimizer.lr=0.02",
     ),
     "B, 5 epochs, batch 96": (B, "train.epochs=5 train.batch_size=96"),
 }
@@ -47,7 +47,7 @@ def encoder(layers: str):
     """Build the network of a row."""
     from torch import nn
 
-    from biascon.encoders import Encoder, _conv
+    from biascon.models.encoders import Encoder, _conv
 
     parts: list[nn.Module] = []
     i = 3
@@ -65,29 +65,31 @@ def run(row: str, loss: str, seed: int, folder: Path) -> dict[str, object]:
     """Train one run and measure it on validation."""
     import torch
 
-    from biascon.config import make_config
+    from biascon.config.factory import make_config
     from biascon.data.dataset import load
-    from biascon.encoders import ENCODERS
-    from biascon.evaluate import validate
+    from biascon.evaluation.pipeline import validate
+    from biascon.models.encoders import ENCODERS
+    from biascon.runs.records import EpochRecord
 
     layers, settings = RECIPES[row]
     ENCODERS["searched"] = lambda: encoder(layers)
     changed = ["model.encoder=searched", "train.threads=1", *settings.split()]
     config = make_config(loss, seed=seed, preset="cpu", settings=changed)
     data = load(folder, only=("train", "val"))
-    lines: list[dict[str, float]] = []
+    epochs: list[EpochRecord] = []
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as root:
-        found = validate(
-            config, data, root=Path(root), device=torch.device("cpu"), say=lines.append
+        _, accuracies = validate(
+            config, data, root=Path(root), device=torch.device("cpu"), on_epoch=epochs.append
         )
     seconds = time.perf_counter() - started
-    _, told = found
-    assert told is not None
-    speed = statistics.median(line["views_per_second"] for line in lines)
-    accuracies = [round(told[name], 4) for name in ("unbiased", "bias_conflicting")]
-    figures = (*accuracies, told["n"])
-    return dict(zip(FIELDS, (row, loss, seed, *figures, speed, round(seconds, 1)), strict=True))
+    if accuracies is None:
+        raise SystemExit(f"{folder} has no validation split")
+    speed = statistics.median(epoch.views_per_second for epoch in epochs)
+    values = [accuracies[name] for name in ("unbiased", "bias_conflicting")]
+    rounded = ["" if value is None else round(value, 4) for value in values]
+    cells = (row, loss, seed, *rounded, accuracies.n, speed, round(seconds, 1))
+    return dict(zip(FIELDS, cells, strict=True))
 
 
 def main() -> None:
@@ -95,16 +97,16 @@ def main() -> None:
     folder, table, *wanted = sys.argv[1:]
     os.environ["OMP_NUM_THREADS"] = "1"
     path = Path(table)
-    there = set()
+    finished = set()
     if path.exists():
         with path.open(newline="") as file:
-            there = {(r["row"], r["loss"], int(r["seed"])) for r in csv.DictReader(file)}
+            finished = {(r["row"], r["loss"], int(r["seed"])) for r in csv.DictReader(file)}
     todo = [
         (row, loss, seed)
         for row in (wanted or RECIPES)
         for seed in SEEDS
         for loss in LOSSES
-        if (row, loss, seed) not in there
+        if (row, loss, seed) not in finished
     ]
     with ProcessPoolExecutor(2) as pool:
         for done in as_completed([pool.submit(run, *job, Path(folder)) for job in todo]):

@@ -80,15 +80,18 @@ def train(root: str) -> dict[str, float]:
     """Train on it for an epoch."""
     import torch
 
-    from biascon.config.run_config import make_config
+    from biascon.config.factory import make_config
     from biascon.data.dataset import load
+    from biascon.runs.context import RunContext
     from biascon.training.loop import train as run
 
     torch.set_num_threads(2)
     data = load(Path(root) / "million", only=("train",))
     config = make_config("contex", preset="cpu", settings=["train.epochs=1", "train.min_steps=0"])
     with tempfile.TemporaryDirectory() as folder:
-        run(config, data, Path(folder), device=torch.device("cpu"))
+        context = RunContext(config, data, Path(folder), torch.device("cpu"))
+        context.folder.mkdir(parents=True)
+        run(context)
     return {"peak, MiB": peak_memory_mib()}
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from biascon.utils.devices import count_cpus
+
 
 def seconds_of(
     contestants: dict[str, Callable[[], object]], rounds: int, device: torch.device | None = None
@@ -51,9 +53,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Return what the figures were measured on."""
     about = {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": count_cpus(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -16,9 +16,9 @@ from biascon.models.torchvision import import_torchvision
 
 import_torchvision()
 
-from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms import transforms as T
+from PIL import Image  # noqa: E402
+from torchvision.transforms import InterpolationMode, v2  # noqa: E402
+from torchvision.transforms import transforms as T  # noqa: E402
 
 BILINEAR = InterpolationMode.BILINEAR
 

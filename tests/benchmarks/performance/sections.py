@@ -20,12 +20,14 @@ import torch
 from machine import limits, seconds_of, wait
 
 from biascon.config.augmentation import Augmentation
-from biascon.config.run_config import make_config
+from biascon.config.factory import make_config
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.builders.mnist_source import find_digits
 from biascon.data.dataset import BiasedDataset, Split, load
-from biascon.losses import get_loss
+from biascon.losses import LOSSES, get_loss
 from biascon.models.preprocess import normalize
+from biascon.runs.context import RunContext
+from biascon.runs.records import EpochRecord
 from biascon.training.augment import augment
 from biascon.training.gradient_cache import forward_backward
 from biascon.training.loop import train
@@ -137,13 +139,15 @@ def first(data: BiasedDataset, n: int) -> BiasedDataset:
     return dataclasses.replace(data, splits={"train": Split(**arrays)})
 
 
-def _epochs(data: BiasedDataset, device: torch.device, *settings: str) -> list[dict[str, float]]:
-    """Train contex and return the epochs' metrics without the first epoch's."""
+def _epochs(data: BiasedDataset, device: torch.device, *settings: str) -> list[EpochRecord]:
+    """Train contex and return the records of the epochs without the first one."""
     config = make_config("contex", preset="cpu", settings=["train.min_steps=0", *settings])
-    lines: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        train(config, data, Path(folder), device=device, on_epoch=lines.append)
-    return lines[1:]
+    records: list[EpochRecord] = []
+    with tempfile.TemporaryDirectory() as root:
+        context = RunContext(config, data, Path(root), device, on_epoch=records.append)
+        context.folder.mkdir(parents=True)
+        train(context)
+    return records[1:]
 
 
 def training(device: torch.device) -> list[Row]:
@@ -155,7 +159,7 @@ def training(device: torch.device) -> list[Row]:
             n, steps = 51_200, 60
         settings = (f"model.encoder={name}", "train.epochs=4")
         ours = statistics.median(
-            line["views_per_second"] for line in _epochs(first(data, n), device, *settings)
+            record.views_per_second for record in _epochs(first(data, n), device, *settings)
         )
         theirs = _loader_fed(first(data, max(n, 5120)), device, name, steps)
         rows += [
@@ -174,7 +178,7 @@ def _loader_fed(data: BiasedDataset, device: torch.device, name: str, steps: int
     """The same network, loss and optimizer, with views from worker processes: views a second."""
     config = make_config("contex", preset="cpu", settings=[f"model.encoder={name}"])
     split, batch = data.splits["train"], config.train.batch_size
-    model = to_channels_last(build_model(config, data), device)
+    model = to_channels_last(build_model(config, LOSSES["contex"], data), device)
     steered, loss = build_optimizer(model, config.optimizer), get_loss("contex")
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
     views = rivals.TwoViews(images, labels, rivals.pil(config.augment, 28), as_pil=True)
@@ -205,7 +209,9 @@ def scaling(device: torch.device) -> list[Row]:
     torch.set_num_threads(2)
     n = len(data.splits["train"])
     for part in (n // 4, n // 2, n):
-        seconds = [line["seconds"] for line in _epochs(first(data, part), device, "train.epochs=3")]
+        seconds = [
+            record.seconds for record in _epochs(first(data, part), device, "train.epochs=3")
+        ]
         median = statistics.median(seconds)
         rows.append(
             {
@@ -230,8 +236,8 @@ sys.path.insert(0, sys.argv[1])
 from sections import _digits, _epochs, first
 torch.set_num_threads(int(sys.argv[2]))
 data = first(_digits(), 25_600)
-lines = _epochs(data, torch.device("cpu"), "train.epochs=4", f"train.threads={sys.argv[2]}")
-print(statistics.median(line["views_per_second"] for line in lines))
+records = _epochs(data, torch.device("cpu"), "train.epochs=4", f"train.threads={sys.argv[2]}")
+print(statistics.median(record.views_per_second for record in records))
 """
 
 

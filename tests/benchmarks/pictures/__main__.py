@@ -129,11 +129,11 @@ def main() -> None:
     parser.add_argument("--big", type=int, default=0)
     given = parser.parse_args()
     utk, celeba = given.work / "utkface", given.work / f"celeba{given.celeba}"
-    names = given.names.read_text().split("\n") if given.names else faces.names(23_707)
+    names = given.names.read_text().split("\n") if given.names else faces.make_names(23_707)
     names = [name for name in names if name]
     for folder, draw in (
-        (utk, lambda: faces.utkface(utk, names)),
-        (celeba, lambda: faces.celeba(celeba, given.celeba)),
+        (utk, lambda: faces.draw_utkface(utk, names)),
+        (celeba, lambda: faces.draw_celeba(celeba, given.celeba)),
     ):
         if not (folder / ".drawn").exists():
             draw()

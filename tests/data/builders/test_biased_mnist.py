@@ -1,13 +1,11 @@
-"""BiasedMNIST: the published counts, the colours, the splits, the same bytes everywhere."""
+"""BiasedMNIST: published counts, colors, splits and settings."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biascon.data import dataset
-from biascon.data.builders import biased_mnist
 from biascon.data.builders.biased_mnist import (
     LEFTOVERS,
     VAL_PROTOCOLS,
     BiasedMNISTSpec,
-    BuildResult,
     assign_colors,
     build_splits,
-    chunk_sizes,
     color_digits,
+    compute_chunk_sizes,
     describe_biased_mnist,
-    make_biased_mnist,
 )
 from biascon.data.builders.mnist_source import Digits, find_digits
-from biascon.errors import BiasconError, DataError, UsageError
+from biascon.errors import DataError, UsageError
 from biascon.utils.seeds import permutation
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "bmnist_counts.json").read_text())
@@ -54,11 +48,11 @@ def cells(labels: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def check_counts(table: np.ndarray, golden: dict[str, Any]) -> None:
-    own = np.diag(table)
-    assert own.tolist() == golden["aligned"]
-    assert (table.sum(axis=1) - own).tolist() == golden["conflicting"]
-    assert own.sum() == golden["total_aligned"]
-    assert table.sum() - own.sum() == golden["total_conflicting"]
+    aligned = np.diag(table)
+    assert aligned.tolist() == golden["aligned"]
+    assert (table.sum(axis=1) - aligned).tolist() == golden["conflicting"]
+    assert aligned.sum() == golden["total_aligned"]
+    assert table.sum() - aligned.sum() == golden["total_conflicting"]
     off = [[int(n) for c, n in enumerate(row) if c != y] for y, row in enumerate(table)]
     assert [sorted(n for n in row if n) for row in off] == [sorted(c) for c in golden["chunks"]]
     assert sum(row.count(0) for row in off) == golden["empty_off_diagonal_cells"]
@@ -67,7 +61,7 @@ def check_counts(table: np.ndarray, golden: dict[str, Any]) -> None:
 class TestCounts:
     @pytest.mark.parametrize("seed", [0, 3])
     @pytest.mark.parametrize(("part", "rho"), CASES)
-    def test_published(self, part: str, rho: str, seed: int) -> None:
+    def test_counts_equal_the_published_table(self, part: str, rho: str, seed: int) -> None:
         labels = shuffled_labels(part)
         spec = BiasedMNISTSpec(float(rho), seed=seed)
         bias = assign_colors(labels, spec, part)
@@ -77,14 +71,14 @@ class TestCounts:
     def test_chunks_are_consecutive_runs_in_the_published_order(self, part: str, rho: str) -> None:
         labels, spec = shuffled_labels(part), BiasedMNISTSpec(float(rho), seed=2)
         bias = assign_colors(labels, spec, part)
-        for label, (own, sizes) in enumerate(
+        for label, (n_aligned, sizes) in enumerate(
             zip(GOLDEN[part][rho]["aligned"], GOLDEN[part][rho]["chunks"], strict=True)
         ):
-            assert [n for n in chunk_sizes(SIZES[part][label] - own, 9) if n] == sizes
+            assert [n for n in compute_chunk_sizes(SIZES[part][label] - n_aligned, 9) if n] == sizes
             rows = np.flatnonzero(labels == label)
             rows = rows[permutation(len(rows), spec.seed, f"{part}/digits/{label}")]
-            assert (bias[rows[:own]] == label).all()
-            runs = [len(list(run)) for _, run in itertools.groupby(bias[rows[own:]])]
+            assert (bias[rows[:n_aligned]] == label).all()
+            runs = [len(list(run)) for _, run in itertools.groupby(bias[rows[n_aligned:]])]
             assert runs == sizes
 
     def test_totals_of_the_published_table(self) -> None:
@@ -95,11 +89,11 @@ class TestCounts:
         labels = shuffled_labels("train")
         for rho, expected in table.items():
             counts = cells(labels, assign_colors(labels, BiasedMNISTSpec(rho), "train"))
-            own = int(np.trace(counts))
-            assert (own, 60000 - own, int((counts == 0).sum())) == expected
+            n_aligned = int(np.trace(counts))
+            assert (n_aligned, 60000 - n_aligned, int((counts == 0).sum())) == expected
 
     @pytest.mark.parametrize("rho", [0.999, 0.997])
-    def test_of_the_real_mnist(self, mnist_dir: Path, rho: float) -> None:
+    def test_counts_of_the_real_mnist(self, mnist_dir: Path, rho: float) -> None:
         splits = build_splits(
             find_digits(mnist_dir=mnist_dir), BiasedMNISTSpec(rho, val_protocol="none")
         )
@@ -119,7 +113,7 @@ class TestAssignment:
         seed=st.integers(0, 5),
     )
     @settings(deadline=None)
-    def test_every_image_gets_one_allowed_colour(
+    def test_every_image_gets_one_allowed_color(
         self, labels: list[int], rho: float, n_confusing: int, leftover: str, seed: int
     ) -> None:
         spec = BiasedMNISTSpec(rho, seed=seed, n_confusing=n_confusing, leftover=leftover)
@@ -130,33 +124,33 @@ class TestAssignment:
         np.add.at(table, (y, bias), 1)  # an index out of range raises
         for label in range(10):
             n = labels.count(label)
-            own = int(n * rho)
+            n_aligned = int(n * rho)
             allowed = {(label + 1 + k) % 10 for k in range(n_confusing)}
             others = {c: int(table[label, c]) for c in range(10) if c != label}
-            assert table[label, label] == own
-            assert sum(others.values()) == n - own
-            assert not any(count for colour, count in others.items() if colour not in allowed)
-            expected = sorted(chunk_sizes(n - own, n_confusing, leftover))
+            assert table[label, label] == n_aligned
+            assert sum(others.values()) == n - n_aligned
+            assert not any(count for color, count in others.items() if color not in allowed)
+            expected = sorted(compute_chunk_sizes(n - n_aligned, n_confusing, leftover))
             assert sorted(others[c] for c in allowed) == expected
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_chunks_are_as_published(self, left: int, n_confusing: int) -> None:
-        sizes = chunk_sizes(left, n_confusing)
+        sizes = compute_chunk_sizes(left, n_confusing)
         size = math.ceil(left / n_confusing)
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         filled = [n for n in sizes if n]
-        assert sizes[: len(filled)] == filled  # only the last colours get none
+        assert sizes[: len(filled)] == filled  # only the last colors get none
         assert all(n == size for n in filled[:-1])
         assert all(0 < n <= size for n in filled[-1:])
 
     @given(st.integers(0, 10000), st.integers(1, 9))
     def test_even_leftovers_differ_by_one_at_most(self, left: int, n_confusing: int) -> None:
-        sizes = chunk_sizes(left, n_confusing, "even")
+        sizes = compute_chunk_sizes(left, n_confusing, "even")
         assert (len(sizes), sum(sizes)) == (n_confusing, left)
         assert max(sizes) - min(sizes) <= 1
 
     @pytest.mark.parametrize("n_confusing", range(1, 10))
-    def test_only_the_next_colours_confuse(self, n_confusing: int) -> None:
+    def test_conflicting_images_get_the_next_colors_only(self, n_confusing: int) -> None:
         labels = np.repeat(np.arange(10), 90)
         table = cells(
             labels, assign_colors(labels, BiasedMNISTSpec(0.2, n_confusing=n_confusing), "train")
@@ -165,33 +159,33 @@ class TestAssignment:
             used = set(np.flatnonzero(table[label]).tolist())
             assert used == {(label + k) % 10 for k in range(n_confusing + 1)}
 
-    def test_rho_one_and_zero(self) -> None:
+    def test_rho_one_aligns_all_and_rho_zero_none(self) -> None:
         labels = np.repeat(np.arange(10), 50)
         assert (assign_colors(labels, BiasedMNISTSpec(1.0), "train") == labels).all()
         assert not (assign_colors(labels, BiasedMNISTSpec(0.0), "train") == labels).any()
 
-    def test_the_order_of_the_other_colours_is_shuffled_per_class_and_seed(self) -> None:
-        def last_colours(seed: int) -> tuple[int, ...]:
-            labels = np.repeat(np.arange(10), 19)  # 19 left: the last colours get 1, 0 and 0
+    def test_the_order_of_the_other_colors_is_shuffled_per_class_and_seed(self) -> None:
+        def last_colors(seed: int) -> tuple[int, ...]:
+            labels = np.repeat(np.arange(10), 19)  # 19 left: the last colors get 1, 0 and 0
             table = cells(labels, assign_colors(labels, BiasedMNISTSpec(0.0, seed=seed), "train"))
             return tuple((int(np.flatnonzero(table[y] == 1)[0]) - y) % 10 for y in range(10))
 
-        assert len(set(last_colours(0))) > 1
-        assert last_colours(0) != last_colours(1)
+        assert len(set(last_colors(0))) > 1
+        assert last_colors(0) != last_colors(1)
 
     def test_which_digits_are_aligned_depends_on_seed_and_purpose(self) -> None:
         labels = np.repeat(np.arange(10), 50)
-        one, same, seed, purpose = (
+        aligned, same, other_seed, other_purpose = (
             assign_colors(labels, BiasedMNISTSpec(0.5, seed=s), p) == labels
             for s, p in ((0, "train"), (0, "train"), (1, "train"), (0, "test"))
         )
-        assert (one == same).all()
-        assert (one != seed).any()
-        assert (one != purpose).any()
+        assert (aligned == same).all()
+        assert (aligned != other_seed).any()
+        assert (aligned != other_purpose).any()
 
 
-class TestColours:
-    def test_the_published_palette(self) -> None:
+class TestColors:
+    def test_color_digits_uses_the_published_palette(self) -> None:
         palette = {
             0: (255, 0, 0), 1: (0, 255, 0), 2: (0, 0, 255), 3: (225, 225, 0), 4: (225, 0, 225),
             5: (0, 255, 255), 6: (255, 128, 0), 7: (255, 0, 128), 8: (128, 0, 255),
@@ -206,25 +200,24 @@ class TestColours:
             assert describe_palette(variant) == [list(c) for c in (*palette.values(), ninth)]
 
     @pytest.mark.parametrize(
-        ("place", "digit", "ground"),
+        ("colored", "digit", "ground"),
         [("background", (255, 255, 255), (225, 225, 0)), ("digit", (225, 225, 0), (0, 0, 0))],
     )
     def test_every_pixel_above_zero_is_digit(
-        self, place: str, digit: tuple[int, ...], ground: tuple[int, ...]
+        self, colored: str, digit: tuple[int, ...], ground: tuple[int, ...]
     ) -> None:
         image = np.array([[[0, 1, 2], [127, 128, 255]]], dtype=np.uint8)
-        out = color_digits(image, np.array([3]), BiasedMNISTSpec(0.5, color=place))
+        out = color_digits(image, np.array([3]), BiasedMNISTSpec(0.5, color=colored))
         expected = [[ground, digit, digit], [digit, digit, digit]]
         assert out[0].transpose(1, 2, 0).tolist() == [[list(p) for p in row] for row in expected]
 
 
 def describe_palette(variant: str) -> list[list[int]]:
-    nothing = np.zeros(0)
-    empty = Digits("mnist", "", {}, *[nothing] * 6)
-    palette: list[list[int]] = describe_biased_mnist(empty, BiasedMNISTSpec(0.5, variant=variant))[
-        "bias"
-    ]["rgb"]
-    return palette
+    no_digits = Digits("mnist", "", {}, *[np.zeros(0)] * 6)
+    bias = describe_biased_mnist(no_digits, BiasedMNISTSpec(0.5, variant=variant)).bias
+    assert bias is not None
+    assert bias.rgb is not None
+    return bias.rgb
 
 
 class TestSplits:
@@ -242,60 +235,62 @@ class TestSplits:
         assert set(splits["val"].index.tolist()) < set(splits["train"].index.tolist())
         assert len(splits["val"]) == 100
 
-    def test_none_has_no_validation(self, digits: Digits) -> None:
+    def test_protocol_none_has_no_validation_split(self, digits: Digits) -> None:
         splits = build_splits(digits, BiasedMNISTSpec(0.9, val_protocol="none"))
         assert list(splits) == ["train", "test"]
         assert splits["train"].index.tolist() == digits.train_index.tolist()
 
-    def test_the_same_digits_validate_whatever_rho(self, digits: Digits) -> None:
-        one, other = (build_splits(digits, BiasedMNISTSpec(rho))["val"] for rho in (0.5, 0.99))
-        assert np.array_equal(one.index, other.index)
-        assert np.array_equal(one.images, other.images)
-        seed = build_splits(digits, BiasedMNISTSpec(0.5, seed=1))["val"]
-        assert not np.array_equal(one.index, seed.index)
+    def test_the_validation_digits_do_not_depend_on_rho(self, digits: Digits) -> None:
+        low, high = (build_splits(digits, BiasedMNISTSpec(rho))["val"] for rho in (0.5, 0.99))
+        assert np.array_equal(low.index, high.index)
+        assert np.array_equal(low.images, high.images)
+        other_seed = build_splits(digits, BiasedMNISTSpec(0.5, seed=1))["val"]
+        assert not np.array_equal(low.index, other_seed.index)
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     @pytest.mark.parametrize("n_confusing", [1, 9])
-    def test_validation_and_test_are_unbiased_whatever_the_training_is(
+    def test_validation_and_test_splits_are_always_unbiased(
         self, digits: Digits, val_protocol: str, n_confusing: int
     ) -> None:
         spec = BiasedMNISTSpec(
             0.99, val_protocol=val_protocol, n_confusing=n_confusing, leftover="even"
         )
         splits = build_splits(digits, spec)
-        assert (splits["test"].counts(10, 10) == 2).all()  # 20 a class over ten colours
+        assert (splits["test"].counts(10, 10) == 2).all()  # 20 a class over ten colors
         if "val" in splits:
             assert (splits["val"].counts(10, 10) == 1).all()  # 10 a class
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
-    @pytest.mark.parametrize("place", ["background", "digit"])
-    def test_rows_belong_together(self, digits: Digits, val_protocol: str, place: str) -> None:
+    @pytest.mark.parametrize("colored", ["background", "digit"])
+    def test_images_labels_and_bias_of_a_row_agree(
+        self, digits: Digits, val_protocol: str, colored: str
+    ) -> None:
         spec = BiasedMNISTSpec(
-            0.8, seed=1, val_protocol=val_protocol, color=place, variant="fairkl"
+            0.8, seed=1, val_protocol=val_protocol, color=colored, variant="fairkl"
         )
         for name, split in build_splits(digits, spec).items():
-            test = name == "test"
-            index = digits.test_index if test else digits.train_index
-            grey = (digits.test_images if test else digits.train_images)[
+            is_test = name == "test"
+            index = digits.test_index if is_test else digits.train_index
+            gray = (digits.test_images if is_test else digits.train_images)[
                 np.searchsorted(index, split.index)
             ]
-            label = (digits.test_labels if test else digits.train_labels)[
+            label = (digits.test_labels if is_test else digits.train_labels)[
                 np.searchsorted(index, split.index)
             ]
             assert np.array_equal(split.labels, label)
-            assert np.array_equal(split.images, color_digits(grey, split.bias, spec))
+            assert np.array_equal(split.images, color_digits(gray, split.bias, spec))
             assert np.array_equal(split.aligned, split.labels == split.bias)
 
-    def test_training_has_the_share_asked_for(self, digits: Digits) -> None:
+    def test_the_training_split_has_the_share_rho(self, digits: Digits) -> None:
         train = build_splits(digits, BiasedMNISTSpec(0.9))["train"]
         assert np.diag(train.counts(10, 10)).tolist() == [81] * 10  # int(90 * 0.9)
 
-    def test_too_few_digits(self, digits: Digits) -> None:
+    def test_too_few_digits_are_an_error(self, digits: Digits) -> None:
         few = replace(digits, **{
             name: getattr(digits, name)[:30]
             for name in ("train_images", "train_labels", "train_index")
         })  # fmt: skip
-        with pytest.raises(DataError, match="val split would lack a class"):
+        with pytest.raises(DataError, match="the val split has no image of some class"):
             build_splits(few, BiasedMNISTSpec(0.9))
 
 
@@ -344,200 +339,9 @@ class TestSpec:
             BiasedMNISTSpec(**parameters)
 
     @pytest.mark.parametrize("rho", [1, np.float64(1.0), np.float32(1.0), True])
-    def test_a_number_is_the_same_rho_of_whatever_type(self, digits: Digits, rho: Any) -> None:
-        given, plain = (
-            json.dumps(describe_biased_mnist(digits, BiasedMNISTSpec(r))) for r in (rho, 1.0)
-        )
-        assert given == plain
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
-
-
-@pytest.fixture
-def make(
-    digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., BuildResult]:
-    """``make_biased_mnist`` of the digits of the tests, under the test's folder."""
-    monkeypatch.setattr(biased_mnist, "find_digits", lambda source, folder: digits)
-
-    def run(
-        rho: float = 0.9, *, force: bool = False, at: str | None = None, **spec: Any
-    ) -> BuildResult:
-        out = None if at is None else tmp_path / at
-        return make_biased_mnist(
-            BiasedMNISTSpec(rho, **spec), root=tmp_path / "data", out=out, force=force
-        )
-
-    return run
-
-
-class TestFolder:
-    def test_the_same_command_gives_the_same_bytes(self, make: Any) -> None:
-        one, other = make(at="one"), make(at="other")
-        assert not one.reused
-        assert not other.reused
-        assert set(hashes(one.folder)) == {
-            "train.safetensors", "val.safetensors", "test.safetensors", "manifest.json",
-        }  # fmt: skip
-        assert hashes(one.folder) == hashes(other.folder)
-        assert one.manifest == other.manifest
-
-    def test_another_seed_gives_other_bytes(self, make: Any) -> None:
-        one, other = hashes(make().folder), hashes(make(seed=1).folder)
-        assert all(one[name] != other[name] for name in one)
-
-    def test_the_bytes_are_the_same_on_every_machine(self, make: Any) -> None:
-        """If only the first holds, safetensors lays its files out differently."""
-        made = make()
-        split = dataset.load(made.folder).splits["train"]
-        arrays = hashlib.sha256()
-        for array in (split.images, split.labels.astype("<i8"), split.bias.astype("<i8")):
-            arrays.update(array.tobytes())
-        assert (
-            arrays.hexdigest() == "47892bff922065a772f955ea617f66ce7b1f26ace3caecec193510cf0693b78e"
-        )
-        assert (
-            hashes(made.folder)["train.safetensors"]
-            == "cc459c2e21eea98f447ea3b911684ae9b4e6e97df9fa3843ce5d04a6b96be9c9"
-        )
-
-    def test_it_gets_its_name_under_the_root(self, make: Any, tmp_path: Path) -> None:
-        made = make(0.997, val_protocol="none")
-        assert made.folder == tmp_path / "data" / "bmnist5k-0.997-none"
-        assert made.manifest["name"] == "bmnist5k-0.997-none"
-
-    def test_the_manifest_tells_what_was_built(self, make: Any, digits: Digits) -> None:
-        made = make(0.997, seed=3, color="digit")
-        on_disk = json.loads((made.folder / "manifest.json").read_text())
-        assert on_disk == made.manifest
-        assert on_disk["parameters"] == {
-            ("colour" if key == "color" else key): value
-            for key, value in asdict(BiasedMNISTSpec(0.997, seed=3, color="digit")).items()
-        }
-        assert on_disk["source"]["sha256"] == digits.sha256
-        assert on_disk["source"]["origin"] == digits.origin
-        assert "rho 0.997" in on_disk["protocol"]["train"]
-        assert "digit coloured" in on_disk["protocol"]["train"]
-        for name, counts in on_disk["counts"].items():
-            split = dataset.load(made.folder).splits[name]
-            assert counts["cells"] == split.counts(10, 10).tolist()
-            assert counts["n"] == len(split)
-            assert counts["aligned"] == int((split.labels == split.bias).sum())
-            assert counts["aligned"] + counts["conflicting"] == counts["n"]
-            assert counts["empty_cells"] == sum(row.count(0) for row in counts["cells"])
-
-    @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
-    def test_the_validation_protocol_is_told(self, make: Any, val_protocol: str) -> None:
-        told = make(val_protocol=val_protocol).manifest["protocol"]["val"]
-        word = {"held-out": "before colouring", "hong": "leaks", "none": "no selection"}
-        assert word[val_protocol] in told
-
-    def test_an_intact_folder_is_reused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        first = make()
-        before = hashes(first.folder)
-        monkeypatch.setattr(biased_mnist, "build_splits", lambda *_: pytest.fail("built again"))
-        again = make()
-        assert again.reused
-        assert again.manifest == first.manifest
-        assert hashes(again.folder) == before
-
-    def test_what_was_asked_for_last_is_the_latest(self, make: Any, tmp_path: Path) -> None:
-        import os
-
-        one, other = make(0.9), make(0.8)
-        for age, made in enumerate((other, one), start=1):
-            os.utime(made.folder / "manifest.json", (age, age))
-        assert dataset.find_latest(tmp_path / "data") == one.folder
-        assert make(0.8).reused
-        assert dataset.find_latest(tmp_path / "data") == other.folder
-
-    @pytest.mark.parametrize(
-        "other",
-        [
-            {"rho": 0.8},
-            {"seed": 1},
-            {"variant": "fairkl"},
-            {"color": "digit"},
-            {"n_confusing": 2},
-            {"val_protocol": "none"},
-            {"leftover": "even"},
-        ],
-    )
-    def test_another_dataset_in_the_way_is_kept(self, make: Any, other: dict[str, Any]) -> None:
-        made = make(at="place")
-        before = hashes(made.folder)
-        with pytest.raises(BiasconError, match=r"holds another dataset .*parameters.*--force"):
-            make(at="place", **other)
-        assert hashes(made.folder) == before
-        replaced = make(at="place", force=True, **other)
-        assert not replaced.reused
-        assert hashes(replaced.folder) != before
-        assert [p.name for p in replaced.folder.parent.glob(".place*")] == []
-
-    def test_another_source_in_the_way_is_kept(
-        self, make: Any, digits: Digits, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        make(at="place")
-        other = replace(digits, sha256={"made": "1" * 64})
-        monkeypatch.setattr(biased_mnist, "find_digits", lambda source, folder: other)
-        with pytest.raises(BiasconError, match="differs in source"):
-            make(at="place")
-
-    def test_the_same_digits_from_another_place_are_the_same_source(
-        self, make: Any, digits: Digits, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        make(at="place")
-        other = replace(digits, origin="somewhere else")
-        monkeypatch.setattr(biased_mnist, "find_digits", lambda source, folder: other)
-        assert make(at="place").reused
-
-    @pytest.mark.parametrize("name", ["train", "val", "test"])
-    def test_a_damaged_folder_is_refused_and_force_repairs_it(self, make: Any, name: str) -> None:
-        made = make()
-        before = hashes(made.folder)
-        path = made.folder / f"{name}.safetensors"
-        blob = bytearray(path.read_bytes())
-        blob[-1] ^= 1
-        path.write_bytes(blob)
-        with pytest.raises(DataError, match=f"{name}.safetensors is not the file .*--force"):
-            make()
-        repaired = make(force=True)
-        assert not repaired.reused
-        assert hashes(repaired.folder) == before
-
-    def test_a_folder_that_is_no_dataset_is_kept(self, make: Any, tmp_path: Path) -> None:
-        (tmp_path / "thesis").mkdir()
-        (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-        with pytest.raises(BiasconError, match="is not a dataset; choose another --out"):
-            make(at="thesis")
-        assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
-
-    def test_force_does_not_delete_what_is_no_dataset(self, make: Any, tmp_path: Path) -> None:
-        (tmp_path / "thesis").mkdir()
-        (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-        with pytest.raises(BiasconError):
-            make(at="thesis", force=True)
-        assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
-
-    def test_source_and_folder_are_passed_on_and_told(
-        self, digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        asked: list[Any] = []
-
-        def find(source: str, folder: Path | None) -> Digits:
-            asked.append((source, folder))
-            return digits
-
-        monkeypatch.setattr(biased_mnist, "find_digits", find)
-        lines: list[str] = []
-        make_biased_mnist(
-            BiasedMNISTSpec(0.9),
-            out=tmp_path / "x",
-            source="dir",
-            mnist_dir=tmp_path,
-            say=lines.append,
-        )
-        assert asked == [("dir", tmp_path)]
-        assert lines == ["source: made for the tests (1,000 + 200 digits)"]
+    def test_the_type_of_rho_does_not_change_the_manifest(self, digits: Digits, rho: Any) -> None:
+        texts = [
+            json.dumps(describe_biased_mnist(digits, BiasedMNISTSpec(value)).to_json())
+            for value in (rho, 1.0)
+        ]
+        assert texts[0] == texts[1]

@@ -1,4 +1,4 @@
-"""CelebA: both forms of its files, both protocols, and what aligned means."""
+"""CelebA: both forms of its files, both protocols, and the bias-aligned cells."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import pytest
 
 from biascon.data import dataset
 from biascon.data.builders import celeba
-from biascon.data.builders.celeba import CelebASpec, aligned_cells
+from biascon.data.builders.celeba import CelebASpec, find_aligned_cells
+from biascon.data.builders.celeba_tables import read_celeba_tables
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
 Cli = Callable[..., tuple[int, str, str]]
 N = 400
-NAMES = faces.NAMES_CELEBA
+ATTRIBUTES = faces.CELEBA_ATTRIBUTES
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.celeba(tmp_path_factory.mktemp("celeba") / "raw", N)
+    return faces.draw_celeba(tmp_path_factory.mktemp("celeba") / "raw", N)
 
 
-def told(folder: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Read the official files as naively as can be."""
+def read_lists(folder: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Read the official files naively."""
     lines = (folder / "list_attr_celeba.txt").read_text().splitlines()
     names = lines[1].split()
     rows = {
@@ -40,26 +41,26 @@ def told(folder: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
 
 @pytest.mark.parametrize("target", ["Blond_Hair", "Heavy_Makeup"])
 @pytest.mark.parametrize("protocol", celeba.PROTOCOLS)
-def test_who_follows_gender_alone_is_right_on_aligned_and_wrong_on_the_others(
+def test_predicting_from_gender_is_right_on_exactly_the_aligned_images(
     target: str, protocol: str, raw: Path
 ) -> None:
-    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(target, protocol=protocol))
-    table, _ = told(raw)
+    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec(target, protocol=protocol))
+    table, _ = read_lists(raw)
     for rows in plan.splits.values():
         male = np.array([table[Path(path).name]["Male"] == 1 for path in rows.paths])
-        says = np.where(male, 0, 1)  # a man is not blond and wears no make-up; a woman does
-        right = says == rows.labels
-        assert right[rows.aligned].mean() == 1.0
-        assert not right[~rows.aligned].any()
+        predictions = np.where(male, 0, 1)  # men: not blond, no make-up; women: blond, make-up
+        is_right = predictions == rows.labels
+        assert is_right[rows.aligned].mean() == 1.0
+        assert not is_right[~rows.aligned].any()
         assert np.array_equal(rows.bias, male)
-    own = plan.description["attributes"]["Male"]
-    assert own["aligned"] == [[f"not {target}", "male"], [target, "female"]]
+    entry = plan.description.attributes["Male"]
+    assert entry.aligned == [[f"not {target}", "male"], [target, "female"]]
 
 
-def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
-    table, parts = told(raw)
+def test_the_official_protocol_uses_the_official_partition(raw: Path) -> None:
+    table, parts = read_lists(raw)
     plan = celeba.plan_celeba(
-        celeba.read_celeba_tables(raw), CelebASpec("Young", "Bald", keep=("Male", "Bangs", "Bald"))
+        read_celeba_tables(raw), CelebASpec("Young", "Bald", keep=("Male", "Bangs", "Bald"))
     )
     for k, name in enumerate(("train", "val", "test")):
         rows = plan.splits[name]
@@ -74,37 +75,36 @@ def test_the_official_protocol_is_the_official_partition(raw: Path) -> None:
     assert list(rows.attributes) == ["Bald", "Male", "Bangs"]
 
 
-def test_protocol_hong_tests_on_the_validation_pictures(
+def test_protocol_hong_tests_on_the_validation_partition(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(celeba, "NOT_BLOND_WOMEN", 20)
-    _, parts = told(raw)
-    plan = celeba.plan_celeba(celeba.read_celeba_tables(raw), CelebASpec(protocol="hong"))
-    named = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
-    assert named["test"] == {name for name, part in parts.items() if part == 1}
+    monkeypatch.setattr(celeba, "N_NOT_BLOND_WOMEN", 20)
+    _, parts = read_lists(raw)
+    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec(protocol="hong"))
+    names = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
+    assert names["test"] == {name for name, part in parts.items() if part == 1}
     train = {name for name, part in parts.items() if part == 0}
-    assert len(named["val"]) == len(train) - len(train) * 4 // 5
-    assert named["train"] | named["val"] < train
-    assert not named["train"] & named["val"]
-    cells, whole = (
+    assert len(names["val"]) == len(train) - len(train) * 4 // 5
+    assert names["train"] | names["val"] < train
+    assert not names["train"] & names["val"]
+    blond_cells, makeup_cells = (
         np.array(
-            celeba.plan_celeba(celeba.read_celeba_tables(raw), spec).counts()["train"]["cells"]
+            celeba.plan_celeba(read_celeba_tables(raw), spec).summarize_splits()["train"].cells
         )
         for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
     )
-    assert cells[0, 0] == 20
-    assert whole.sum() == len(train) * 4 // 5  # nothing is dropped but for blond hair
-    assert "hong" in plan.description["protocol"]["test"]
-    assert plan.description["protocol"]["train"].endswith("20 women who are not blond")
+    assert blond_cells[0, 0] == 20
+    assert makeup_cells.sum() == len(train) * 4 // 5  # only the target Blond_Hair drops images
+    assert "hong" in plan.description.protocol["test"]
+    assert plan.description.protocol["train"].endswith("20 women who are not blond")
 
 
-def test_the_csv_form_and_another_order_of_rows_give_the_same(raw: Path, tmp_path: Path) -> None:
-    other = faces.celeba(tmp_path / "csv", N, form="csv")
-    rows = (other / "list_attr_celeba.csv").read_text().splitlines()
-    (other / "list_attr_celeba.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
+def test_the_csv_form_in_another_order_gives_the_same_plan(raw: Path, tmp_path: Path) -> None:
+    csv_folder = faces.draw_celeba(tmp_path / "csv", N, file_format="csv")
+    rows = (csv_folder / "list_attr_celeba.csv").read_text().splitlines()
+    (csv_folder / "list_attr_celeba.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
     plans = [
-        celeba.plan_celeba(celeba.read_celeba_tables(folder), CelebASpec())
-        for folder in (raw, other)
+        celeba.plan_celeba(read_celeba_tables(folder), CelebASpec()) for folder in (raw, csv_folder)
     ]
     for name in plans[0].splits:
         first, second = (plan.splits[name] for plan in plans)
@@ -118,35 +118,33 @@ def test_the_csv_form_and_another_order_of_rows_give_the_same(raw: Path, tmp_pat
     [
         ([[9, 1], [1, 9]], [[0, 0], [1, 1]]),
         ([[1, 9], [9, 1]], [[0, 1], [1, 0]]),
-        (
-            [[71_629, 66_874], [22_880, 1_387]],
-            [[0, 1], [1, 0]],
-        ),  # Blond_Hair and Male: not the majority
+        # Blond_Hair and Male: not the majority of each label
+        ([[71_629, 66_874], [22_880, 1_387]], [[0, 1], [1, 0]]),
         ([[4, 2], [2, 1]], None),
     ],
 )
-def test_aligned_are_the_cells_that_go_together(counts: list[list[int]], expected: Any) -> None:
+def test_aligned_cells_have_the_larger_product_of_counts(
+    counts: list[list[int]], expected: Any
+) -> None:
     label = np.repeat([0, 0, 1, 1], np.array(counts).ravel())
     bias = np.repeat([0, 1, 0, 1], np.array(counts).ravel())
-    assert aligned_cells("Young", "Bald", label, bias) == expected
-    assert aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
-    assert aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
+    assert find_aligned_cells("Young", "Bald", label, bias) == expected
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias) == [[0, 1], [1, 0]]
+    assert find_aligned_cells("Blond_Hair", "Male", label, bias, "same") == [[0, 0], [1, 1]]
 
 
-def test_the_command_builds_it_and_bias_can_be_chosen(raw: Path, cli: Cli) -> None:
+def test_the_command_builds_a_dataset_whose_bias_can_be_chosen(raw: Path, cli: Cli) -> None:
     code, out, err = cli("make-celeba", raw, "--keep", "all", "--size", "28", "--json")
     assert code == 0, err
     assert json.loads(out)["name"] == "celeba-Blond_Hair-Male-official-28-keep38"
     data = dataset.load(Path("data/celeba-Blond_Hair-Male-official-28-keep38"))
-    assert len(data.manifest["attributes"]) == 39
+    assert len(data.manifest.attributes) == 39
     young = dataset.view_by_attributes(data, ["Young"])
-    assert young.manifest["bias"]["values"] == ["not Young", "Young"]
+    assert young.manifest.bias.values == ["not Young", "Young"]
     assert sum(len(split) for split in data.splits.values()) == N
 
 
-def test_wrong_use_and_wrong_files_are_told_in_one_line(
-    raw: Path, tmp_path: Path, cli: Cli
-) -> None:
+def test_wrong_usage_and_malformed_files_give_one_line(raw: Path, tmp_path: Path, cli: Cli) -> None:
     for words, code, message in (
         (["--target", "Blond"], 2, "unknown attribute 'Blond'; did you mean 'Blond_Hair'?"),
         (["--keep", "Mael"], 2, "did you mean 'Male'?"),
@@ -156,34 +154,34 @@ def test_wrong_use_and_wrong_files_are_told_in_one_line(
         got, out, err = cli("make-celeba", raw, "--dry-run", *words)
         assert (got, out, err.count("\n")) == (code, "", 1)
         assert message in err
-    copy = faces.celeba(tmp_path / "copy", 20)
+    copy = faces.draw_celeba(tmp_path / "copy", 20)
     attributes, partition = copy / "list_attr_celeba.txt", copy / "list_eval_partition.txt"
     text, parts = attributes.read_text(), partition.read_text()
     for path, damaged, message in (
-        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is there twice"),
+        (attributes, text.replace("000007.jpg", "000006.jpg"), "line 9: '000006.jpg' is listed twice"),
         (attributes, text[: len(text) // 2], r"line \d+: expected a file name and 40 values of -1 or 1"),
         (attributes, text.replace("000003.jpg -1", "000003.jpg  7"), "line 5: expected a file name and 40"),
         (attributes, "", "expected a line with the names"),
         (partition, parts.replace("000004.jpg 0", "000004.jpg 3"), "line 4: expected a file name and 0, 1"),
-        (partition, parts[: parts.index("000015")], r"do not name the same pictures \(20 and 14\)"),
+        (partition, parts[: parts.index("000015")], r"do not name the same images \(20 and 14\)"),
     ):  # fmt: skip
-        whole = path.read_text()
+        original = path.read_text()
         path.write_text(damaged)
-        if damaged != whole:
+        if damaged != original:
             with pytest.raises(DataError, match=message):
-                celeba.read_celeba_tables(copy)
-        path.write_text(whole)
+                read_celeba_tables(copy)
+        path.write_text(original)
     attributes.unlink()
     with pytest.raises(DataError, match=r"it has no list_attr_celeba.txt \(or .csv\)"):
-        celeba.read_celeba_tables(copy)
+        read_celeba_tables(copy)
     with pytest.raises(DataError, match="it has no img_align_celeba"):
-        celeba.read_celeba_tables(tmp_path)
+        read_celeba_tables(tmp_path)
     with pytest.raises(UsageError, match="expected protocol to be one of"):
         CelebASpec(protocol="mine")
 
 
-def test_names_that_lead_outside_are_left_out(tmp_path: Path, cli: Cli) -> None:
-    copy = faces.celeba(tmp_path / "copy", 40)
+def test_names_outside_the_folder_are_left_out(tmp_path: Path, cli: Cli) -> None:
+    copy = faces.draw_celeba(tmp_path / "copy", 40)
     (tmp_path / "secret.jpg").write_bytes((copy / "img_align_celeba" / "000001.jpg").read_bytes())
     for path in (copy / "list_attr_celeba.txt", copy / "list_eval_partition.txt"):
         path.write_text(path.read_text().replace("000003.jpg", "../../secret.jpg"))
@@ -192,36 +190,36 @@ def test_names_that_lead_outside_are_left_out(tmp_path: Path, cli: Cli) -> None:
     assert json.loads(out)["rejected"] == {"n": 1, "by_reason": {"outside the folder": 1}}
 
 
-def test_other_labels_of_the_same_pictures_are_another_dataset(tmp_path: Path, cli: Cli) -> None:
-    copy = faces.celeba(tmp_path / "copy", 40)
+def test_other_labels_of_the_same_images_are_another_dataset(tmp_path: Path, cli: Cli) -> None:
+    copy = faces.draw_celeba(tmp_path / "copy", 40)
     assert cli("make-celeba", copy, "--size", "28")[0] == 0
     path = copy / "list_attr_celeba.txt"
     lines = path.read_text().splitlines()
-    at = NAMES.index("Blond_Hair") + 1
+    position = ATTRIBUTES.index("Blond_Hair") + 1
     cells = lines[5].split()
-    cells[at] = str(-int(cells[at]))
+    cells[position] = str(-int(cells[position]))
     path.write_text("\n".join([*lines[:5], " ".join(cells), *lines[6:]]))
     code, _, err = cli("make-celeba", copy, "--size", "28")
     assert code == 1
     assert "holds another dataset (it differs in source)" in err
 
 
-def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
-    raw = faces.celeba(tmp_path / "raw", 20)
+def test_inconsistent_lists_are_refused_with_the_line(tmp_path: Path) -> None:
+    raw = faces.draw_celeba(tmp_path / "raw", 20)
     (raw / "list_attr_celeba.txt").rename(raw / "kept.txt")
     good = (raw / "kept.txt").read_text()
-    for bad, why in (
-        (good.replace("20", "21", 1), "line 1: expected the number of pictures, 20, but got '21'"),
+    for text, message in (
+        (good.replace("20", "21", 1), "line 1: expected the number of images, 20, but got '21'"),
         (good.split("\n", 1)[1], "expected a line with the names"),
-        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of pictures, 20, but got ''"),
+        ("\n" + good.split("\n", 1)[1], "line 1: expected the number of images, 20, but got ''"),
         (good.replace(" -1", "  0", 1), "of -1 and 1, or of 0 and 1, but got all three"),
     ):
-        (raw / "list_attr_celeba.txt").write_text(bad)
-        with pytest.raises(DataError, match=why):
-            celeba.read_celeba_tables(raw)
+        (raw / "list_attr_celeba.txt").write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_celeba_tables(raw)
     (raw / "list_attr_celeba.txt").write_text(good.replace(" -1", "  0"))
-    assert celeba.read_celeba_tables(raw).table.any()
+    assert read_celeba_tables(raw).table.any()
     with (raw / "list_eval_partition.txt").open("a") as file:
         file.write("000001.jpg 2\n")
-    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is there twice"):
-        celeba.read_celeba_tables(raw)
+    with pytest.raises(DataError, match=r"line 21: '000001\.jpg' is listed twice"):
+        read_celeba_tables(raw)

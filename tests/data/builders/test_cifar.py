@@ -1,4 +1,4 @@
-"""CIFAR's binary version: read as it is laid out, refused where it is not."""
+"""The binary version of CIFAR: its layout is read, and files that are damaged are refused."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ N = {"cifar10": 60, "cifar100": 300}  # of a training file
 
 
 def rows(name: str, n: int, seed: int) -> bytes:
-    """Rows of random pixels whose labels go round."""
+    """Return rows of random pixels; the labels cycle through the classes."""
     layout = LAYOUTS[name]
-    found = np.random.default_rng(seed).integers(0, 256, (n, layout.label_bytes + PIXELS), np.uint8)
-    found[:, layout.label_bytes - 1] = np.arange(n) % layout.classes
+    table = np.random.default_rng(seed).integers(0, 256, (n, layout.label_bytes + PIXELS), np.uint8)
+    table[:, layout.label_bytes - 1] = np.arange(n) % layout.classes
     if layout.label_bytes == 2:
-        found[:, 0] = np.arange(n) % layout.classes // 5
-    return found.tobytes()
+        table[:, 0] = np.arange(n) % layout.classes // 5
+    return table.tobytes()
 
 
 def layout_of(folder: Path, name: str) -> Path:
     """Make the official layout, small, and return the folder above it."""
     layout = LAYOUTS[name]
-    place = folder / layout.folder
-    place.mkdir(parents=True)
+    inner = folder / layout.folder
+    inner.mkdir(parents=True)
     for k, file in enumerate(layout.train):
-        (place / file).write_bytes(rows(name, N[name], k))
-    (place / layout.test).write_bytes(rows(name, N[name], 99))
+        (inner / file).write_bytes(rows(name, N[name], k))
+    (inner / layout.test).write_bytes(rows(name, N[name], 99))
     names = "\n".join(f"thing {k}" for k in range(layout.classes))
-    (place / layout.names).write_text(names + "\n\n", "utf-8")  # the official file ends so
+    (inner / layout.names).write_text(names + "\n\n", "utf-8")  # the official file ends so
     return folder
 
 
@@ -59,15 +59,17 @@ def failed(outcome: Any) -> str:
 
 
 class TestBuild:
-    def test_images_labels_and_splits(self, cli: Any, raw: Path, name: str, tmp_path: Path) -> None:
+    def test_splits_hold_the_images_and_labels_of_the_files(
+        self, cli: Any, raw: Path, name: str, tmp_path: Path
+    ) -> None:
         layout = LAYOUTS[name]
-        told = cli("make-standard", name, raw)
-        assert told.code == 0, told.err
-        assert "no bias attribute" in told.out
-        assert f"the dataset is called {name}-part" in told.err
+        outcome = cli("make-standard", name, raw)
+        assert outcome.code == 0, outcome.err
+        assert "no bias attribute" in outcome.out
+        assert f"the dataset is called {name}-part" in outcome.err
         data = load(tmp_path / "data" / f"{name}-part")
         assert not data.has_bias and data.n_labels == layout.classes
-        assert data.manifest["labels"][1] == "thing 1"
+        assert data.manifest.labels[1] == "thing 1"
         n = len(layout.train) * N[name]
         train, val, test = (data.splits[key] for key in ("train", "val", "test"))
         per_class = max(1, n // layout.classes // 10)
@@ -81,32 +83,34 @@ class TestBuild:
                 blob = b"".join(blobs)[split.index[row] * size :][:size]
                 assert blob[layout.label_bytes - 1] == split.labels[row]
                 assert split.images[row].tobytes() == blob[layout.label_bytes :]
-        sums = data.manifest["source"]["sha256"]
+        sums = data.manifest.source["sha256"]
         assert set(sums) == {*layout.train, layout.test, layout.names}
 
     def test_the_same_command_gives_the_same_bytes(
         self, cli: Any, raw: Path, name: str, tmp_path: Path
     ) -> None:
         inner = raw / LAYOUTS[name].folder
-        for out, place in (("one", raw), ("two", inner)):
-            assert cli("make-standard", name, place, "--out", tmp_path / out).code == 0
+        for out, folder in (("one", raw), ("two", inner)):
+            assert cli("make-standard", name, folder, "--out", tmp_path / out).code == 0
         for file in ("train", "val", "test"):
             one, two = ((tmp_path / out / f"{file}.safetensors") for out in ("one", "two"))
             assert one.read_bytes() == two.read_bytes()
         assert load(tmp_path / "one").digest == load(tmp_path / "two").digest
         again = cli("make-standard", name, raw, "--out", tmp_path / "one")
-        assert "is there already, intact" in again.err
+        assert "exists already and is intact" in again.err
 
-    def test_options(self, cli: Any, raw: Path, name: str, tmp_path: Path) -> None:
-        told = cli("make-standard", name, raw, "--val-protocol", "none", "--seed", "3", "--json")
-        assert json.loads(told.out)["name"] == f"{name}-part-none-seed3"
+    def test_options_reach_the_builder(
+        self, cli: Any, raw: Path, name: str, tmp_path: Path
+    ) -> None:
+        outcome = cli("make-standard", name, raw, "--val-protocol", "none", "--seed", "3", "--json")
+        assert json.loads(outcome.out)["name"] == f"{name}-part-none-seed3"
         data = load(tmp_path / "data" / f"{name}-part-none-seed3")
         assert "val" not in data.splits
         assert len(data.splits["train"]) == len(LAYOUTS[name].train) * N[name]
         wrong = cli("make-standard", name, raw, "--size", "64")
         assert wrong.code == 2 and "32" in wrong.err
 
-    def test_another_seed_holds_out_others(
+    def test_another_seed_holds_out_other_images(
         self, cli: Any, raw: Path, name: str, tmp_path: Path
     ) -> None:
         for seed in ("0", "1"):
@@ -125,13 +129,13 @@ class TestBadFiles:
         change(blob)
         path.write_bytes(blob)
 
-    def test_truncated(self, cli: Any, raw: Path, name: str) -> None:
+    def test_a_truncated_file_is_refused(self, cli: Any, raw: Path, name: str) -> None:
         self.spoil(raw, name, lambda blob: blob.pop())
         assert "is truncated" in failed(cli("make-standard", name, raw))
         self.spoil(raw, name, lambda blob: blob.clear())
         assert "is truncated: 0 bytes" in failed(cli("make-standard", name, raw))
 
-    def test_a_wrong_label(self, cli: Any, raw: Path, name: str) -> None:
+    def test_a_label_out_of_range_is_refused(self, cli: Any, raw: Path, name: str) -> None:
         layout = LAYOUTS[name]
         size = layout.label_bytes + PIXELS
 
@@ -142,23 +146,25 @@ class TestBadFiles:
         line = failed(cli("make-standard", name, raw))
         assert f"0..{layout.classes - 1}, but row 7 has {layout.classes}" in line
 
-    def test_a_wrong_coarse_label(self, cli: Any, tmp_path: Path) -> None:
+    def test_a_coarse_label_out_of_range_is_refused(self, cli: Any, tmp_path: Path) -> None:
         raw = layout_of(tmp_path / "raw", "cifar100")
         self.spoil(raw, "cifar100", lambda blob: blob.__setitem__(0, 20))
         line = failed(cli("make-standard", "cifar100", raw))
-        assert "coarse label of 0..19, but row 0 has 20" in line
+        assert "coarse label in 0..19, but row 0 has 20" in line
 
-    def test_a_missing_file(self, cli: Any, raw: Path, name: str) -> None:
+    def test_a_missing_file_is_refused_by_name(self, cli: Any, raw: Path, name: str) -> None:
         layout = LAYOUTS[name]
         for file in (layout.test, layout.names):
             (raw / layout.folder / file).unlink()
             assert f"has no {file}; unpack" in failed(cli("make-standard", name, raw))
 
-    def test_nothing_there(self, cli: Any, name: str, tmp_path: Path) -> None:
-        assert f"has no {LAYOUTS[name].folder}" in failed(cli("make-standard", name, tmp_path))
+    def test_a_folder_without_cifar_is_refused(self, cli: Any, name: str, tmp_path: Path) -> None:
+        assert f"neither the folder {LAYOUTS[name].folder} nor its files" in failed(
+            cli("make-standard", name, tmp_path)
+        )
         assert not (tmp_path / "data").exists()
 
-    def test_an_empty_class(self, name: str, raw: Path) -> None:
+    def test_a_class_without_images_is_refused(self, name: str, raw: Path) -> None:
         layout = LAYOUTS[name]
         size = layout.label_bytes + PIXELS
 
@@ -171,7 +177,7 @@ class TestBadFiles:
             read_cifar(layout, raw)
 
     @pytest.mark.parametrize("content", [b"\xff\xfe", b"one\ntwo\n", b"same\n" * 10])
-    def test_names_that_are_none(self, raw: Path, name: str, content: bytes) -> None:
+    def test_malformed_class_names_are_refused(self, raw: Path, name: str, content: bytes) -> None:
         (raw / LAYOUTS[name].folder / LAYOUTS[name].names).write_bytes(content)
         with pytest.raises(DataError, match=r"list of names|different names"):
             read_cifar(LAYOUTS[name], raw)

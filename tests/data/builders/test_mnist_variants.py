@@ -1,4 +1,4 @@
-"""FashionMNIST and KMNIST in MNIST's place: found, checked, coloured."""
+"""FashionMNIST and KMNIST instead of MNIST: sources, checks of the files, coloring."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,24 @@ from biascon.data.builders import mnist_source, mnist_variants
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.dataset import load
 from biascon.errors import DataError, UsageError
+from tests.data.builders.idx_files import encode_idx
 
-FETCH = mnist_source.fetch_all  # the real one: at test time it is replaced
+FETCH = mnist_source.fetch_all  # the original function: the tests replace it
 N = {"train": 400, "t10k": 100}
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 def blobs(seed: int = 0) -> dict[str, bytes]:
     rng = np.random.default_rng(seed)
-    found = {}
+    files = {}
     for part, n in N.items():
-        found[f"{part}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (n, 28, 28)))
-        found[f"{part}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
-    return found
+        files[f"{part}-images-idx3-ubyte"] = encode_idx(rng.integers(0, 256, (n, 28, 28)))
+        files[f"{part}-labels-idx1-ubyte"] = encode_idx(np.arange(n) % 10)
+    return files
 
 
 @pytest.fixture(params=["fashion", "kmnist"])
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A set whose digests and sizes are those of the files made here."""
+    """A set with the digests and sizes of the files that these tests write."""
     md5 = {
         key: hashlib.md5(gzip.compress(blob, mtime=0)).hexdigest() for key, blob in blobs().items()
     }
@@ -57,11 +52,11 @@ def put(folder: Path, *, seed: int = 0, packed: bool = True) -> Path:
 
 
 class TestWhere:
-    def test_a_named_folder(self, name: str, tmp_path: Path) -> None:
-        found = find_shapes(name, put(tmp_path / "x"))
-        assert found.kind == SETS[name].kind and found.labels == SETS[name].labels
-        assert len(found.train_labels) == 400 and len(found.test_labels) == 100
-        assert "without a digest" not in found.origin
+    def test_a_named_folder_is_read(self, name: str, tmp_path: Path) -> None:
+        digits = find_shapes(name, put(tmp_path / "x"))
+        assert (digits.kind, digits.labels) == (SETS[name].kind, SETS[name].labels)
+        assert (len(digits.train_labels), len(digits.test_labels)) == (400, 100)
+        assert "without a digest" not in digits.origin
 
     def test_files_that_are_not_gzipped_have_no_digest_to_check(
         self, name: str, tmp_path: Path
@@ -73,14 +68,16 @@ class TestWhere:
     def test_a_gzipped_file_counts_before_one_that_is_not(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x")
         for key in blobs():
-            (folder / key).write_bytes(b"left by somebody")
+            (folder / key).write_bytes(b"another file")
         assert "without a digest" not in find_shapes(name, folder).origin
 
-    def test_the_variable(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_variable_names_the_folder(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv(SETS[name].variable, str(put(tmp_path / "x")))
         assert SETS[name].variable in find_shapes(name).origin
 
-    def test_the_folders_of_torchvision(
+    def test_the_folders_of_torchvision_are_read(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -89,15 +86,17 @@ class TestWhere:
         put(tmp_path / "data" / SETS[name].folder / "raw")
         assert "torchvision" in find_shapes(name).origin
 
-    def test_a_download(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_download_is_checked_and_kept(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         asked = []
 
-        class Answer:
+        class Response:
             def __init__(self, blob: bytes) -> None:
                 self.blob = blob
 
-            def __enter__(self) -> Answer:
+            def __enter__(self) -> Response:
                 return self
 
             def __exit__(self, *_: object) -> None: ...
@@ -105,15 +104,15 @@ class TestWhere:
             def read(self) -> bytes:
                 return self.blob
 
-        def answer(url: str, timeout: float) -> Answer:
+        def urlopen(url: str, timeout: float) -> Response:
             asked.append(url)
             assert url.startswith(SETS[name].mirror)
-            return Answer(gzip.compress(blobs(seed)[url.rpartition("/")[2][:-3]], mtime=0))
+            return Response(gzip.compress(blobs(seed)[url.rpartition("/")[2][:-3]], mtime=0))
 
         monkeypatch.setattr(mnist_source, "fetch_all", FETCH)
-        monkeypatch.setattr(mnist_source.urllib.request, "urlopen", answer)
+        monkeypatch.setattr(mnist_source.urllib.request, "urlopen", urlopen)
         seed = 1
-        with pytest.raises(DataError, match="is not the one that is expected"):
+        with pytest.raises(DataError, match="is not the expected file"):
             find_shapes(name)
         seed = 0
         assert find_shapes(name).origin.endswith("download")
@@ -121,22 +120,24 @@ class TestWhere:
         assert "torchvision" in find_shapes(name).origin  # kept
         assert len(asked) == before
 
-    def test_nowhere(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_set_without_a_source_is_an_error(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(DataError, match=f"tests use no network; .* set {SETS[name].variable}"):
             find_shapes(name)
 
-    def test_an_unknown_set(self) -> None:
+    def test_an_unknown_set_is_wrong_usage(self) -> None:
         with pytest.raises(UsageError, match="known: fashion, kmnist"):
             find_shapes("emnist")
 
 
 class TestBadFiles:
-    def test_other_images(self, name: str, tmp_path: Path) -> None:
+    def test_files_with_another_md5_are_refused(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz \(md5 "):
             find_shapes(name, put(tmp_path / "x", seed=1))
 
-    def test_a_missing_file(self, name: str, tmp_path: Path) -> None:
+    def test_a_missing_file_or_folder_is_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x")
         (folder / "t10k-labels-idx1-ubyte.gz").unlink()
         with pytest.raises(DataError, match="needs its four IDX files"):
@@ -144,35 +145,35 @@ class TestBadFiles:
         with pytest.raises(DataError, match="there is no folder"):
             find_shapes(name, tmp_path / "nothing")
 
-    def test_a_truncated_file(self, name: str, tmp_path: Path) -> None:
+    def test_a_truncated_file_is_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x")
         path = folder / "train-labels-idx1-ubyte.gz"
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(DataError, match="truncated or corrupt gzip"):
             find_shapes(name, folder)
 
-    def test_labels_that_are_not_balanced(self, name: str, tmp_path: Path) -> None:
+    def test_labels_that_are_not_balanced_are_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x", packed=False)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(400)))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.zeros(400)))
         with pytest.raises(DataError, match="expected 40 of each class"):
             find_shapes(name, folder)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(400) % 11))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.arange(400) % 11))
         with pytest.raises(DataError, match="expected 40 of each class"):
             find_shapes(name, folder)
 
-    def test_another_shape(self, name: str, tmp_path: Path) -> None:
+    def test_another_number_of_labels_is_refused(self, name: str, tmp_path: Path) -> None:
         folder = put(tmp_path / "x", packed=False)
-        (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(30) % 10))
+        (folder / "train-labels-idx1-ubyte").write_bytes(encode_idx(np.arange(30) % 10))
         with pytest.raises(DataError, match=r"but \w+ has \(400, 28, 28\)"):
             find_shapes(name, folder)
 
 
-class TestColoured:
-    def test_through_the_command_line(self, cli: Any, name: str, tmp_path: Path) -> None:
-        told = cli("make-bmnist", "--source", name, "--mnist-dir", put(tmp_path / "x"),
+class TestColored:
+    def test_the_command_line_colors_the_set(self, cli: Any, name: str, tmp_path: Path) -> None:
+        outcome = cli("make-bmnist", "--source", name, "--mnist-dir", put(tmp_path / "x"),
                    "--rho", "0.9", "--json")  # fmt: skip
-        assert told.code == 0, told.err
-        manifest = json.loads(told.out)
+        assert outcome.code == 0, outcome.err
+        manifest = json.loads(outcome.out)
         stem = {"fashion": "fashion-bmnist", "kmnist": "kbmnist"}[name]
         assert manifest["name"] == f"{stem}-0.9"
         assert manifest["labels"] == list(SETS[name].labels)
@@ -180,7 +181,7 @@ class TestColoured:
         assert "digit" not in json.dumps(manifest["protocol"])
         data = load(tmp_path / "data" / f"{stem}-0.9")
         assert data.knows_aligned and data.splits["train"].aligned.mean() > 0.85
-        own = find_shapes(name, tmp_path / "x")
+        digits = find_shapes(name, tmp_path / "x")
         test = data.splits["test"]
         white = (test.images == 255).all(axis=1)
-        assert ((own.test_images[test.index] > 0) <= white).all()
+        assert ((digits.test_images[test.index] > 0) <= white).all()

@@ -1,4 +1,4 @@
-"""A user's own pictures from a CSV: several bias columns, splits, alignment, and every mistake told."""
+"""A user's own images from a CSV file: several bias columns, splits, alignment, and error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from biascon.data import dataset
 from biascon.data.images import decoding
 from biascon.data.images.decoding import ImageSpec
-from tests.data import broken
+from tests.data import image_files
 
 Cli = Callable[..., tuple[int, str, str]]
 COLUMNS = (
@@ -30,13 +30,13 @@ N = 60
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Write 60 pictures and a CSV whose order is not that of the files."""
+    """Write 60 images and a CSV file that lists them in another order."""
     folder = tmp_path / "mine"
     (folder / "pics").mkdir(parents=True)
     rows = ["file,animal,place,camera,part,note"]
     for k in range(N):
         name = f"pics/{(k * 7) % N:03d}.jpg"
-        (folder / name).write_bytes(broken.encoded(broken.picture(k, 60, 50)))
+        (folder / name).write_bytes(image_files.encode(image_files.draw_image(k, 60, 50)))
         animal, place = ("cat", "dog")[k % 2], ("indoor", "street, wet", "beach")[k % 3]
         rows.append(
             f'{name},{animal},"{place}",{k % 4 + 7}.0,{("train", "Valid", "test")[k % 5 % 3]},'
@@ -63,8 +63,8 @@ def test_several_bias_columns_are_kept_and_one_is_the_default(table: Path, cli: 
             files.append(name)
             expected = decoding.decode((table.parent / name).read_bytes(), ImageSpec(32))
             assert np.array_equal(split.images[k], expected)
-            assert data.manifest["labels"][split.labels[k]] == animal
-            place = data.manifest["bias"]["values"][split.bias[k]]
+            assert data.manifest.labels[split.labels[k]] == animal
+            place = data.manifest.bias.values[split.bias[k]]
             assert split.aligned[k] == ((animal == "cat") == (place == "indoor"))
     assert len(files) == len(set(files)) == N
     assert [len(split) for split in data.splits.values()] == [44, 4, 12]
@@ -77,22 +77,22 @@ def test_the_order_of_the_rows_changes_only_the_index(table: Path, cli: Cli) -> 
     table.write_text("\n".join([lines[0], *lines[:0:-1]]))
     cli("make-table", table, *COLUMNS, "--size", "32", "--out", "other")
     for name in ("train", "val", "test"):
-        one, other = (dataset.load(Path(folder)).splits[name] for folder in ("one", "other"))
-        assert np.array_equal(one.images, other.images)
-        assert np.array_equal(one.labels, other.labels)
-        assert np.array_equal(one.index, N - 1 - other.index)
+        first, second = (dataset.load(Path(folder)).splits[name] for folder in ("one", "other"))
+        assert np.array_equal(first.images, second.images)
+        assert np.array_equal(first.labels, second.labels)
+        assert np.array_equal(first.index, N - 1 - second.index)
 
 
-def test_a_split_column_is_followed(table: Path, cli: Cli) -> None:
+def test_a_split_column_determines_the_splits(table: Path, cli: Cli) -> None:
     code, out, _ = cli("make-table", table, *COLUMNS, "--split-col", "part", "--dry-run", "--json")
-    found = json.loads(out)
+    preview = json.loads(out)
     assert code == 0
-    assert {name: part["n"] for name, part in found["counts"].items()} == {
+    assert {name: part["n"] for name, part in preview["counts"].items()} == {
         "train": 24, "val": 24, "test": 12,
     }  # fmt: skip
-    assert found["protocol"]["train"] == "column part"
-    assert found["bias"]["aligned"] is None
-    assert found["counts"]["train"]["aligned"] is None
+    assert preview["protocol"]["train"] == "column part"
+    assert preview["bias"]["aligned"] is None
+    assert preview["counts"]["train"]["aligned"] is None
 
 
 def test_aligned_values_come_from_a_file_for_each_column(table: Path, cli: Cli) -> None:
@@ -103,12 +103,12 @@ def test_aligned_values_come_from_a_file_for_each_column(table: Path, cli: Cli) 
         "make-table", table, *COLUMNS, "--aligned", "pairs.csv", "--dry-run", "--json"
     )
     assert code == 0, err
-    found = json.loads(out)["attributes"]
-    assert found["camera"]["aligned"] == [["cat", "7"], ["dog", "8"]]
-    assert found["place"]["aligned"] == [["cat", "indoor"], ["dog", "beach"]]
+    attributes = json.loads(out)["attributes"]
+    assert attributes["camera"]["aligned"] == [["cat", "7"], ["dog", "8"]]
+    assert attributes["place"]["aligned"] == [["cat", "indoor"], ["dog", "beach"]]
 
 
-def test_label_is_bias_where_both_have_the_same_values(table: Path, cli: Cli) -> None:
+def test_label_equal_to_bias_is_aligned_if_both_have_the_same_values(table: Path, cli: Cli) -> None:
     text = table.read_text(encoding="utf-8-sig")
     table.write_text(
         text.replace("street, wet", "cat").replace("indoor", "dog").replace("beach", "cat")
@@ -126,15 +126,15 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
     table.write_text("\n".join(lines))
     code, _, err = cli("make-table", table, *COLUMNS, "--size", "32")
     assert code == 1
-    assert "2 or more of 60 pictures cannot be used (1 no file name, 1 no label)" in err
+    assert "2 or more of 60 images cannot be used (1 no file name, 1 no label)" in err
     code, out, err = cli(
         "make-table", table, *COLUMNS, "--size", "32", "--max-rejected", "5%", "--json"
     )
     assert code == 0, err
     assert json.loads(out)["rejected"]["n"] == 3
-    listed = Path("data/my-table-32/rejected.csv").read_text().splitlines()
-    assert listed[0] == "path,reason"
-    assert "row 4,no file name" in listed
+    lines = Path("data/my-table-32/rejected.csv").read_text().splitlines()
+    assert lines[0] == "path,reason"
+    assert "row 4,no file name" in lines
 
 
 @pytest.mark.parametrize(
@@ -144,15 +144,15 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
         (("", ""), ["--bias-col", "animal"], 2, "each column in one role, but got 'animal'"),
         (("", ""), ["--split-col", "note"], 1, "no row has a file"),
         (("Valid", "fold3"), ["--split-col", "part"], 1, "expected train, val or test in column 'part'"),
-        (("", ""), ["--aligned", "cat=indoor"], 2, "leave out label 'dog'"),
+        (("", ""), ["--aligned", "cat=indoor"], 2, "no entry for label 'dog'"),
         (("", ""), ["--aligned", "cat=indoor", "--aligned", "dog"], 2, "expected --aligned label=bias"),
         (("", ""), ["--aligned", "gone.csv"], 1, "cannot read gone.csv"),
-        (("pics/007.jpg", "pics/000.jpg"), [], 1, "expected each picture once, but got 'pics/000.jpg'"),
+        (("pics/007.jpg", "pics/000.jpg"), [], 1, "expected each image once, but got 'pics/000.jpg'"),
         (("part,note", "part,part"), ["--split-col", "part"], 2, "more than one column 'part'"),
         (("train,", "train"), [], 1, "expected 6 values, but got 5"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_one_line(
+def test_wrong_usage_gives_one_line(
     change: tuple[str, str], words: list[str], code: int, message: str, table: Path, cli: Cli
 ) -> None:
     table.write_text(table.read_text(encoding="utf-8-sig").replace(*change, 1))
@@ -161,7 +161,9 @@ def test_mistakes_are_told_in_one_line(
     assert message in err
 
 
-def test_pictures_may_be_elsewhere_but_not_outside(table: Path, tmp_path: Path, cli: Cli) -> None:
+def test_images_may_be_in_another_folder_but_not_outside_it(
+    table: Path, tmp_path: Path, cli: Cli
+) -> None:
     moved = tmp_path / "moved.csv"
     moved.write_text(table.read_text(encoding="utf-8-sig"))
     assert cli("make-table", moved, *COLUMNS, "--size", "32")[0] == 1
@@ -175,26 +177,24 @@ def test_pictures_may_be_elsewhere_but_not_outside(table: Path, tmp_path: Path, 
     assert "outside the folder" in err
 
 
-@pytest.mark.parametrize("other", ["./pics/000.jpg", "pics//000.jpg", "pics/../pics/000.jpg"])
-def test_a_picture_under_two_spellings_of_its_path_is_one_picture(
-    other: str, table: Path, cli: Cli
-) -> None:
+@pytest.mark.parametrize("spelling", ["./pics/000.jpg", "pics//000.jpg", "pics/../pics/000.jpg"])
+def test_two_spellings_of_a_path_are_the_same_image(spelling: str, table: Path, cli: Cli) -> None:
     with table.open("a", encoding="utf-8") as file:
-        file.write(f"{other},cat,indoor,7,test,\n")
+        file.write(f"{spelling},cat,indoor,7,test,\n")
     code, _, err = cli("make-table", table, *COLUMNS)
     assert code == 1
-    assert "expected each picture once, but got 'pics/000.jpg' more often" in err
+    assert "expected each image once, but got 'pics/000.jpg' more than once" in err
 
 
-def test_a_column_that_is_there_twice_is_not_taken_for_a_slip(table: Path, cli: Cli) -> None:
+def test_a_repeated_column_is_reported_as_repeated(table: Path, cli: Cli) -> None:
     table.write_text(table.read_text(encoding="utf-8-sig").replace("camera", "place", 1))
     code, _, err = cli("make-table", table, *COLUMNS[:6])
     assert code == 2
     assert err.strip().endswith("has more than one column 'place'")
 
 
-def test_pictures_of_one_label_are_no_dataset(table: Path, cli: Cli) -> None:
+def test_images_of_a_single_label_are_refused(table: Path, cli: Cli) -> None:
     table.write_text(table.read_text(encoding="utf-8-sig").replace(",dog,", ",cat,"))
     code, _, err = cli("make-table", table, *COLUMNS)
     assert code == 1
-    assert err.strip() == "error: expected pictures of two labels or more, but all are 'cat'"
+    assert err.strip() == "error: expected images of two or more labels, but all are 'cat'"

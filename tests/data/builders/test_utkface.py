@@ -1,4 +1,4 @@
-"""UTKFace: strict names, a seeded split, a training split at a rate; the counts of the real list."""
+"""UTKFace: strict parsing of names, a seeded split, a rate in training, the counts of the real list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.data import faces
 
 Cli = Callable[..., tuple[int, str, str]]
 VARIABLE = "BIASCON_UTKFACE_NAMES"
-LIST = os.environ.get(VARIABLE)  # read before any test hides it
+NAMES_FILE = os.environ.get(VARIABLE)  # read before a test clears the environment
 MALFORMED = {
     "24_0_1_20170116220224657 .jpg.chip.jpg": (24, 0, 1),
     "55_0_0_20170116232725357jpg.chip.jpg": (55, 0, 0),
@@ -27,12 +27,12 @@ MALFORMED = {
 }
 
 
-RACE = {
+RACE_CELLS = {
     "train": [[3895, 486], [389, 4869]],
     "val": [[437, 570], [349, 540]],
     "test": [[1145, 1341], [951, 1304]],
 }
-AGE = {
+AGE_CELLS = {
     "train": [[7405, 121], [740, 1217]],
     "val": [[822, 130], [689, 135]],
     "test": [[2036, 326], [1760, 328]],
@@ -40,22 +40,26 @@ AGE = {
 
 
 @pytest.fixture(scope="module")
-def listed() -> Path:
-    path = Path(LIST) if LIST else Path(__file__).parents[4] / "shared/data/utkface-filenames.txt"
+def names_file() -> Path:
+    path = (
+        Path(NAMES_FILE)
+        if NAMES_FILE
+        else Path(__file__).parents[4] / "shared/data/utkface-filenames.txt"
+    )
     if not path.is_file():
         pytest.skip(f"needs the list of UTKFace's 23,707 names: set {VARIABLE}")
     return path
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_the_malformed_names_are_mended_or_left_out(name: str) -> None:
-    found, expected = parse_names([name]), MALFORMED[name]
+def test_malformed_names_are_repaired_or_left_out(name: str) -> None:
+    parsed, expected = parse_names([name]), MALFORMED[name]
     if expected is None:
-        assert found.left_out == [(name, "name lacks the race")]
-        assert found.names == []
+        assert parsed.left_out == [(name, "name lacks the race")]
+        assert parsed.names == []
     else:
-        assert (found.age[0], found.gender[0], found.race[0]) == expected
-        assert found.repaired == [name]
+        assert (parsed.age[0], parsed.gender[0], parsed.race[0]) == expected
+        assert parsed.repaired == [name]
 
 
 @pytest.mark.parametrize(
@@ -65,31 +69,35 @@ def test_the_malformed_names_are_mended_or_left_out(name: str) -> None:
      "-5_0_0_20170116174525125.jpg.chip.jpg", "25_0_0_20170116174525125.jpg.chip.jpg.exe",
      "../25_0_0_20170116174525125.jpg.chip.jpg", "٣_0_0_20170116174525125.jpg.chip.jpg"],
 )  # fmt: skip
-def test_other_names_are_left_out(name: str) -> None:
+def test_names_of_another_form_are_left_out(name: str) -> None:
     assert parse_names([name]).left_out == [(name, "not a UTKFace name")]
 
 
-def test_the_counts_of_the_real_list(listed: Path, cli: Cli) -> None:
-    code, out, _ = cli("make-utkface", "--names", listed, "--bias", "race", "--dry-run", "--json")
-    found = json.loads(out)
+def test_the_counts_of_the_real_list_of_names(names_file: Path, cli: Cli) -> None:
+    code, out, _ = cli(
+        "make-utkface", "--names", names_file, "--bias", "race", "--dry-run", "--json"
+    )
+    preview = json.loads(out)
     assert code == 0
-    assert (found["read"], found["repaired"], found["left_out"]) == (23_707, 2, 3)
-    assert found["reasons"] == {"name lacks the race": 3}
-    assert found["dropped"] == {"conflicting, beyond the rate": 7428}
-    cells = {name: part["cells"] for name, part in found["counts"].items()}
-    assert cells == RACE
-    code, out, _ = cli("make-utkface", "--names", listed, "--bias", "age", "--dry-run", "--json")
-    found = json.loads(out)
-    assert found["dropped"] == {"11 to 19 years": 1375, "conflicting, beyond the rate": 6620}
-    assert {name: part["cells"] for name, part in found["counts"].items()} == AGE
+    assert (preview["read"], preview["repaired"], preview["left_out"]) == (23_707, 2, 3)
+    assert preview["reasons"] == {"name lacks the race": 3}
+    assert preview["dropped"] == {"conflicting, beyond the rate": 7428}
+    cells = {name: part["cells"] for name, part in preview["counts"].items()}
+    assert cells == RACE_CELLS
+    code, out, _ = cli(
+        "make-utkface", "--names", names_file, "--bias", "age", "--dry-run", "--json"
+    )
+    preview = json.loads(out)
+    assert preview["dropped"] == {"11 to 19 years": 1375, "conflicting, beyond the rate": 6620}
+    assert {name: part["cells"] for name, part in preview["counts"].items()} == AGE_CELLS
 
 
-def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
-    names = utkface.read_names(listed)
+def test_every_name_of_the_real_list_is_in_one_split_or_dropped(names_file: Path) -> None:
+    names = utkface.read_names(names_file)
     for bias in utkface.BIASES:
         plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
-        dropped = plan.description["source"]["names"]["dropped"]
+        dropped = plan.description.source["names"]["dropped"]
         assert len(paths) == len(set(paths))
         assert len(paths) + sum(dropped.values()) + len(plan.left_out) == len(names)
         train = plan.splits["train"]
@@ -97,8 +105,8 @@ def test_every_real_picture_is_in_one_split_or_dropped(listed: Path) -> None:
         assert share == pytest.approx(0.1 / 1.1, abs=3e-4)
 
 
-def test_both_biases_split_the_same_people(listed: Path) -> None:
-    names = utkface.read_names(listed)
+def test_both_biases_split_the_same_people(names_file: Path) -> None:
+    names = utkface.read_names(names_file)
     race, age = (
         utkface.plan_utkface(names, UTKFaceSpec(bias), origin="").splits for bias in ("race", "age")
     )
@@ -107,10 +115,10 @@ def test_both_biases_split_the_same_people(listed: Path) -> None:
     assert not set(race["train"].paths) & set(age["test"].paths)
 
 
-def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
-    names = faces.names(500)
+def test_the_split_depends_on_the_seed_but_not_on_the_order_of_names() -> None:
+    names = faces.make_names(500)
     digests = [
-        utkface.plan_utkface(listing, UTKFaceSpec(seed=seed), origin="").digest()
+        utkface.plan_utkface(listing, UTKFaceSpec(seed=seed), origin="").compute_digest()
         for listing, seed in ((names, 0), (names[::-1], 0), ([*names, names[3]], 0), (names, 1))
     ]
     assert digests[0] == digests[1] == digests[2] != digests[3]
@@ -118,15 +126,18 @@ def test_the_order_of_the_names_changes_nothing_and_the_seed_does() -> None:
 
 @pytest.mark.parametrize("bias", utkface.BIASES)
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.9, 1.0])
-def test_the_training_split_by_hand(bias: str, rate: float) -> None:
-    names = faces.names(2000)
+def test_the_training_split_follows_the_rate(bias: str, rate: float) -> None:
+    names = faces.make_names(2000)
     plan = utkface.plan_utkface(names, UTKFaceSpec(bias, rate, val_protocol="none"), origin="")
     free = utkface.plan_utkface(names, UTKFaceSpec(bias, 0.0, val_protocol="none"), origin="")
-    table, whole = plan.counts()["train"]["cells"], free.counts()["train"]["cells"]
+    cells, all_cells = (
+        plan.summarize_splits()["train"].cells,
+        free.summarize_splits()["train"].cells,
+    )
     assert set(plan.splits["train"].paths) <= set(free.splits["train"].paths)
     for value in (0, 1):
-        assert table[value][value] == whole[value][value]
-        assert table[1 - value][value] <= int(table[value][value] * (1 - rate))
+        assert cells[value][value] == all_cells[value][value]
+        assert cells[1 - value][value] <= int(cells[value][value] * (1 - rate))
     rows = plan.splits["train"]
     for path, label, value, aligned in zip(
         rows.paths, rows.labels, rows.bias, rows.aligned, strict=True
@@ -138,26 +149,26 @@ def test_the_training_split_by_hand(bias: str, rate: float) -> None:
         assert bias == "race" or not 11 <= int(age) <= 19
 
 
-def test_hong_s_validation_stays_in_training() -> None:
-    names = faces.names(400)
-    held, leaky, free = (
+def test_validation_images_stay_in_training_with_protocol_hong() -> None:
+    names = faces.make_names(400)
+    held_out, hong, none = (
         utkface.plan_utkface(names, UTKFaceSpec(rate=0.0, val_protocol=kind), origin="").splits
         for kind in ("held-out", "hong", "none")
     )
-    assert leaky["val"].paths == held["val"].paths
-    assert leaky["train"].paths == free["train"].paths
-    assert set(leaky["val"].paths) < set(leaky["train"].paths)
-    assert not set(held["val"].paths) & set(held["train"].paths)
-    assert leaky["test"].paths == held["test"].paths
+    assert hong["val"].paths == held_out["val"].paths
+    assert hong["train"].paths == none["train"].paths
+    assert set(hong["val"].paths) < set(hong["train"].paths)
+    assert not set(held_out["val"].paths) & set(held_out["train"].paths)
+    assert hong["test"].paths == held_out["test"].paths
 
 
-def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
-    raw = faces.utkface(tmp_path / "raw" / "UTKFace", faces.names(120)).parent
+def test_all_attributes_are_kept_and_can_be_the_bias(tmp_path: Path, cli: Cli) -> None:
+    raw = faces.draw_utkface(tmp_path / "raw" / "UTKFace", faces.make_names(120)).parent
     code, _, err = cli("make-utkface", raw, "--size", "32", "--json")
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
-    assert list(data.manifest["attributes"]) == ["race", "age", "race_group", "age_group"]
-    _, names = utkface.list_pictures(raw)
+    assert list(data.manifest.attributes) == ["race", "age", "race_group", "age_group"]
+    _, names = utkface.list_images(raw)
     for split in data.splits.values():
         for k, index in enumerate(split.index):
             age, _, race, _ = names[index].split("_")
@@ -171,14 +182,14 @@ def test_the_other_attributes_are_kept(tmp_path: Path, cli: Cli) -> None:
     assert dataset.view_by_attributes(data, ["race_group", "age_group"]).n_bias == 25
 
 
-def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
+def test_wrong_usage_gives_one_line(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "names.txt").write_text("cat.jpg\n")
     for words, code, message in (
-        (["make-utkface"], 2, "expected the folder RAW of the pictures"),
+        (["make-utkface"], 2, "expected the folder RAW of the images"),
         (["make-utkface", "empty"], 1, "is not a folder of UTKFace: expected files named like"),
         (["make-utkface", "nowhere"], 1, "is not a folder of UTKFace"),
-        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "holds no name of UTKFace's"),
+        (["make-utkface", "--names", "names.txt", "--dry-run"], 1, "has no name of a UTKFace file"),
         (["make-utkface", "--names", "gone.txt", "--dry-run"], 1, "cannot read gone.txt"),
         (["make-utkface", "empty", "--max-rejected", "5"], 2, "expected a share like 1% or 0.01"),
         (["make-utkface", "empty", "--size", "30"], 2, "that 4 divides, but got 30"),
@@ -191,6 +202,6 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(UsageError, match="expected rate in"):
         UTKFaceSpec(rate=1.5)
     with pytest.raises(UsageError, match="expected val_protocol to be one of"):
-        utkface.plan_utkface(faces.names(50), UTKFaceSpec(val_protocol="best"), origin="")
-    with pytest.raises(DataError, match="split has no pictures"):
-        utkface.plan_utkface(faces.names(1), UTKFaceSpec(), origin="")
+        utkface.plan_utkface(faces.make_names(50), UTKFaceSpec(val_protocol="best"), origin="")
+    with pytest.raises(DataError, match="split has no images"):
+        utkface.plan_utkface(faces.make_names(1), UTKFaceSpec(), origin="")

@@ -1,4 +1,4 @@
-"""A dataset that is an index of files: the images that the same dataset of pixels has."""
+"""A dataset that holds an index of files has the same images as the dataset that holds pixels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from biascon.data import dataset
 from biascon.data.images.lazy import LazyImages
 from biascon.errors import DataError
 from biascon.training.batches import BatchLoader
-from tests.data import broken, faces
+from tests.data import faces, image_files
 
 Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def both(tmp_path: Path, cli: Cli) -> tuple[Path, Path]:
-    """Build a UTKFace twice: its pixels, and an index of its files."""
-    raw = faces.utkface(tmp_path / "raw", faces.names(150))
-    (raw / broken_name()).write_bytes(b"no picture")
+def folders(tmp_path: Path, cli: Cli) -> tuple[Path, Path]:
+    """Build a UTKFace dataset twice: with its pixels, and with an index of its files."""
+    raw = faces.draw_utkface(tmp_path / "raw", faces.make_names(150))
+    (raw / get_broken_name()).write_bytes(b"no picture")
     for store in ("pixels", "files"):
         code, _, err = cli("make-utkface", raw, "--size", "32", "--rate", "0", "--store", store)
         assert code == 0, err
@@ -30,16 +30,16 @@ def both(tmp_path: Path, cli: Cli) -> tuple[Path, Path]:
     return name, name.with_name(f"{name.name}-files")
 
 
-def broken_name() -> str:
+def get_broken_name() -> str:
     return "30_0_0_20170101000000000.jpg.chip.jpg"
 
 
-def test_the_images_are_those_of_the_pixels(both: tuple[Path, Path]) -> None:
-    pixels, files = (dataset.load(folder) for folder in both)
+def test_lazy_images_equal_the_stored_pixels(folders: tuple[Path, Path]) -> None:
+    pixels, files = (dataset.load(folder) for folder in folders)
     assert pixels.digest != files.digest
     for name, split in pixels.splits.items():
-        found = files.splits[name]
-        images = found.images
+        lazy = files.splits[name]
+        images = lazy.images
         assert isinstance(images, LazyImages)
         assert (images.shape, images.dtype, images.ndim) == (split.images.shape, np.uint8, 4)
         assert (len(images), images.nbytes) == (len(split), split.images.nbytes)
@@ -49,55 +49,57 @@ def test_the_images_are_those_of_the_pixels(both: tuple[Path, Path]) -> None:
         rows = np.array([5, 0, 5, -1])
         assert np.array_equal(images[rows], split.images[rows])
         assert images[:0].shape == (0, 3, 32, 32)
-        assert np.array_equal(found.index, split.index)
-    assert sum(path.stat().st_size for path in both[1].iterdir()) < 60_000
+        assert np.array_equal(lazy.index, split.index)
+    assert sum(path.stat().st_size for path in folders[1].iterdir()) < 60_000
 
 
-def test_a_batch_is_read_ahead_in_the_order_asked_for(both: tuple[Path, Path]) -> None:
-    pixels, files = (dataset.load(folder).splits["train"] for folder in both)
+def test_batches_are_read_ahead_in_the_requested_order(folders: tuple[Path, Path]) -> None:
+    pixels, files = (dataset.load(folder).splits["train"] for folder in folders)
     rows = list(torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).split(16))
     batches = list(BatchLoader(files, torch.device("cpu")).batches(rows))
     for part, batch in zip(rows, batches, strict=True):
         assert torch.equal(batch, torch.from_numpy(pixels.images[part]))
 
 
-def test_a_run_is_the_same_bit_by_bit(both: tuple[Path, Path], cli: Cli) -> None:
-    for folder in both:
+def test_a_run_on_lazy_images_is_bit_identical(folders: tuple[Path, Path], cli: Cli) -> None:
+    for folder in folders:
         words = ["--loss", "supcon", "--preset", "smoke", "--set", "train.epochs=1"]
         words += ["--set", "train.batch_size=32"]
         code, _, err = cli("evaluate", *words, "--data", folder, "--runs", f"runs-{folder.name}")
         assert code == 0, err
     for name in ("encoder.safetensors", "predictions.parquet"):
-        one, other = (next(Path(f"runs-{folder.name}").rglob(name)).read_bytes() for folder in both)
-        assert one == other, name
+        first, second = (
+            next(Path(f"runs-{folder.name}").rglob(name)).read_bytes() for folder in folders
+        )
+        assert first == second, name
 
 
-def test_a_changed_or_missing_picture_is_refused(both: tuple[Path, Path], cli: Cli) -> None:
-    images = dataset.load(both[1]).splits["train"].images
+def test_a_changed_or_missing_image_file_is_refused(folders: tuple[Path, Path], cli: Cli) -> None:
+    images = dataset.load(folders[1]).splits["train"].images
     assert isinstance(images, LazyImages)
-    path = Path(images.folder.raw) / images.path(2)
-    whole = path.read_bytes()
-    path.write_bytes(broken.encoded(broken.picture(99)))
+    path = Path(images.folder.raw) / images.get_path(2)
+    content = path.read_bytes()
+    path.write_bytes(image_files.encode(image_files.draw_image(99)))
     with pytest.raises(DataError, match="changed since the dataset was built"):
         images[0:5]
     path.unlink()
     with pytest.raises(DataError, match="cannot be used: missing; build the dataset again"):
         images[[2]]
-    path.write_bytes(whole)
+    path.write_bytes(content)
     assert images[0:5].shape == (5, 3, 32, 32)
     path.parent.rename(path.parent.with_name("elsewhere"))
-    code, _, err = cli("inspect", both[1])
+    code, _, err = cli("inspect", folders[1])
     assert code == 0, err
-    with pytest.raises(DataError, match="which is not there; put them back"):
-        dataset.load(both[1])
+    with pytest.raises(DataError, match="which does not exist; put the folder back"):
+        dataset.load(folders[1])
 
 
-def test_the_same_command_again_finds_it(both: tuple[Path, Path], cli: Cli) -> None:
-    raw = Path(dataset.load(both[1]).manifest["source"]["folder"])
-    before = {path.name: path.read_bytes() for path in both[1].iterdir()}
+def test_the_same_command_again_reuses_the_folder(folders: tuple[Path, Path], cli: Cli) -> None:
+    raw = Path(dataset.load(folders[1]).manifest.source["folder"])
+    before = {path.name: path.read_bytes() for path in folders[1].iterdir()}
     for force in ([], ["--force"]):
         words = ["--size", "32", "--rate", "0", "--store", "files", *force]
         code, _, err = cli("make-utkface", raw, *words)
         assert code == 0, err
-        assert ("is there already, intact" in err) == (not force)
-        assert {path.name: path.read_bytes() for path in both[1].iterdir()} == before
+        assert ("exists already and is intact" in err) == (not force)
+        assert {path.name: path.read_bytes() for path in folders[1].iterdir()} == before

@@ -1,0 +1,46 @@
+"""Parameters of BiasedMNIST datasets: rho and the set of digits that a dataset is made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from biascon.runs.identity import RunIdentity
+
+
+@dataclass(frozen=True)
+class BiasedMNISTParameters:
+    """How a BiasedMNIST was made.
+
+    Attributes:
+        rho: The share of the training images of a class that have its color, as text: ``"0.997"``.
+        source_kind: The set of digits: ``mnist``, ``mnist5k``, ``fashion-mnist`` or ``kmnist``.
+    """
+
+    rho: str
+    source_kind: str
+
+
+def biased_mnist_parameters(identity: RunIdentity) -> BiasedMNISTParameters | None:
+    """Return the parameters of the dataset of a run, None if it is no BiasedMNIST."""
+    if not identity.builder:
+        return parameters_of_old_run(identity.dataset)
+    if identity.builder != "bmnist":
+        return None
+    return BiasedMNISTParameters(
+        repr(float(identity.dataset_parameters["rho"])), identity.source_kind
+    )
+
+
+def parameters_of_old_run(dataset: str) -> BiasedMNISTParameters | None:
+    """Return the parameters that the name of a dataset states, None if it is no BiasedMNIST.
+
+    Only for evaluations of format 1, which have no parameters of the dataset.
+
+    >>> parameters_of_old_run("fashion-bmnist-0.9-fairkl")
+    BiasedMNISTParameters(rho='0.9', source_kind='fashion-mnist')
+    """
+    match = re.match(r"((?:fashion-|k)?bmnist(?:5k)?)-(\d\.\d+)", dataset)
+    if match is None:
+        return None
+    return BiasedMNISTParameters(match[2], match[1].replace("bmnist", "mnist"))
