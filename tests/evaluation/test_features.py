@@ -42,7 +42,7 @@ def test_features_do_not_depend_on_the_batch_and_the_mode_is_restored() -> None:
         assert torch.equal(value, state[key])
 
 
-def test_features_that_are_not_finite_are_told() -> None:
+def test_features_that_are_not_finite_are_refused() -> None:
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
     with torch.no_grad():
         next(encoder.parameters()).fill_(float("nan"))
@@ -70,7 +70,7 @@ def interrupted(
     return {path.name: path for path in (tmp_path / "runs").rglob("*") if path.is_file()}
 
 
-def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> None:
+def test_cached_features_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> None:
     folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
     encoder.load_state_dict(
@@ -82,7 +82,7 @@ def test_they_are_those_of_the_encoder(data: BiasedDataset, tmp_path: Path) -> N
         np.testing.assert_allclose(kept, want, atol=1e-4)
 
 
-def test_an_interrupted_run_does_not_compute_them_again(
+def test_an_interrupted_run_does_not_compute_cached_features_again(
     data: BiasedDataset,
     interrupted: dict[str, Path],
     tmp_path: Path,
@@ -94,17 +94,19 @@ def test_an_interrupted_run_does_not_compute_them_again(
         return extract_features(*args, **kwargs)
 
     monkeypatch.setattr(features_module, "extract_features", only_views)
-    folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    folder, evaluation, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     monkeypatch.undo()
-    other, afresh, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "again", device=CPU)
-    assert found == afresh
+    folder_anew, evaluation_anew, _ = evaluate_to_json(
+        CONFIG, data, root=tmp_path / "again", device=CPU
+    )
+    assert evaluation == evaluation_anew
     assert (folder / "predictions.parquet").read_bytes() == (
-        other / "predictions.parquet"
+        folder_anew / "predictions.parquet"
     ).read_bytes()
 
 
 @pytest.mark.parametrize("harm", ["bytes", "shape", "name"])
-def test_a_damaged_file_is_told(
+def test_a_damaged_feature_file_is_refused(
     harm: str, data: BiasedDataset, interrupted: dict[str, Path], tmp_path: Path
 ) -> None:
     path = interrupted["features-train.safetensors"]
@@ -119,17 +121,19 @@ def test_a_damaged_file_is_told(
     evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
 
 
-def test_they_may_be_deleted_but_not_changed(data: BiasedDataset, tmp_path: Path) -> None:
-    folder, found, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
+def test_cached_features_may_be_deleted_but_not_changed(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    folder, evaluation, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     (folder / FEATURE_FILES["train"]).unlink()
-    assert read_finished(folder) == found
+    assert read_finished(folder) == evaluation
     path = folder / FEATURE_FILES["test"]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(RunError, match=r"features-test\.safetensors has changed"):
         read_finished(folder)
 
 
-def test_what_is_too_large_is_not_kept(
+def test_features_that_are_too_large_are_not_cached(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "MAX_CACHED_BYTES", 1000)
@@ -138,18 +142,18 @@ def test_what_is_too_large_is_not_kept(
     assert read_finished(folder) is not None
 
 
-def test_two_views_are_seeded_and_differ() -> None:
+def test_features_of_two_views_are_seeded_and_differ() -> None:
     encoder = build_encoder("fastconvnet", torch_generator(0, "weights"))
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 28, 28), np.uint8)
-    recipe = make_config("supcon", preset="cpu").augment
-    one, other = two_view_features(encoder, images, recipe, seed=3, device=CPU)
-    again = two_view_features(encoder, images, recipe, seed=3, device=CPU)
+    augmentation = make_config("supcon", preset="cpu").augment
+    first, second = two_view_features(encoder, images, augmentation, seed=3, device=CPU)
+    again = two_view_features(encoder, images, augmentation, seed=3, device=CPU)
     plain = extract_features(encoder, images, device=CPU)
-    assert one.shape == other.shape == (40, 128)
-    np.testing.assert_array_equal(one, again[0])
-    np.testing.assert_array_equal(other, again[1])
-    for a, b in ((one, other), (one, plain)):
+    assert first.shape == second.shape == (40, 128)
+    np.testing.assert_array_equal(first, again[0])
+    np.testing.assert_array_equal(second, again[1])
+    for a, b in ((first, second), (first, plain)):
         assert not np.isclose(a, b).all(axis=1).any()
     assert not np.array_equal(
-        one, two_view_features(encoder, images, recipe, seed=4, device=CPU)[0]
+        first, two_view_features(encoder, images, augmentation, seed=4, device=CPU)[0]
     )

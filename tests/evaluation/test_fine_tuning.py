@@ -1,4 +1,4 @@
-"""Fine-tuning as a judge: it learns, leaves the encoder alone, and survives a kill to the same bytes."""
+"""Fine-tuning as evaluation protocol: it learns, keeps the encoder file, and resumes to the same bytes."""
 
 from __future__ import annotations
 
@@ -69,21 +69,24 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / FINETUNE_LOG).read_text().splitlines()]
 
 
-def test_it_learns_and_tells_top1_and_top5_of_validation_by_epoch(
+def test_fine_tuning_learns_and_logs_validation_accuracies_of_each_epoch(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     folder, evaluation, _ = done
-    found = lines(folder)
-    assert [line["epoch"] for line in found] == [1, 2, 3, 4]
-    assert found[-1]["loss"] < 0.7 * found[0]["loss"]
-    told = [line["validation"] for line in found]
-    assert all(t["n"] == len(data.splits["val"]) and t["top1"] <= t["top5"] <= 1 for t in told)
-    assert told[-1]["top1"] > 2 / 7
-    assert told[-1]["top1"] == evaluation["validation"]["top1"]
-    assert told[-1]["unbiased"] is None  # no bias attribute: group metrics do not apply
+    epochs = lines(folder)
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
+    validation = [line["validation"] for line in epochs]
+    assert all(
+        accuracies["n"] == len(data.splits["val"]) and accuracies["top1"] <= accuracies["top5"] <= 1
+        for accuracies in validation
+    )
+    assert validation[-1]["top1"] > 2 / 7
+    assert validation[-1]["top1"] == evaluation["validation"]["top1"]
+    assert validation[-1]["unbiased"] is None  # no bias attribute: group metrics do not apply
 
 
-def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
+def test_the_evaluation_names_the_protocol_and_the_run_of_the_encoder(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     folder, evaluation, root = done
@@ -102,7 +105,7 @@ def test_the_evaluation_says_who_judged_and_where_the_encoder_is_from(
     assert read_finished(folder) == evaluation
 
 
-def test_the_encoder_is_left_alone_and_the_tuned_one_is_another(
+def test_fine_tuning_changes_a_copy_of_the_encoder(
     done: tuple[Path, dict[str, Any], Path],
 ) -> None:
     from safetensors.torch import load_file
@@ -113,7 +116,7 @@ def test_the_encoder_is_left_alone_and_the_tuned_one_is_another(
     assert not torch.equal(before["body.0.weight"], after["encoder.body.0.weight"])
 
 
-def test_the_scores_are_those_of_the_tuned_network(
+def test_the_scores_are_those_of_the_fine_tuned_network(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset
 ) -> None:
     import pyarrow.parquet as pq
@@ -142,11 +145,11 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(
 
 
 class StoppedError(Exception):
-    """In place of a kill."""
+    """Stops a run, as a kill would."""
 
 
 @pytest.mark.parametrize("after", [1, 3, 4])
-def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
+def test_interrupted_fine_tuning_resumes_to_the_same_bytes(
     after: int, done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
     def stop(record: EpochRecord) -> None:
@@ -155,26 +158,32 @@ def test_an_interrupted_one_goes_on_from_its_last_epoch_to_the_same_bytes(
 
     with pytest.raises(StoppedError):
         evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=stop)
-    said: list[EpochRecord] = []
-    folder, _, _ = evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, on_epoch=said.append)
-    assert [record.epoch for record in said] == list(range(after + 1, 5))
+    records: list[EpochRecord] = []
+    folder, _, _ = evaluate_to_json(
+        smoke(), data, root=tmp_path, device=CPU, on_epoch=records.append
+    )
+    assert [record.epoch for record in records] == list(range(after + 1, 5))
     for name in (FINETUNED, PREDICTIONS, EVALUATION):
         assert (folder / name).read_bytes() == (done[0] / name).read_bytes(), name
     assert [line["epoch"] for line in lines(folder)] == [1, 2, 3, 4]
     assert not (folder / module.CHECKPOINT).exists()
 
 
-def test_no_resume_tunes_anew(data: BiasedDataset, tmp_path: Path) -> None:
-    folder, found = validate(smoke(), data, root=tmp_path, device=CPU)
-    assert found is not None
+def test_no_resume_starts_fine_tuning_again(data: BiasedDataset, tmp_path: Path) -> None:
+    folder, accuracies = validate(smoke(), data, root=tmp_path, device=CPU)
+    assert accuracies is not None
     assert (folder / FINETUNED).is_file()
-    said: list[EpochRecord] = []
-    evaluate_to_json(smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=said.append)
-    assert [record.epoch for record in said if record.stage == "fine-tuning"] == [1, 2, 3, 4]
+    records: list[EpochRecord] = []
+    evaluate_to_json(
+        smoke(), data, root=tmp_path, device=CPU, resume=False, on_epoch=records.append
+    )
+    assert [record.epoch for record in records if record.stage == "fine-tuning"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", [FINETUNED, module.CHECKPOINT])
-def test_a_damaged_file_is_told(name: str, data: BiasedDataset, tmp_path: Path) -> None:
+def test_a_damaged_fine_tuning_file_is_refused(
+    name: str, data: BiasedDataset, tmp_path: Path
+) -> None:
     folder, _ = validate(smoke(), data, root=tmp_path, device=CPU)
     (folder / FINETUNED).unlink()
     (folder / name).write_bytes(b"nonsense")
@@ -183,36 +192,38 @@ def test_a_damaged_file_is_told(name: str, data: BiasedDataset, tmp_path: Path) 
     assert validate(smoke(), data, root=tmp_path, device=CPU, resume=False)[1] is not None
 
 
-def test_a_step_is_cross_entropy_on_images_that_keep_their_colours(
+def test_a_step_is_cross_entropy_on_images_that_keep_their_colors(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
     """One epoch of one step, by hand."""
     config = smoke("finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5")
     (tmp_path / ENCODER).write_bytes((done[0] / ENCODER).read_bytes())
-    got = finetune(ContextInFolder(config, data, tmp_path, CPU))
+    finetuned = finetune(ContextInFolder(config, data, tmp_path, CPU))
     encoder = build_encoder("fastconvnet", torch.Generator())
     load_weights(encoder, tmp_path / ENCODER)
     layer = build_head(128, (7,), torch_generator(0, "weights/finetune/layer"))
     model = module.FineTunedModel(encoder, layer).train()
-    steered = build_optimizer(model, config.finetune)
+    optimizer = build_optimizer(model, config.finetune)
     split = data.splits["train"]
     order = permutation(len(split), 0, "finetune/order/0")
-    recipe = dataclasses.replace(config.augment, jitter_p=0.0, grayscale_p=0.0)
+    augmentation = dataclasses.replace(config.augment, jitter_p=0.0, grayscale_p=0.0)
     x = augment(
         torch.from_numpy(split.images[order]),
-        recipe,
+        augmentation,
         torch_generator(0, "finetune/views/0"),
         views=1,
     )
     F.cross_entropy(model(x), torch.from_numpy(split.labels[order])).backward()
-    for group in steered.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = learning_rate(config.finetune, 0, 1)
-    steered.step()
-    for (key, a), b in zip(got.state_dict().items(), model.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, msg=key, rtol=1e-4, atol=1e-5)
+    optimizer.step()
+    for (key, actual), expected in zip(
+        finetuned.state_dict().items(), model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(actual, expected, msg=key, rtol=1e-4, atol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_is_told(data: BiasedDataset, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(data: BiasedDataset, tmp_path: Path) -> None:
     config = smoke("finetune.lr=1e30", "finetune.name=sgd", "finetune.warmup=0")
     with pytest.raises(RunError, match=r"loss of fine-tuning is not finite in epoch \d"):
         evaluate_to_json(config, data, root=tmp_path, device=CPU)
@@ -242,7 +253,9 @@ def test_the_test_split_is_not_read_before_the_end(
     ]
 
 
-def test_without_validation_it_tells_the_loss_alone(data: BiasedDataset, tmp_path: Path) -> None:
+def test_without_a_validation_split_only_the_loss_is_logged(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
     splits = {name: split for name, split in data.splits.items() if name != "val"}
     without = dataclasses.replace(data, splits=splits, digest="1" * 64)
     folder, evaluation, _ = evaluate_to_json(smoke(), without, root=tmp_path, device=CPU)
@@ -250,7 +263,7 @@ def test_without_validation_it_tells_the_loss_alone(data: BiasedDataset, tmp_pat
     assert not any("validation" in line for line in lines(folder))
 
 
-def test_the_methods_own_classifier_stands_beside_it(
+def test_the_own_classifier_of_the_method_is_measured_too(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     biased = load(make_dataset(tmp_path / "data"))

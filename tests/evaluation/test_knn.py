@@ -1,4 +1,4 @@
-"""Weighted nearest neighbors: against naive loops and scikit-learn, exact, chunked, in bounded memory."""
+"""Weighted nearest neighbors: equal to naive loops and scikit-learn, in blocks, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from biascon.evaluation.knn import KNNClassifier
 CPU = torch.device("cpu")
 
 
-def made(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def random_features(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     features = rng.standard_normal((n, d)) + 0.7 * rng.standard_normal((classes, d))[labels]
@@ -27,14 +27,14 @@ def made(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.nd
 def naive(
     x: np.ndarray, y: np.ndarray, q: np.ndarray, classes: int, k: int, t: float
 ) -> np.ndarray:
-    """Loops in float64: the formula, and nothing else."""
-    found = np.zeros((len(q), classes))
+    """Return the probabilities by the formula, with loops in float64."""
+    votes = np.zeros((len(q), classes))
     for i, f in enumerate(q.astype(np.float64)):
         s = [float(f @ v / (np.linalg.norm(f) * np.linalg.norm(v))) for v in x.astype(np.float64)]
         for j in sorted(range(len(s)), key=lambda j: (-s[j], j))[:k]:
-            found[i, y[j]] += np.exp(s[j] / t)
-        found[i] /= found[i].sum()
-    return found
+            votes[i, y[j]] += np.exp(s[j] / t)
+        votes[i] /= votes[i].sum()
+    return votes
 
 
 def neighbors(x: np.ndarray, y: np.ndarray, k: int = 20, t: float = 0.07) -> KNNClassifier:
@@ -43,24 +43,28 @@ def neighbors(x: np.ndarray, y: np.ndarray, k: int = 20, t: float = 0.07) -> KNN
 
 @pytest.mark.parametrize(("k", "t"), [(1, 0.07), (20, 0.07), (20, 1.0), (150, 0.1), (1000, 0.07)])
 def test_the_votes_are_those_of_the_formula(k: int, t: float) -> None:
-    (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
+    (x, y), (q, _) = random_features(300, 16, 4), random_features(40, 16, 4, seed=1)
     got = neighbors(x, y, k, t).probabilities(q)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, naive(x, y, q, 4, min(k, 300), t), atol=2e-6)
 
 
 def test_the_predictions_are_those_of_scikit_learn() -> None:
-    (x, y), (q, _) = made(500, 8, 5), made(200, 8, 5, seed=1)
-    theirs = KNeighborsClassifier(
+    (x, y), (q, _) = random_features(500, 8, 5), random_features(200, 8, 5, seed=1)
+    reference = KNeighborsClassifier(
         20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07)
     ).fit(x.astype(np.float64), y)
-    got = neighbors(x, y).probabilities(q)
-    np.testing.assert_allclose(got, theirs.predict_proba(q.astype(np.float64)), atol=2e-5)
+    probabilities = neighbors(x, y).probabilities(q)
+    np.testing.assert_allclose(
+        probabilities, reference.predict_proba(q.astype(np.float64)), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 7, 20, 299])
-def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    (x, y), (q, _) = made(300, 16, 4), made(40, 16, 4, seed=1)
+def test_the_block_size_does_not_change_the_votes(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (x, y), (q, _) = random_features(300, 16, 4), random_features(40, 16, 4, seed=1)
     whole = neighbors(x, y).probabilities(q)
     monkeypatch.setattr(knn, "TRAINING_ROWS", rows)
     monkeypatch.setattr(knn, "QUERY_ROWS", 9)
@@ -68,7 +72,7 @@ def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("rows", [3, 8, 100])
-def test_of_images_at_the_same_distance_the_first_vote(
+def test_the_first_of_equally_distant_images_vote(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(knn, "TRAINING_ROWS", rows)
@@ -79,8 +83,8 @@ def test_of_images_at_the_same_distance_the_first_vote(
     np.testing.assert_allclose(got, [[0.5, 0.5, 0.0]])
 
 
-def test_a_feature_without_a_direction_is_as_far_from_all() -> None:
-    x, y = made(30, 4, 3)
+def test_a_zero_feature_is_equally_far_from_all_images() -> None:
+    x, y = random_features(30, 4, 3)
     x[3] = 0
     got = neighbors(x, y, k=30).probabilities(np.zeros((1, 4), np.float32))
     np.testing.assert_allclose(got[0], np.bincount(y) / 30, atol=1e-6)
@@ -88,7 +92,7 @@ def test_a_feature_without_a_direction_is_as_far_from_all() -> None:
 
 
 def test_a_low_temperature_does_not_overflow() -> None:
-    x, y = made(50, 4, 3)
+    x, y = random_features(50, 4, 3)
     got = neighbors(x, y, t=1e-4).probabilities(x)
     assert np.isfinite(got).all()
     assert (got.argmax(axis=1) == y).all()  # the nearest is the image itself

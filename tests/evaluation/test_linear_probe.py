@@ -1,4 +1,4 @@
-"""Stage two: the probe is the exact minimiser that it says it is."""
+"""Stage two: the linear probe minimizes the stated objective."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ def test_the_default_tolerance_is_at_the_optimum() -> None:
     """A hundred times stricter, the weights hardly move; at 1e-3 they are far from there."""
     rng = np.random.default_rng(0)
     labels = np.arange(3000) % 10
-    colour = np.where(rng.random(3000) < 0.99, labels, rng.integers(0, 10, 3000))
+    color = np.where(rng.random(3000) < 0.99, labels, rng.integers(0, 10, 3000))
     shape = rng.normal(size=(10, 20))[labels] + 0.7 * rng.normal(size=(3000, 20))
-    latent = np.concatenate((10 * np.eye(10)[colour], shape), axis=1)  # colour is the easy way
+    latent = np.concatenate((10 * np.eye(10)[color], shape), axis=1)  # the color is easier to learn
     features = (latent @ rng.normal(size=(30, 60)) / 5).astype(np.float32)
     config = ProbeConfig()
     tolerances = (config.tolerance / 100, config.tolerance, 1e-3)
-    exact, found, loose = (
+    exact, default, loose = (
         fit(features, labels, 10, dataclasses.replace(config, tolerance=t)).weights
         for t in tolerances
     )
     scale = np.linalg.norm(exact)
-    assert np.linalg.norm(found - exact) / scale < 3e-3
+    assert np.linalg.norm(default - exact) / scale < 3e-3
     assert np.linalg.norm(loose - exact) / scale > 1e-2

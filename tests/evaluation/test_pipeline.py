@@ -1,4 +1,4 @@
-"""A run from configuration to evaluation: its files, its numbers, and what must never leak."""
+"""A run from configuration to evaluation: its files, its metrics, and the isolation of the splits."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(make_dataset: Callable[..., Path], folder: Path) -> BiasedDataset:
-    place = folder / "data"
-    return load(place if place.exists() else make_dataset(place))
+    dataset_folder = folder / "data"
+    return load(dataset_folder if dataset_folder.exists() else make_dataset(dataset_folder))
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def done(data: BiasedDataset, folder: Path) -> tuple[Path, dict[str, Any]]:
     return where, evaluation
 
 
-def test_the_run_folder_holds_what_the_design_says(done: tuple[Path, dict[str, Any]]) -> None:
+def test_the_run_folder_holds_exactly_the_documented_files(
+    done: tuple[Path, dict[str, Any]],
+) -> None:
     where, evaluation = done
     names = {path.name for path in where.iterdir()} - {".lock"}
     assert names == {
@@ -81,7 +83,7 @@ def test_every_metric_has_value_n_and_interval(done: tuple[Path, dict[str, Any]]
     assert set(evaluation["by_class"]) == {str(k) for k in range(10)}
 
 
-def test_the_numbers_follow_from_the_predictions_file(
+def test_the_metrics_follow_from_the_predictions_file(
     done: tuple[Path, dict[str, Any]], data: BiasedDataset
 ) -> None:
     where, evaluation = done
@@ -128,7 +130,7 @@ def test_the_same_run_elsewhere_gives_the_same_bytes(
 
 @pytest.mark.parametrize("name", ["evaluation.json", "encoder.safetensors", "predictions.parquet"])
 @pytest.mark.parametrize("harm", ["change", "delete"])
-def test_a_finished_run_that_was_tampered_with_is_refused(
+def test_a_finished_run_whose_files_changed_is_refused(
     name: str, harm: str, done: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -145,7 +147,7 @@ def test_a_finished_run_that_was_tampered_with_is_refused(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"digest": 1, "files": {}}'])
-def test_a_marker_that_is_no_marker_is_refused(
+def test_an_invalid_done_marker_is_refused(
     text: str, done: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -235,7 +237,7 @@ def test_a_predictor_that_follows_the_bias_is_right_on_aligned_cells_only(tmp_pa
     assert summary.by_class["class 1"]["equal_opportunity_difference"].value == 1.0
 
 
-def test_what_is_undefined_is_none_and_never_zero(tmp_path: Path) -> None:
+def test_an_undefined_metric_is_none_and_never_zero(tmp_path: Path) -> None:
     # Group 1 has no row of label 0: there its true positive rate for class 0 is undefined, and so
     # is the false positive rate for class 1; nothing is conflicting.
     split = table({(0, 0): 5, (1, 1): 5, (1, 0): 0}, 2, 2)
@@ -270,7 +272,7 @@ def test_a_cell_that_is_aligned_and_conflicting_is_refused() -> None:
         aligned_cells(mixed, 1, 1)
 
 
-def test_devices() -> None:
+def test_a_device_is_picked_or_refused() -> None:
     assert pick_device("cpu") == CPU
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         pick_device("gpu")
@@ -293,7 +295,7 @@ def test_no_resume_starts_an_unfinished_run_anew_and_leaves_a_finished_one(
     assert reused
 
 
-def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
+def test_a_run_that_cannot_be_trained_is_refused_before_a_folder_is_made(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="at most 900 images"):
@@ -311,7 +313,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt"])
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"x" * 1000])
-def test_a_damaged_file_of_an_unfinished_run_is_told_and_no_resume_goes_on(
+def test_a_damaged_file_of_an_unfinished_run_is_refused_and_no_resume_replaces_it(
     name: str, content: bytes, data: BiasedDataset, folder: Path, tmp_path: Path
 ) -> None:
     where, _ = validate(CONFIG, data, root=tmp_path, device=CPU)
@@ -326,7 +328,7 @@ def test_a_damaged_file_of_an_unfinished_run_is_told_and_no_resume_goes_on(
     assert not evaluate_to_json(CONFIG, data, root=tmp_path, device=CPU, resume=False)[2]
 
 
-def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> None:
+def test_the_configuration_holds_the_resolved_precision(data: BiasedDataset) -> None:
     auto = make_config("ce", preset="smoke", settings=["train.precision=auto"])
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
@@ -337,12 +339,12 @@ def test_the_precision_that_ran_is_in_the_configuration(data: BiasedDataset) -> 
     }
 
 
-def test_calibration_of_an_evaluation_is_that_of_its_predictions(
+def test_calibration_follows_from_the_predictions_file(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = load(make_dataset(tmp_path / "data"))
     config = make_config("ce", preset="smoke", settings=["train.epochs=1"])
-    folder, found, _ = evaluate_to_json(
+    folder, evaluation, _ = evaluate_to_json(
         config, data, root=tmp_path / "runs", device=torch.device("cpu")
     )
     frame = pd.read_parquet(folder / "predictions.parquet")
@@ -353,9 +355,9 @@ def test_calibration_of_an_evaluation_is_that_of_its_predictions(
         (bins == b).mean() * abs(right[bins == b].mean() - top[bins == b].mean())
         for b in np.unique(bins)
     ]
-    assert found["calibration"]["error"]["value"] == pytest.approx(sum(errors), abs=1e-6)
-    groups = found["calibration"]["by_group"]
+    assert evaluation["calibration"]["error"]["value"] == pytest.approx(sum(errors), abs=1e-6)
+    groups = evaluation["calibration"]["by_group"]
     assert [group["n"] for group in groups] == np.bincount(frame["bias"], minlength=10).tolist()
     brier = ((scores - np.eye(10)[frame["label"]]) ** 2).sum(axis=1)
-    assert found["calibration"]["brier"]["value"] == pytest.approx(brier.mean(), abs=1e-6)
+    assert evaluation["calibration"]["brier"]["value"] == pytest.approx(brier.mean(), abs=1e-6)
     assert groups[3]["brier"] == pytest.approx(brier[frame["bias"] == 3].mean(), abs=1e-6)

@@ -1,4 +1,4 @@
-"""An encoder trained on one dataset, judged on another: both ways, by each protocol, and what is refused."""
+"""Encoders that are trained on one dataset and evaluated on another, by each protocol, and refused runs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ FAST = ["train.epochs=2", "train.batch_size=20"]
 TUNE = ["finetune.epochs=3", "finetune.batch_size=20"]
 
 
-def other(folder: Path, *, classes: int = 6) -> Path:
-    """Write another dataset without a bias attribute: fewer classes, on a tint, in another order."""
+def write_other(folder: Path, *, classes: int = 6) -> Path:
+    """Write a second dataset without a bias attribute: fewer classes, a tint, another order of classes."""
     splits = {}
     for seed, (name, size) in enumerate({"train": 120, "val": 60, "test": 90}.items()):
         labels = (np.arange(size) * 5 + 1) % classes
@@ -50,10 +50,10 @@ def other(folder: Path, *, classes: int = 6) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Datasets A and B, with a finished run of each."""
     root = tmp_path_factory.mktemp("transfer")
-    for folder in (write_plain(root / "data" / "plain"), other(root / "data" / "other")):
+    for folder in (write_plain(root / "data" / "plain"), write_other(root / "data" / "other")):
         for loss in ("supcon", "contex"):
             config = make_config(loss, preset="smoke", settings=[*FAST, "train.probe_every=1"])
             evaluate_to_json(config, load(folder), root=root / "runs", device=CPU)
@@ -61,13 +61,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def a(place: Path) -> BiasedDataset:
-    return load(place / "data" / "plain")
+def a(workspace: Path) -> BiasedDataset:
+    return load(workspace / "data" / "plain")
 
 
 @pytest.fixture
-def b(place: Path) -> BiasedDataset:
-    return load(place / "data" / "other")
+def b(workspace: Path) -> BiasedDataset:
+    return load(workspace / "data" / "other")
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -76,219 +76,245 @@ def read_run(folder: Path) -> FinishedRun:
     return run
 
 
-def only(folder: Path) -> Path:
-    """The run that trained, of one dataset and loss."""
-    (found,) = [
+def find_trained_run(folder: Path) -> Path:
+    """Return the folder of the run that trained its encoder, among the runs of one dataset and loss."""
+    (run_folder,) = [
         path.parent
         for path in folder.glob("seed0-*/evaluation.json")
         if "encoder_from" not in json.loads(path.read_text())
     ]
-    return found
+    return run_folder
 
 
-def source(place: Path, dataset: str = "plain", loss: str = "supcon") -> EncoderSource:
-    return read_source(only(place / "runs" / dataset / loss))
+def read_trained_run(
+    workspace: Path, dataset: str = "plain", loss: str = "supcon"
+) -> EncoderSource:
+    return read_source(find_trained_run(workspace / "runs" / dataset / loss))
 
 
-def judged(
-    place: Path, data: BiasedDataset, protocol: str, root: Path, *settings: str, **kind: str
+def evaluate_transfer(
+    workspace: Path,
+    data: BiasedDataset,
+    protocol: str,
+    root: Path,
+    *settings: str,
+    **source_options: str,
 ) -> tuple[Path, dict[str, Any], bool]:
-    taken = source(place, **kind)
-    config = transfer_config(taken, data, protocol=protocol, settings=settings)
-    return evaluate_to_json(config, data, root=root, device=CPU, source=taken)
+    encoder_source = read_trained_run(workspace, **source_options)
+    config = transfer_config(encoder_source, data, protocol=protocol, settings=settings)
+    return evaluate_to_json(config, data, root=root, device=CPU, source=encoder_source)
 
 
 @pytest.mark.filterwarnings("ignore:the linear probe did not converge")
-def test_figure_five_both_ways_with_its_curves(
-    place: Path, a: BiasedDataset, b: BiasedDataset, tmp_path: Path
+def test_fine_tuning_transfers_both_ways_with_curves(
+    workspace: Path, a: BiasedDataset, b: BiasedDataset, tmp_path: Path
 ) -> None:
-    """CIFAR-10 <-> CIFAR-100 in small: two losses, two datasets, each fine-tuned on the other."""
-    found: dict[tuple[str, str], list[FinishedRun]] = {}
-    for frm, to in (("plain", b), ("other", a)):
+    """Two losses are trained on two datasets, and each encoder is fine-tuned on the other dataset."""
+    runs: dict[tuple[str, str], list[FinishedRun]] = {}
+    for source_name, target in (("plain", b), ("other", a)):
         for loss in ("supcon", "contex"):
-            folder, evaluation, _ = judged(
-                place, to, "finetune", tmp_path, *TUNE, dataset=frm, loss=loss
+            folder, evaluation, _ = evaluate_transfer(
+                workspace, target, "finetune", tmp_path, *TUNE, dataset=source_name, loss=loss
             )
-            assert folder.parts[-3:-1] == (to.name, loss)
-            assert evaluation["dataset"] == to.name
-            assert evaluation["encoder_from"]["dataset"] == frm
+            assert folder.parts[-3:-1] == (target.name, loss)
+            assert evaluation["dataset"] == target.name
+            assert evaluation["encoder_from"]["dataset"] == source_name
             assert evaluation["evaluated_by"] == "fine_tuned"
-            assert evaluation["protocol"]["evaluation"].endswith(f"; encoder trained on {frm}")
+            assert evaluation["protocol"]["evaluation"].endswith(
+                f"; encoder trained on {source_name}"
+            )
             run = read_run(folder)
             points = validation_curve(run)
             assert [p.epoch for p in points] == [1, 2, 3]
             assert points == validation_curve(run, "top1")
             top5 = [p.accuracy for p in validation_curve(run, "top5")]
             assert all(t5 >= p.accuracy for t5, p in zip(top5, points, strict=True))
-            (folder_from,) = [only(place / "runs" / frm / loss)]
-            followed = read_run(folder_from)
-            assert [p.epoch for p in validation_curve(followed)] == [
+            (training_folder,) = [find_trained_run(workspace / "runs" / source_name / loss)]
+            training_run = read_run(training_folder)
+            assert [p.epoch for p in validation_curve(training_run)] == [
                 1,
                 2,
             ]  # while the encoder was trained
             assert (
-                validation_curve(followed, "top5")[-1].accuracy
-                >= validation_curve(followed)[-1].accuracy
+                validation_curve(training_run, "top5")[-1].accuracy
+                >= validation_curve(training_run)[-1].accuracy
             )
-            found.setdefault((frm, to.name), []).append(run)
+            runs.setdefault((source_name, target.name), []).append(run)
     groups = group_runs(find_runs(tmp_path))
     assert len(groups) == 2  # one a direction, both losses in each
-    assert all(set(g.losses) == {"supcon", "contex"} for g in groups)
-    assert {g.preset.rsplit(" + ", 1)[1] for g in groups} == {
+    assert all(set(group.losses) == {"supcon", "contex"} for group in groups)
+    assert {group.preset.rsplit(" + ", 1)[1] for group in groups} == {
         "encoder from plain", "encoder from other",
     }  # fmt: skip
-    assert all(len(convergence_speeds(g)) == 2 for g in groups)
+    assert all(len(convergence_speeds(group)) == 2 for group in groups)
     page = render_html(groups)
     assert "Top-1 validation accuracy of fine-tuning by epoch" in page
     assert "biascon evaluate --run runs/plain/contex/seed0-" in page
 
 
-def test_the_probe_is_that_of_the_other_datasets_features(
-    place: Path, b: BiasedDataset, tmp_path: Path
+def test_the_probe_is_fitted_on_features_of_the_target_dataset(
+    workspace: Path, b: BiasedDataset, tmp_path: Path
 ) -> None:
     from biascon.models.encoders import build_encoder
 
-    folder, evaluation, _ = judged(place, b, "linear", tmp_path)
-    taken = source(place)
+    folder, evaluation, _ = evaluate_transfer(workspace, b, "linear", tmp_path)
+    encoder_source = read_trained_run(workspace)
     encoder = build_encoder("fastconvnet", torch.Generator())
-    load_weights(encoder, taken.run.folder / ENCODER)
+    load_weights(encoder, encoder_source.run.folder / ENCODER)
     train, test = b.splits["train"], b.splits["test"]
     probe = fit(
-        extract_features(encoder, train.images, device=CPU), train.labels, 6, taken.config.probe
+        extract_features(encoder, train.images, device=CPU),
+        train.labels,
+        6,
+        encoder_source.config.probe,
     )
-    told = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(axis=1)
-    assert evaluation["top1"]["value"] == pytest.approx((told == test.labels).mean())
-    assert (folder / ENCODER).read_bytes() == (taken.run.folder / ENCODER).read_bytes()
+    predictions = probe.probabilities(extract_features(encoder, test.images, device=CPU)).argmax(
+        axis=1
+    )
+    assert evaluation["top1"]["value"] == pytest.approx((predictions == test.labels).mean())
+    assert (folder / ENCODER).read_bytes() == (encoder_source.run.folder / ENCODER).read_bytes()
 
 
-def test_the_evaluation_says_from_which_run_dataset_and_digest(
-    place: Path, a: BiasedDataset, b: BiasedDataset, tmp_path: Path
+def test_the_evaluation_names_the_run_and_dataset_of_the_encoder(
+    workspace: Path, a: BiasedDataset, b: BiasedDataset, tmp_path: Path
 ) -> None:
-    folder, evaluation, reused = judged(place, b, "knn", tmp_path, "probe.k=5")
-    taken = source(place)
+    folder, evaluation, reused = evaluate_transfer(workspace, b, "knn", tmp_path, "probe.k=5")
+    encoder_source = read_trained_run(workspace)
     assert not reused
     assert evaluation["encoder_from"] == {
-        "run": "/".join(taken.run.folder.parts[-3:]),
+        "run": "/".join(encoder_source.run.folder.parts[-3:]),
         "dataset": "plain",
         "dataset_digest": a.digest,
-        "digest": taken.run.digest,
-        "sha256": taken.sha256,
+        "digest": encoder_source.run.digest,
+        "sha256": encoder_source.sha256,
     }
     assert (evaluation["epochs"], evaluation["seed"], evaluation["loss"]) == (2, 0, "supcon")
     assert evaluation["dataset_digest"] == b.digest
     assert evaluation["labels"] == b.manifest.labels
     assert read_finished(folder) == evaluation
-    assert judged(place, b, "knn", tmp_path, "probe.k=5")[2]  # the second time it is only read
-    again, other, _ = judged(place, b, "knn", tmp_path / "again", "probe.k=5")
-    assert other == evaluation
+    assert evaluate_transfer(workspace, b, "knn", tmp_path, "probe.k=5")[
+        2
+    ]  # the second time it is only read
+    second_folder, second_evaluation, _ = evaluate_transfer(
+        workspace, b, "knn", tmp_path / "again", "probe.k=5"
+    )
+    assert second_evaluation == evaluation
     for name in ("config.toml", ENCODER, PREDICTIONS, EVALUATION):
-        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+        assert (second_folder / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_protocols_and_origins_are_never_in_one_group(
-    place: Path, b: BiasedDataset, tmp_path: Path
+def test_runs_of_different_protocols_or_origins_are_different_experiments(
+    workspace: Path, b: BiasedDataset, tmp_path: Path
 ) -> None:
-    shutil.copytree(place / "runs" / "other", tmp_path / "other")
+    shutil.copytree(workspace / "runs" / "other", tmp_path / "other")
     for protocol in ("linear", "knn"):
-        judged(place, b, protocol, tmp_path)
+        evaluate_transfer(workspace, b, protocol, tmp_path)
     groups = group_runs(find_runs(tmp_path, "other"))
     assert len(groups) == 3
     assert len({g.title for g in groups}) == 3
 
 
-def test_on_its_own_dataset_it_is_the_ordinary_run(
-    place: Path, a: BiasedDataset, tmp_path: Path
+def test_transfer_to_the_training_dataset_is_the_ordinary_run(
+    workspace: Path, a: BiasedDataset, tmp_path: Path
 ) -> None:
-    folder, evaluation, _ = judged(place, a, "knn", tmp_path / "taken")
+    folder, evaluation, _ = evaluate_transfer(workspace, a, "knn", tmp_path / "taken")
     config = make_config(
         "supcon", preset="smoke", settings=[*FAST, "train.probe_every=1", "probe.kind=knn"]
     )
-    shutil.copytree(place / "runs", tmp_path / "runs")
-    said: list[dict[str, Any]] = []
-    other, usual, _ = evaluate_to_json(
-        config, a, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+    shutil.copytree(workspace / "runs", tmp_path / "runs")
+    records: list[dict[str, Any]] = []
+    ordinary_folder, ordinary_evaluation, _ = evaluate_to_json(
+        config, a, root=tmp_path / "runs", device=CPU, on_epoch=records.append
     )
-    assert said == []  # the encoder is there
-    assert usual == evaluation
-    assert other.name == folder.name
-    assert (other / PREDICTIONS).read_bytes() == (folder / PREDICTIONS).read_bytes()
-    same, again, reused = judged(place, a, "linear", place / "runs")
+    assert records == []  # the encoder is not trained again
+    assert ordinary_evaluation == evaluation
+    assert ordinary_folder.name == folder.name
+    assert (ordinary_folder / PREDICTIONS).read_bytes() == (folder / PREDICTIONS).read_bytes()
+    linear_folder, linear_evaluation, reused = evaluate_transfer(
+        workspace, a, "linear", workspace / "runs"
+    )
     assert reused
-    assert same == source(place).run.folder
-    assert "encoder_from" not in again
+    assert linear_folder == read_trained_run(workspace).run.folder
+    assert "encoder_from" not in linear_evaluation
 
 
-def test_an_encoder_may_be_taken_from_a_run_that_took_it(
-    place: Path, b: BiasedDataset, tmp_path: Path
+def test_a_transferred_encoder_may_be_taken_again(
+    workspace: Path, b: BiasedDataset, tmp_path: Path
 ) -> None:
-    first, evaluation, _ = judged(place, b, "knn", tmp_path)
-    taken = read_source(first)
-    assert taken.origin.digest == evaluation["encoder_from"]["digest"]
-    assert transfer_config(taken, b).origin == source(place).origin
-    config = transfer_config(taken, b)
-    assert config.digest(b.digest) == transfer_config(source(place), b).digest(b.digest)
+    first, evaluation, _ = evaluate_transfer(workspace, b, "knn", tmp_path)
+    encoder_source = read_source(first)
+    assert encoder_source.origin.digest == evaluation["encoder_from"]["digest"]
+    assert transfer_config(encoder_source, b).origin == read_trained_run(workspace).origin
+    config = transfer_config(encoder_source, b)
+    assert config.digest(b.digest) == transfer_config(read_trained_run(workspace), b).digest(
+        b.digest
+    )
 
 
-def test_a_view_by_another_attribute_is_judged_with_the_same_encoder(tmp_path: Path) -> None:
+def test_a_view_by_another_attribute_uses_the_same_encoder(tmp_path: Path) -> None:
     data = load(write_faces(tmp_path / "data"))
     config = make_config("supcon", preset="smoke", settings=["train.epochs=1"])
     folder, _, _ = evaluate_to_json(config, data, root=tmp_path / "runs", device=CPU)
     view = view_by_attributes(data, ["age"])
-    taken = read_source(folder)
-    found = evaluate_to_json(
-        transfer_config(taken, view), view, root=tmp_path / "taken", device=CPU, source=taken
+    encoder_source = read_source(folder)
+    transferred = evaluate_to_json(
+        transfer_config(encoder_source, view),
+        view,
+        root=tmp_path / "taken",
+        device=CPU,
+        source=encoder_source,
     )
-    usual = evaluate_to_json(config, view, root=tmp_path / "runs", device=CPU)
-    assert found[1] == usual[1]
+    ordinary = evaluate_to_json(config, view, root=tmp_path / "runs", device=CPU)
+    assert transferred[1] == ordinary[1]
     knn = make_config("supcon", preset="smoke", settings=["train.epochs=1", "probe.kind=knn"])
-    said: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     _, evaluation, _ = evaluate_to_json(
-        knn, view, root=tmp_path / "runs", device=CPU, on_epoch=said.append
+        knn, view, root=tmp_path / "runs", device=CPU, on_epoch=records.append
     )
-    assert said == []
+    assert records == []
     assert evaluation["encoder_from"]["dataset"] == data.name
     assert evaluation["trained_in_run"] == evaluation["encoder_from"]["digest"]
-    (one,) = group_runs([FinishedRun(tmp_path, Evaluation.from_json(evaluation))])
-    (command,) = [c for c in format_repeat_commands(one).splitlines() if "evaluate" in c]
-    assert "--loss supcon" in command  # it is no transfer
+    (group,) = group_runs([FinishedRun(tmp_path, Evaluation.from_json(evaluation))])
+    (command,) = [c for c in format_repeat_commands(group).splitlines() if "evaluate" in c]
+    assert "--loss supcon" in command  # the encoder is trained by the run itself
     assert "--bias age" in command
     assert "--set probe.kind=knn" in command
 
 
-# What is refused
+# Refused runs and options
 
 
-def copied(place: Path, tmp_path: Path) -> Path:
+def copy_run(workspace: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    shutil.copytree(source(place).run.folder, folder)
+    shutil.copytree(read_trained_run(workspace).run.folder, folder)
     return folder
 
 
-def sealed_again(folder: Path) -> None:
-    """As if another version had written the files."""
+def mark_finished_again(folder: Path) -> None:
+    """Write ``done`` again, so that the changed files look like those of another version."""
     mark_finished(folder, json.loads((folder / DONE).read_text())["digest"])
 
 
-def older(folder: Path) -> None:
+def rename_section(folder: Path) -> None:
     text = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(text.replace("[probe]", "[prober]"))
-    sealed_again(folder)
+    mark_finished_again(folder)
 
 
-def recipe(folder: Path) -> None:
+def change_seed(folder: Path) -> None:
     text = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(text.replace("seed = 0", "seed = 1"))
-    sealed_again(folder)
+    mark_finished_again(folder)
 
 
-def truncated(folder: Path) -> None:
+def truncate_encoder(folder: Path) -> None:
     path = folder / ENCODER
     path.write_bytes(path.read_bytes()[:1000])
 
 
-def no_toml(folder: Path) -> None:
+def break_toml(folder: Path) -> None:
     (folder / "config.toml").write_text("[[[")
-    sealed_again(folder)
+    mark_finished_again(folder)
 
 
 @pytest.mark.parametrize(
@@ -296,17 +322,17 @@ def no_toml(folder: Path) -> None:
     [
         (lambda folder: (folder / DONE).unlink(), "is not finished"),
         (lambda folder: (folder / "config.toml").unlink(), "is not a run"),
-        (truncated, "encoder.safetensors has changed since the run ended"),
-        (older, "is a run of another version"),
-        (recipe, "is a run of another version"),
-        (no_toml, "is a run of another version"),
+        (truncate_encoder, "encoder.safetensors has changed since the run ended"),
+        (rename_section, "is a run of another version"),
+        (change_seed, "is a run of another version"),
+        (break_toml, "is a run of another version"),
         (shutil.rmtree, "is not a run"),
     ],
 )
-def test_a_run_that_is_none_is_told_in_a_line(
-    harm: Callable[[Path], Any], message: str, place: Path, tmp_path: Path
+def test_an_invalid_source_run_is_refused_in_one_line(
+    harm: Callable[[Path], Any], message: str, workspace: Path, tmp_path: Path
 ) -> None:
-    folder = copied(place, tmp_path)
+    folder = copy_run(workspace, tmp_path)
     harm(folder)
     with pytest.raises(RunError, match=message) as caught:
         read_source(folder)
@@ -314,31 +340,31 @@ def test_a_run_that_is_none_is_told_in_a_line(
     assert str(folder) in str(caught.value)
 
 
-def test_images_that_the_encoder_does_not_take_are_refused_before_a_folder_is_made(
-    place: Path, b: BiasedDataset, tmp_path: Path
+def test_images_too_small_for_the_encoder_are_refused_before_a_folder_is_made(
+    workspace: Path, b: BiasedDataset, tmp_path: Path
 ) -> None:
     small = {
         name: dataclasses.replace(split, images=np.ascontiguousarray(split.images[:, :, :20, :20]))
         for name, split in b.splits.items()
     }
     data = dataclasses.replace(b, splits=small, digest="2" * 64)
-    with pytest.raises(UsageError, match=r"\(fastconvnet needs 28\), but got 20"):
-        judged(place, data, "linear", tmp_path)
+    with pytest.raises(UsageError, match=r"28 pixels .*fastconvnet.* but got 20"):
+        evaluate_transfer(workspace, data, "linear", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoder_that_was_changed_in_the_new_run_is_told(
-    place: Path, b: BiasedDataset, tmp_path: Path
+def test_a_changed_copy_of_the_encoder_is_refused(
+    workspace: Path, b: BiasedDataset, tmp_path: Path
 ) -> None:
-    folder, _, _ = judged(place, b, "linear", tmp_path)
+    folder, _, _ = evaluate_transfer(workspace, b, "linear", tmp_path)
     (folder / DONE).unlink()
     (folder / ENCODER).write_bytes(b"nonsense")
     with pytest.raises(BiasconError, match="is damaged; delete it or pass --no-resume"):
-        judged(place, b, "linear", tmp_path)
+        evaluate_transfer(workspace, b, "linear", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("arguments", "code", "message"),
     [
         (["--data", "B"], 2, "expected --loss NAME to train, or --run RUN .* got neither"),
         (["--run", "RUN", "--loss", "ce"], 2, "got both"),
@@ -349,28 +375,32 @@ def test_an_encoder_that_was_changed_in_the_new_run_is_told(
         (["--loss", "ce", "--weights", "nowhere"], 1, "cannot read weights nowhere"),
     ],
 )
-def test_wrong_words_on_the_command_line(
-    words: list[str], code: int, message: str, place: Path, cli: Callable[..., Any]
+def test_wrong_options_on_the_command_line_are_refused(
+    arguments: list[str], code: int, message: str, workspace: Path, cli: Callable[..., Any]
 ) -> None:
-    known = {"B": place / "data" / "other", "RUN": source(place).run.folder}
-    found = cli("evaluate", *(known.get(word, word) for word in words))
-    assert found.code == code
-    last = found.err.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert re.search(message, last), last
+    paths = {"B": workspace / "data" / "other", "RUN": read_trained_run(workspace).run.folder}
+    result = cli("evaluate", *(paths.get(argument, argument) for argument in arguments))
+    assert result.code == code
+    message_line = result.err.strip().splitlines()[-1]
+    assert message_line.startswith("error: ")
+    assert re.search(message, message_line), message_line
 
 
-def test_several_runs_in_one_command_and_a_table_that_says_where_they_are_from(
-    place: Path, b: BiasedDataset, cli: Callable[..., Any]
+def test_one_command_evaluates_several_runs_and_names_their_datasets(
+    workspace: Path, b: BiasedDataset, cli: Callable[..., Any]
 ) -> None:
-    folders = [only(place / "runs" / frm / "supcon") for frm in ("plain", "other")]
-    words = [word for folder in folders for word in ("--run", folder)]
-    found = cli("evaluate", *words, "--data", place / "data" / "other", "--protocol", "knn")
-    assert found.code == 0, found.err
-    rows = [line.split() for line in found.out.splitlines() if line.startswith("supcon")]
+    folders = [
+        find_trained_run(workspace / "runs" / name / "supcon") for name in ("plain", "other")
+    ]
+    options = [option for folder in folders for option in ("--run", folder)]
+    result = cli("evaluate", *options, "--data", workspace / "data" / "other", "--protocol", "knn")
+    assert result.code == 0, result.err
+    rows = [line.split() for line in result.out.splitlines() if line.startswith("supcon")]
     assert [row[2:4] for row in rows] == [["kNN", "plain"], ["kNN", "other"]]
-    assert "encoder from plain" in found.out
-    asked = cli("evaluate", *words, "--data", place / "data" / "other", "--json")
-    told = [json.loads(line) for line in asked.out.splitlines()]
-    assert [t.get("encoder_from", t)["dataset"] for t in told] == ["plain", "other"]
-    assert {t["dataset_digest"] for t in told} == {b.digest}
+    assert "encoder from plain" in result.out
+    json_result = cli("evaluate", *options, "--data", workspace / "data" / "other", "--json")
+    evaluations = [json.loads(line) for line in json_result.out.splitlines()]
+    assert [
+        evaluation.get("encoder_from", evaluation)["dataset"] for evaluation in evaluations
+    ] == ["plain", "other"]
+    assert {evaluation["dataset_digest"] for evaluation in evaluations} == {b.digest}

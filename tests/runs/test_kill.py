@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, then the same command: bit-identical to a run that was never killed."""
+"""A run that is killed at any moment and started again gives the same bytes as a run that was not killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL"
 SEALED = ("encoder.safetensors", "predictions.parquet", "evaluation.json", "config.toml")
 
 
-def command(data: Path, runs: Path) -> list[str]:
+def build_command(data: Path, runs: Path) -> list[str]:
     words = ["evaluate", "--loss", "contex", "--preset", "smoke", "--set", "train.epochs=4"]
     return [sys.executable, "-m", "biascon", *words, "--data", str(data), "--runs", str(runs)]
 
@@ -34,50 +34,57 @@ def kill_at(line: str, words: list[str]) -> None:
         assert process.wait() == -signal.SIGKILL, "".join(seen)
 
 
-def only_run(runs: Path) -> Path:
-    (found,) = runs.glob("*/*/seed0-*")
-    return found
+def find_only_run(runs: Path) -> Path:
+    (run_folder,) = runs.glob("*/*/seed0-*")
+    return run_folder
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")
-    subprocess.run(command(data, tmp_path / "whole"), check=True, capture_output=True)
-    killed = command(data, tmp_path / "killed")
+    subprocess.run(build_command(data, tmp_path / "whole"), check=True, capture_output=True)
+    killed = build_command(data, tmp_path / "killed")
     for line in ("epoch 1/4", "epoch 3/4", "epoch 4/4"):
-        kill_at(line, killed)  # each start goes on from the last: epoch 1 is not printed again
-        assert not (only_run(tmp_path / "killed") / "done").exists()
+        kill_at(line, killed)  # each start resumes: epoch 1 is not printed again
+        assert not (find_only_run(tmp_path / "killed") / "done").exists()
     subprocess.run(killed, check=True, capture_output=True)
     for name in SEALED:
-        whole, other = (only_run(tmp_path / kind) / name for kind in ("whole", "killed"))
+        whole, other = (find_only_run(tmp_path / kind) / name for kind in ("whole", "killed"))
         assert whole.read_bytes() == other.read_bytes(), name
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
     data = make_dataset(tmp_path / "data")
-    subprocess.run(command(data, tmp_path / "whole"), check=True, capture_output=True)
+    subprocess.run(build_command(data, tmp_path / "whole"), check=True, capture_output=True)
     for moment in range(20):
         runs = tmp_path / f"killed{moment}"
         try:
             subprocess.run(
-                command(data, runs), check=True, capture_output=True, timeout=0.5 + 0.4 * moment
+                build_command(data, runs),
+                check=True,
+                capture_output=True,
+                timeout=0.5 + 0.4 * moment,
             )
         except subprocess.TimeoutExpired:  # subprocess.run kills with SIGKILL
-            subprocess.run(command(data, runs), check=True, capture_output=True)
+            subprocess.run(build_command(data, runs), check=True, capture_output=True)
         for name in SEALED:
-            pair = [only_run(tmp_path / kind) / name for kind in ("whole", runs.name)]
+            pair = [find_only_run(tmp_path / kind) / name for kind in ("whole", runs.name)]
             assert pair[0].read_bytes() == pair[1].read_bytes(), (moment, name)
 
 
-def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(
+def test_killed_fine_tuning_resumes_to_the_same_bytes(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")
-    more = ["--protocol", "finetune", "--set", "finetune.epochs=4"]
-    subprocess.run([*command(data, tmp_path / "whole"), *more], check=True, capture_output=True)
-    killed = [*command(data, tmp_path / "killed"), *more]
+    options = ["--protocol", "finetune", "--set", "finetune.epochs=4"]
+    subprocess.run(
+        [*build_command(data, tmp_path / "whole"), *options], check=True, capture_output=True
+    )
+    killed = [*build_command(data, tmp_path / "killed"), *options]
     for line in ("epoch 3/4", "fine-tuning: epoch 1/4", "fine-tuning: epoch 3/4"):
         kill_at(line, killed)
         assert not list(tmp_path.glob("killed/*/*/*/done"))

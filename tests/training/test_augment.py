@@ -62,12 +62,12 @@ GROUPS, COPIES = 100, 10
 BATCH = (GROUPS, COPIES, 10, 3, 28, 28)
 
 
-def ours(recipe, seed=0):
+def our_views_of(augmentation, seed=0):
     images = digits().repeat(GROUPS * COPIES, 1, 1, 1)
-    return in_unit_range(augment(images, recipe, generator(seed), views=1)).reshape(BATCH)
+    return in_unit_range(augment(images, augmentation, generator(seed), views=1)).reshape(BATCH)
 
 
-def theirs(steps, seed=1):
+def kornia_views_of(steps, seed=1):
     images = digits().repeat(COPIES, 1, 1, 1).to(torch.float32) / 255
     calls = []
     with torch.random.fork_rng(devices=[]):
@@ -93,11 +93,11 @@ def jitter(*strengths, p=1.0):
     return K.ColorJitter(*strengths, p=p)
 
 
-def only(**parts):
+def only_with(**parts):
     return Augmentation(**{**OFF, **parts})
 
 
-# name -> (recipe, kornia's steps, bias of a mean, bias of a variance). The bias is what the two may
+# name -> (augmentation, kornia's steps, bias of a mean, bias of a variance). The bias is what the two may
 # differ by beyond sampling error, in any statistic of any digit, in units of the image range.
 # Measured with 4,000 views of each digit (standard error at most 0.007):
 # - hue turns chroma in YIQ here and in HSV there, which on the saturated palette is not the same
@@ -109,16 +109,26 @@ def only(**parts):
 #   goes on: the sharpness differs by 0.001, the ink's mean by 0.02 on average.
 SAME = 1e-4  # rounding: the two are the same operation
 KORNIA = {
-    "brightness": (only(jitter=(0.4, 0, 0, 0), jitter_p=1), [jitter(0.4, 0, 0, 0)], SAME, SAME),
-    "contrast": (only(jitter=(0, 0.4, 0, 0), jitter_p=1), [jitter(0, 0.4, 0, 0)], SAME, SAME),
-    "saturation": (only(jitter=(0, 0, 0.4, 0), jitter_p=1), [jitter(0, 0, 0.4, 0)], SAME, SAME),
-    "hue": (only(jitter=(0, 0, 0, 0.1), jitter_p=1), [jitter(0, 0, 0, 0.1)], 0.13, 0.10),
-    "jitter": (only(jitter=JITTER, jitter_p=0.8), [jitter(*JITTER, p=0.8)], 0.09, 0.055),
-    "grey": (only(grayscale_p=0.2), [K.RandomGrayscale(p=0.2)], SAME, SAME),
-    "rotation": (only(rotation=20), [rotation()], SAME, SAME),
-    "crop": (only(crop_scale=(0.2, 1)), [crop()], 0.02, 0.01),
-    "flip": (only(flip_p=0.5), [K.RandomHorizontalFlip(p=0.5)], SAME, SAME),
-    "default recipe": (
+    "brightness": (
+        only_with(jitter=(0.4, 0, 0, 0), jitter_p=1),
+        [jitter(0.4, 0, 0, 0)],
+        SAME,
+        SAME,
+    ),
+    "contrast": (only_with(jitter=(0, 0.4, 0, 0), jitter_p=1), [jitter(0, 0.4, 0, 0)], SAME, SAME),
+    "saturation": (
+        only_with(jitter=(0, 0, 0.4, 0), jitter_p=1),
+        [jitter(0, 0, 0.4, 0)],
+        SAME,
+        SAME,
+    ),
+    "hue": (only_with(jitter=(0, 0, 0, 0.1), jitter_p=1), [jitter(0, 0, 0, 0.1)], 0.13, 0.10),
+    "jitter": (only_with(jitter=JITTER, jitter_p=0.8), [jitter(*JITTER, p=0.8)], 0.09, 0.055),
+    "grey": (only_with(grayscale_p=0.2), [K.RandomGrayscale(p=0.2)], SAME, SAME),
+    "rotation": (only_with(rotation=20), [rotation()], SAME, SAME),
+    "crop": (only_with(crop_scale=(0.2, 1)), [crop()], 0.02, 0.01),
+    "flip": (only_with(flip_p=0.5), [K.RandomHorizontalFlip(p=0.5)], SAME, SAME),
+    "default augmentation": (
         Augmentation(),
         [rotation(), jitter(*JITTER, p=0.8), K.RandomGrayscale(p=0.2)],
         0.09,
@@ -159,9 +169,9 @@ def excess(a, b):
 
 
 @pytest.mark.parametrize("part", KORNIA)
-def test_mean_and_variance_are_kornia_s_up_to_the_stated_bias(part):
-    recipe, steps, bias_of_mean, bias_of_variance = KORNIA[part]
-    a, b = statistics_of(ours(recipe)), statistics_of(theirs(steps))
+def test_mean_and_variance_equal_those_of_kornia_up_to_the_stated_bias(part):
+    augmentation, steps, bias_of_mean, bias_of_variance = KORNIA[part]
+    a, b = statistics_of(our_views_of(augmentation)), statistics_of(kornia_views_of(steps))
     assert excess(a, b) <= bias_of_mean
     spread_a, spread_b = ((x - x.mean(dim=(0, 1))) ** 2 for x in (a, b))
     assert excess(spread_a, spread_b) <= bias_of_variance
@@ -169,27 +179,27 @@ def test_mean_and_variance_are_kornia_s_up_to_the_stated_bias(part):
 
 @pytest.fixture(scope="module")
 def default_views():
-    """Views by the default recipe, here and by kornia."""
-    recipe, steps, _, _ = KORNIA["default recipe"]
-    return ours(recipe), theirs(steps)
+    """Return views of the default augmentation, by biascon and by kornia."""
+    augmentation, steps, _, _ = KORNIA["default augmentation"]
+    return our_views_of(augmentation), kornia_views_of(steps)
 
 
-def test_colour_survives_jitter_about_as_often_as_under_kornia(default_views):
+def test_color_survives_jitter_about_as_often_as_in_kornia(default_views):
     # The share of views whose background is still nearest to its own colour of the ten, which is
     # what a network could read off: measured 0.606 here and 0.520 under kornia, standard error
     # 0.005 each. The YIQ turn moves the palette's colours less far than the HSV shift.
     palette = torch.tensor(PALETTES["rebias"]) / 255
 
-    def own(views):
+    def own_color_share(views):
         nearest = torch.cdist(views[..., 1, 1], palette).argmin(dim=-1)
         return (nearest == torch.arange(10)).float().mean().item()
 
-    here, there = map(own, default_views)
-    assert 0.06 < here - there < 0.11
-    assert here == pytest.approx(0.606, abs=0.025)
+    our_share, kornia_share = map(own_color_share, default_views)
+    assert 0.06 < our_share - kornia_share < 0.11
+    assert our_share == pytest.approx(0.606, abs=0.025)
 
 
-def test_values_fill_the_same_range_as_kornia_s(default_views):
+def test_values_fill_the_same_range_as_in_kornia(default_views):
     for views in default_views:
         assert (views.min().item(), views.max().item()) == (0, 1)
 
@@ -205,24 +215,24 @@ def pastel(n, h=6, w=8):
 
 @pytest.mark.parametrize("jitter_p", [0.0, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize("grayscale_p", [0.0, 0.2, 1.0])
-def test_shares_of_untouched_and_grey_views_are_the_probabilities(jitter_p, grayscale_p):
+def test_shares_of_untouched_and_gray_views_are_the_probabilities(jitter_p, grayscale_p):
     n = 4000
     images = pastel(n)
-    recipe = only(jitter=JITTER, jitter_p=jitter_p, grayscale_p=grayscale_p)
-    here = in_unit_range(augment(images, recipe, generator(5), views=1))
+    augmentation = only_with(jitter=JITTER, jitter_p=jitter_p, grayscale_p=grayscale_p)
+    our_views = in_unit_range(augment(images, augmentation, generator(5), views=1))
     steps = [jitter(*JITTER, p=jitter_p), K.RandomGrayscale(p=grayscale_p)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        there = steps[1](steps[0](images / 255))
+        kornia_views = steps[1](steps[0](images / 255))
     expected = {"untouched": (1 - jitter_p) * (1 - grayscale_p), "grey": grayscale_p}
-    for views in (here, there):
+    for views in (our_views, kornia_views):
         shares = {
             "untouched": (views - images / 255).abs().amax(dim=(1, 2, 3)) < 1e-5,
             "grey": (views.amax(dim=1) - views.amin(dim=1)).amax(dim=(1, 2)) < 1e-5,
         }
-        for what, share in expected.items():
+        for kind, share in expected.items():
             error = math.sqrt(share * (1 - share) / n)
-            assert shares[what].float().mean().item() == pytest.approx(share, abs=5 * error + 1e-9)
+            assert shares[kind].float().mean().item() == pytest.approx(share, abs=5 * error + 1e-9)
 
 
 # The draws, read back from the views
@@ -243,7 +253,7 @@ def test_jitter_draws_four_independent_uniform_strengths():
     strengths = (0.2, 0.3, 0.4, 0.05)
     images = pastel(n)
     views = in_unit_range(
-        augment(images, only(jitter=strengths, jitter_p=1), generator(7), views=1)
+        augment(images, only_with(jitter=strengths, jitter_p=1), generator(7), views=1)
     )
     to_iq = torch.tensor([[0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
@@ -268,7 +278,7 @@ def test_jitter_draws_four_independent_uniform_strengths():
 
 def test_strength_above_one_does_not_make_a_factor_negative():
     # Factors in 0..4; were they in -2..4, a third of the views would be black.
-    views = augment(pastel(500), only(jitter=(3.0, 0, 0, 0), jitter_p=1), generator(), views=1)
+    views = augment(pastel(500), only_with(jitter=(3.0, 0, 0, 0), jitter_p=1), generator(), views=1)
     brightest = in_unit_range(views).amax(dim=(1, 2, 3))
     assert (brightest < 1e-3).float().mean() < 0.02
     assert brightest.min() < 0.1
@@ -282,7 +292,9 @@ def test_rotation_turns_the_image_as_a_rigid_body_by_a_uniform_angle():
     x = torch.arange(w)[None, :] - (w - 1) / 2
     dot = 255 * torch.exp(-((x - radius) ** 2 + y**2) / 8)
     images = dot.round().to(torch.uint8).expand(n, 3, h, w)
-    views = in_unit_range(augment(images, only(rotation=30), generator(8), views=1))[:, 0].double()
+    views = in_unit_range(augment(images, only_with(rotation=30), generator(8), views=1))[
+        :, 0
+    ].double()
     mass = views.sum(dim=(1, 2))
     dot_x, dot_y = (views * x).sum(dim=(1, 2)) / mass, (views * y).sum(dim=(1, 2)) / mass
     assert torch.hypot(dot_x, dot_y).sub(radius).abs().max() < 0.05
@@ -292,7 +304,7 @@ def test_rotation_turns_the_image_as_a_rigid_body_by_a_uniform_angle():
 def test_among_many_rotations_are_the_quarter_turns():
     # Of 3,000 angles in -180..180 the nearest to a quarter turn is some 0.06 degrees off.
     image = smooth()
-    views = augment(image.expand(3000, -1, -1, -1), only(rotation=180), generator(9), views=1)
+    views = augment(image.expand(3000, -1, -1, -1), only_with(rotation=180), generator(9), views=1)
     still = normalize(image[None])
     inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))
     for turns in range(4):
@@ -310,25 +322,25 @@ def ramps(h, w):
     return image
 
 
-def boxes(recipe, n, h=60, w=60, seed=0):
+def boxes(augmentation, n, h=60, w=60, seed=0):
     """Left, top, width and height of n crops, in pixels, read back from the views of ``ramps``."""
     views = in_unit_range(
-        augment(ramps(h, w).expand(n, -1, -1, -1), recipe, generator(seed), views=1)
+        augment(ramps(h, w).expand(n, -1, -1, -1), augmentation, generator(seed), views=1)
     ).double()
     x, y = views[:, 0, h // 2] * 255 / 4 + 0.5, views[:, 1, :, w // 2] * 255 / 4 + 0.5  # in pixels
-    one, two = w // 4, w - 1 - w // 4  # away from the border, where the ramp is cut off
-    width = (x[:, two] - x[:, one]) / (two - one) * w
-    left = x[:, one] - (one + 0.5) / w * width
-    one, two = h // 4, h - 1 - h // 4
-    height = (y[:, two] - y[:, one]) / (two - one) * h
-    top = y[:, one] - (one + 0.5) / h * height
+    start, end = w // 4, w - 1 - w // 4  # away from the border, where the ramp is cut off
+    width = (x[:, end] - x[:, start]) / (end - start) * w
+    left = x[:, start] - (start + 0.5) / w * width
+    start, end = h // 4, h - 1 - h // 4
+    height = (y[:, end] - y[:, start]) / (end - start) * h
+    top = y[:, start] - (start + 0.5) / h * height
     return left, top, width, height
 
 
 @pytest.mark.parametrize(("h", "w"), [(60, 60), (40, 60), (60, 30)])
-def test_crops_are_distributed_as_torchvision_s(h, w):
+def test_crops_are_distributed_as_in_torchvision(h, w):
     n, scale, ratio = 2000, (0.2, 1.0), (3 / 4, 4 / 3)
-    left, top, width, height = boxes(only(crop_scale=scale), n, h, w)
+    left, top, width, height = boxes(only_with(crop_scale=scale), n, h, w)
     assert min(left.min(), top.min()) > -1e-2
     assert (left + width).max() < w + 1e-2
     assert (top + height).max() < h + 1e-2
@@ -344,8 +356,10 @@ def test_crops_are_distributed_as_torchvision_s(h, w):
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        found = [RandomResizedCrop.get_params(large, list(scale), list(ratio)) for _ in range(n)]
-    tv_top, tv_left, tv_height, tv_width = (torch.tensor(found).double() / 20).T
+        torchvision_boxes = [
+            RandomResizedCrop.get_params(large, list(scale), list(ratio)) for _ in range(n)
+        ]
+    tv_top, tv_left, tv_height, tv_width = (torch.tensor(torchvision_boxes).double() / 20).T
     pairs = {
         "left": (left, tv_left),
         "top": (top, tv_top),
@@ -353,24 +367,24 @@ def test_crops_are_distributed_as_torchvision_s(h, w):
         "ratio": (width / height, tv_width / tv_height),
         "center": (left + width / 2, tv_left + tv_width / 2),
     }
-    for what, (a, b) in pairs.items():
-        assert stats.ks_2samp(a.numpy(), b.numpy()).pvalue > 1e-3, what
+    for name, (a, b) in pairs.items():
+        assert stats.ks_2samp(a.numpy(), b.numpy()).pvalue > 1e-3, name
 
 
 @pytest.mark.parametrize(("h", "w"), [(8, 60), (60, 8)])
 def test_crop_of_an_image_too_long_for_any_box_is_the_central_one(h, w):
-    left, top, width, height = boxes(only(crop_scale=(0.99, 1.0)), 3, h, w)
+    left, top, width, height = boxes(only_with(crop_scale=(0.99, 1.0)), 3, h, w)
     long, short = max(h, w), min(h, w)
-    found = torch.stack((left, top, width, height), dim=1)
+    box = torch.stack((left, top, width, height), dim=1)
     start, side = (long - short * 4 / 3) / 2, short * 4 / 3
     expected = [start, 0, side, short] if w > h else [0, start, short, side]
-    assert torch.allclose(found, torch.tensor(expected).double(), atol=0.02)
+    assert torch.allclose(box, torch.tensor(expected).double(), atol=0.02)
 
 
-def test_crop_keeps_its_place_under_a_flip():
-    plain = augment(noise(), only(crop_scale=(0.2, 1)), generator(), views=1)
+def test_crop_keeps_its_position_under_a_flip():
+    plain = augment(noise(), only_with(crop_scale=(0.2, 1)), generator(), views=1)
     assert plain.shape == (4, 3, 28, 28)
-    left, _, width, _ = boxes(only(crop_scale=(0.2, 1), flip_p=1.0), 500)
+    left, _, width, _ = boxes(only_with(crop_scale=(0.2, 1), flip_p=1.0), 500)
     assert (width < 0).all()  # mirrored
     assert (left <= 60.01).all()
     assert (left + width >= -0.01).all()
@@ -378,14 +392,14 @@ def test_crop_keeps_its_place_under_a_flip():
 
 def test_flip_mirrors_left_and_right():
     images = noise(h=20, w=28)
-    views = augment(images, only(flip_p=1.0), generator(), views=1)
+    views = augment(images, only_with(flip_p=1.0), generator(), views=1)
     assert torch.allclose(views, normalize(images).flip(3), atol=1e-4)
 
 
 def test_flip_happens_with_its_probability():
     n, p = 3000, 0.3
     image = noise(1, 4, 4)
-    views = augment(image.expand(n, -1, -1, -1), only(flip_p=p), generator(), views=1)
+    views = augment(image.expand(n, -1, -1, -1), only_with(flip_p=p), generator(), views=1)
     flipped = (views - normalize(image).flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
     still = (views - normalize(image)).abs().amax(dim=(1, 2, 3)) < 1e-4
     assert (flipped ^ still).all()
@@ -393,9 +407,9 @@ def test_flip_happens_with_its_probability():
     assert share == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n))
 
 
-def test_grey_views_hold_the_luma_of_the_image():
+def test_gray_views_hold_the_luma_of_the_image():
     images = noise()
-    views = augment(images, only(grayscale_p=1.0), generator(), views=1)
+    views = augment(images, only_with(grayscale_p=1.0), generator(), views=1)
     luma = torch.einsum("c,nchw->nhw", LUMA_OF, normalize(images))
     assert torch.allclose(views, luma[:, None].expand_as(views), atol=1e-5)
 
@@ -427,7 +441,7 @@ def test_white_and_black_stay_inside_a_constant_image():
 def test_views_of_any_image_have_shape_dtype_layout_and_range(
     b, h, w, views, crop_low, degrees, p, seed
 ):
-    recipe = Augmentation(
+    augmentation = Augmentation(
         crop_scale=(crop_low, 1),
         rotation=degrees,
         flip_p=p,
@@ -436,7 +450,7 @@ def test_views_of_any_image_have_shape_dtype_layout_and_range(
     )
     images = noise(b, h, w, seed)
     before = images.clone()
-    out = augment(images, recipe, generator(seed), views)
+    out = augment(images, augmentation, generator(seed), views)
     assert out.shape == (b * views, 3, h, w)
     assert out.dtype == torch.float32
     assert out.is_contiguous(memory_format=torch.channels_last)
@@ -445,7 +459,7 @@ def test_views_of_any_image_have_shape_dtype_layout_and_range(
     assert torch.equal(images, before)
 
 
-def test_identity_recipe_is_normalization_view_by_view():
+def test_identity_augmentation_is_normalization_of_every_view():
     images = noise()
     views = augment(images, IDENTITY, generator(), views=3)
     # Row b * V + v is view v of image b.
@@ -454,11 +468,13 @@ def test_identity_recipe_is_normalization_view_by_view():
 
 def test_full_crop_ranges_and_zero_strengths_change_nothing():
     images = noise()
-    for recipe in (
-        only(jitter=(0, 0, 0, 0), jitter_p=1.0),
-        only(crop_scale=(1.0, 1.0), crop_ratio=(0.1, 10.0)),
+    for augmentation in (
+        only_with(jitter=(0, 0, 0, 0), jitter_p=1.0),
+        only_with(crop_scale=(1.0, 1.0), crop_ratio=(0.1, 10.0)),
     ):
-        assert torch.allclose(augment(images, recipe, generator(), 1), normalize(images), atol=1e-6)
+        assert torch.allclose(
+            augment(images, augmentation, generator(), 1), normalize(images), atol=1e-6
+        )
 
 
 def test_normalize_maps_bytes_to_the_range_of_minus_one_to_one():
@@ -471,24 +487,24 @@ def test_normalize_maps_bytes_to_the_range_of_minus_one_to_one():
 
 
 def test_same_generator_state_gives_the_same_bytes():
-    recipe = Augmentation(crop_scale=(0.2, 1), flip_p=0.5)
+    augmentation = Augmentation(crop_scale=(0.2, 1), flip_p=0.5)
     source = generator(3)
     state = source.get_state()
-    first = augment(noise(), recipe, source)
-    second = augment(noise(), recipe, source)
+    first = augment(noise(), augmentation, source)
+    second = augment(noise(), augmentation, source)
     assert not torch.equal(first, second)
     source.set_state(state)
-    assert torch.equal(augment(noise(), recipe, source), first)
-    assert torch.equal(augment(noise(), recipe, generator(3)), first)
-    assert not torch.equal(augment(noise(), recipe, generator(4)), first)
+    assert torch.equal(augment(noise(), augmentation, source), first)
+    assert torch.equal(augment(noise(), augmentation, generator(3)), first)
+    assert not torch.equal(augment(noise(), augmentation, generator(4)), first)
 
 
 def test_memory_layout_of_the_input_does_not_matter():
     images = noise(h=20, w=28)
     turned = images.contiguous(memory_format=torch.channels_last)
-    recipe = Augmentation(crop_scale=(0.2, 1))
-    one, two = (augment(x, recipe, generator(), 2) for x in (images, turned))
-    assert torch.allclose(one, two, atol=1e-5)
+    augmentation = Augmentation(crop_scale=(0.2, 1))
+    contiguous, channels_last = (augment(x, augmentation, generator(), 2) for x in (images, turned))
+    assert torch.allclose(contiguous, channels_last, atol=1e-5)
 
 
 def test_global_random_state_is_neither_read_nor_changed():
@@ -502,12 +518,12 @@ def test_global_random_state_is_neither_read_nor_changed():
 
 
 ONE_PART = {
-    "brightness": only(jitter=(0.4, 0, 0, 0), jitter_p=1),
-    "contrast": only(jitter=(0, 0.4, 0, 0), jitter_p=1),
-    "saturation": only(jitter=(0, 0, 0.4, 0), jitter_p=1),
-    "hue": only(jitter=(0, 0, 0, 0.1), jitter_p=1),
-    "rotation": only(rotation=20),
-    "crop": only(crop_scale=(0.2, 1)),
+    "brightness": only_with(jitter=(0.4, 0, 0, 0), jitter_p=1),
+    "contrast": only_with(jitter=(0, 0.4, 0, 0), jitter_p=1),
+    "saturation": only_with(jitter=(0, 0, 0.4, 0), jitter_p=1),
+    "hue": only_with(jitter=(0, 0, 0, 0.1), jitter_p=1),
+    "rotation": only_with(rotation=20),
+    "crop": only_with(crop_scale=(0.2, 1)),
 }
 
 
@@ -519,10 +535,12 @@ def test_every_view_of_every_copy_of_an_image_has_draws_of_its_own(part):
     assert apart.min() > 0.01
 
 
-@pytest.mark.parametrize("recipe", [only(flip_p=0.5), only(grayscale_p=0.5)], ids=["flip", "grey"])
-def test_every_view_flips_its_own_coin(recipe):
+@pytest.mark.parametrize(
+    "augmentation", [only_with(flip_p=0.5), only_with(grayscale_p=0.5)], ids=["flip", "grey"]
+)
+def test_every_view_flips_its_own_coin(augmentation):
     images = noise(1).expand(64, -1, -1, -1)
-    views = augment(images, recipe, generator(), views=2).reshape(64, 2, -1)
+    views = augment(images, augmentation, generator(), views=2).reshape(64, 2, -1)
     touched = (views - normalize(images).reshape(64, 1, -1)).abs().amax(dim=2) > 1e-3
     counts = torch.bincount(2 * touched[:, 0].int() + touched[:, 1].int(), minlength=4)
     assert (counts > 4).all()  # all four outcomes of two coins; 16 are expected of each
@@ -542,7 +560,7 @@ def test_every_view_flips_its_own_coin(recipe):
     ],
     ids=["float", "one channel", "channels last", "one image", "int64"],
 )
-def test_images_that_are_no_uint8_batch_are_refused(images):
+def test_images_other_than_a_uint8_batch_are_refused(images):
     expected = r"expected images as uint8 of shape \(N, 3, H, W\), but got torch\."
     with pytest.raises(UsageError, match=expected):
         augment(images, IDENTITY, generator())
@@ -579,14 +597,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("key", "value"), BAD, ids=[f"{key}={value}" for key, value in BAD])
-def test_recipe_that_makes_no_sense_is_refused(key, value):
+def test_augmentation_out_of_range_is_refused(key, value):
     named = "probability" if key.endswith("_p") else key
     with pytest.raises(UsageError, match=f"expected .*{named}.* but got") as caught:
         Augmentation(**{key: value})
     assert key in str(caught.value)
 
 
-def test_recipe_on_the_edge_of_what_makes_sense_is_accepted():
+def test_augmentation_at_the_edge_of_the_range_is_accepted():
     Augmentation(
         crop_scale=(1e-3, 1e-3),
         crop_ratio=(1, 1),

@@ -1,4 +1,4 @@
-"""Several processes: what the launcher says, and that two train what one trains."""
+"""Distributed training: the launcher is recognized, and two processes train the weights that one trains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ gloo = pytest.mark.skipif(
     ("environment", "expected"),
     [
         ({}, None),
-        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, None),  # some other launcher's
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, None),  # of an unknown launcher
         (
             {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"},
             Rank(3, 4, 1),
@@ -50,13 +50,13 @@ gloo = pytest.mark.skipif(
         ({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
     ],
 )
-def test_the_launcher_is_known_by_what_it_sets(
+def test_the_launcher_is_recognized_by_its_environment(
     environment: dict[str, str], expected: Rank | None
 ) -> None:
     assert launcher_environment(environment) == expected
 
 
-def test_srun_without_a_meeting_place_is_refused_with_the_remedy() -> None:
+def test_srun_without_a_master_address_is_refused_with_the_remedy() -> None:
     with pytest.raises(UsageError, match=r"MASTER_ADDR.*scontrol show hostnames"):
         launcher_environment(
             {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
@@ -66,7 +66,7 @@ def test_srun_without_a_meeting_place_is_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize(
     "recipe", [Augmentation(), Augmentation(crop_scale=(0.2, 1.0), flip_p=0.5)]
 )
-def test_views_of_a_share_are_those_of_the_whole_batch(recipe: Augmentation) -> None:
+def test_views_of_a_shard_equal_those_of_the_whole_batch(recipe: Augmentation) -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 28, 28), generator=draw, dtype=torch.uint8)
     whole = augment(images, recipe, torch_generator(0, "x"), 2)
@@ -77,7 +77,7 @@ def test_views_of_a_share_are_those_of_the_whole_batch(recipe: Augmentation) -> 
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
 
 
-def command(data: Path, root: Path, *words: str) -> list[str]:
+def build_arguments(data: Path, root: Path, *words: str) -> list[str]:
     losses = [word for loss in LOSSES for word in ("--loss", loss)]
     # Plain gradient descent: AdamW divides by the size of a gradient, however small, and so enlarges
     # differences of the last bit.
@@ -86,7 +86,7 @@ def command(data: Path, root: Path, *words: str) -> list[str]:
     return [*words, *losses, "--data", str(data), "--runs", str(root), "--preset", "smoke", *sets]
 
 
-def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+def run_command(words: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         words, check=False, env=environment, capture_output=True, text=True, timeout=280
@@ -101,42 +101,54 @@ def test_two_processes_train_the_weights_that_one_trains(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data", rho=0.8)
-    alone = run([sys.executable, str(WORKER), *command(data, tmp_path / "one", "train")])
-    assert alone.returncode == 0, alone.stderr
-    words = command(data, tmp_path / "two", "evaluate", "--json")
-    both = run([*TORCHRUN, str(WORKER), *words])
-    assert both.returncode == 0, both.stderr
-    # The first process alone speaks, and evaluates.
-    evaluations = [json.loads(line) for line in both.stdout.splitlines()]
+    single = run_command(
+        [sys.executable, str(WORKER), *build_arguments(data, tmp_path / "one", "train")]
+    )
+    assert single.returncode == 0, single.stderr
+    words = build_arguments(data, tmp_path / "two", "evaluate", "--json")
+    paired = run_command([*TORCHRUN, str(WORKER), *words])
+    assert paired.returncode == 0, paired.stderr
+    # Only the first process prints and evaluates.
+    evaluations = [json.loads(line) for line in paired.stdout.splitlines()]
     assert [e["loss"] for e in evaluations] == list(LOSSES)
     assert all(e["overrides"]["train.processes"] == 2 for e in evaluations)
-    assert both.stderr.count("contex seed 0: epoch 1/1") == 1
+    assert paired.stderr.count("contex seed 0: epoch 1/1") == 1
     for loss in (*LOSSES, "gce"):
-        (one,), (two,) = ((tmp_path / n).glob(f"*/{loss}/*") for n in ("one", "two"))
-        assert one.name != two.name  # another run: its digest says how many trained it
+        (run_alone,), (run_of_two,) = ((tmp_path / n).glob(f"*/{loss}/*") for n in ("one", "two"))
+        assert run_alone.name != run_of_two.name  # the number of processes is part of the digest
         for name in ("encoder.safetensors", "classifier.safetensors", "losses.safetensors"):
-            assert (one / name).exists() == (two / name).exists()
-            if not (one / name).exists():
+            assert (run_alone / name).exists() == (run_of_two / name).exists()
+            if not (run_alone / name).exists():
                 continue
-            mine, theirs = load_file(one / name), load_file(two / name)
-            for key, value in mine.items():
+            weights_alone, weights_of_two = (
+                load_file(run_alone / name),
+                load_file(run_of_two / name),
+            )
+            for key, value in weights_alone.items():
                 torch.testing.assert_close(
-                    theirs[key], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=f"{loss} {key}"
+                    weights_of_two[key],
+                    value,
+                    rtol=1e-5,
+                    atol=1e-5,
+                    equal_nan=True,
+                    msg=f"{loss} {key}",
                 )
-    # Its network is trained: one process may evaluate it again, but not train it.
-    again = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2"])
-    assert again.stdout.splitlines() == both.stdout.splitlines()
-    other = run([sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"])
-    assert other.returncode == 2
-    assert "configured for 2 processes, but 1 run" in other.stderr
+    # The network is trained: one process may evaluate it again, but must not train it.
+    repeated = run_command([sys.executable, str(WORKER), *words, "--set", "train.processes=2"])
+    assert repeated.stdout.splitlines() == paired.stdout.splitlines()
+    untrained = run_command(
+        [sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"]
+    )
+    assert untrained.returncode == 2
+    assert "configured for 2 processes, but 1 run" in untrained.stderr
 
 
 @gloo
-def test_a_batch_that_cannot_be_shared_is_refused(
+def test_a_batch_that_cannot_be_divided_is_refused(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
-    words = command(make_dataset(tmp_path / "data"), tmp_path / "runs", "train")
-    done = run([*TORCHRUN, str(WORKER), *words, "--set", "train.batch_size=63"])
+    words = build_arguments(make_dataset(tmp_path / "data"), tmp_path / "runs", "train")
+    done = run_command([*TORCHRUN, str(WORKER), *words, "--set", "train.batch_size=63"])
     assert done.returncode != 0
     assert "batch_size to be a multiple of 2 processes, but got 63" in done.stderr
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Batches in parts: the gradient of the whole, statistics counted once; and a loop that never waits."""
+"""Micro-batches give the gradient of the whole batch, and the training loop does not wait for the device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
     return load(make_dataset(tmp_path / "data", rho=0.8), only=("train",))
 
 
-class Net(nn.Module):
+class SmallNetwork(nn.Module):
     """Embeddings and logits, with or without batch norm."""
 
     def __init__(self, *, norm: bool) -> None:
@@ -45,86 +45,90 @@ class Net(nn.Module):
         return {"z": z, "logits": self.logits(h), "unused": h}
 
 
-def both(part: int, *, norm: bool = False) -> tuple[list[Any], Net]:
-    """The loss of 16 images x 2 views, and the gradients of the weights."""
+def compute_gradients(micro_batch: int, *, norm: bool = False) -> tuple[list[Any], SmallNetwork]:
+    """Return loss, embeddings and gradients of 16 images with 2 views, and the network."""
     torch.manual_seed(0)
-    net = Net(norm=norm)
+    network = SmallNetwork(norm=norm)
     x, labels = torch.randn(32, 3, 2, 2, dtype=torch.float64), torch.arange(16) % 3
     bias = torch.arange(16) % 2
     loss = get_loss("biascon")
 
-    def value(out: dict[str, torch.Tensor]) -> torch.Tensor:
+    def compute_loss(out: dict[str, torch.Tensor]) -> torch.Tensor:
         views = {name: tensor.view(16, 2, -1) for name, tensor in out.items()}
         return loss(views["z"], labels, bias, logits=views["logits"])
 
-    got, out = forward_backward(net, x, part, value)
-    assert not got.requires_grad
+    value, out = forward_backward(network, x, micro_batch, compute_loss)
+    assert not value.requires_grad
     assert not out["z"].requires_grad
-    return [got, out["z"], *(p.grad for p in net.parameters())], net
+    return [value, out["z"], *(p.grad for p in network.parameters())], network
 
 
-@pytest.mark.parametrize("part", [1, 2, 7, 16, 31, 32, 100])
-def test_parts_of_any_size_give_the_gradient_of_the_whole(part: int) -> None:
-    for whole, parts in zip(both(0)[0], both(part)[0], strict=True):
-        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
+@pytest.mark.parametrize("micro_batch", [1, 2, 7, 16, 31, 32, 100])
+def test_micro_batches_of_any_size_give_the_gradient_of_the_batch(micro_batch: int) -> None:
+    for expected, actual in zip(
+        compute_gradients(0)[0], compute_gradients(micro_batch)[0], strict=True
+    ):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_running_statistics_are_counted_once_a_part() -> None:
-    # The first pass, without gradient, leaves them alone: 4 parts are 4 updates, not 8.
-    _, net = both(8, norm=True)
-    assert net.norm.num_batches_tracked == 4
-    assert net.norm.track_running_stats
+def test_running_statistics_are_updated_once_a_micro_batch() -> None:
+    # The first pass, without gradient, does not update them: 4 micro-batches are 4 updates, not 8.
+    _, network = compute_gradients(8, norm=True)
+    assert network.norm.num_batches_tracked == 4
+    assert network.norm.track_running_stats
 
 
 @pytest.mark.parametrize("loss", ["contex", "biascon+biasbal", "gce"])
-def test_training_in_parts_gives_the_same_weights(
+def test_training_in_micro_batches_gives_the_same_weights(
     loss: str, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(encoders.ENCODERS, "plain", plain)
-    found = []
+    states = []
     settings = ["model.encoder=plain", "optimizer.name=sgd", "optimizer.lr=0.05", "train.epochs=1"]
-    for part in (0, 24):
+    for micro_batch in (0, 24):
         config = make_config(
-            loss, preset="smoke", settings=[*settings, f"train.micro_batch={part}"]
+            loss, preset="smoke", settings=[*settings, f"train.micro_batch={micro_batch}"]
         )
         config = dataclasses.replace(
             config, train=dataclasses.replace(config.train, record_losses=loss == "gce")
         )
-        folder = tmp_path / str(part)
+        folder = tmp_path / str(micro_batch)
         folder.mkdir()
-        found.append(train_in_folder(config, data, folder, device=CPU).state_dict())
+        states.append(train_in_folder(config, data, folder, device=CPU).state_dict())
         if loss == "gce":
-            found[-1]["kept"] = load_file(folder / "losses.safetensors")["losses"]
-    for name, value in found[0].items():
+            states[-1]["kept"] = load_file(folder / "losses.safetensors")["losses"]
+    for name, value in states[0].items():
         torch.testing.assert_close(
-            found[1][name], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name
+            states[1][name], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name
         )
 
 
-def test_the_size_of_parts_is_said_only_where_there_are_any() -> None:
+def test_micro_batch_is_in_the_configuration_only_if_set() -> None:
     assert "micro_batch" not in make_config("ce").as_dict()["train"]
     config = make_config("ce", settings=["train.micro_batch=32"])
     assert find_overrides(config) == {"train.micro_batch": 32}
     assert config.digest("x") != make_config("ce").digest("x")
 
 
-def test_images_on_the_device_are_known_as_such_whatever_its_number(data: BiasedDataset) -> None:
-    # As "cuda" and "cuda:0": one device, and not equal.
+def test_resident_images_are_recognized_for_any_device_index(data: BiasedDataset) -> None:
+    # "cpu" and "cpu:0" are the same device but not equal, as are "cuda" and "cuda:0".
     assert torch.device("cpu:0") != CPU
     split = data.splits["train"]
-    pictures = BatchLoader(split, torch.device("cpu:0"))
-    assert pictures.resident
+    loader = BatchLoader(split, torch.device("cpu:0"))
+    assert loader.resident
     rows = [torch.tensor([3, 1]), torch.tensor([0, 2])]
-    pictures.resident = False  # the way of a device that they do not fit on gives the same
-    other = list(pictures.batches(rows))
-    pictures.resident = True
-    for part, one, two in zip(rows, pictures.batches(rows), other, strict=True):
-        assert torch.equal(one, torch.from_numpy(split.images)[part])
-        assert torch.equal(one, two)
+    loader.resident = False  # as on a device that the images do not fit on
+    copied_batches = list(loader.batches(rows))
+    loader.resident = True
+    for batch_rows, resident, copied in zip(
+        rows, loader.batches(rows), copied_batches, strict=True
+    ):
+        assert torch.equal(resident, torch.from_numpy(split.images)[batch_rows])
+        assert torch.equal(resident, copied)
 
 
-class Waits(TorchDispatchMode):
-    """Counts the operations that read a number from a tensor: on a GPU each waits for its queue."""
+class ReadCounter(TorchDispatchMode):
+    """Count the operations that read a number from a tensor; on a GPU each waits for the queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +144,8 @@ class Waits(TorchDispatchMode):
 def test_the_loop_reads_no_number_from_the_device(
     loss: str, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits happens once an epoch, so that twice the steps wait as often."""
-    # As on a device with a queue, where nothing is read early.
+    """Reads happen once an epoch, so that twice as many steps read equally often."""
+    # Behave as on a device with a queue, where no value is read early.
     monkeypatch.setattr("biascon.training.loop.can_read_without_sync", lambda device: False)
     monkeypatch.setattr("biascon.losses.per_image.can_read_without_sync", lambda device: False)
     monkeypatch.setitem(pairwise.PLAIN, "cpu", pairwise.PLAIN["cuda"])
@@ -153,8 +157,8 @@ def test_the_loop_reads_no_number_from_the_device(
         )  # fmt: skip
         folder = tmp_path / str(batch)
         folder.mkdir()
-        with Waits() as waits:
+        with ReadCounter() as reads:
             train_in_folder(config, data, folder, device=CPU)
-        counts.append(waits.n)
+        counts.append(reads.n)
     assert counts[0] == counts[1]
-    assert counts[0] > 0  # the epoch's end is seen
+    assert counts[0] > 0  # the end of the epoch reads

@@ -1,4 +1,4 @@
-"""Stage one: same command same weights, resumption, warnings, divergence, and what is never read."""
+"""Stage one: reproducible weights, resumption, warnings, divergence, and independence of unused inputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRAINED = {
 }
 
 
-def smoke(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
+def smoke_config(loss: str = "contex", *settings: str, seed: int = 0) -> RunConfig:
     return make_config(loss, seed=seed, preset="smoke", settings=settings)
 
 
@@ -46,8 +46,8 @@ def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
     return load(make_dataset(tmp_path / "data"), only=("train",))
 
 
-def told(data: BiasedDataset, epochs: int) -> LossInputs:
-    """What another network might tell of the training images, by arithmetic."""
+def first_stage_inputs(data: BiasedDataset, epochs: int) -> LossInputs:
+    """Return inputs that a first-stage network could give for the training images."""
     n = len(data.splits["train"])
     i = torch.arange(n)
     features = torch.stack([torch.sin(i * k) for k in (1.0, 2.0, 3.0)], dim=1)
@@ -57,13 +57,15 @@ def told(data: BiasedDataset, epochs: int) -> LossInputs:
     )
 
 
-def weights(encoder: torch.nn.Module) -> bytes:
+def weight_bytes(encoder: torch.nn.Module) -> bytes:
     return b"".join(value.numpy().tobytes() for value in encoder.state_dict().values())
 
 
-def run(config: RunConfig, data: BiasedDataset, folder: Path) -> bytes:
+def train_weights(config: RunConfig, data: BiasedDataset, folder: Path) -> bytes:
     folder.mkdir(exist_ok=True)
-    return weights(train_in_folder(config, data, folder, device=CPU, loss_inputs=told(data, 9)))
+    return weight_bytes(
+        train_in_folder(config, data, folder, device=CPU, loss_inputs=first_stage_inputs(data, 9))
+    )
 
 
 @pytest.mark.parametrize("loss", TRAINED)
@@ -71,9 +73,14 @@ def test_every_loss_trains_and_its_loss_falls(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
     records: list[EpochRecord] = []
-    config = smoke(loss, "train.epochs=4")
+    config = smoke_config(loss, "train.epochs=4")
     train_in_folder(
-        config, data, tmp_path, device=CPU, loss_inputs=told(data, 4), on_epoch=records.append
+        config,
+        data,
+        tmp_path,
+        device=CPU,
+        loss_inputs=first_stage_inputs(data, 4),
+        on_epoch=records.append,
     )
     assert [record.epoch for record in records] == [1, 2, 3, 4]
     assert records[-1].loss < records[0].loss
@@ -81,32 +88,34 @@ def test_every_loss_trains_and_its_loss_falls(
     assert [EpochRecord.from_json(json.loads(line)) for line in logged] == records
 
 
-def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(
+def test_equal_configurations_give_equal_weights_and_other_seeds_do_not(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    first = run(smoke(), data, tmp_path / "a")
-    assert first == run(smoke(), data, tmp_path / "b")
-    assert first != run(smoke(seed=1), data, tmp_path / "c")
-    assert first != run(smoke("supcon"), data, tmp_path / "d")
+    first = train_weights(smoke_config(), data, tmp_path / "a")
+    assert first == train_weights(smoke_config(), data, tmp_path / "b")
+    assert first != train_weights(smoke_config(seed=1), data, tmp_path / "c")
+    assert first != train_weights(smoke_config("supcon"), data, tmp_path / "d")
 
 
-def test_training_neither_reads_nor_sets_a_global_seed(data: BiasedDataset, tmp_path: Path) -> None:
+def test_training_neither_reads_nor_sets_the_global_random_state(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
     before = torch.random.get_rng_state()
-    first = run(smoke(), data, tmp_path / "a")
+    first = train_weights(smoke_config(), data, tmp_path / "a")
     assert torch.equal(before, torch.random.get_rng_state())
     torch.rand(7)
-    assert first == run(smoke(), data, tmp_path / "b")
+    assert first == train_weights(smoke_config(), data, tmp_path / "b")
 
 
 @pytest.mark.parametrize("loss", ["contex", "groupdro", "gce"])  # two have a state of their own
-def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
+def test_resuming_after_every_epoch_gives_the_same_weights(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke(loss, "train.epochs=3")
+    config = smoke_config(loss, "train.epochs=3")
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, record_losses=loss == "gce")
     )
-    whole = run(config, data, tmp_path / "whole")
+    whole = train_weights(config, data, tmp_path / "whole")
 
     class StoppedError(Exception):
         pass
@@ -121,10 +130,10 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
 
         with pytest.raises(StoppedError):
             train_in_folder(config, data, folder, device=CPU, on_epoch=stop_after)
-        # What an unfinished epoch may have logged is swept away by the next start.
+        # The next start removes a line that an unfinished epoch has logged.
         with (folder / "metrics.jsonl").open("a") as log:
             log.write('{"epoch": 99')
-        assert run(config, data, folder) == whole
+        assert train_weights(config, data, folder) == whole
         epochs = [
             json.loads(x)["epoch"] for x in (folder / "metrics.jsonl").read_text().splitlines()
         ]
@@ -134,57 +143,57 @@ def test_going_on_from_every_epoch_gives_the_weights_of_a_run_never_stopped(
             assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
-def test_a_bias_attribute_that_the_loss_does_not_need_changes_nothing(
-    data: BiasedDataset, tmp_path: Path
-) -> None:
+def test_unused_bias_labels_do_not_change_the_weights(data: BiasedDataset, tmp_path: Path) -> None:
     split = data.splits["train"]
     other = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
     without = dataclasses.replace(data, splits={"train": other})
     for loss, entry in TRAINED.items():
-        config = smoke(loss, "train.epochs=1")
-        same = run(config, data, tmp_path / loss) == run(config, without, tmp_path / f"{loss}-b")
+        config = smoke_config(loss, "train.epochs=1")
+        same = train_weights(config, data, tmp_path / loss) == train_weights(
+            config, without, tmp_path / f"{loss}-b"
+        )
         # What the bias changes of these is made before training, or after.
         other = uses_bias_labels(entry.first_stage.loss) if entry.first_stage else False
         assert same == (not uses_bias_labels(loss) or other), loss
 
 
-def test_labels_matter_to_the_losses_that_need_them_and_to_no_other(
-    data: BiasedDataset, tmp_path: Path
-) -> None:
+def test_labels_change_only_the_losses_that_use_them(data: BiasedDataset, tmp_path: Path) -> None:
     split = data.splits["train"]
     shuffled = dataclasses.replace(split, labels=np.roll(split.labels, 1))
     other = dataclasses.replace(data, splits={"train": shuffled})
     for loss, entry in TRAINED.items():
-        config = smoke(loss, "train.epochs=1")
-        same = run(config, data, tmp_path / loss) == run(config, other, tmp_path / f"{loss}-l")
+        config = smoke_config(loss, "train.epochs=1")
+        same = train_weights(config, data, tmp_path / loss) == train_weights(
+            config, other, tmp_path / f"{loss}-l"
+        )
         assert same == ("labels" not in entry.batch_inputs), loss
 
 
-def test_a_batch_no_larger_than_the_classes_is_warned_about_with_lemma_1(
+def test_a_batch_not_larger_than_the_number_of_classes_gives_a_warning(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.warns(BiasconWarning, match="Lemma 1"):
-        train_in_folder(smoke("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
 
 
-def test_one_view_is_warned_about_where_views_are_compared(
+def test_a_single_view_gives_a_warning_if_the_loss_compares_views(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.warns(BiasconWarning, match=r"augment\.views is 1"):
         train_in_folder(
-            smoke("simclr", "augment.views=1", "train.epochs=1"), data, tmp_path, device=CPU
+            smoke_config("simclr", "augment.views=1", "train.epochs=1"), data, tmp_path, device=CPU
         )
 
 
 def test_a_batch_larger_than_the_split_is_refused(data: BiasedDataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at most 900 images, but got 901"):
-        train_in_folder(smoke("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config("ce", "train.batch_size=901"), data, tmp_path, device=CPU)
 
 
-def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
+def test_the_error_of_a_diverged_run_names_loss_step_and_batch(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke("ce", "optimizer.lr=1e38", "optimizer.name=sgd", "optimizer.warmup=0.0")
+    config = smoke_config("ce", "optimizer.lr=1e38", "optimizer.name=sgd", "optimizer.warmup=0.0")
     first = data.splits["train"].index[epoch_order(data.splits["train"], 0, 0)[64:69]].tolist()
     where = f"not finite at step 2 of epoch 1 .*: source images {', '.join(map(str, first))}, "
     with pytest.raises(RunError, match=rf"ce: the loss is {where}.*optimizer\.lr"):
@@ -192,23 +201,21 @@ def test_divergence_is_told_with_the_loss_the_step_and_the_batch(
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_nan_that_comes_with_an_image_is_found_at_its_step(
-    data: BiasedDataset, tmp_path: Path
-) -> None:
-    given, split = told(data, 1), data.splits["train"]
+def test_a_nan_of_one_image_is_reported_at_its_step(data: BiasedDataset, tmp_path: Path) -> None:
+    inputs, split = first_stage_inputs(data, 1), data.splits["train"]
     row = int(epoch_order(split, 0, 0)[5 * 64 + 3])
-    given.per_image["weights"][row] = torch.nan
+    inputs.per_image["weights"][row] = torch.nan
     with pytest.raises(RunError, match="jtt: the loss is not finite at step 6 of epoch 1"):
         train_in_folder(
-            smoke("jtt", "train.epochs=1"), data, tmp_path, device=CPU, loss_inputs=given
+            smoke_config("jtt", "train.epochs=1"), data, tmp_path, device=CPU, loss_inputs=inputs
         )
 
 
-def test_a_loss_without_what_another_network_tells_is_refused(
+def test_a_loss_without_its_first_stage_inputs_is_refused(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'softcon' needs bias_features of a first-stage network"):
-        train_in_folder(smoke("softcon"), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config("softcon"), data, tmp_path, device=CPU)
 
 
 def test_images_are_drawn_as_often_from_every_group(data: BiasedDataset) -> None:
@@ -236,22 +243,22 @@ def test_every_image_is_drawn_once_an_epoch(data: BiasedDataset) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense", pickle.dumps({"epoch": 1}), b"PK\x03\x04xx", b"\x80\x02."]
 )
-def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
+def test_an_invalid_checkpoint_is_refused_in_one_line(
     content: bytes, data: BiasedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / checkpoint.NAME).write_bytes(content)
     with pytest.raises(RunError, match="is damaged; delete it or pass --no-resume") as caught:
-        train_in_folder(smoke(), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config(), data, tmp_path, device=CPU)
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run_it(
+def test_a_checkpoint_that_contains_code_is_refused_and_not_run(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     marker = tmp_path / "ran"
     torch.save({"epoch": 1, "model": _Trap(str(marker))}, tmp_path / checkpoint.NAME)
     with pytest.raises(RunError):
-        train_in_folder(smoke(), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config(), data, tmp_path, device=CPU)
     assert not marker.exists()
 
 
@@ -270,7 +277,7 @@ class _Trap:
         ("thirds", [0.25, 0.5, 0.75, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01]),
     ],
 )
-def test_schedules(schedule: str, expected: list[float]) -> None:
+def test_learning_rates_follow_the_schedule(schedule: str, expected: list[float]) -> None:
     config = OptimizerConfig(lr=1.0, warmup=4 / 12, schedule=schedule)
     assert [learning_rate(config, step, 12) for step in range(12)] == pytest.approx(expected)
 
@@ -285,12 +292,12 @@ def test_the_cosine_falls_from_the_peak_to_almost_nothing() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDataset) -> None:
+def test_the_model_gives_the_inputs_of_its_loss(loss: str, data: BiasedDataset) -> None:
     n = {"labels": 7, "bias": 5}
     names = {"labels": [str(i) for i in range(7)], "bias": BiasAttribute("colour", list("abcde"))}
     small = dataclasses.replace(data, manifest=dataclasses.replace(data.manifest, **names))
     entry = LOSSES[loss]
-    out = build_model(smoke(loss), entry, small)(torch.randn(4, 3, 28, 28))
+    out = build_model(smoke_config(loss), entry, small)(torch.randn(4, 3, 28, 28))
     assert out["features"].shape == (4, 128)
     assert ("z" in out) == (entry.input_kind == "embeddings")
     assert ("logits" in out) == (entry.input_kind == "logits" or "logits" in entry.tensor_inputs)
@@ -301,29 +308,32 @@ def test_the_model_gives_what_its_loss_is_called_with(loss: str, data: BiasedDat
         assert out["logits"].shape == (4, n[entry.predicts])
 
 
-def test_bfloat16_trains(data: BiasedDataset, tmp_path: Path) -> None:
+def test_training_in_bfloat16_gives_a_finite_loss(data: BiasedDataset, tmp_path: Path) -> None:
     records: list[EpochRecord] = []
-    config = smoke("contex", "train.precision=bfloat16", "train.epochs=1")
+    config = smoke_config("contex", "train.precision=bfloat16", "train.epochs=1")
     train_in_folder(config, data, tmp_path, device=CPU, on_epoch=records.append)
     assert np.isfinite(records[0].loss)
 
 
-@pytest.mark.parametrize("part", [0, 8])
-def test_a_compiled_network_is_the_same_network(
-    part: int, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("micro_batch", [0, 8])
+def test_a_compiled_network_gives_the_same_weights(
+    micro_batch: int, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the backend that only traces, so that what is compared is not the compiler's arithmetic."""
+    """The backend only traces, so the arithmetic of the compiler is not compared."""
     calls, compiler = [], torch.compile
 
-    def traced(net: torch.nn.Module) -> object:
-        calls.append(net)
-        return compiler(net, backend="eager")
+    def compile_eagerly(network: torch.nn.Module) -> object:
+        calls.append(network)
+        return compiler(network, backend="eager")
 
-    monkeypatch.setattr(torch, "compile", traced)
-    settings = ("train.epochs=1", f"train.micro_batch={part}")
-    want = run(smoke("contex", *settings), data, tmp_path / "plain")
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    settings = ("train.epochs=1", f"train.micro_batch={micro_batch}")
+    expected = train_weights(smoke_config("contex", *settings), data, tmp_path / "plain")
     assert not calls
-    assert run(smoke("contex", *settings, "train.compile=true"), data, tmp_path / "b") == want
+    assert (
+        train_weights(smoke_config("contex", *settings, "train.compile=true"), data, tmp_path / "b")
+        == expected
+    )
     assert len(calls) == 1
 
 
@@ -333,7 +343,7 @@ def test_a_compiled_network_is_the_same_network(
 def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path: Path) -> None:
     losses: list[float] = []
     for name, on in (("plain", "false"), ("compiled", "true")):
-        config = smoke("contex", "train.epochs=1", f"train.compile={on}")
+        config = smoke_config("contex", "train.epochs=1", f"train.compile={on}")
         (tmp_path / name).mkdir()
         train_in_folder(
             config,
@@ -349,7 +359,7 @@ def test_the_compiler_changes_only_the_last_digits(data: BiasedDataset, tmp_path
 def test_losses_of_a_network_that_does_not_classify_labels_are_not_recorded(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke(loss)
+    config = smoke_config(loss)
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, record_losses=True)
     )

@@ -1,4 +1,4 @@
-"""Methods that build on another network: that it is a run of its own, found again, and used as stated."""
+"""Methods with a first-stage network: it is a run of its own, is reused, and gives the documented inputs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from biascon.training.stages import TrainedNetwork, get_or_train
 from tests.run_helpers import evaluate_to_json
 
 CPU = torch.device("cpu")
-TWO = [name for name, entry in LOSSES.items() if entry.first_stage]
+TWO_STAGE = [name for name, entry in LOSSES.items() if entry.first_stage]
 
 
-def smoke(loss: str, *settings: str) -> RunConfig:
+def smoke_config(loss: str, *settings: str) -> RunConfig:
     config = make_config(loss, preset="smoke", settings=["train.epochs=2", *settings])
     return config.for_device("cpu")
 
@@ -53,66 +53,69 @@ def data(tmp_path_factory: pytest.TempPathFactory, digits: object) -> BiasedData
     return load(folder)
 
 
-def trained(config: RunConfig, data: BiasedDataset, root: Path) -> TrainedNetwork:
+def train_in(config: RunConfig, data: BiasedDataset, root: Path) -> TrainedNetwork:
     context = RunContext(config, data, root, CPU)
     with lock_folder(context.folder):
         return get_or_train(context)
 
 
-def files(root: Path) -> dict[str, bytes]:
+def read_tensor_files(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*.safetensors"))
     }
 
 
-@pytest.mark.parametrize("loss", TWO)
-def test_the_first_network_is_a_run_of_its_own_and_is_not_trained_twice(
+@pytest.mark.parametrize("loss", TWO_STAGE)
+def test_the_first_stage_network_is_a_run_that_is_trained_once(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config, before = smoke(loss), first_stage_config(smoke(loss))
-    assert before is not None
-    trained(config, data, tmp_path)
-    there = RunContext(before, data, tmp_path, CPU).folder
-    assert there.parent.name == LOSSES[loss].first_stage.loss
-    assert (there / ENCODER).is_file()
-    assert not (there / DONE).exists()
-    made = files(tmp_path)
+    config, first_config = smoke_config(loss), first_stage_config(smoke_config(loss))
+    assert first_config is not None
+    train_in(config, data, tmp_path)
+    first_folder = RunContext(first_config, data, tmp_path, CPU).folder
+    assert first_folder.parent.name == LOSSES[loss].first_stage.loss
+    assert (first_folder / ENCODER).is_file()
+    assert not (first_folder / DONE).exists()
+    first_files = read_tensor_files(tmp_path)
     records: list[EpochRecord] = []
     context = RunContext(config, data, tmp_path, CPU, on_epoch=records.append)
     (context.folder / ENCODER).unlink()
     with lock_folder(context.folder):
         get_or_train(context)
-    assert files(tmp_path) == made
+    assert read_tensor_files(tmp_path) == first_files
     assert not [record for record in records if record.stage]
-    # On its own it is the same run, to the byte.
+    # Trained alone, the first-stage network has the same bytes.
     alone = tmp_path / "alone"
-    trained(before, data, alone)
-    name = str(there.relative_to(tmp_path) / ENCODER)
-    assert files(alone)[name] == made[name]
+    train_in(first_config, data, alone)
+    name = str(first_folder.relative_to(tmp_path) / ENCODER)
+    assert read_tensor_files(alone)[name] == first_files[name]
 
 
-@pytest.mark.parametrize("loss", TWO)
-def test_the_whole_is_evaluated_by_one_call_and_says_what_it_builds_on(
+@pytest.mark.parametrize("loss", TWO_STAGE)
+def test_one_call_evaluates_both_stages_and_records_the_first_stage(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
-    config = smoke(loss)
+    config = smoke_config(loss)
     folder, evaluation, _ = evaluate_to_json(config, data, root=tmp_path, device=CPU)
-    before = first_stage_config(config)
-    assert evaluation["first_stage"]["digest"] == before.digest(data.digest)
+    first_config = first_stage_config(config)
+    assert evaluation["first_stage"]["digest"] == first_config.digest(data.digest)
     assert evaluation["first_stage"]["loss"] == LOSSES[loss].first_stage.loss
     assert evaluation["evaluated_by"] == "own"
-    assert [also["classifier"] for also in evaluation["other_classifiers"]] == ["linear_probe"]
+    assert [other["classifier"] for other in evaluation["other_classifiers"]] == ["linear_probe"]
     assert (folder / CLASSIFIER).is_file()
     assert evaluation["unbiased"]["value"] is not None
-    # The run that it builds on is trained and not evaluated: no reason for a warning.
+    # The run of the first-stage network is trained but not evaluated, which gives no warning.
     assert [run.folder for run in find_runs(tmp_path)] == [folder]
 
 
-def test_the_network_of_softcon_sees_no_shapes_and_that_of_flac_tells_the_bias(
+def test_softcon_has_a_1x1_first_stage_and_flac_a_bias_classifier(
     data: BiasedDataset,
 ) -> None:
-    softcon, flac = first_stage_config(smoke("softcon")), first_stage_config(smoke("flac"))
+    softcon, flac = (
+        first_stage_config(smoke_config("softcon")),
+        first_stage_config(smoke_config("flac")),
+    )
     assert (softcon.loss, softcon.model.encoder) == ("ce", "fastconvnet-1x1")
     assert (flac.loss, flac.model.encoder) == ("bias-ce", "fastconvnet")
     kernels = {
@@ -124,7 +127,7 @@ def test_the_network_of_softcon_sees_no_shapes_and_that_of_flac_tells_the_bias(
 
 
 class SpyLoss:
-    """A loss that notes the inputs of every call."""
+    """A loss that records the inputs of every call."""
 
     def __init__(self, loss: Loss, calls: list[dict[str, Tensor]]) -> None:
         self.loss, self.calls = loss, calls
@@ -137,7 +140,7 @@ class SpyLoss:
         return self.loss(z, labels, bias, **inputs)
 
 
-def test_lff_gets_the_losses_that_its_biased_network_had_at_the_same_step(
+def test_lff_gets_the_losses_of_its_biased_network_at_the_same_step(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The paper trains both networks in one loop: same views, same batches, losses of the same step."""
@@ -149,20 +152,20 @@ def test_lff_gets_the_losses_that_its_biased_network_had_at_the_same_step(
     monkeypatch.setattr(
         loop, "augment", lambda *args: views.append(augment(*args).clone()) or views[-1]
     )
-    config = smoke("lff")
-    trained(config, data, tmp_path)
+    config = smoke_config("lff")
+    train_in(config, data, tmp_path)
     steps = len(data.splits["train"]) // config.train.batch_size * config.train.epochs
     assert len(calls["gce"]) == len(calls["lff"]) == steps
     assert all(map(torch.equal, views[:steps], views[steps:]))
-    for biased, debiased in zip(calls["gce"], calls["lff"], strict=True):
-        assert torch.equal(biased["labels"], debiased["labels"])
+    for biased, main in zip(calls["gce"], calls["lff"], strict=True):
+        assert torch.equal(biased["labels"], main["labels"])
         labels = biased["labels"].repeat_interleave(config.augment.views)
         losses = F.cross_entropy(biased["z"].flatten(0, 1), labels, reduction="none")
         losses = losses.view(-1, config.augment.views).mean(dim=1)
-        torch.testing.assert_close(debiased["bias_losses"], losses, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(main["bias_losses"], losses, rtol=1e-5, atol=1e-6)
 
 
-def test_jtt_weights_the_images_that_the_first_network_gets_wrong(
+def test_jtt_weights_the_images_that_the_first_stage_network_misclassifies(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs: dict[str, LossInputs | None] = {}
@@ -172,12 +175,12 @@ def test_jtt_weights_the_images_that_the_first_network_gets_wrong(
         return loop.train(context, loss_inputs=loss_inputs)
 
     monkeypatch.setattr(stages, "train", spy)
-    config = smoke("jtt", "loss.up=7", "loss.first_epochs=1")
-    trained(config, data, tmp_path)
+    config = smoke_config("jtt", "loss.up=7", "loss.first_epochs=1")
+    train_in(config, data, tmp_path)
     first_config = first_stage_config(config)
     assert first_config is not None
     assert first_config.train.epochs == 1
-    first = trained(first_config, data, tmp_path)
+    first = train_in(first_config, data, tmp_path)
     split = data.splits["train"]
     features = torch.from_numpy(extract_features(first.encoder, split.images, device=CPU))
     assert first.classifier is not None
@@ -190,17 +193,18 @@ def test_jtt_weights_the_images_that_the_first_network_gets_wrong(
     assert weights.mean() == pytest.approx(1, rel=1e-5)
 
 
-def test_dfr_has_the_encoder_of_cross_entropy_and_another_last_layer(
+def test_dfr_has_the_encoder_of_cross_entropy_and_its_own_last_layer(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     ce, dfr = (
-        evaluate_to_json(smoke(loss), data, root=tmp_path, device=CPU) for loss in ("ce", "dfr")
+        evaluate_to_json(smoke_config(loss), data, root=tmp_path, device=CPU)
+        for loss in ("ce", "dfr")
     )
     same = [(folder / ENCODER).read_bytes() for folder, *_ in (ce, dfr)]
     assert same[0] == same[1]
     assert ce[1]["unbiased"]["value"] == dfr[1]["other_classifiers"][0]["unbiased"]  # by the probe
     assert dfr[1]["counts"] != ce[1]["counts"]
-    assert dfr[1]["validation"] is None  # it was fitted there: no measure of it
+    assert dfr[1]["validation"] is None  # the last layer is fitted on the validation split
     assert "validation split" in dfr[1]["protocol"]["evaluation"]
 
 
@@ -210,12 +214,15 @@ def test_a_last_layer_without_a_validation_split_is_refused_before_training(
     without = {name: split for name, split in data.splits.items() if name != "val"}
     with pytest.raises(UsageError, match="dfr needs a validation split"):
         evaluate_to_json(
-            smoke("dfr"), dataclasses.replace(data, splits=without), root=tmp_path, device=CPU
+            smoke_config("dfr"),
+            dataclasses.replace(data, splits=without),
+            root=tmp_path,
+            device=CPU,
         )
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_is_lost_half_way_is_trained_from_where_it_was(
+def test_an_interrupted_first_stage_resumes_to_the_same_weights(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
     class StoppedError(Exception):
@@ -225,35 +232,36 @@ def test_a_network_that_is_lost_half_way_is_trained_from_where_it_was(
         if record.stage and record.epoch == 1:
             raise StoppedError
 
-    whole, _ = validate(smoke("lff"), data, root=tmp_path / "whole", device=CPU)
+    whole, _ = validate(smoke_config("lff"), data, root=tmp_path / "whole", device=CPU)
     with pytest.raises(StoppedError):
-        validate(smoke("lff"), data, root=tmp_path / "cut", device=CPU, on_epoch=stop)
-    cut, _ = validate(smoke("lff"), data, root=tmp_path / "cut", device=CPU)
+        validate(smoke_config("lff"), data, root=tmp_path / "cut", device=CPU, on_epoch=stop)
+    cut, _ = validate(smoke_config("lff"), data, root=tmp_path / "cut", device=CPU)
     assert (cut / ENCODER).read_bytes() == (whole / ENCODER).read_bytes()
 
 
-def test_a_damaged_first_network_is_told(data: BiasedDataset, tmp_path: Path) -> None:
-    before = first_stage_config(smoke("lff"))
-    trained(before, data, tmp_path)
-    path = RunContext(before, data, tmp_path, CPU).folder / STEP_LOSSES
+def test_a_damaged_first_stage_network_is_refused(data: BiasedDataset, tmp_path: Path) -> None:
+    first_config = first_stage_config(smoke_config("lff"))
+    train_in(first_config, data, tmp_path)
+    path = RunContext(first_config, data, tmp_path, CPU).folder / STEP_LOSSES
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match=r"losses\.safetensors is damaged; delete it or pass"):
-        trained(smoke("lff"), data, tmp_path)
+        train_in(smoke_config("lff"), data, tmp_path)
 
 
-def test_a_first_network_that_another_process_trains_is_waited_for(
+def test_a_first_stage_network_in_training_is_waited_for(
     data: BiasedDataset, tmp_path: Path
 ) -> None:
-    before = first_stage_config(smoke("dfr"))
-    there = RunContext(before, data, tmp_path, CPU).folder
-    done: list[TrainedNetwork] = []
-    with lock_folder(there):
-        other = threading.Thread(
-            target=lambda: done.append(trained(smoke("dfr"), data, tmp_path)), daemon=True
+    first_config = first_stage_config(smoke_config("dfr"))
+    first_folder = RunContext(first_config, data, tmp_path, CPU).folder
+    networks: list[TrainedNetwork] = []
+    with lock_folder(first_folder):
+        thread = threading.Thread(
+            target=lambda: networks.append(train_in(smoke_config("dfr"), data, tmp_path)),
+            daemon=True,
         )
-        other.start()
-        other.join(timeout=1.0)
-        assert other.is_alive()
-        assert not done
-    other.join(timeout=120)
-    assert done
+        thread.start()
+        thread.join(timeout=1.0)
+        assert thread.is_alive()
+        assert not networks
+    thread.join(timeout=120)
+    assert networks
