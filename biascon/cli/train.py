@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Train encoders and measure them on the validation split; the test split is not read.
 
-    This is the command to choose a recipe with. An interrupted run goes on from its last epoch. Started by
-    torchrun or srun, all processes train one network: torchrun --nproc-per-node 4 -m biascon train ...
+    Use this command to choose a recipe. An interrupted run resumes from its last epoch. If torchrun or srun
+    starts the command, all processes train one network: torchrun --nproc-per-node 4 -m biascon train ...
     """
     from biascon.evaluation.pipeline import validate
     from biascon.metrics.summary import ACCURACIES
@@ -37,21 +37,27 @@ def command(
     from biascon.utils.distributed import distributed_session, is_main_process
 
     rows = []
-    with distributed_session(pick_device(device)) as place:
+    with distributed_session(pick_device(device)) as session_device:
         configs = make_configs(
-            losses, seeds, preset, settings, place.type,
+            losses, seeds, preset, settings, session_device.type,
             compiled=compiled, weights=weights, protocol=protocol,
         )  # fmt: skip
         dataset = load_dataset(data, bias, only=("train", "val"))
         for config in configs:
             progress = Progress(config, show=is_main_process())
             try:
-                folder, chosen = validate(
-                    config, dataset, root=root, device=place, resume=resume, on_epoch=progress
+                folder, accuracies = validate(
+                    config,
+                    dataset,
+                    root=root,
+                    device=session_device,
+                    resume=resume,
+                    on_epoch=progress,
                 )
             finally:
                 progress.close()
-            values = [None if chosen is None else chosen[name] for name in ACCURACIES[:5]]
+            names = ACCURACIES[:5]
+            values = [None if accuracies is None else accuracies[name] for name in names]
             cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
             rows.append([config.loss, str(config.seed), *cells, str(folder)])
         if not is_main_process():

@@ -108,7 +108,7 @@ def _probe_accuracy(
 ) -> float | None:
     """Return the accuracy of a linear probe on test images, None where a class is missing to fit it."""
     with warnings.catch_warnings():
-        # The fit of the headline probe warns if it does not converge; this one need not.
+        # Only the fit of the headline probe warns if it does not converge.
         warnings.simplefilter("ignore", BiasconWarning)
         try:
             probe = fit(features, targets, n_classes, config)

@@ -46,10 +46,10 @@ class EncoderSource:
 
 
 def read_source(folder: Path) -> EncoderSource:
-    """Read and verify a run whose encoder is wanted.
+    """Read and verify the run that an encoder is taken from.
 
     Raises:
-        RunError: The folder is no run, or the run is not finished, damaged, or of another version.
+        RunError: The folder is not a run, or the run is not finished, is damaged, or is of another version.
     """
     settings = folder / "config.toml"
     if not settings.is_file():
@@ -85,27 +85,29 @@ def transfer_config(
     preset: str | None = None,
     settings: Sequence[str] = (),
 ) -> RunConfig:
-    """Return the configuration under which an encoder is judged on a dataset.
+    """Return the configuration that evaluates an encoder on a dataset.
 
-    On the dataset that it was trained on it is the ordinary one of that protocol.
+    If the encoder was trained on this dataset, the configuration has no origin: it is that of an ordinary run
+    with this protocol.
 
     Args:
-        source: Where the encoder comes from.
-        data: What it is judged on.
-        protocol: ``probe.kind``; None is ``linear``.
-        preset: Whose [probe] and [finetune] are taken; None is those of the source.
+        source: The run that the encoder comes from.
+        data: The dataset that the encoder is evaluated on.
+        protocol: The evaluation protocol, ``probe.kind``; None is ``linear``.
+        preset: The preset whose [probe] and [finetune] are used; None uses those of the source.
         settings: ``probe.KEY=VALUE`` and ``finetune.KEY=VALUE``.
 
     Raises:
-        UsageError: Another setting.
+        UsageError: A setting belongs to the training, is unknown, or has a value that is not allowed.
     """
     config = with_protocol(source.config, protocol=protocol, preset=preset, settings=settings)
-    own = source.origin.dataset_digest in (data.digest, training_dataset(config, data).digest)
-    return dataclasses.replace(config, origin=None if own else source.origin)
+    dataset_digests = (data.digest, training_dataset(config, data).digest)
+    is_trained_here = source.origin.dataset_digest in dataset_digests
+    return dataclasses.replace(config, origin=None if is_trained_here else source.origin)
 
 
 def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
-    """Copy the encoder of another run into the folder of this run, unless it is there; return the network.
+    """Copy the encoder of another run into the folder of this run, if it is missing; return the network.
 
     Args:
         source: The run that the encoder comes from.

@@ -130,7 +130,9 @@ class FeatureMetrics:
             "fitted_on": self.fitted_on,
             "without_direction": self.without_direction,
             **{name: metric.to_json(interval=False) for name, metric in self.metrics.items()},
-            "similarities": {kind: one.to_json() for kind, one in self.similarities.items()},
+            "similarities": {
+                kind: histogram.to_json() for kind, histogram in self.similarities.items()
+            },
         }
 
     @classmethod

@@ -48,7 +48,7 @@ class History:
             raise checkpoint.damaged_file_error(self.folder / self.checkpoint) from error
 
     def rewrite_log(self) -> None:
-        """Write the log anew: epochs that were logged after the last checkpoint are computed again."""
+        """Rewrite the log: it loses the epochs after the last checkpoint, which are computed again."""
         lines = [json.dumps(record.to_json()) + "\n" for record in self.epochs]
         write_atomic(self.folder / self.log, "".join(lines))
 

@@ -1,4 +1,4 @@
-"""Stage one: train an encoder and what its loss needs on top, on augmented views."""
+"""Stage one: train an encoder, with the head and the classifier that its loss needs, on augmented views."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _build_state(
 
 @dataclass
 class _StepData:
-    """The training split as the steps read it.
+    """The training split, prepared for the steps.
 
     Attributes:
         loader: Loads the images of a batch to the device.
@@ -228,8 +228,8 @@ def _epoch_batches(context: RunContext, loss: Loss, epoch: int) -> list[Tensor]:
     """Return the batches of an epoch, each int64 ``(B,)``; a last batch that is not full is left out."""
     split, batch = context.data.splits["train"], context.config.train.batch_size
     steps = len(split) // batch
-    by_groups = Requirement.GROUP_SAMPLING in loss.entry.requires
-    order = epoch_order(split, context.config.seed, epoch, by_cells=by_groups)
+    by_cells = Requirement.GROUP_SAMPLING in loss.entry.requires
+    order = epoch_order(split, context.config.seed, epoch, by_cells=by_cells)
     return list(torch.split(order[: steps * batch], batch))
 
 
@@ -247,15 +247,14 @@ def _forward_backward(
     use_bfloat16 = config.for_device(context.device.type).train.precision == "bfloat16"
 
     def compute_loss(out: dict[str, Tensor]) -> Tensor:
-        out = {
-            name: values.view(len(rows), views, -1) for name, values in out.items()
-        }  # (B, V, ...)
+        # (B, V, ...) each
+        out = {name: values.view(len(rows), views, -1) for name, values in out.items()}
         z = out["z"] if loss.input_kind == "embeddings" else out["logits"]
         inputs: dict[str, Any] = state.inputs.batch(loss.tensor_inputs, epoch, rows, out)
         return loss(z, data.labels[rows], data.bias[rows], **inputs)
 
-    part = config.train.micro_batch * views
-    return forward_backward(network, x, part, compute_loss, use_bfloat16=use_bfloat16)
+    micro_batch = config.train.micro_batch * views  # in rows of x
+    return forward_backward(network, x, micro_batch, compute_loss, use_bfloat16=use_bfloat16)
 
 
 def _record_losses(

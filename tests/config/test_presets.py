@@ -1,4 +1,4 @@
-"""The presets of the papers: their numbers, and that each runs to its end on a small dataset."""
+"""The presets of the papers: their settings, and a complete run of each on a small dataset."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0"]
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the download: a ResNet-18 of small weights."""
-    net = import_torchvision().models.resnet18(weights=None)
+def pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the download of pretrained weights by a ResNet-18 with small weights."""
+    network = import_torchvision().models.resnet18(weights=None)
     state = {
         k: v if not v.is_floating_point() or v.ndim < 2 else torch.full_like(v, 0.01)
-        for k, v in net.state_dict().items()
+        for k, v in network.state_dict().items()
     }
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(weights, "download", lambda url, path: torch.save(state, path))
 
 
-def made(folder: Path, side: int) -> Path:
-    """Write a few pictures of two classes under a tint."""
+def write_dataset(folder: Path, side: int) -> Path:
+    """Write a few images of two classes, with a tint as the bias attribute."""
     splits = {}
     for seed, (name, n) in enumerate({"train": 24, "val": 12, "test": 12}.items()):
         rng = np.random.default_rng(seed)
@@ -46,13 +46,13 @@ def made(folder: Path, side: int) -> Path:
         images[labels == 1, :, : side // 2] += 100
         images[bias == 1, 0] += 50
         splits[name] = Split(images, labels, bias, labels == bias, np.arange(n))
-    about = describe_dataset("tiny", ["no", "yes"], bias={"name": "tint", "values": ["a", "b"]})
-    save(folder, splits, about, replace=False)
+    tint = {"name": "tint", "values": ["a", "b"]}
+    save(folder, splits, describe_dataset("tiny", ["no", "yes"], bias=tint), replace=False)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("preset", "side", "protocol", "more"),
+    ("preset", "side", "protocol", "settings"),
     [
         ("utkface", 64, "linear", []),
         ("utkface", 64, "finetune", ["finetune.epochs=1", "finetune.batch_size=8"]),
@@ -63,40 +63,42 @@ def made(folder: Path, side: int) -> Path:
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:the linear probe did not converge")
-def test_runs_to_its_end(
+def test_a_preset_runs_to_its_end(
     preset: str,
     side: int,
     protocol: str,
-    more: list[str],
-    hub: None,
+    settings: list[str],
+    pretrained_weights: None,
     cli: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    sets = [word for setting in [*TINY, *more] for word in ("--set", setting)]
-    data = made(tmp_path / "data" / "tiny", side)
-    found = cli(
+    options = [option for setting in [*TINY, *settings] for option in ("--set", setting)]
+    data = write_dataset(tmp_path / "data" / "tiny", side)
+    result = cli(
         "evaluate", "--loss", "contex", "--preset", preset, "--data", data, "--protocol", protocol,
-        "--device", "cpu", "--json", *sets,
+        "--device", "cpu", "--json", *options,
     )  # fmt: skip
-    assert found.code == 0, found.err
-    told = json.loads(found.out)
-    assert told["preset"] == preset
-    assert told["top1"]["value"] is not None
-    drawn = "weights" not in told["config"]["model"]
-    assert drawn == (preset == "cifar")
-    assert not any(change.startswith("model.weights") for change in told["overrides"])
+    assert result.code == 0, result.err
+    evaluation = json.loads(result.out)
+    assert evaluation["preset"] == preset
+    assert evaluation["top1"]["value"] is not None
+    has_random_weights = "weights" not in evaluation["config"]["model"]
+    assert has_random_weights == (preset == "cifar")
+    assert not any(key.startswith("model.weights") for key in evaluation["overrides"])
 
 
 @pytest.mark.slow
-def test_cifar_runs_with_its_own_encoder(cli: Callable[..., Any], tmp_path: Path) -> None:
-    data = made(tmp_path / "data" / "tiny", 32)
-    sets = [word for setting in TINY for word in ("--set", setting)]
-    found = cli("evaluate", "--loss", "contex", "--preset", "cifar", "--data", data, *sets)
-    assert found.code == 0, found.err
+def test_the_cifar_preset_runs_with_its_own_encoder(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    data = write_dataset(tmp_path / "data" / "tiny", 32)
+    options = [option for setting in TINY for option in ("--set", setting)]
+    result = cli("evaluate", "--loss", "contex", "--preset", "cifar", "--data", data, *options)
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize("preset", PAPERS)
-def test_pictures_of_objects_and_faces_are_flipped_and_digits_are_not(preset: str) -> None:
+def test_images_of_objects_and_faces_are_flipped_and_digits_are_not(preset: str) -> None:
     assert make_config("contex", preset=preset).augment.flip_p == 0.5
     assert make_config("contex", preset="paper").augment.flip_p == 0
     assert make_config("contex", preset="cpu").augment.flip_p == 0
@@ -108,7 +110,7 @@ def test_the_warm_up_of_cifar_is_ten_epochs() -> None:
 
 
 @pytest.mark.parametrize("preset", PAPERS)
-def test_says_where_its_numbers_are_from(preset: str) -> None:
+def test_a_preset_names_the_sources_of_its_settings(preset: str) -> None:
     text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
     comment = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     assert re.search(r"Deng and Yang \(IEEE TMM 2025\)", comment)
