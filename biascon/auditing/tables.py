@@ -27,10 +27,10 @@ LEGEND = (
     "Differences and ratios compare the groups: demographic parity (DP), equalized odds (EO), equal "
     "opportunity (EOpp), predictive parity (PP). They are computed for each class against the rest; the "
     "first table has the mean over classes. Intervals (95 %): Wilson for single rates, bootstrap over "
-    "rows for means. The intervals of the worst group, of differences and of ratios are wide: they "
-    "are made to cover the true value in 95 % of samples or more. By chance: mean of the metric when the bias "
-    "values are permuted, among all rows for demographic parity, among the rows of each label for the "
-    "other metrics. p: permutation p-value."
+    "rows for means. The intervals of the worst group, of differences and of ratios are wide: they are "
+    "made to cover the true value in 95 % of samples or more. By chance: mean of the metric when the "
+    "bias values are permuted, among all rows for demographic parity, among the rows of each label for "
+    "the other metrics. p: permutation p-value."
 )
 MAX_ROWS = 20  # shown in the tables of groups and of classes
 MAX_CELLS = 10  # shown in the table of the cells with the lowest accuracy
