@@ -84,7 +84,9 @@ def test_training_in_micro_batches_gives_the_same_weights(
 ) -> None:
     monkeypatch.setitem(encoders.ENCODERS, "plain", plain)
     states = []
+    # Three steps: rounding has no time to grow.
     settings = ["model.encoder=plain", "optimizer.name=sgd", "optimizer.lr=0.05", "train.epochs=1"]
+    settings.append("train.batch_size=300")
     for micro_batch in (0, 24):
         config = make_config(
             loss, preset="smoke", settings=[*settings, f"train.micro_batch={micro_batch}"]
