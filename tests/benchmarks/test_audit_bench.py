@@ -68,7 +68,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("bias", [["colour"], ["colour", "sex"]], ids=" x ".join)
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
-def test_audit(
+def test_audit_of_ten_million_rows(
     benchmark: BenchmarkFixture, files: dict[str, Path], kind: str, bias: list[str]
 ) -> None:
     words = ["audit", str(files[kind]), *COLUMNS, *(word for b in bias for word in ("--bias", b))]

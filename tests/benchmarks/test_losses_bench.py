@@ -105,7 +105,7 @@ def check_agreement(n: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("n", "rounds"), [(2048, 9), (8192, 3), (32768, 1)])
-def test_seconds(
+def test_losses_take_no_longer_than_their_goals(
     benchmark: BenchmarkFixture, figures: Figures, n: int, rounds: int, threads: int
 ) -> None:
     torch.set_num_threads(threads)
@@ -158,7 +158,9 @@ def extra_mib(method: str, n: int) -> float:
     return float(done.stdout)
 
 
-def test_memory(benchmark: BenchmarkFixture, figures: Figures) -> None:
+def test_losses_need_no_more_memory_than_their_goals(
+    benchmark: BenchmarkFixture, figures: Figures
+) -> None:
     asked = [(method, n) for n in ANCHORS for method in OURS]
     asked += [(method, n) for n in (2048, 16384) for method in BLOCKED]
     asked += [(method, n) for n in ANCHORS if n <= GIVE_UP for method in OTHERS]

@@ -17,7 +17,7 @@ from biascon.utils.seeds import torch_generator
     ("name", "batch", "rounds"),
     [("fastconvnet", 512, 30), ("simpleconvnet", 32, 3), ("resnet18", 32, 3)],
 )
-def test_encoder(
+def test_encoders_in_images_per_second(
     benchmark: BenchmarkFixture, name: str, batch: int, rounds: int, threads: int
 ) -> None:
     torch.set_num_threads(threads)
@@ -38,7 +38,7 @@ def test_encoder(
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
+def test_loss_of_one_batch_in_seconds(benchmark: BenchmarkFixture, name: str) -> None:
     torch.set_num_threads(2)
     loss = get_loss(name)
     generator = torch_generator(0, "bench")
@@ -46,7 +46,7 @@ def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
     z = torch.nn.functional.normalize(torch.randn(256, 2, width, generator=generator), dim=-1)
     z.requires_grad_()
     labels, bias = torch.arange(256) % 10, torch.arange(256) % 7
-    given = {
+    tensors = {
         "logits": torch.randn(256, 2, 10, generator=generator),
         "features": torch.randn(256, 2, 128, generator=generator),
         "counts": torch.arange(1, 71).view(10, 7),
@@ -55,7 +55,7 @@ def test_loss(benchmark: BenchmarkFixture, name: str) -> None:
         "bias_losses": torch.rand(256, generator=generator),
         "weights": torch.rand(256, generator=generator),
     }
-    inputs = {key: given[key] for key in loss.tensor_inputs}
+    inputs = {key: tensors[key] for key in loss.tensor_inputs}
 
     def step() -> None:
         z.grad = None

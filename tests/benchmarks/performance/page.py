@@ -1,4 +1,4 @@
-"""The page of the figures."""
+"""The page of the performance figures, in Markdown."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ TITLES = {
 }
 
 NOTES = {
-    "limits": "The best of 15 matrix products and copies of 256 MiB: what nothing below can much exceed.",
+    "limits": "The best of 15 matrix products and copies of 256 MiB: an upper limit for the figures below.",
     "augmentation": (
-        "Two views of every image of a batch of 256, uint8 in, normalized floats out. torchvision runs "
-        "image by image in two worker processes of one thread, as the papers' code does; kornia on the batch."
+        "Two views of every image of a batch of 256, from uint8 to normalized floats. torchvision processes "
+        "one image at a time in two worker processes of one thread, as the code of the papers does. kornia "
+        "processes the batch."
     ),
-    "building": "biascon's figure has everything in it that the command does; the loop only colours.",
-    "network": "GFLOP/s: three times the multiply-adds of a forward pass, two operations each.",
+    "building": "The figure of biascon includes all work of the command. The loop only colors digits.",
+    "network": "GFLOP/s: three times the multiply-adds of a forward pass, two operations for each.",
     "training": (
-        "Loss `contex`, batch 128 x 2 views, the recipe of the preset `cpu`; the same network, loss and "
-        "optimizer fed by torchvision's pipeline in two worker processes."
+        "Loss `contex`, batch of 128 images x 2 views, recipe of the preset `cpu`. The other row has the same "
+        "network, loss and optimizer with the pipeline of torchvision in two worker processes."
     ),
     "scaling": "Loss `contex`, preset `cpu`.",
-    "probes": "scikit-learn's L-BFGS to a gradient of 1e-6 on made, correlated features.",
-    "memory": "Of a process of its own, with Python and PyTorch in it.",
-    "startup": "From the start of Python to its end.",
+    "probes": "L-BFGS of scikit-learn to a gradient of 1e-6, on synthetic, correlated features.",
+    "memory": "Each figure is of a separate process and includes Python and PyTorch.",
+    "startup": "From the start of the Python process to its end.",
 }
 
 
-def render(found: dict[str, Any]) -> str:
+def render(figures: dict[str, Any]) -> str:
     """Return the page as Markdown."""
-    about = found["machine"]
-    device = about.get("accelerator", "no GPU")
-    command = "make bench-gpu" if about["device"].startswith("cuda") else "make bench"
+    machine = figures["machine"]
+    device = machine.get("accelerator", "no GPU")
+    command = "make bench-gpu" if machine["device"].startswith("cuda") else "make bench"
     lines = [
         "# Performance",
         "",
-        f"Written by `{command}`; the figures are in the JSON beside this page. {about['processor']}, "
-        f"{about['cores']} cores, {device}; {about['system']}, Python {about['python']}, torch "
-        f"{about['torch']}, {about['vector']}. Medians of several rounds; contestants take turns. "
-        "A virtual machine's speed moves by a third between minutes: compare within a table.",
+        f"Written by `{command}`. The figures are in the JSON file beside this page. {machine['processor']}, "
+        f"{machine['cores']} cores, {device}; {machine['system']}, Python {machine['python']}, torch "
+        f"{machine['torch']}, {machine['vector']}. Medians of several rounds; the programs "
+        "take turns. The speed of a virtual machine changes by a third between minutes: compare only within "
+        "a table.",
     ]
     for name, title in TITLES.items():
-        if name not in found["sections"]:
+        if name not in figures["sections"]:
             continue
-        section = found["sections"][name]
+        section = figures["sections"][name]
         columns = list(dict.fromkeys(key for row in section["rows"] for key in row))
         lines += [
             "",
