@@ -26,8 +26,8 @@ NOTES = {
     "building": "The figure of biascon includes all work of the command. The loop only colors digits.",
     "network": "GFLOP/s: three times the multiply-adds of a forward pass, two operations for each.",
     "training": (
-        "Loss `contex`, batch of 128 images x 2 views, recipe of the preset `cpu`. The other row has the same "
-        "network, loss and optimizer with the pipeline of torchvision in two worker processes."
+        "Loss `contex`, batch of 128 images x 2 views, recipe of the preset `cpu`. The other row has the "
+        "same network, loss and optimizer with the pipeline of torchvision in two worker processes."
     ),
     "scaling": "Loss `contex`, preset `cpu`.",
     "probes": "L-BFGS of scikit-learn to a gradient of 1e-6, on synthetic, correlated features.",
