@@ -56,8 +56,8 @@ class LazyGroup(click.Group):
             target = find_plugin_command(cmd_name)
             if target is not None:
                 return _load_plugin(target, cmd_name)
-        known = f"known: {', '.join(COMMANDS)}"
-        ctx.fail(f"unknown command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)} ({known})")
+        hint = f"known: {', '.join(COMMANDS)}"
+        ctx.fail(f"unknown command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)} ({hint})")
 
 
 def _load_plugin(target: str, name: str) -> click.Command:

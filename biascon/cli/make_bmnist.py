@@ -19,7 +19,13 @@ from biascon.cli.output import print_note
     show_default=True,
     help="Share of the images of a class that have the color of the class.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed of the dataset.",
+)
 @click.option(
     "--variant",
     type=click.Choice(["rebias", "fairkl"]),

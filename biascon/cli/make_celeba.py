@@ -65,7 +65,7 @@ def command(
     as_json: bool,
     **build_options: Any,
 ) -> None:
-    """Build a CelebA dataset from its folder RAW. Any two attributes are target and bias attribute.
+    """Build a CelebA dataset from its folder RAW. Any two attributes can be target and bias.
 
     RAW has img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
     """

@@ -61,7 +61,7 @@ bias_option = click.option(
     "--bias",
     type=NamesType(),
     metavar="NAME[,NAME]",
-    help="Bias attribute; several names mean their product.  [default: the dataset's own]",
+    help="Bias attribute; several names: the combinations of their values.  [default: the dataset's own]",
 )
 
 device_option = click.option(
@@ -145,8 +145,10 @@ def make_configs(
     from biascon.errors import UsageError, did_you_mean
     from biascon.losses.loss import list_losses
 
-    known = list_losses()
-    unknown = [f"'{loss}'{did_you_mean(loss, known)}" for loss in losses if loss not in known]
+    loss_names = list_losses()
+    unknown = [
+        f"'{loss}'{did_you_mean(loss, loss_names)}" for loss in losses if loss not in loss_names
+    ]
     if len(unknown) > 1:
         raise UsageError(f"unknown losses: {', '.join(unknown)} (biascon list losses shows all)")
     name = preset or default_preset(device)

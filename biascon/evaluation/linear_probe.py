@@ -117,7 +117,9 @@ DRAWS = 10
 def _check_classes(labels: Array, n_labels: int) -> None:
     present = len(np.unique(labels))
     if present != n_labels:
-        raise RunError(f"the split that a probe is fitted on has {present} of {n_labels} classes")
+        raise RunError(
+            f"expected images of all {n_labels} classes to fit the probe, but the split has {present}"
+        )
 
 
 def _mean_and_scale(features: Array) -> tuple[Array, Array]:

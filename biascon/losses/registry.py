@@ -146,7 +146,7 @@ LOSSES: dict[str, LossEntry] = {
     "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
     "bias-ce": LossEntry(f"{_CROSS_ENTROPY}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", input_kind="logits", batch_inputs=("bias",), predicts="bias"),
     "lff": LossEntry(f"{_PACKAGE}.lff:lff", f"L_b / (L_b + L_d) ({_CE})", NAM, tensor_inputs=("bias_losses",), first_stage=FirstStage("gce", "losses"), **_OWN_CLASSIFIER),
-    "jtt": LossEntry(f"{_PACKAGE}.jtt:jtt", f"w ({_CE}), w = up for images that a short ERM run misclassifies", LIU, tensor_inputs=("weights",), first_stage=FirstStage("ce", "errors"), **_OWN_CLASSIFIER),
+    "jtt": LossEntry(f"{_PACKAGE}.jtt:jtt", f"w ({_CE}), w = up for images that a short ce run misclassifies", LIU, tensor_inputs=("weights",), first_stage=FirstStage("ce", "errors"), **_OWN_CLASSIFIER),
     "softcon": LossEntry(f"{_PACKAGE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, tensor_inputs=("logits", "bias_features"), first_stage=_COLOR_NETWORK, evaluated_by="classifier"),
     "flac": LossEntry(f"{_PACKAGE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, tensor_inputs=("features", "bias_features"), first_stage=FirstStage("bias-ce", "features"), **_OWN_CLASSIFIER),
     "fairkl": LossEntry(f"{_PACKAGE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, batch_inputs=_LABELS_BIAS),

@@ -14,6 +14,8 @@ from biascon.runs.records import Classifier
 
 MAX_IN_WORDS = 4  # comparisons; of more, only those of ConTeX are put in words
 
+CONTEX_LOSSES = ("contex", "contex-clip")
+
 
 @dataclass(frozen=True)
 class LossDifference:
@@ -183,7 +185,7 @@ def compare_losses(experiment: Experiment) -> list[LossDifference]:
 
 
 def _is_contex(loss: str) -> bool:
-    return loss.startswith("contex")
+    return loss in CONTEX_LOSSES
 
 
 def split_for_prose(experiment: Experiment) -> tuple[list[LossDifference], list[LossDifference]]:

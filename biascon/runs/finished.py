@@ -76,7 +76,7 @@ class FinishedRun:
 
     @property
     def uses_bias_labels(self) -> bool:
-        """Whether the method is given bias labels."""
+        """Whether the method uses bias labels."""
         return self.evaluation.identity.uses_bias_labels
 
     @property

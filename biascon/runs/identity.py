@@ -121,7 +121,7 @@ class RunIdentity:
         label: The loss with the parameters that differ from their defaults.
         parameters: All parameters of the loss.
         evaluated_by: The classifier of the headline numbers.
-        uses_bias_labels: Whether the method is given bias labels of training or validation images.
+        uses_bias_labels: Whether the method uses bias labels of training or validation images.
         first_stage: The first-stage network, if any.
         trained_in_run: The digest of the run that trained the network, if it is another run.
         preset: The name of the preset.

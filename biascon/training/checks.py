@@ -36,7 +36,7 @@ def check_run(config: RunConfig, data: BiasedDataset) -> None:
     entry = get_entry(config.loss)
     if config.train.record_losses and not (trains_classifier(entry) and entry.predicts == "labels"):
         raise UsageError(
-            f"the losses of a network trained with '{config.loss}' cannot be recorded, for it does not "
+            f"the losses of a network trained with '{config.loss}' cannot be recorded, because it does not "
             "classify the labels; a first stage that gives losses needs a loss on logits"
         )
     if uses_bias_labels(config.loss) and not data.has_bias:

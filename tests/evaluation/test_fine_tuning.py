@@ -196,7 +196,9 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colors(
     done: tuple[Path, dict[str, Any], Path], data: BiasedDataset, tmp_path: Path
 ) -> None:
     """One epoch of one step, by hand."""
-    config = smoke("finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5")
+    config = smoke(
+        "finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5", "finetune.name=sgd"
+    )
     (tmp_path / ENCODER).write_bytes((done[0] / ENCODER).read_bytes())
     finetuned = finetune(ContextInFolder(config, data, tmp_path, CPU))
     encoder = build_encoder("fastconvnet", torch.Generator())

@@ -131,6 +131,7 @@ def test_two_processes_train_the_weights_that_one_trains(
                 load_file(run_of_two / name),
             )
             for key, value in weights_alone.items():
+                assert name == "losses.safetensors" or value.isfinite().all()
                 torch.testing.assert_close(
                     weights_of_two[key],
                     value,

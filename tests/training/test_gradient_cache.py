@@ -100,8 +100,10 @@ def test_training_in_micro_batches_gives_the_same_weights(
         if loss == "gce":
             states[-1]["kept"] = load_file(folder / "losses.safetensors")["losses"]
     for name, value in states[0].items():
+        # An image that no batch has keeps NaN as its recorded loss.
+        assert name == "kept" or value.isfinite().all()
         torch.testing.assert_close(
-            states[1][name], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name
+            states[1][name], value, rtol=1e-5, atol=1e-5, equal_nan=name == "kept", msg=name
         )
 
 

@@ -156,6 +156,7 @@ def test_lff_gets_the_losses_of_its_biased_network_at_the_same_step(
     train_in(config, data, tmp_path)
     steps = len(data.splits["train"]) // config.train.batch_size * config.train.epochs
     assert len(calls["gce"]) == len(calls["lff"]) == steps
+    assert len(views) == 2 * steps
     assert all(map(torch.equal, views[:steps], views[steps:]))
     for biased, main in zip(calls["gce"], calls["lff"], strict=True):
         assert torch.equal(biased["labels"], main["labels"])
