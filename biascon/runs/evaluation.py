@@ -310,7 +310,7 @@ def upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(changes: Sequence[str]) -> list[str]:
     """Return the settings among the changes of format 1; the others say where the encoder comes from."""
-    return [change for change in changes if "." in change.partition("=")[0]]
+    return [change for change in changes if "=" in change]
 
 
 def _parse_override(setting: str) -> tuple[str, Any]:
