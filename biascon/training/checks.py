@@ -37,7 +37,8 @@ def check_run(config: RunConfig, data: BiasedDataset) -> None:
     if config.train.record_losses and not (trains_classifier(entry) and entry.predicts == "labels"):
         raise UsageError(
             f"the losses of a network trained with '{config.loss}' cannot be recorded, because it does not "
-            "classify the labels; a first stage that gives losses needs a loss on logits that predicts the labels"
+            "classify the labels; a first stage that gives losses needs a loss on logits that predicts "
+            "the labels"
         )
     if uses_bias_labels(config.loss) and not data.has_bias:
         raise UsageError(
