@@ -112,7 +112,10 @@ def to_toml(value: Mapping[str, Any]) -> str:
     for section, table in value.items():
         if isinstance(table, Mapping):
             lines += ["", f"[{section}]"]
-            lines += [f"{k} = {format_scalar(v)}" for k, v in table.items()]
+            # A key with a dot is quoted: without quotes it would stand for a table.
+            lines += [
+                f"{json.dumps(k) if '.' in k else k} = {format_scalar(v)}" for k, v in table.items()
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
@@ -47,7 +48,8 @@ from biascon.runs.folder import (
 )
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
-from biascon.training.stages import TrainedNetwork, get_or_train
+from biascon.training.network import TrainedNetwork
+from biascon.training.stages import get_or_train
 from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.types import Array
@@ -134,6 +136,8 @@ def _prepare(
     source: EncoderSource | None,
 ) -> RunContext:
     """Check a run before anything is written, and return its context with the configuration resolved."""
+    manifest = data.manifest
+    config = resolve_parameters(config, manifest.builder, manifest.parameters)
     if source is None:
         check_run(config, data)
         config = resolve_weights(config).for_device(device.type, world_size())

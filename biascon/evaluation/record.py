@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from biascon.config.factory import find_overrides
 from biascon.config.first_stage import first_stage_config
+from biascon.config.method_settings import parameters_for_dataset
 from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.evaluation.protocols import FittedClassifier
 from biascon.evaluation.transfer import EncoderSource
-from biascon.losses.loss import default_parameters, uses_bias_labels
+from biascon.losses.loss import uses_bias_labels
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.evaluation import EncoderReference
 from biascon.runs.folder import ENCODER
@@ -33,7 +34,8 @@ def build_identity(
         source: The run whose encoder was taken instead of training one.
     """
     config, data = context.config, context.data
-    settings = config.as_dict()
+    # The recipe is that of the preset: methods with settings of their own are compared under it.
+    settings = config.without_method_settings().as_dict()
     recipe = {k: v for k, v in settings.items() if k not in ("loss", "seed", "parameters")}
     first_stage = _first_stage_record(config, data)
     epochs = config.train.epochs_for(len(data.splits["train"]))
@@ -50,7 +52,7 @@ def build_identity(
         dataset_parameters=manifest.parameters,
         source=manifest.origin,
         loss=config.loss,
-        label=_label(config),
+        label=_label(config, data),
         parameters=settings["parameters"],
         evaluated_by=classifier.kind,
         uses_bias_labels=uses_bias_labels(config.loss),
@@ -123,9 +125,10 @@ def _first_stage_record(config: RunConfig, data: BiasedDataset) -> FirstStageRec
     )
 
 
-def _label(config: RunConfig) -> str:
-    """Return the name of the loss, with the parameters that differ from their defaults."""
-    defaults = default_parameters(config.loss)
+def _label(config: RunConfig, data: BiasedDataset) -> str:
+    """Return the name of the loss, with the parameters that differ from their defaults for the dataset."""
+    manifest = data.manifest
+    defaults = parameters_for_dataset(config.loss, manifest.builder, manifest.parameters)
     changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 

@@ -4,6 +4,7 @@ Every finished run has ``config.toml`` (all settings), ``environment.json``, ``m
 ``encoder.safetensors``, ``predictions.parquet``, ``evaluation.json``, and ``done``. ``done`` holds the
 SHA-256 of every other file and is written last. A run may also have ``classifier.safetensors`` (the method
 trains a classifier), ``losses.safetensors`` (another method builds on the recorded losses),
+``first_stage.json`` (which images the first-stage network singles out),
 ``finetuned.safetensors`` and ``finetune.jsonl`` (protocol ``finetune``), and
 ``features-<split>.safetensors`` (features that are not too large).
 """
@@ -30,11 +31,12 @@ PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"  # of a method that trains a classifier
 FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
+SELECTED = "first_stage.json"  # the images that the first-stage network singles out
 STEP_LOSSES = "losses.safetensors"  # the recorded losses of a first-stage network
 FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tuning
 FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
-_OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
+_OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,10 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Model(nn.Module):
-    """An encoder with a projection head, a linear classifier, or both on top."""
+    """An encoder with a projection head, a linear classifier, or both on top.
+
+    The head is the identity for a method that contrasts the features of the encoder.
+    """
 
     def __init__(
         self, encoder: Encoder, head: nn.Module | None, classifier: nn.Module | None
@@ -35,15 +39,29 @@ class Model(nn.Module):
         self.encoder: Encoder = encoder
         self.head, self.classifier = head, classifier
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map ``(N, 3, H, W)`` to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K)."""
+    def forward(self, images: Tensor, added_features: Tensor | None = None) -> dict[str, Tensor]:
+        """Map images to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K).
+
+        Args:
+            images: ``(N, 3, H, W)``.
+            added_features: ``(N, F)``, added to the features before the classifier; None for nothing.
+        """
         features = self.encoder(images)
         out = {"features": features}
         if self.head is not None:
             out["z"] = F.normalize(self.head(features).float(), dim=1)
         if self.classifier is not None:
-            out["logits"] = self.classifier(features)
+            is_plain = added_features is None
+            out["logits"] = self.classifier(features if is_plain else features + added_features)
         return out
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained encoder, and the classifier that was trained with it, if any."""
+
+    encoder: Encoder
+    classifier: nn.Module | None
 
 
 def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Model:
@@ -58,8 +76,10 @@ def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Mod
     initialize_encoder(encoder, config)
     head = classifier = None
     if entry.input_kind == "embeddings":
+        # Without a projection head, the embeddings are the features of the encoder.
         generator = torch_generator(config.seed, "weights/head")
-        head = build_head(encoder.dim, config.model.head, generator)
+        widths = config.model.head
+        head = build_head(encoder.dim, widths, generator) if widths else nn.Identity()
     if trains_classifier(entry):
         classifier = build_classifier(config, entry, encoder, data)
     return Model(encoder, head, classifier)
