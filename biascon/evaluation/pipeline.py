@@ -45,6 +45,7 @@ from biascon.runs.folder import (
     delete_partial,
     lock_folder,
     mark_finished,
+    read_selected_images,
 )
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
@@ -208,6 +209,7 @@ def _measure(
         summary=measure(data, "test", scores.argmax(axis=1), seed=context.config.seed),
         top5=measure_top5(test.labels, scores),
         calibration=measure_calibration(test, scores, data.n_bias),
+        selected_images=read_selected_images(context.folder),
     )
 
 

@@ -12,11 +12,12 @@ from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.evaluation.protocols import FittedClassifier
 from biascon.evaluation.transfer import EncoderSource
-from biascon.losses.loss import uses_bias_labels
+from biascon.losses.loss import get_entry, uses_bias_labels
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.evaluation import EncoderReference
 from biascon.runs.folder import ENCODER
 from biascon.runs.identity import BiasRecord, FirstStageRecord, ProtocolRecord, RunIdentity
+from biascon.training.stages import split_attributes
 from biascon.utils.files import digest_of, sha256_file
 from biascon.utils.types import Array
 
@@ -71,6 +72,7 @@ def build_identity(
         bias=None if manifest.bias is None else BiasRecord.from_json(manifest.bias.to_json()),
         training_n=manifest.counts["train"].n,
         training_cells=manifest.counts["train"].cells,
+        method_settings=config.method_settings,
     )
 
 
@@ -114,14 +116,17 @@ def _training_run(context: RunContext) -> str | None:
 
 
 def _first_stage_record(config: RunConfig, data: BiasedDataset) -> FirstStageRecord | None:
-    first = first_stage_config(config)
-    if first is None:
+    first, entry = first_stage_config(config), get_entry(config.loss)
+    if first is None or entry.first_stage is None:
         return None
+    datasets = split_attributes(data) if entry.first_stage.per_attribute else [data]
+    digests = [first.digest(training_dataset(first, view).digest) for view in datasets]
     return FirstStageRecord(
         loss=first.loss,
         encoder=first.model.encoder,
         epochs=first.train.epochs_for(len(data.splits["train"])),
-        digest=first.digest(training_dataset(first, data).digest),
+        digest=digests[0],
+        others=digests[1:],
     )
 
 

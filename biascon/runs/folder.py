@@ -22,6 +22,7 @@ from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs.environment import describe_environment
+from biascon.runs.records import SelectedImages
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
@@ -78,6 +79,21 @@ def write_config(folder: Path, config: RunConfig, device: str) -> None:
     """Write the configuration and the environment of a run, before its first step."""
     write_atomic(folder / "config.toml", to_toml(config.as_dict()))
     write_atomic(folder / "environment.json", pretty_json(describe_environment(device)))
+
+
+def read_selected_images(folder: Path) -> SelectedImages | None:
+    """Return which training images the first-stage network singles out, None if the run has no such record.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    path = folder / SELECTED
+    if not path.is_file():
+        return None
+    try:
+        return SelectedImages.from_json(read_json(path))
+    except (KeyError, TypeError, BiasconError) as error:
+        raise RunError(f"{path} is damaged; delete the folder {folder}") from error
 
 
 def delete_partial(folder: Path) -> None:

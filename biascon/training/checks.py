@@ -80,7 +80,8 @@ def _check_parameters(config: RunConfig, entry: LossEntry, data: BiasedDataset) 
             f"loss '{config.loss}' asks for the errors of its first-stage network, but has no "
             "parameter 'up' (the weight of a misclassified image)"
         )
-    if parameters.get("oversample", 1.0) > 1 and not data.knows_aligned:
+    knows_conflicting = data.knows_aligned or entry.infers_bias
+    if parameters.get("oversample", 1.0) > 1 and not knows_conflicting:
         raise UsageError(
             f"loss.oversample draws bias-conflicting images more often, but {data.name} does not define "
             "which images are bias-conflicting; pass --set loss.oversample=1"
@@ -131,7 +132,7 @@ def warn_of_weak_batches(config: RunConfig, loss: Loss, data: BiasedDataset) -> 
     if has_variance and data.knows_aligned and in_batch < MIN_CONFLICTING:
         warnings.warn(
             f"{config.loss}, form=paper: a batch of {config.train.batch_size} images has on average "
-            f"{in_batch:.1f} bias-conflicting images; the variance of their similarities is in a denominator, "
+            f"{in_batch:.1f} bias-conflicting images; the variance of their cosines is in a denominator, "
             "and the regularizer outweighs the loss; use form=code, or a larger batch",
             BiasconWarning,
             stacklevel=3,

@@ -29,8 +29,6 @@ from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 
-N_ENVIRONMENTS = 2
-
 
 @dataclass(frozen=True)
 class FirstStageNetwork:
@@ -71,7 +69,6 @@ def first_stage_inputs(
         differs = (predictions != labels).numpy()
         _record(context, "images with another predicted label", differs)
         groups = predictions.numpy()
-        n_groups = context.data.n_labels
     else:
         generator = torch_generator(context.config.seed, "environments")
         groups = infer_environments(logits, labels, generator=generator).numpy()

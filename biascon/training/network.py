@@ -23,6 +23,7 @@ from biascon.models.weights import match_state_dict, read_blob, read_weights
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.utils.seeds import torch_generator
 
+N_ENVIRONMENTS = 2  # EIIL divides the images into two groups
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -94,8 +95,15 @@ def build_classifier(
     config: RunConfig, entry: LossEntry, encoder: Encoder, data: BiasedDataset
 ) -> nn.Module:
     """Return the freshly initialized linear classifier of a run, on the CPU."""
-    n = data.n_labels if entry.predicts == "labels" else data.n_bias
+    n = data.n_labels if entry.predicts == "labels" else count_groups(entry, data)
     return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
+
+
+def count_groups(entry: LossEntry, data: BiasedDataset) -> int:
+    """Return M, the number of bias values or of the groups that take their place in training."""
+    if entry.first_stage is None or not entry.first_stage.replaces_bias:
+        return data.n_bias
+    return N_ENVIRONMENTS if entry.first_stage.gives == "environments" else data.n_labels
 
 
 def to_channels_last(module: ModuleT, device: torch.device) -> ModuleT:

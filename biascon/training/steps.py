@@ -112,8 +112,10 @@ class StepPlan:
             oversample == 1 and size == batch
         ):  # the same images, without augmentation for the classifier
             return [Step(rows, rows) for rows in batches]
+        # Inferred groups take the place of the bias: group 0 is the larger one.
+        aligned = self.groups.bias == 0 if self.entry.infers_bias else self.split.aligned
         drawn = oversampled_order(
-            self.split.aligned[self.kept], oversample, self.steps * size, config.seed, epoch
+            aligned[self.kept], oversample, self.steps * size, config.seed, epoch
         )
         contrast = torch.split(torch.from_numpy(self.kept)[drawn], size)
         return [Step(*pair) for pair in zip(contrast, batches, strict=True)]
