@@ -58,8 +58,8 @@ class FirstStageRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FirstStageRecord:
         """Return the record that ``to_json`` wrote."""
-        names = ("loss", "encoder", "epochs", "digest")
-        return cls(*(data[name] for name in names), tuple(data.get("others", ())))
+        others = tuple(data.get("others", ()))
+        return cls(data["loss"], data["encoder"], data["epochs"], data["digest"], others)
 
 
 @dataclass(frozen=True)

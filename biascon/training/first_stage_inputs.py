@@ -23,7 +23,7 @@ from biascon.runs.records import SelectedImages
 from biascon.training.batches import TrainingGroups
 from biascon.training.inferred_groups import infer_environments
 from biascon.training.loss_inputs import LossInputs
-from biascon.training.network import TrainedNetwork
+from biascon.training.network import TrainedNetwork, count_groups
 from biascon.utils.distributed import is_main_process
 from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.seeds import torch_generator
@@ -73,7 +73,7 @@ def first_stage_inputs(
         generator = torch_generator(context.config.seed, "environments")
         groups = infer_environments(logits, labels, generator=generator).numpy()
         _record(context, "images of the smaller inferred group", groups == 1)
-        n_groups = N_ENVIRONMENTS
+    n_groups = count_groups(context.entry, context.data)
     return LossInputs(groups=TrainingGroups(split.labels, groups, context.data.n_labels, n_groups))
 
 
