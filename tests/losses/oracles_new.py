@@ -1,0 +1,71 @@
+"""Oracles of FSCL, Correct-n-Contrast, LISA and logit correction: loops over pairs of anchors."""
+
+from __future__ import annotations
+
+import math
+
+from tests.losses.oracles_plain import ce, dot, flatten, log_sum_exp, mean, of_image
+
+
+def _pairs(z, labels, bias, temperature):
+    """Return for each anchor its label, its bias value and a list of (s, label, bias value) of the others."""
+    points = [(vector, labels[image], bias[image]) for vector, image in flatten(z)]
+    rows = []
+    for i, (zi, yi, bi) in enumerate(points):
+        others = [
+            (dot(zi, zj) / temperature, yj, bj) for j, (zj, yj, bj) in enumerate(points) if j != i
+        ]
+        rows.append((yi, bi, others))
+    return rows
+
+
+def fscl(z, labels, bias, *, temperature, group_norm):
+    by_group = {}
+    for y, b, others in _pairs(z, labels, bias, temperature):
+        positives = [s for s, yj, _ in others if yj == y]
+        in_group = [s for s, yj, bj in others if yj == y and bj == b]
+        negatives = [s for s, yj, bj in others if yj != y and bj == b]
+        if not positives or not negatives or (group_norm and not in_group):
+            continue
+        terms = [log_sum_exp(negatives) - s for s in positives]
+        value = sum(terms) / (len(in_group) * len(set(bias)) if group_norm else len(positives))
+        by_group.setdefault((y, b) if group_norm else None, []).append(value)
+    return mean([mean(values) for values in by_group.values()])
+
+
+def cnc(z, labels, bias, *, logits, temperature, contrast_weight):
+    losses = []
+    for y, b, others in _pairs(z, labels, bias, temperature):
+        positives = [s for s, yj, bj in others if yj == y and bj != b]
+        negatives = [s for s, yj, bj in others if yj != y and bj == b]
+        if positives and negatives:
+            normalizer = log_sum_exp(positives + negatives)
+            losses.append(mean([normalizer - s for s in positives]))
+    contrast = mean(losses) or 0.0
+    return contrast_weight * contrast + (1 - contrast_weight) * (ce(logits, labels, None) or 0.0)
+
+
+def lisa(z, labels, bias, *, partner_labels, mix):
+    del bias
+    losses = []
+    for views, y, other, share in zip(z, labels, partner_labels, mix, strict=True):
+        if not views:
+            return None
+        losses.append(share * of_image(views, y) + (1 - share) * of_image(views, other))
+    return mean(losses)
+
+
+def lc(z, labels, bias, *, counts, partner_bias, mix):
+    def given(b):
+        column = [row[b] for row in counts]
+        return [n / sum(column) if sum(column) else 0.0 for n in column]
+
+    losses = []
+    for views, y, b, other, share in zip(z, labels, bias, partner_bias, mix, strict=True):
+        for logits in views:
+            prior = [
+                share * p + (1 - share) * q for p, q in zip(given(b), given(other), strict=True)
+            ]
+            adjusted = [x + math.log(p + 1e-4) for x, p in zip(logits, prior, strict=True)]
+            losses.append(log_sum_exp(adjusted) - adjusted[y])
+    return mean(losses)
