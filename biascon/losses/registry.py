@@ -207,6 +207,10 @@ KIRICHENKO = "DFR: Kirichenko et al., ICLR 2023"
 
 SARRIDIS_BADD = "BAdd: Sarridis et al., arXiv 2408.11439"
 QIU = "AFR: Qiu et al., ICML 2023"
+PARK = "FSCL: Park et al., CVPR 2022"
+ZHANG_CNC = "CnC: Zhang et al., ICML 2022"
+LIU_LC = "LC: Liu et al., ICLR 2023"
+YAO = "LISA: Yao et al., ICML 2022"
 IDRISSI = "SUBG: Idrissi et al., CLeaR 2022"
 
 _SUPCON = "-mean_P [s_ip - log sum_A exp s]"
@@ -217,6 +221,10 @@ _EPS_SUPCON = "-mean_P [s_ip - log(sum_P exp(s - eps) + sum_N exp s)]"
 _FAIRKL = "weight KL(aligned similarities, conflicting ones)"
 _END = "alpha mean |g| of same-bias pairs + beta (1 - mean (1+g)/2 over Q pairs)"
 _BIASCON = "-mean_Q [s_iq - log sum_A exp s]"
+_FSCL = "-mean_P [s_ip - log sum_{other y, same b} exp s]"
+_CNC = (
+    "-mean_Q [s_iq - log(sum_Q exp s + sum_H exp s)], Q and H by first-stage predictions, + 0.25 ce"
+)
 _CE = "-log softmax(logits)_y"
 _BIASBAL = "-log softmax(logits + log p(y|b))_y"
 _SOFTCON = "-sum_P w_ip [s_ip - log sum_A exp s] / sum_P w_ip, w = 1 - cos of bias features"
@@ -264,6 +272,11 @@ LOSSES: dict[str, LossEntry] = {
     "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder", plain_views=False), **_OWN_CLASSIFIER),
+    "fscl": LossEntry(f"{_PACKAGE}.fscl:fscl", _FSCL, PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": False}),
+    "fscl+": LossEntry(f"{_PACKAGE}.fscl:fscl", f"{_FSCL}, every (y, b) cell with the same weight", PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": True}),
+    "cnc": LossEntry(f"{_PACKAGE}.cnc:cnc", _CNC, ZHANG_CNC, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), requires=(Requirement.GROUP_SAMPLING,), first_stage=FirstStage("ce", "predictions", epochs=1), evaluated_by="classifier"),
+    "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions", epochs=1), **_OWN_CLASSIFIER),
+    "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), **_OWN_CLASSIFIER),
     "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), **_OWN_CLASSIFIER),
     "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y)", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
     "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), **_OWN_CLASSIFIER),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +25,9 @@ from biascon.training.batches import (
     oversampled_order,
     split_held_out,
 )
-from biascon.training.mixup import Partners, draw_mix
+from biascon.training.mixup import PartnerIndex, draw_group_mix, draw_mix
 from biascon.utils.distributed import rank, world_size
-from biascon.utils.seeds import numpy_generator
+from biascon.utils.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class StepPlan:
     split: Split
     groups: TrainingGroups
     kept: Any
-    partners: Partners | None
+    partners: PartnerIndex | None
 
     @classmethod
     def make(
@@ -88,7 +89,7 @@ class StepPlan:
         kept, _ = split_held_out(len(split), held_out, config.seed)
         partners = None
         if mixes_images(entry):
-            partners = Partners.make(groups.labels, groups.bias)
+            partners = PartnerIndex(groups.labels, groups.bias)
         return cls(config, entry, split, groups, kept, partners)
 
     @property
@@ -125,12 +126,15 @@ class StepPlan:
         parameters, partners = self.config.parameters, self.partners
         if partners is None:
             return []
-        generator = numpy_generator(self.config.seed, f"mix/{epoch}")
+        bits = np.random.PCG64(derive_seed(self.config.seed, f"mix/{epoch}"))
         steps = []
         for rows in batches:
-            # A method without p_label mixes images of one label only.
-            chosen = partners.draw(rows, parameters.get("p_label", 1.0), generator)
-            mix = draw_mix(parameters["alpha"], len(rows), generator)
+            if "partner_bias" in self.entry.tensor_inputs:
+                chosen = partners.choose_conflicting(rows, bits)
+                mix = draw_group_mix(parameters["alpha"], len(rows), bits)
+            else:
+                chosen = partners.choose(rows, parameters["p_label"], bits)
+                mix = draw_mix(parameters["alpha"], len(rows), bits)
             steps.append(Step(rows, chosen, mix))
         return steps
 
