@@ -142,13 +142,9 @@ def make_configs(
     from biascon.config.factory import make_config
     from biascon.config.resolve import resolve_weights
     from biascon.config.settings import default_preset
-    from biascon.errors import UsageError, did_you_mean
-    from biascon.losses.loss import list_losses
+    from biascon.errors import UsageError
 
-    loss_names = list_losses()
-    unknown = [
-        f"'{loss}'{did_you_mean(loss, loss_names)}" for loss in losses if loss not in loss_names
-    ]
+    unknown = [message for message in map(_unknown_loss, losses) if message]
     if len(unknown) > 1:
         raise UsageError(f"unknown losses: {', '.join(unknown)} (biascon list losses shows all)")
     name = preset or default_preset(device)
@@ -159,6 +155,18 @@ def make_configs(
         for loss in dict.fromkeys(losses)
         for seed in seeds
     ]
+
+
+def _unknown_loss(name: str) -> str:
+    """Return the name with a suggestion, empty if there is a loss of this name."""
+    from biascon.errors import UsageError, did_you_mean
+    from biascon.losses.loss import get_entry, list_losses
+
+    try:
+        get_entry(name)
+    except UsageError:
+        return f"'{name}'{did_you_mean(name, list_losses())}"
+    return ""
 
 
 def choose_dataset(folder: Path | None) -> Path:

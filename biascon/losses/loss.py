@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.losses import plugins
+from biascon.losses.inferred_groups import SEPARATOR, with_inferred_groups
 from biascon.losses.registry import LOSSES, LossEntry, TensorInput
 
 if TYPE_CHECKING:
@@ -98,14 +99,18 @@ def get_entry(name: str) -> LossEntry:
     """Return the registry entry of a loss. PyTorch is not imported.
 
     The entry point of a plug-in is a ``LossEntry`` or a function. For a function, the entry has the defaults
-    of ``LossEntry``.
+    of ``LossEntry``. ``METHOD@eiil`` is the variant of a method whose groups are inferred
+    (``biascon.losses.inferred_groups``).
 
     Raises:
-        UsageError: There is no loss of this name; the message suggests near names.
+        UsageError: There is no loss of this name (the message suggests near names), or no such variant of it.
         BiasconError: A plug-in fails to import, is no loss, or its first stages form a circle.
     """
     if name in LOSSES:
         return LOSSES[name]
+    method, separator, inference = name.partition(SEPARATOR)
+    if separator:
+        return with_inferred_groups(method, get_entry(method), inference)
     points = plugins.plugin_losses()
     entry = stage = _find(name, points)
     chain = [name]
@@ -157,7 +162,8 @@ def default_parameters(name: str) -> dict[str, Any]:
 
 
 def _load_function(name: str, entry: LossEntry) -> Callable[..., Any]:
-    return plugins.load_function(name, entry, is_plugin=name not in LOSSES)
+    method = name.partition(SEPARATOR)[0]
+    return plugins.load_function(method, entry, is_plugin=method not in LOSSES)
 
 
 def get_loss(name: str, **parameters: Any) -> Loss:

@@ -73,6 +73,7 @@ def first_stage_inputs(
         generator = torch_generator(context.config.seed, "environments")
         groups = infer_environments(logits, labels, generator=generator).numpy()
         _record(context, "images of the smaller inferred group", groups == 1)
+        _warn_of_one_group(context, groups)
     n_groups = count_groups(context.entry, context.data)
     return LossInputs(groups=TrainingGroups(split.labels, groups, context.data.n_labels, n_groups))
 
@@ -117,6 +118,16 @@ def _error_weights(context: RunContext, errors: Array) -> Tensor:
         )
     weights = np.where(errors, context.config.parameters["up"], 1.0)
     return torch.from_numpy(weights / weights.mean()).float().to(context.device)
+
+
+def _warn_of_one_group(context: RunContext, groups: Array) -> None:
+    if not groups.any():
+        warnings.warn(
+            f"{context.config.loss}: no group is inferred, because the first-stage network classifies every "
+            "training image correctly; train it for fewer epochs with --set first_stage.epochs=1",
+            BiasconWarning,
+            stacklevel=4,
+        )
 
 
 def _record(context: RunContext, kind: str, selected: Array) -> None:
