@@ -142,6 +142,10 @@ def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
         "",
         *_legend(identity.bias),
     ]
+    for evaluation in evaluations:
+        if evaluation.selected_images is not None:
+            run = f"{evaluation.identity.label} seed {evaluation.identity.seed}"
+            lines.append(f"{run}: {evaluation.selected_images.describe()}")
     if any(i.uses_bias_labels for i in identities):
         lines.append(
             "† the method uses bias labels: compare it only with methods that use them too"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from biascon.cli.options import load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_table
+
+if TYPE_CHECKING:
+    from biascon.config.run_config import RunConfig
 
 
 @click.command(name="train")
@@ -36,7 +40,8 @@ def command(
     from biascon.utils.devices import pick_device
     from biascon.utils.distributed import distributed_session, is_main_process
 
-    rows = []
+    rows: list[list[str]] = []
+    notes: list[str] = []
     with distributed_session(pick_device(device)) as session_device:
         configs = make_configs(
             losses, seeds, preset, settings, session_device.type,
@@ -60,9 +65,35 @@ def command(
             values = [None if accuracies is None else accuracies[name] for name in names]
             cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
             rows.append([config.loss, str(config.seed), *cells, str(folder)])
+            notes += describe_run(config, folder, accuracies is None)
         if not is_main_process():
             return
     n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
     header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]
-    click.echo(format_table(header, rows))
+    click.echo("\n".join([format_table(header, rows), *notes]))
+
+
+def describe_run(config: RunConfig, folder: Path, lacks_accuracies: bool) -> list[str]:
+    """Return lines about a run: the images that its first stage singles out, and why values are missing.
+
+    Args:
+        config: The configuration of the run.
+        folder: Its folder.
+        lacks_accuracies: Whether the run has no accuracies on the validation split.
+    """
+    from biascon.losses import Requirement, get_entry
+    from biascon.runs.folder import read_selected_images
+
+    run, selected = f"{config.loss} seed {config.seed}", read_selected_images(folder)
+    lines = [] if selected is None else [f"{run}: {selected.describe()}"]
+    if lacks_accuracies and Requirement.HELD_OUT_BIAS in get_entry(config.loss).requires:
+        lines.append(
+            f"{run}: the last layer is fitted on the validation split, so that it is not measured there; "
+            "biascon evaluate measures it on the test split"
+        )
+    elif lacks_accuracies:
+        lines.append(
+            f"{run}: the dataset has no validation split; make it with --val-protocol held-out"
+        )
+    return lines

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from biascon.config.run_config import RunConfig
+from biascon.config.run_config import OMITTED_DEFAULTS, RunConfig
 from biascon.config.sections import PRETRAINED, SECTIONS, build_section
 from biascon.config.settings import list_presets, load_preset, parse_settings
 from biascon.errors import UsageError, did_you_mean
+from biascon.losses.registry import LossEntry
 
 _RESOLVED_PRECISIONS = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
 
@@ -33,12 +34,14 @@ def make_config(
             type or is not allowed.
         BiasconError: The preset file cannot be read.
     """
+    from biascon.config.method_settings import apply_method_settings, mark_dataset_defaults
     from biascon.losses.loss import default_parameters, get_entry, get_loss
     from biascon.models.encoders import build_on_meta
 
-    get_entry(loss)  # refuses an unknown name
+    entry = get_entry(loss)  # refuses an unknown name
     preset_name, preset_tree = load_preset(preset)
     overrides = parse_settings(settings)
+    set_by_user = {f"{section}.{key}" for section, values in overrides.items() for key in values}
     if "epochs" in overrides.get("train", {}):
         # A number of epochs that the user sets is not raised to reach the min_steps of the preset.
         overrides["train"].setdefault("min_steps", 0)
@@ -51,13 +54,19 @@ def make_config(
         for name, section_type in SECTIONS.items()
     }
     _check_protocol_settings(sections["probe"].kind, overrides)
+    _check_first_stage_settings(loss, entry, overrides)
     build_on_meta(sections["model"].encoder)  # refuses an unknown name
     parameters = {k: v for k, v in preset_tree.get("loss", {}).items() if k in loss_keys}
     parameters |= overrides.get("loss", {})
     all_parameters = get_loss(loss, **parameters).parameters
-    return RunConfig(
-        loss=loss, seed=seed, preset=preset_name, parameters=all_parameters, **sections
+    config = RunConfig(
+        loss=loss,
+        seed=seed,
+        preset=preset_name,
+        parameters=mark_dataset_defaults(loss, all_parameters, parameters),
+        **sections,
     )
+    return apply_method_settings(config, set_by_user)
 
 
 def _check_keys(
@@ -110,6 +119,16 @@ def _check_protocol_settings(protocol: str, overrides: Mapping[str, Mapping[str,
         raise UsageError(
             f"{', '.join(unused)} would change nothing: the protocol is {protocol}; pass --protocol {needed}"
         )
+
+
+def _check_first_stage_settings(
+    loss: str, entry: LossEntry, overrides: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse settings of ``--set`` for the first-stage network of a method that has none."""
+    keys = overrides.get("first_stage", {})
+    if keys and entry.first_stage is None:
+        names = ", ".join(f"first_stage.{key}" for key in keys)
+        raise UsageError(f"{names} would change nothing: '{loss}' has no first-stage network")
 
 
 def with_protocol(
@@ -169,11 +188,17 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
     base = make_config(config.loss, seed=config.seed, preset=config.preset)
     # Compare under the same protocol: a setting that only one protocol uses is not a difference.
     base = dataclasses.replace(base, probe=dataclasses.replace(base.probe, kind=config.probe.kind))
-    preset_settings, settings = base.as_dict(), config.as_dict()
+    preset_settings, settings = (
+        {
+            section: {**OMITTED_DEFAULTS.get(section, {}), **tree.get(section, {})}
+            for section in SECTIONS
+        }
+        for tree in (base.as_dict(), config.as_dict())
+    )
     changed = {
         f"{section}.{key}": value
         for section in SECTIONS
-        for key, value in settings.get(section, {}).items()
+        for key, value in settings[section].items()
         if key != "kind"
         and value != preset_settings[section].get(key)
         and (section, key, value) not in _RESOLVED_PRECISIONS

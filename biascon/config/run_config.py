@@ -19,6 +19,7 @@ from biascon.config.sections import (
     AugmentConfig,
     EncoderOrigin,
     FinetuneConfig,
+    FirstStageConfig,
     ModelConfig,
     OptimizerConfig,
     ProbeConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "AugmentConfig",
     "EncoderOrigin",
     "FinetuneConfig",
+    "FirstStageConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ProbeConfig",
@@ -44,7 +46,7 @@ __all__ = [
     "read_config",
 ]  # fmt: skip
 # Increased when a release trains other weights from the same configuration.
-RECIPE_VERSION = 4
+RECIPE_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class RunConfig:
         augment: The augmentation.
         optimizer: The optimizer of the training.
         train: Length, batch and precision of the training.
+        first_stage: The first-stage network, for a method that has one.
         probe: The evaluation protocol and the linear probe.
         finetune: The settings of fine-tuning.
         origin: The run that trained the encoder on another dataset. This run then evaluates that encoder.
             None if the encoder is trained on the dataset of this run.
+        preset_values: The values of the preset that the method replaces by its own, by ``section.key``.
     """
 
     loss: str
@@ -74,13 +78,21 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    first_stage: FirstStageConfig = field(default_factory=FirstStageConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     origin: EncoderOrigin | None = None
+    preset_values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         errors = validation_errors(
-            self.model, self.augment, self.optimizer, self.train, self.probe, self.finetune
+            self.model,
+            self.augment,
+            self.optimizer,
+            self.train,
+            self.first_stage,
+            self.probe,
+            self.finetune,
         )
         if self.seed < 0:
             errors = [f"seed to be 0 or more, but got {self.seed}", *errors]
@@ -116,6 +128,34 @@ class RunConfig:
         )
         return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
 
+    def with_values(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return this configuration with other values of settings.
+
+        Args:
+            values: The values by ``section.key``.
+        """
+        sections: dict[str, Any] = {}
+        for name, value in values.items():
+            section, _, key = name.partition(".")
+            previous = sections.get(section, getattr(self, section))
+            sections[section] = dataclasses.replace(
+                previous, **{key: tuple(value) if isinstance(value, list) else value}
+            )
+        return dataclasses.replace(self, **sections)
+
+    @property
+    def method_settings(self) -> dict[str, Any]:
+        """The settings whose value comes from the method instead of the preset, by ``section.key``."""
+        values = {}
+        for name in self.preset_values:
+            section, _, key = name.partition(".")
+            values[name] = _to_plain_data(getattr(getattr(self, section), key))
+        return values
+
+    def without_method_settings(self) -> RunConfig:
+        """Return this configuration with the values of the preset in place of those of the method."""
+        return dataclasses.replace(self.with_values(self.preset_values), preset_values={})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as plain data (tuples as lists), in the order of the sections.
 
@@ -126,9 +166,12 @@ class RunConfig:
         sections = {
             name: _to_plain_data(dataclasses.asdict(getattr(self, name))) for name in SECTIONS
         }
-        for key, default in _OMITTED_TRAIN_DEFAULTS.items():
-            if sections["train"][key] == default:
-                del sections["train"][key]
+        for section, defaults in OMITTED_DEFAULTS.items():
+            for key, default in defaults.items():
+                if sections[section][key] == default:
+                    del sections[section][key]
+        if not sections["first_stage"]:
+            del sections["first_stage"]
         del sections["model"]["file"]
         if self.model.weights == "none":
             del sections["model"]["weights"]
@@ -138,6 +181,8 @@ class RunConfig:
             del sections["finetune"]
         if self.origin is not None:
             sections["origin"] = dataclasses.asdict(self.origin)
+        if self.preset_values:
+            sections["preset_values"] = _to_plain_data(dict(self.preset_values))
         return {**names, "parameters": _to_plain_data(dict(self.parameters)), **sections}
 
     def digest(self, dataset_digest: str) -> str:
@@ -151,13 +196,20 @@ class RunConfig:
         )
 
 
-_OMITTED_TRAIN_DEFAULTS = {
-    "processes": 1,
-    "micro_batch": 0,
-    "compile": False,
-    "probe_every": 0,
-    "record_losses": False,
+# Settings that are left out of a configuration at these values, so that new settings change no digest.
+OMITTED_DEFAULTS: dict[str, dict[str, Any]] = {
+    "augment": {"plain_classifier": False},
+    "train": {
+        "processes": 1,
+        "micro_batch": 0,
+        "compile": False,
+        "probe_every": 0,
+        "record_losses": False,
+        "held_out": 0.0,
+    },
+    "first_stage": {"augment": "auto", "epochs": 0},
 }
+_OPTIONAL_SECTIONS = ("finetune", "first_stage")
 _UNUSED_PROBE_KEYS = {
     "linear": ("kind", "k", "temperature"),
     "knn": (),
@@ -179,15 +231,16 @@ def read_config(tree: Mapping[str, Any]) -> RunConfig:
     names = {key: tree[key] for key in ("loss", "seed", "preset", "parameters")}
     sections = {
         name: build_section(
-            section_type, name, tree[name] if name != "finetune" else tree.get(name, {})
+            section_type, name, tree.get(name, {}) if name in _OPTIONAL_SECTIONS else tree[name]
         )
         for name, section_type in SECTIONS.items()
     }
     origin = EncoderOrigin(**tree["origin"]) if "origin" in tree else None
-    unknown = set(tree) - {*names, *SECTIONS, "origin"}
+    unknown = set(tree) - {*names, *SECTIONS, "origin", "preset_values"}
     if unknown:
         raise KeyError(f"unknown: {sorted(unknown)}")
-    return RunConfig(**names, **sections, origin=origin)
+    preset_values = tree.get("preset_values", {})
+    return RunConfig(**names, **sections, origin=origin, preset_values=preset_values)
 
 
 def _to_plain_data(value: Any) -> Any:

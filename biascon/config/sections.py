@@ -17,6 +17,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PROTOCOLS = ("linear", "knn", "finetune")
+FIRST_STAGE_AUGMENT = ("auto", "plain", "same")
 PRETRAINED, FILE = "pretrained", "file"
 _WEIGHTS = re.compile(rf"none|{PRETRAINED}|({PRETRAINED}|{FILE}):[0-9a-f]{{64}}")
 
@@ -27,9 +28,17 @@ class AugmentConfig(Augmentation):
 
     Attributes:
         views: The number of augmented views of each image in a batch.
+        plain_classifier: Whether a classifier is trained on one view of each image without augmentation.
+            The views of a contrastive term are augmented all the same.
     """
 
     views: int = 2
+    plain_classifier: bool = False
+
+    @classmethod
+    def plain(cls) -> AugmentConfig:
+        """Return the augmentation that leaves every image as it is, in one view."""
+        return cls(views=1, rotation=0.0, jitter_p=0.0, grayscale_p=0.0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class ModelConfig:
 
     Attributes:
         encoder: A key of ``biascon.models.encoders.ENCODERS``.
-        head: The widths of the layers of the projection head.
+        head: The widths of the layers of the projection head. Without a layer, the embeddings are the
+            normalized features of the encoder.
         weights: The initial weights: ``none`` (random), ``pretrained`` (of torchvision), or, after
             ``biascon.config.resolve.resolve_weights``, ``pretrained:<sha256>`` or ``file:<sha256>``.
         file: The path of the file of weights. It is not part of the digest of a run.
@@ -89,6 +99,8 @@ class TrainConfig:
             0 for none. It does not change the training.
         record_losses: Whether the cross-entropy of every image in every epoch is recorded, for a method that
             uses this network as its first stage. The method sets it, not the user.
+        held_out: The share of the training images that are left out of the training, for a method that fits
+            its last layer on them. The method sets it, not the user.
     """
 
     epochs: int = 4
@@ -101,11 +113,30 @@ class TrainConfig:
     compile: bool = False
     probe_every: int = 0
     record_losses: bool = field(default=False, metadata={"is_setting": False})
+    held_out: float = field(default=0.0, metadata={"is_setting": False})
 
     def epochs_for(self, n: int) -> int:
         """Return the number of epochs for ``n`` training images; 0 if they do not fill a batch."""
-        steps = n // self.batch_size
+        steps = (n - self.count_held_out(n)) // self.batch_size
         return max(self.epochs, math.ceil(self.min_steps / steps)) if steps else 0
+
+    def count_held_out(self, n: int) -> int:
+        """Return how many of ``n`` training images are left out of the training."""
+        return int(n * self.held_out)
+
+
+@dataclass(frozen=True)
+class FirstStageConfig:
+    """The first-stage network of a method.
+
+    Attributes:
+        augment: The views that it is trained on. ``auto``: as the method says, mostly plain. ``plain``: one
+            view of each image without augmentation. ``same``: the augmented views of the run.
+        epochs: The number of its epochs; 0 for as many as the method says.
+    """
+
+    augment: str = "auto"
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +197,7 @@ SECTIONS: dict[str, type] = {
     "augment": AugmentConfig,
     "optimizer": OptimizerConfig,
     "train": TrainConfig,
+    "first_stage": FirstStageConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
 }
@@ -176,13 +208,14 @@ def validation_errors(
     augment: AugmentConfig,
     optimizer: OptimizerConfig,
     train: TrainConfig,
+    first_stage: FirstStageConfig,
     probe: ProbeConfig,
     finetune: FinetuneConfig,
 ) -> list[str]:
     """Return a message for each value of the sections that is not allowed."""
     weights, head = model.weights, list(model.head)
     checks = [
-        (bool(head) and min(head, default=0) >= 1, "model.head", head, "widths of 1 or more"),
+        (min(head, default=1) >= 1, "model.head", head, "widths of 1 or more, or empty"),
         (augment.views >= 1, "augment.views", augment.views, "1 or more"),
         (_is_weights(weights), "model.weights", weights, "none or pretrained (a file: --weights)"),
         *_check_optimizer("optimizer", optimizer),
@@ -199,6 +232,13 @@ def validation_errors(
         (train.processes >= 1, "train.processes", train.processes, "1 or more"),
         (train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 or more"),
         (train.probe_every >= 0, "train.probe_every", train.probe_every, "0 or more"),
+        (
+            first_stage.augment in FIRST_STAGE_AUGMENT,
+            "first_stage.augment",
+            first_stage.augment,
+            f"one of {', '.join(FIRST_STAGE_AUGMENT)}",
+        ),
+        (first_stage.epochs >= 0, "first_stage.epochs", first_stage.epochs, "0 or more"),
         (0 < probe.c < math.inf, "probe.c", probe.c, "above 0"),
         (0 < probe.tolerance < math.inf, "probe.tolerance", probe.tolerance, "above 0"),
         (probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "1 or more"),

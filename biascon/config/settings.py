@@ -13,6 +13,7 @@ from typing import Any
 from biascon.errors import BiasconError, BiasconWarning, UsageError, unknown_name
 
 OLD_SECTIONS = {"optimiser": "optimizer"}
+OLD_PRESETS = {"paper": "gpu"}
 OLD_KEYS = {"augment": {"grey_p": "grayscale_p"}}
 
 
@@ -31,6 +32,15 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         UsageError: No preset has this name.
         BiasconError: The file cannot be read, or is not TOML.
     """
+    if preset in OLD_PRESETS:
+        new = OLD_PRESETS[preset]
+        warnings.warn(
+            f"the preset '{preset}' is now '{new}', because it is no published recipe; those are "
+            "paper-barbano, paper-hong and contex-paper",
+            BiasconWarning,
+            stacklevel=3,
+        )
+        preset = new
     if preset in list_presets():
         text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
         return preset, tomllib.loads(text)
@@ -112,10 +122,13 @@ def to_toml(value: Mapping[str, Any]) -> str:
     for section, table in value.items():
         if isinstance(table, Mapping):
             lines += ["", f"[{section}]"]
-            lines += [f"{k} = {format_scalar(v)}" for k, v in table.items()]
+            # A key with a dot is quoted: without quotes it would stand for a table.
+            lines += [
+                f"{json.dumps(k) if '.' in k else k} = {format_scalar(v)}" for k, v in table.items()
+            ]
     return "\n".join(lines) + "\n"
 
 
 def default_preset(device_type: str) -> str:
-    """Return the default preset of a device: ``paper`` on CUDA, ``cpu`` elsewhere."""
-    return "paper" if device_type == "cuda" else "cpu"
+    """Return the default preset of a device: ``gpu`` on CUDA, ``cpu`` elsewhere."""
+    return "gpu" if device_type == "cuda" else "cpu"

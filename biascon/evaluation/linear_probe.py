@@ -111,6 +111,29 @@ def fit_balanced(
     )
 
 
+def fit_weighted(
+    features: Array, labels: Array, weights: Array, n_labels: int, config: ProbeConfig
+) -> LinearProbe:
+    """Fit multinomial logistic regression with a weight for each image: sum_i w_i CE_i + ||W||^2 / (2 C).
+
+    Args:
+        features: float32 ``(N, D)``.
+        labels: int64 ``(N,)``, with every class present.
+        weights: float64 ``(N,)``, at least 0; they are divided by their mean.
+        n_labels: K, 2 or more.
+        config: As for ``fit``.
+
+    Raises:
+        RunError: A class is missing.
+    """
+    _check_classes(labels, n_labels)
+    mean, scale = _mean_and_scale(features)
+    x = _standardize(features, mean, scale)
+    return _warn_if_not_converged(
+        _solve(x, labels, n_labels, config, mean, scale, weights / weights.mean())
+    )
+
+
 DRAWS = 10
 
 
@@ -147,7 +170,13 @@ def _warn_if_not_converged(probe: LinearProbe) -> LinearProbe:
 
 
 def _solve(
-    x: Array, labels: Array, n_labels: int, config: ProbeConfig, mean: Array, scale: Array
+    x: Array,
+    labels: Array,
+    n_labels: int,
+    config: ProbeConfig,
+    mean: Array,
+    scale: Array,
+    weights: Array | None = None,
 ) -> LinearProbe:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -155,7 +184,7 @@ def _solve(
     solver = LogisticRegression(C=config.c, tol=config.tolerance, max_iter=config.max_iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(x, labels)
+        solver.fit(x, labels, weights)
     iterations = int(solver.n_iter_.max())
     weights, intercept = solver.coef_, solver.intercept_
     if n_labels == 2:  # the solver has one row of log-odds: give each class half of it

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
@@ -44,10 +45,12 @@ from biascon.runs.folder import (
     delete_partial,
     lock_folder,
     mark_finished,
+    read_selected_images,
 )
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
-from biascon.training.stages import TrainedNetwork, get_or_train
+from biascon.training.network import TrainedNetwork
+from biascon.training.stages import get_or_train
 from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.types import Array
@@ -134,6 +137,8 @@ def _prepare(
     source: EncoderSource | None,
 ) -> RunContext:
     """Check a run before anything is written, and return its context with the configuration resolved."""
+    manifest = data.manifest
+    config = resolve_parameters(config, manifest.builder, manifest.parameters)
     if source is None:
         check_run(config, data)
         config = resolve_weights(config).for_device(device.type, world_size())
@@ -204,6 +209,7 @@ def _measure(
         summary=measure(data, "test", scores.argmax(axis=1), seed=context.config.seed),
         top5=measure_top5(test.labels, scores),
         calibration=measure_calibration(test, scores, data.n_bias),
+        selected_images=read_selected_images(context.folder),
     )
 
 

@@ -10,19 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from biascon.errors import UsageError
 from biascon.evaluation.features import cached_features
 from biascon.evaluation.fine_tuning import finetune, predict_proba
 from biascon.evaluation.knn import KNNClassifier
-from biascon.evaluation.linear_probe import fit, fit_balanced
+from biascon.evaluation.linear_probe import fit, fit_balanced, fit_weighted
 from biascon.evaluation.measurements import measure_accuracies
 from biascon.losses.registry import Requirement
 from biascon.runs.context import RunContext
 from biascon.runs.records import Accuracies, Classifier
-from biascon.training.stages import TrainedNetwork
+from biascon.training.batches import split_held_out
+from biascon.training.network import TrainedNetwork
 from biascon.utils.types import Array
 
 PredictProba = Callable[[str], Array]
@@ -150,6 +153,8 @@ def _own_classifier(evaluation: EncoderEvaluation) -> FittedClassifier | None:
         return None
     if Requirement.HELD_OUT_BIAS in context.entry.requires:
         return _fit_last_layer(evaluation)
+    if Requirement.HELD_OUT_TRAINING in context.entry.requires:
+        return _fit_reweighted_layer(evaluation)
     if classifier is None or context.entry.predicts != "labels":
         return None
     predict = _softmax_of(classifier)
@@ -176,6 +181,33 @@ def _fit_last_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
         lambda part: layer.probabilities(evaluation.features(part)),
         {"iterations": layer.iterations, "converged": layer.converged},
         None,
+    )
+
+
+def _fit_reweighted_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
+    """Return the last layer of AFR, fitted on the training images that the encoder has not seen."""
+    context, classifier = evaluation.context, evaluation.network.classifier
+    config, data = context.config, context.data
+    first_stage = context.entry.first_stage
+    if classifier is None or first_stage is None:
+        raise UsageError(f"loss '{config.loss}' needs a first-stage network with a classifier")
+    split = data.splits["train"]
+    _, rows = split_held_out(len(split), int(len(split) * first_stage.held_out), config.seed)
+    features, labels = evaluation.features("train")[rows], split.labels[rows]
+    probabilities = _softmax_of(classifier)(features)
+    p_label = probabilities[np.arange(len(rows)), labels].astype(np.float64)
+    sizes = np.bincount(labels, minlength=data.n_labels)
+    gamma = config.parameters["gamma"]
+    weights = np.exp(-gamma * p_label) / sizes[labels]
+    layer = fit_weighted(features, labels, weights, data.n_labels, config.probe)
+    settings = _solver_settings(evaluation)
+    return _measured_classifier(
+        evaluation,
+        Classifier.OWN,
+        f"last layer fitted on {len(rows):,} training images that the encoder has not seen, with weights "
+        f"exp(-{gamma:g} p) ({settings})",
+        lambda part: layer.probabilities(evaluation.features(part)),
+        {"iterations": layer.iterations, "converged": layer.converged},
     )
 
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 
 from biascon.config.factory import find_overrides
 from biascon.config.first_stage import first_stage_config
+from biascon.config.method_settings import parameters_for_dataset
 from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.evaluation.protocols import FittedClassifier
 from biascon.evaluation.transfer import EncoderSource
-from biascon.losses.loss import default_parameters, uses_bias_labels
+from biascon.losses.loss import get_entry, uses_bias_labels
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.evaluation import EncoderReference
 from biascon.runs.folder import ENCODER
 from biascon.runs.identity import BiasRecord, FirstStageRecord, ProtocolRecord, RunIdentity
+from biascon.training.stages import split_attributes
 from biascon.utils.files import digest_of, sha256_file
 from biascon.utils.types import Array
 
@@ -33,7 +35,8 @@ def build_identity(
         source: The run whose encoder was taken instead of training one.
     """
     config, data = context.config, context.data
-    settings = config.as_dict()
+    # The recipe is that of the preset: methods with settings of their own are compared under it.
+    settings = config.without_method_settings().as_dict()
     recipe = {k: v for k, v in settings.items() if k not in ("loss", "seed", "parameters")}
     first_stage = _first_stage_record(config, data)
     epochs = config.train.epochs_for(len(data.splits["train"]))
@@ -50,7 +53,7 @@ def build_identity(
         dataset_parameters=manifest.parameters,
         source=manifest.origin,
         loss=config.loss,
-        label=_label(config),
+        label=_label(config, data),
         parameters=settings["parameters"],
         evaluated_by=classifier.kind,
         uses_bias_labels=uses_bias_labels(config.loss),
@@ -69,6 +72,7 @@ def build_identity(
         bias=None if manifest.bias is None else BiasRecord.from_json(manifest.bias.to_json()),
         training_n=manifest.counts["train"].n,
         training_cells=manifest.counts["train"].cells,
+        method_settings=config.method_settings,
     )
 
 
@@ -112,20 +116,24 @@ def _training_run(context: RunContext) -> str | None:
 
 
 def _first_stage_record(config: RunConfig, data: BiasedDataset) -> FirstStageRecord | None:
-    first = first_stage_config(config)
-    if first is None:
+    first, entry = first_stage_config(config), get_entry(config.loss)
+    if first is None or entry.first_stage is None:
         return None
+    datasets = split_attributes(data) if entry.first_stage.per_attribute else [data]
+    digests = [first.digest(training_dataset(first, view).digest) for view in datasets]
     return FirstStageRecord(
         loss=first.loss,
         encoder=first.model.encoder,
         epochs=first.train.epochs_for(len(data.splits["train"])),
-        digest=first.digest(training_dataset(first, data).digest),
+        digest=digests[0],
+        others=digests[1:],
     )
 
 
-def _label(config: RunConfig) -> str:
-    """Return the name of the loss, with the parameters that differ from their defaults."""
-    defaults = default_parameters(config.loss)
+def _label(config: RunConfig, data: BiasedDataset) -> str:
+    """Return the name of the loss, with the parameters that differ from their defaults for the dataset."""
+    manifest = data.manifest
+    defaults = parameters_for_dataset(config.loss, manifest.builder, manifest.parameters)
     changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 

@@ -22,8 +22,8 @@ from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import CLASSIFIER, ENCODER, METRICS_LOG, write_config
-from biascon.training.network import load_weights, to_channels_last
-from biascon.training.stages import TrainedNetwork, load_network
+from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
+from biascon.training.stages import load_network
 from biascon.utils.files import sha256_file, write_together
 from biascon.utils.seeds import torch_generator
 

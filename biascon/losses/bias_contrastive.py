@@ -21,9 +21,12 @@ def biascon(
     bias: Tensor,
     *,
     logits: Tensor,
+    logit_labels: Tensor | None = None,
     temperature: float = 0.1,
     ce_weight: float = 0.01,
     empty: Empty = "zero",
+    oversample: float = 1.0,
+    contrast_batch: int = 0,
 ) -> Tensor:
     """Return the bias-contrastive loss + ``ce_weight`` * cross-entropy (Hong and Yang, NeurIPS 2021).
 
@@ -38,16 +41,24 @@ def biascon(
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers.
-        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
+        logits: float ``(B, V, K)`` of a linear classifier; ``(C, W, K)`` with ``logit_labels``.
+        logit_labels: ``(C,)`` integers: the labels of the logits, where these are of other images than ``z``.
         temperature: T > 0.
         ce_weight: Weight of the cross-entropy, at least 0.
         empty: How an anchor without a positive counts.
+        oversample: How many times more often a bias-conflicting image is drawn into the batch of the
+            contrast than a bias-aligned one, at least 1. Above 1 the cross-entropy has a batch of its own in
+            natural order. The training loop uses it.
+        contrast_batch: The number of images of the batch of the contrast, if it has a batch of its own; 0 for
+            as many as the batch of the cross-entropy. The training loop uses it.
 
     Raises:
         UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
-    return contrast + ce_weight * cross_entropy(logits, labels)
+    return contrast + ce_weight * cross_entropy(
+        logits, labels if logit_labels is None else logit_labels
+    )
 
 
 def biascon_biasbal(
@@ -57,9 +68,13 @@ def biascon_biasbal(
     *,
     logits: Tensor,
     counts: Tensor,
+    logit_labels: Tensor | None = None,
+    logit_bias: Tensor | None = None,
     temperature: float = 0.1,
     ce_weight: float = 0.01,
     empty: Empty = "zero",
+    oversample: float = 1.0,
+    contrast_batch: int = 0,
 ) -> Tensor:
     """Return the bias-contrastive loss + ``ce_weight`` * BiasBal (Hong and Yang, NeurIPS 2021).
 
@@ -69,16 +84,22 @@ def biascon_biasbal(
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers in 0..M-1.
-        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
+        logits: float ``(B, V, K)`` of a linear classifier; ``(C, W, K)`` with ``logit_labels``.
         counts: integers ``(K, M)``: number of training images in each (label, bias) cell.
+        logit_labels: ``(C,)`` integers: the labels of the logits, where these are of other images than ``z``.
+        logit_bias: ``(C,)`` integers: the bias values of these images.
         temperature: T > 0.
-        ce_weight: Weight of the cross-entropy, at least 0.
+        ce_weight: Weight of BiasBal, at least 0.
         empty: How an anchor without a positive counts, see ``biascon``.
+        oversample: How many times more often a bias-conflicting image is drawn, see ``biascon``.
+        contrast_batch: The number of images of the batch of the contrast, see ``biascon``.
 
     Raises:
         UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
+    if logit_labels is not None and logit_bias is not None:
+        labels, bias = logit_labels, logit_bias
     return contrast + ce_weight * biasbal(logits, labels, bias, counts=counts)
 
 
@@ -98,6 +119,7 @@ def softcon(
     *,
     logits: Tensor,
     bias_features: Tensor,
+    logit_labels: Tensor | None = None,
     temperature: float = 0.1,
     ce_weight: float = 0.01,
     empty: Empty = "zero",
@@ -112,8 +134,9 @@ def softcon(
         z: ``(B, V, D)`` L2-normalized embeddings.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
-        logits: float ``(B, V, K)`` of a linear classifier beside the projection head.
+        logits: float ``(B, V, K)`` of a linear classifier; ``(C, W, K)`` with ``logit_labels``.
         bias_features: float ``(B, F)``: one vector for each image, shared by its views.
+        logit_labels: ``(C,)`` integers: the labels of the logits, where these are of other images than ``z``.
         temperature: T > 0.
         ce_weight: Weight of the cross-entropy, at least 0.
         empty: How an anchor whose weights are all 0 counts, see ``biascon``.
@@ -136,7 +159,9 @@ def softcon(
     counted = weight > 0
     attraction = total / torch.where(counted, weight, 1.0)
     contrast = _mean(batch.log_sums().all - attraction, counted, empty)
-    return contrast + ce_weight * cross_entropy(logits, labels)
+    return contrast + ce_weight * cross_entropy(
+        logits, labels if logit_labels is None else logit_labels
+    )
 
 
 def _mean(values: Tensor, counted: Tensor, empty: Empty) -> Tensor:

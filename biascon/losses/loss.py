@@ -81,7 +81,8 @@ class Loss:
         from biascon.losses.gather import gather
         from biascon.utils.distributed import world_size
 
-        if set(inputs) != set(self.tensor_inputs):
+        allowed = {*self.tensor_inputs, *self.entry.optional_inputs}
+        if not set(self.tensor_inputs) <= set(inputs) <= allowed:
             expected, got = ", ".join(self.tensor_inputs) or "none", ", ".join(inputs) or "none"
             raise UsageError(f"loss '{self.name}' expects the inputs {expected}, but got {got}")
         _check_inputs(z, bias, inputs)
@@ -151,6 +152,7 @@ def default_parameters(name: str) -> dict[str, Any]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         and key not in entry.fixed
         and key not in entry.tensor_inputs
+        and key not in entry.optional_inputs
     }
 
 
@@ -195,7 +197,10 @@ def _is_number(value: Any) -> bool:
 
 
 _POSITIVE = ("temperature", "delta")
-_AT_LEAST_0 = ("wa", "wb", "epsilon", "weight", "ce_weight", "alpha", "beta", "eta", "k")
+_AT_LEAST_0 = (
+    "wa", "wb", "epsilon", "weight", "ce_weight", "alpha", "beta", "eta", "k", "gamma", "m", "decoupling",
+)  # fmt: skip
+_SHARES = ("p_label", "contrast_weight")
 
 
 def _check_parameters(
@@ -226,8 +231,12 @@ def _expected_value(key: str, value: Any, hint: Any) -> str | None:
         return None if is_finite and value >= 0 else "at least 0"
     if key == "q":
         return None if is_finite and 0 < value <= 1 else "in (0, 1]"
-    if key == "up":
+    if key in ("up", "oversample"):
         return None if is_finite and value >= 1 else "at least 1"
+    if key in _SHARES:
+        return None if is_finite and 0 <= value <= 1 else "in 0..1"
+    if key == "contrast_batch":
+        return None if isinstance(value, int) and value >= 0 else "an integer of at least 0"
     if hint is int:
         is_count = isinstance(value, int) and is_finite and value >= 1
         return None if is_count else "an integer of at least 1"
@@ -240,6 +249,8 @@ def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) 
     from biascon.losses.per_image import check_range
 
     for name, values in inputs.items():
+        if name == "logits" and inputs.get("logit_labels") is not None:
+            continue  # logits of other images than z
         if name in ("logits", "features") and z.ndim == 3:
             check_shape(name, values, *z.shape[:2], "K" if name == "logits" else "F")
             if not values.is_floating_point():

@@ -205,8 +205,9 @@ def _read_finished_runs(folders: Iterable[Path]) -> list[FinishedRun]:
 def _required_runs(run: FinishedRun) -> list[str]:
     """Return the digests of the runs that trained what this run builds on."""
     identity, encoder = run.evaluation.identity, run.evaluation.encoder_from
+    first_stage = identity.first_stage
     return [
-        *([] if identity.first_stage is None else [identity.first_stage.digest]),
+        *([] if first_stage is None else [first_stage.digest, *first_stage.others]),
         *([] if identity.trained_in_run is None else [identity.trained_in_run]),
         *([] if encoder is None else [encoder.digest]),
     ]

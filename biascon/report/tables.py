@@ -12,7 +12,7 @@ from biascon.metrics.records import Metric
 from biascon.report.dataset_parameters import biased_mnist_parameters
 from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Experiment, report_names
 from biascon.report.verdicts import significant_bests, summarize_seeds
-from biascon.runs.evaluation import FEATURE_METRICS
+from biascon.runs.evaluation import FEATURE_METRICS, Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import read_json
 
@@ -188,6 +188,18 @@ def format_parameters(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters"
 
 
+def describe_method(evaluation: Evaluation) -> str:
+    """Return the parameters of a loss, its own settings, and what its first-stage network singles out."""
+    identity, selected = evaluation.identity, evaluation.selected_images
+    parts = [format_parameters(identity.parameters)]
+    if identity.method_settings:
+        settings = ", ".join(f"{k} = {v}" for k, v in identity.method_settings.items())
+        parts.append(f"its own settings: {settings}")
+    if selected is not None:
+        parts.append(f"seed {identity.seed}: {selected.describe()}")
+    return "; ".join(parts)
+
+
 def describe_machines(experiment: Experiment) -> str:
     """Return the devices and versions that the runs were computed with, each once."""
     machines = set()
@@ -243,11 +255,19 @@ def describe_probe_split(experiment: Experiment) -> str:
     )
 
 
+def preset_epochs(experiment: Experiment) -> int:
+    """Return the epochs of the methods that have no number of epochs of their own."""
+    identities = [run.evaluation.identity for run in experiment.runs]
+    epochs = [i.epochs for i in identities if "train.epochs" not in i.method_settings]
+    return epochs[0] if epochs else identities[0].epochs
+
+
 def describe_experiment(experiment: Experiment) -> list[tuple[str, str]]:
     """Return dataset, protocol and settings of an experiment, as names and texts."""
     identity, protocol = experiment.identity, experiment.metadata.protocol
     note = table_note(experiment)
-    epochs = f"{identity.epochs} epoch{'s' if identity.epochs != 1 else ''}"
+    n = preset_epochs(experiment)
+    epochs = f"{n} epoch{'s' if n != 1 else ''}"
     return [
         *([("bias attribute", note)] if note else []),
         ("source of the images", identity.source),
@@ -261,7 +281,7 @@ def describe_experiment(experiment: Experiment) -> list[tuple[str, str]]:
         ("selection", protocol.selection),
         ("encoder", f"{identity.encoder}, {epochs}, batch {identity.batch_size}"),
         *(
-            (f"parameters of {label}", format_parameters(runs[0].evaluation.identity.parameters))
+            (f"parameters of {label}", describe_method(runs[0].evaluation))
             for label, runs in experiment.losses.items()
         ),
         ("computed on", describe_machines(experiment)),

@@ -15,7 +15,7 @@ from biascon.runs.identity import (
     identity_from_json,
     identity_to_json,
 )
-from biascon.runs.records import Accuracies, Classifier
+from biascon.runs.records import Accuracies, Classifier, SelectedImages
 
 FORMAT = 2
 SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
@@ -205,6 +205,8 @@ class Evaluation:
         summary: The metrics of the test split.
         top5: Top-5 accuracy, of 0 rows with five classes or fewer; None in old evaluations.
         calibration: Calibration on the test split; None in old evaluations.
+        selected_images: The training images that the first-stage network singles out; None for a method
+            that does not use such a choice.
     """
 
     identity: RunIdentity
@@ -217,6 +219,7 @@ class Evaluation:
     summary: MetricSummary
     top5: Metric | None = None
     calibration: CalibrationRecord | None = None
+    selected_images: SelectedImages | None = None
 
     @property
     def headline(self) -> str:
@@ -230,6 +233,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return what ``evaluation.json`` holds."""
         validation, encoder, calibration = self.validation, self.encoder_from, self.calibration
+        selected = self.selected_images
         return {
             "format": FORMAT,
             **identity_to_json(self.identity, self.protocol),
@@ -237,6 +241,7 @@ class Evaluation:
             "validation": None if validation is None else validation.to_json(),
             "other_classifiers": [other.to_json() for other in self.other_classifiers],
             **({} if encoder is None else {"encoder_from": encoder.to_json()}),
+            **({} if selected is None else {"selected_images": selected.to_json()}),
             "representation": self.features.to_json(),
             **self.summary.to_json(),
             **({} if self.top5 is None else {"top5": self.top5.to_json()}),
@@ -272,6 +277,9 @@ class Evaluation:
             MetricSummary.from_json(data, SUMMARIZED),
             Metric.from_json(data["top5"]) if "top5" in data else None,
             None if calibration is None else CalibrationRecord.from_json(calibration),
+            SelectedImages.from_json(data["selected_images"])
+            if "selected_images" in data
+            else None,
         )
 
 

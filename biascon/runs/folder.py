@@ -4,6 +4,7 @@ Every finished run has ``config.toml`` (all settings), ``environment.json``, ``m
 ``encoder.safetensors``, ``predictions.parquet``, ``evaluation.json``, and ``done``. ``done`` holds the
 SHA-256 of every other file and is written last. A run may also have ``classifier.safetensors`` (the method
 trains a classifier), ``losses.safetensors`` (another method builds on the recorded losses),
+``first_stage.json`` (which images the first-stage network singles out),
 ``finetuned.safetensors`` and ``finetune.jsonl`` (protocol ``finetune``), and
 ``features-<split>.safetensors`` (features that are not too large).
 """
@@ -21,6 +22,7 @@ from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs.environment import describe_environment
+from biascon.runs.records import SelectedImages
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
@@ -30,11 +32,12 @@ PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
 CLASSIFIER = "classifier.safetensors"  # of a method that trains a classifier
 FEATURES = tuple(f"features-{part}.safetensors" for part in ("train", "val", "test"))
+SELECTED = "first_stage.json"  # the images that the first-stage network singles out
 STEP_LOSSES = "losses.safetensors"  # the recorded losses of a first-stage network
 FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tuning
 FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
-_OPTIONAL = (CLASSIFIER, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
+_OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 
 
@@ -76,6 +79,21 @@ def write_config(folder: Path, config: RunConfig, device: str) -> None:
     """Write the configuration and the environment of a run, before its first step."""
     write_atomic(folder / "config.toml", to_toml(config.as_dict()))
     write_atomic(folder / "environment.json", pretty_json(describe_environment(device)))
+
+
+def read_selected_images(folder: Path) -> SelectedImages | None:
+    """Return which training images the first-stage network singles out, None if the run has no such record.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    path = folder / SELECTED
+    if not path.is_file():
+        return None
+    try:
+        return SelectedImages.from_json(read_json(path))
+    except (KeyError, TypeError, BiasconError) as error:
+        raise RunError(f"{path} is damaged; delete the folder {folder}") from error
 
 
 def delete_partial(folder: Path) -> None:

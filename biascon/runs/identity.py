@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from biascon.runs.records import Classifier
@@ -41,21 +41,25 @@ class FirstStageRecord:
         encoder: The name of its encoder.
         epochs: The number of its epochs.
         digest: The digest of its run.
+        others: The digests of the runs of further networks: a method may have one for each bias attribute.
     """
 
     loss: str
     encoder: str
     epochs: int
     digest: str
+    others: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain data."""
-        return dict(vars(self))
+        data = {k: v for k, v in vars(self).items() if k != "others"}
+        return {**data, "others": list(self.others)} if self.others else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FirstStageRecord:
         """Return the record that ``to_json`` wrote."""
-        return cls(data["loss"], data["encoder"], data["epochs"], data["digest"])
+        others = tuple(data.get("others", ()))
+        return cls(data["loss"], data["encoder"], data["epochs"], data["digest"], others)
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,9 @@ class RunIdentity:
         bias: The bias attribute, None where the dataset has none.
         training_n: The number of training images.
         training_cells: ``(K, M)``: the training images of each label and bias value.
+        method_settings: The settings whose value comes from the method instead of the preset, as
+            ``section.key``. ``config`` and ``recipe`` have the values of the preset in their place, so that
+            methods with settings of their own are compared under one recipe.
     """
 
     dataset: str
@@ -165,6 +172,7 @@ class RunIdentity:
     bias: BiasRecord | None
     training_n: int
     training_cells: Sequence[Sequence[int]]
+    method_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def encoder_dataset(self) -> str:
@@ -213,6 +221,7 @@ def identity_to_json(identity: RunIdentity, protocol: ProtocolRecord) -> dict[st
         "overrides": dict(i.overrides),
         "config": dict(i.config),
         "recipe": i.recipe,
+        **({"method_settings": dict(i.method_settings)} if i.method_settings else {}),
         "encoder": i.encoder,
         "epochs": i.epochs,
         "batch_size": i.batch_size,
@@ -252,4 +261,5 @@ def identity_from_json(data: Mapping[str, Any]) -> RunIdentity:
         bias=None if bias is None else BiasRecord.from_json(bias),
         training_n=data["training"]["n"],
         training_cells=data["training"]["cells"],
+        method_settings=data.get("method_settings", {}),
     )

@@ -138,3 +138,63 @@ class EpochRecord:
             probe=None if probe is None else Accuracies.from_json(probe),
             validation=None if validation is None else Accuracies.from_json(validation),
         )
+
+
+@dataclass(frozen=True)
+class SelectedImages:
+    """The training images that a first-stage network singles out, compared with the bias-conflicting ones.
+
+    These are the images that it misclassifies, those whose predicted label differs from their label, or those
+    of the smaller inferred group. The comparison only reports; no method uses it.
+
+    Attributes:
+        kind: What the images are, in a few words.
+        n: The number of training images.
+        selected: The number of selected images.
+        conflicting: The number of bias-conflicting training images; None where no alignment is defined.
+        selected_conflicting: The number of selected images that are bias-conflicting; None likewise.
+    """
+
+    kind: str
+    n: int
+    selected: int
+    conflicting: int | None
+    selected_conflicting: int | None
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the bias-conflicting images that are selected, None where undefined."""
+        return _share(self.selected_conflicting, self.conflicting)
+
+    @property
+    def precision(self) -> float | None:
+        """The share of the selected images that are bias-conflicting, None where undefined."""
+        return _share(self.selected_conflicting, self.selected)
+
+    def describe(self) -> str:
+        """Return the record in a line."""
+        text = f"{self.kind}: {self.selected:,} of {self.n:,} training images"
+        if self.conflicting is None:
+            return text
+        recall, precision = (
+            "-" if value is None else f"{100 * value:.0f} %"
+            for value in (self.recall, self.precision)
+        )
+        return (
+            f"{text}; {recall} of the {self.conflicting:,} bias-conflicting images are among them "
+            f"(recall); {precision} of them are bias-conflicting (precision)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        return {**vars(self), "recall": self.recall, "precision": self.precision}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SelectedImages:
+        """Return the record that ``to_json`` wrote."""
+        names = ("kind", "n", "selected", "conflicting", "selected_conflicting")
+        return cls(*(data[name] for name in names))
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return None if part is None or not whole else part / whole

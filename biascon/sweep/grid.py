@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon.config.factory import make_config
+from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data import dataset
@@ -183,6 +184,7 @@ def plan_jobs(
             settings = (*choice, *thread_setting)
             config = make_config(loss, seed=seed, preset=grid.preset, settings=settings)
             config = resolve_weights(config).for_device(device)
+            config = resolve_parameters(config, manifest.builder, manifest.parameters)
             run = run_folder(root, view_name, config, config.digest(view_digest))
             jobs.append(Job(config, folder, run, settings, bias))
     return list({job.folder: job for job in jobs}.values())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,26 +14,129 @@ from torch import Tensor
 from biascon.data.dataset import Split
 from biascon.data.memory_map import release_pages
 from biascon.utils.seeds import derive_seed, permutation
+from biascon.utils.types import Array
 
 RELEASE_EVERY = 500  # steps after which the pages of a large memory-mapped dataset are released
 
 
-def epoch_order(split: Split, seed: int, epoch: int, *, by_cells: bool = False) -> Tensor:
+Sampling = Literal["natural", "groups", "subsampled groups"]
+
+
+@dataclass(frozen=True)
+class TrainingGroups:
+    """The label and the group of every training image, as the method sees them.
+
+    Attributes:
+        labels: int64 ``(N,)`` in 0..K-1.
+        bias: int64 ``(N,)`` in 0..M-1: the bias values of the dataset, or groups that are inferred.
+        n_labels: K.
+        n_bias: M.
+    """
+
+    labels: Array
+    bias: Array
+    n_labels: int
+    n_bias: int
+
+    def counts(self) -> Array:
+        """Return the number of images in each (label, bias) cell, int64 ``(K, M)``."""
+        table = np.zeros((self.n_labels, self.n_bias), dtype=np.int64)
+        np.add.at(table, (self.labels, self.bias), 1)
+        return table
+
+    def take(self, rows: Array) -> TrainingGroups:
+        """Return the groups of some of the images."""
+        return TrainingGroups(self.labels[rows], self.bias[rows], self.n_labels, self.n_bias)
+
+
+def split_held_out(n: int, held_out: int, seed: int) -> tuple[Array, Array]:
+    """Return the rows that a network is trained on and the rows that are held out, int64, in order.
+
+    Args:
+        n: The number of training images.
+        held_out: The number of rows that are held out.
+        seed: The seed of the run.
+    """
+    order = permutation(n, seed, "held out") if held_out else np.arange(n)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def epoch_order(
+    groups: TrainingGroups, seed: int, epoch: int, sampling: Sampling = "natural"
+) -> Tensor:
     """Return int64 ``(N,)``: the training images of an epoch in their order.
 
-    Without ``by_cells`` this is a permutation. With it, these are N draws with replacement: first one of the
-    (label, bias) cells that have images, uniformly, then one of the images of that cell, uniformly.
+    ``natural`` is a permutation. ``groups`` are N draws with replacement: first one of the (label, bias)
+    cells that have images, uniformly, then one of the images of that cell, uniformly. ``subsampled groups``
+    are subsamples one after the other, N rows in all. A subsample has as many images of every cell as the
+    smallest cell has, drawn without replacement, in random order.
     """
-    if not by_cells:
-        return torch.from_numpy(permutation(len(split), seed, f"order/{epoch}"))
-    pairs = np.stack((split.labels, split.bias), axis=1)
+    n = len(groups.labels)
+    if sampling == "natural":
+        return torch.from_numpy(permutation(n, seed, f"order/{epoch}"))
+    pairs = np.stack((groups.labels, groups.bias), axis=1)
     _, cell, sizes = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    members, starts = np.argsort(cell.reshape(-1), kind="stable"), np.cumsum(sizes) - sizes
-    words = np.random.PCG64(derive_seed(seed, f"order/{epoch}")).random_raw((2, len(split)))
-    uniform = (words >> np.uint64(11)) * 2.0**-53  # in [0, 1)
+    cell = cell.reshape(-1)
+    if sampling == "subsampled groups":
+        return torch.from_numpy(_subsamples(cell, sizes, seed, epoch))
+    members, starts = np.argsort(cell, kind="stable"), np.cumsum(sizes) - sizes
+    uniform = _uniform((2, n), seed, f"order/{epoch}")
     drawn = (uniform[0] * len(sizes)).astype(np.int64)  # the cell of each draw
     within = (uniform[1] * sizes[drawn]).astype(np.int64)
     return torch.from_numpy(members[starts[drawn] + within])
+
+
+def _uniform(shape: tuple[int, ...], seed: int, purpose: str) -> Array:
+    """Return uniform numbers in [0, 1), equal on every machine."""
+    words = np.random.PCG64(derive_seed(seed, purpose)).random_raw(shape)
+    numbers: Array = (words >> np.uint64(11)) * 2.0**-53
+    return numbers
+
+
+def _subsamples(cell: Array, sizes: Array, seed: int, epoch: int) -> Array:
+    """Return int64 ``(N,)``: subsamples of ``min(sizes)`` images a cell, one after the other."""
+    n, smallest = len(cell), int(sizes.min())
+    by_cell = np.argsort(cell, kind="stable")
+    members = [
+        by_cell[stop - size : stop] for size, stop in zip(sizes, sizes.cumsum(), strict=True)
+    ]
+    parts: list[Array] = []
+    filled = 0
+    while filled < n:
+        purpose = f"order/{epoch}/{len(parts)}"
+        uniform = _uniform((len(sizes), smallest), seed, purpose)
+        chosen = [_draw_distinct(rows, row) for rows, row in zip(members, uniform, strict=True)]
+        rows = np.concatenate(chosen)
+        parts.append(rows[permutation(len(rows), seed, f"{purpose}/shuffle")])
+        filled += len(rows)
+    return np.concatenate(parts)[:n].astype(np.int64)
+
+
+def _draw_distinct(rows: Array, uniform: Array) -> Array:
+    """Return as many distinct rows as there are uniform numbers (steps of a Fisher-Yates shuffle)."""
+    moved: dict[int, int] = {}
+    chosen = []
+    for step, number in enumerate(uniform):
+        j = step + int(number * (len(rows) - step))
+        chosen.append(rows[moved.get(j, j)])
+        moved[j] = moved.get(step, step)
+    return np.array(chosen, dtype=np.int64)
+
+
+def oversampled_order(aligned: Array, oversample: float, n: int, seed: int, epoch: int) -> Tensor:
+    """Return int64 ``(n,)``: draws with replacement in which bias-conflicting images are more frequent.
+
+    Args:
+        aligned: bool ``(N,)``: whether each training image is bias-aligned.
+        oversample: How many times more often a bias-conflicting image is drawn than a bias-aligned one.
+        n: The number of draws.
+        seed: The seed of the run.
+        epoch: The epoch, from 0.
+    """
+    cumulative = np.cumsum(np.where(aligned, 1.0, oversample))
+    uniform = _uniform((n,), seed, f"order of the contrast/{epoch}")
+    rows = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+    return torch.from_numpy(np.minimum(rows, len(aligned) - 1).astype(np.int64))
 
 
 class BatchLoader:

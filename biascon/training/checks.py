@@ -6,11 +6,12 @@ import warnings
 
 import numpy as np
 
+from biascon.config.method_settings import check_head
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import BiasconWarning, DataError, UsageError
 from biascon.losses.loss import Loss, get_entry, uses_bias_labels
-from biascon.losses.registry import Requirement
+from biascon.losses.registry import LossEntry, Requirement
 from biascon.models.encoders import build_on_meta
 from biascon.training.network import trains_classifier
 from biascon.utils.distributed import world_size
@@ -32,8 +33,17 @@ def check_run(config: RunConfig, data: BiasedDataset) -> None:
         )
     if batch > len(split):
         raise UsageError(f"expected batch_size of at most {len(split)} images, but got {batch}")
+    n_kept = len(split) - config.train.count_held_out(len(split))
+    if batch > n_kept:
+        raise UsageError(
+            f"expected batch_size of at most {n_kept} images (the others are held out for the last layer), "
+            f"but got {batch}"
+        )
     check_images(config, data)
     entry = get_entry(config.loss)
+    check_head(config, entry)
+    _check_views(config, entry)
+    _check_parameters(config, entry, data)
     if config.train.record_losses and not (trains_classifier(entry) and entry.predicts == "labels"):
         raise UsageError(
             f"the losses of a network trained with '{config.loss}' cannot be recorded, because it does not "
@@ -49,6 +59,32 @@ def check_run(config: RunConfig, data: BiasedDataset) -> None:
         raise UsageError(
             f"{config.loss} needs a validation split for its last layer, but {data.name} has none; "
             "make the dataset with --val-protocol held-out"
+        )
+
+
+def _check_views(config: RunConfig, entry: LossEntry) -> None:
+    """Refuse one view of each image for a loss that compares views."""
+    has_view_term = config.parameters.get("wb", 1.0) > 0
+    if "views" in entry.batch_inputs and has_view_term and config.augment.views < 2:
+        raise UsageError(
+            f"loss '{config.loss}' compares views of an image: expected augment.views of 2 or more, "
+            f"but got {config.augment.views}"
+        )
+
+
+def _check_parameters(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> None:
+    """Refuse parameters that this dataset or this first stage does not allow."""
+    first_stage, parameters = entry.first_stage, config.parameters
+    if first_stage is not None and first_stage.gives == "errors" and "up" not in parameters:
+        raise UsageError(
+            f"loss '{config.loss}' asks for the errors of its first-stage network, but has no "
+            "parameter 'up' (the weight of a misclassified image)"
+        )
+    knows_conflicting = data.knows_aligned or entry.infers_bias
+    if parameters.get("oversample", 1.0) > 1 and not knows_conflicting:
+        raise UsageError(
+            f"loss.oversample draws bias-conflicting images more often, but {data.name} does not define "
+            "which images are bias-conflicting; pass --set loss.oversample=1"
         )
 
 
@@ -79,17 +115,25 @@ def check_images(config: RunConfig, data: BiasedDataset) -> None:
         raise UsageError(f"expected finetune.batch_size of at most {n} images, but got {batch}")
 
 
-def warn_of_weak_batches(config: RunConfig, loss: Loss, n_labels: int) -> None:
-    """Warn if a term of the loss is 0 because there is one view, or if anchors may lack positives.
+MIN_CONFLICTING = 5  # bias-conflicting images of a batch that a variance in a denominator needs
+
+
+def warn_of_weak_batches(config: RunConfig, loss: Loss, data: BiasedDataset) -> None:
+    """Warn if anchors may lack positives, or if a statistic is of very few images.
 
     Args:
         config: The configuration of the run.
         loss: Its loss.
-        n_labels: The number of classes.
+        data: The dataset.
     """
-    if "views" in loss.entry.batch_inputs and config.augment.views < 2:
+    n_labels, split = data.n_labels, data.splits["train"]
+    in_batch = config.train.batch_size * float((~split.aligned).mean())
+    has_variance = "fairkl" in config.loss and config.parameters.get("form") == "paper"
+    if has_variance and data.knows_aligned and in_batch < MIN_CONFLICTING:
         warnings.warn(
-            f"{config.loss} compares views of an image, but augment.views is 1: that term is 0",
+            f"{config.loss}, form=paper: a batch of {config.train.batch_size} images has on average "
+            f"{in_batch:.1f} bias-conflicting images; the variance of their cosines is in a denominator, "
+            "and the regularizer outweighs the loss; use form=code, or a larger batch",
             BiasconWarning,
             stacklevel=3,
         )

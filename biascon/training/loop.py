@@ -12,30 +12,27 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from biascon.data.dataset import Split
 from biascon.errors import RunError, UsageError
 from biascon.losses.loss import Loss, get_loss
 from biascon.losses.pairwise import can_read_without_sync
 from biascon.losses.per_image import per_image_cross_entropy
-from biascon.losses.registry import Requirement
 from biascon.runs import checkpoint
 from biascon.runs.context import RunContext
 from biascon.runs.folder import METRICS_LOG, STEP_LOSSES
 from biascon.runs.history import History
 from biascon.runs.records import EpochRecord
-from biascon.training.augment import augment
-from biascon.training.batches import BatchLoader, epoch_order
+from biascon.training.batches import BatchLoader
 from biascon.training.checks import check_run, warn_of_weak_batches
 from biascon.training.gradient_cache import forward_backward
-from biascon.training.loss_inputs import LossInputs, make_count_inputs
+from biascon.training.loss_inputs import LossInputs, dataset_groups, make_count_inputs
 from biascon.training.network import Model, build_model, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from biascon.training.steps import NetworkInput, Step, StepPlan, network_input
 from biascon.utils.distributed import (
     all_gather,
     barrier,
     convert_sync_batchnorm,
     is_main_process,
-    rank,
     world_size,
     wrap_ddp,
 )
@@ -65,7 +62,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
     check_run(config, context.data)
     _check_processes(config.train.processes)
     state = _build_state(context, loss_inputs, epochs)
-    warn_of_weak_batches(config, state.loss, context.data.n_labels)
+    warn_of_weak_batches(config, state.loss, context.data)
     history = History(context.folder, METRICS_LOG, checkpoint.NAME)
     history.restore(state.load)
     compiled = torch.compile(state.model) if config.train.compile else state.model
@@ -74,7 +71,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
         history.rewrite_log()
     if device.type == "cpu":
         retain_freed_memory()
-    step_data = _StepData.load(split, device)
+    step_data = _StepData.load(state.plan, device)
     monitor = context.build_monitor(context)
     state.model.train()
     for epoch in range(len(history.epochs), epochs):
@@ -105,6 +102,7 @@ class _TrainingState:
         optimizer: Its optimizer.
         loss: The loss.
         inputs: The inputs of the loss beyond the batch; ``group_weights`` among them changes.
+        plan: Makes the steps of every epoch.
         recorded_losses: ``(epochs, N)``: the cross-entropy of every image, None where it is not recorded.
     """
 
@@ -112,6 +110,7 @@ class _TrainingState:
     optimizer: torch.optim.Optimizer
     loss: Loss
     inputs: LossInputs
+    plan: StepPlan
     recorded_losses: Tensor | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,15 +139,19 @@ def _build_state(
     config, data, device = context.config, context.data, context.device
     free_parameters = {k: v for k, v in config.parameters.items() if k not in context.entry.fixed}
     loss = get_loss(config.loss, **free_parameters)
-    inputs = make_count_inputs(loss.tensor_inputs, data, device).merged(loss_inputs)
-    inputs.check(config.loss, loss.tensor_inputs)
+    inferred = None if loss_inputs is None else loss_inputs.groups
+    groups = inferred or dataset_groups(data)
+    inputs = make_count_inputs(loss.tensor_inputs, groups, device).merged(loss_inputs)
+    inputs.check(config.loss, loss.entry)
+    plan = StepPlan.make(config, loss.entry, data.splits["train"], groups)
     model = cast(Model, convert_sync_batchnorm(build_model(config, context.entry, data), device))
     model = to_channels_last(model, device)
     recorded = None
     if config.train.record_losses:
         n = len(data.splits["train"])
         recorded = torch.full((epochs, n), torch.nan, device=device)
-    return _TrainingState(model, build_optimizer(model, config.optimizer), loss, inputs, recorded)
+    optimizer = build_optimizer(model, config.optimizer)
+    return _TrainingState(model, optimizer, loss, inputs, plan, recorded)
 
 
 @dataclass
@@ -158,7 +161,7 @@ class _StepData:
     Attributes:
         loader: Loads the images of a batch to the device.
         labels: int64 ``(N,)`` on the device.
-        bias: int64 ``(N,)`` on the device.
+        bias: int64 ``(N,)`` on the device: the bias values, or the inferred groups in their place.
     """
 
     loader: BatchLoader
@@ -166,12 +169,12 @@ class _StepData:
     bias: Tensor
 
     @classmethod
-    def load(cls, split: Split, device: torch.device) -> _StepData:
+    def load(cls, plan: StepPlan, device: torch.device) -> _StepData:
         """Put labels and bias values on the device, and the images if they fit there."""
         labels, bias = (
-            torch.from_numpy(values).to(device) for values in (split.labels, split.bias)
+            torch.from_numpy(values).to(device) for values in (plan.groups.labels, plan.groups.bias)
         )
-        return cls(BatchLoader(split, device), labels, bias)
+        return cls(BatchLoader(plan.split, device), labels, bias)
 
 
 def _train_epoch(
@@ -184,53 +187,43 @@ def _train_epoch(
 ) -> EpochRecord:
     """Train one epoch, counted from 0, and return its record."""
     config, device = context.config, context.device
-    batch, views = config.train.batch_size, config.augment.views
     started = time.perf_counter()
     _reset_peak_memory(device)
-    batches = _epoch_batches(context, state.loss, epoch)
-    share = batch // world_size()  # the rows of a batch that this process computes
-    own_rows = slice(rank() * share, (rank() + 1) * share)
-    own_batches = [rows[own_rows] for rows in batches]
+    steps = state.plan.epoch(epoch)
+    own_steps = [step.share() for step in steps]
     generator = torch_generator(config.seed, f"views/{epoch}", device)
     total = torch.zeros((), device=device)
-    failed = torch.full((), len(batches), device=device)  # the first step whose loss is not finite
-    lr = 0.0
-    for step, images in enumerate(data.loader.batches(own_batches)):
-        x = augment(images, config.augment, generator, views, (rank(), world_size()))
-        state.optimizer.zero_grad(set_to_none=True)  # x: (B * V, 3, H, W)
-        rows = own_batches[step].to(device, non_blocking=True)  # (B,)
-        value, out = _forward_backward(context, state, network, data, x, rows, epoch)
+    failed = torch.full((), len(steps), device=device)  # the first step whose loss is not finite
+    lr, n_views = 0.0, 0
+    for k, images in enumerate(data.loader.batches([step.all_rows for step in own_steps])):
+        step = own_steps[k]
+        seen = network_input(images, step, config, context.entry, generator)
+        n_views += len(seen.x) * world_size()
+        state.optimizer.zero_grad(set_to_none=True)
+        value, out = _forward_backward(context, state, network, data, seen, step, epoch)
         if state.recorded_losses is not None:
-            _record_losses(state.recorded_losses[epoch], out, data.labels[rows], batches[step])
-        lr = learning_rate(config.optimizer, epoch * len(batches) + step, epochs * len(batches))
+            rows = step.rows.to(device)
+            _record_losses(state.recorded_losses[epoch], out, data.labels[rows], steps[k].rows)
+        lr = learning_rate(config.optimizer, epoch * len(steps) + k, epochs * len(steps))
         set_learning_rate(state.optimizer, lr)
         state.optimizer.step()
         # Both stay on the device: reading them would make the host wait for it.
         total += value
-        failed = torch.where(value.isfinite(), failed, failed.clamp(max=step))
-        if can_read_without_sync(device) and int(failed) < len(batches):
+        failed = torch.where(value.isfinite(), failed, failed.clamp(max=k))
+        if can_read_without_sync(device) and int(failed) < len(steps):
             break
-    if int(failed) < len(batches):
-        raise _diverged(context, epoch, int(failed), batches[int(failed)].tolist())
+    if int(failed) < len(steps):
+        raise _diverged(context, epoch, int(failed), steps[int(failed)].rows.tolist())
     seconds = time.perf_counter() - started
     return EpochRecord(
         epoch=epoch + 1,
         epochs=epochs,
-        loss=float(total) / len(batches),
+        loss=float(total) / len(steps),
         lr=lr,
         seconds=round(seconds, 3),
-        views_per_second=round(len(batches) * batch * views / seconds, 1),
+        views_per_second=round(n_views / seconds, 1),
         peak_memory_mib=_peak_memory(device),
     )
-
-
-def _epoch_batches(context: RunContext, loss: Loss, epoch: int) -> list[Tensor]:
-    """Return the batches of an epoch, each int64 ``(B,)``; a last batch that is not full is left out."""
-    split, batch = context.data.splits["train"], context.config.train.batch_size
-    steps = len(split) // batch
-    by_cells = Requirement.GROUP_SAMPLING in loss.entry.requires
-    order = epoch_order(split, context.config.seed, epoch, by_cells=by_cells)
-    return list(torch.split(order[: steps * batch], batch))
 
 
 def _forward_backward(
@@ -238,23 +231,60 @@ def _forward_backward(
     state: _TrainingState,
     network: nn.Module,
     data: _StepData,
-    x: Tensor,
-    rows: Tensor,
+    seen: NetworkInput,
+    step: Step,
     epoch: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a batch and the outputs of the network; the gradients are in the parameters."""
-    config, views, loss = context.config, context.config.augment.views, state.loss
-    use_bfloat16 = config.for_device(context.device.type).train.precision == "bfloat16"
+    """Return the loss of a step and the outputs of the network; the gradients are in the parameters."""
+    config, loss, device = context.config, state.loss, context.device
+    use_bfloat16 = config.for_device(device.type).train.precision == "bfloat16"
+    rows = step.rows.to(device, non_blocking=True)  # (B,)
+    n = len(rows) * seen.views  # rows of x that the loss compares
+    added = None
+    if state.inputs.added_features is not None:
+        added = state.inputs.added_features[rows].repeat_interleave(seen.views, dim=0)
 
     def compute_loss(out: dict[str, Tensor]) -> Tensor:
         # (B, V, ...) each
-        out = {name: values.view(len(rows), views, -1) for name, values in out.items()}
-        z = out["z"] if loss.input_kind == "embeddings" else out["logits"]
-        inputs: dict[str, Any] = state.inputs.batch(loss.tensor_inputs, epoch, rows, out)
+        by_image = {name: v[:n].view(len(rows), seen.views, -1) for name, v in out.items()}
+        more: dict[str, Tensor] = {}
+        if step.second is not None:
+            second = step.second.to(device, non_blocking=True)
+            more = _second_inputs(step, second, seen, data, out["logits"][n:])
+            by_image |= more
+        z = by_image["z"] if loss.input_kind == "embeddings" else by_image["logits"]
+        inputs: dict[str, Any] = state.inputs.batch(loss.tensor_inputs, epoch, rows, by_image)
+        inputs |= {name: more[name] for name in loss.entry.optional_inputs if name in more}
         return loss(z, data.labels[rows], data.bias[rows], **inputs)
 
-    micro_batch = config.train.micro_batch * views  # in rows of x
-    return forward_backward(network, x, micro_batch, compute_loss, use_bfloat16=use_bfloat16)
+    return forward_backward(
+        network,
+        seen.x,
+        config.train.micro_batch * seen.views,  # in rows of x
+        compute_loss,
+        added_features=added,
+        use_bfloat16=use_bfloat16,
+    )
+
+
+def _second_inputs(
+    step: Step, second: Tensor, seen: NetworkInput, data: _StepData, logits: Tensor
+) -> dict[str, Tensor]:
+    """Return the inputs of the loss that belong to the second set of images of a step.
+
+    Args:
+        step: The step.
+        second: ``(C,)``, its second rows on the device.
+        seen: The input of the network.
+        data: Labels and bias values.
+        logits: The logits of these images, ``(C * V, K)``; empty for partners.
+    """
+    labels, bias = data.labels[second], data.bias[second]
+    if step.mix is not None:
+        mix = step.mix.to(second.device, non_blocking=True)
+        return {"partner_labels": labels, "partner_bias": bias, "mix": mix}
+    by_image = logits.view(len(second), seen.classifier_views, -1)
+    return {"logits": by_image, "logit_labels": labels, "logit_bias": bias}
 
 
 def _record_losses(

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import UsageError
+from biascon.losses.registry import LossEntry, Requirement
+from biascon.training.batches import TrainingGroups
 
 
 @dataclass
@@ -21,11 +23,16 @@ class LossInputs:
             during training and is part of the checkpoint.
         per_image: ``(N, ...)``: a row for each training image.
         per_step: ``(epochs, N)``: a number for each training image in each epoch.
+        added_features: ``(N, F)``: added to the features of each training image before the classifier; None
+            for nothing.
+        groups: The groups that take the place of the bias values; None to use the bias values.
     """
 
     constant: dict[str, Tensor] = field(default_factory=dict)
     per_image: dict[str, Tensor] = field(default_factory=dict)
     per_step: dict[str, Tensor] = field(default_factory=dict)
+    added_features: Tensor | None = None
+    groups: TrainingGroups | None = None
 
     def batch(
         self, names: Sequence[str], epoch: int, rows: Tensor, out: Mapping[str, Tensor]
@@ -58,16 +65,22 @@ class LossInputs:
             {**self.constant, **other.constant},
             {**self.per_image, **other.per_image},
             {**self.per_step, **other.per_step},
+            other.added_features,
+            other.groups,
         )
 
-    def check(self, loss: str, names: Sequence[str]) -> None:
+    def check(self, loss: str, entry: LossEntry) -> None:
         """Refuse to train a loss without its inputs.
 
         Raises:
             UsageError: An input is missing that the network itself does not give.
         """
-        available = {*self.constant, *self.per_image, *self.per_step, "logits", "features"}
-        missing = [name for name in names if name not in available]
+        available = {*self.constant, *self.per_image, *self.per_step, *_FROM_TRAINING}
+        missing: list[str] = [name for name in entry.tensor_inputs if name not in available]
+        if entry.infers_bias and self.groups is None:
+            missing.append("groups")
+        if Requirement.ADDED_BIAS_FEATURES in entry.requires and self.added_features is None:
+            missing.append("features")
         if missing:
             raise UsageError(
                 f"loss '{loss}' needs {', '.join(missing)} of a first-stage network: "
@@ -84,12 +97,21 @@ class LossInputs:
             self.constant[name].copy_(state[name])
 
 
+# Inputs that the network and the steps give.
+_FROM_TRAINING = ("logits", "features", "partner_labels", "partner_bias", "mix")
+
+
+def dataset_groups(data: BiasedDataset) -> TrainingGroups:
+    """Return the labels and the bias values of the training images."""
+    split = data.splits["train"]
+    return TrainingGroups(split.labels, split.bias, data.n_labels, data.n_bias)
+
+
 def make_count_inputs(
-    names: Sequence[str], data: BiasedDataset, device: torch.device
+    names: Sequence[str], groups: TrainingGroups, device: torch.device
 ) -> LossInputs:
-    """Return the inputs that are functions of the (label, bias) counts of the training split."""
-    table = data.splits["train"].counts(data.n_labels, data.n_bias)
-    counts = torch.from_numpy(table).to(device)
+    """Return the inputs that are functions of the (label, bias) counts of the training images."""
+    counts = torch.from_numpy(groups.counts()).to(device)
     inputs = LossInputs()
     if "counts" in names:
         inputs.constant["counts"] = counts

@@ -1,4 +1,4 @@
-"""Partners and shares of mixed images: LISA (Yao et al., 2022) and logit correction (Liu et al., 2023).
+"""Partners and shares of mixed images: LISA (Yao et al., ICML 2022), LC (Liu et al., ICLR 2023).
 
 An image x is mixed with its partner as mix * x + (1 - mix) * x_partner. All draws use raw words of PCG64,
 because NumPy guarantees their stream.

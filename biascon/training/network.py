@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,11 +23,15 @@ from biascon.models.weights import match_state_dict, read_blob, read_weights
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.utils.seeds import torch_generator
 
+N_ENVIRONMENTS = 2  # EIIL divides the images into two groups
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Model(nn.Module):
-    """An encoder with a projection head, a linear classifier, or both on top."""
+    """An encoder with a projection head, a linear classifier, or both on top.
+
+    The head is the identity for a method that contrasts the features of the encoder.
+    """
 
     def __init__(
         self, encoder: Encoder, head: nn.Module | None, classifier: nn.Module | None
@@ -35,15 +40,29 @@ class Model(nn.Module):
         self.encoder: Encoder = encoder
         self.head, self.classifier = head, classifier
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map ``(N, 3, H, W)`` to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K)."""
+    def forward(self, images: Tensor, added_features: Tensor | None = None) -> dict[str, Tensor]:
+        """Map images to ``features`` (N, F), and ``z`` (N, D) unit vectors, ``logits`` (N, K).
+
+        Args:
+            images: ``(N, 3, H, W)``.
+            added_features: ``(N, F)``, added to the features before the classifier; None for nothing.
+        """
         features = self.encoder(images)
         out = {"features": features}
         if self.head is not None:
             out["z"] = F.normalize(self.head(features).float(), dim=1)
         if self.classifier is not None:
-            out["logits"] = self.classifier(features)
+            is_plain = added_features is None
+            out["logits"] = self.classifier(features if is_plain else features + added_features)
         return out
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained encoder, and the classifier that was trained with it, if any."""
+
+    encoder: Encoder
+    classifier: nn.Module | None
 
 
 def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Model:
@@ -58,8 +77,10 @@ def build_model(config: RunConfig, entry: LossEntry, data: BiasedDataset) -> Mod
     initialize_encoder(encoder, config)
     head = classifier = None
     if entry.input_kind == "embeddings":
+        # Without a projection head, the embeddings are the features of the encoder.
         generator = torch_generator(config.seed, "weights/head")
-        head = build_head(encoder.dim, config.model.head, generator)
+        widths = config.model.head
+        head = build_head(encoder.dim, widths, generator) if widths else nn.Identity()
     if trains_classifier(entry):
         classifier = build_classifier(config, entry, encoder, data)
     return Model(encoder, head, classifier)
@@ -74,8 +95,15 @@ def build_classifier(
     config: RunConfig, entry: LossEntry, encoder: Encoder, data: BiasedDataset
 ) -> nn.Module:
     """Return the freshly initialized linear classifier of a run, on the CPU."""
-    n = data.n_labels if entry.predicts == "labels" else data.n_bias
+    n = data.n_labels if entry.predicts == "labels" else count_groups(entry, data)
     return build_head(encoder.dim, (n,), torch_generator(config.seed, "weights/classifier"))
+
+
+def count_groups(entry: LossEntry, data: BiasedDataset) -> int:
+    """Return M, the number of bias values or of the groups that take their place in training."""
+    if entry.first_stage is None or not entry.first_stage.replaces_bias:
+        return data.n_bias
+    return N_ENVIRONMENTS if entry.first_stage.gives == "environments" else data.n_labels
 
 
 def to_channels_last(module: ModuleT, device: torch.device) -> ModuleT:

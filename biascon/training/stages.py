@@ -8,37 +8,31 @@ network shares it.
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import nn
 
 from biascon.config.first_stage import first_stage_config
-from biascon.errors import UsageError
-from biascon.losses.registry import FirstStage
-from biascon.models.encoders import Encoder, build_encoder
-from biascon.models.features import extract_features
-from biascon.runs import checkpoint
+from biascon.data.dataset import BiasedDataset, view_by_attributes
+from biascon.models.encoders import build_encoder
 from biascon.runs.context import RunContext
 from biascon.runs.folder import (
     CLASSIFIER,
     ENCODER,
     FEATURES,
     METRICS_LOG,
-    STEP_LOSSES,
+    SELECTED,
     delete_partial,
     lock_folder,
     write_config,
 )
 from biascon.training.checks import check_run
+from biascon.training.first_stage_inputs import FirstStageNetwork, first_stage_inputs
 from biascon.training.loop import train
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import (
+    TrainedNetwork,
     build_classifier,
     load_weights,
     to_channels_last,
@@ -47,14 +41,6 @@ from biascon.training.network import (
 from biascon.utils.distributed import is_main_process
 from biascon.utils.files import write_together
 from biascon.utils.seeds import torch_generator
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A trained encoder, and the classifier that was trained with it, if any."""
-
-    encoder: Encoder
-    classifier: nn.Module | None
 
 
 def get_or_train(context: RunContext) -> TrainedNetwork:
@@ -77,19 +63,45 @@ def get_or_train(context: RunContext) -> TrainedNetwork:
         source = context.for_run(training_config, context.training_data)
         return _copy_network(_get_or_train_other(source), source, context)
     first_stage = context.entry.first_stage
-    first_config = first_stage_config(config)
-    if first_stage is None or first_config is None:
+    if first_stage is None or (has_encoder and first_stage.gives != "encoder"):
         return _load_or_train(context, None)
-    if has_encoder and first_stage.gives != "encoder":
-        return _load_or_train(context, None)
-    check_run(first_config, context.data)
-    first_context = context.for_run(first_config, stage=f"first {first_config.loss}")
-    first_network = _get_or_train_other(first_context)
+    stages = [
+        FirstStageNetwork(stage, _get_or_train_other(stage))
+        for stage in first_stage_contexts(context)
+    ]
     if first_stage.gives == "encoder":
-        return _copy_network(first_network, first_context, context)
-    return _load_or_train(
-        context, _first_stage_inputs(first_stage, first_network, first_context, context)
-    )
+        return _copy_network(stages[0].network, stages[0].context, context)
+    return _load_or_train(context, first_stage_inputs(context, first_stage, stages))
+
+
+def first_stage_contexts(context: RunContext) -> list[RunContext]:
+    """Return the runs of the first-stage networks of a run: one, or one for each bias attribute.
+
+    Raises:
+        UsageError: A run cannot be trained on this dataset.
+    """
+    first_stage, config = context.entry.first_stage, first_stage_config(context.config)
+    if first_stage is None or config is None:
+        return []
+    datasets = [context.data]
+    if first_stage.per_attribute:
+        datasets = split_attributes(context.data)
+    for data in datasets:
+        check_run(config, data)
+    if len(datasets) == 1:
+        return [context.for_run(config, stage=f"first stage {config.loss}")]
+    return [
+        context.for_run(config, data, stage=f"first stage {config.loss} of {data.name}")
+        for data in datasets
+    ]
+
+
+def split_attributes(data: BiasedDataset) -> list[BiasedDataset]:
+    """Return the views of a dataset by each attribute of its product of bias attributes."""
+    names = None if data.manifest.bias is None else data.manifest.bias.chosen
+    if names is None or len(names) == 1:
+        return [data]
+    return [view_by_attributes(data, [name]) for name in names]
 
 
 def _get_or_train_other(context: RunContext) -> TrainedNetwork:
@@ -112,48 +124,13 @@ def _copy_network(
         folder = context.folder
         write_config(folder, context.config, str(context.device))
         write_together({folder / METRICS_LOG: (source.folder / METRICS_LOG).read_bytes()})
+        if (source.folder / SELECTED).is_file():
+            write_together({folder / SELECTED: (source.folder / SELECTED).read_bytes()})
         for name in FEATURES:
             with suppress(OSError):
                 (folder / name).hardlink_to(source.folder / name)
         _save(folder, network)
     return network
-
-
-def _first_stage_inputs(
-    first_stage: FirstStage,
-    network: TrainedNetwork,
-    first_context: RunContext,
-    context: RunContext,
-) -> LossInputs:
-    """Return the outputs of the first-stage network for the training images.
-
-    Raises:
-        UsageError: The loss of a plug-in asks for something that its first-stage network does not give.
-    """
-    config, device = context.config, context.device
-    if first_stage.gives == "losses":
-        losses = _read(first_context.folder / STEP_LOSSES, device)["losses"]
-        return LossInputs(per_step={"bias_losses": losses})
-    split = context.data.splits["train"]
-    features = torch.from_numpy(extract_features(network.encoder, split.images, device=device))
-    features = features.to(device)
-    if first_stage.gives == "features":
-        return LossInputs(per_image={"bias_features": features})
-    if network.classifier is None:
-        raise UsageError(
-            f"loss '{config.loss}' asks for the errors of its first-stage network, but the loss "
-            f"'{first_stage.loss}' of that network trains no classifier"
-        )
-    if "up" not in config.parameters:
-        raise UsageError(
-            f"loss '{config.loss}' asks for the errors of its first-stage network, but has no "
-            "parameter 'up' (the weight of a misclassified image)"
-        )
-    with torch.inference_mode():
-        predictions = network.classifier(features).argmax(dim=1).cpu().numpy()
-    weights = np.where(predictions != split.labels, config.parameters["up"], 1.0)
-    weights = weights / weights.mean()
-    return LossInputs(per_image={"weights": torch.from_numpy(weights).float().to(device)})
 
 
 def _load_or_train(context: RunContext, loss_inputs: LossInputs | None) -> TrainedNetwork:
@@ -195,10 +172,3 @@ def _save(folder: Path, network: TrainedNetwork) -> None:
 def _to_bytes(module: nn.Module) -> bytes:
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     return to_bytes(state)
-
-
-def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
-    try:
-        return {k: v.to(device) for k, v in load_file(path).items()}
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise checkpoint.damaged_file_error(path) from error

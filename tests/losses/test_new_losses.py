@@ -246,7 +246,7 @@ def test_fscl_plus_weighs_every_group_equally():
 
 
 def test_fscl_plus_gives_each_group_of_positives_the_same_weight():
-    """Images 0 and 1 alone have a negative, image 4. Each has one positive in its group and two in the other."""
+    """Images 0 and 1 alone have a negative. Each has one positive in its group and two in the other."""
     labels, bias = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([0, 0, 1, 1, 0])
     z = place([0.0, 0.4, 0.9, 1.3, 2.0])
     s = z[:, 0] @ z[:, 0].T / 0.1
