@@ -23,15 +23,13 @@ def fscl(
     them from the anchor. Positives are not in the denominator.
 
     With ``group_norm`` the loss is FSCL+. A group holds the anchors with one label and one bias value, and
-    P_g(i) are the positives in the group of the anchor. The loss of an anchor is
-    -1 / (M |P_g(i)|) sum_{p in P(i)} [s_ip - log sum_{n in H(i)} exp s_in]
-    with M the number of bias values in the batch. The sum is over all positives, as in the authors' code, so
-    that pairs across bias values count more if the group is small. The loss is the mean over groups of the
-    mean over the counted anchors of the group. With two labels and two bias values in the batch, this is the
-    scale of the authors' code without its factor T / T_base.
+    P_g(i) are the positives of i in group g. The loss of an anchor is
+    -mean_g mean_{p in P_g(i)} [s_ip - log sum_{n in H(i)} exp s_in]
+    over the groups g with a positive. The loss is the mean over groups of the mean over the counted anchors
+    of the group. All groups therefore count equally, as anchors and as positives. For two labels and two bias
+    values this has the scale of the authors' code without its factor T / T_base.
 
-    An anchor without a positive or without such a negative does not count. In FSCL+ an anchor without a
-    positive of its group does not count either.
+    An anchor without a positive or without such a negative does not count.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
@@ -49,14 +47,11 @@ def fscl(
     counted = has_negatives & (n_positives > 0)
     if not group_norm:
         return mean_of_anchors(normalizer - total / n_positives.clamp(min=1), counted)
-    n_in_group = batch.similarity_sums("labels", "bias")[1]
-    n_with_value = batch.similarity_sums("bias")[1] + 1
-    n_values = (1 / n_with_value.to(total.dtype)).sum().round().clamp(min=1)
-    values = (n_positives * normalizer - total) / (n_values * n_in_group.clamp(min=1))
     # All anchors of a group count, or none: the mean over groups is a weighted mean over anchors.
-    counted = counted & (n_in_group > 0)
-    weight = torch.where(counted, 1 / (n_in_group + 1).to(total.dtype), 0.0)
+    group_size = batch.similarity_sums("labels", "bias")[1] + 1
+    weight = torch.where(counted, 1 / group_size.to(total.dtype), 0.0)
     n_groups = weight.sum()
+    values = normalizer - _mean_over_groups(batch, group_size)
     return (weight * values).sum() / torch.where(n_groups > 0, n_groups, 1.0)
 
 
@@ -70,3 +65,22 @@ def _hard_negatives(batch: Anchors) -> tuple[Tensor, Tensor]:
 
     normalizer, has_negatives = batch.map_rows(log_sum, "bias").unbind(dim=1)
     return normalizer, has_negatives > 0
+
+
+def _mean_over_groups(batch: Anchors, group_size: Tensor) -> Tensor:
+    """Return ``(N,)`` mean_g mean_{p in P_g(i)} s_ip, 0 for an anchor without a positive.
+
+    Args:
+        batch: Anchors with labels and bias values.
+        group_size: ``(N,)`` the number of anchors in the group of each anchor.
+    """
+    bias = batch.ids_of("bias")
+
+    def weighted(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        in_group = bias[rows][:, None] == bias[columns][None, :]
+        n = group_size[columns][None, :] - in_group.to(group_size.dtype)  # |P_g(i)|
+        weight = torch.where(mask, 1 / n.clamp(min=1).to(s.dtype), 0.0)
+        return torch.stack(((weight * s).sum(dim=1), weight.sum(dim=1)), dim=1)
+
+    total, n_groups = batch.map_rows(weighted, "labels").unbind(dim=1)
+    return total / torch.where(n_groups > 0, n_groups, 1.0)

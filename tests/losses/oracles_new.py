@@ -22,14 +22,15 @@ def _pairs(z, labels, bias, temperature):
 def fscl(z, labels, bias, *, temperature, group_norm):
     by_group = {}
     for y, b, others in _pairs(z, labels, bias, temperature):
-        positives = [s for s, yj, _ in others if yj == y]
-        in_group = [s for s, yj, bj in others if yj == y and bj == b]
         negatives = [s for s, yj, bj in others if yj != y and bj == b]
-        if not positives or not negatives or (group_norm and not in_group):
-            continue
-        terms = [log_sum_exp(negatives) - s for s in positives]
-        value = sum(terms) / (len(in_group) * len(set(bias)) if group_norm else len(positives))
-        by_group.setdefault((y, b) if group_norm else None, []).append(value)
+        terms = {}
+        for s, yj, bj in others:
+            if yj == y and negatives:
+                group = bj if group_norm else None
+                terms.setdefault(group, []).append(log_sum_exp(negatives) - s)
+        if terms:
+            group = (y, b) if group_norm else None
+            by_group.setdefault(group, []).append(mean([mean(part) for part in terms.values()]))
     return mean([mean(values) for values in by_group.values()])
 
 

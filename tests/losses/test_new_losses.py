@@ -217,28 +217,44 @@ def test_fscl_with_one_bias_value_is_supcon_without_positives_in_the_denominator
 
 
 def test_fscl_plus_has_the_scale_of_the_authors_code_for_two_labels_and_two_values():
-    labels, bias = torch.tensor([0] * 6 + [1] * 6), torch.tensor([0, 0, 0, 0, 1, 1] * 2)
-    z, *_ = draw_batch(12, 2, labels=labels, bias=bias)
-    flat, y, b = z.reshape(24, -1), labels.repeat_interleave(2), bias.repeat_interleave(2)
+    """Their weights are 1 / (n - 1) for positives of a group of n, and N / (8 n) for its anchors.
+
+    They differ from the formula by n / (n - 1) for positives of another group, here at most 1 / 30.
+    """
+    labels, bias = torch.tensor([0] * 40 + [1] * 40), torch.tensor(([0] * 24 + [1] * 16) * 2)
+    z, *_ = draw_batch(80, 2, labels=labels, bias=bias)
+    flat, y, b = z.reshape(160, -1), labels.repeat_interleave(2), bias.repeat_interleave(2)
+    sizes = torch.where(b == 0, 48, 32)
     total = 0.0
-    for i in range(24):
+    for i in range(160):
         s = flat @ flat[i] / 0.1
         negatives = s[(y != y[i]) & (b == b[i])].exp().sum().log()
-        positives = (y == y[i]) & (torch.arange(24) != i)
-        n_in_group = (positives & (b == b[i])).sum()
-        total += (negatives - s[positives]).sum() / n_in_group / (n_in_group + 1) * 24 / 8 / 24
-    assert fscl(z, labels, bias, group_norm=True).item() == pytest.approx(total.item(), rel=1e-10)
+        positives = (y == y[i]) & (torch.arange(160) != i)
+        value = ((negatives - s) / (sizes - 1))[positives].sum()
+        total += value.item() * 160 / 8 / sizes[i].item() / 160
+    assert fscl(z, labels, bias, group_norm=True).item() == pytest.approx(total, rel=1 / 30)
 
 
 def test_fscl_plus_weighs_every_group_equally():
-    """At equal similarities, an anchor of a group of n images has log n for each of its 31 positives."""
+    """At equal similarities, an anchor has log n, n the number of images in its group."""
     labels, bias = torch.tensor([0] * 32 + [1] * 32), torch.tensor(([0] * 30 + [1] * 2) * 2)
     z = torch.ones(64, 1, 1, dtype=torch.float64)
     plain = fscl(z, labels, bias).item()
     assert plain == pytest.approx((30 * math.log(30) + 2 * math.log(2)) / 32, rel=1e-12)
-    of_group = [31 / (n - 1) / 2 * math.log(n) for n in (30, 2)]
     plus = fscl(z, labels, bias, group_norm=True).item()
-    assert plus == pytest.approx(sum(of_group) / 2, rel=1e-12)
+    assert plus == pytest.approx((math.log(30) + math.log(2)) / 2, rel=1e-12)
+
+
+def test_fscl_plus_gives_each_group_of_positives_the_same_weight():
+    """Images 0 and 1 alone have a negative. Each has one positive in its group and two in the other."""
+    labels, bias = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([0, 0, 1, 1, 0])
+    z = place([0.0, 0.4, 0.9, 1.3, 2.0])
+    s = z[:, 0] @ z[:, 0].T / 0.1
+    own, other = s[0, 1], s[:2, 2:4].sum(dim=1).mean()
+    plain, plus = fscl(z, labels, bias).item(), fscl(z, labels, bias, group_norm=True).item()
+    gap = (own + other) / 3 - (own / 2 + other / 4)
+    assert abs(gap) > 0.1
+    assert plus - plain == pytest.approx(gap.item(), rel=1e-10)
 
 
 def test_cnc_pulls_the_same_label_with_another_prediction_only():
