@@ -159,7 +159,8 @@ def _kernel(a, b, delta):
 
 def flac(z, labels, bias, *, features, bias_features, alpha, delta):
     del bias
-    points = flatten(features)
+    points = flatten([[_unit(vector) for vector in views] for views in features])
+    bias_features = [_unit(vector) for vector in bias_features]
     if not points:
         return ce(z, labels, None)
     n = range(len(points))
