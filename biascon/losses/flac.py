@@ -27,10 +27,10 @@ def flac(
     s = 1 / (1 + d^delta) with the distance d = sqrt(|x_i - x_j|^2 + 1e-6): s_b for the bias features, s_f for
     the features. A vector of zeros has no direction: it stays 0, with a zero gradient.
 
-    The threshold is th = (max + min) / 2 of s_b over all pairs of the batch, including pairs of an anchor with
-    itself. A pair counts if its labels are equal and s_b < th, or if its labels differ and s_b > th. Over the
-    pairs of each anchor that count, p = (1 - s_b) / sum (1 - s_b) and q = s_f / sum s_f. J is the mean of
-    (p - q) (log p - log q) over all pairs that count, 0 without such a pair.
+    The threshold is th = (max + min) / 2 of s_b over all pairs of the batch, including pairs of an anchor
+    with itself. A pair counts if its labels are equal and s_b < th, or if its labels differ and s_b > th.
+    Over the pairs of each anchor that count, p = (1 - s_b) / sum (1 - s_b) and q = s_f / sum s_f. J is the
+    mean of (p - q) (log p - log q) over all pairs that count, 0 without such a pair.
 
     Args:
         logits: float ``(B, V, K)``.

@@ -156,7 +156,7 @@ LOSSES: dict[str, LossEntry] = {
     "biascon": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), evaluated_by="classifier"),
     "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), evaluated_by="classifier"),
     "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
-    "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"{_CE} / (G p(y, b))", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
+    "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"sum_i w_i ({_CE}) / sum_i w_i over the batch, w = 1 / p(y, b)", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), **_OWN_CLASSIFIER),
     "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder"), **_OWN_CLASSIFIER),

@@ -219,11 +219,18 @@ def test_jtt_equals_the_hand_value():
 
 
 def test_reweight_equals_the_hand_value():
-    # 12 images in three cells of 6, 2 and 4: w = 12 / (3 * n) = 2/3, 2 and 1, of mean 1 in training:
-    # (6 * 2/3 + 2 * 2 + 4 * 1) / 12 = 1.
-    logits = [[[0.0, 0.0]]] * 3
+    # 12 images in three cells of 6, 2 and 4: w = 2, 6 and 3, of sum 11. Losses log 2, log 4, log 4/3.
+    logits = [[[0.0, 0.0]], [[0.0, log(3)]], [[0.0, log(3)]]]
     value = compute(logits, [0, 0, 1], [0, 1, 1], "reweight", counts=[[6, 2], [0, 4]])
-    assert value == approx(log(2) * (2 / 3 + 2 + 1) / 3)
+    assert value == approx((2 * log(2) + 6 * log(4) + 3 * log(4 / 3)) / 11)
+
+
+def test_reweight_of_one_image_is_its_cross_entropy_in_any_cell():
+    for bias, n in ((0, 60_000), (1, 1), (2, 0)):
+        value = compute(
+            [[[0.0, log(3)]]], [0], [bias], "reweight", counts=[[60_000, 1, 0], [5, 5, 5]]
+        )
+        assert value == approx(log(4)), n
 
 
 def test_groupdro_equals_the_hand_value_and_updates_its_weights():
