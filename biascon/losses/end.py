@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import Anchors, make_anchors, upcast_half
-
-TINY = 1e-6  # features of a smaller norm have no direction
+from biascon.losses.pairwise import Anchors, make_anchors, unit_vectors
 
 
 def end(
@@ -38,14 +36,9 @@ def end(
     Raises:
         UsageError: A shape or a dtype does not fit.
     """
-    wide = upcast_half(features)
-    norm = wide.norm(dim=-1, keepdim=True)
     # A feature vector of zeros has no direction: its cosine with every vector is 0, without a gradient.
-    has_direction = norm > TINY
-    unit = torch.where(has_direction, wide / torch.where(has_direction, norm, 1.0), 0.0)
-    return cross_entropy(logits, labels) + end_regularizer(
-        make_anchors(unit, labels, 1.0, bias), alpha, beta
-    )
+    anchors = make_anchors(unit_vectors(features), labels, 1.0, bias)
+    return cross_entropy(logits, labels) + end_regularizer(anchors, alpha, beta)
 
 
 def end_regularizer(batch: Anchors, alpha: float, beta: float) -> Tensor:

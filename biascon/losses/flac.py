@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.cross_entropy import cross_entropy
-from biascon.losses.pairwise import check_shape, make_anchors, upcast_half
+from biascon.losses.pairwise import check_shape, make_anchors, unit_vectors
 
 FLOOR = 1e-6  # added to a squared distance, so that its root has a finite gradient at 0
 
@@ -23,19 +23,22 @@ def flac(
 ) -> Tensor:
     """Return cross-entropy + alpha * J (Sarridis et al., arXiv 2304.14252).
 
-    The similarity of two vectors is s = 1 / (1 + d^delta) with the distance d = sqrt(|x_i - x_j|^2 + 1e-6):
-    s_b for the bias features, s_f for the features. The threshold is th = (max + min) / 2 of s_b over all
-    pairs of the batch, including pairs of an anchor with itself. A pair counts if its labels are equal and
-    s_b < th, or if its labels differ and s_b > th. Over the pairs of each anchor that count, p = (1 - s_b) /
-    sum (1 - s_b) and q = s_f / sum s_f. J is the mean of (p - q) (log p - log q) over all pairs that count,
-    0 without such a pair.
+    The features of both networks are divided by their norms. The similarity of two unit vectors is
+    s = 1 / (1 + d^delta) with the distance d = sqrt(|x_i - x_j|^2 + 1e-6): s_b for the bias features, s_f for
+    the features. A vector of zeros has no direction: it stays 0, with a zero gradient.
+
+    The threshold is th = (max + min) / 2 of s_b over all pairs of the batch, including pairs of an anchor
+    with itself. A pair counts if its labels are equal and s_b < th, or if its labels differ and s_b > th.
+    Over the pairs of each anchor that count, p = (1 - s_b) / sum (1 - s_b) and q = s_f / sum s_f. J is the
+    mean of (p - q) (log p - log q) over all pairs that count, 0 without such a pair.
 
     Args:
         logits: float ``(B, V, K)``.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
-        features: float ``(B, V, F)`` of the encoder.
-        bias_features: float ``(B, G)`` of a network that encodes the bias: one vector for each image.
+        features: float ``(B, V, F)`` of the encoder, of any norm.
+        bias_features: float ``(B, G)`` of a network that encodes the bias, of any norm: one vector for each
+            image. Without gradient.
         alpha: Weight of J, at least 0. The authors use 110, 1500, 2000 and 10000 for BiasedMNIST, where the
             probability of a bias-aligned training image is rho = 0.99, 0.995, 0.997 and 0.999.
         delta: Exponent of the distance, above 0.
@@ -44,11 +47,11 @@ def flac(
         UsageError: A shape or a dtype does not fit.
     """
     ce = cross_entropy(logits, labels)
-    batch = make_anchors(features, labels)
+    batch = make_anchors(unit_vectors(features), labels)
     check_shape("bias_features", bias_features, len(features), "G")
     if len(batch) == 0:
         return ce
-    b = upcast_half(bias_features).detach().to(batch.z.dtype)
+    b = unit_vectors(bias_features.detach()).to(batch.z.dtype)
     image, ids, x = batch.image, batch.ids_of("labels"), batch.z
 
     def distances(a: Tensor, b: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from biascon.losses import blockwise
 from biascon.utils.memory import release_freed_memory
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # largest N whose full similarity matrix is kept
+TINY = 1e-6  # vectors of a norm that is not larger have no direction
 PLAIN = {"cpu": 0, "mps": 1024, "cuda": 4096}  # largest N whose log-sum-exps are plain operations
 
 Key = Literal["labels", "bias", "image"]
@@ -209,6 +210,17 @@ def make_anchors(
 def upcast_half(z: Tensor) -> Tensor:
     """Return float16 and bfloat16 as float32, and every other dtype unchanged."""
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """Return the vectors of the last dimension divided by their norms; half precision becomes float32.
+
+    A vector whose norm is at most 1e-6 has no direction. It becomes a vector of zeros with a zero gradient.
+    """
+    wide = upcast_half(x)
+    norm = wide.norm(dim=-1, keepdim=True)
+    has_direction = norm > TINY
+    return torch.where(has_direction, wide / torch.where(has_direction, norm, 1.0), 0.0)
 
 
 def check_batch(

@@ -34,10 +34,12 @@ def biasbal(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> 
 
 
 def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) -> Tensor:
-    """Return the mean over images of w(y, b) * cross-entropy, w(y, b) = 1 / (G p(y, b)).
+    """Return the mean over images with weights: sum_i w_i ce_i / sum_i w_i, w_i = 1 / p(y_i, b_i).
 
-    p(y, b) is the share of the training images in the cell, and G is the number of cells with images. Over
-    the training split the weights have mean 1, and every cell with images has the same total weight.
+    p(y, b) is the share of the training images in the cell. Over the training split every cell with images
+    has the same total weight. The sum of the weights is that of the batch: without it, an image of a tiny
+    cell would multiply the loss of its batch. A cell without training images has the weight of a cell with
+    one image.
 
     Args:
         logits: float ``(B, V, K)``.
@@ -49,9 +51,10 @@ def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) ->
         UsageError: A shape or a dtype does not fit.
     """
     table = _table(logits, labels, bias, counts)
-    weights = table.sum() / ((table > 0).sum().clamp(min=1) * table.clamp(min=1))
+    weights = (1 / table.clamp(min=1))[labels.long(), bias.long()]  # p up to a factor
     value = per_image_cross_entropy(logits, labels)
-    return (weights[labels.long(), bias.long()] * value).sum() / max(len(labels), 1)
+    # The sum of the weights is 0 only in an empty batch.
+    return (weights * value).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _table(logits: Tensor, labels: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:

@@ -159,7 +159,8 @@ def _kernel(a, b, delta):
 
 def flac(z, labels, bias, *, features, bias_features, alpha, delta):
     del bias
-    points = flatten(features)
+    points = flatten([[_unit(vector) for vector in views] for views in features])
+    bias_features = [_unit(vector) for vector in bias_features]
     if not points:
         return ce(z, labels, None)
     n = range(len(points))
@@ -193,14 +194,14 @@ def biasbal(z, labels, bias, *, counts):
 
 def reweight(z, labels, bias, *, counts):
     total = sum(map(sum, counts))
-    cells = sum(n > 0 for row in counts for n in row)
-    losses = []
+    numerator = denominator = 0.0
     for views, y, b in zip(z, labels, bias, strict=True):
         if not views:
             return None
-        p = counts[y][b] / total
-        losses.append(of_image(views, y) / (cells * p))
-    return mean(losses)
+        weight = total / counts[y][b]
+        numerator += weight * of_image(views, y)
+        denominator += weight
+    return numerator / denominator if denominator else None
 
 
 def _cell_losses(z, labels, bias):

@@ -175,21 +175,24 @@ def test_softcon_equals_the_hand_value():
 
 
 def test_flac_equals_the_hand_value():
-    # delta = 1, labels 0, 0, 1. Bias features at 0, 1, 0 of a line: s_b is 1/2 between the first two and
-    # between the last two. Between the first and the last d is 0.001 (the root of 1e-6), and s_b is
-    # 1/1.001 = 0.999. th = (0.999 + 0.5) / 2. Pairs that count: first and second (equal labels, 0.5 < th),
-    # first and third (different labels, 0.999 > th), each in both orders: four pairs.
-    # First anchor: 1 - s_b is 0.5 and 0.000999, p = 0.5 / 0.500999 = 0.998006 and 0.001994; features at
-    # 0, 1, 2: s_f is 1/2 and 1/3, q = 3/5 and 2/5: (p - 3/5) (log 1.66334 - log 0.00498) = 2.31240. The
-    # other two anchors have one pair each, p = q = 1 and a divergence of 0.
-    p = 0.5 / (0.5 + 0.001 / 1.001)
-    j = (p - 0.6) * (log(p / 0.6) - log((1 - p) / 0.4)) / 4
-    line = torch.arange(3.0)[:, None, None]
-    inputs = {"features": line, "bias_features": [[0.0], [1.0], [0.0]]}
+    # delta = 1, labels 0, 0, 1. All norms differ from 1. Bias features along x, y and x: d is sqrt 2 between
+    # the first two and between the last two, s_b = 1 / (1 + sqrt 2) = 0.41421. Between the first and the last
+    # d is 0.001 (the root of 1e-6), and s_b is 1/1.001 = 0.999. th = (0.999 + 0.41421) / 2. Pairs that count:
+    # first and second (equal labels, 0.41421 < th), first and third (different labels, 0.999 > th), each in
+    # both orders: four pairs. First anchor: 1 - s_b is 0.585787 and 0.000999, p = 0.585787 / 0.586786 =
+    # 0.998298 and 0.001702. Features along x, y and -x: d is sqrt 2 and 2, s_f is 0.41421 and 1/3,
+    # q = 0.554097 and 0.445903: (p - 0.554097) (log 1.80167 - log 0.0038178) = 2.73515. The other two anchors
+    # have one pair each, p = q = 1 and a divergence of 0.
+    far = sqrt(2 + 1e-6)
+    p, q = far / (1 + far), 1 / (1 + far)
+    p, q = p / (p + 0.001 / 1.001), q / (q + 1 / (1 + sqrt(4 + 1e-6)))
+    j = (p - q) * (log(p / q) - log((1 - p) / (1 - q))) / 4
+    features = torch.tensor([[2.0, 0.0], [0.0, 3.0], [-0.5, 0.0]])[:, None]
+    inputs = {"features": features, "bias_features": [[4.0, 0.0], [0.0, 1.0], [0.1, 0.0]]}
     extra = {"delta": 1.0, "alpha": 2.0}
     value = compute([[[0.0, 0.0]]] * 3, [0, 0, 1], [0] * 3, "flac", extra, **inputs)
-    assert value == pytest.approx(log(2) + 2 * j, abs=1e-5)
-    assert j == pytest.approx(2.31240 / 4, abs=1e-4)
+    assert value == approx(log(2) + 2 * j)
+    assert j == pytest.approx(2.73515 / 4, abs=1e-4)
 
 
 def test_gce_equals_the_hand_value():
@@ -216,11 +219,18 @@ def test_jtt_equals_the_hand_value():
 
 
 def test_reweight_equals_the_hand_value():
-    # 12 images in three cells of 6, 2 and 4: w = 12 / (3 * n) = 2/3, 2 and 1, of mean 1 in training:
-    # (6 * 2/3 + 2 * 2 + 4 * 1) / 12 = 1.
-    logits = [[[0.0, 0.0]]] * 3
+    # 12 images in three cells of 6, 2 and 4: w = 2, 6 and 3, of sum 11. Losses log 2, log 4, log 4/3.
+    logits = [[[0.0, 0.0]], [[0.0, log(3)]], [[0.0, log(3)]]]
     value = compute(logits, [0, 0, 1], [0, 1, 1], "reweight", counts=[[6, 2], [0, 4]])
-    assert value == approx(log(2) * (2 / 3 + 2 + 1) / 3)
+    assert value == approx((2 * log(2) + 6 * log(4) + 3 * log(4 / 3)) / 11)
+
+
+def test_reweight_of_one_image_is_its_cross_entropy_in_any_cell():
+    for bias, n in ((0, 60_000), (1, 1), (2, 0)):
+        value = compute(
+            [[[0.0, log(3)]]], [0], [bias], "reweight", counts=[[60_000, 1, 0], [5, 5, 5]]
+        )
+        assert value == approx(log(4)), n
 
 
 def test_groupdro_equals_the_hand_value_and_updates_its_weights():

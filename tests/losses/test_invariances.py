@@ -74,12 +74,19 @@ def test_rotation_of_a_feature_space_does_not_change_the_value(name, seed):
     assert torch.allclose(compute_value(loss, batch), rotated, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["end", "softcon"])
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        ("end", "features"),
+        ("softcon", "bias_features"),
+        ("flac", "features"),
+        ("flac", "bias_features"),
+    ],
+)
 @quicker
 @given(seed=SEEDS)
-def test_length_of_features_does_not_change_a_loss_on_directions(name, seed):
+def test_length_of_features_does_not_change_a_loss_on_directions(name, which, seed):
     batch = make_batch(name, seed=seed)
-    which = "features" if name == "end" else "bias_features"
     draw = torch.Generator().manual_seed(seed)
     lengths = torch.rand(*batch.inputs[which].shape[:-1], 1, generator=draw) * 100 + 0.01
     scaled = batch.with_tensors(**{which: batch.inputs[which] * lengths})

@@ -162,8 +162,8 @@ def test_weight_of_an_image_scales_only_its_gradient(name):
         batch = batch.with_tensors(weights=weights)
     else:
         counts = batch.inputs["counts"].double()
-        cell_weights = counts.sum() / ((counts > 0).sum() * counts)
-        weights = cell_weights[batch.labels, batch.bias]
+        weights = (1 / counts)[batch.labels, batch.bias]
+        weights = weights / weights.mean()
         assert len(weights.unique()) > 3
     (gradient,) = value_and_gradients(get_loss(name), batch)[1].values()
     assert torch.allclose(gradient, weights[:, None, None] * ce_gradient, rtol=1e-12, atol=1e-15)
@@ -225,20 +225,22 @@ def test_softcon_with_one_hot_bias_features_equals_biascon(empty, b, v, classes,
 
 
 def test_flac_falls_when_same_label_pairs_move_closer_and_same_bias_pairs_apart():
-    # One image of each cell at the corners of a rectangle. Its width is the distance of images with equal
-    # label and different bias, its height that of images with equal bias and different label. Diagonals do
-    # not count.
+    # One image of each cell at the corners of a rectangle on the unit sphere. Its width is the distance of
+    # images with equal label and different bias, its height that of images with equal bias and different
+    # label. Diagonals do not count.
     labels, bias = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     batch = make_batch("flac", b=4, v=1, labels=labels, bias=bias)
     batch = batch.with_tensors(bias_features=4 * torch.eye(2, dtype=torch.float64)[bias])
 
     def value(width, height):
-        corners = torch.stack((width * bias, height * labels), dim=1).double()
+        corners = torch.stack((width * (bias - 0.5), height * (labels - 0.5)), dim=1).double()
+        rest = (1 - corners.square().sum(dim=1, keepdim=True)).sqrt()
+        features = torch.cat((corners, rest), dim=1)[:, None]
         return compute_value(
-            get_loss("flac", alpha=10.0), batch.with_tensors(features=corners[:, None])
+            get_loss("flac", alpha=10.0), batch.with_tensors(features=features)
         ).item()
 
-    narrower = [value(width, 2.0) for width in (4, 2, 1, 0.5)]
-    higher = [value(2.0, height) for height in (1, 2, 4, 8)]
+    narrower = [value(width, 1.0) for width in (1.6, 0.8, 0.4, 0.2)]
+    higher = [value(1.0, height) for height in (0.2, 0.4, 0.8, 1.6)]
     for values in (narrower, higher):
         assert all(a > b + 1e-3 for a, b in itertools.pairwise(values)), values

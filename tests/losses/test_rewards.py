@@ -124,7 +124,11 @@ DIFFERENT = [name for name in NAMES if name not in ("ce", *SAME_AS_CE)]
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_loss_differs_from_cross_entropy_on_biased_data(name, seed):
     # The same logits. For a loss on embeddings without logits, the embeddings serve as logits.
+    # The counts are those of the batch.
     batch = make_biased_batch(name, seed=seed)
+    counts = torch.zeros(6, 7, dtype=torch.long)
+    counts.index_put_((batch.labels, batch.bias), torch.tensor(1), accumulate=True)
+    batch = batch.with_tensors(counts=counts)
     value, gradients = value_and_gradients(get_loss(name), batch)
     logits = batch.inputs.get("logits", batch.z)
     erm, erm_gradients = value_and_gradients(
