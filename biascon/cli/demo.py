@@ -14,7 +14,7 @@ from biascon.cli.output import Progress, print_note
 if TYPE_CHECKING:
     from biascon.runs.finished import RunResult
 
-LOSSES = ("contex", "supcon")
+LOSSES = ("contex", "contex-clip", "supcon")  # both forms of ConTeX
 
 
 @dataclass(frozen=True)
