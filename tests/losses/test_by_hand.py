@@ -47,7 +47,8 @@ SPREADS_ONE_LABEL = (sqrt(5.56 / 15) - sqrt(1.08 / 15)) ** 2
 CODE_ONE_LABEL = 0.2**2 + 2 * SPREADS_ONE_LABEL - 0.3  # k = 2
 # code, four labels: only the four pairs of an image with itself have equal labels: m_a = 1,
 #        s_a^2 = (4 - 16 / 16) / 15 = 0.2, and m_c = s_c = 0. The other pairs are those above: m_na = 0,
-#        s_na^2 = 2.56 / 15, m_nc = 0.3, s_nc^2 = 1.08 / 15. R = 1 + 0.2 k - 0 + 0.3^2 + k (sqrt(2.56 / 15) - sqrt(1.08 / 15))^2 + 0.
+#        s_na^2 = 2.56 / 15, m_nc = 0.3, s_nc^2 = 1.08 / 15.
+#        R = 1 + 0.2 k - 0 + 0.3^2 + k (sqrt(2.56 / 15) - sqrt(1.08 / 15))^2 + 0.
 SPREADS_FOUR_LABELS = 0.2 + (sqrt(2.56 / 15) - sqrt(1.08 / 15)) ** 2
 CODE_FOUR_LABELS = 1.09 + 2 * SPREADS_FOUR_LABELS  # k = 2
 
