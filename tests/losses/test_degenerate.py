@@ -179,8 +179,8 @@ NOTHING_COUNTS = {
     ),
     "biascon+biasbal, bias is the label": ("biascon+biasbal", {"ce_weight": 0}, BIAS_IS_LABEL),
     "softcon, labels distinct": ("softcon", {"ce_weight": 0}, DEGENERATE["all labels distinct"]),
-    "fairkl, labels and biases distinct": ("fairkl", {}, ALONE),
-    "supcon+fairkl, labels and biases distinct": ("supcon+fairkl", {}, ALONE),
+    "fairkl, labels and biases distinct": ("fairkl", {"form": "paper"}, ALONE),
+    "supcon+fairkl, labels and biases distinct": ("supcon+fairkl", {"form": "paper"}, ALONE),
     "supcon+end, labels and biases distinct": ("supcon+end", {}, ALONE),
 }
 
