@@ -54,8 +54,8 @@ def _list_losses() -> str:
             format_table(header, rows, left=9),
             "",
             "† uses bias labels: compare such a method only with other methods marked †.",
-            "METHOD@eiil: a method marked † with inferred groups in place of bias labels, such as groupdro@eiil.",
-            "head: none: the normalized features of the encoder are contrasted, unless model.head adds a head.",
+            "METHOD@eiil: a method marked † with inferred groups in place of bias labels (groupdro@eiil).",
+            "head none: the normalized encoder features are contrasted; model.head may add a head.",
             "cpu preset: factors of a method for the learning rate and the epochs of the preset cpu.",
             "",
             format_table(["need", "description"], descriptions, left=2),
@@ -71,7 +71,7 @@ def _describe_first_stage(entry: LossEntry) -> str:
     first_stage = entry.first_stage
     if first_stage is None:
         return "-"
-    notes = [first_stage.gives]
+    notes: list[str] = [first_stage.gives]
     notes += ["1x1 kernels"] if first_stage.kernel_1x1 else []
     notes += ["plain views"] if first_stage.plain_views else []
     return f"{first_stage.loss} ({', '.join(notes)})"

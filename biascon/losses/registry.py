@@ -24,7 +24,7 @@ TensorInput = Literal[
 BATCH_INPUTS: dict[BatchInput, str] = {
     "views": "two or more views of an image",
     "labels": "the class of each image",
-    "bias": "the value of the bias attribute of each image",
+    "bias": "the value of the bias attribute of each image, or the group that the first stage infers",
 }
 TENSOR_INPUTS: dict[TensorInput, str] = {
     "logits": "outputs of a linear classifier on the features of the encoder",
