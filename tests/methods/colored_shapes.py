@@ -1,4 +1,4 @@
-"""A small biased dataset: four faint shapes on a colored background, its color nearly always that of the class.
+"""A small biased dataset: four faint shapes on a background whose color is nearly always that of the class.
 
 The color is so easy that cross-entropy on plain images leans on it. A shape is a little brighter than its
 noisy background, at nearly one place: a method that sets the color aside names it after a short training.
@@ -28,7 +28,7 @@ def write_colored_shapes(
 ) -> BiasedDataset:
     """Write the dataset and read it back.
 
-    The training split has ``n`` images, and every class has the share ``rho`` of aligned ones; its conflicting
+    The training split has ``n`` images. Every class has the share ``rho`` of aligned images. Its conflicting
     images have the other colors in turn. The other splits have every (shape, color) cell equally often.
     """
     splits = {}
@@ -58,7 +58,7 @@ def write_colored_shapes(
 
 
 def draw_shapes(labels: np.ndarray, colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 ``(N, 3, 28, 28)``: a shape on a noisy background, its center and size within a pixel of the same."""
+    """Return uint8 ``(N, 3, 28, 28)``: shapes on a noisy background, of nearly one place and size."""
     n = len(labels)
     center = rng.integers(13, 15, (2, n, 1, 1))
     radius = rng.integers(8, 10, (n, 1, 1))

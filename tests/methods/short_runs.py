@@ -35,7 +35,9 @@ def make_context(
 ) -> RunContext:
     """Return a run with the preset ``smoke`` on plain views; ``settings`` change it."""
     all_settings = [*PLAIN_VIEWS, "augment.views=1", "optimizer.lr=5e-3"]
-    config: RunConfig = make_config(loss, seed=seed, preset="smoke", settings=[*all_settings, *settings])
+    config: RunConfig = make_config(
+        loss, seed=seed, preset="smoke", settings=[*all_settings, *settings]
+    )
     manifest = data.manifest
     config = resolve_parameters(config, manifest.builder, manifest.parameters).for_device("cpu")
     torch.set_num_threads(config.train.threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from biascon.losses.loss import get_entry
 from biascon.losses.registry import Requirement
 from biascon.models.features import extract_features
 from biascon.models.preprocess import normalize
-from biascon.training.steps import Step, StepPlan
 from biascon.training.loss_inputs import dataset_groups
+from biascon.training.steps import Step, StepPlan
 from tests.methods.colored_shapes import N_CLASSES, write_colored_shapes
 from tests.methods.short_runs import CPU, RecordedRun, make_context, record_run, train_run
 
@@ -76,7 +75,8 @@ def count_cells(labels: np.ndarray, bias: np.ndarray) -> np.ndarray:
 def drawn_cells(run: RecordedRun) -> np.ndarray:
     """Return how often each (label, bias or group) cell reached the loss."""
     labels, bias = (
-        torch.cat([getattr(call, name) for call in run.calls]).numpy() for name in ("labels", "bias")
+        torch.cat([getattr(call, name) for call in run.calls]).numpy()
+        for name in ("labels", "bias")
     )
     assert len(labels) == N
     return count_cells(labels, bias)
@@ -233,11 +233,14 @@ def test_subsampling_gives_the_same_number_of_images_of_every_group(
     loss: str, record: Record
 ) -> None:
     run = record(loss)
-    smallest = count_cells(run.context.data.splits["train"].labels, run.context.data.splits["train"].bias).min()
+    smallest = count_cells(
+        run.context.data.splits["train"].labels, run.context.data.splits["train"].bias
+    ).min()
     assert smallest == 5
     size = smallest * N_CLASSES**2  # of a subsample
     labels, bias = (
-        torch.cat([getattr(call, name) for call in run.calls]).numpy() for name in ("labels", "bias")
+        torch.cat([getattr(call, name) for call in run.calls]).numpy()
+        for name in ("labels", "bias")
     )
     for start in range(0, N - size + 1, size):
         part = slice(start, start + size)
