@@ -51,7 +51,9 @@ def record(tmp_path_factory: pytest.TempPathFactory, data: BiasedDataset) -> Rec
     def get(loss: str, *settings: str) -> RecordedRun:
         key = (loss, *settings)
         if key not in runs:
-            context = make_context(loss, data, root, "train.epochs=1", *settings)
+            # A folder of its own: the first stage of another method may be this very run.
+            folder = root / str(len(runs))
+            context = make_context(loss, data, folder, "train.epochs=1", *settings)
             with pytest.MonkeyPatch.context() as monkeypatch:
                 runs[key] = record_run(context, monkeypatch)
         return runs[key]

@@ -17,23 +17,25 @@ from tests.methods.short_runs import make_context, unbiased_accuracy
 Accuracy = Callable[..., float]
 TWO_VIEWS = "augment.views=2"
 OVERSAMPLED = (TWO_VIEWS, "loss.oversample=10")
-# Method -> its settings, and by how many points it must beat ce.
+# Method -> its settings, and by how many points it must beat ce. With the seed 0 on an Intel Xeon (AVX-512),
+# ce gives 46.5; the methods measured with these settings are 51 points or more above it. The smallest difference
+# seen for lc is 21 points, with a slightly brighter shape (contrast 24, seed 1).
 MARGINS: dict[str, tuple[tuple[str, ...], float]] = {
-    "biasbal": ((), 15),
-    "reweight": ((), 15),
-    "resample": ((), 15),
-    "subg": ((), 15),
-    "groupdro": ((), 15),
-    "lisa": ((), 15),
-    "badd": ((), 15),
-    "end": (("loss.alpha=1", "loss.beta=1"), 15),
-    "flac": ((), 15),
-    "biascon": (OVERSAMPLED, 15),
-    "biascon+biasbal": (OVERSAMPLED, 15),
-    "dfr": ((), 15),
-    "groupdro@eiil": ((), 15),
-    "jtt": ((), 15),
-    "cnc": ((), 15),
+    "biasbal": ((), 20),
+    "reweight": ((), 20),
+    "resample": ((), 20),
+    "subg": ((), 20),
+    "groupdro": ((), 20),
+    "lisa": ((), 20),
+    "badd": ((), 20),
+    "end": (("loss.alpha=1", "loss.beta=1"), 20),
+    "flac": ((), 20),
+    "biascon": (OVERSAMPLED, 20),
+    "biascon+biasbal": (OVERSAMPLED, 20),
+    "dfr": ((), 20),
+    "groupdro@eiil": ((), 20),
+    "jtt": ((), 20),
+    "cnc": ((), 20),
     "lc": ((), 10),
 }
 
