@@ -72,6 +72,8 @@ class LossEntry:
         tensor_inputs: The further tensors that the loss takes, by keyword.
         requires: What the run must have besides these inputs.
         fixed: Parameters whose values belong to the name of the loss.
+        defaults_by_value: Defaults that depend on the value of another parameter, by its name and value:
+            ``{"form": {"log1p": {"wa": 0.6}}}``.
         first_stage: The first-stage network, None for a method of one stage.
         evaluated_by: What gives the headline accuracy: a linear ``"probe"`` on the frozen encoder, or the
             ``"classifier"`` that the method trains (for methods that change the classifier).
@@ -86,6 +88,7 @@ class LossEntry:
     tensor_inputs: tuple[TensorInput, ...] = ()
     requires: tuple[Requirement, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    defaults_by_value: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     first_stage: FirstStage | None = None
     evaluated_by: Literal["probe", "classifier"] = "probe"
     predicts: Literal["labels", "bias"] = "labels"
@@ -129,6 +132,7 @@ _SOFTCON = "-sum_P w_ip [s_ip - log sum_A exp s] / sum_P w_ip, w = 1 - cos of bi
 _PACKAGE = "biascon.losses"
 _CROSS_ENTROPY = f"{_PACKAGE}.cross_entropy"
 _CONTEX_TARGET = f"{_PACKAGE}.contex:contex"
+_CONTEX_WEIGHTS = {"form": {"log1p": {"wa": 0.6, "wb": 0.4}, "separate": {"wa": 0.7, "wb": 0.3}}}
 _VIEWS_LABELS: tuple[BatchInput, ...] = ("views", "labels")
 _LABELS_BIAS: tuple[BatchInput, ...] = ("labels", "bias")
 _COLOR_NETWORK = FirstStage("ce", "features", kernel_1x1=True)
@@ -139,8 +143,8 @@ LOSSES: dict[str, LossEntry] = {
     "ce": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
     "simclr": LossEntry(f"{_PACKAGE}.simclr:simclr", _SIMCLR, CHEN, batch_inputs=("views",)),
     "supcon": LossEntry(f"{_PACKAGE}.supcon:supcon", _SUPCON, KHOSLA),
-    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u", DENG, batch_inputs=_VIEWS_LABELS, fixed={"clip": False}),
-    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, batch_inputs=_VIEWS_LABELS, fixed={"clip": True}),
+    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u; 3 further forms", DENG, batch_inputs=_VIEWS_LABELS, defaults_by_value=_CONTEX_WEIGHTS),
+    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, batch_inputs=_VIEWS_LABELS, fixed={"form": "clip"}),
     "eps_supinfonce": LossEntry(f"{_PACKAGE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
     "eps_supcon": LossEntry(f"{_PACKAGE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
     "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
