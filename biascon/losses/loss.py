@@ -147,11 +147,19 @@ def list_losses() -> list[str]:
     return list(dict.fromkeys([*LOSSES, *plugins.plugin_losses()]))
 
 
-def default_parameters(name: str) -> dict[str, Any]:
-    """Return the free parameters of a loss with their defaults, by name."""
+def default_parameters(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the free parameters of a loss with their defaults, by name.
+
+    Args:
+        name: The name of the loss.
+        given: Values of parameters, on which the defaults of others may depend.
+
+    >>> default_parameters("contex", {"form": "log1p"})["wa"]
+    0.6
+    """
     entry = get_entry(name)
     signature = inspect.signature(_load_function(name, entry))
-    return {
+    defaults = {
         key: parameter.default
         for key, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -159,6 +167,11 @@ def default_parameters(name: str) -> dict[str, Any]:
         and key not in entry.tensor_inputs
         and key not in entry.optional_inputs
     }
+    chosen = {**defaults, **(given or {}), **entry.fixed}
+    for key, by_value in entry.defaults_by_value.items():
+        if isinstance(chosen.get(key), str):
+            defaults |= by_value.get(chosen[key], {})
+    return defaults
 
 
 def _load_function(name: str, entry: LossEntry) -> Callable[..., Any]:
@@ -182,7 +195,7 @@ def get_loss(name: str, **parameters: Any) -> Loss:
     0.3
     """
     entry = get_entry(name)
-    free = default_parameters(name)
+    free = default_parameters(name, parameters)
     unknown = [key for key in parameters if key not in free]
     if unknown:
         suggestions = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in unknown)

@@ -19,7 +19,7 @@ from biascon.losses import (
     uses_bias_labels,
 )
 from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS
-from tests.losses.batches import NAMES, SETTINGS, compute_value, make_batch
+from tests.losses.batches import NAMES, SETTINGS, compute_value, list_choices, make_batch
 
 
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
@@ -76,8 +76,36 @@ def test_methods_without_bias_labels_are_known():
 
 def test_parameters_replace_only_their_defaults():
     loss = get_loss("contex-clip", wa=0.25, temperature=0.2)
-    expected = {"temperature": 0.2, "wa": 0.25, "wb": 0.5, "clip": True}
+    expected = {"temperature": 0.2, "wa": 0.25, "wb": 0.5, "form": "clip"}
     assert dict(loss.parameters) == expected
+
+
+WEIGHTS = {"plain": (0.5, 0.5), "clip": (0.5, 0.5), "log1p": (0.6, 0.4), "separate": (0.7, 0.3)}
+
+
+@pytest.mark.parametrize("form", list_choices("contex", "form"))
+def test_default_weights_of_contex_depend_on_the_form(form):
+    wa, wb = WEIGHTS[form]
+    assert dict(get_loss("contex", form=form).parameters) == {
+        "temperature": 0.1,
+        "wa": wa,
+        "wb": wb,
+        "form": form,
+    }
+    assert get_loss("contex", form=form, wa=0.2).parameters["wa"] == 0.2
+    assert get_loss("contex", form=form, wa=0.2).parameters["wb"] == wb
+    defaults = default_parameters("contex", {"form": form, "wa": 0.2})
+    assert (defaults["wa"], defaults["wb"]) == (wa, wb)
+    assert default_parameters("contex")["wa"] == 0.5
+
+
+def test_default_by_value_replaces_a_free_parameter_of_the_loss():
+    for name, entry in LOSSES.items():
+        free = set(default_parameters(name)) - set(entry.fixed)
+        for key, by_value in entry.defaults_by_value.items():
+            assert key in free
+            assert set(by_value) <= set(list_choices(name, key))
+            assert all(set(values) <= free for values in by_value.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
