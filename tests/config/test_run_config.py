@@ -105,7 +105,7 @@ class TestPresets:
                 setting = getattr(getattr(config, section), key)
                 # A method may replace a value of the preset, which is then kept beside it.
                 setting = config.preset_values.get(f"{section}.{key}", setting)
-                assert setting == (tuple(value) if isinstance(value, list) else value)
+                assert (list(setting) if isinstance(setting, tuple) else setting) == value
 
     def test_a_preset_file_serves_every_loss(self, tmp_path: Path) -> None:
         path = tmp_path / "recipe.toml"
