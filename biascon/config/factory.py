@@ -129,6 +129,15 @@ def _check_first_stage_settings(
     if keys and entry.first_stage is None:
         names = ", ".join(f"first_stage.{key}" for key in keys)
         raise UsageError(f"{names} would change nothing: '{loss}' has no first-stage network")
+    if (
+        keys.get("epochs", 0)
+        and entry.first_stage is not None
+        and entry.first_stage.gives == "losses"
+    ):
+        raise UsageError(
+            f"first_stage.epochs cannot be set: '{loss}' takes the losses of its first-stage network at the "
+            "same epoch, so that both have as many epochs; pass --set train.epochs=..."
+        )
 
 
 def with_protocol(

@@ -47,7 +47,8 @@ def apply_method_settings(config: RunConfig, set_by_user: Collection[str]) -> Ru
         if name not in set_by_user
     }
     current = dataclasses.replace(changed, preset_values=previous).method_settings
-    different = {k: v for k, v in previous.items() if _plain(v) != current[k]}
+    # Plain data, as a configuration has it that is read from a file.
+    different = {k: _plain(v) for k, v in previous.items() if _plain(v) != current[k]}
     changed = dataclasses.replace(changed, preset_values=different)
     check_head(changed, entry)
     return changed
