@@ -271,7 +271,7 @@ LOSSES: dict[str, LossEntry] = {
     "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), optional_inputs=("logit_labels", "logit_bias"), evaluated_by="classifier"),
     "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"sum_i w_i ({_CE}) / sum_i w_i over the batch, w = 1 / p(y, b)", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
-    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
+    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
     "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), requires=(Requirement.GROUP_SAMPLING,), cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
     "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder", plain_views=False), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
     "fscl": LossEntry(f"{_PACKAGE}.fscl:fscl", _FSCL, PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": False}),
@@ -281,6 +281,6 @@ LOSSES: dict[str, LossEntry] = {
     "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), **_OWN_CLASSIFIER),
     "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y)", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
-    "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
+    "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
 }
 # fmt: on
