@@ -70,6 +70,7 @@ class LossEntry:
         input_kind: What ``z`` is: ``"embeddings"`` of a projection head, or ``"logits"`` of a linear classifier.
         batch_inputs: The parts of the batch that the loss uses.
         tensor_inputs: The further tensors that the loss takes, by keyword.
+        optional_inputs: Tensors that the loss may be given by keyword; their default in its signature is None.
         requires: What the run must have besides these inputs.
         fixed: Parameters whose values belong to the name of the loss.
         defaults_by_value: Defaults that depend on the value of another parameter, by its name and value:
@@ -86,6 +87,7 @@ class LossEntry:
     input_kind: Literal["embeddings", "logits"] = "embeddings"
     batch_inputs: tuple[BatchInput, ...] = ("labels",)
     tensor_inputs: tuple[TensorInput, ...] = ()
+    optional_inputs: tuple[TensorInput, ...] = ()
     requires: tuple[Requirement, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     defaults_by_value: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -135,6 +137,7 @@ _CONTEX_TARGET = f"{_PACKAGE}.contex:contex"
 _CONTEX_WEIGHTS = {"form": {"log1p": {"wa": 0.6, "wb": 0.4}, "separate": {"wa": 0.7, "wb": 0.3}}}
 _VIEWS_LABELS: tuple[BatchInput, ...] = ("views", "labels")
 _LABELS_BIAS: tuple[BatchInput, ...] = ("labels", "bias")
+_NO_DECOUPLING = {"decoupling": 0.0}
 _COLOR_NETWORK = FirstStage("ce", "features", kernel_1x1=True)
 _OWN_CLASSIFIER: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
 
@@ -161,8 +164,8 @@ LOSSES: dict[str, LossEntry] = {
     "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), evaluated_by="classifier"),
     "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"sum_i w_i ({_CE}) / sum_i w_i over the batch, w = 1 / p(y, b)", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
-    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
+    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
     "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), **_OWN_CLASSIFIER),
-    "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder"), **_OWN_CLASSIFIER),
+    "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder"), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
 }
 # fmt: on
