@@ -138,7 +138,7 @@ class LossEntry:
             embeddings are the normalized features of the encoder; ``model.head`` may add one.
         batch_inputs: The parts of the batch that the loss uses.
         tensor_inputs: The further tensors that the loss takes, by keyword.
-        optional_inputs: Tensors that the loss may be given, by keyword.
+        optional_inputs: Tensors that the loss may be given by keyword; their default in its signature is None.
         requires: What the run must have besides these inputs.
         fixed: Parameters whose values belong to the name of the loss.
         defaults_by_value: Defaults that depend on another parameter: ``{"form": {"log1p": {"wa": 0.6}}}``.

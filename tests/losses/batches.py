@@ -159,7 +159,7 @@ def compute_value(loss: Loss, batch: Batch, **more: Any) -> Tensor:
 
 
 def value_and_gradients(
-    loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None
+    loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None, **more: Any
 ) -> tuple[float, dict[str, Tensor]]:
     """Return the loss, and its gradients with respect to z and to the inputs in ``NETWORK_OUTPUTS``.
 
@@ -168,7 +168,7 @@ def value_and_gradients(
     leaves = {"z": batch.z, **{k: batch.inputs[k] for k in NETWORK_OUTPUTS if k in batch.inputs}}
     leaves = {key: tensor.clone().requires_grad_() for key, tensor in leaves.items()}
     with within or nullcontext():
-        value = compute_value(loss, batch.with_tensors(**leaves))
+        value = compute_value(loss, batch.with_tensors(**leaves), **more)
     assert value.shape == ()
     gradients = torch.autograd.grad(value, list(leaves.values()))
     return value.item(), dict(zip(leaves, gradients, strict=True))
@@ -229,7 +229,9 @@ def choose_other_value(name: str, key: str) -> Any:
     words = [word for word in list_choices(name, key) if word != default]
     if words:
         return words[0]
-    return {"q": 0.4, "delta": 1.2}.get(key, 4 * default)
+    if key in ("alpha", "beta") and default == 1:
+        return 0.4
+    return {"q": 0.4, "delta": 1.2, "decoupling": 0.3}.get(key, 4 * default)
 
 
 def list_settings(name: str) -> list[dict[str, Any]]:

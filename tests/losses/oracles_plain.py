@@ -31,9 +31,13 @@ def of_image(views, label):
     return mean([log_sum_exp(logits) - logits[label] for logits in views])
 
 
-def ce(z, labels, bias):
+def ce(z, labels, bias, *, decoupling=0.0):
     del bias
-    return mean([log_sum_exp(logits) - logits[labels[image]] for logits, image in flatten(z)])
+    losses = []
+    for logits, image in flatten(z):
+        squares = mean([logit**2 for logit in logits])
+        losses.append(log_sum_exp(logits) - logits[labels[image]] + decoupling * squares)
+    return mean(losses)
 
 
 def bias_ce(z, labels, bias):

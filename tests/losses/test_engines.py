@@ -132,7 +132,8 @@ def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
     loss = get_loss(name)
     with pytest.MonkeyPatch.context() as patch:
         use_dense_path(patch)
-        expected = value_and_gradients(loss, to_double(batch))
+        # The rounded vectors have norms that are not exactly 1.
+        expected = value_and_gradients(loss, to_double(batch), check=False)
     with pytest.MonkeyPatch.context() as patch:
         use_blocked_path(patch)
         value, gradients = value_and_gradients(loss, batch)

@@ -8,9 +8,11 @@ import pickle
 import pytest
 import torch
 
+from biascon.errors import UsageError
 from biascon.losses import (
     LOSSES,
     NEEDS,
+    Loss,
     LossEntry,
     Requirement,
     default_parameters,
@@ -114,3 +116,47 @@ def test_integer_parameters_equal_their_floats(name):
     with_integers = get_loss(name, **dict.fromkeys(floats, 1))
     assert with_integers == get_loss(name, **floats)
     assert {type(with_integers.parameters[key]) for key in floats} <= {float}
+
+
+def with_offset(z, labels, bias=None, *, features, weights=None, scale: float = 1.0):
+    """A loss with a required and an optional input."""
+    value = scale * (z.sum() + features.sum())
+    return value if weights is None else value + weights.sum()
+
+
+def test_optional_input_may_be_given_or_left_out():
+    entry = LossEntry(
+        "m:f",
+        "",
+        "",
+        input_kind="logits",
+        tensor_inputs=("features",),
+        optional_inputs=("weights",),
+    )
+    loss = Loss("mine", entry, {"scale": 2.0}, with_offset)
+    z, features, weights = torch.ones(3, 1, 2), torch.ones(3, 1, 4), torch.ones(3)
+    labels = torch.zeros(3, dtype=torch.long)
+    assert loss(z, labels, features=features) == 36
+    assert loss(z, labels, features=features, weights=None) == 36
+    assert loss(z, labels, features=features, weights=weights) == 39
+    message = r"expects the inputs features, weights \(optional\), but got weights"
+    with pytest.raises(UsageError, match=message):
+        loss(z, labels, weights=weights)
+    with pytest.raises(UsageError, match="but got features, counts"):
+        loss(z, labels, features=features, counts=weights)
+    with pytest.raises(UsageError, match=r"weights\[0\] is nan"):
+        loss(z, labels, features=features, weights=weights * torch.nan, check=True)
+
+
+def test_optional_input_is_no_free_parameter(monkeypatch):
+    entry = LossEntry(
+        f"{__name__}:with_offset",
+        "",
+        "",
+        tensor_inputs=("features",),
+        optional_inputs=("weights",),
+    )
+    monkeypatch.setitem(LOSSES, "mine", entry)
+    assert default_parameters("mine") == {"scale": 1.0}
+    with pytest.raises(UsageError, match="has no parameter 'weights'"):
+        get_loss("mine", weights=1)
