@@ -80,7 +80,9 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
     """
     if part not in data.splits:
         hint = did_you_mean(part, data.splits)
-        raise UsageError(f"{data.name} has no split '{part}'{hint} (it has: {', '.join(data.splits)})")
+        raise UsageError(
+            f"{data.name} has no split '{part}'{hint} (it has: {', '.join(data.splits)})"
+        )
     split, labels = data.splits[part], data.manifest.labels
     predictions = np.asarray(predictions)
     if predictions.shape != (len(split),):
