@@ -69,7 +69,7 @@ def _training_options(identity: RunIdentity) -> str:
 def _changed_parameters(identity: RunIdentity) -> Mapping[str, Any]:
     """Return the parameters of the loss that differ from their defaults; all if the loss is not installed."""
     try:
-        defaults = default_parameters(identity.loss)
+        defaults = default_parameters(identity.loss, identity.parameters)
     except BiasconError:
         return identity.parameters
     return {k: v for k, v in identity.parameters.items() if defaults.get(k, v) != v}
