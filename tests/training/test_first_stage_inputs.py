@@ -212,7 +212,7 @@ class TestBadd:
         (test_features,) = features.values()
         logits = test_features @ classifier["0.weight"].T + classifier["0.bias"]
         table = pq.read_table(folder / "predictions.parquet").to_pandas()
-        scores = torch.from_numpy(table[["score_0", "score_1"]].to_numpy()).float()
+        scores = torch.tensor(table[["score_0", "score_1"]].to_numpy()).float()
         torch.testing.assert_close(scores, logits.softmax(dim=1).float(), rtol=1e-4, atol=1e-5)
 
     def test_one_attribute_has_one_network(self, data: BiasedDataset, tmp_path: Path) -> None:
