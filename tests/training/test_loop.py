@@ -146,7 +146,13 @@ def test_resuming_after_every_epoch_gives_the_same_weights(
                 raise StoppedError
 
         with pytest.raises(StoppedError):
-            train_in_folder(config, data, folder, device=CPU, on_epoch=stop_after)
+            train_in_folder(
+                config,
+                data,
+                folder,
+                loss_inputs=first_stage_inputs(config, data, 9),
+                on_epoch=stop_after,
+            )
         # The next start removes a line that an unfinished epoch has logged.
         with (folder / "metrics.jsonl").open("a") as log:
             log.write('{"epoch": 99')
