@@ -14,7 +14,7 @@ from biascon.cli.output import Progress, print_note
 if TYPE_CHECKING:
     from biascon.runs.finished import RunResult
 
-LOSSES = ("contex", "supcon")
+LOSSES = ("contex", "contex-clip", "supcon")  # both forms of ConTeX
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def plan_demo() -> DemoPlan:
     if digits.kind == "mnist":
         reason = (
             f"digits: MNIST, from {digits.origin}; rho 0.997, one seed "
-            "(for more seeds: biascon evaluate --loss contex --loss supcon --seeds 0,1,2)"
+            "(for more seeds: biascon evaluate --loss contex --loss contex-clip --loss supcon --seeds 0,1,2)"
         )
         return DemoPlan("auto", 0.997, (0,), reason)
     reason = (

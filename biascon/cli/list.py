@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from biascon.cli.output import format_table
+
+if TYPE_CHECKING:
+    from biascon.losses import LossEntry
 
 
 @click.command(name="list")
@@ -29,25 +34,57 @@ def _list_losses() -> str:
             name + " †" * uses_bias_labels(name),
             entry.input_kind,
             ", ".join(entry.needs),
-            "2" if entry.first_stage else "1",
+            _describe_head(entry),
+            _describe_first_stage(entry),
             entry.evaluated_by,
+            _describe_scale(entry),
             entry.formula,
             entry.paper,
         ]
         for name, entry in entries.items()
     ]
-    header = ["loss", "input", "needs", "stages", "evaluated by", "loss of an anchor", "paper"]
+    header = [
+        "loss", "input", "needs", "head", "first stage", "evaluated by", "cpu preset", "loss of an anchor",
+        "paper",
+    ]  # fmt: skip
     used = {need for entry in entries.values() for need in entry.needs}
     descriptions = [[need, text] for need, text in NEEDS.items() if need in used]
     return "\n".join(
         [
-            format_table(header, rows, left=7),
+            format_table(header, rows, left=9),
             "",
             "† uses bias labels: compare such a method only with other methods marked †.",
+            "METHOD@eiil: a method marked † with inferred groups in place of bias labels (groupdro@eiil).",
+            "head none: the normalized encoder features are contrasted; model.head may add a head.",
+            "cpu preset: factors of a method for the learning rate and the epochs of the preset cpu.",
             "",
             format_table(["need", "description"], descriptions, left=2),
         ]
     )
+
+
+def _describe_head(entry: LossEntry) -> str:
+    return entry.head if entry.input_kind == "embeddings" else "-"
+
+
+def _describe_first_stage(entry: LossEntry) -> str:
+    first_stage = entry.first_stage
+    if first_stage is None:
+        return "-"
+    notes: list[str] = [first_stage.gives]
+    notes += ["1x1 kernels"] if first_stage.kernel_1x1 else []
+    notes += ["plain views"] if first_stage.plain_views else []
+    return f"{first_stage.loss} ({', '.join(notes)})"
+
+
+def _describe_scale(entry: LossEntry) -> str:
+    scale = entry.cpu_scale
+    parts = [
+        f"{name} x {factor:g}"
+        for name, factor in (("lr", scale.lr), ("epochs", scale.epochs))
+        if factor != 1
+    ]
+    return ", ".join(parts) or "-"
 
 
 def _list_encoders() -> str:

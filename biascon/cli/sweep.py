@@ -12,7 +12,13 @@ from biascon.cli.output import format_table, print_note
 
 
 @click.command(name="sweep")
-@click.argument("grid_path", metavar="GRID", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "grid_paths",
+    metavar="GRID...",
+    nargs=-1,
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -56,7 +62,7 @@ from biascon.cli.output import format_table, print_note
 @runs_option
 @click.option("--dry-run", is_flag=True, help="Print the runs and their states; run nothing.")
 def command(
-    grid_path: Path,
+    grid_paths: tuple[Path, ...],
     workers: int | None,
     threads: int,
     device: str,
@@ -67,7 +73,9 @@ def command(
     root: Path,
     dry_run: bool,
 ) -> None:
-    """Run a GRID of losses x datasets x seeds x settings.
+    """Run each GRID of losses x datasets x seeds x settings.
+
+    The runs of several grids are run together; a run that is in two of them is run once.
 
     Finished runs are skipped. A failed run is started up to three times and resumes from its last epoch.
     The key data, for example data = ["data/utkface-race-0.9"], names dataset folders, in addition to rho or
@@ -80,7 +88,7 @@ def command(
     [settings]
     "loss.temperature" = [0.05, 0.1]
     """
-    from biascon.sweep.grid import plan_jobs, prepare_datasets, read_grid
+    from biascon.sweep.grid import Job, plan_jobs, prepare_datasets, read_grid
     from biascon.sweep.pools import choose_pool
     from biascon.sweep.results import (
         PLAN_HEADER,
@@ -102,11 +110,15 @@ def command(
         gpus_per_run=gpus_per_run,
         collect=collect,
     )
-    grid = read_grid(grid_path)
+    grids = [read_grid(path) for path in grid_paths]
     device_type = pick_device(device).type
-    folders = prepare_datasets(grid, data_root, log=print_note)
     run_threads = threads if device_type == "cpu" else None
-    jobs = plan_jobs(grid, folders, root, device=device_type, threads=run_threads)
+    planned: dict[Path, Job] = {}
+    for grid in grids:
+        folders = prepare_datasets(grid, data_root, log=print_note)
+        jobs = plan_jobs(grid, folders, root, device=device_type, threads=run_threads)
+        planned |= {job.folder: job for job in jobs}
+    jobs = list(planned.values())
     if dry_run:
         click.echo(format_table(PLAN_HEADER, plan_rows(jobs), left=3))
         return

@@ -35,9 +35,10 @@ def make_config(
         BiasconError: The preset file cannot be read.
     """
     from biascon.config.method_settings import apply_method_settings, mark_dataset_defaults
-    from biascon.losses.loss import default_parameters, get_entry, get_loss
+    from biascon.losses.loss import canonical_name, default_parameters, get_entry, get_loss
     from biascon.models.encoders import build_on_meta
 
+    loss = canonical_name(loss)
     entry = get_entry(loss)  # refuses an unknown name
     preset_name, preset_tree = load_preset(preset)
     overrides = parse_settings(settings)

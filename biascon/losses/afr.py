@@ -8,7 +8,7 @@ from biascon.losses.cross_entropy import cross_entropy
 
 
 def afr(
-    logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, gamma: float = 4.0
+    logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, gamma: float = 1.0
 ) -> Tensor:
     """Return the mean cross-entropy, as ``ce``: AFR trains its last layer afterwards (Qiu et al., ICML 2023).
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from biascon.losses.eps_margin import eps_supinfonce_term
 from biascon.losses.pairwise import Anchors, Key, make_anchors
 
-FLOOR = 1e-8  # smallest variance of cosines
+Form = Literal["code", "paper"]
+
+FLOOR = 1e-8  # smallest variance of cosines in the form "paper"
 
 
 def fairkl(
@@ -22,23 +24,27 @@ def fairkl(
     temperature: float = 0.1,
     epsilon: float = 0.25,
     weight: float = 1.0,
-    form: Literal["paper", "code"] = "paper",
+    form: Form = "code",
     k: float = 1.0,
 ) -> Tensor:
     """Return eps-SupInfoNCE + ``weight`` * R (Barbano et al., ICLR 2023).
 
-    R is the sum of one term for pairs with equal labels and one term for pairs with different labels. In each
-    term, m_a and v_a are the mean and variance of the cosines z_i . z_j of pairs with *equal* bias values
-    (aligned), and m_c and v_c those of pairs with different bias values (conflicting), over all ordered
-    pairs.
+    R compares the cosines z_i . z_j of ordered pairs with *equal* bias values (aligned, a) with those of
+    pairs with different bias values (conflicting, c), first for pairs with equal labels, then for pairs with
+    different labels (n). m are means of cosines.
 
-    ``paper``: the term is the Kullback-Leibler divergence of the two Gaussians,
-    1/2 [(v_a + (m_a - m_c)^2) / v_c - log(v_a / v_c) - 1], over pairs of different anchors.
-    ``code``: the term is (m_a - m_c)^2 + k (sqrt v_a - sqrt v_c)^2. The pair of an anchor with itself counts
-    as aligned, as in the authors' code.
+    ``code``, as in the authors' code: R = (m_a - m_c)^2 + k (s_a - s_c)^2 - m_c
+    + (m_na - m_nc)^2 + k (s_na - s_nc)^2 + m_na. The pair of an anchor with itself is an aligned pair with
+    equal labels. A mean without a pair is 0. Each s is the sample standard deviation of all N^2 entries of
+    the matrix of cosines in which pairs of the other three kinds are set to 0. The terms without a square
+    attract conflicting pairs with equal labels and repel aligned pairs with different labels; R can be
+    negative.
 
-    A term is 0 if it has fewer than two distinct aligned pairs or fewer than two distinct conflicting pairs.
-    Variances are population variances, at least 1e-8.
+    ``paper``: R is the sum of two Kullback-Leibler divergences of Gaussians with the means m and variances v,
+    1/2 [(v_a + (m_a - m_c)^2) / v_c - log(v_a / v_c) - 1], over pairs of different anchors. A term is 0 if it
+    has fewer than two distinct aligned pairs or fewer than two distinct conflicting pairs. Variances are
+    population variances, at least 1e-8. A batch with few conflicting images has a small v_c, and then R
+    outweighs the contrastive term.
 
     Args:
         z: ``(B, V, D)`` L2-normalized embeddings.
@@ -48,7 +54,7 @@ def fairkl(
         epsilon: The margin of eps-SupInfoNCE, at least 0.
         weight: Weight of R (lambda in the paper), at least 0.
         form: The definition of R.
-        k: Weight of the standard deviations if ``form`` is ``"code"``, at least 0.
+        k: Weight of the standard deviations if ``form`` is ``"code"``, at least 0; 1 in the authors' code.
 
     Raises:
         UsageError: A shape or a dtype does not fit.
@@ -57,9 +63,7 @@ def fairkl(
     return eps_supinfonce_term(batch, epsilon) + weight * fairkl_regularizer(batch, form=form, k=k)
 
 
-def fairkl_regularizer(
-    batch: Anchors, *, form: Literal["paper", "code"] = "paper", k: float = 1.0
-) -> Tensor:
+def fairkl_regularizer(batch: Anchors, *, form: Form = "code", k: float = 1.0) -> Tensor:
     """Return R of ``fairkl`` for anchors with labels and bias values.
 
     There are four kinds of ordered pairs. Variables of a kind end in two letters: ``p`` for equal labels or
@@ -119,30 +123,51 @@ def fairkl_regularizer(
     if form == "paper":
         r_all = r_all - ((self_cosines - m) ** 2).sum()
     q_nc = torch.where(n_nc > 0, r_all - r_pa - r_pc - r_na, 0.0)
-    squares = ((q_pa, n_pa), (q_pc, n_pc), (q_na, n_na), (q_nc, n_nc))
-    variance = [(q / n.clamp(min=1)).clamp(min=FLOOR) for q, n in squares]
-    # Two ordered pairs are one distinct pair; a pair of an anchor with itself is counted twice here.
-    n_self = len(x) if form == "code" else 0
-    return _sum_terms(mean, variance, (n_pa + n_self, n_pc, n_na, n_nc), form, k).to(batch.z.dtype)
+    squares, n = (q_pa, q_pc, q_na, q_nc), (n_pa, n_pc, n_na, n_nc)
+    combine = (
+        _paper_terms(mean, squares, n)
+        if form == "paper"
+        else _code_terms(mean, squares, n, len(x), k)
+    )
+    return combine.to(batch.z.dtype)
 
 
-def _sum_terms(
-    mean: Sequence[Tensor],
-    variance: Sequence[Tensor],
-    n: Sequence[Tensor],
-    form: Literal["paper", "code"],
-    k: float,
-) -> Tensor:
-    """Return the sum of both terms of R from the statistics of the kinds ``pa``, ``pc``, ``na``, ``nc``."""
-    total = torch.zeros((), dtype=mean[0].dtype, device=mean[0].device)
+def _paper_terms(mean: Sequence[Tensor], squares: Sequence[Tensor], n: Sequence[Tensor]) -> Tensor:
+    """Return R of the form ``paper``.
+
+    Args:
+        mean: Mean of the cosines of the kinds ``pa``, ``pc``, ``na``, ``nc``, 0 for a kind without a pair.
+        squares: Sums of squares about these means.
+        n: Numbers of ordered pairs.
+    """
+    total = torch.zeros_like(mean[0])
+    variance = [
+        (q / count.clamp(min=1)).clamp(min=FLOOR) for q, count in zip(squares, n, strict=True)
+    ]
     for a, c in ((0, 1), (2, 3)):
         gap, v_a, v_c = (mean[a] - mean[c]) ** 2, variance[a], variance[c]
-        if form == "paper":
-            r = 0.5 * ((v_a + gap) / v_c - torch.log(v_a / v_c) - 1)
-        else:
-            r = gap + k * (v_a.sqrt() - v_c.sqrt()) ** 2
+        r = 0.5 * ((v_a + gap) / v_c - torch.log(v_a / v_c) - 1)
+        # Two ordered pairs are one distinct pair.
         total = total + torch.where((n[a] >= 4) & (n[c] >= 4), r, 0.0)
     return total
+
+
+def _code_terms(
+    mean: Sequence[Tensor], squares: Sequence[Tensor], n: Sequence[Tensor], size: int, k: float
+) -> Tensor:
+    """Return R of the form ``code``; the arguments are those of ``_paper_terms``, and N and k."""
+    deviation = []
+    for m, q, count in zip(mean, squares, n, strict=True):
+        # The sum of squares about the mean of all N^2 entries, of which N^2 - count are 0.
+        total = q.clamp(min=0) + count * m**2 * (1 - count / max(size**2, 1))
+        variance = total / max(size**2 - 1, 1)
+        has_spread = variance > 1e-16  # the square root has no gradient at 0
+        deviation.append(
+            torch.where(has_spread, torch.where(has_spread, variance, 1.0).sqrt(), 0.0)
+        )
+    gaps = (mean[0] - mean[1]) ** 2 + (mean[2] - mean[3]) ** 2
+    spreads = (deviation[0] - deviation[1]) ** 2 + (deviation[2] - deviation[3]) ** 2
+    return gaps + k * spreads - mean[1] + mean[2]
 
 
 def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from biascon.losses.cross_entropy import cross_entropy
 from biascon.losses.pairwise import check_shape, make_anchors, unit_vectors
 
+BLOCK_ROWS = 1024  # rows of bias features whose distances are computed at a time
 FLOOR = 1e-6  # added to a squared distance, so that its root has a finite gradient at 0
 
 
@@ -56,29 +57,45 @@ def flac(
 
     def distances(a: Tensor, b: Tensor) -> Tensor:
         """Return d^delta for all pairs of rows."""
-        # Not by matrix products: a^2 + b^2 - 2ab loses the digits of features that are close to each other.
-        d = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-        return (d * d + FLOOR) ** (delta / 2)
-
-    def smallest_s_b(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        return 1 / (1 + distances(b[image[rows]], b[image[columns]]).max(dim=1).values)
+        return (squared_distances(a, b) + FLOOR) ** (delta / 2)
 
     largest = 1 / (1 + FLOOR ** (delta / 2))  # s_b of an anchor with itself
+    kept = None
     with torch.no_grad():
-        th = (largest + batch.map_rows(smallest_s_b).min()) / 2
+        if batch.dense:  # the distances of all images are kept; the views of an image share them
+            of_images = distances(b, b)
+            farthest, kept = of_images.max(), of_images[image][:, image]
+        else:
+            parts = [distances(part, b).max() for part in torch.split(b, BLOCK_ROWS)]
+            farthest = torch.stack(parts).max()
+        th = (largest + 1 / (1 + farthest)) / 2
 
     def divergence_sums(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        d_b = distances(b[image[rows]], b[image[columns]])
+        d_b = distances(b[image[rows]], b[image[columns]]) if kept is None else kept
         s_b = 1 / (1 + d_b)
         same = ids[rows][:, None] == ids[columns][None, :]
         counted = torch.where(same, s_b < th, s_b > th) & mask
         p = torch.where(counted, d_b / (1 + d_b), 0.0)  # 1 - s_b without cancellation
         q = torch.where(counted, 1 / (1 + distances(x[rows], x[columns])), 0.0)
-        p = p / torch.where(counted.any(dim=1), p.sum(dim=1), 1.0)[:, None]
-        q = q / torch.where(counted.any(dim=1), q.sum(dim=1), 1.0)[:, None]
+        has_pairs = counted.any(dim=1)
+        p = p / torch.where(has_pairs, p.sum(dim=1), 1.0)[:, None]
+        q = q / torch.where(has_pairs, q.sum(dim=1), 1.0)[:, None]
         ratio = torch.log(torch.where(counted, p, 1.0)) - torch.log(torch.where(counted, q, 1.0))
         return torch.stack((((p - q) * ratio).sum(dim=1), counted.sum(dim=1).to(p.dtype)), dim=1)
 
     total, n = batch.map_rows(divergence_sums).sum(dim=0)
     value: Tensor = ce + alpha * total / n.clamp(min=1)
     return value
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``(R, C)``: |a_i - b_j|^2 for all pairs of rows, in the dtype of ``a``.
+
+    The product a b is computed in float64: in float32, a^2 + b^2 - 2 a b loses the digits of vectors that are
+    close to each other. A device without float64 computes the differences instead, which is slower.
+    """
+    if a.device.type == "mps":
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    wide_a, wide_b = a.double(), b.double()
+    norms = (wide_a**2).sum(dim=1)[:, None] + (wide_b**2).sum(dim=1)[None, :]
+    return torch.addmm(norms, wide_a, wide_b.T, alpha=-2).clamp(min=0).to(a.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.end import end_regularizer
-from biascon.losses.fairkl import fairkl_regularizer
+from biascon.losses.fairkl import Form, fairkl_regularizer
 from biascon.losses.pairwise import Anchors, make_anchors, mean_of_anchors
 
 
@@ -58,7 +58,7 @@ def supcon_fairkl(
     *,
     temperature: float = 0.1,
     weight: float = 1.0,
-    form: Literal["paper", "code"] = "paper",
+    form: Form = "code",
     k: float = 1.0,
 ) -> Tensor:
     """Return SupCon (``out``) + ``weight`` * R, the regularizer of FairKL (Barbano et al., ICLR 2023).
@@ -71,7 +71,7 @@ def supcon_fairkl(
         bias: ``(B,)`` integers.
         temperature: T > 0.
         weight: Weight of R, at least 0.
-        form: The definition of R, ``"paper"`` or ``"code"``.
+        form: The definition of R, ``"code"`` or ``"paper"``.
         k: Weight of the standard deviations in R if ``form`` is ``"code"``, at least 0.
 
     Raises:
@@ -87,8 +87,8 @@ def supcon_end(
     bias: Tensor,
     *,
     temperature: float = 0.1,
-    alpha: float = 0.1,
-    beta: float = 0.1,
+    alpha: float = 1.0,
+    beta: float = 1.0,
 ) -> Tensor:
     """Return SupCon (``out``) + alpha * R_perp + beta * R_par of EnD (Tartaglione et al., CVPR 2021).
 

@@ -129,7 +129,14 @@ def difference_over_images(a: FinishedRun, b: FinishedRun) -> LossDifference | N
 
 def compare_pair(experiment: Experiment, a: str, b: str) -> LossDifference | None:
     """Return the difference in headline accuracy: over seeds if there are two, otherwise over images."""
-    note = _describe_other_differences(experiment.losses[a][0], experiment.losses[b][0])
+    note = " ".join(
+        text
+        for text in (
+            _describe_other_differences(experiment.losses[a][0], experiment.losses[b][0]),
+            _describe_missing_form(experiment, experiment.losses[a][0]),
+        )
+        if text
+    )
     over_seeds = difference_over_seeds(experiment, a, b, experiment.headline)
     if over_seeds is not None:
         gap = difference_over_seeds(experiment, a, b, "gap")
@@ -157,6 +164,36 @@ def _describe_other_differences(a: FinishedRun, b: FinishedRun) -> str:
             f"{b.label} by {_WITH_ARTICLE[b.evaluated_by]}."
         )
     return " ".join(sentences)
+
+
+CONTEX_FORMS = {
+    "plain": ("unbounded", "contex"),
+    "clip": ("clamped", "contex-clip"),
+}
+
+
+def contex_form(run: FinishedRun) -> str | None:
+    """Return the form of ConTeX that a run has, None for another loss."""
+    if not _is_contex(run.loss):
+        return None
+    parameters = run.evaluation.identity.parameters
+    earlier_form = "clip" if parameters.get("clip") else "plain"  # before the parameter ``form``
+    return str(parameters.get("form", earlier_form))
+
+
+def _describe_missing_form(experiment: Experiment, run: FinishedRun) -> str:
+    """State which of the two forms of the authors' code is missing beside a run of ConTeX."""
+    if contex_form(run) is None:
+        return ""
+    present = {contex_form(runs[0]) for runs in experiment.losses.values()}
+    missing = [names for form, names in CONTEX_FORMS.items() if form not in present]
+    if not missing:
+        return ""
+    forms = " and ".join(f"the {adjective} form ({name})" for adjective, name in missing)
+    return (
+        f"The authors' code has two forms of ConTeX; {forms} did not run here, and a conclusion about ConTeX "
+        "needs both."
+    )
 
 
 _WITH_ARTICLE = {

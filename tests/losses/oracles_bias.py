@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from tests.losses.oracles_plain import (
     ce,
@@ -29,13 +30,15 @@ def _mean_and_variance(values):
 def _fairkl_term(z, labels, bias, form, k):
     """Return R of FairKL: a term for pairs with equal labels and a term for pairs with different labels."""
     points = _anchors(z, labels, bias)
+    if form == "code":
+        return _fairkl_code(points, k)
     total = 0.0
     for equal_labels in (True, False):
         aligned, conflicting = [], []
         distinct = [0, 0]  # unordered pairs: aligned, conflicting
         for i, (zi, yi, bi) in enumerate(points):
             for j, (zj, yj, bj) in enumerate(points):
-                if (yi == yj) != equal_labels or (i == j and form == "paper"):
+                if (yi == yj) != equal_labels or i == j:
                     continue
                 (aligned if bi == bj else conflicting).append(dot(zi, zj))
                 distinct[bi != bj] += i <= j
@@ -43,11 +46,31 @@ def _fairkl_term(z, labels, bias, form, k):
             continue
         ma, va = _mean_and_variance(aligned)
         mc, vc = _mean_and_variance(conflicting)
-        if form == "paper":
-            total += 0.5 * ((va + (ma - mc) ** 2) / vc - math.log(va / vc) - 1)
-        else:
-            total += (ma - mc) ** 2 + k * (math.sqrt(va) - math.sqrt(vc)) ** 2
+        total += 0.5 * ((va + (ma - mc) ** 2) / vc - math.log(va / vc) - 1)
     return total
+
+
+def _fairkl_code(points, k):
+    """Return R of the authors' code from four N x N matrices with zeros outside their kind of pairs."""
+    means, deviations = {}, {}
+    for equal_labels in (True, False):
+        for equal_bias in (True, False):
+            entries, chosen = [], []
+            for zi, yi, bi in points:
+                for zj, yj, bj in points:
+                    if (yi == yj) == equal_labels and (bi == bj) == equal_bias:
+                        chosen.append(dot(zi, zj))
+                        entries.append(chosen[-1])
+                    else:
+                        entries.append(0.0)
+            kind = equal_labels, equal_bias
+            means[kind] = sum(chosen) / len(chosen) if chosen else 0.0
+            deviations[kind] = statistics.stdev(entries) if len(entries) > 1 else 0.0
+    total = 0.0
+    for label in (True, False):
+        total += (means[label, True] - means[label, False]) ** 2
+        total += k * (deviations[label, True] - deviations[label, False]) ** 2
+    return total - means[True, False] + means[False, True]
 
 
 def _sum(loss, term):

@@ -37,49 +37,63 @@ def approx(expected):
 # paper: R = 1/2 [(0.64 + 0.3^2) / 0.09 - log(0.64 / 0.09) - 1] = 1/2 [0.73 / 0.09 - log(64 / 9) - 1],
 #        which is 1/2 [8.11111 - 1.96166 - 1] = 2.57473.
 PAPER = (0.73 / 0.09 - log(64 / 9) - 1) / 2
-# code:  R = (0 - 0.3)^2 + k (0.8 - 0.3)^2 = 0.09 + 0.25 k.
-# code, one label: each of the four pairs of an image with itself is an aligned pair of cosine 1. The ordered
-#        pairs are then -0.8, -0.8, 0.8, 0.8, 1, 1, 1, 1: m_a = 4 / 8 = 0.5, and the mean of squares is
-#        (4 * 0.64 + 4) / 8 = 0.82, so v_a = 0.82 - 0.25 = 0.57.
-#        R = (0.5 - 0.3)^2 + k (sqrt 0.57 - 0.3)^2 = 0.04 + k 0.45499^2 = 0.04 + 0.20702 k.
-CODE_ONE_LABEL = 0.04 + 2 * (sqrt(0.57) - 0.3) ** 2
+# code: each of the four pairs of an image with itself is an aligned pair of cosine 1 with equal labels, and a
+#        matrix has 16 entries, with 0 for the pairs of other kinds: s^2 = (sum of squares - sum^2 / 16) / 15.
+# code, one label: aligned -0.8, -0.8, 0.8, 0.8, 1, 1, 1, 1: m_a = 4 / 8 = 0.5, s_a^2 = (6.56 - 16 / 16) / 15
+#        = 5.56 / 15; conflicting four times 0.6 and four times 0: m_c = 0.3, s_c^2 = (1.44 - 2.4^2 / 16) / 15
+#        = 1.08 / 15. R = (0.5 - 0.3)^2 + k (sqrt(5.56 / 15) - sqrt(1.08 / 15))^2 - 0.3,
+#        which is -0.26 + 0.11594 k.
+SPREADS_ONE_LABEL = (sqrt(5.56 / 15) - sqrt(1.08 / 15)) ** 2
+CODE_ONE_LABEL = 0.2**2 + 2 * SPREADS_ONE_LABEL - 0.3  # k = 2
+# code, four labels: only the four pairs of an image with itself have equal labels: m_a = 1,
+#        s_a^2 = (4 - 16 / 16) / 15 = 0.2, and m_c = s_c = 0. The other pairs are those above: m_na = 0,
+#        s_na^2 = 2.56 / 15, m_nc = 0.3, s_nc^2 = 1.08 / 15.
+#        R = 1 + 0.2 k - 0 + 0.3^2 + k (sqrt(2.56 / 15) - sqrt(1.08 / 15))^2 + 0.
+SPREADS_FOUR_LABELS = 0.2 + (sqrt(2.56 / 15) - sqrt(1.08 / 15)) ** 2
+CODE_FOUR_LABELS = 1.09 + 2 * SPREADS_FOUR_LABELS  # k = 2
 
 
 def test_fairkl_constant_equals_the_number_in_its_comment():
     assert pytest.approx(2.57473, abs=1e-5) == PAPER
+    assert pytest.approx(0.11594, abs=1e-5) == SPREADS_ONE_LABEL
 
 
 def test_fairkl_equals_the_hand_value_for_one_label():
     # Without a negative eps-SupInfoNCE is -eps.
-    value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"epsilon": 0.25})
+    value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"epsilon": 0.25, "form": "paper"})
     assert value == approx(-0.25 + PAPER)
     value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
     assert value == approx(-0.25 + CODE_ONE_LABEL)
+    value = compute(ABCD, [5, 5, 5, 5], [0, 1, 1, 0], "fairkl")  # form code, k = 1
+    assert value == approx(-0.25 - 0.26 + SPREADS_ONE_LABEL)
 
 
 def test_fairkl_equals_the_hand_value_for_four_labels():
-    # Without a positive eps-SupInfoNCE is 0. Only the pairs of an image with itself have equal labels, and
-    # none of them has different bias values: the term of pairs with equal labels is 0.
-    value = compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"weight": 3.0})
-    assert value == approx(3 * PAPER)
-    value = compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", {"form": "code", "k": 2.0})
-    assert value == approx(0.09 + 0.25 * 2)
+    # Without a positive eps-SupInfoNCE is 0. No two images have equal labels: in the form "paper", the term
+    # of pairs with equal labels is 0.
+    extra = {"weight": 3.0, "form": "paper"}
+    assert compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == approx(3 * PAPER)
+    extra = {"weight": 3.0, "k": 2.0}
+    assert compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == approx(
+        3 * CODE_FOUR_LABELS
+    )
 
 
 def test_supcon_fairkl_equals_the_hand_value_for_one_label():
     # T = 1. The positives of anchor a are all others, b, c and d, with the mean -0.2 / 3; and so on.
     rows = [(0.6, 0.0, -0.8), (0.6, 0.8, 0.0), (0.0, 0.8, 0.6), (-0.8, 0.0, 0.6)]
     supcon = sum(log(sum(map(exp, row))) - sum(row) / 3 for row in rows) / 4
-    value = compute(
-        ABCD, [0] * 4, [0, 1, 1, 0], "supcon+fairkl", {"temperature": 1.0, "weight": 0.5}
-    )
-    assert value == approx(supcon + PAPER / 2)
+    for form, r in (("paper", PAPER), ("code", CODE_ONE_LABEL)):
+        extra = {"temperature": 1.0, "weight": 0.5, "form": form, "k": 2.0}
+        value = compute(ABCD, [0] * 4, [0, 1, 1, 0], "supcon+fairkl", extra)
+        assert value == approx(supcon + r / 2)
 
 
 def test_temperature_does_not_change_the_regularizer_of_fairkl():
     for temperature in (0.1, 1.0):
-        extra = {"temperature": temperature}
-        assert compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == approx(PAPER)
+        for form, r in (("paper", PAPER), ("code", CODE_FOUR_LABELS)):
+            extra = {"temperature": temperature, "form": form, "k": 2.0}
+            assert compute(ABCD, [0, 1, 2, 3], [0, 1, 1, 0], "fairkl", extra) == approx(r)
 
 
 # BiasCon with T = 1, labels 0, 0, 0, 1 and bias 0, 1, 0, 0: Q(a) = {b}, Q(b) = {a, c}, Q(c) = {b} and
@@ -195,6 +209,13 @@ def test_flac_equals_the_hand_value():
     assert j == pytest.approx(2.73515 / 4, abs=1e-4)
 
 
+def test_spectral_decoupling_adds_the_mean_of_all_squared_logits():
+    # Squares 9, 0, 1, 4 of mean 3.5; ce = (log(1 + e^-3) + log(1 + e^-3)) / 2: logits 3, 0 and -1, 2.
+    batch = [[[3.0, 0.0]], [[-1.0, 2.0]]], [0, 1], [0, 0], "ce"
+    assert compute(*batch) == approx(log(1 + exp(-3)))
+    assert compute(*batch, {"decoupling": 0.2}) == approx(log(1 + exp(-3)) + 0.2 * 3.5)
+
+
 def test_gce_equals_the_hand_value():
     # p = 1/4: (1 - (1/4)^(1/2)) / (1/2) = 1. p = 1/4 and q = 1: 1 - 1/4.
     assert compute([[[0.0] * 4]], [2], [0], "gce", {"q": 0.5}) == approx(1.0)
@@ -251,12 +272,37 @@ def test_groupdro_equals_the_hand_value_and_updates_its_weights():
     assert not q[1].any()
 
 
+# Three orthogonal images of labels 0, 0 and 1 with two equal views, T = 1: s is 1 to the own other view and 0
+# to the four others. Four anchors have label 0, with P = own view and two of mean 1/3, and N of two anchors;
+# two anchors have label 1, with P = own view and N of four anchors.
+SELF = log(math.e + 4) - 1
+FORMS = {
+    "plain": (4 * (log(2) - 1 / 3) + 2 * (log(4) - 1)) / 6 + SELF,
+    # s - log sum_N is 1 - log 2 and twice -log 2 for label 0, 1 - log 4 for label 1: two are clamped at 0.
+    "clip": (4 * (2 * log(2) / 3) + 2 * (log(4) - 1)) / 6 + SELF,
+    "log1p": (4 * (log(3) - 1 / 3) + 2 * (log(5) - 1)) / 6 + SELF,
+    # Without the own view, only label 0 has positives, of similarity 0. Lb = -log(1 + e / 4).
+    "separate": log(2) - log(1 + math.e / 4),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_contex_equals_the_hand_value(form):
+    z = torch.eye(3, dtype=torch.float64)[:, None].expand(-1, 2, -1)
+    extra = {"form": form, "temperature": 1.0, "wa": 1.0, "wb": 1.0}
+    assert compute(z, [0, 0, 1], [0, 0, 0], "contex", extra) == approx(FORMS[form])
+
+
 LOG7 = math.log(7)
 # Four images of labels 0, 0, 1, 2 with two views each and equal embeddings (or logits): of the 8 anchors,
 # the 4 of label 0 have 4 negatives and the other 4 have 6. Every softmax over A(i) is uniform over 7
 # anchors, that of the classifier over 6 logits. Only the second image has another bias value.
 COLLAPSED_CONTEXT = (4 * math.log(4) + 4 * math.log(6)) / 8
 MARGIN = math.exp(-0.25)
+# 16, 8, 24 and 16 of 64 pairs are aligned and conflicting with equal labels, aligned and conflicting with
+# different labels, all of cosine 1: s^2 = n (1 - n / 64) / 63 is 12, 7, 15 and 12 over 63, and
+# -m_c + m_na is 0.
+COLLAPSED_CODE = ((sqrt(12) - sqrt(7)) ** 2 + (sqrt(15) - sqrt(12)) ** 2) / 63
 INFONCE = (log(MARGIN + 4) + log(MARGIN + 6)) / 2
 COLLAPSED = {
     "ce": ({}, math.log(6)),
@@ -270,13 +316,13 @@ COLLAPSED = {
     "contex-clip": ({}, (COLLAPSED_CONTEXT + LOG7) / 2),
     "eps_supinfonce": ({}, INFONCE),
     "eps_supcon": ({}, (log(3 * MARGIN + 4) + log(MARGIN + 6)) / 2),
-    "fairkl": ({}, INFONCE),  # all cosines are 1: R = 0
-    "fairkl, code": ({"form": "code"}, INFONCE),
-    "supcon+fairkl": ({}, LOG7),
+    "fairkl": ({}, INFONCE + COLLAPSED_CODE),
+    "fairkl, paper": ({"form": "paper"}, INFONCE),  # all cosines are 1: R = 0
+    "supcon+fairkl": ({}, LOG7 + COLLAPSED_CODE),
     "biascon": ({}, LOG7 / 2 + 0.01 * log(6)),  # half of the anchors have a positive in Q
     "biascon, skip": ({"empty": "skip"}, LOG7 + 0.01 * log(6)),
-    "supcon+end": ({}, LOG7 + 0.1),  # R_perp = 1, R_par = 0
-    "end": ({}, log(6) + 0.1),
+    "supcon+end": ({}, LOG7 + 1),  # R_perp = 1, R_par = 0
+    "end": ({}, log(6) + 1),
     "gce": ({"q": 0.5}, 2 * (1 - 6**-0.5)),
 }
 

@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-LOSSES, SEEDS = ("supcon", "contex"), (0,)
+LOSSES, SEEDS = ("supcon", "contex", "contex-clip"), (0,)
 FIELDS = ("row", "loss", "seed", "unbiased", "conflicting", "n", "views_per_second", "seconds")
 
 # name: layers as kernel/stride-channels with p for padding; and settings over the preset.

@@ -18,6 +18,7 @@ import numpy as np
 import rivals
 import torch
 from machine import limits, seconds_of, wait
+from methods import seconds_of_methods
 
 from biascon.config.augmentation import Augmentation
 from biascon.config.factory import make_config
@@ -203,6 +204,11 @@ def _loader_fed(data: BiasedDataset, device: torch.device, name: str, steps: int
     return 2 * batch * steps / (time.perf_counter() - started)
 
 
+def methods(device: torch.device) -> list[Row]:
+    """Seconds of an epoch of every method beside ce."""
+    return seconds_of_methods(first(_digits(), 12_800), device)
+
+
 def scaling(device: torch.device) -> list[Row]:
     """Seconds an epoch by the number of images; views a second of one and of two processes."""
     data, rows = _digits(), []
@@ -359,6 +365,7 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "building": building,
     "network": network,
     "training": training,
+    "methods": methods,
     "scaling": scaling,
     "probes": probes,
     "memory": memory,
