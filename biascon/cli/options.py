@@ -143,6 +143,7 @@ def make_configs(
     from biascon.config.resolve import resolve_weights
     from biascon.config.settings import default_preset
     from biascon.errors import UsageError
+    from biascon.losses.loss import canonical_name
 
     unknown = [message for message in map(_unknown_loss, losses) if message]
     if len(unknown) > 1:
@@ -152,7 +153,7 @@ def make_configs(
     settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
     return [
         resolve_weights(make_config(loss, seed=seed, preset=name, settings=settings), weights)
-        for loss in dict.fromkeys(losses)
+        for loss in dict.fromkeys(map(canonical_name, losses))
         for seed in seeds
     ]
 

@@ -35,9 +35,10 @@ def make_config(
         BiasconError: The preset file cannot be read.
     """
     from biascon.config.method_settings import apply_method_settings, mark_dataset_defaults
-    from biascon.losses.loss import default_parameters, get_entry, get_loss
+    from biascon.losses.loss import canonical_name, default_parameters, get_entry, get_loss
     from biascon.models.encoders import build_on_meta
 
+    loss = canonical_name(loss)
     entry = get_entry(loss)  # refuses an unknown name
     preset_name, preset_tree = load_preset(preset)
     overrides = parse_settings(settings)
@@ -129,6 +130,15 @@ def _check_first_stage_settings(
     if keys and entry.first_stage is None:
         names = ", ".join(f"first_stage.{key}" for key in keys)
         raise UsageError(f"{names} would change nothing: '{loss}' has no first-stage network")
+    if (
+        keys.get("epochs", 0)
+        and entry.first_stage is not None
+        and entry.first_stage.gives == "losses"
+    ):
+        raise UsageError(
+            f"first_stage.epochs cannot be set: '{loss}' takes the losses of its first-stage network at the "
+            "same epoch, so that both have as many epochs; pass --set train.epochs=..."
+        )
 
 
 def with_protocol(

@@ -20,9 +20,12 @@ def first_stage_config(config: RunConfig) -> RunConfig | None:
     first_stage = entry.first_stage
     if first_stage is None:
         return None
-    settings, parameters = config.first_stage, config.parameters
+    settings, parameters, length = config.first_stage, config.parameters, config.train
     config = config.training_config().without_method_settings()
     model, train, augment = config.model, config.train, config.augment
+    if first_stage.gives == "losses":
+        # The method takes the losses of the same epoch, so both networks have as many epochs.
+        train = dataclasses.replace(train, epochs=length.epochs, min_steps=length.min_steps)
     if first_stage.kernel_1x1 and not has_1x1_kernels(model.encoder):
         # Pretrained weights do not fit an encoder with 1 x 1 kernels.
         encoder = add_1x1_suffix(model.encoder)

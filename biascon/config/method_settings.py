@@ -47,7 +47,8 @@ def apply_method_settings(config: RunConfig, set_by_user: Collection[str]) -> Ru
         if name not in set_by_user
     }
     current = dataclasses.replace(changed, preset_values=previous).method_settings
-    different = {k: v for k, v in previous.items() if _plain(v) != current[k]}
+    # Plain data, as a configuration has it that is read from a file.
+    different = {k: _plain(v) for k, v in previous.items() if _plain(v) != current[k]}
     changed = dataclasses.replace(changed, preset_values=different)
     check_head(changed, entry)
     return changed
@@ -102,7 +103,10 @@ def resolve_parameters(
 
 
 def parameters_for_dataset(
-    loss: str, builder: str, dataset_parameters: Mapping[str, Any]
+    loss: str,
+    builder: str,
+    dataset_parameters: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the parameters of a loss that a user does not set, for a dataset.
 
@@ -110,8 +114,9 @@ def parameters_for_dataset(
         loss: The name of the loss.
         builder: The builder of the dataset.
         dataset_parameters: The parameters that the dataset was built with.
+        given: Values of parameters, on which the defaults of others may depend.
     """
-    values = default_parameters(loss)
+    values = default_parameters(loss, given)
     for defaults in get_entry(loss).dataset_defaults:
         if defaults.builder == builder and all(
             dataset_parameters.get(key) == value for key, value in defaults.where.items()

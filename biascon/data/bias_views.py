@@ -86,9 +86,9 @@ def view_identity(manifest: Manifest, digest: str, names: Sequence[str]) -> tupl
         return manifest.name, digest
     if not names or len(set(names)) != len(names):
         raise UsageError(f"expected one or more bias attributes, each once, but got {list(names)}")
-    unknown = [name for name in names if name not in attributes]
+    available = list(attributes) or ([bias.name] if bias is not None else [])
+    unknown = [name for name in names if name not in available]
     if unknown:
-        available = list(attributes) or ([bias.name] if bias is not None else [])
         choices = f"it has: {', '.join(available)}" if available else "it has none"
         hint = did_you_mean(unknown[0], available)
         raise UsageError(f"{manifest.name} has no attribute '{unknown[0]}'{hint} ({choices})")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.data.dataset import BiasedDataset, Split
-from biascon.errors import UsageError
+from biascon.errors import UsageError, did_you_mean
 from biascon.metrics import calibration, fairness
 from biascon.metrics.counts import count
 from biascon.metrics.records import UNDEFINED, Metric, MetricSummary
@@ -76,8 +76,13 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
         seed: The seed of the bootstrap and of the permutations.
 
     Raises:
-        UsageError: Predictions of another length.
+        UsageError: The dataset has no such split, or the predictions have another length.
     """
+    if part not in data.splits:
+        hint = did_you_mean(part, data.splits)
+        raise UsageError(
+            f"{data.name} has no split '{part}'{hint} (it has: {', '.join(data.splits)})"
+        )
     split, labels = data.splits[part], data.manifest.labels
     predictions = np.asarray(predictions)
     if predictions.shape != (len(split),):

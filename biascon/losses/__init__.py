@@ -14,6 +14,7 @@ whose sets are not empty. Without such an anchor the loss is 0 with a zero gradi
 from biascon.losses.loss import (
     PLUGIN_GROUP,
     Loss,
+    canonical_name,
     default_parameters,
     get_entry,
     get_loss,
@@ -30,6 +31,7 @@ __all__ = [
     "Loss",
     "LossEntry",
     "Requirement",
+    "canonical_name",
     "default_parameters",
     "get_entry",
     "get_loss",

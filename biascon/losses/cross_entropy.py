@@ -5,22 +5,31 @@ from __future__ import annotations
 from torch import Tensor
 
 from biascon.errors import UsageError
-from biascon.losses.pairwise import check_batch
+from biascon.losses.pairwise import check_batch, upcast_half
 from biascon.losses.per_image import check_range, mean_or_zero, per_image_cross_entropy
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, bias: Tensor | None = None, *, decoupling: float = 0.0
+) -> Tensor:
     """Return -mean log softmax(logits)_y over all B * V anchors (empirical risk minimization).
+
+    With spectral decoupling (Pezeshki et al., NeurIPS 2021), ``decoupling`` times the mean of the squares of
+    all B * V * K logits is added, without the factor 1/2.
 
     Args:
         logits: float ``(B, V, K)``; half precision is cast to float32.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
+        decoupling: Weight of the squared logits, at least 0.
 
     Raises:
         UsageError: A shape or a dtype does not fit.
     """
-    return mean_or_zero(per_image_cross_entropy(logits, labels))
+    value = mean_or_zero(per_image_cross_entropy(logits, labels))
+    if decoupling == 0:
+        return value
+    return value + decoupling * mean_or_zero(upcast_half(logits).square())
 
 
 def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> Tensor:

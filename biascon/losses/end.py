@@ -15,8 +15,8 @@ def end(
     bias: Tensor,
     *,
     features: Tensor,
-    alpha: float = 0.1,
-    beta: float = 0.1,
+    alpha: float = 1.0,
+    beta: float = 1.0,
 ) -> Tensor:
     """Return cross-entropy + alpha * R_perp + beta * R_par (Tartaglione et al., CVPR 2021).
 
@@ -30,7 +30,7 @@ def end(
         labels: ``(B,)`` integers in 0..K-1.
         bias: ``(B,)`` integers.
         features: float ``(B, V, F)`` of the encoder, not normalized.
-        alpha: Weight of R_perp, at least 0.
+        alpha: Weight of R_perp, at least 0. The authors search alpha and beta in [0, 1].
         beta: Weight of R_par, at least 0.
 
     Raises:

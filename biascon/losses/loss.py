@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 PLUGIN_GROUP = plugins.GROUP
 
 
+@dataclass
+class _CallState:
+    """Whether the values of a call of a loss have been checked."""
+
+    is_checked: bool = False
+
+
 @dataclass(frozen=True)
 class Loss:
     """A loss with its parameters set: ``loss(z, labels, bias=None, **inputs) -> scalar``; picklable.
@@ -39,6 +46,7 @@ class Loss:
     entry: LossEntry
     parameters: Mapping[str, Any]
     function: Callable[..., Tensor] = field(repr=False)
+    _state: _CallState = field(default_factory=_CallState, init=False, repr=False, compare=False)
 
     @property
     def input_kind(self) -> Literal["embeddings", "logits"]:
@@ -55,14 +63,19 @@ class Loss:
         """The tensors that the loss takes by keyword."""
         return self.entry.tensor_inputs
 
+    @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """The tensors that the loss may be given by keyword."""
+        return self.entry.optional_inputs
+
     def __call__(
         self,
         z: Tensor,
         labels: Tensor,
         bias: Tensor | None = None,
         *,
-        check: bool = False,
-        **inputs: Tensor,
+        check: bool | None = None,
+        **inputs: Tensor | None,
     ) -> Tensor:
         """Return the scalar loss of a batch; see the function of this name for shapes and errors.
 
@@ -70,29 +83,58 @@ class Loss:
             z: ``(B, V, D)`` unit embeddings, or ``(B, V, K)`` logits.
             labels: ``(B,)`` integers.
             bias: ``(B,)`` integers; not used by a loss without the batch input ``bias``.
-            check: Also check the values: refuse NaN, infinities, and embeddings whose norm is not 1.
-                The check waits for the device.
-            inputs: The tensors that ``tensor_inputs`` names.
+            check: Also check the values: refuse NaN, infinities, and embeddings whose norm is not 1. The
+                check waits for the device. None: at the first call of this object. Under ``torch.compile``
+                the values are not checked.
+            inputs: The tensors that ``tensor_inputs`` names, and any of ``optional_inputs``.
 
         Raises:
             UsageError: A shape, a dtype or the set of inputs does not fit, or ``check`` refuses a value.
         """
         import torch
 
+        from biascon.losses.checks import check_inputs, check_values
         from biascon.losses.gather import gather
         from biascon.utils.distributed import world_size
 
-        allowed = {*self.tensor_inputs, *self.entry.optional_inputs}
-        if not set(self.tensor_inputs) <= set(inputs) <= allowed:
-            expected, got = ", ".join(self.tensor_inputs) or "none", ", ".join(inputs) or "none"
+        tensors = {key: x for key, x in inputs.items() if x is not None}
+        allowed = {*self.tensor_inputs, *self.optional_inputs}
+        if not set(self.tensor_inputs) <= set(tensors) <= allowed:
+            optional = [f"{key} (optional)" for key in self.optional_inputs]
+            expected = ", ".join([*self.tensor_inputs, *optional]) or "none"
+            got = ", ".join(tensors) or "none"
             raise UsageError(f"loss '{self.name}' expects the inputs {expected}, but got {got}")
-        _check_inputs(z, bias, inputs)
-        if check:
-            _check_values(self, z, inputs)
+        check_inputs(self.input_kind, z, bias, tensors)
+        if not torch.compiler.is_compiling():
+            if check or (check is None and not self._state.is_checked):
+                check_values(self.name, self.input_kind, z, tensors)
+            self._state.is_checked = True
         if world_size() > 1:
-            z, labels, bias, inputs = gather(z, labels, bias, inputs)
+            z, labels, bias, tensors = gather(z, labels, bias, tensors)
         with torch.autocast(z.device.type, enabled=False):
-            return self.function(z, labels, bias, **inputs, **self.parameters)
+            return self.function(z, labels, bias, **tensors, **self.parameters)
+
+
+def canonical_name(name: str) -> str:
+    """Return the name in the registry of a loss whose name is spelled as in its paper.
+
+    The names of the registry and of installed plug-ins are returned unchanged. Otherwise case, ``-``, ``_``
+    and spaces are ignored. A name that fits no loss is returned unchanged.
+
+    >>> canonical_name("SupCon"), canonical_name("eps-SupInfoNCE"), canonical_name("Group DRO")
+    ('supcon', 'eps_supinfonce', 'groupdro')
+    """
+    if name in LOSSES or name in (points := plugins.plugin_losses()):
+        return name
+    method, separator, inference = name.partition(SEPARATOR)
+    if separator:
+        return f"{canonical_name(method)}{SEPARATOR}{inference.lower()}"
+    matches = [known for known in [*LOSSES, *points] if _spelling(known) == _spelling(name)]
+    return matches[0] if matches else name
+
+
+def _spelling(name: str) -> str:
+    return name.lower().translate(str.maketrans("", "", "-_ "))
 
 
 def get_entry(name: str) -> LossEntry:
@@ -106,6 +148,7 @@ def get_entry(name: str) -> LossEntry:
         UsageError: There is no loss of this name (the message suggests near names), or no such variant of it.
         BiasconError: A plug-in fails to import, is no loss, or its first stages form a circle.
     """
+    name = canonical_name(name)
     if name in LOSSES:
         return LOSSES[name]
     method, separator, inference = name.partition(SEPARATOR)
@@ -147,11 +190,20 @@ def list_losses() -> list[str]:
     return list(dict.fromkeys([*LOSSES, *plugins.plugin_losses()]))
 
 
-def default_parameters(name: str) -> dict[str, Any]:
-    """Return the free parameters of a loss with their defaults, by name."""
+def default_parameters(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the free parameters of a loss with their defaults, by name.
+
+    Args:
+        name: The name of the loss.
+        given: Values of parameters, on which the defaults of others may depend.
+
+    >>> default_parameters("contex", {"form": "log1p"})["wa"]
+    0.6
+    """
+    name = canonical_name(name)
     entry = get_entry(name)
     signature = inspect.signature(_load_function(name, entry))
-    return {
+    defaults = {
         key: parameter.default
         for key, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -159,6 +211,11 @@ def default_parameters(name: str) -> dict[str, Any]:
         and key not in entry.tensor_inputs
         and key not in entry.optional_inputs
     }
+    chosen = {**defaults, **(given or {}), **entry.fixed}
+    for key, by_value in entry.defaults_by_value.items():
+        if isinstance(chosen.get(key), str):
+            defaults |= by_value.get(chosen[key], {})
+    return defaults
 
 
 def _load_function(name: str, entry: LossEntry) -> Callable[..., Any]:
@@ -181,8 +238,9 @@ def get_loss(name: str, **parameters: Any) -> Loss:
     >>> get_loss("contex", wa=0.3, wb=0.7).parameters["wa"]
     0.3
     """
+    name = canonical_name(name)
     entry = get_entry(name)
-    free = default_parameters(name)
+    free = default_parameters(name, parameters)
     unknown = [key for key in parameters if key not in free]
     if unknown:
         suggestions = ", ".join(f"'{key}'{did_you_mean(key, free)}" for key in unknown)
@@ -247,42 +305,3 @@ def _expected_value(key: str, value: Any, hint: Any) -> str | None:
         is_count = isinstance(value, int) and is_finite and value >= 1
         return None if is_count else "an integer of at least 1"
     return None
-
-
-def _check_inputs(z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
-    """Refuse tensor inputs whose shape or dtype does not fit the batch, and bias values without a cell."""
-    from biascon.losses.pairwise import check_shape
-    from biascon.losses.per_image import check_range
-
-    for name, values in inputs.items():
-        if name == "logits" and inputs.get("logit_labels") is not None:
-            continue  # logits of other images than z
-        if name in ("logits", "features") and z.ndim == 3:
-            check_shape(name, values, *z.shape[:2], "K" if name == "logits" else "F")
-            if not values.is_floating_point():
-                raise UsageError(f"expected {name} to be floating point, but got {values.dtype}")
-        if name in ("counts", "group_weights") and values.ndim == 2 and bias is not None:
-            check_range("bias", bias, values.shape[1])
-
-
-def _check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
-    """Refuse values that make a loss NaN or meaningless. The message names the index of the value."""
-    for name, values in {"z": z, **inputs}.items():
-        if not values.is_floating_point():
-            continue
-        not_finite = ~values.isfinite()
-        if not_finite.any():
-            index = ", ".join(map(str, not_finite.nonzero()[0].tolist()))
-            raise UsageError(
-                f"loss '{loss.name}': {name}[{index}] is {values[not_finite][0].item()}"
-            )
-    if loss.input_kind == "embeddings" and z.numel():
-        norms = z.detach().double().norm(dim=-1)
-        tolerance = 1e-2 if z.dtype.itemsize < 4 else 1e-4
-        not_unit = (norms - 1).abs() > tolerance
-        if not_unit.any():
-            index = ", ".join(map(str, not_unit.nonzero()[0].tolist()))
-            raise UsageError(
-                f"loss '{loss.name}': expected embeddings of norm 1 (normalize them), "
-                f"but z[{index}] has norm {norms[not_unit][0].item():.4g}"
-            )

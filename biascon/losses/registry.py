@@ -138,7 +138,7 @@ class LossEntry:
             embeddings are the normalized features of the encoder; ``model.head`` may add one.
         batch_inputs: The parts of the batch that the loss uses.
         tensor_inputs: The further tensors that the loss takes, by keyword.
-        optional_inputs: Tensors that the loss may be given, by keyword.
+        optional_inputs: Tensors that the loss may be given by keyword; their default in its signature is None.
         requires: What the run must have besides these inputs.
         fixed: Parameters whose values belong to the name of the loss.
         defaults_by_value: Defaults that depend on another parameter: ``{"form": {"log1p": {"wa": 0.6}}}``.
@@ -232,8 +232,10 @@ _SOFTCON = "-sum_P w_ip [s_ip - log sum_A exp s] / sum_P w_ip, w = 1 - cos of bi
 _PACKAGE = "biascon.losses"
 _CROSS_ENTROPY = f"{_PACKAGE}.cross_entropy"
 _CONTEX_TARGET = f"{_PACKAGE}.contex:contex"
+_CONTEX_WEIGHTS = {"form": {"log1p": {"wa": 0.6, "wb": 0.4}, "separate": {"wa": 0.7, "wb": 0.3}}}
 _VIEWS_LABELS: tuple[BatchInput, ...] = ("views", "labels")
 _LABELS_BIAS: tuple[BatchInput, ...] = ("labels", "bias")
+_NO_DECOUPLING = {"decoupling": 0.0}
 _COLOR_NETWORK = FirstStage("ce", "features", kernel_1x1=True)
 _BIAS_NETWORK = FirstStage("bias-ce", "features", kernel_1x1=True)
 _OWN_CLASSIFIER: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
@@ -251,8 +253,8 @@ LOSSES: dict[str, LossEntry] = {
     "ce": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
     "simclr": LossEntry(f"{_PACKAGE}.simclr:simclr", _SIMCLR, CHEN, head="needed", batch_inputs=("views",)),
     "supcon": LossEntry(f"{_PACKAGE}.supcon:supcon", _SUPCON, KHOSLA),
-    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u", DENG, head="needed", batch_inputs=_VIEWS_LABELS, fixed={"clip": False}),
-    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, head="needed", batch_inputs=_VIEWS_LABELS, fixed={"clip": True}),
+    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u; 3 further forms", DENG, head="needed", batch_inputs=_VIEWS_LABELS, defaults_by_value=_CONTEX_WEIGHTS),
+    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, head="needed", batch_inputs=_VIEWS_LABELS, fixed={"form": "clip"}),
     "eps_supinfonce": LossEntry(f"{_PACKAGE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
     "eps_supcon": LossEntry(f"{_PACKAGE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
     "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
@@ -269,9 +271,9 @@ LOSSES: dict[str, LossEntry] = {
     "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), optional_inputs=("logit_labels", "logit_bias"), evaluated_by="classifier"),
     "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"sum_i w_i ({_CE}) / sum_i w_i over the batch, w = 1 / p(y, b)", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
-    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
+    "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
     "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), requires=(Requirement.GROUP_SAMPLING,), cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
-    "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder", plain_views=False), **_OWN_CLASSIFIER),
+    "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder", plain_views=False), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
     "fscl": LossEntry(f"{_PACKAGE}.fscl:fscl", _FSCL, PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": False}),
     "fscl+": LossEntry(f"{_PACKAGE}.fscl:fscl", f"{_FSCL}, every (y, b) cell with the same weight", PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": True}),
     "cnc": LossEntry(f"{_PACKAGE}.cnc:cnc", _CNC, ZHANG_CNC, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), requires=(Requirement.GROUP_SAMPLING,), first_stage=FirstStage("ce", "predictions", epochs=1), evaluated_by="classifier"),
@@ -279,6 +281,6 @@ LOSSES: dict[str, LossEntry] = {
     "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), **_OWN_CLASSIFIER),
     "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y)", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
-    "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), **_OWN_CLASSIFIER),
+    "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
 }
 # fmt: on

@@ -87,8 +87,8 @@ def supcon_end(
     bias: Tensor,
     *,
     temperature: float = 0.1,
-    alpha: float = 0.1,
-    beta: float = 0.1,
+    alpha: float = 1.0,
+    beta: float = 1.0,
 ) -> Tensor:
     """Return SupCon (``out``) + alpha * R_perp + beta * R_par of EnD (Tartaglione et al., CVPR 2021).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -80,6 +81,13 @@ def _check_parameters(config: RunConfig, entry: LossEntry, data: BiasedDataset) 
             f"loss '{config.loss}' asks for the errors of its first-stage network, but has no "
             "parameter 'up' (the weight of a misclassified image)"
         )
+    if "mix" in entry.tensor_inputs:
+        largest = 0.5 if "partner_bias" in entry.tensor_inputs else math.inf
+        if not 0 < parameters["alpha"] <= largest:
+            limit = "" if largest == math.inf else f" and at most {largest}"
+            raise UsageError(
+                f"loss '{config.loss}': expected alpha larger than 0{limit}, but got {parameters['alpha']}"
+            )
     knows_conflicting = data.knows_aligned or entry.infers_bias
     if parameters.get("oversample", 1.0) > 1 and not knows_conflicting:
         raise UsageError(

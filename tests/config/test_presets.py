@@ -100,7 +100,7 @@ def test_the_cifar_preset_runs_with_its_own_encoder(
 @pytest.mark.parametrize("preset", PAPERS)
 def test_images_of_objects_and_faces_are_flipped_and_digits_are_not(preset: str) -> None:
     assert make_config("contex", preset=preset).augment.flip_p == 0.5
-    assert make_config("contex", preset="paper").augment.flip_p == 0
+    assert make_config("contex", preset="gpu").augment.flip_p == 0
     assert make_config("contex", preset="cpu").augment.flip_p == 0
 
 

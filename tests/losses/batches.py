@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from biascon.losses import LOSSES, Loss, default_parameters, get_entry
+from biascon.losses import LOSSES, Loss, default_parameters, get_entry, get_loss
 from biascon.utils.entry_points import load
 from tests.losses.oracles import ORACLES
 
@@ -158,7 +159,7 @@ def compute_value(loss: Loss, batch: Batch, **more: Any) -> Tensor:
 
 
 def value_and_gradients(
-    loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None
+    loss: Loss, batch: Batch, within: AbstractContextManager[object] | None = None, **more: Any
 ) -> tuple[float, dict[str, Tensor]]:
     """Return the loss, and its gradients with respect to z and to the inputs in ``NETWORK_OUTPUTS``.
 
@@ -167,7 +168,7 @@ def value_and_gradients(
     leaves = {"z": batch.z, **{k: batch.inputs[k] for k in NETWORK_OUTPUTS if k in batch.inputs}}
     leaves = {key: tensor.clone().requires_grad_() for key, tensor in leaves.items()}
     with within or nullcontext():
-        value = compute_value(loss, batch.with_tensors(**leaves))
+        value = compute_value(loss, batch.with_tensors(**leaves), **more)
     assert value.shape == ()
     gradients = torch.autograd.grad(value, list(leaves.values()))
     return value.item(), dict(zip(leaves, gradients, strict=True))
@@ -195,9 +196,31 @@ def check_against_oracle(loss: Loss, batch: Batch, tolerance: float) -> None:
 
 
 def list_choices(name: str, key: str) -> tuple[str, ...]:
-    """Return the allowed words of a parameter, an empty tuple for a number."""
+    """Return the allowed words of a free parameter, an empty tuple for a number."""
+    if key in get_entry(name).fixed:
+        return ()
     hint = typing.get_type_hints(load(get_entry(name).target)).get(key)
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def needs_views(name: str, extra: Mapping[str, Any] | None = None) -> bool:
+    """Return whether a loss with these parameters refuses batches with one view."""
+    wb = get_loss(name, **(extra or {})).parameters.get("wb", 1)
+    return "views" in LOSSES[name].batch_inputs and wb > 0
+
+
+def valid_views(name: str, v: int, extra: Mapping[str, Any] | None = None) -> int:
+    """Return ``v``, or 2 if it is 1 and the loss refuses batches with one view."""
+    return 2 if v == 1 and needs_views(name, extra) else v
+
+
+def degenerate_shapes(name: str) -> list[str]:
+    """Return the names of the batches in ``DEGENERATE`` that the loss accepts."""
+    return [
+        shape
+        for shape, arguments in DEGENERATE.items()
+        if arguments.get("v") != 1 or not needs_views(name)
+    ]
 
 
 def choose_other_value(name: str, key: str) -> Any:
@@ -206,7 +229,9 @@ def choose_other_value(name: str, key: str) -> Any:
     words = [word for word in list_choices(name, key) if word != default]
     if words:
         return words[0]
-    return {"q": 0.4, "delta": 1.2}.get(key, 4 * default)
+    if key in ("alpha", "beta") and default == 1:
+        return 0.4
+    return {"q": 0.4, "delta": 1.2, "decoupling": 0.3}.get(key, 4 * default)
 
 
 def list_settings(name: str) -> list[dict[str, Any]]:

@@ -31,9 +31,13 @@ def of_image(views, label):
     return mean([log_sum_exp(logits) - logits[label] for logits in views])
 
 
-def ce(z, labels, bias):
+def ce(z, labels, bias, *, decoupling=0.0):
     del bias
-    return mean([log_sum_exp(logits) - logits[labels[image]] for logits, image in flatten(z)])
+    losses = []
+    for logits, image in flatten(z):
+        squares = mean([logit**2 for logit in logits])
+        losses.append(log_sum_exp(logits) - logits[labels[image]] + decoupling * squares)
+    return mean(losses)
 
 
 def bias_ce(z, labels, bias):
@@ -131,34 +135,57 @@ def iter_similarities(z, labels, temperature):
         yield positives, negatives
 
 
-def _context(z, labels, temperature, clip):
+def _context(z, labels, temperature, form):
     losses = []
     for positives, negatives in iter_similarities(z, labels, temperature):
         if not positives or not negatives:
             continue
         repulsion = log_sum_exp(negatives)
+        if form == "log1p":
+            repulsion = log_sum_exp([0.0, *negatives])  # log(1 + sum_N exp s)
         terms = [s - repulsion for s in positives]
-        if clip:
+        if form == "clip":
             terms = [min(u, 0.0) for u in terms]
         losses.append(-mean(terms))
     return mean(losses)
 
 
-def _contex(z, labels, bias, *, temperature, wa, wb, clip):
+def _separate(z, labels, temperature):
+    """Return La and Lb of the form ``separate``."""
+    context, own_views = [], []
+    points = flatten(z)
+    for i, (zi, image) in enumerate(points):
+        own, positives, negatives, other_images = [], [], [], []
+        for j, (zj, other_image) in enumerate(points):
+            s = dot(zi, zj) / temperature
+            if other_image == image:
+                if j != i:
+                    own.append(s)
+                continue
+            other_images.append(s)
+            (positives if labels[other_image] == labels[image] else negatives).append(s)
+        if positives and negatives:
+            context.append(-mean([s - log_sum_exp(negatives) for s in positives]))
+        if own and other_images:
+            ratio = log_sum_exp(own) - log_sum_exp(other_images)
+            own_views.append(-log_sum_exp([0.0, ratio]))
+    return mean(context), mean(own_views)
+
+
+def contex(z, labels, bias, *, temperature, wa, wb, form):
     del bias
-    la = _context(z, labels, temperature, clip)
-    lb = simclr(z, None, None, temperature=temperature)
+    if form == "separate":
+        la, lb = _separate(z, labels, temperature)
+    else:
+        la = _context(z, labels, temperature, form)
+        lb = simclr(z, None, None, temperature=temperature)
     if la is None and lb is None:
         return None
     return wa * (la or 0.0) + wb * (lb or 0.0)
 
 
-def contex(z, labels, bias, *, temperature, wa, wb):
-    return _contex(z, labels, bias, temperature=temperature, wa=wa, wb=wb, clip=False)
-
-
 def contex_clip(z, labels, bias, *, temperature, wa, wb):
-    return _contex(z, labels, bias, temperature=temperature, wa=wa, wb=wb, clip=True)
+    return contex(z, labels, bias, temperature=temperature, wa=wa, wb=wb, form="clip")
 
 
 def eps_supinfonce(z, labels, bias, *, temperature, epsilon):

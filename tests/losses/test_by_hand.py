@@ -209,6 +209,13 @@ def test_flac_equals_the_hand_value():
     assert j == pytest.approx(2.73515 / 4, abs=1e-4)
 
 
+def test_spectral_decoupling_adds_the_mean_of_all_squared_logits():
+    # Squares 9, 0, 1, 4 of mean 3.5; ce = (log(1 + e^-3) + log(1 + e^-3)) / 2: logits 3, 0 and -1, 2.
+    batch = [[[3.0, 0.0]], [[-1.0, 2.0]]], [0, 1], [0, 0], "ce"
+    assert compute(*batch) == approx(log(1 + exp(-3)))
+    assert compute(*batch, {"decoupling": 0.2}) == approx(log(1 + exp(-3)) + 0.2 * 3.5)
+
+
 def test_gce_equals_the_hand_value():
     # p = 1/4: (1 - (1/4)^(1/2)) / (1/2) = 1. p = 1/4 and q = 1: 1 - 1/4.
     assert compute([[[0.0] * 4]], [2], [0], "gce", {"q": 0.5}) == approx(1.0)
@@ -265,6 +272,27 @@ def test_groupdro_equals_the_hand_value_and_updates_its_weights():
     assert not q[1].any()
 
 
+# Three orthogonal images of labels 0, 0 and 1 with two equal views, T = 1: s is 1 to the own other view and 0
+# to the four others. Four anchors have label 0, with P = own view and two of mean 1/3, and N of two anchors;
+# two anchors have label 1, with P = own view and N of four anchors.
+SELF = log(math.e + 4) - 1
+FORMS = {
+    "plain": (4 * (log(2) - 1 / 3) + 2 * (log(4) - 1)) / 6 + SELF,
+    # s - log sum_N is 1 - log 2 and twice -log 2 for label 0, 1 - log 4 for label 1: two are clamped at 0.
+    "clip": (4 * (2 * log(2) / 3) + 2 * (log(4) - 1)) / 6 + SELF,
+    "log1p": (4 * (log(3) - 1 / 3) + 2 * (log(5) - 1)) / 6 + SELF,
+    # Without the own view, only label 0 has positives, of similarity 0. Lb = -log(1 + e / 4).
+    "separate": log(2) - log(1 + math.e / 4),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_contex_equals_the_hand_value(form):
+    z = torch.eye(3, dtype=torch.float64)[:, None].expand(-1, 2, -1)
+    extra = {"form": form, "temperature": 1.0, "wa": 1.0, "wb": 1.0}
+    assert compute(z, [0, 0, 1], [0, 0, 0], "contex", extra) == approx(FORMS[form])
+
+
 LOG7 = math.log(7)
 # Four images of labels 0, 0, 1, 2 with two views each and equal embeddings (or logits): of the 8 anchors,
 # the 4 of label 0 have 4 negatives and the other 4 have 6. Every softmax over A(i) is uniform over 7
@@ -293,8 +321,8 @@ COLLAPSED = {
     "supcon+fairkl": ({}, LOG7 + COLLAPSED_CODE),
     "biascon": ({}, LOG7 / 2 + 0.01 * log(6)),  # half of the anchors have a positive in Q
     "biascon, skip": ({"empty": "skip"}, LOG7 + 0.01 * log(6)),
-    "supcon+end": ({}, LOG7 + 0.1),  # R_perp = 1, R_par = 0
-    "end": ({}, log(6) + 0.1),
+    "supcon+end": ({}, LOG7 + 1),  # R_perp = 1, R_par = 0
+    "end": ({}, log(6) + 1),
     "gce": ({"q": 0.5}, 2 * (1 - 6**-0.5)),
 }
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from biascon.errors import UsageError
 from biascon.losses import LOSSES, get_loss
 from tests.losses.batches import (
     DEGENERATE,
@@ -15,21 +16,49 @@ from tests.losses.batches import (
     WITH_TEMPERATURE,
     check_against_oracle,
     compute_value,
+    degenerate_shapes,
+    list_choices,
     make_batch,
     value_and_gradients,
 )
 
+CONTEX_FORMS = list_choices("contex", "form")
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-5}
 
 
-@pytest.mark.parametrize("shape", DEGENERATE)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "shape"), [(name, shape) for name in NAMES for shape in degenerate_shapes(name)]
+)
 def test_degenerate_batch_equals_the_oracle_with_a_finite_gradient(name, shape):
     for dtype, tolerance in DTYPES.items():
         batch = make_batch(name, dtype=dtype, **DEGENERATE[shape])
         check_against_oracle(get_loss(name), batch, tolerance)
         if name in WITH_TEMPERATURE:  # similarities in float32 have an error of 1e-7 / T
             check_against_oracle(get_loss(name, temperature=0.01), batch, 10 * tolerance)
+
+
+@pytest.mark.parametrize("form", CONTEX_FORMS)
+@pytest.mark.parametrize("shape", DEGENERATE)
+def test_every_form_of_contex_equals_the_oracle_on_few_pairs(shape, form):
+    for extra in ({"wa": 1, "wb": 0}, {}):
+        if DEGENERATE[shape].get("v") != 1 or extra:
+            batch = make_batch("contex", **DEGENERATE[shape])
+            check_against_oracle(get_loss("contex", form=form, **extra), batch, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("simclr", {}), ("contex-clip", {}), *(("contex", {"form": form}) for form in CONTEX_FORMS)],
+)
+def test_one_view_is_refused_where_views_are_needed(name, extra):
+    batch = make_batch(name, b=5, v=1, labels=[0, 1, 0, 1, 2])
+    with pytest.raises(
+        UsageError, match=r"two views or more .* got z of shape \(5, 1, 6\)"
+    ) as caught:
+        compute_value(get_loss(name, **extra), batch)
+    assert "torch.stack([z1, z2], 1)" in str(caught.value)
+    assert "augment.views=2" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["paper", "code"])
@@ -160,16 +189,20 @@ ONE_LABEL = DEGENERATE["one label for all"]
 BIAS_IS_LABEL = DEGENERATE["bias is the label"]
 # (loss, parameters, batch without an anchor that counts)
 NOTHING_COUNTS = {
-    "simclr, one view": ("simclr", {}, {"b": 4, "v": 1}),
-    "simclr, one image and view": ("simclr", {}, {"b": 1, "v": 1}),
     "supcon, labels distinct, one view": ("supcon", {}, DISTINCT),
     "supcon in, labels distinct, one view": ("supcon", {"form": "in"}, DISTINCT),
     "eps_supinfonce, labels distinct, one view": ("eps_supinfonce", {}, DISTINCT),
     "eps_supcon, labels distinct, one view": ("eps_supcon", {}, DISTINCT),
     "contex, one label, context alone": ("contex", {"wa": 1, "wb": 0}, ONE_LABEL),
-    "contex, one view, self alone": ("contex", {"wa": 0, "wb": 1}, DEGENERATE["one view"]),
-    "contex, one image and view": ("contex", {}, {"b": 1, "v": 1}),
-    "contex, labels distinct, one view": ("contex", {}, DISTINCT),
+    "contex, one image and view": ("contex", {"wb": 0}, {"b": 1, "v": 1}),
+    "contex, labels distinct, one view": ("contex", {"wb": 0}, DISTINCT),
+    "contex log1p, labels distinct, one view": ("contex", {"form": "log1p", "wb": 0}, DISTINCT),
+    "contex separate, one image": ("contex", {"form": "separate"}, {"b": 1}),
+    "contex separate, labels distinct, context alone": (
+        "contex",
+        {"form": "separate", "wb": 0},
+        DEGENERATE["all labels distinct"],
+    ),
     "contex-clip, one label, context alone": ("contex-clip", {"wa": 1, "wb": 0}, ONE_LABEL),
     "biascon, bias is the label": ("biascon", {"ce_weight": 0}, BIAS_IS_LABEL),
     "biascon skip, bias is the label": (

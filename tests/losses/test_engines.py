@@ -15,9 +15,12 @@ from tests.losses.batches import (
     WITH_LABELS,
     WITH_TEMPERATURE,
     check_against_oracle,
+    degenerate_shapes,
     list_choices,
     make_batch,
+    needs_views,
     quicker,
+    valid_views,
     value_and_gradients,
 )
 
@@ -80,8 +83,10 @@ def list_temperatures(name):
     return [{"temperature": t} for t in (0.01, 0.1, 1.0)] if name in WITH_TEMPERATURE else [{}]
 
 
-@pytest.mark.parametrize("views", [1, 3])
-@pytest.mark.parametrize("name", PAIRWISE_NAMES)
+@pytest.mark.parametrize(
+    ("name", "views"),
+    [(name, v) for name in PAIRWISE_NAMES for v in (1, 3) if v > 1 or not needs_views(name)],
+)
 def test_blocked_path_equals_the_dense_path(name, views):
     double = make_skewed_batch(name, v=views, n=240)
     single = to_double(make_skewed_batch(name, v=views, n=240, dtype=torch.float32))
@@ -127,7 +132,8 @@ def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
     loss = get_loss(name)
     with pytest.MonkeyPatch.context() as patch:
         use_dense_path(patch)
-        expected = value_and_gradients(loss, to_double(batch))
+        # The rounded vectors have norms that are not exactly 1.
+        expected = value_and_gradients(loss, to_double(batch), check=False)
     with pytest.MonkeyPatch.context() as patch:
         use_blocked_path(patch)
         value, gradients = value_and_gradients(loss, batch)
@@ -143,7 +149,7 @@ def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
 @given(data=st.data())
 def test_blocked_path_equals_the_dense_path_for_any_batch_size(name, span, data):
     b = data.draw(st.sampled_from([1, 2, 3, 63, 64, 65, 127, 128, 129, 150]))
-    v = data.draw(st.integers(1, 2))
+    v = valid_views(name, data.draw(st.integers(1, 2)))
     classes = data.draw(st.sampled_from([1, 2, 5, 70]))
     seed = data.draw(st.integers(0, 10**6))
     draw = torch.Generator().manual_seed(seed)
@@ -168,8 +174,9 @@ def test_blocked_path_equals_the_dense_path_for_any_batch_size(name, span, data)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 def test_blocked_path_equals_the_oracle_on_empty_sets(name, span, dtype, tolerance, monkeypatch):
     use_blocked_path(monkeypatch, span)
-    for shape in DEGENERATE.values():
-        check_against_oracle(get_loss(name), make_batch(name, dtype=dtype, **shape), tolerance)
+    for shape in degenerate_shapes(name):
+        batch = make_batch(name, dtype=dtype, **DEGENERATE[shape])
+        check_against_oracle(get_loss(name), batch, tolerance)
 
 
 @pytest.mark.parametrize("path", ["dense", *SPANS])
@@ -192,7 +199,8 @@ def test_log_sum_over_no_anchor_is_zero_with_a_zero_gradient(path, monkeypatch):
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 def test_blocked_path_is_finite_for_equal_embeddings(name, span):
-    shape = {"b": 200, "v": 1, "d": 10, "labels": [i % 7 for i in range(200)]}
+    v = valid_views(name, 1)
+    shape = {"b": 200, "v": v, "d": 10, "labels": [i % 7 for i in range(200)]}
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         batch = make_batch(name, dtype=dtype, bias=[i % 3 for i in range(200)], **shape)
         same = batch.map_tensors(("z", "features"), lambda x: x[:1].expand_as(x))
@@ -220,7 +228,13 @@ def test_blocked_path_is_finite_for_equal_embeddings(name, span):
 def test_blocked_path_equals_the_dense_path_for_an_opposite_anchor(name, dtype, temperature, span):
     # The span of similarities is the largest that the common shift allows, or twice this span.
     batch = make_batch(
-        name, b=130, v=1, d=6, labels=[0, 1] * 65, bias=[0, 0, 1, 1, 2] * 26, dtype=dtype
+        name,
+        b=130,
+        v=valid_views(name, 1),
+        d=6,
+        labels=[0, 1] * 65,
+        bias=[0, 0, 1, 1, 2] * 26,
+        dtype=dtype,
     )
     z = torch.nn.functional.normalize(batch.z.double() * 0.01 + torch.eye(6)[0].double(), dim=-1)
     z[17] *= -1

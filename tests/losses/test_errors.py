@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from biascon.errors import UsageError
-from biascon.losses import LOSSES, default_parameters, get_entry, get_loss
+from biascon.losses import (
+    LOSSES,
+    canonical_name,
+    default_parameters,
+    get_entry,
+    get_loss,
+    uses_bias_labels,
+)
 from tests.losses.batches import (
     EMBEDDING_NAMES,
     NAMES,
@@ -164,7 +171,38 @@ def test_unchecked_loss_accepts_values_that_are_not_finite(name, key):
     batch = make_batch(name, dtype=torch.float32)
     tensor = {"z": batch.z, **batch.inputs}[key].clone()
     tensor[(0,) * tensor.ndim] = math.nan
-    compute_value(get_loss(name), batch.with_tensors(**{key: tensor}))
+    compute_value(get_loss(name), batch.with_tensors(**{key: tensor}), check=False)
+
+
+@pytest.mark.parametrize(("name", "key"), REAL)
+def test_first_call_of_a_loss_is_checked_by_default(name, key):
+    batch = make_batch(name, dtype=torch.float32)
+    tensor = {"z": batch.z, **batch.inputs}[key].clone()
+    tensor[(0,) * tensor.ndim] = math.nan
+    invalid = batch.with_tensors(**{key: tensor})
+    loss = get_loss(name)
+    for _ in range(2):  # a refused call is not the first one
+        with pytest.raises(UsageError, match=f"{key}.*is nan"):
+            compute_value(loss, invalid)
+    compute_value(loss, batch)
+    compute_value(loss, invalid)  # a later call is not checked
+    with pytest.raises(UsageError, match="is nan"):
+        compute_value(loss, invalid, check=True)
+
+
+@pytest.mark.parametrize("name", EMBEDDING_NAMES)
+def test_first_call_refuses_embeddings_that_are_not_normalized(name):
+    batch = make_batch(name)
+    with pytest.raises(UsageError, match=r"norm 1 \(normalize them\), but z\[0, 0\] has norm 3"):
+        compute_value(get_loss(name), batch.with_tensors(z=3 * batch.z))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_without_views_is_refused_with_the_repair(name):
+    batch = make_batch(name)
+    repair = "torch.stack([z1, z2], 1)" if name in EMBEDDING_NAMES else "z[:, None]"
+    with pytest.raises(UsageError, match=re.escape(f"got (4, 6) (V are views: pass {repair})")):
+        compute_value(get_loss(name), batch.with_tensors(z=batch.z[:, 0]))
 
 
 @pytest.mark.parametrize("length", [0.0, 0.99, 1.02, 7.0])
@@ -176,7 +214,7 @@ def test_checked_loss_refuses_embeddings_of_another_norm_with_their_index(name, 
     message = f"expected embeddings of norm 1 (normalize them), but z[2, 1] has norm {length:.4g}"
     with pytest.raises(UsageError, match=re.escape(message)):
         compute_value(get_loss(name), batch.with_tensors(z=z), check=True)
-    compute_value(get_loss(name), batch.with_tensors(z=z))
+    compute_value(get_loss(name), batch.with_tensors(z=z), check=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -211,6 +249,7 @@ RANGES = {
     "beta": ("at least 0", AT_LEAST_0),
     "eta": ("at least 0", AT_LEAST_0),
     "k": ("at least 0", AT_LEAST_0),
+    "decoupling": ("at least 0", AT_LEAST_0),
     "q": ("in (0, 1]", (*POSITIVE, 1.001, 2)),
     "up": ("at least 1", (*POSITIVE, 0.999)),
     "first_epochs": ("an integer of at least 1", (0, -1, 1.5, 1.0)),
@@ -280,17 +319,60 @@ def test_fixed_parameters_and_tensor_inputs_are_no_free_parameters(name):
 
 # Names
 
+SPELLINGS = {
+    "ConTeX": "contex",
+    "contex_clip": "contex-clip",
+    "ConTeX clip": "contex-clip",
+    "SupCon": "supcon",
+    "SimCLR": "simclr",
+    "GroupDRO": "groupdro",
+    "group-dro": "groupdro",
+    "FairKL": "fairkl",
+    "SupCon+FairKL": "supcon+fairkl",
+    "BiasCon": "biascon",
+    "BiasCon+BiasBal": "biascon+biasbal",
+    "FLAC": "flac",
+    "EnD": "end",
+    "LfF": "lff",
+    "JTT": "jtt",
+    "eps-SupInfoNCE": "eps_supinfonce",
+    "eps-supcon": "eps_supcon",
+    "bias_ce": "bias-ce",
+    "re-weight": "reweight",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_names_as_the_papers_spell_them_are_accepted(spelling):
+    name = SPELLINGS[spelling]
+    assert canonical_name(spelling) == name
+    assert get_loss(spelling).name == name
+    assert get_loss(spelling) == get_loss(name)
+    assert get_entry(spelling) is LOSSES[name]
+    assert default_parameters(spelling) == default_parameters(name)
+    assert uses_bias_labels(spelling) == uses_bias_labels(name)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "qqq", "supcn"])
+def test_canonical_and_unknown_names_are_returned_unchanged(name):
+    assert canonical_name(name) == name
+
+
+def test_every_two_losses_are_spelled_differently():
+    spellings = {re.sub("[-_ ]", "", name.lower()) for name in NAMES}
+    assert len(spellings) == len(NAMES)
+
+
 NEAR = {
     "contx": "contex",
-    "eps-supcon": "eps_supcon",
-    "eps-supinfonce": "eps_supinfonce",
+    "SupConn": "supcon",
     "supcon-fairkl": "supcon+fairkl",
     "biascon-biasbal": "biascon+biasbal",
-    "bias_ce": "bias-ce",
-    "group-dro": "groupdro",
-    "SupCon": "supcon",
-    "contex_clip": "contex-clip",
-    "re-weight": "reweight",
+    "bias-cee": "bias-ce",
+    "group-dr": "groupdro",
+    "eps_supinfonc": "eps_supinfonce",
+    "contex_clp": "contex-clip",
+    "re-weigh": "reweight",
 }
 
 

@@ -26,6 +26,9 @@ LOSSES = {
     "self": ("contex", {"wa": 0.0, "wb": 1.0}),
     "eps_supinfonce_0.25": ("eps_supinfonce", {"epsilon": 0.25}),
     "eps_supcon_0.25": ("eps_supcon", {"epsilon": 0.25}),
+    # Computed by the Python loops of oracles_plain.py from the features of the file.
+    "contex_log1p": ("contex", {"form": "log1p", "wa": 0.6, "wb": 0.4}),
+    "contex_separate": ("contex", {"form": "separate", "wa": 0.7, "wb": 0.3}),
     "bias_contrastive": ("biascon", {"ce_weight": 0.0, "empty": "zero"}),
 }
 

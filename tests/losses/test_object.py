@@ -8,9 +8,11 @@ import pickle
 import pytest
 import torch
 
+from biascon.errors import UsageError
 from biascon.losses import (
     LOSSES,
     NEEDS,
+    Loss,
     LossEntry,
     Requirement,
     default_parameters,
@@ -19,7 +21,7 @@ from biascon.losses import (
     uses_bias_labels,
 )
 from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS
-from tests.losses.batches import NAMES, SETTINGS, compute_value, make_batch
+from tests.losses.batches import NAMES, SETTINGS, compute_value, list_choices, make_batch
 
 
 @pytest.mark.parametrize(("name", "extra"), SETTINGS)
@@ -76,8 +78,36 @@ def test_methods_without_bias_labels_are_known():
 
 def test_parameters_replace_only_their_defaults():
     loss = get_loss("contex-clip", wa=0.25, temperature=0.2)
-    expected = {"temperature": 0.2, "wa": 0.25, "wb": 0.5, "clip": True}
+    expected = {"temperature": 0.2, "wa": 0.25, "wb": 0.5, "form": "clip"}
     assert dict(loss.parameters) == expected
+
+
+WEIGHTS = {"plain": (0.5, 0.5), "clip": (0.5, 0.5), "log1p": (0.6, 0.4), "separate": (0.7, 0.3)}
+
+
+@pytest.mark.parametrize("form", list_choices("contex", "form"))
+def test_default_weights_of_contex_depend_on_the_form(form):
+    wa, wb = WEIGHTS[form]
+    assert dict(get_loss("contex", form=form).parameters) == {
+        "temperature": 0.1,
+        "wa": wa,
+        "wb": wb,
+        "form": form,
+    }
+    assert get_loss("contex", form=form, wa=0.2).parameters["wa"] == 0.2
+    assert get_loss("contex", form=form, wa=0.2).parameters["wb"] == wb
+    defaults = default_parameters("contex", {"form": form, "wa": 0.2})
+    assert (defaults["wa"], defaults["wb"]) == (wa, wb)
+    assert default_parameters("contex")["wa"] == 0.5
+
+
+def test_default_by_value_replaces_a_free_parameter_of_the_loss():
+    for name, entry in LOSSES.items():
+        free = set(default_parameters(name)) - set(entry.fixed)
+        for key, by_value in entry.defaults_by_value.items():
+            assert key in free
+            assert set(by_value) <= set(list_choices(name, key))
+            assert all(set(values) <= free for values in by_value.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,3 +116,47 @@ def test_integer_parameters_equal_their_floats(name):
     with_integers = get_loss(name, **dict.fromkeys(floats, 1))
     assert with_integers == get_loss(name, **floats)
     assert {type(with_integers.parameters[key]) for key in floats} <= {float}
+
+
+def with_offset(z, labels, bias=None, *, features, weights=None, scale: float = 1.0):
+    """A loss with a required and an optional input."""
+    value = scale * (z.sum() + features.sum())
+    return value if weights is None else value + weights.sum()
+
+
+def test_optional_input_may_be_given_or_left_out():
+    entry = LossEntry(
+        "m:f",
+        "",
+        "",
+        input_kind="logits",
+        tensor_inputs=("features",),
+        optional_inputs=("weights",),
+    )
+    loss = Loss("mine", entry, {"scale": 2.0}, with_offset)
+    z, features, weights = torch.ones(3, 1, 2), torch.ones(3, 1, 4), torch.ones(3)
+    labels = torch.zeros(3, dtype=torch.long)
+    assert loss(z, labels, features=features) == 36
+    assert loss(z, labels, features=features, weights=None) == 36
+    assert loss(z, labels, features=features, weights=weights) == 39
+    message = r"expects the inputs features, weights \(optional\), but got weights"
+    with pytest.raises(UsageError, match=message):
+        loss(z, labels, weights=weights)
+    with pytest.raises(UsageError, match="but got features, counts"):
+        loss(z, labels, features=features, counts=weights)
+    with pytest.raises(UsageError, match=r"weights\[0\] is nan"):
+        loss(z, labels, features=features, weights=weights * torch.nan, check=True)
+
+
+def test_optional_input_is_no_free_parameter(monkeypatch):
+    entry = LossEntry(
+        f"{__name__}:with_offset",
+        "",
+        "",
+        tensor_inputs=("features",),
+        optional_inputs=("weights",),
+    )
+    monkeypatch.setitem(LOSSES, "mine", entry)
+    assert default_parameters("mine") == {"scale": 1.0}
+    with pytest.raises(UsageError, match="has no parameter 'weights'"):
+        get_loss("mine", weights=1)

@@ -39,9 +39,8 @@ def pull_to_corners(name, batch, strength):
     return moved
 
 
-PULL_SETTINGS = [
-    case for case in SETTINGS if "weight" not in case.values[1]
-]  # R of FairKL may rise
+# R of FairKL may rise, and spectral decoupling rises with the size of the logits.
+PULL_SETTINGS = [case for case in SETTINGS if not {"weight", "decoupling"} & set(case.values[1])]
 
 
 @pytest.mark.parametrize(("name", "extra"), PULL_SETTINGS)
