@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from biascon.errors import UsageError
 from biascon.losses.cross_entropy import cross_entropy
 from biascon.losses.pairwise import Anchors, check_shape, make_anchors, mean_of_anchors, upcast_half
+from biascon.losses.per_image import check_ids
 from biascon.losses.reweighting import biasbal
 
 Empty = Literal["zero", "skip"]
@@ -56,9 +58,9 @@ def biascon(
         UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
-    return contrast + ce_weight * cross_entropy(
-        logits, labels if logit_labels is None else logit_labels
-    )
+    if logit_labels is not None:
+        labels = _second_labels(logits, logit_labels)
+    return contrast + ce_weight * cross_entropy(logits, labels)
 
 
 def biascon_biasbal(
@@ -98,8 +100,13 @@ def biascon_biasbal(
         UsageError: A shape or a dtype does not fit.
     """
     contrast = bias_contrast(make_anchors(z, labels, temperature, bias), empty)
+    if (logit_labels is None) != (logit_bias is None):
+        missing = "logit_labels" if logit_labels is None else "logit_bias"
+        raise UsageError(f"expected logit_labels and logit_bias together, but {missing} is missing")
     if logit_labels is not None and logit_bias is not None:
-        labels, bias = logit_labels, logit_bias
+        labels, bias = _second_labels(logits, logit_labels), logit_bias
+        check_shape("counts", counts, logits.shape[-1], "M")
+        check_ids("logit_bias", bias, len(logits), counts.shape[1])
     return contrast + ce_weight * biasbal(logits, labels, bias, counts=counts)
 
 
@@ -159,9 +166,18 @@ def softcon(
     counted = weight > 0
     attraction = total / torch.where(counted, weight, 1.0)
     contrast = _mean(batch.log_sums().all - attraction, counted, empty)
-    return contrast + ce_weight * cross_entropy(
-        logits, labels if logit_labels is None else logit_labels
-    )
+    if logit_labels is not None:
+        labels = _second_labels(logits, logit_labels)
+    return contrast + ce_weight * cross_entropy(logits, labels)
+
+
+def _second_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the labels of logits that are of other images than the embeddings, or refuse them."""
+    check_shape("logits", logits, "C", "W", "K")
+    if not logits.is_floating_point():
+        raise UsageError(f"expected logits to be floating point, but got {logits.dtype}")
+    check_ids("logit_labels", labels, len(logits), logits.shape[-1])
+    return labels
 
 
 def _mean(values: Tensor, counted: Tensor, empty: Empty) -> Tensor:

@@ -53,6 +53,7 @@ def check_values(name: str, input_kind: InputKind, z: Tensor, inputs: Mapping[st
         if not_finite.any():
             index = ", ".join(map(str, not_finite.nonzero()[0].tolist()))
             raise UsageError(f"loss '{name}': {key}[{index}] is {values[not_finite][0].item()}")
+    _check_ranges(name, inputs)
     # The function of the loss refuses another shape or dtype.
     has_norms = z.ndim == 3 and z.is_floating_point() and z.numel() > 0
     if input_kind == "embeddings" and has_norms:
@@ -65,4 +66,28 @@ def check_values(name: str, input_kind: InputKind, z: Tensor, inputs: Mapping[st
             raise UsageError(
                 f"loss '{name}': expected embeddings of norm 1 (normalize them), "
                 f"but z[{index}] has norm {norms[not_unit][0].item():.4g}"
+            )
+
+
+def _check_ranges(loss: str, inputs: Mapping[str, Tensor]) -> None:
+    """Refuse shares outside 0..1, negative weights, and counts that are no numbers of images."""
+    for name, values in inputs.items():
+        if name == "mix":
+            invalid, expected = (values < 0) | (values > 1), "in 0..1"
+        elif name == "counts":
+            invalid = (values < 0) | (values != values.round())
+            expected = "a number of images (not a share)"
+        elif name in ("weights", "bias_losses", "group_weights"):
+            invalid, expected = values < 0, "at least 0"
+        else:
+            continue
+        if invalid.any():
+            index = ", ".join(map(str, invalid.nonzero()[0].tolist()))
+            got = f"{values[invalid][0].item():.4g}"
+            raise UsageError(
+                f"loss '{loss}': expected {name}[{index}] to be {expected}, but got {got}"
+            )
+        if name == "group_weights" and values.numel() and not values.any():
+            raise UsageError(
+                f"loss '{loss}': expected a cell with group_weights above 0, but got none"
             )

@@ -14,14 +14,15 @@ def cross_entropy(
 ) -> Tensor:
     """Return -mean log softmax(logits)_y over all B * V anchors (empirical risk minimization).
 
-    With spectral decoupling (Pezeshki et al., NeurIPS 2021), ``decoupling`` times the mean of the squares of
-    all B * V * K logits is added, without the factor 1/2.
+    With spectral decoupling (Pezeshki et al., NeurIPS 2021), ``decoupling`` times the mean over anchors of
+    logits_y^2 is added, without the factor 1/2. Only the logit of the label is squared. The mean over all
+    logits of an anchor is another reading of the method, which this function does not offer.
 
     Args:
         logits: float ``(B, V, K)``; half precision is cast to float32.
         labels: ``(B,)`` integers in 0..K-1.
         bias: Not used.
-        decoupling: Weight of the squared logits, at least 0.
+        decoupling: Weight of the squared logit of the label, at least 0.
 
     Raises:
         UsageError: A shape or a dtype does not fit.
@@ -29,7 +30,9 @@ def cross_entropy(
     value = mean_or_zero(per_image_cross_entropy(logits, labels))
     if decoupling == 0:
         return value
-    return value + decoupling * mean_or_zero(upcast_half(logits).square())
+    index = labels.long()[:, None, None].expand(-1, logits.shape[1], 1)
+    own = upcast_half(logits).gather(2, index)  # (B, V, 1)
+    return value + decoupling * mean_or_zero(own.square())
 
 
 def bias_cross_entropy(logits: Tensor, labels: Tensor | None, bias: Tensor) -> Tensor:

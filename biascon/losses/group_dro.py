@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.pairwise import check_shape
-from biascon.losses.per_image import per_image_cross_entropy
+from biascon.losses.per_image import check_range, per_image_cross_entropy
 
 
 def groupdro(
@@ -36,6 +36,7 @@ def groupdro(
     value = per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("group_weights", group_weights, logits.shape[-1], "M")
     k, m = group_weights.shape
+    check_range("bias", bias, m)
     cell = labels.long() * m + bias.long()  # (B,) in 0..K*M-1
     n = torch.zeros(k * m, dtype=value.dtype, device=value.device)
     n = n.index_add(0, cell, torch.ones_like(value))

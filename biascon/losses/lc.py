@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biascon.losses.lisa import check_partners
 from biascon.losses.pairwise import check_shape, upcast_half
-from biascon.losses.per_image import check_per_image, mean_or_zero, per_image_cross_entropy
+from biascon.losses.per_image import (
+    check_ids,
+    check_per_image,
+    mean_or_zero,
+    per_image_cross_entropy,
+)
 
 FLOOR = 1e-4  # added to the mixed prior before the logarithm, as in the authors' code
 
@@ -42,8 +46,8 @@ def lc(
     """
     own = per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("counts", counts, logits.shape[-1], "M")
-    check_partners("bias", bias, len(own), counts.shape[1])
-    check_partners("partner_bias", partner_bias, len(own), counts.shape[1])
+    check_ids("bias", bias, len(own), counts.shape[1])
+    check_ids("partner_bias", partner_bias, len(own), counts.shape[1])
     table = counts.to(own.dtype)
     given_bias = (table / table.sum(dim=0).clamp(min=1)).T  # (M, K)
     share = check_per_image("mix", mix, own)[:, None]

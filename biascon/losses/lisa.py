@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from biascon.errors import UsageError
-from biascon.losses.pairwise import check_shape
 from biascon.losses.per_image import (
+    check_ids,
     check_per_image,
-    check_range,
     mean_or_zero,
     per_image_cross_entropy,
 )
@@ -43,15 +41,7 @@ def lisa(
         UsageError: A shape or a dtype does not fit.
     """
     own = per_image_cross_entropy(logits, labels)
-    check_partners("partner_labels", partner_labels, len(own), logits.shape[-1])
+    check_ids("partner_labels", partner_labels, len(own), logits.shape[-1])
     share = check_per_image("mix", mix, own)
     other = per_image_cross_entropy(logits, partner_labels)
     return mean_or_zero(share * own + (1 - share) * other)
-
-
-def check_partners(name: str, ids: Tensor, n: int, k: int) -> None:
-    """Refuse the labels or bias values of partners that are not ``(n,)`` integers in 0..k-1."""
-    check_shape(name, ids, n)
-    if ids.is_floating_point() or ids.is_complex():
-        raise UsageError(f"expected {name} to be integers, but got {ids.dtype}")
-    check_range(name, ids, k)

@@ -300,7 +300,8 @@ def _expected_value(key: str, value: Any, hint: Any) -> str | None:
     if key in _SHARES:
         return None if is_finite and 0 <= value <= 1 else "in 0..1"
     if key == "contrast_batch":
-        return None if isinstance(value, int) and value >= 0 else "an integer of at least 0"
+        is_count = isinstance(value, int) and is_finite and value >= 0
+        return None if is_count else "an integer of at least 0"
     if hint is int:
         is_count = isinstance(value, int) and is_finite and value >= 1
         return None if is_count else "an integer of at least 1"

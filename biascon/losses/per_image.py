@@ -47,9 +47,22 @@ def check_range(name: str, ids: Tensor, k: int) -> None:
             raise UsageError(f"expected {name} in 0..{k - 1}, but got {low}..{high}")
 
 
+def check_ids(name: str, ids: Tensor, n: int, k: int) -> None:
+    """Refuse labels or bias values that are not ``(n,)`` integers in 0..k-1."""
+    check_shape(name, ids, n)
+    if ids.is_floating_point() or ids.is_complex():
+        raise UsageError(f"expected {name} to be integers, but got {ids.dtype}")
+    check_range(name, ids, k)
+
+
 def check_per_image(name: str, values: Tensor, like: Tensor) -> Tensor:
-    """Return ``values`` without gradient in the dtype of ``like``, and refuse a shape that differs."""
+    """Return ``values`` without gradient in the dtype of ``like``.
+
+    Refuse another shape, and integers: a share or a loss that was rounded to an integer means nothing.
+    """
     check_shape(name, values, *like.shape)
+    if not values.is_floating_point():
+        raise UsageError(f"expected {name} to be floating point, but got {values.dtype}")
     return values.detach().to(like.dtype)
 
 

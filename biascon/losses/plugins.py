@@ -12,6 +12,8 @@ from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS, L
 from biascon.utils import entry_points
 
 GROUP = "biascon.losses"
+# Tensors of a second batch, which a loss may be given beside "logits" of that batch.
+_SECOND_BATCH = ("logit_labels", "logit_bias")
 
 
 def plugin_losses() -> dict[str, metadata.EntryPoint]:
@@ -50,6 +52,7 @@ def _check_needs(name: str, entry: LossEntry) -> None:
     fields: list[tuple[str, tuple[str, ...], Iterable[str]]] = [
         ("batch_inputs", entry.batch_inputs, BATCH_INPUTS),
         ("tensor_inputs", entry.tensor_inputs, TENSOR_INPUTS),
+        ("optional_inputs", entry.optional_inputs, (*TENSOR_INPUTS, *_SECOND_BATCH)),
         ("requires", entry.requires, REQUIREMENTS),
     ]
     for field, values, provided in fields:

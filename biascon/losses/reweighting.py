@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from biascon.losses.pairwise import check_shape, upcast_half
-from biascon.losses.per_image import per_image_cross_entropy
+from biascon.losses.per_image import check_range, per_image_cross_entropy
 
 FLOOR = 1e-9  # added to p(y|b) before the logarithm, for cells without training images
 
@@ -57,8 +57,9 @@ def reweight(logits: Tensor, labels: Tensor, bias: Tensor, *, counts: Tensor) ->
     return (weights * value).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def _table(logits: Tensor, labels: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:
+def _table(logits: Tensor, labels: Tensor, bias: Tensor, counts: Tensor) -> Tensor:
     """Check the inputs and return the counts as floats in the precision of the loss."""
     per_image_cross_entropy(logits, labels, bias, needs_bias=True)
     check_shape("counts", counts, logits.shape[-1], "M")
+    check_range("bias", bias, counts.shape[1])
     return counts.to(upcast_half(logits[:0]).dtype)

@@ -27,20 +27,35 @@ PAIRWISE_NAMES = [
 ]
 WITH_LABELS = [name for name in NAMES if "labels" in LOSSES[name].batch_inputs]
 WITHOUT_LABELS = [name for name in NAMES if "labels" not in LOSSES[name].batch_inputs]
-WITH_BIAS = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs]
-WITHOUT_BIAS = [name for name in NAMES if "bias" not in LOSSES[name].batch_inputs]
+# LISA needs bias values to choose the partners. Its function does not use them.
+WITH_BIAS = [name for name in NAMES if "bias" in LOSSES[name].batch_inputs and name != "lisa"]
+WITHOUT_BIAS = [name for name in NAMES if name not in WITH_BIAS]
 WITH_TEMPERATURE = [name for name in NAMES if "temperature" in default_parameters(name)]
-# They differ from "ce" in the sampling of batches or in a last layer that is fitted later.
-SAME_AS_CE = [name for name in NAMES if LOSSES[name].target == LOSSES["ce"].target and name != "ce"]
+# They differ from "ce" in the draw of batches, in added features, or in a last layer that is fitted later.
+SAME_AS_CE = ["resample", "dfr", "badd", "afr", "subg"]
 LABEL_PREDICTORS = [name for name in NAMES if LOSSES[name].predicts == "labels"]
 
 # Tensors with a row for each image, and those among them with a row for each view of the image.
-IMAGES = ("z", "logits", "features", "bias_features", "bias_losses", "weights")
+PARTNERS = ("partner_labels", "partner_bias", "mix")
+IMAGES = ("z", "logits", "features", "bias_features", "bias_losses", "weights", *PARTNERS)
 VIEWS = ("z", "logits", "features")
 TABLES = ("counts", "group_weights")  # a row for each label, a column for each bias value
+INTEGERS = ("counts", "partner_labels", "partner_bias")
 NETWORK_OUTPUTS = ("logits", "features")  # inputs with a gradient, beside z
 # Parameters that the loss function does not use: the training loop uses them.
-TRAINING_PARAMETERS = {("jtt", "up"), ("jtt", "first_epochs")}
+TRAINING_PARAMETERS = {
+    ("jtt", "up"),
+    ("jtt", "first_epochs"),
+    ("biascon", "oversample"),
+    ("biascon", "contrast_batch"),
+    ("biascon+biasbal", "oversample"),
+    ("biascon+biasbal", "contrast_batch"),
+    ("lisa", "alpha"),
+    ("lisa", "p_label"),
+    ("lc", "alpha"),
+    ("badd", "m"),
+    ("afr", "gamma"),
+}
 
 # Arguments of ``make_batch`` for batches with few or no pairs.
 DEGENERATE: dict[str, dict[str, Any]] = {
@@ -136,13 +151,28 @@ def make_batch(
         "weights": uniform(b) + 0.5,
         "counts": counts,
         "group_weights": q / q.sum(),
+        "partner_labels": draw_ids(None),
+        "partner_bias": draw_ids(None),
+        "mix": uniform(b),
     }
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     inputs = {
-        key: tensors[key] if key == "counts" else tensors[key].to(wide if key in TABLES else dtype)
+        key: tensors[key] if key in INTEGERS else tensors[key].to(wide if key in TABLES else dtype)
         for key in LOSSES[name].tensor_inputs
     }
     return Batch(z.to(dtype), labels, bias, inputs)
+
+
+def make_two_batches(name, b, v, c, w, *, d=6, seed=0, dtype=torch.float64) -> Batch:
+    """Draw a batch for the contrast, and logits ``(c, w, d)`` of other images with their labels.
+
+    For a loss that takes the input ``logit_bias``, their bias values are drawn too.
+    """
+    batch = make_batch(name, b=b, v=v, d=d, seed=seed, dtype=dtype)
+    second = make_batch("biasbal", b=c, v=w, d=d, seed=seed + 1, dtype=dtype)
+    ids = {"logit_labels": second.labels, "logit_bias": second.bias}
+    more = {key: ids[key] for key in LOSSES[name].optional_inputs}
+    return batch._replace(inputs={**batch.inputs, "logits": second.z, **more})
 
 
 def make_biased_batch(name, *, b=40, v=2, d=6, seed=0, dtype=torch.float64) -> Batch:
@@ -177,7 +207,10 @@ def value_and_gradients(
 def compute_oracle(loss: Loss, batch: Batch) -> float | None:
     """Return the value of the oracle, None if no anchor counts."""
     free = {key: loss.parameters[key] for key in default_parameters(loss.name)}
-    inputs = {key: tensor.double().tolist() for key, tensor in batch.inputs.items()}
+    inputs = {
+        key: (tensor if key.startswith(("partner", "logit_")) else tensor.double()).tolist()
+        for key, tensor in batch.inputs.items()
+    }
     lists = batch.z.double().tolist(), batch.labels.tolist(), batch.bias.tolist()
     return ORACLES[loss.name](*lists, **inputs, **free)
 
@@ -231,7 +264,8 @@ def choose_other_value(name: str, key: str) -> Any:
         return words[0]
     if key in ("alpha", "beta") and default == 1:
         return 0.4
-    return {"q": 0.4, "delta": 1.2, "decoupling": 0.3}.get(key, 4 * default)
+    other = {"q": 0.4, "delta": 1.2, "decoupling": 0.3, "contrast_weight": 0.3, "contrast_batch": 8}
+    return other.get(key, min(4 * default, 1.0) if key == "p_label" else 4 * default)
 
 
 def list_settings(name: str) -> list[dict[str, Any]]:

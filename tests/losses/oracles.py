@@ -7,7 +7,10 @@ the loss must then be exactly 0 with a zero gradient. A new loss needs one funct
 
 from __future__ import annotations
 
+import functools
+
 from tests.losses import oracles_bias as with_bias
+from tests.losses import oracles_new as new
 from tests.losses import oracles_plain as plain
 
 ORACLES = {
@@ -35,4 +38,12 @@ ORACLES = {
     "resample": plain.ce,
     "groupdro": with_bias.groupdro,
     "dfr": plain.ce,
+    "fscl": functools.partial(new.fscl, group_norm=False),
+    "fscl+": functools.partial(new.fscl, group_norm=True),
+    "cnc": new.cnc,
+    "lc": new.lc,
+    "lisa": new.lisa,
+    "badd": new.badd,
+    "afr": new.afr,
+    "subg": plain.ce,
 }

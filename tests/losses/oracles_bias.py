@@ -153,17 +153,39 @@ def _bias_contrast(z, labels, bias, temperature, empty):
     return _weighted_contrast(z, labels, temperature, empty, other_bias)
 
 
-def biascon(z, labels, bias, *, logits, temperature, ce_weight, empty):
+def biascon(
+    z, labels, bias, *, logits, temperature, ce_weight, empty, logit_labels=None, **training
+):
+    del training  # parameters that only the training loop uses
     contrast = _bias_contrast(z, labels, bias, temperature, empty)
+    labels = labels if logit_labels is None else logit_labels
     return contrast + ce_weight * (ce(logits, labels, None) or 0.0)
 
 
-def biascon_biasbal(z, labels, bias, *, logits, counts, temperature, ce_weight, empty):
+def biascon_biasbal(
+    z,
+    labels,
+    bias,
+    *,
+    logits,
+    counts,
+    temperature,
+    ce_weight,
+    empty,
+    logit_labels=None,
+    logit_bias=None,
+    **training,
+):
+    del training
     contrast = _bias_contrast(z, labels, bias, temperature, empty)
+    labels = labels if logit_labels is None else logit_labels
+    bias = bias if logit_bias is None else logit_bias
     return contrast + ce_weight * (biasbal(logits, labels, bias, counts=counts) or 0.0)
 
 
-def softcon(z, labels, bias, *, logits, bias_features, temperature, ce_weight, empty):
+def softcon(
+    z, labels, bias, *, logits, bias_features, temperature, ce_weight, empty, logit_labels=None
+):
     del bias
     unit = [_unit(vector) for vector in bias_features]
 
@@ -172,6 +194,7 @@ def softcon(z, labels, bias, *, logits, bias_features, temperature, ce_weight, e
         return w if w > 1e-6 else 0.0  # equal features up to rounding
 
     contrast = _weighted_contrast(z, labels, temperature, empty, dissimilarity)
+    labels = labels if logit_labels is None else logit_labels
     return contrast + ce_weight * (ce(logits, labels, None) or 0.0)
 
 

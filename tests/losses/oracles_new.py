@@ -1,4 +1,4 @@
-"""Oracles of FSCL, Correct-n-Contrast, LISA and logit correction: loops over pairs of anchors."""
+"""Oracles of FSCL, Correct-n-Contrast, LISA, logit correction, BAdd and AFR: loops over anchors."""
 
 from __future__ import annotations
 
@@ -46,8 +46,18 @@ def cnc(z, labels, bias, *, logits, temperature, contrast_weight):
     return contrast_weight * contrast + (1 - contrast_weight) * (ce(logits, labels, None) or 0.0)
 
 
-def lisa(z, labels, bias, *, partner_labels, mix):
-    del bias
+def badd(z, labels, bias, *, m):
+    del m  # the training loop adds the bias features
+    return ce(z, labels, bias)
+
+
+def afr(z, labels, bias, *, gamma):
+    del gamma  # the last layer is fitted after the training
+    return ce(z, labels, bias)
+
+
+def lisa(z, labels, bias, *, partner_labels, mix, alpha=None, p_label=None):
+    del bias, alpha, p_label
     losses = []
     for views, y, other, share in zip(z, labels, partner_labels, mix, strict=True):
         if not views:
@@ -56,7 +66,9 @@ def lisa(z, labels, bias, *, partner_labels, mix):
     return mean(losses)
 
 
-def lc(z, labels, bias, *, counts, partner_bias, mix):
+def lc(z, labels, bias, *, counts, partner_bias, mix, alpha=None):
+    del alpha
+
     def given(b):
         column = [row[b] for row in counts]
         return [n / sum(column) if sum(column) else 0.0 for n in column]

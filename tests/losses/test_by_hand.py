@@ -209,11 +209,14 @@ def test_flac_equals_the_hand_value():
     assert j == pytest.approx(2.73515 / 4, abs=1e-4)
 
 
-def test_spectral_decoupling_adds_the_mean_of_all_squared_logits():
-    # Squares 9, 0, 1, 4 of mean 3.5; ce = (log(1 + e^-3) + log(1 + e^-3)) / 2: logits 3, 0 and -1, 2.
+def test_spectral_decoupling_squares_only_the_logit_of_the_label():
+    # Logits of the labels 3 and 2, squares 9 and 4 of mean 6.5; ce = (log(1 + e^-3) + log(1 + e^-3)) / 2.
     batch = [[[3.0, 0.0]], [[-1.0, 2.0]]], [0, 1], [0, 0], "ce"
     assert compute(*batch) == approx(log(1 + exp(-3)))
-    assert compute(*batch, {"decoupling": 0.2}) == approx(log(1 + exp(-3)) + 0.2 * 3.5)
+    assert compute(*batch, {"decoupling": 0.2}) == approx(log(1 + exp(-3)) + 0.2 * 6.5)
+    other = [[[3.0, 1.0]], [[-1.0, 2.0]]], [0, 1], [0, 0], "ce"
+    added = compute(*other, {"decoupling": 0.2}) - compute(*other)
+    assert added == approx(0.2 * 6.5)  # the logit of the other class is not squared
 
 
 def test_gce_equals_the_hand_value():

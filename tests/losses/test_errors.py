@@ -19,6 +19,7 @@ from biascon.losses import (
 )
 from tests.losses.batches import (
     EMBEDDING_NAMES,
+    INTEGERS,
     NAMES,
     NETWORK_OUTPUTS,
     PAIRWISE_NAMES,
@@ -108,7 +109,8 @@ def test_bias_value_without_a_logit_is_refused(value):
 def test_missing_and_unexpected_inputs_are_refused(name):
     batch = make_batch(name)
     loss = get_loss(name)
-    expected = ", ".join(loss.tensor_inputs) or "none"
+    optional = [f"{key} (optional)" for key in loss.optional_inputs]
+    expected = ", ".join([*loss.tensor_inputs, *optional]) or "none"
     invalid = [{**batch.inputs, "zzz": batch.z}]
     invalid += [{k: v for k, v in batch.inputs.items() if k != key} for key in loss.tensor_inputs]
     for inputs in invalid:
@@ -126,6 +128,9 @@ WRONG_INPUTS = {  # of a batch of 4 images with 2 views and 6 classes
     "weights": [(3,), (8,), (4, 2), ()],
     "counts": [(5, 7), (7, 6), (6,), (6, 7, 1)],
     "group_weights": [(5, 7), (7, 6), (6,), (6, 7, 1)],
+    "partner_labels": [(3,), (8,), (4, 2), ()],
+    "partner_bias": [(3,), (8,), (4, 2), ()],
+    "mix": [(3,), (8,), (4, 2), ()],
 }
 
 
@@ -151,7 +156,7 @@ def test_integer_output_of_the_network_is_refused(name, key):
 
 # check=True
 
-REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k != "counts"]
+REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k not in INTEGERS]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -250,6 +255,12 @@ RANGES = {
     "eta": ("at least 0", AT_LEAST_0),
     "k": ("at least 0", AT_LEAST_0),
     "decoupling": ("at least 0", AT_LEAST_0),
+    "gamma": ("at least 0", AT_LEAST_0),
+    "m": ("at least 0", AT_LEAST_0),
+    "contrast_weight": ("in 0..1", (*BELOW_0, 1.001, 2)),
+    "p_label": ("in 0..1", (*BELOW_0, 1.001, 2)),
+    "oversample": ("at least 1", (*POSITIVE, 0.999)),
+    "contrast_batch": ("an integer of at least 0", (-1, 1.5, 1.0)),
     "q": ("in (0, 1]", (*POSITIVE, 1.001, 2)),
     "up": ("at least 1", (*POSITIVE, 0.999)),
     "first_epochs": ("an integer of at least 1", (0, -1, 1.5, 1.0)),

@@ -45,6 +45,8 @@ def test_loss_holds_its_entry_and_all_parameters(name):
     signature = inspect.signature(loss.function).parameters.values()
     required = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
     assert required == set(entry.tensor_inputs)
+    optional = {p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.default is None}
+    assert optional == set(loss.optional_inputs) == set(entry.optional_inputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,10 +60,29 @@ def test_needs_join_the_described_inputs_and_requirements(name):
     assert all(NEEDS[need] for need in entry.needs)
 
 
+# Held-out training images need no bias labels. Added bias features use them in the first stage.
+WITHOUT_BIAS_LABELS = {Requirement.HELD_OUT_TRAINING, Requirement.ADDED_BIAS_FEATURES}
+
+
 @pytest.mark.parametrize("requirement", Requirement)
-def test_every_requirement_uses_bias_labels(requirement):
-    assert LossEntry("m:f", "", "", requires=(requirement,)).uses_bias_labels
+def test_requirement_that_groups_images_uses_bias_labels(requirement):
+    entry = LossEntry("m:f", "", "", requires=(requirement,))
+    assert entry.uses_bias_labels == (requirement not in WITHOUT_BIAS_LABELS)
     assert not LossEntry("m:f", "", "").uses_bias_labels
+
+
+def test_requirements_of_the_methods_are_known():
+    expected = {
+        "resample": (Requirement.GROUP_SAMPLING,),
+        "groupdro": (Requirement.GROUP_SAMPLING,),
+        "lisa": (Requirement.GROUP_SAMPLING,),
+        "cnc": (Requirement.GROUP_SAMPLING,),
+        "subg": (Requirement.GROUP_SUBSAMPLING,),
+        "dfr": (Requirement.HELD_OUT_BIAS,),
+        "afr": (Requirement.HELD_OUT_TRAINING,),
+        "badd": (Requirement.ADDED_BIAS_FEATURES,),
+    }
+    assert {name: LOSSES[name].requires for name in NAMES if LOSSES[name].requires} == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +94,23 @@ def test_first_stage_loss_has_no_first_stage(name):
 def test_methods_without_bias_labels_are_known():
     without = {name for name in NAMES if not uses_bias_labels(name)}
     expected = {"ce", "simclr", "supcon", "contex", "contex-clip", "eps_supinfonce", "eps_supcon"}
-    assert without == expected | {"gce", "lff", "jtt", "softcon"}
+    assert without == expected | {"gce", "lff", "jtt", "softcon", "afr", "cnc", "lc"}
+
+
+@pytest.mark.parametrize("name", ["cnc", "lc"])
+def test_predictions_of_the_first_stage_replace_bias_labels(name):
+    entry = get_entry(name)
+    assert entry.groups_by_bias
+    assert entry.infers_bias
+    assert not entry.uses_bias_labels
+    assert entry.first_stage.gives == "predictions"
+
+
+@pytest.mark.parametrize("name", ["flac", "badd"])
+def test_bias_labels_of_the_first_stage_count_for_the_method(name):
+    assert not get_entry(name).uses_bias_labels
+    assert get_entry(name).first_stage.loss == "bias-ce"
+    assert uses_bias_labels(name)
 
 
 def test_parameters_replace_only_their_defaults():

@@ -50,7 +50,10 @@ def test_loss_falls_when_positives_are_pulled_together(name, extra, seed):
     # Positives of these losses are views of another image.
     across = {"bias", "bias_features"} & set(LOSSES[name].needs)
     labels = [0, 0, 1, 1] if across else [0, 1, 2, 3]
-    batch = make_batch(name, labels=labels, bias=[0, 1, 2, 3], v=2, seed=seed)
+    # Negatives of FSCL and CnC have the same bias value.
+    bias = [0, 1, 0, 1] if name in ("fscl", "fscl+", "cnc") else [0, 1, 2, 3]
+    batch = make_batch(name, labels=labels, bias=bias, v=2, seed=seed)
+    batch = batch.with_tensors(partner_labels=batch.labels)
     loss = get_loss(
         name, **{**({"weight": 0} if "weight" in default_parameters(name) else {}), **extra}
     )
@@ -64,6 +67,7 @@ def test_loss_falls_when_positives_are_pulled_together(name, extra, seed):
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_falls_step_by_step_when_positives_are_pulled_together(name):
     batch = make_batch(name, b=6, labels=[0, 0, 1, 1, 2, 2], bias=[0, 1, 1, 2, 2, 0])
+    batch = batch.with_tensors(partner_labels=batch.labels)
     loss = get_loss(name, **({"weight": 0} if "weight" in default_parameters(name) else {}))
     values = [compute_value(loss, pull_to_corners(name, batch, by)).item() for by in (0, 0.5, 1)]
     assert values[0] > values[1] > values[2]
@@ -154,6 +158,7 @@ def test_gradient_at_equal_logits_raises_the_true_class(name):
     batch = make_biased_batch(name)
     logits = "z" if entry.input_kind == "logits" else "logits"
     batch = batch.map_tensors((logits,), torch.zeros_like)
+    batch = batch.with_tensors(partner_labels=batch.labels)  # of one class, as lc mixes
     gradient = value_and_gradients(get_loss(name), batch)[1][logits]
     right = torch.nn.functional.one_hot(batch.labels, 6).bool()[:, None].expand_as(gradient)
     assert (gradient[right] < 0).all()
