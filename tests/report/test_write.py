@@ -51,7 +51,7 @@ def test_every_run_and_its_protocol_are_in_the_report(runs: Path, tmp_path: Path
             assert text in page
         assert run.digest in tex
         assert identity.dataset_digest in tex
-    assert "clip False" in page  # the variant of ConTeX
+    assert "form plain" in page  # the form of ConTeX
 
 
 def test_missing_runs_and_unwritable_folders_are_errors(runs: Path, tmp_path: Path) -> None:
