@@ -93,7 +93,7 @@ def training_options(command: F, *, requires_loss: bool = True) -> F:
                      help="Dataset folder.  [default: the newest dataset in ./data]"),
         bias_option,
         click.option("--preset", metavar="NAME|FILE",
-                     help="Preset with all settings.  [default: cpu; paper on CUDA]"),
+                     help="Preset with all settings.  [default: cpu; gpu on CUDA]"),
         click.option("--weights", type=FILE, metavar="FILE",
                      help="Initial weights of the encoder: safetensors, or a plain state dict."),
         click.option("--protocol", type=click.Choice(["linear", "knn", "finetune"]),

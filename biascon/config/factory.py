@@ -34,7 +34,27 @@ def make_config(
             type or is not allowed.
         BiasconError: The preset file cannot be read.
     """
-    from biascon.config.method_settings import apply_method_settings, mark_dataset_defaults
+    return _make_config(loss, seed, preset, settings, needs_head=True)
+
+
+def _make_config(
+    loss: str, seed: int, preset: str, settings: Sequence[str], *, needs_head: bool
+) -> RunConfig:
+    """Return the configuration of ``make_config``.
+
+    Args:
+        loss: The name of the loss.
+        seed: The seed.
+        preset: The preset.
+        settings: The settings.
+        needs_head: Whether a missing projection head is refused. A configuration that is only compared with
+            another one, or only gives its evaluation protocol, may lack the head.
+    """
+    from biascon.config.method_settings import (
+        apply_method_settings,
+        check_head,
+        mark_dataset_defaults,
+    )
     from biascon.losses.loss import canonical_name, default_parameters, get_entry, get_loss
     from biascon.models.encoders import build_on_meta
 
@@ -67,7 +87,10 @@ def make_config(
         parameters=mark_dataset_defaults(loss, all_parameters, parameters),
         **sections,
     )
-    return apply_method_settings(config, set_by_user)
+    config = apply_method_settings(config, set_by_user)
+    if needs_head:
+        check_head(config, entry)
+    return config
 
 
 def _check_keys(
@@ -180,7 +203,7 @@ def with_protocol(
             for key in ("c", "tolerance", "max_iterations")
         ]
         all_settings = probe_settings + all_settings
-    evaluation_config = make_config(config.loss, preset=base_preset, settings=all_settings)
+    evaluation_config = _make_config(config.loss, 0, base_preset, all_settings, needs_head=False)
     return dataclasses.replace(
         config, probe=evaluation_config.probe, finetune=evaluation_config.finetune
     )
@@ -195,7 +218,7 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
     protocol = {} if config.probe.kind == "linear" else {"probe.kind": config.probe.kind}
     if config.preset not in list_presets():
         return protocol
-    base = make_config(config.loss, seed=config.seed, preset=config.preset)
+    base = _make_config(config.loss, config.seed, config.preset, (), needs_head=False)
     # Compare under the same protocol: a setting that only one protocol uses is not a difference.
     base = dataclasses.replace(base, probe=dataclasses.replace(base.probe, kind=config.probe.kind))
     preset_settings, settings = (

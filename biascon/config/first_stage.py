@@ -7,7 +7,7 @@ import dataclasses
 from biascon.config.run_config import AugmentConfig, FirstStageConfig, RunConfig
 from biascon.losses.loss import get_entry, get_loss
 from biascon.losses.registry import FirstStage
-from biascon.models.encoders import add_1x1_suffix, has_1x1_kernels
+from biascon.models.encoders import add_1x1_suffix, has_1x1_kernels, remove_1x1_suffix
 
 
 def first_stage_config(config: RunConfig) -> RunConfig | None:
@@ -30,6 +30,9 @@ def first_stage_config(config: RunConfig) -> RunConfig | None:
         # Pretrained weights do not fit an encoder with 1 x 1 kernels.
         encoder = add_1x1_suffix(model.encoder)
         model = dataclasses.replace(model, encoder=encoder, weights="none", file=None)
+    if first_stage.gives == "environments":
+        # The reference network of the inference sees shapes, also below a network that sees only colors.
+        model = dataclasses.replace(model, encoder=remove_1x1_suffix(model.encoder))
     epochs = settings.epochs or parameters.get("first_epochs", first_stage.epochs)
     if epochs:
         train = dataclasses.replace(train, epochs=epochs, min_steps=0)

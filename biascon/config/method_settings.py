@@ -25,9 +25,6 @@ def apply_method_settings(config: RunConfig, set_by_user: Collection[str]) -> Ru
     Args:
         config: The configuration that follows from the preset and the user.
         set_by_user: The settings of the user, as ``section.key``.
-
-    Raises:
-        UsageError: The method needs a projection head, and there is none.
     """
     entry = get_entry(config.loss)
     values: dict[str, Any] = {}
@@ -49,9 +46,7 @@ def apply_method_settings(config: RunConfig, set_by_user: Collection[str]) -> Ru
     current = dataclasses.replace(changed, preset_values=previous).method_settings
     # Plain data, as a configuration has it that is read from a file.
     different = {k: _plain(v) for k, v in previous.items() if _plain(v) != current[k]}
-    changed = dataclasses.replace(changed, preset_values=different)
-    check_head(changed, entry)
-    return changed
+    return dataclasses.replace(changed, preset_values=different)
 
 
 def _plain(value: Any) -> Any:

@@ -205,7 +205,7 @@ def _fit_reweighted_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
         evaluation,
         Classifier.OWN,
         f"last layer fitted on {len(rows):,} training images that the encoder has not seen, with weights "
-        f"exp(-{gamma:g} p) ({settings})",
+        f"exp(-{gamma:g} p) / n of the label ({settings})",
         lambda part: layer.probabilities(evaluation.features(part)),
         {"iterations": layer.iterations, "converged": layer.converged},
     )

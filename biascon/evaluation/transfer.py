@@ -21,7 +21,7 @@ from biascon.models.encoders import build_encoder
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import CLASSIFIER, ENCODER, METRICS_LOG, write_config
+from biascon.runs.folder import CLASSIFIER, ENCODER, METRICS_LOG, SELECTED, write_config
 from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
 from biascon.training.stages import load_network
 from biascon.utils.files import sha256_file, write_together
@@ -123,6 +123,8 @@ def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
         names = [METRICS_LOG, ENCODER]
         if config.origin is None and (source.run.folder / CLASSIFIER).is_file():
             names.insert(0, CLASSIFIER)
+        if config.origin is None and (source.run.folder / SELECTED).is_file():
+            names.insert(0, SELECTED)
         try:
             copies: dict[Path, bytes | str] = {
                 folder / name: (source.run.folder / name).read_bytes() for name in names

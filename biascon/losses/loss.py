@@ -105,9 +105,9 @@ class Loss:
             got = ", ".join(tensors) or "none"
             raise UsageError(f"loss '{self.name}' expects the inputs {expected}, but got {got}")
         check_inputs(self.input_kind, z, bias, tensors)
-        if not torch.compiler.is_compiling():
-            if check or (check is None and not self._state.is_checked):
-                check_values(self.name, self.input_kind, z, tensors)
+        is_first = check is None and not self._state.is_checked
+        if (check or is_first) and not torch.compiler.is_compiling():
+            check_values(self.name, self.input_kind, z, tensors)
             self._state.is_checked = True
         if world_size() > 1:
             z, labels, bias, tensors = gather(z, labels, bias, tensors)
@@ -128,7 +128,7 @@ def canonical_name(name: str) -> str:
         return name
     method, separator, inference = name.partition(SEPARATOR)
     if separator:
-        return f"{canonical_name(method)}{SEPARATOR}{inference.lower()}"
+        return f"{canonical_name(method.strip())}{SEPARATOR}{inference.strip().lower()}"
     matches = [known for known in [*LOSSES, *points] if _spelling(known) == _spelling(name)]
     return matches[0] if matches else name
 
@@ -300,7 +300,7 @@ def _expected_value(key: str, value: Any, hint: Any) -> str | None:
     if key in _SHARES:
         return None if is_finite and 0 <= value <= 1 else "in 0..1"
     if key == "contrast_batch":
-        is_count = isinstance(value, int) and is_finite and value >= 0
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         return None if is_count else "an integer of at least 0"
     if hint is int:
         is_count = isinstance(value, int) and is_finite and value >= 1

@@ -280,7 +280,7 @@ LOSSES: dict[str, LossEntry] = {
     "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions"), **_OWN_CLASSIFIER),
     "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
     "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), **_OWN_CLASSIFIER),
-    "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y)", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
+    "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y) / n_y", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
     "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
 }
 # fmt: on

@@ -105,6 +105,27 @@ def fastconvnet() -> Encoder:
     return Encoder(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 128, 28)
 
 
+def simpleconvnet_tanh() -> Encoder:
+    """``simpleconvnet`` with tanh as the last activation, as the code of FairKL has it, 128-d.
+
+    Its features have both signs, so that cosines of features lie in [-1, 1] and not in [0, 1].
+    """
+    return _end_with_tanh(simpleconvnet())
+
+
+def fastconvnet_tanh() -> Encoder:
+    """``fastconvnet`` with tanh as the last activation, 128-d."""
+    return _end_with_tanh(fastconvnet())
+
+
+def _end_with_tanh(encoder: Encoder) -> Encoder:
+    """Replace the last ReLU of an encoder by tanh."""
+    body = encoder.body
+    last = max(k for k, layer in enumerate(body.children()) if isinstance(layer, nn.ReLU))
+    setattr(body, str(last), nn.Tanh())
+    return encoder
+
+
 def _resnet(name: str, dim: int) -> Encoder:
     from biascon.models.torchvision import import_torchvision
 
@@ -160,6 +181,8 @@ def resnet50_imagenet() -> Encoder:
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "simpleconvnet": simpleconvnet,
     "fastconvnet": fastconvnet,
+    "simpleconvnet-tanh": simpleconvnet_tanh,
+    "fastconvnet-tanh": fastconvnet_tanh,
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,

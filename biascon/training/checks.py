@@ -81,6 +81,11 @@ def _check_parameters(config: RunConfig, entry: LossEntry, data: BiasedDataset) 
             f"loss '{config.loss}' asks for the errors of its first-stage network, but has no "
             "parameter 'up' (the weight of a misclassified image)"
         )
+    contrast_batch = parameters.get("contrast_batch", 0)
+    if contrast_batch % world_size():
+        raise UsageError(
+            f"expected contrast_batch to be a multiple of {world_size()} processes, but got {contrast_batch}"
+        )
     if "mix" in entry.tensor_inputs:
         largest = 0.5 if "partner_bias" in entry.tensor_inputs else math.inf
         if not 0 < parameters["alpha"] <= largest:
@@ -137,7 +142,8 @@ def warn_of_weak_batches(config: RunConfig, loss: Loss, data: BiasedDataset) -> 
     n_labels, split = data.n_labels, data.splits["train"]
     in_batch = config.train.batch_size * float((~split.aligned).mean())
     has_variance = "fairkl" in config.loss and config.parameters.get("form") == "paper"
-    if has_variance and data.knows_aligned and in_batch < MIN_CONFLICTING:
+    knows_conflicting = data.knows_aligned and not loss.entry.infers_bias
+    if has_variance and knows_conflicting and in_batch < MIN_CONFLICTING:
         warnings.warn(
             f"{config.loss}, form=paper: a batch of {config.train.batch_size} images has on average "
             f"{in_batch:.1f} bias-conflicting images; the variance of their cosines is in a denominator, "

@@ -68,6 +68,7 @@ def first_stage_inputs(
     if first_stage.gives == "predictions":
         differs = (predictions != labels).numpy()
         _record(context, "images with another predicted label", differs)
+        _warn_of_one_group(context, differs)
         groups = predictions.numpy()
     else:
         generator = torch_generator(context.config.seed, "environments")
@@ -111,8 +112,7 @@ def _error_weights(context: RunContext, errors: Array) -> Tensor:
     if not errors.any():
         warnings.warn(
             f"{context.config.loss}: the first-stage network classifies every training image correctly, so "
-            "that the error set is empty and every image has the same weight (ce); train it for fewer "
-            "epochs with --set first_stage.epochs=1",
+            "that the error set is empty and every image has the same weight: this run is plain ce",
             BiasconWarning,
             stacklevel=3,
         )
@@ -120,11 +120,11 @@ def _error_weights(context: RunContext, errors: Array) -> Tensor:
     return torch.from_numpy(weights / weights.mean()).float().to(context.device)
 
 
-def _warn_of_one_group(context: RunContext, groups: Array) -> None:
-    if not groups.any():
+def _warn_of_one_group(context: RunContext, in_group: Array) -> None:
+    if not in_group.any():
         warnings.warn(
-            f"{context.config.loss}: no group is inferred, because the first-stage network classifies every "
-            "training image correctly; train it for fewer epochs with --set first_stage.epochs=1",
+            f"{context.config.loss}: the first-stage network classifies every training image correctly, so "
+            "that all images are in one group: the method has nothing to work with in this run",
             BiasconWarning,
             stacklevel=4,
         )

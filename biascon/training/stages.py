@@ -73,6 +73,7 @@ def get_or_train(context: RunContext) -> TrainedNetwork:
     ]
     if first_stage.gives == "encoder":
         return _copy_network(stages[0].network, stages[0].context, context)
+    _copy_selected(stages[0].context, context)
     return _load_or_train(context, first_stage_inputs(context, first_stage, stages))
 
 
@@ -126,19 +127,23 @@ def _copy_network(
         folder = context.folder
         write_config(folder, context.config, str(context.device))
         write_together({folder / METRICS_LOG: (source.folder / METRICS_LOG).read_bytes()})
-        selected = read_selected_images(source.folder)
-        if selected is not None:
-            if source.data is not context.data:
-                # Other images are bias-conflicting by another bias attribute.
-                selected = dataclasses.replace(
-                    selected, conflicting=None, selected_conflicting=None
-                )
-            write_together({folder / SELECTED: pretty_json(selected.to_json())})
+        _copy_selected(source, context)
         for name in FEATURES:
             with suppress(OSError):
                 (folder / name).hardlink_to(source.folder / name)
         _save(folder, network)
     return network
+
+
+def _copy_selected(source: RunContext, context: RunContext) -> None:
+    """Copy the record of the images that the first stage of another run singles out, if it has one."""
+    selected = read_selected_images(source.folder)
+    if selected is None or not is_main_process():
+        return
+    if source.data is not context.data:
+        # Other images are bias-conflicting by another bias attribute.
+        selected = dataclasses.replace(selected, conflicting=None, selected_conflicting=None)
+    write_together({context.folder / SELECTED: pretty_json(selected.to_json())})
 
 
 def _load_or_train(context: RunContext, loss_inputs: LossInputs | None) -> TrainedNetwork:
