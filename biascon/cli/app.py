@@ -81,7 +81,7 @@ def cli(debug: bool) -> None:
 
     \b
     biascon make-bmnist --rho 0.997
-    biascon evaluate --loss contex --loss supcon
+    biascon evaluate --loss contex --loss contex-clip --loss supcon
     biascon report
     """
 

@@ -82,7 +82,7 @@ def command(
     instead of it. The key bias, for example bias = ["race", "race,age"], lists values of the option --bias.
 
     \b
-    losses = ["contex", "supcon"]
+    losses = ["contex", "contex-clip", "supcon"]
     rho = [0.99, 0.997]
     seeds = [0, 1, 2]
     [settings]

@@ -37,7 +37,7 @@ def render_card(run: FinishedRun) -> str:
         protocol=evaluation.protocol,
         version=__version__,
         loss_entry=get_entry(identity.loss),
-        parameters=describe_method(evaluation),
+        parameters=describe_method([evaluation]),
         n_weights=_count_weights(identity.encoder),
         machine=f"{device}, torch {environment['packages']['torch']}",
         empty_cells=cell_counts.count(0),

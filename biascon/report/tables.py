@@ -188,15 +188,22 @@ def format_parameters(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in parameters.items()) or "no parameters"
 
 
-def describe_method(evaluation: Evaluation) -> str:
-    """Return the parameters of a loss, its own settings, and what its first-stage network singles out."""
-    identity, selected = evaluation.identity, evaluation.selected_images
+def describe_method(evaluations: Sequence[Evaluation]) -> str:
+    """Return the parameters of a loss, its own settings, and what each first-stage network singles out.
+
+    Args:
+        evaluations: The evaluations of the loss, one for each seed.
+    """
+    identity = evaluations[0].identity
     parts = [format_parameters(identity.parameters)]
     if identity.method_settings:
         settings = ", ".join(f"{k} = {v}" for k, v in identity.method_settings.items())
         parts.append(f"its own settings: {settings}")
-    if selected is not None:
-        parts.append(f"seed {identity.seed}: {selected.describe()}")
+    parts += [
+        f"seed {evaluation.identity.seed}: {evaluation.selected_images.describe()}"
+        for evaluation in evaluations
+        if evaluation.selected_images is not None
+    ]
     return "; ".join(parts)
 
 
@@ -281,7 +288,7 @@ def describe_experiment(experiment: Experiment) -> list[tuple[str, str]]:
         ("selection", protocol.selection),
         ("encoder", f"{identity.encoder}, {epochs}, batch {identity.batch_size}"),
         *(
-            (f"parameters of {label}", describe_method(runs[0].evaluation))
+            (f"parameters of {label}", describe_method([run.evaluation for run in runs]))
             for label, runs in experiment.losses.items()
         ),
         ("computed on", describe_machines(experiment)),
