@@ -301,7 +301,7 @@ def main_figure(experiments: Sequence[Experiment]) -> bytes:
         description = (
             f"{identity.source}; test: {protocol.test}; selection: {protocol.selection}\n"
             f"{protocol.evaluation}; dataset {identity.dataset_digest[:8]}, "
-            f"recipe {identity.recipe[:8]}.{legend_notes(experiment)}"
+            f"recipe {identity.recipe[:8]}.\n{legend_notes(experiment).strip()}"
         )
         text = escape_math(f"{ax.get_xlabel()}\n\n{description}")
         ax.set_xlabel(text, fontsize="x-small", linespacing=1.4)

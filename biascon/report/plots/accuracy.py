@@ -46,7 +46,8 @@ def draw_accuracies(experiment: Experiment, ax: Axes | None = None) -> Axes:
                 ax.plot([100 * mean.low, 100 * mean.high], [row, row], color=color, lw=1.5)
     ax.set_yticks(range(len(labels)), [loss_label(experiment, label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.set_xlim(right=101)
+    # A t interval may reach below 0; the axis does not.
+    ax.set_xlim(max(-1.0, ax.get_xlim()[0]), 101)
     ax.set_xlabel(f"test accuracy, % (n = {experiment.test_n:,})")
     ax.grid(axis="x", alpha=0.3)
     if ax.get_legend_handles_labels()[1]:
