@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from biascon.config.factory import find_overrides, make_config
+from biascon.config.factory import find_overrides, make_config, with_protocol
 from biascon.config.first_stage import first_stage_config
 from biascon.config.method_settings import AUTO, resolve_parameters
 from biascon.config.run_config import AugmentConfig, RunConfig, read_config
@@ -296,3 +296,28 @@ class TestPublishedRecipes:
         assert (config.model.encoder, config.model.head) == ("resnet50", (128, 128))
         assert config.augment.crop_scale == (0.2, 1.0)
         assert config.train.batch_size == 1024
+
+
+def test_a_preset_without_a_head_can_be_compared_with_a_run_that_has_one() -> None:
+    settings = ["model.head=[16]", "augment.views=2"]
+    config = make_config("simclr", preset="paper-barbano", settings=settings)
+    assert find_overrides(config) == {"model.head": [16], "augment.views": 2}
+    evaluated = with_protocol(config, protocol="knn")
+    assert (evaluated.probe.kind, evaluated.model.head) == ("knn", (16,))
+
+
+@pytest.mark.parametrize("loss", ["flac@eiil", "badd@eiil"])
+def test_groups_are_inferred_by_a_network_that_sees_shapes(loss: str) -> None:
+    network = first_stage_config(make_config(loss))
+    assert network is not None
+    assert (network.loss, network.model.encoder) == ("bias-ce@eiil", "fastconvnet-1x1")
+    reference = first_stage_config(network)
+    assert reference is not None
+    assert (reference.loss, reference.model.encoder) == ("ce", "fastconvnet")
+    assert reference.train.epochs == 1
+
+
+@pytest.mark.parametrize("value", ["true", "-1", "1.5"])
+def test_a_contrast_batch_that_is_no_count_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="contrast_batch to be an integer of at least 0"):
+        make_config("biascon", settings=[f"loss.contrast_batch={value}"])

@@ -197,3 +197,11 @@ def test_optional_input_is_no_free_parameter(monkeypatch):
     assert default_parameters("mine") == {"scale": 1.0}
     with pytest.raises(UsageError, match="has no parameter 'weights'"):
         get_loss("mine", weights=1)
+
+
+def test_values_are_checked_at_the_first_call_that_does_not_forbid_it():
+    loss = get_loss("supcon")
+    z, labels = 2 * torch.ones(4, 2, 3), torch.tensor([0, 0, 1, 1])
+    loss(z, labels, check=False)
+    with pytest.raises(UsageError, match="norm 1"):
+        loss(z, labels)

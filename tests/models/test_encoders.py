@@ -274,3 +274,17 @@ def test_convolution_of_a_whole_image_equals_torch_convolution(side, kernel, bia
         results.append((out, leaf.grad, *(p.grad for p in layer.parameters())))
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", ["simpleconvnet-tanh", "fastconvnet-tanh"])
+def test_an_encoder_that_ends_in_tanh_has_features_of_both_signs(name):
+    encoder = build_encoder(name, make_generator())
+    plain = build_encoder(name.removesuffix("-tanh"), make_generator())
+    assert [k for k, layer in enumerate(encoder.body) if isinstance(layer, nn.Tanh)] == [
+        max(k for k, layer in enumerate(plain.body) if isinstance(layer, nn.ReLU))
+    ]
+    assert encoder.state_dict().keys() == plain.state_dict().keys()
+    features = encoder(torch.randn(8, 3, 28, 28, generator=make_generator(1)))
+    assert (features < 0).any()
+    assert (features > 0).any()
+    assert features.abs().max() < 1
