@@ -23,9 +23,11 @@ from torch.nn.parallel import DistributedDataParallel
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from biascon.errors import UsageError
-from biascon.losses import Loss, get_loss, pairwise
-from tests.losses.batches import NAMES, TABLES, Batch, make_batch
+from biascon.losses import LOSSES, Loss, get_loss, pairwise
+from tests.losses.batches import NAMES, TABLES, Batch, make_batch, make_two_batches
 
+SECOND = 96  # images of the second batch, in the mode of two batches
+WITH_SECOND_BATCH = [name for name in NAMES if LOSSES[name].optional_inputs]
 IMAGES, VIEWS, WIDTH, CLASSES, STEPS = 128, 2, 12, 6, 5
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 Norm = Callable[[int], nn.Module]
@@ -126,6 +128,29 @@ def train_steps(
     return results
 
 
+def run_two_batches(name: str) -> dict[str, dict[str, Tensor]]:
+    """Return the value and the gradients of a loss of two batches, from one pass of the network."""
+    network, loss = build(torch.float64), get_loss(name)
+    batch = make_two_batches(name, IMAGES, VIEWS, SECOND, 1, d=CLASSES)
+    draw = torch.Generator().manual_seed(1)
+    x, second = (
+        torch.randn(n, v, WIDTH, generator=draw, dtype=torch.float64)
+        for n, v in ((IMAGES, VIEWS), (SECOND, 1))
+    )
+    module: nn.Module = network
+    if dist.is_initialized():
+        x, second, batch = take_own_rows(x), take_own_rows(second), take_own_batch(batch)
+        module = DistributedDataParallel(network, find_unused_parameters=True)
+    rows = torch.cat((x.flatten(0, 1), second.flatten(0, 1)))[:, None]
+    out = module(rows)
+    n = len(x) * VIEWS
+    z, logits = out["embeddings"][:n].view(len(x), VIEWS, -1), out["logits"][n:]
+    value = loss(z, batch.labels, batch.bias, **{**batch.inputs, "logits": logits})
+    value.backward()
+    gradients = {key: p.grad for key, p in network.named_parameters() if p.grad is not None}
+    return {"value": {"value": value.detach()}, "gradient": gradients}
+
+
 def measure_difference(result: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
     """Return the largest difference over all tensors, relative to the largest reference; NaN if all are 0."""
     assert result.keys() == reference.keys()
@@ -179,12 +204,13 @@ def run_all() -> dict[str, dict[str, dict[str, Tensor]]]:
         for kind, dtype in DTYPES.items()
     }
     blocked = {f"{name} blocked": run_blocked(name) for name in NAMES}
+    two = {f"{name} two batches": run_two_batches(name) for name in WITH_SECOND_BATCH}
     others = {
         "supcon transposed": {"value": {"value": compute_supcon(transpose_memory)}},
         "supcon bfloat16": {"value": {"value": compute_supcon(lambda z: z.bfloat16())}},
         "supcon batch norm": run_with_batch_norm(),
     }
-    return {**runs, **blocked, **others}
+    return {**runs, **blocked, **two, **others}
 
 
 def main(folder: Path) -> None:

@@ -66,6 +66,14 @@ def test_blocked_path_equals_that_of_one_process(records, name):
         assert result["gradient"] <= TOLERANCE["float64"]
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].optional_inputs])
+def test_two_batches_of_other_sizes_equal_those_of_one_process(records, name):
+    for rank in records:
+        result = rank[f"{name} two batches"]
+        assert result["value"] <= TOLERANCE["float64"]
+        assert result["gradient"] <= TOLERANCE["float64"]
+
+
 @EVERY
 def test_weights_after_five_steps_equal_those_of_one_process(records, name):
     for rank in records:

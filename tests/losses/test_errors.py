@@ -154,6 +154,36 @@ def test_integer_output_of_the_network_is_refused(name, key):
         compute_value(get_loss(name), batch.with_tensors(**{key: batch.inputs[key].long()}))
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (n, k)
+        for n in NAMES
+        for k in ("mix", "weights", "bias_losses")
+        if k in LOSSES[n].tensor_inputs
+    ],
+)
+def test_number_of_an_image_that_is_an_integer_is_refused(name, key):
+    # A share or a loss that was rounded means nothing.
+    batch = make_batch(name)
+    with pytest.raises(UsageError, match=rf"{key} to be floating point, but got torch\.int64"):
+        compute_value(get_loss(name), batch.with_tensors(**{key: batch.inputs[key].long()}))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "highest"), [("lisa", "partner_labels", 5), ("lc", "partner_bias", 6)]
+)
+def test_label_or_bias_value_of_a_partner_is_checked(name, key, highest):
+    batch = make_batch(name)
+    for value in (-1, highest + 1):
+        ids = batch.inputs[key].clone()
+        ids[1] = value
+        with pytest.raises(UsageError, match=rf"expected {key} in 0\.\.{highest}, but got"):
+            compute_value(get_loss(name), batch.with_tensors(**{key: ids}))
+    with pytest.raises(UsageError, match=f"expected {key} to be integers"):
+        compute_value(get_loss(name), batch.with_tensors(**{key: batch.inputs[key].float()}))
+
+
 # check=True
 
 REAL = [(n, k) for n in NAMES for k in ("z", *LOSSES[n].tensor_inputs) if k not in INTEGERS]
@@ -169,6 +199,48 @@ def test_checked_loss_refuses_values_that_are_not_finite_with_their_index(name, 
     message = f"loss '{name}': {key}[{', '.join(map(str, index))}] is {value}"
     with pytest.raises(UsageError, match=re.escape(message)):
         compute_value(get_loss(name), batch.with_tensors(**{key: tensor}), check=True)
+
+
+# Values that give a finite but meaningless loss, and the range in the message.
+MEANINGLESS = {
+    "mix": ((-0.1, 1.1, 50.0), "in 0..1"),
+    "weights": ((-1.0,), "at least 0"),
+    "bias_losses": ((-1.0,), "at least 0"),
+    "group_weights": ((-0.1,), "at least 0"),
+    "counts": ((-1.0, 0.25), "a number of images (not a share)"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(n, k) for n in NAMES for k in LOSSES[n].tensor_inputs if k in MEANINGLESS]
+)
+def test_checked_loss_refuses_values_without_a_meaning_with_their_index(name, key):
+    values, expected = MEANINGLESS[key]
+    batch = make_batch(name)
+    for value in values:
+        tensor = batch.inputs[key].double()
+        index = tuple(size - 1 for size in tensor.shape)
+        tensor[index] = value
+        invalid = batch.with_tensors(**{key: tensor})
+        place = f"{key}[{', '.join(map(str, index))}]"
+        message = f"loss '{name}': expected {place} to be {expected}, but got {value:.4g}"
+        with pytest.raises(UsageError, match=re.escape(message)):
+            compute_value(get_loss(name), invalid)  # the first call is checked
+        compute_value(get_loss(name), invalid, check=False)
+
+
+@pytest.mark.parametrize("name", ["lisa", "lc"])
+def test_mixed_shares_of_zero_and_one_are_accepted(name):
+    batch = make_batch(name)
+    for share in (torch.zeros(4), torch.ones(4)):
+        compute_value(get_loss(name), batch.with_tensors(mix=share), check=True)
+
+
+def test_group_weights_that_are_all_zero_are_refused():
+    batch = make_batch("groupdro")
+    empty = torch.zeros_like(batch.inputs["group_weights"])
+    with pytest.raises(UsageError, match="expected a cell with group_weights above 0"):
+        compute_value(get_loss("groupdro"), batch.with_tensors(group_weights=empty))
 
 
 @pytest.mark.parametrize(("name", "key"), REAL)
@@ -350,6 +422,13 @@ SPELLINGS = {
     "eps-supcon": "eps_supcon",
     "bias_ce": "bias-ce",
     "re-weight": "reweight",
+    "FSCL+": "fscl+",
+    "CnC": "cnc",
+    "BAdd": "badd",
+    "LISA": "lisa",
+    "AFR": "afr",
+    "SUBG": "subg",
+    "LC": "lc",
 }
 
 

@@ -9,6 +9,8 @@ import torch
 
 from biascon.errors import UsageError
 from biascon.losses import get_loss
+from biascon.losses.group_dro import groupdro
+from biascon.losses.reweighting import biasbal, reweight
 from tests.losses.batches import Batch, check_against_oracle, value_and_gradients
 from tests.losses.oracles_bias import groupdro_weights
 
@@ -202,6 +204,16 @@ def test_group_weights_are_updated_in_place_without_gradient(dtype):
     assert not torch.equal(q, before)
     assert not q.requires_grad
     assert torch.isfinite(z.grad).all()
+
+
+@pytest.mark.parametrize("bias", [-1, 7])
+@pytest.mark.parametrize("function", [biasbal, reweight, groupdro])
+def test_function_refuses_a_bias_value_outside_the_table(function, bias):
+    batch = make_batch_of_all_cells(function.__name__, 3, 7)
+    other = batch.bias.clone()
+    other[0] = bias
+    with pytest.raises(UsageError, match=r"expected bias in 0\.\.6, but got"):
+        function(batch.z, batch.labels, other, **batch.inputs)
 
 
 @pytest.mark.parametrize("name", WITH_TABLES)

@@ -80,7 +80,9 @@ def test_step_on_two_classes_needs_less_memory_than_its_similarities():
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10])
-@pytest.mark.parametrize("name", ["fairkl", "softcon", "contex-clip", "end", "flac"])
+@pytest.mark.parametrize(
+    "name", ["fairkl", "softcon", "contex-clip", "end", "flac", "fscl", "fscl+", "cnc"]
+)
 def test_step_on_8192_anchors_needs_less_memory_for_every_kind_of_pair_loop(name, classes):
     # With two classes, half of the batch has the label of an anchor: a block has more columns.
     share = {10: 1 / 3, 2: 2 / 3}[classes]

@@ -38,6 +38,9 @@ PAIRS = {
     "softcon":          (RISES,       FALLS,       RISES,       RISES),
     "end":              (RISES,       FALLS,       RISES,       STAYS),
     "supcon+end":       (RISES,       FALLS,       RISES,       RISES),
+    "fscl":             (FALLS,       FALLS,       RISES,       STAYS),
+    "fscl+":            (FALLS,       FALLS,       RISES,       STAYS),
+    "cnc":              (STAYS,       FALLS,       RISES,       STAYS),
 }  # fmt: skip
 LABELS, BIAS = [0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 1, 1]
 OTHER = (1, 2, 4, 6)  # the partner of image 0 in each kind of pair

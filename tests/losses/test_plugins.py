@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from biascon.errors import BiasconError, UsageError
 from biascon.losses import LOSSES, NEEDS, FirstStage, LossEntry, plugins
 from biascon.losses.loss import default_parameters, get_entry, get_loss, uses_bias_labels
+from biascon.utils import entry_points
 
 MODULE = "outside_losses"
 POINTS = {
@@ -187,6 +189,25 @@ def test_entry_of_a_plugin_sets_inputs_and_fixed_parameters(outside):
 def test_use_of_bias_labels_is_inherited_from_the_first_stage(outside):
     assert uses_bias_labels("after")
     assert not uses_bias_labels("tilt")
+
+
+@pytest.mark.parametrize(
+    ("field", "known"), [("tensor_inputs", "logits"), ("optional_inputs", "logit_bias")]
+)
+def test_entry_with_an_unknown_input_is_refused_with_the_known_ones(field, known, monkeypatch):
+    entry = LossEntry("m:f", "", "", **{field: ("logits", "zzz")})
+    monkeypatch.setattr(entry_points, "resolve", lambda *_: entry)
+    point = EntryPoint("mine", "m:entry", plugins.GROUP)
+    message = rf"'mine' needs zzz, which biascon does not provide \({field} may hold: .*{known}"
+    with pytest.raises(BiasconError, match=message):
+        plugins.plugin_entry("mine", point)
+
+
+def test_entry_may_name_the_inputs_of_a_second_batch(monkeypatch):
+    optional = ("logit_labels", "logit_bias", "weights")
+    entry = LossEntry("m:f", "", "", tensor_inputs=("logits",), optional_inputs=optional)
+    monkeypatch.setattr(entry_points, "resolve", lambda *_: entry)
+    assert plugins.plugin_entry("mine", EntryPoint("mine", "m:entry", plugins.GROUP)) is entry
 
 
 def test_circle_of_first_stages_is_refused(monkeypatch):
