@@ -103,7 +103,10 @@ def resolve_parameters(
 
 
 def parameters_for_dataset(
-    loss: str, builder: str, dataset_parameters: Mapping[str, Any]
+    loss: str,
+    builder: str,
+    dataset_parameters: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the parameters of a loss that a user does not set, for a dataset.
 
@@ -111,8 +114,9 @@ def parameters_for_dataset(
         loss: The name of the loss.
         builder: The builder of the dataset.
         dataset_parameters: The parameters that the dataset was built with.
+        given: Values of parameters, on which the defaults of others may depend.
     """
-    values = default_parameters(loss)
+    values = default_parameters(loss, given)
     for defaults in get_entry(loss).dataset_defaults:
         if defaults.builder == builder and all(
             dataset_parameters.get(key) == value for key, value in defaults.where.items()

@@ -50,7 +50,7 @@ from biascon.runs.folder import (
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
 from biascon.training.network import TrainedNetwork
-from biascon.training.stages import get_or_train
+from biascon.training.stages import first_stage_contexts, get_or_train
 from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.types import Array
@@ -146,7 +146,10 @@ def _prepare(
         check_images(config, data)
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
-    return RunContext(config, data, root, device, resume, on_epoch, build_monitor)
+    context = RunContext(config, data, root, device, resume, on_epoch, build_monitor)
+    if source is None:
+        first_stage_contexts(context)  # refuses a first-stage network that cannot be trained
+    return context
 
 
 def _read_finished(context: RunContext) -> RunResult | None:

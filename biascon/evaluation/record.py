@@ -133,7 +133,9 @@ def _first_stage_record(config: RunConfig, data: BiasedDataset) -> FirstStageRec
 def _label(config: RunConfig, data: BiasedDataset) -> str:
     """Return the name of the loss, with the parameters that differ from their defaults for the dataset."""
     manifest = data.manifest
-    defaults = parameters_for_dataset(config.loss, manifest.builder, manifest.parameters)
+    defaults = parameters_for_dataset(
+        config.loss, manifest.builder, manifest.parameters, config.parameters
+    )
     changed = [f"{k}={v}" for k, v in config.parameters.items() if defaults.get(k, v) != v]
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 

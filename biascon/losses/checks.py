@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from torch import Tensor
 
@@ -11,11 +11,12 @@ from biascon.errors import UsageError
 from biascon.losses.pairwise import check_shape
 from biascon.losses.per_image import check_range
 
-if TYPE_CHECKING:
-    from biascon.losses.loss import Loss
+InputKind = Literal["embeddings", "logits"]
 
 
-def check_inputs(loss: Loss, z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
+def check_inputs(
+    input_kind: InputKind, z: Tensor, bias: Tensor | None, inputs: Mapping[str, Tensor]
+) -> None:
     """Refuse a batch without views, inputs whose shape or dtype does not fit, and bias values without a cell.
 
     Raises:
@@ -23,9 +24,7 @@ def check_inputs(loss: Loss, z: Tensor, bias: Tensor | None, inputs: Mapping[str
     """
     if z.ndim == 2:
         last, fix = (
-            ("D", "torch.stack([z1, z2], 1)")
-            if loss.input_kind == "embeddings"
-            else ("K", "z[:, None]")
+            ("D", "torch.stack([z1, z2], 1)") if input_kind == "embeddings" else ("K", "z[:, None]")
         )
         raise UsageError(
             f"expected z of shape (B, V, {last}), but got {tuple(z.shape)} (V are views: pass {fix})"
@@ -41,25 +40,23 @@ def check_inputs(loss: Loss, z: Tensor, bias: Tensor | None, inputs: Mapping[str
             check_range("bias", bias, values.shape[1])
 
 
-def check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
+def check_values(name: str, input_kind: InputKind, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
     """Refuse values that make a loss NaN or meaningless.
 
     Raises:
         UsageError: The message names the index of the value.
     """
-    for name, values in {"z": z, **inputs}.items():
+    for key, values in {"z": z, **inputs}.items():
         if not values.is_floating_point():
             continue
         not_finite = ~values.isfinite()
         if not_finite.any():
             index = ", ".join(map(str, not_finite.nonzero()[0].tolist()))
-            raise UsageError(
-                f"loss '{loss.name}': {name}[{index}] is {values[not_finite][0].item()}"
-            )
-    _check_ranges(loss, inputs)
+            raise UsageError(f"loss '{name}': {key}[{index}] is {values[not_finite][0].item()}")
+    _check_ranges(name, inputs)
     # The function of the loss refuses another shape or dtype.
     has_norms = z.ndim == 3 and z.is_floating_point() and z.numel() > 0
-    if loss.input_kind == "embeddings" and has_norms:
+    if input_kind == "embeddings" and has_norms:
         wide = z.detach().float() if z.device.type == "mps" else z.detach().double()
         norms = wide.norm(dim=-1)
         tolerance = 1e-2 if z.dtype.itemsize < 4 else 1e-4
@@ -67,12 +64,12 @@ def check_values(loss: Loss, z: Tensor, inputs: Mapping[str, Tensor]) -> None:
         if not_unit.any():
             index = ", ".join(map(str, not_unit.nonzero()[0].tolist()))
             raise UsageError(
-                f"loss '{loss.name}': expected embeddings of norm 1 (normalize them), "
+                f"loss '{name}': expected embeddings of norm 1 (normalize them), "
                 f"but z[{index}] has norm {norms[not_unit][0].item():.4g}"
             )
 
 
-def _check_ranges(loss: Loss, inputs: Mapping[str, Tensor]) -> None:
+def _check_ranges(loss: str, inputs: Mapping[str, Tensor]) -> None:
     """Refuse shares outside 0..1, negative weights, and counts that are no numbers of images."""
     for name, values in inputs.items():
         if name == "mix":
@@ -88,9 +85,9 @@ def _check_ranges(loss: Loss, inputs: Mapping[str, Tensor]) -> None:
             index = ", ".join(map(str, invalid.nonzero()[0].tolist()))
             got = f"{values[invalid][0].item():.4g}"
             raise UsageError(
-                f"loss '{loss.name}': expected {name}[{index}] to be {expected}, but got {got}"
+                f"loss '{loss}': expected {name}[{index}] to be {expected}, but got {got}"
             )
         if name == "group_weights" and values.numel() and not values.any():
             raise UsageError(
-                f"loss '{loss.name}': expected a cell with group_weights above 0, but got none"
+                f"loss '{loss}': expected a cell with group_weights above 0, but got none"
             )

@@ -104,10 +104,10 @@ class Loss:
             expected = ", ".join([*self.tensor_inputs, *optional]) or "none"
             got = ", ".join(tensors) or "none"
             raise UsageError(f"loss '{self.name}' expects the inputs {expected}, but got {got}")
-        check_inputs(self, z, bias, tensors)
+        check_inputs(self.input_kind, z, bias, tensors)
         if not torch.compiler.is_compiling():
             if check or (check is None and not self._state.is_checked):
-                check_values(self, z, tensors)
+                check_values(self.name, self.input_kind, z, tensors)
             self._state.is_checked = True
         if world_size() > 1:
             z, labels, bias, tensors = gather(z, labels, bias, tensors)

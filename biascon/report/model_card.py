@@ -8,7 +8,7 @@ from biascon.losses.loss import get_entry
 from biascon.metrics.records import Metric
 from biascon.models.encoders import build_on_meta
 from biascon.report.experiments import METRICS, METRICS_WITHOUT_BIAS
-from biascon.report.tables import format_parameters
+from biascon.report.tables import describe_method
 from biascon.report.templating import render_template
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
@@ -37,7 +37,7 @@ def render_card(run: FinishedRun) -> str:
         protocol=evaluation.protocol,
         version=__version__,
         loss_entry=get_entry(identity.loss),
-        parameters=format_parameters(identity.parameters),
+        parameters=describe_method(evaluation),
         n_weights=_count_weights(identity.encoder),
         machine=f"{device}, torch {environment['packages']['torch']}",
         empty_cells=cell_counts.count(0),

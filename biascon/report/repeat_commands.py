@@ -15,8 +15,18 @@ from biascon.runs.identity import RunIdentity
 
 _SOURCE_OPTIONS = {
     "mnist": "",
+    "mnist5k": " --source embedded",
     "fashion-mnist": " --source fashion",
     "kmnist": " --source kmnist",
+}
+# Options of make-bmnist with their defaults, by the name of the parameter in the manifest.
+_BMNIST_OPTIONS: dict[str, tuple[str, Any]] = {
+    "seed": ("--seed", 0),
+    "variant": ("--variant", "rebias"),
+    "colour": ("--color", "background"),
+    "n_confusing": ("--n-confusing", 9),
+    "val_protocol": ("--val-protocol", "held-out"),
+    "leftover": ("--leftover", "chunk"),
 }
 _PROTOCOL_SECTIONS = ("probe.", "finetune.")
 
@@ -30,7 +40,8 @@ def format_repeat_commands(experiment: Experiment) -> str:
     bmnist = biased_mnist_parameters(identity)
     if bmnist is not None and bmnist.source_kind in _SOURCE_OPTIONS:
         source = _SOURCE_OPTIONS[bmnist.source_kind]
-        lines.append(f"biascon make-bmnist --rho {bmnist.rho}{source}")
+        options = _bmnist_options(identity.dataset_parameters)
+        lines.append(f"biascon make-bmnist --rho {bmnist.rho}{options}{source}")
     for runs in experiment.losses.values():
         loss_identity = runs[0].evaluation.identity
         if "origin" in loss_identity.config:
@@ -52,6 +63,15 @@ def format_repeat_commands(experiment: Experiment) -> str:
     return "\n".join([*lines, "biascon report"])
 
 
+def _bmnist_options(parameters: Mapping[str, Any]) -> str:
+    """Return the options of make-bmnist that differ from their defaults."""
+    return "".join(
+        f" {option} {shlex.quote(str(parameters[name]))}"
+        for name, (option, default) in _BMNIST_OPTIONS.items()
+        if parameters.get(name, default) != default
+    )
+
+
 def _training_options(identity: RunIdentity) -> str:
     """Return the options that set the recipe and the parameters of the loss."""
     settings, weights = dict(identity.overrides), ""
@@ -69,7 +89,7 @@ def _training_options(identity: RunIdentity) -> str:
 def _changed_parameters(identity: RunIdentity) -> Mapping[str, Any]:
     """Return the parameters of the loss that differ from their defaults; all if the loss is not installed."""
     try:
-        defaults = default_parameters(identity.loss)
+        defaults = default_parameters(identity.loss, identity.parameters)
     except BiasconError:
         return identity.parameters
     return {k: v for k, v in identity.parameters.items() if defaults.get(k, v) != v}

@@ -86,7 +86,7 @@ def _check_parameters(config: RunConfig, entry: LossEntry, data: BiasedDataset) 
         if not 0 < parameters["alpha"] <= largest:
             limit = "" if largest == math.inf else f" and at most {largest}"
             raise UsageError(
-                f"loss '{config.loss}': expected alpha to be larger than 0{limit}, but got {parameters['alpha']}"
+                f"loss '{config.loss}': expected alpha larger than 0{limit}, but got {parameters['alpha']}"
             )
     knows_conflicting = data.knows_aligned or entry.infers_bias
     if parameters.get("oversample", 1.0) > 1 and not knows_conflicting:

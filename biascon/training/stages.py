@@ -7,6 +7,7 @@ network shares it.
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from biascon.runs.folder import (
     SELECTED,
     delete_partial,
     lock_folder,
+    read_selected_images,
     write_config,
 )
 from biascon.training.checks import check_run
@@ -39,7 +41,7 @@ from biascon.training.network import (
     trains_classifier,
 )
 from biascon.utils.distributed import is_main_process
-from biascon.utils.files import write_together
+from biascon.utils.files import pretty_json, write_together
 from biascon.utils.seeds import torch_generator
 
 
@@ -124,8 +126,14 @@ def _copy_network(
         folder = context.folder
         write_config(folder, context.config, str(context.device))
         write_together({folder / METRICS_LOG: (source.folder / METRICS_LOG).read_bytes()})
-        if (source.folder / SELECTED).is_file():
-            write_together({folder / SELECTED: (source.folder / SELECTED).read_bytes()})
+        selected = read_selected_images(source.folder)
+        if selected is not None:
+            if source.data is not context.data:
+                # Other images are bias-conflicting by another bias attribute.
+                selected = dataclasses.replace(
+                    selected, conflicting=None, selected_conflicting=None
+                )
+            write_together({folder / SELECTED: pretty_json(selected.to_json())})
         for name in FEATURES:
             with suppress(OSError):
                 (folder / name).hardlink_to(source.folder / name)

@@ -109,7 +109,7 @@ class TestWrongUsage:
             (["make-bmnist", "--out", "file"], "'file'"),
             (["evaluate", "--loss", "contx"], "'contx'; did you mean 'contex'?"),
             (["train", "--loss", "contx"], "'contx'; did you mean 'contex'?"),
-            (["evaluate", "--loss", "ce", "--preset", "papr"], "did you mean 'paper'?"),
+            (["evaluate", "--loss", "ce", "--preset", "smok"], "did you mean 'smoke'?"),
             (["evaluate", "--loss", "ce", "--set", "train.epoch=3"], "did you mean 'epochs'?"),
             (["evaluate", "--loss", "ce", "--set", "epochs=3"], "--set section.key=value"),
             (["evaluate", "--loss", "ce", "--seeds", "a"], "0,1,2 or 0-4, but got 'a'"),

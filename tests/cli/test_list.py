@@ -8,7 +8,11 @@ from biascon.version import __version__
 
 
 def test_it_lists_the_presets(cli: Any) -> None:
-    assert cli("list", "presets") == (0, "celeba\ncifar\ncpu\npaper\nsmoke\nutkface\n", "")
+    assert cli("list", "presets") == (
+        0,
+        "celeba\ncifar\ncontex-paper\ncpu\ngpu\npaper-barbano\npaper-hong\nsmoke\nutkface\n",
+        "",
+    )
 
 
 def test_it_lists_the_losses_and_marks_those_with_bias_labels(cli: Any) -> None:

@@ -20,7 +20,7 @@ from biascon.utils.distributed import Rank, launcher_environment
 from biascon.utils.seeds import torch_generator
 
 WORKER = Path(__file__).parent / "parallel_worker.py"
-LOSSES = ("contex", "lff", "groupdro")
+LOSSES = ("contex", "lff", "groupdro", "lisa", "badd")
 gloo = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
     reason="this PyTorch has no gloo",
@@ -119,7 +119,7 @@ def test_two_processes_train_the_weights_that_one_trains(
     assert [e["loss"] for e in evaluations] == list(LOSSES)
     assert all(e["overrides"]["train.processes"] == 2 for e in evaluations)
     assert paired.stderr.count("contex seed 0: epoch 1/1") == 1
-    for loss in (*LOSSES, "gce"):
+    for loss in (*LOSSES, "gce", "bias-ce"):
         (run_alone,), (run_of_two,) = ((tmp_path / n).glob(f"*/{loss}/*") for n in ("one", "two"))
         assert run_alone.name != run_of_two.name  # the number of processes is part of the digest
         for name in ("encoder.safetensors", "classifier.safetensors", "losses.safetensors"):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from biascon.config.factory import make_config
 from biascon.config.first_stage import first_stage_config
+from biascon.config.method_settings import resolve_parameters
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.errors import RunError, UsageError
@@ -25,7 +26,7 @@ from biascon.report.experiments import find_runs
 from biascon.runs.context import RunContext
 from biascon.runs.folder import CLASSIFIER, DONE, ENCODER, STEP_LOSSES, lock_folder
 from biascon.runs.records import EpochRecord
-from biascon.training import loop, stages
+from biascon.training import loop, stages, steps
 from biascon.training.augment import augment
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model, build_model
@@ -38,7 +39,7 @@ TWO_STAGE = [name for name, entry in LOSSES.items() if entry.first_stage]
 
 def smoke_config(loss: str, *settings: str) -> RunConfig:
     config = make_config(loss, preset="smoke", settings=["train.epochs=2", *settings])
-    return config.for_device("cpu")
+    return resolve_parameters(config, "bmnist", {"rho": 0.8}).for_device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_one_call_evaluates_both_stages_and_records_the_first_stage(
     assert [run.folder for run in find_runs(tmp_path)] == [folder]
 
 
-def test_softcon_has_a_1x1_first_stage_and_flac_a_bias_classifier(
+def test_first_networks_of_softcon_and_flac_see_colors_but_no_shapes(
     data: BiasedDataset,
 ) -> None:
     softcon, flac = (
@@ -117,13 +118,14 @@ def test_softcon_has_a_1x1_first_stage_and_flac_a_bias_classifier(
         first_stage_config(smoke_config("flac")),
     )
     assert (softcon.loss, softcon.model.encoder) == ("ce", "fastconvnet-1x1")
-    assert (flac.loss, flac.model.encoder) == ("bias-ce", "fastconvnet")
-    kernels = {
-        part.kernel_size
-        for part in build_model(softcon, LOSSES["ce"], data).modules()
-        if isinstance(part, torch.nn.Conv2d)
-    }
-    assert kernels == {(1, 1)}
+    assert (flac.loss, flac.model.encoder) == ("bias-ce", "fastconvnet-1x1")
+    for config in (softcon, flac):
+        kernels = {
+            part.kernel_size
+            for part in build_model(config, LOSSES[config.loss], data).modules()
+            if isinstance(part, torch.nn.Conv2d)
+        }
+        assert kernels == {(1, 1)}
 
 
 class SpyLoss:
@@ -140,29 +142,36 @@ class SpyLoss:
         return self.loss(z, labels, bias, **inputs)
 
 
+@pytest.mark.parametrize("choice", ["auto", "same"])
 def test_lff_gets_the_losses_of_its_biased_network_at_the_same_step(
-    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    choice: str, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper trains both networks in one loop: same views, same batches, losses of the same step."""
+    """As if both networks were trained in one loop: same images, losses of the same step.
+
+    The paper trains both on the same views. By default, the biased network sees plain images.
+    """
     calls: dict[str, list[dict[str, Tensor]]] = {"gce": [], "lff": []}
     views: list[Tensor] = []
     monkeypatch.setattr(
         loop, "get_loss", lambda name, **free: SpyLoss(get_loss(name, **free), calls[name])
     )
     monkeypatch.setattr(
-        loop, "augment", lambda *args: views.append(augment(*args).clone()) or views[-1]
+        steps, "augment", lambda *args: views.append(augment(*args).clone()) or views[-1]
     )
-    config = smoke_config("lff")
+    config = smoke_config("lff", f"first_stage.augment={choice}")
     train_in(config, data, tmp_path)
-    steps = len(data.splits["train"]) // config.train.batch_size * config.train.epochs
-    assert len(calls["gce"]) == len(calls["lff"]) == steps
-    assert len(views) == 2 * steps
-    assert all(map(torch.equal, views[:steps], views[steps:]))
+    n_steps = len(data.splits["train"]) // config.train.batch_size * config.train.epochs
+    n_views = 1 if choice == "auto" else config.augment.views
+    assert len(calls["gce"]) == len(calls["lff"]) == n_steps
+    assert len(views) == 2 * n_steps
+    if choice == "same":
+        assert all(map(torch.equal, views[:n_steps], views[n_steps:]))
     for biased, main in zip(calls["gce"], calls["lff"], strict=True):
         assert torch.equal(biased["labels"], main["labels"])
-        labels = biased["labels"].repeat_interleave(config.augment.views)
+        assert biased["z"].shape[1] == n_views
+        labels = biased["labels"].repeat_interleave(n_views)
         losses = F.cross_entropy(biased["z"].flatten(0, 1), labels, reduction="none")
-        losses = losses.view(-1, config.augment.views).mean(dim=1)
+        losses = losses.view(-1, n_views).mean(dim=1)
         torch.testing.assert_close(main["bias_losses"], losses, rtol=1e-5, atol=1e-6)
 
 

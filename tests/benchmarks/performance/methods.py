@@ -26,7 +26,7 @@ from biascon.training.loop import train
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import count_groups
 
-ROUNDS = 7  # measured epochs of each method; the methods take turns
+ROUNDS = 5  # measured epochs of each method; the methods take turns
 
 
 def seconds_of_methods(data: BiasedDataset, device: torch.device) -> list[dict[str, Any]]:

@@ -31,8 +31,8 @@ NOTES = {
         "same network, loss and optimizer with the pipeline of torchvision in two worker processes."
     ),
     "methods": (
-        "One epoch of 12,800 images of BiasedMNIST, batch of 128 images, preset `cpu`, 2 threads; medians of "
-        "7 epochs, the methods take turns. A method of two stages has a row for each network that it trains; "
+        "One epoch of 6,400 images of BiasedMNIST, batch of 128 images, preset `cpu`, 2 threads; medians of "
+        "5 epochs, the methods take turns. A method of two stages has a row for each network that it trains; "
         "networks that are trained in the same way have one row. Outputs of first-stage networks are made "
         "up, because their values do not change the time."
     ),

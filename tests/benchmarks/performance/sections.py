@@ -206,7 +206,7 @@ def _loader_fed(data: BiasedDataset, device: torch.device, name: str, steps: int
 
 def methods(device: torch.device) -> list[Row]:
     """Seconds of an epoch of every method beside ce."""
-    return seconds_of_methods(first(_digits(), 12_800), device)
+    return seconds_of_methods(first(_digits(), 6_400), device)
 
 
 def scaling(device: torch.device) -> list[Row]:

@@ -1,0 +1,1 @@
+"""Tests of methods: what reaches a loss, what a first stage finds, and what a short training gives."""
