@@ -66,7 +66,8 @@ def render(figures: dict[str, Any]) -> str:
             "",
             f"## {title}",
             "",
-            f"{section['date']}, load average before it {section['load']}. {NOTES[name]}",
+            f"{section['date']}{_elsewhere(section)}, load average before it {section['load']}. "
+            f"{NOTES[name]}",
             "",
         ]
         lines.append("| " + " | ".join("" if c == "what" else c for c in columns) + " |")
@@ -80,6 +81,11 @@ def render(figures: dict[str, Any]) -> str:
         "pytorch-metric-learning.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _elsewhere(section: dict[str, Any]) -> str:
+    """Return the processor of a section that was measured on another machine than the page."""
+    return f", on another machine ({section['processor']})" if "processor" in section else ""
 
 
 def _cell(value: Any) -> str:
