@@ -282,7 +282,7 @@ def cross_experiment_figures(experiments: Sequence[Experiment]) -> list[Figure]:
                 f"n = {in_order[0].test_n:,} test images.",
                 list_digests(run for experiment in in_order for run in experiment.runs),
                 partial(accuracy.draw_against_rho, in_order),
-                (PAGE, 3.2),
+                (PAGE, accuracy.rho_figure_height(in_order)),
             )
         )
     return figures

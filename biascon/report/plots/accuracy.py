@@ -81,6 +81,16 @@ def draw_cells(experiment: Experiment, label: str, ax: Axes | None = None) -> Ax
     return ax
 
 
+def list_labels(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the labels of all losses of several experiments, each once."""
+    return list(dict.fromkeys(label for each in experiments for label in each.losses))
+
+
+def rho_figure_height(experiments: Sequence[Experiment]) -> float:
+    """Return the height in inches of the figure against rho; its legend has a line for each loss."""
+    return max(3.2, 0.6 + 0.19 * len(list_labels(experiments)))
+
+
 def draw_against_rho(experiments: Sequence[Experiment], ax: Axes | None = None) -> Axes:
     """Draw unbiased accuracy against rho: a line for each loss, with 95 % t intervals.
 
@@ -88,8 +98,9 @@ def draw_against_rho(experiments: Sequence[Experiment], ax: Axes | None = None) 
         experiments: Experiments on BiasedMNIST, in the order of rho.
         ax: The axes to draw on.
     """
-    ax = make_axes(ax, PAGE, 3.2)
-    labels = list(dict.fromkeys(label for each in experiments for label in each.losses))
+    labels = list_labels(experiments)
+    ax = make_axes(ax, PAGE, rho_figure_height(experiments))
+    offset = min(0.04, 0.6 / len(labels))  # between the points of two losses
     for k, label in enumerate(labels):
         points = []
         for position, experiment in enumerate(experiments):
@@ -103,13 +114,13 @@ def draw_against_rho(experiments: Sequence[Experiment], ax: Axes | None = None) 
             continue
         x, y, low, high = (np.array(column) for column in zip(*points, strict=True))
         ax.errorbar(
-            x + 0.04 * (k - len(labels) / 2), 100 * y, yerr=(100 * low, 100 * high),
+            x + offset * (k - len(labels) / 2), 100 * y, yerr=(100 * low, 100 * high),
             color=COLORS[k % len(COLORS)], marker=MARKERS[k % len(MARKERS)], ms=5, lw=1.2,
             capsize=2, label=escape_math(label),
         )  # fmt: skip
     parameters = [biased_mnist_parameters(experiment.identity) for experiment in experiments]
     ax.set_xticks(range(len(experiments)), ["" if p is None else p.rho for p in parameters])
-    ax.set_ylim(top=min(101.0, ax.get_ylim()[1]))
+    ax.set_ylim(max(-1.0, ax.get_ylim()[0]), min(101.0, ax.get_ylim()[1]))
     ax.set_xlabel("rho")
     ax.set_ylabel(f"unbiased accuracy, % (n = {experiments[0].test_n:,})")
     ax.grid(axis="y", alpha=0.3)
