@@ -10,6 +10,7 @@ from biascon.losses.pairwise import check_shape, make_anchors, unit_vectors
 
 BLOCK_ROWS = 1024  # rows of bias features whose distances are computed at a time
 FLOOR = 1e-6  # added to a squared distance, so that its root has a finite gradient at 0
+SPREAD = 1e-5  # relative difference of d^delta below which all bias features of a batch are equal
 
 
 def flac(
@@ -30,6 +31,7 @@ def flac(
 
     The threshold is th = (max + min) / 2 of s_b over all pairs of the batch, including pairs of an anchor
     with itself. A pair counts if its labels are equal and s_b < th, or if its labels differ and s_b > th.
+    If the bias features of all images have one direction, no pair counts.
     Over the pairs of each anchor that count, p = (1 - s_b) / sum (1 - s_b) and q = s_f / sum s_f. J is the
     mean of (p - q) (log p - log q) over all pairs that count, 0 without such a pair.
 
@@ -69,12 +71,14 @@ def flac(
             parts = [distances(part, b).max() for part in torch.split(b, BLOCK_ROWS)]
             farthest = torch.stack(parts).max()
         th = (largest + 1 / (1 + farthest)) / 2
+        # Equal bias features have no pairs. Rounding of th must not choose some.
+        differs = farthest > FLOOR ** (delta / 2) * (1 + SPREAD)
 
     def divergence_sums(s: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         d_b = distances(b[image[rows]], b[image[columns]]) if kept is None else kept
         s_b = 1 / (1 + d_b)
         same = ids[rows][:, None] == ids[columns][None, :]
-        counted = torch.where(same, s_b < th, s_b > th) & mask
+        counted = torch.where(same, s_b < th, s_b > th) & mask & differs
         p = torch.where(counted, d_b / (1 + d_b), 0.0)  # 1 - s_b without cancellation
         q = torch.where(counted, 1 / (1 + distances(x[rows], x[columns])), 0.0)
         has_pairs = counted.any(dim=1)

@@ -103,6 +103,20 @@ def test_equal_bias_features_equal_the_oracle(name, dtype):
     check_against_oracle(get_loss(name), same, 1e-9 if dtype == torch.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("delta", [0.5, 1.0, 2.0])
+def test_flac_has_no_pairs_for_bias_features_of_one_direction(delta, dtype):
+    # Every s_b is then the threshold. Rounding of lengths and distances must not choose pairs.
+    for seed in range(10):
+        batch = make_batch("flac", b=6, v=3, labels=[0, 0, 1, 1, 0, 1], seed=seed, dtype=dtype)
+        lengths = torch.arange(1, 7, dtype=dtype)[:, None] / 7
+        same = batch.map_tensors(("bias_features",), lambda x, by=lengths: by * x[:1])
+        value, gradients = value_and_gradients(get_loss("flac", delta=delta), same)
+        expected = get_loss("ce")(batch.z, batch.labels).item()
+        assert value == pytest.approx(expected, rel=1e-6)
+        assert not gradients["features"].any()
+
+
 @pytest.mark.parametrize("name", ["softcon", "flac"])
 def test_zero_bias_features_equal_the_oracle(name):
     batch = make_batch(name, b=6)
