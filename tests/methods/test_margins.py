@@ -17,8 +17,8 @@ from tests.methods.short_runs import make_context, unbiased_accuracy
 Accuracy = Callable[..., float]
 TWO_VIEWS = "augment.views=2"
 OVERSAMPLED = (TWO_VIEWS, "loss.oversample=10")
-# Method -> its settings, and by how many points it must beat ce. The smallest difference
-# seen is 28 points (contrasts 22 and 24, two seeds, AVX-512), for lc 21 points.
+# Method -> its settings, and by how many points it must beat ce. The smallest difference seen is 47 points,
+# for lc 38 points: seeds 0 and 1 of dataset and run, with AVX-512 and AVX2, and seed 2 for most methods.
 MARGINS: dict[str, tuple[tuple[str, ...], float]] = {
     "biasbal": ((), 20),
     "reweight": ((), 20),
@@ -35,7 +35,7 @@ MARGINS: dict[str, tuple[tuple[str, ...], float]] = {
     "groupdro@eiil": ((), 20),
     "jtt": ((), 20),
     "cnc": ((), 20),
-    "lc": ((), 10),
+    "lc": ((), 15),
 }
 
 
