@@ -38,19 +38,10 @@ def apply_method_settings(config: RunConfig, set_by_user: Collection[str]) -> Ru
         if "train.epochs" in set_by_user:
             del values["train.min_steps"]
     changed = config.with_values({k: v for k, v in values.items() if k not in set_by_user})
-    previous = {
-        name: getattr(getattr(config, name.partition(".")[0]), name.partition(".")[2])
-        for name in values
-        if name not in set_by_user
-    }
-    current = dataclasses.replace(changed, preset_values=previous).method_settings
-    # Plain data, as a configuration has it that is read from a file.
-    different = {k: _plain(v) for k, v in previous.items() if _plain(v) != current[k]}
-    return dataclasses.replace(changed, preset_values=different)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    replaced = [name for name in values if changed.plain_value(name) != config.plain_value(name)]
+    return dataclasses.replace(
+        changed, preset_values={name: config.plain_value(name) for name in replaced}
+    )
 
 
 def check_head(config: RunConfig, entry: LossEntry) -> None:

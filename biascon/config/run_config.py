@@ -146,11 +146,12 @@ class RunConfig:
     @property
     def method_settings(self) -> dict[str, Any]:
         """The settings whose value comes from the method instead of the preset, by ``section.key``."""
-        values = {}
-        for name in self.preset_values:
-            section, _, key = name.partition(".")
-            values[name] = _to_plain_data(getattr(getattr(self, section), key))
-        return values
+        return {name: self.plain_value(name) for name in self.preset_values}
+
+    def plain_value(self, name: str) -> Any:
+        """Return the value of the setting ``section.key`` as plain data."""
+        section, _, key = name.partition(".")
+        return _to_plain_data(getattr(getattr(self, section), key))
 
     def without_method_settings(self) -> RunConfig:
         """Return this configuration with the values of the preset in place of those of the method."""

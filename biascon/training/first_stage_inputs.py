@@ -29,6 +29,8 @@ from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 
+ONE_GROUP = "all images are in one group: the method has nothing to work with in this run"
+
 
 @dataclass(frozen=True)
 class FirstStageNetwork:
@@ -68,13 +70,13 @@ def first_stage_inputs(
     if first_stage.gives == "predictions":
         differs = (predictions != labels).numpy()
         _record(context, "images with another predicted label", differs)
-        _warn_of_one_group(context, differs)
+        _warn_if_none(context, differs, ONE_GROUP)
         groups = predictions.numpy()
     else:
         generator = torch_generator(context.config.seed, "environments")
         groups = infer_environments(logits, labels, generator=generator).numpy()
         _record(context, "images of the smaller inferred group", groups == 1)
-        _warn_of_one_group(context, groups)
+        _warn_if_none(context, groups == 1, ONE_GROUP)
     n_groups = count_groups(context.entry, context.data)
     return LossInputs(groups=TrainingGroups(split.labels, groups, context.data.n_labels, n_groups))
 
@@ -109,22 +111,21 @@ def _logits(context: RunContext, stage: FirstStageNetwork) -> Tensor:
 
 def _error_weights(context: RunContext, errors: Array) -> Tensor:
     """Return float32 ``(N,)``: weights of mean 1, ``up`` times as large for misclassified images."""
-    if not errors.any():
-        warnings.warn(
-            f"{context.config.loss}: the first-stage network classifies every training image correctly, so "
-            "that the error set is empty and every image has the same weight: this run is plain ce",
-            BiasconWarning,
-            stacklevel=3,
-        )
+    _warn_if_none(
+        context,
+        errors,
+        "the error set is empty and every image has the same weight: this run is plain ce",
+    )
     weights = np.where(errors, context.config.parameters["up"], 1.0)
     return torch.from_numpy(weights / weights.mean()).float().to(context.device)
 
 
-def _warn_of_one_group(context: RunContext, in_group: Array) -> None:
-    if not in_group.any():
+def _warn_if_none(context: RunContext, selected: Array, consequence: str) -> None:
+    """Warn if the first-stage network singles out no image."""
+    if not selected.any():
         warnings.warn(
             f"{context.config.loss}: the first-stage network classifies every training image correctly, so "
-            "that all images are in one group: the method has nothing to work with in this run",
+            f"that {consequence}",
             BiasconWarning,
             stacklevel=4,
         )

@@ -109,9 +109,8 @@ class StepPlan:
             return [Step(rows) for rows in batches]
         oversample = config.parameters.get("oversample", 1.0)
         size = config.parameters.get("contrast_batch", 0) or batch
-        if (
-            oversample == 1 and size == batch
-        ):  # the same images, without augmentation for the classifier
+        if oversample == 1 and size == batch:
+            # The classifier sees the same images, without augmentation.
             return [Step(rows, rows) for rows in batches]
         # Inferred groups take the place of the bias: group 0 is the larger one.
         aligned = self.groups.bias == 0 if self.entry.infers_bias else self.split.aligned
