@@ -46,7 +46,7 @@ __all__ = [
     "read_config",
 ]  # fmt: skip
 # Increased when a release trains other weights from the same configuration.
-RECIPE_VERSION = 5
+RECIPE_VERSION = 6
 
 
 @dataclass(frozen=True)

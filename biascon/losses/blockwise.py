@@ -80,12 +80,38 @@ def group_sums(z: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tens
     The sum is z_i . (sum_j z_j - z_i) / T. It is taken in float64 on devices that have float64, because
     losses subtract such sums from each other.
     """
-    wide = z if z.device.type == "mps" else z.double()
-    n = torch.bincount(ids)
-    total = torch.zeros(len(n), z.shape[1], dtype=wide.dtype, device=z.device)
-    total = total.index_add(0, ids, wide)
-    value = (wide * (total[ids] - wide)).sum(dim=1) / temperature
-    return value.to(z.dtype), n[ids] - 1
+    return _GroupSums.apply(z, ids, temperature)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _GroupSums(torch.autograd.Function):
+    """The sums of ``group_sums``, with their own backward pass.
+
+    With the total t_c of the vectors of a key c, dL/dz_i = 1/T (g_i t_c + sum_{k in c} g_k z_k - 2 g_i z_i).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        wide = z if z.device.type == "mps" else z.double()
+        n = torch.bincount(ids)
+        total = torch.zeros(len(n), z.shape[1], dtype=wide.dtype, device=z.device)
+        total.index_add_(0, ids, wide)
+        own = total[ids]  # (N, D)
+        others = n[ids] - 1
+        value = torch.linalg.vecdot(wide, own - wide).div_(temperature).to(z.dtype)
+        ctx.save_for_backward(wide, ids, own)
+        ctx.temperature, ctx.n_keys = temperature, len(n)
+        ctx.mark_non_differentiable(others)
+        return value, others
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        wide, ids, own = ctx.saved_tensors
+        weight = grad.to(wide.dtype)[:, None] / ctx.temperature
+        weighted = wide * weight
+        total = torch.zeros(ctx.n_keys, wide.shape[1], dtype=wide.dtype, device=wide.device)
+        total.index_add_(0, ids, weighted)
+        gradient = torch.addcmul(total[ids], own, weight).sub_(weighted, alpha=2)
+        return gradient.to(grad.dtype), None, None
 
 
 class _LogSums(torch.autograd.Function):

@@ -75,7 +75,7 @@ def _context_term(batch: Anchors, logs: LogSums, form: Form) -> Tensor:
         repulsion = logs.negatives
         if form == "log1p":
             repulsion = torch.logaddexp(repulsion, torch.zeros_like(repulsion))
-        u = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1) - repulsion
+        u = logs.similarity_sum / logs.n_positives.clamp(min=1) - repulsion
     return mean_of_anchors(-u, (logs.n_positives > 0) & (logs.n_negatives > 0))
 
 

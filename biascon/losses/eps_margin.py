@@ -75,5 +75,5 @@ def eps_supcon(
     reduced = logs.positives - epsilon
     sum_of_all = torch.logaddexp(reduced, logs.negatives)
     normalizer = torch.where(logs.n_negatives > 0, sum_of_all, reduced)
-    attraction = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1)
+    attraction = logs.similarity_sum / logs.n_positives.clamp(min=1)
     return mean_of_anchors(normalizer - attraction, logs.n_positives > 0)

@@ -4,9 +4,10 @@ N = B * V anchors have N x N similarities s_ij = z_i . z_j / T. Up to ``DENSE`` 
 computed. Beyond, blocks of rows are computed, and computed again in the backward pass
 (``biascon.losses.blockwise``), so that memory grows linearly with N.
 
-Log-sum-exps have two implementations. On a CPU, blocks of rows are faster for every N. On other devices,
-the blocks wait for the device. Plain operations on the full matrix are therefore used up to ``PLAIN``
-anchors, and up to ``DENSE`` anchors while ``torch.compile`` traces. Both give the same numbers.
+Log-sum-exps have three implementations that give the same numbers up to rounding. On a CPU, up to ``DENSE``
+anchors are one block with its own backward pass (``biascon.losses.dense``), and more anchors are blocks of
+rows. On other devices, both would wait for the device. Plain operations on the full matrix are therefore used
+there up to ``PLAIN`` anchors, and up to ``DENSE`` anchors while ``torch.compile`` traces.
 
 Half-precision embeddings are cast to float32 before the first product, so that sums over thousands of pairs
 keep their digits. float64 stays float64.
@@ -15,7 +16,7 @@ keep their digits. float64 stays float64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from biascon.errors import UsageError
-from biascon.losses import blockwise
+from biascon.losses import blockwise, dense
 from biascon.utils.memory import release_freed_memory
 
 DENSE = {"cpu": 1024, "mps": 1024, "cuda": 4096}  # largest N whose full similarity matrix is kept
@@ -42,6 +43,7 @@ class LogSums:
         positives: log sum exp s_ij over the other anchors with i's key; 0 if there is none.
         negatives: log sum exp s_ij over the anchors with another key; 0 if there is none.
         all: log sum exp s_ij over all other anchors, A(i); 0 if there is none.
+        similarity_sum: Sum of s_ij over the other anchors with i's key.
         n_positives: Number of other anchors with i's key.
         n_negatives: Number of anchors with another key.
     """
@@ -49,6 +51,7 @@ class LogSums:
     positives: Tensor
     negatives: Tensor
     all: Tensor
+    similarity_sum: Tensor
     n_positives: Tensor
     n_negatives: Tensor
 
@@ -74,6 +77,9 @@ class Anchors:
     bias: Tensor | None
     dense: bool
     plain: bool
+    _ids: dict[tuple[Key, ...], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return self.z.shape[0]
@@ -110,10 +116,7 @@ class Anchors:
         """
         n = len(self)
         if not self.plain:
-            positives, negatives, both, n_positives = blockwise.log_sums(
-                self.z, self.ids(*keys), self.temperature
-            )
-            return LogSums(positives, negatives, both, n_positives, n - 1 - n_positives)
+            return self._log_sums_by_key(self.ids(*keys))
         s, mask = self.similarities(), self.same_mask(*keys)
         off_diagonal = ~torch.eye(n, dtype=torch.bool, device=self.z.device)
         n_positives = mask.sum(dim=1)
@@ -121,9 +124,20 @@ class Anchors:
             positives=log_sum_exp(s, mask),
             negatives=log_sum_exp(s, off_diagonal & ~mask),
             all=log_sum_exp(s, off_diagonal),
+            similarity_sum=torch.where(mask, s, 0.0).sum(dim=1),
             n_positives=n_positives,
             n_negatives=n - 1 - n_positives,
         )
+
+    def _log_sums_by_key(self, ids: Tensor) -> LogSums:
+        arguments, n = (self.z, ids, self.temperature), len(self)
+        if self.dense and can_read_without_sync(self.z.device):
+            sums = dense.pair_sums(*arguments)
+            if sums is not None:
+                return LogSums(*sums, n_negatives=n - 1 - sums[-1])
+        positives, negatives, both, n_positives = blockwise.log_sums(*arguments)
+        total, _ = blockwise.group_sums(*arguments)
+        return LogSums(positives, negatives, both, total, n_positives, n - 1 - n_positives)
 
     def similarity_sums(self, *keys: Key) -> tuple[Tensor, Tensor]:
         """Return ``(N,)`` the sum of s_ij over the other anchors with i's keys, and ``(N,)`` their number.
@@ -138,12 +152,15 @@ class Anchors:
 
     def ids(self, *keys: Key) -> Tensor:
         """Return ``(N,)`` int64 in 0..G-1. Two anchors have the same number if all their keys are equal."""
-        ids = torch.zeros_like(self.image)
-        for name in keys:
-            values, codes = torch.unique(self.ids_of(name), return_inverse=True)
-            # One number for each pair (ids, codes), numbered again so that products stay below N squared.
-            _, ids = torch.unique(ids * len(values) + codes, return_inverse=True)
-        return ids
+        if keys not in self._ids:
+            ids = self.image if keys == ("image",) else torch.zeros_like(self.image)
+            for k, name in enumerate(() if keys == ("image",) else keys):
+                values, codes = torch.unique(self.ids_of(name), return_inverse=True)
+                # One number for each pair, numbered again so that products stay below N squared.
+                pairs = ids * len(values) + codes
+                ids = torch.unique(pairs, return_inverse=True)[1] if k else codes
+            self._ids[keys] = ids
+        return self._ids[keys]
 
     def map_rows(self, function: Rows, *keys: Key) -> Tensor:
         """Return ``(N, ...)``: a function of the similarities of each anchor to the anchors with its keys.

@@ -47,7 +47,7 @@ def supcon_term(batch: Anchors, form: Literal["out", "in"] = "out") -> Tensor:
             logs.n_positives.clamp(min=1).to(logs.positives.dtype)
         )
     else:
-        attraction = batch.similarity_sums("labels")[0] / logs.n_positives.clamp(min=1)
+        attraction = logs.similarity_sum / logs.n_positives.clamp(min=1)
     return mean_of_anchors(logs.all - attraction, logs.n_positives > 0)
 
 

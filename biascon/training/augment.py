@@ -53,7 +53,8 @@ def augment(
     if views < 1:
         raise UsageError(f"expected views to be 1 or more, but got {views}")
     n, c, h, w = len(images) * views, *images.shape[1:]
-    source = images.to(torch.float32).repeat_interleave(views, dim=0)  # (N, 3, H, W) in 0..255
+    repeated = images[:, None].expand(-1, views, -1, -1, -1)
+    source = repeated.to(torch.float32).reshape(n, c, h, w)  # in 0..255
     draw = _Draw(n, images.device, generator, share)
     pixels = _transform_geometry(source, augmentation, draw).reshape(n, c, h * w)
     matrix, offset = _color_matrix(pixels, augmentation, draw)

@@ -166,7 +166,7 @@ class BatchLoader:
         """
         if self.resident:
             for step, batch in enumerate(rows):
-                yield self.images[batch.to(self.images.device, non_blocking=True)]
+                yield self.images.index_select(0, batch.to(self.images.device, non_blocking=True))
                 if step % RELEASE_EVERY == 0:
                     release_pages(self.split.images)
             return
@@ -193,7 +193,7 @@ class BatchLoader:
                 yield torch.from_numpy(images).to(self.device, non_blocking=True)
 
     def _copy(self, rows: Tensor) -> Tensor:
-        images = self.images[rows]
+        images = self.images.index_select(0, rows)
         if self.device.type == "cuda":
             images = images.pin_memory()
         return images.to(self.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The dense path and the path by blocks of rows give the same numbers."""
+"""Plain operations on all pairs, one block of pairs, and blocks of rows give the same numbers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ SPANS = {
     "common shift": dict(blockwise.SPAN),
     "a shift for each row": dict.fromkeys(blockwise.SPAN, 0),
 }
+ONE_BLOCK = "one block"  # the functions of biascon.losses.dense
+PATHS = (*SPANS, ONE_BLOCK)
 
 
 def fail_on_full_matrix(*_):
@@ -40,12 +42,18 @@ def use_dense_path(patch):
     patch.setattr(pairwise, "PLAIN", {"cpu": 10**6})
 
 
-def use_blocked_path(patch, span="common shift"):
-    """Use blocks of 64 rows for every batch, and fail if the full matrix is computed."""
+def use_blocked_path(patch, path="common shift"):
+    """Use blocks of 64 rows for every batch, and fail if the full matrix is computed.
+
+    ``path`` is a key of ``SPANS``, or ``ONE_BLOCK``: all pairs are then one block.
+    """
+    if path == ONE_BLOCK:
+        patch.setattr(pairwise, "DENSE", {"cpu": 10**6})
+        return
     patch.setattr(pairwise, "DENSE", {"cpu": 0})
     patch.setattr(pairwise.Anchors, "similarities", fail_on_full_matrix)
     patch.setattr(blockwise, "CACHE", 1)
-    patch.setattr(blockwise, "SPAN", SPANS[span])
+    patch.setattr(blockwise, "SPAN", SPANS[path])
 
 
 def make_skewed_batch(name, *, v, n, seed=0, dtype=torch.float64, far=False):
@@ -96,7 +104,7 @@ def test_blocked_path_equals_the_dense_path(name, views):
             use_dense_path(patch)
             expected = value_and_gradients(loss, double)
             rounded = value_and_gradients(loss, single)
-        for span in SPANS:
+        for span in PATHS:
             with pytest.MonkeyPatch.context() as patch:
                 use_blocked_path(patch, span)
                 check_close(value_and_gradients(loss, double), expected, 1e-12, 1e-11)
@@ -143,7 +151,7 @@ def test_blocked_path_in_bfloat16_equals_the_rounded_batch(name):
         assert all(gradient.dtype == torch.bfloat16 for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("span", PATHS)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 @quicker
 @given(data=st.data())
@@ -169,7 +177,11 @@ def test_blocked_path_equals_the_dense_path_for_any_batch_size(name, span, data)
 
 @pytest.mark.parametrize(
     ("span", "dtype", "tolerance"),
-    [("common shift", torch.float64, 1e-9), ("a shift for each row", torch.float32, 1e-5)],
+    [
+        ("common shift", torch.float64, 1e-9),
+        ("a shift for each row", torch.float32, 1e-5),
+        (ONE_BLOCK, torch.float32, 1e-5),
+    ],
 )
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 def test_blocked_path_equals_the_oracle_on_empty_sets(name, span, dtype, tolerance, monkeypatch):
@@ -179,7 +191,7 @@ def test_blocked_path_equals_the_oracle_on_empty_sets(name, span, dtype, toleran
         check_against_oracle(get_loss(name), batch, tolerance)
 
 
-@pytest.mark.parametrize("path", ["dense", *SPANS])
+@pytest.mark.parametrize("path", ["dense", *PATHS])
 def test_log_sum_over_no_anchor_is_zero_with_a_zero_gradient(path, monkeypatch):
     use_dense_path(monkeypatch) if path == "dense" else use_blocked_path(monkeypatch, path)
     draw = torch.Generator().manual_seed(0)
@@ -196,7 +208,7 @@ def test_log_sum_over_no_anchor_is_zero_with_a_zero_gradient(path, monkeypatch):
         assert not z.grad.any()
 
 
-@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("span", PATHS)
 @pytest.mark.parametrize("name", PAIRWISE_NAMES)
 def test_blocked_path_is_finite_for_equal_embeddings(name, span):
     v = valid_views(name, 1)
@@ -214,7 +226,7 @@ def test_blocked_path_is_finite_for_equal_embeddings(name, span):
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("span", PATHS)
 @pytest.mark.parametrize(
     ("dtype", "temperature"),
     [
@@ -256,7 +268,10 @@ WITH_ANY_LABELS = [
 ]
 
 
-@pytest.mark.parametrize("make_path", [use_dense_path, use_blocked_path])
+@pytest.mark.parametrize(
+    "make_path",
+    [use_dense_path, use_blocked_path, lambda patch: use_blocked_path(patch, ONE_BLOCK)],
+)
 @pytest.mark.parametrize("name", WITH_ANY_LABELS)
 def test_labels_may_be_as_large_as_two_to_the_fortieth(name, make_path, monkeypatch):
     make_path(monkeypatch)
@@ -275,6 +290,26 @@ def test_bias_values_may_be_as_large_as_two_to_the_fortieth(name, monkeypatch):
     far = batch.with_tensors(bias=2**40 - batch.bias)
     loss = get_loss(name)
     check_close(value_and_gradients(loss, far), value_and_gradients(loss, batch), 1e-12, 1e-11)
+
+
+@pytest.mark.parametrize("name", ["supcon", "contex", "simclr"])
+def test_small_batches_on_a_cpu_are_one_block(name, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the rows were divided into blocks")
+
+    monkeypatch.setattr(blockwise, "log_sums", refuse)
+    value_and_gradients(get_loss(name), make_skewed_batch(name, v=2, n=200))
+
+
+def test_one_block_is_left_for_a_shift_of_each_row_if_exponentials_could_underflow(monkeypatch):
+    calls = []
+    log_sums = blockwise.log_sums
+    monkeypatch.setattr(blockwise, "log_sums", lambda *a: calls.append(a) or log_sums(*a))
+    batch = make_skewed_batch("supcon", v=2, n=200, dtype=torch.float32)
+    value_and_gradients(get_loss("supcon", temperature=0.026), batch)
+    assert not calls
+    value_and_gradients(get_loss("supcon", temperature=0.024), batch)
+    assert calls
 
 
 def test_batches_of_this_module_have_more_than_one_block(monkeypatch):
