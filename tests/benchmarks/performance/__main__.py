@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import versions
 from machine import describe, load
 from page import render
 from sections import ON_CPU, SECTIONS
@@ -35,7 +36,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--against", default=versions.REFERENCE, help="a commit to compare with")
     given = parser.parse_args()
+    versions.REFERENCE = given.against
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("error: there is no CUDA device here")

@@ -10,6 +10,8 @@ TITLES = {
     "building": "`make-bmnist`",
     "network": "Forward and backward of the encoders, 28 x 28 x 3",
     "training": "Training: augmentation, network, loss, optimizer",
+    "versions": "Training beside an earlier version",
+    "options": "Options of the training",
     "methods": "Every method beside `ce`",
     "scaling": "Scaling",
     "probes": "The linear probe, 2 threads",
@@ -29,6 +31,14 @@ NOTES = {
     "training": (
         "Loss `contex`, batch of 128 images x 2 views, recipe of the preset `cpu`. The other row has the "
         "same network, loss and optimizer with the pipeline of torchvision in two worker processes."
+    ),
+    "versions": (
+        "Preset `cpu`, 12,800 images, medians of the epochs after the first one in three processes of each "
+        "version; the versions take turns. The reference is the last commit of recipe version 5."
+    ),
+    "options": (
+        "SupCon, preset `cpu`, one thread; measured in the same way. The compiler runs in the first epoch, "
+        "which is not counted."
     ),
     "methods": (
         "One epoch of 6,400 images of BiasedMNIST, batch of 128 images, preset `cpu`, 2 threads; medians of "

@@ -19,6 +19,7 @@ import rivals
 import torch
 from machine import limits, seconds_of, wait
 from methods import seconds_of_methods
+from versions import options, versions
 
 from biascon.config.augmentation import Augmentation
 from biascon.config.factory import make_config
@@ -365,6 +366,8 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "building": building,
     "network": network,
     "training": training,
+    "versions": versions,
+    "options": options,
     "methods": methods,
     "scaling": scaling,
     "probes": probes,
