@@ -68,8 +68,48 @@ def fairkl_regularizer(batch: Anchors, *, form: Form = "code", k: float = 1.0) -
 
     There are four kinds of ordered pairs. Variables of a kind end in two letters: ``p`` for equal labels or
     ``n`` for different labels, then ``a`` for equal bias values (aligned) or ``c`` for different bias values
-    (conflicting). Nearly all pairs are of kind ``nc``. They are not visited: the sums of this kind are the
-    sums over all pairs minus those of the other kinds.
+    (conflicting).
+    """
+    if batch.dense and batch.z.device.type == "cpu":
+        n, mean, squares = _sums_of_one_block(batch, form)
+    else:
+        n, mean, squares = _sums_by_blocks(batch, form)
+    combine = (
+        _paper_terms(mean, squares, n)
+        if form == "paper"
+        else _code_terms(mean, squares, n, len(batch), k)
+    )
+    return combine.to(batch.z.dtype)
+
+
+Sums = tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]
+
+
+def _sums_of_one_block(batch: Anchors, form: Form) -> Sums:
+    """Return for each kind of pair the number of pairs, the mean cosine and the sum of squares about it.
+
+    All N x N cosines are computed, in float64.
+    """
+    labels, bias = batch.ids_of("labels"), batch.ids_of("bias")
+    x = batch.z.double()
+    cosines = (x @ x.T).flatten()  # (N^2,)
+    same_label, same_bias = labels[:, None] == labels, bias[:, None] == bias
+    masks = (same_label & same_bias, same_label & ~same_bias, same_bias & ~same_label)
+    kinds = torch.stack((*masks, ~(same_label | same_bias)))
+    if form == "paper":
+        kinds.diagonal(dim1=1, dim2=2).fill_(False)
+    weights = kinds.flatten(1).to(x.dtype)  # (4, N^2)
+    n = weights.sum(dim=1)
+    mean = (weights @ cosines) / n.clamp(min=1)
+    squares = weights @ (cosines - mean @ weights) ** 2
+    return n.unbind(), mean.unbind(), squares.unbind()
+
+
+def _sums_by_blocks(batch: Anchors, form: Form) -> Sums:
+    """Return what ``_sums_of_one_block`` returns, for any number of anchors.
+
+    Nearly all pairs are of kind ``nc``. They are not visited: the sums of this kind are the sums over all
+    pairs minus those of the other kinds.
     """
     labels, bias, t = batch.ids_of("labels"), batch.ids_of("bias"), batch.temperature
 
@@ -124,12 +164,7 @@ def fairkl_regularizer(batch: Anchors, *, form: Form = "code", k: float = 1.0) -
         r_all = r_all - ((self_cosines - m) ** 2).sum()
     q_nc = torch.where(n_nc > 0, r_all - r_pa - r_pc - r_na, 0.0)
     squares, n = (q_pa, q_pc, q_na, q_nc), (n_pa, n_pc, n_na, n_nc)
-    combine = (
-        _paper_terms(mean, squares, n)
-        if form == "paper"
-        else _code_terms(mean, squares, n, len(x), k)
-    )
-    return combine.to(batch.z.dtype)
+    return n, mean, squares
 
 
 def _paper_terms(mean: Sequence[Tensor], squares: Sequence[Tensor], n: Sequence[Tensor]) -> Tensor:
