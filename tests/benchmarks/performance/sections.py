@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import rivals
 import torch
+from convolutions import convolutions
 from machine import limits, seconds_of, wait
 from methods import seconds_of_methods
 from versions import options, versions
@@ -365,6 +366,7 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "augmentation": augmentation,
     "building": building,
     "network": network,
+    "convolutions": convolutions,
     "training": training,
     "versions": versions,
     "options": options,
@@ -374,4 +376,4 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "memory": memory,
     "startup": startup,
 }
-ON_CPU = ("building", "probes", "memory", "startup")
+ON_CPU = ("building", "convolutions", "probes", "memory", "startup")
