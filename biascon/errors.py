@@ -6,7 +6,9 @@ The classes and their exit codes::
     ├── UsageError        exit code 2, also a ValueError
     │   └── AlignmentError
     ├── DataError
+    ├── MissingPackageError
     └── RunError
+        ├── OutOfMemoryError  exit code 71
         └── RunBusyError  exit code 75
     BiasconWarning
 
@@ -43,8 +45,18 @@ class DataError(BiasconError):
     """Data is missing, truncated or corrupt, or it differs from its manifest."""
 
 
+class MissingPackageError(BiasconError):
+    """Packages that a command needs are not installed."""
+
+
 class RunError(BiasconError):
     """A run cannot be started, resumed or read."""
+
+
+class OutOfMemoryError(RunError):
+    """The memory of the device or of the machine does not suffice for the run. It would fail again."""
+
+    exit_code = 71  # EX_OSERR of sysexits.h
 
 
 class RunBusyError(RunError):

@@ -1,7 +1,8 @@
 """Command-line entry point. A subcommand is imported when it is used.
 
-Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 75 another process works on
-the run; 130 interrupted. The classes in ``biascon.errors`` define the codes 1, 2 and 75.
+Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 71 the memory does not
+suffice; 75 another process works on the run; 130 interrupted. The classes in ``biascon.errors`` define the
+codes 1, 2, 71 and 75.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from biascon.config.run_config import OMITTED_DEFAULTS, RunConfig
+from biascon.config.run_config import MACHINE_SETTINGS, OMITTED_DEFAULTS, RunConfig
 from biascon.config.sections import PRETRAINED, SECTIONS, build_section
 from biascon.config.settings import list_presets, load_preset, parse_settings
 from biascon.errors import UsageError, did_you_mean
@@ -233,6 +233,7 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
         for section in SECTIONS
         for key, value in settings[section].items()
         if key != "kind"
+        and (section, key) not in MACHINE_SETTINGS
         and value != preset_settings[section].get(key)
         and (section, key, value) not in _RESOLVED_PRECISIONS
         and not (key == "weights" and _is_resolved(value, preset_settings[section].get(key)))

@@ -16,6 +16,7 @@ from biascon.config.sections import (
     FILE,
     PRETRAINED,
     SECTIONS,
+    TF32,
     AugmentConfig,
     EncoderOrigin,
     FinetuneConfig,
@@ -102,20 +103,35 @@ class RunConfig:
     def for_device(self, device_type: str, processes: int = 1) -> RunConfig:
         """Return this configuration with the settings that depend on the machine.
 
-        Precision ``auto`` becomes the precision of the device. The number of processes is set if it is
-        above 1. Both are then part of the digest.
+        The kind of the device is set. Precision ``auto`` becomes the precision of the device. ``tf32`` gets
+        its default where it has no effect. The number of processes is set if it is above 1. All of these
+        are part of the digest.
 
         Args:
             device_type: The type of the device, such as ``cpu`` or ``cuda``.
             processes: The number of processes that train the network together.
         """
-        train = self.train
+        train = dataclasses.replace(self.train, device=device_type)
+        if device_type != "cuda":
+            train = dataclasses.replace(train, tf32=TF32[0])
         if train.precision == "auto":
             precision = "bfloat16" if device_type == "cuda" else "float32"
             train = dataclasses.replace(train, precision=precision)
         if processes > 1:
             train = dataclasses.replace(train, processes=processes)
         return dataclasses.replace(self, train=train)
+
+    def for_evaluation(self, device_type: str) -> RunConfig:
+        """Return the configuration that evaluates a trained encoder on a device.
+
+        The run that trained the encoder keeps its kind of device. Another kind for the evaluation is part of
+        the digest.
+
+        Args:
+            device_type: The type of the device, such as ``cpu`` or ``cuda``.
+        """
+        other = "" if device_type == self.train.device else device_type
+        return dataclasses.replace(self, probe=dataclasses.replace(self.probe, device=other))
 
     def training_config(self) -> RunConfig:
         """Return the configuration of the run that trains the encoder of this run.
@@ -124,7 +140,11 @@ class RunConfig:
         """
         default = ProbeConfig()
         probe = dataclasses.replace(
-            self.probe, kind=default.kind, k=default.k, temperature=default.temperature
+            self.probe,
+            kind=default.kind,
+            k=default.k,
+            temperature=default.temperature,
+            device=default.device,
         )
         return dataclasses.replace(self, probe=probe, finetune=FinetuneConfig())
 
@@ -205,11 +225,17 @@ OMITTED_DEFAULTS: dict[str, dict[str, Any]] = {
         "micro_batch": 0,
         "compile": False,
         "probe_every": 0,
+        "deterministic": False,
+        "tf32": TF32[0],
+        "device": "cpu",
         "record_losses": False,
         "held_out": 0.0,
     },
     "first_stage": {"augment": "auto", "epochs": 0},
+    "probe": {"device": ""},
 }
+# Settings of the machine, which no command line states.
+MACHINE_SETTINGS = (("train", "device"), ("probe", "device"))
 _OPTIONAL_SECTIONS = ("finetune", "first_stage")
 _UNUSED_PROBE_KEYS = {
     "linear": ("kind", "k", "temperature"),

@@ -16,6 +16,7 @@ from biascon.errors import UsageError
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
 PRECISIONS = ("auto", "float32", "bfloat16")
+TF32 = ("convolutions", "all", "none")
 PROTOCOLS = ("linear", "knn", "finetune")
 FIRST_STAGE_AUGMENT = ("auto", "plain", "same")
 PRETRAINED, FILE = "pretrained", "file"
@@ -81,7 +82,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Length, batch size, precision and CPU threads of the training.
+    """Length, batch size, precision, device kind and CPU threads of the training.
 
     Attributes:
         epochs: The number of passes over the training split. It is raised to reach ``min_steps``.
@@ -97,6 +98,13 @@ class TrainConfig:
         compile: Whether the network is compiled (``torch.compile``): faster steps after a slow first step.
         probe_every: The number of epochs between two measurements of a linear probe on the validation split;
             0 for none. It does not change the training.
+        deterministic: Whether PyTorch is restricted to deterministic algorithms while the run is trained and
+            evaluated. Without it, two runs of one configuration on CUDA may differ.
+        tf32: What computes float32 in TF32 (10 bits of mantissa) on CUDA: ``convolutions``, as PyTorch does by
+            default, ``all`` (also matrix products) or ``none``. It has no effect on other devices.
+        device: The kind of device that the network is trained on: ``cpu``, ``cuda`` or ``mps``. Views are drawn
+            by the generator of the device, so that another kind trains another network.
+            ``RunConfig.for_device`` sets it, not the user.
         record_losses: Whether the cross-entropy of every image in every epoch is recorded, for a method that
             uses this network as its first stage. The method sets it, not the user.
         held_out: The share of the training images that are left out of the training, for a method that fits
@@ -112,6 +120,9 @@ class TrainConfig:
     micro_batch: int = 0
     compile: bool = False
     probe_every: int = 0
+    deterministic: bool = False
+    tf32: str = TF32[0]
+    device: str = field(default="cpu", metadata={"is_setting": False})
     record_losses: bool = field(default=False, metadata={"is_setting": False})
     held_out: float = field(default=0.0, metadata={"is_setting": False})
 
@@ -153,6 +164,8 @@ class ProbeConfig:
             (the encoder and a linear layer are trained further).
         k: The number of neighbors.
         temperature: The temperature of the weights of the neighbors.
+        device: The kind of device that a trained encoder is evaluated on, if it differs from the kind that
+            it was trained on; else empty. ``RunConfig.for_evaluation`` sets it, not the user.
     """
 
     c: float = 1.0
@@ -161,6 +174,7 @@ class ProbeConfig:
     kind: str = "linear"
     k: int = 200
     temperature: float = 0.07
+    device: str = field(default="", metadata={"is_setting": False})
 
 
 @dataclass(frozen=True)
@@ -228,6 +242,7 @@ def validation_errors(
             train.precision,
             f"one of {', '.join(PRECISIONS)}",
         ),
+        (train.tf32 in TF32, "train.tf32", train.tf32, f"one of {', '.join(TF32)}"),
         (train.threads >= 1, "train.threads", train.threads, "1 or more"),
         (train.processes >= 1, "train.processes", train.processes, "1 or more"),
         (train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 or more"),

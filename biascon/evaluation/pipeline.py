@@ -35,6 +35,7 @@ from biascon.evaluation.record import (
 )
 from biascon.evaluation.representation import measure_representation
 from biascon.evaluation.transfer import EncoderSource, copy_encoder
+from biascon.runs.computing import compute
 from biascon.runs.context import EpochCallback, RunContext, ignore_epoch
 from biascon.runs.evaluation import Evaluation, FeatureMetrics, OtherClassifier
 from biascon.runs.finished import FinishedRun, RunResult
@@ -144,6 +145,7 @@ def _prepare(
         config = resolve_weights(config).for_device(device.type, world_size())
     else:
         check_images(config, data)
+        config = config.for_evaluation(device.type)
     if device.type == "cpu":
         torch.set_num_threads(config.train.threads)
     context = RunContext(config, data, root, device, resume, on_epoch, build_monitor)
@@ -159,8 +161,9 @@ def _read_finished(context: RunContext) -> RunResult | None:
 
 @contextmanager
 def _lock(context: RunContext) -> Iterator[None]:
-    """Lock the run folder; the first process locks it for all of them."""
-    with lock_folder(context.folder) if is_main_process() else nullcontext():
+    """Lock the run folder, and set how the run is computed; the first process locks for all of them."""
+    lock = lock_folder(context.folder) if is_main_process() else nullcontext()
+    with lock, compute(context):
         if is_main_process() and not context.resume:
             delete_partial(context.folder)
         barrier()

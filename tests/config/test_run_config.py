@@ -64,6 +64,9 @@ def other_value(section: str, name: str, value: Any) -> Any:
         ("optimizer", "name"): "sgd",
         ("optimizer", "schedule"): "constant",
         ("train", "precision"): "bfloat16",
+        ("train", "tf32"): "all",
+        ("train", "device"): "cuda",
+        ("probe", "device"): "cuda",
         ("first_stage", "augment"): "plain",
     }
     if (section, name) in choices:
