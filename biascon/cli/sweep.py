@@ -22,7 +22,12 @@ from biascon.cli.output import format_table, print_note
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Number of runs at a time.  [default: CPU cores / --threads]",
+    help="Number of runs at a time.  [default: CPU cores / --threads; on GPUs, a run for each]",
+)
+@click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    help="Number of runs that share a GPU of this machine.  [default: 1]",
 )
 @click.option(
     "--threads",
@@ -43,9 +48,7 @@ from biascon.cli.output import format_table, print_note
 @click.option(
     "--gpus-per-run",
     type=click.FloatRange(min=0),
-    default=0,
-    show_default=True,
-    help="GPUs of each run on Ray; a fraction is allowed.",
+    help="GPUs of each run on Ray; a fraction is allowed.  [default: 1 on CUDA, else 0]",
 )
 @click.option(
     "--collect",
@@ -64,10 +67,11 @@ from biascon.cli.output import format_table, print_note
 def command(
     grid_paths: tuple[Path, ...],
     workers: int | None,
+    per_gpu: int | None,
     threads: int,
     device: str,
     ray_address: str | None,
-    gpus_per_run: float,
+    gpus_per_run: float | None,
     collect: str | None,
     data_root: Path,
     root: Path,
@@ -75,9 +79,12 @@ def command(
 ) -> None:
     """Run each GRID of losses x datasets x seeds x settings.
 
-    The runs of several grids are run together; a run that is in two of them is run once.
+    The runs of several grids are run together; a run that is in two of them is run once. All runs of a seed
+    come before those of the next seed.
 
-    Finished runs are skipped. A failed run is started up to three times and resumes from its last epoch.
+    Finished runs are skipped. A failed run is started up to three times and resumes from its last epoch; a
+    run whose memory does not suffice is not started again. Without the key preset, the preset is that of the
+    device. On GPUs, each GPU has one run at a time.
     The key data, for example data = ["data/utkface-race-0.9"], names dataset folders, in addition to rho or
     instead of it. The key bias, for example bias = ["race", "race,age"], lists values of the option --bias.
 
@@ -99,19 +106,26 @@ def command(
         result_rows,
     )
     from biascon.sweep.runner import Result, run_sweep
-    from biascon.utils.devices import count_cpus, pick_device
+    from biascon.utils.devices import count_cpus, list_accelerators, pick_device
 
+    if ray_address is not None and device == "cuda":
+        device_type, accelerators = "cuda", []  # the machine that starts the sweep may have no GPU
+    else:
+        picked = pick_device(device)
+        device_type, accelerators = picked.type, list_accelerators(picked)
     pool = choose_pool(
         root,
-        device=device,
+        device_type=device_type,
+        accelerators=accelerators,
         threads=threads,
-        workers=workers or max(1, (count_cpus() or 1) // threads),
+        cpus=count_cpus() or 1,
+        workers=workers,
+        per_gpu=per_gpu,
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
         collect=collect,
     )
     grids = [read_grid(path) for path in grid_paths]
-    device_type = pick_device(device).type
     run_threads = threads if device_type == "cpu" else None
     planned: dict[Path, Job] = {}
     for grid in grids:

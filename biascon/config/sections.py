@@ -100,10 +100,10 @@ class TrainConfig:
             0 for none. It does not change the training.
         deterministic: Whether PyTorch is restricted to deterministic algorithms while the run is trained and
             evaluated. Without it, two runs of one configuration on CUDA may differ.
-        tf32: What computes float32 in TF32 (10 bits of mantissa) on CUDA: ``convolutions``, as PyTorch does by
+        tf32: What is computed in TF32 (10 bits of mantissa) on CUDA: ``convolutions``, as PyTorch does by
             default, ``all`` (also matrix products) or ``none``. It has no effect on other devices.
-        device: The kind of device that the network is trained on: ``cpu``, ``cuda`` or ``mps``. Views are drawn
-            by the generator of the device, so that another kind trains another network.
+        device: The kind of device that trains the network: ``cpu``, ``cuda`` or ``mps``. Views are drawn by
+            the generator of the device, so that another kind trains another network.
             ``RunConfig.for_device`` sets it, not the user.
         record_losses: Whether the cross-entropy of every image in every epoch is recorded, for a method that
             uses this network as its first stage. The method sets it, not the user.

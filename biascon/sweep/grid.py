@@ -15,6 +15,7 @@ from biascon.config.factory import make_config
 from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
+from biascon.config.settings import default_preset
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.errors import BiasconError, UsageError, did_you_mean
@@ -40,7 +41,7 @@ class Grid:
         rho: The color correlation of each BiasedMNIST. A missing dataset is built.
         data: Dataset folders, in addition to the BiasedMNISTs of ``rho``.
         bias: Values of the option ``--bias``. Empty: the bias attribute of each dataset itself.
-        preset: The preset of all runs.
+        preset: The preset of all runs; None for the default of the device, as in ``evaluate``.
         settings: The values of each setting, by ``section.key``.
     """
 
@@ -49,7 +50,7 @@ class Grid:
     rho: tuple[float, ...] = ()
     data: tuple[str, ...] = ()
     bias: tuple[str, ...] = ()
-    preset: str = "cpu"
+    preset: str | None = None
     settings: Mapping[str, tuple[Any, ...]] | None = None
 
 
@@ -63,6 +64,8 @@ class Job:
         folder: The run folder.
         settings: The settings that override the preset, as ``section.key=value``.
         bias: The value of the option ``--bias``; ``""`` for the bias attribute of the dataset itself.
+        preset: The value of the option ``--preset``; ``""`` for the name that the configuration has. The name
+            of a preset file lacks its folder.
     """
 
     config: RunConfig
@@ -70,6 +73,7 @@ class Job:
     folder: Path
     settings: tuple[str, ...]
     bias: str = ""
+    preset: str = ""
 
     @property
     def name(self) -> str:
@@ -90,7 +94,7 @@ class Job:
         return [
             sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
-            self.config.preset, "--device", device, "--runs", str(root), *options,
+            self.preset or self.config.preset, "--device", device, "--runs", str(root), *options,
         ]  # fmt: skip
 
 
@@ -126,8 +130,8 @@ def read_grid(path: Path) -> Grid:
         isinstance(values, list) and values for values in settings.values()
     ):
         raise UsageError(f'{path}: expected [settings] as "section.key" = [values]')
-    preset = tree.get("preset", "cpu")
-    if not isinstance(preset, str):
+    preset = tree.get("preset")
+    if not (preset is None or isinstance(preset, str)):
         raise UsageError(f"{path}: expected preset to be a name, but got {preset!r}")
     return Grid(**lists, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
 
@@ -153,7 +157,9 @@ def prepare_datasets(grid: Grid, root: Path, *, log: Callable[[str], None]) -> l
 def plan_jobs(
     grid: Grid, folders: Sequence[Path], root: Path, *, device: str, threads: int | None
 ) -> list[Job]:
-    """Return the runs of a grid in the order of its lists, each with a resolved configuration.
+    """Return the runs of a grid, each with a resolved configuration: all runs of a seed, then the next seed.
+
+    If a sweep ends early, the seeds that it finished have every loss.
 
     Args:
         grid: The grid.
@@ -170,23 +176,26 @@ def plan_jobs(
         [f"{key}={_to_toml(value)}" for value in values]
         for key, values in (grid.settings or {}).items()
     ]
+    preset = grid.preset or default_preset(device)
+    manifests = {folder: dataset.read_manifest(folder) for folder in folders}
     jobs = []
-    for folder in folders:
-        manifest = dataset.read_manifest(folder)
-        name, digest = manifest.name, dataset.dataset_digest(manifest)
-        for bias, loss, choice, seed in itertools.product(
-            grid.bias or ("",), grid.losses, itertools.product(*choices), grid.seeds
-        ):
-            view_name, view_digest = name, digest
-            if bias:
-                attributes = [attribute.strip() for attribute in bias.split(",")]
-                view_name, view_digest = dataset.view_identity(manifest, digest, attributes)
-            settings = (*choice, *thread_setting)
-            config = make_config(loss, seed=seed, preset=grid.preset, settings=settings)
-            config = resolve_weights(config).for_device(device)
-            config = resolve_parameters(config, manifest.builder, manifest.parameters)
-            run = run_folder(root, view_name, config, config.digest(view_digest))
-            jobs.append(Job(config, folder, run, settings, bias))
+    for seed, (folder, manifest), bias, loss, choice in itertools.product(
+        grid.seeds,
+        manifests.items(),
+        grid.bias or ("",),
+        grid.losses,
+        list(itertools.product(*choices)),
+    ):
+        view_name, view_digest = manifest.name, dataset.dataset_digest(manifest)
+        if bias:
+            attributes = [attribute.strip() for attribute in bias.split(",")]
+            view_name, view_digest = dataset.view_identity(manifest, view_digest, attributes)
+        settings = (*choice, *thread_setting)
+        config = make_config(loss, seed=seed, preset=preset, settings=settings)
+        config = resolve_weights(config).for_device(device)
+        config = resolve_parameters(config, manifest.builder, manifest.parameters)
+        run = run_folder(root, view_name, config, config.digest(view_digest))
+        jobs.append(Job(config, folder, run, settings, bias, preset))
     return list({job.folder: job for job in jobs}.values())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import Result, run_with_retries
@@ -17,24 +18,31 @@ class LocalPool:
 
     Attributes:
         root: The folder of runs.
-        workers: The number of runs at a time.
+        slots: The value of the option ``--device`` of each run that runs at a time: a device is listed as
+            often as runs share it. A run takes the first free slot.
         threads: CPU threads of each run.
-        device: The value of the option ``--device``.
     """
 
     root: Path
-    workers: int
+    slots: Sequence[str]
     threads: int
-    device: str
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Run all jobs, ``workers`` at a time."""
+        """Run all jobs, as many at a time as there are slots."""
+        free: SimpleQueue[str] = SimpleQueue()
+        for slot in self.slots:
+            free.put(slot)
+
+        def run_in_free_slot(job: Job) -> Result:
+            device = free.get()
+            try:
+                return run_with_retries(job, self.root, self.threads, device)
+            finally:
+                free.put(device)
+
         # Jobs that share a first-stage network wait for its lock, so that it is trained once.
-        with ThreadPoolExecutor(self.workers) as executor:
-            pending: set[Future[Result]] = {
-                executor.submit(run_with_retries, job, self.root, self.threads, self.device)
-                for job in jobs
-            }
+        with ThreadPoolExecutor(len(self.slots)) as executor:
+            pending: set[Future[Result]] = {executor.submit(run_in_free_slot, job) for job in jobs}
             try:
                 while pending:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)

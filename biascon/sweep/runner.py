@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from biascon.errors import BiasconError, RunBusyError, UsageError
+from biascon.errors import BiasconError, OutOfMemoryError, RunBusyError, UsageError
 from biascon.runs.folder import read_finished
 from biascon.sweep.grid import Job
 
 TRIES = 3
+NOT_RETRIED = (UsageError.exit_code, OutOfMemoryError.exit_code)
 BUSY_INTERVAL = 2.0  # seconds between two attempts on a run that another process works on
 BUSY_TIMEOUT = 86_400.0  # seconds after which such an attempt counts as a failure
 
@@ -88,9 +89,9 @@ def run_sweep(
 def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own. If the process fails, start it again, up to ``tries`` times.
 
-    Wrong usage is not retried, because it would fail again. If another process works on the run folder, the
-    function waits and starts the process again; such attempts do not count. This happens if two jobs train
-    the same network for two views of a dataset.
+    Wrong usage and a lack of memory are not retried, because they would occur again. If another process
+    works on the run folder, the function waits and starts the process again; such attempts do not count.
+    This happens if two jobs train the same network for two views of a dataset.
 
     Args:
         job: The job.
@@ -110,7 +111,7 @@ def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int
         if exit_code == 0:
             return Result(job, "done", count, seconds)
         message = _error_message(exit_code, process.stderr)
-        if exit_code == UsageError.exit_code:
+        if exit_code in NOT_RETRIED:
             break
         if exit_code == RunBusyError.exit_code and seconds < BUSY_TIMEOUT:
             time.sleep(BUSY_INTERVAL)

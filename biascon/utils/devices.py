@@ -36,6 +36,20 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def list_accelerators(device: torch.device) -> list[str]:
+    """Return the devices of this machine that a device stands for, as names; empty for the CPU.
+
+    ``cuda`` stands for every GPU, ``cuda:1`` for one.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return []
+    if device.type == "cuda" and device.index is None:
+        return [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
 def count_cpus() -> int | None:
     """Return the number of CPU cores that this process may use, or None if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

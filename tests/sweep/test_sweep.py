@@ -78,7 +78,7 @@ def test_two_equal_settings_give_one_run(data: Path, tmp_path: Path) -> None:
 
 def test_the_planned_folder_is_the_folder_that_evaluate_writes(data: Path, tmp_path: Path) -> None:
     (job,) = plan(smoke_grid(seeds=(3,)), tmp_path, data)
-    (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job])
+    (result,) = LocalPool(tmp_path / "runs", ["cpu"], 1).run([job])
     assert (result.state, result.tries, result.message) == ("done", 1, "")
     assert read_finished(job.folder)["seed"] == 3
 
@@ -130,7 +130,7 @@ def test_a_finished_run_is_skipped_and_a_damaged_run_is_not_overwritten(
     data: Path, tmp_path: Path
 ) -> None:
     jobs = plan(smoke_grid(seeds=(0, 1, 2)), tmp_path, data)
-    list(LocalPool(tmp_path / "runs", 2, 1, "cpu").run(jobs[:2]))
+    list(LocalPool(tmp_path / "runs", ["cpu"] * 2, 1).run(jobs[:2]))
     (jobs[1].folder / EVALUATION).write_text("{}")
     pool, reported = FakePool("done"), []
     results = run_sweep(jobs, pool, reported.append)
@@ -145,7 +145,7 @@ def test_a_killed_run_is_retried_and_gives_the_same_bytes(
 ) -> None:
     grid = smoke_grid(("supcon",), epochs=6)
     (whole,) = plan_jobs(grid, [data], tmp_path / "whole", device="cpu", threads=1)
-    list(LocalPool(tmp_path / "whole", 1, 1, "cpu").run([whole]))
+    list(LocalPool(tmp_path / "whole", ["cpu"], 1).run([whole]))
     (job,) = plan(grid, tmp_path, data)
     processes: list[subprocess.Popen[str]] = []
 
@@ -166,7 +166,7 @@ def test_a_killed_run_is_retried_and_gives_the_same_bytes(
     monkeypatch.setattr(subprocess, "Popen", RecordedPopen)
     killer = threading.Thread(target=kill_after_two_epochs)
     killer.start()
-    (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job])
+    (result,) = LocalPool(tmp_path / "runs", ["cpu"], 1).run([job])
     killer.join()
     assert (result.state, result.tries) == ("done", 2)
     names = ("encoder.safetensors", "predictions.parquet", "evaluation.json")
@@ -175,7 +175,7 @@ def test_a_killed_run_is_retried_and_gives_the_same_bytes(
 
 def test_wrong_usage_is_not_retried_and_its_message_is_kept(data: Path, tmp_path: Path) -> None:
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.batch_size": (5000,)})
-    (result,) = LocalPool(tmp_path / "runs", 1, 1, "cpu").run(plan(grid, tmp_path, data))
+    (result,) = LocalPool(tmp_path / "runs", ["cpu"], 1).run(plan(grid, tmp_path, data))
     assert (result.state, result.tries) == ("failed", 1)
     assert "batch_size of at most 900" in result.message
 
@@ -281,7 +281,7 @@ def test_a_run_is_uploaded_and_downloaded_whole(data: Path, tmp_path: Path) -> N
     from biascon.sweep.ray_pool import download_run, upload_run
 
     (job,) = plan(smoke_grid(), tmp_path, data)
-    list(LocalPool(tmp_path / "runs", 1, 1, "cpu").run([job]))
+    list(LocalPool(tmp_path / "runs", ["cpu"], 1).run([job]))
     address = f"file://{tmp_path / 'bucket'}"
     upload_run(tmp_path / "runs", job.folder, address)
     copy = tmp_path / "here" / job.folder.relative_to(tmp_path / "runs")
@@ -337,5 +337,5 @@ def test_a_ray_cluster_of_two_nodes_runs_a_grid_and_survives_a_killed_worker(
     killer.join()
     assert [result.state for result in results] == ["done"] * 4
     names = [json.loads((job.folder / EVALUATION).read_text())["loss"] for job in jobs]
-    assert names == ["ce", "ce", "supcon", "supcon"]
+    assert names == ["ce", "supcon", "ce", "supcon"]
     assert len(list((tmp_path / "bucket").rglob(DONE))) == 4
