@@ -14,8 +14,10 @@ from typing import TextIO
 
 import click
 
+from biascon.cli.requirements import with_check
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
+from biascon.utils.packages import missing_packages
 from biascon.version import __version__
 
 FAILURE = BiasconError.exit_code
@@ -49,8 +51,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a subcommand; if the name is unknown, fail and suggest the nearest name."""
         if cmd_name in COMMANDS:
-            command: click.Command = entry_points.load(COMMANDS[cmd_name])
-            return command
+            return with_check(cmd_name, entry_points.load(COMMANDS[cmd_name]))
         if cmd_name.startswith("make-"):
             from biascon.data.registry import find_plugin_command
 
@@ -124,6 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         if isinstance(error, BiasconError):
             _fail(str(error), error.exit_code)
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            _fail(str(missing_packages([error.name.partition(".")[0]], "biascon")), FAILURE)
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.strerror}: {error.filename or 'standard output'}", FAILURE)
         _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", FAILURE)

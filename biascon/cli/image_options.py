@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import print_note
+from biascon.cli.output import make_bar, print_note
 
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
@@ -124,11 +123,9 @@ class Progress:
         now = time.monotonic()
         if self.n_resumed is None:
             self.n_resumed, self.start_time, self.last_line_time = finished, now, now
-        if sys.stderr.isatty():
-            if self.bar is None:
-                from tqdm import tqdm
-
-                self.bar = tqdm(total=total, initial=finished, unit="image", leave=False)
+        if self.bar is None:
+            self.bar = make_bar(total=total, initial=finished, unit="image")
+        if self.bar is not None:
             self.bar.update(finished - self.bar.n)
         elif finished == total or now - self.last_line_time >= PROGRESS_SECONDS:
             self.last_line_time = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,21 @@ def print_note(line: str) -> None:
     click.echo(line, err=True)
 
 
+def make_bar(**options: Any) -> Any:
+    """Return a bar of tqdm on standard error, None where that is no terminal or tqdm is not installed.
+
+    Args:
+        options: The options of the bar.
+    """
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(leave=False, **options)
+
+
 class Progress:
     """Progress of a run on standard error: a bar on a terminal, one line for each epoch elsewhere.
 
@@ -28,11 +43,8 @@ class Progress:
     """
 
     def __init__(self, config: RunConfig, *, show: bool = True) -> None:
-        from tqdm import tqdm
-
         self.name, self.show = f"{config.loss} seed {config.seed}", show
-        bar = show and sys.stderr.isatty()
-        self.bar = tqdm(desc=self.name, unit="epoch", leave=False) if bar else None
+        self.bar = make_bar(desc=self.name, unit="epoch") if show else None
 
     def __call__(self, record: EpochRecord) -> None:
         """Show the record of an epoch."""

@@ -54,7 +54,17 @@ from biascon.training.network import TrainedNetwork
 from biascon.training.stages import first_stage_contexts, get_or_train
 from biascon.utils.distributed import barrier, is_main_process, world_size
 from biascon.utils.files import pretty_json, write_atomic
+from biascon.utils.packages import import_modules
 from biascon.utils.types import Array
+
+# What is imported at the end of a run, after hours of training; the linear probe needs the first alone.
+IMPORTED_LATE = (
+    "sklearn.linear_model",
+    "scipy.stats",
+    "pandas",
+    "fairlearn.metrics",
+    "pyarrow.parquet",
+)
 
 
 def evaluate(
@@ -84,11 +94,13 @@ def evaluate(
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
+        MissingPackageError: A package is not installed that the evaluation needs.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, source)
     finished = _read_finished(context)
     if finished is not None:
         return finished
+    import_modules(IMPORTED_LATE, "an evaluation")
     with _lock(context):
         # Another command may have finished the run in between.
         finished = _read_finished(context) if world_size() == 1 else None
@@ -120,6 +132,7 @@ def validate(
     (``biascon.utils.distributed``) all of them train and the first one measures.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, None)
+    import_modules(IMPORTED_LATE[:1], "a linear probe")
     with _lock(context):
         network = get_or_train(context)
         if not is_main_process():

@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 
 from biascon.errors import BiasconError
+from biascon.utils.packages import missing_packages
 
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
 _LIMIT = 50  # attempts; torchvision has about ten operators
@@ -28,6 +29,7 @@ def import_torchvision() -> ModuleType:
     """Import and return torchvision.
 
     Raises:
+        MissingPackageError: torchvision is not installed.
         BiasconError: The installed torchvision does not fit the installed PyTorch.
     """
     for _ in range(_LIMIT):
@@ -35,6 +37,10 @@ def import_torchvision() -> ModuleType:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return importlib.import_module("torchvision")
+        except ModuleNotFoundError as error:
+            if error.name != "torchvision":
+                raise
+            raise missing_packages(["torchvision"], "an encoder of torchvision") from error
         except RuntimeError as error:
             missing = _MISSING.search(str(error))
             if missing is None:

@@ -45,7 +45,7 @@ def list_accelerators(device: torch.device) -> list[str]:
 
     if device.type == "cpu":
         return []
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":
         return [f"cuda:{k}" for k in range(torch.cuda.device_count())]
     return [str(device)]
 

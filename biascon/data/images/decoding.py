@@ -2,7 +2,8 @@
 
 The pixels equal those of ``Image.open(path).convert("RGB")``, torchvision's ``Resize(R)`` (antialiased
 bilinear, the shorter side to R) and ``CenterCrop(S)``, bit for bit. JPEGs are decoded by libjpeg-turbo
-directly, which gives the same bits in less time. The content of a file decides its format, not its name.
+directly (simplejpeg), which gives the same bits in less time; without simplejpeg, Pillow decodes them. The
+content of a file decides its format, not its name.
 
 The conversion follows ``convert("RGB")``: transparency is dropped, palettes are looked up, grayscale is
 repeated, CMYK is converted without a color profile, and the first frame of an animation is taken. There are
@@ -27,11 +28,16 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL
-import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from biascon.errors import UsageError
+from biascon.utils.packages import missing_packages
 from biascon.utils.types import Array
+
+try:
+    import simplejpeg
+except ImportError:  # Pillow decodes JPEGs then: the same pixels, in more time
+    simplejpeg = None
 
 DECODE_MODES = ("full", "scaled")
 MAX_PIXELS = 1 << 26  # 8,192 x 8,192; a larger image is not decoded
@@ -79,6 +85,8 @@ class ImageSpec:
             raise UsageError(f"expected resize in {self.size}..8192, but got {self.resize}")
         if self.decode not in DECODE_MODES:
             raise UsageError(f"expected decode to be full or scaled, but got '{self.decode}'")
+        if self.decode == "scaled" and simplejpeg is None:
+            raise missing_packages(["simplejpeg"], "--decode scaled")
 
     @property
     def array_shape(self) -> tuple[int, int, int]:
@@ -112,7 +120,8 @@ def get_default_resize(size: int) -> int:
 
 def get_decoder_versions() -> dict[str, str]:
     """Return the names and versions of the libraries that decode and resize."""
-    return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}
+    versions = {} if simplejpeg is None else {"simplejpeg": simplejpeg.__version__}
+    return {**versions, "pillow": PIL.__version__}
 
 
 class ImageFile(NamedTuple):
@@ -195,7 +204,7 @@ def decode(data: bytes, image_spec: ImageSpec) -> Array:
         UnusableImageError: The bytes are no image, truncated or damaged, or have too many pixels.
     """
     try:
-        if data[:3] == b"\xff\xd8\xff":
+        if data[:3] == b"\xff\xd8\xff" and simplejpeg is not None:
             try:
                 return _decode_jpeg(data, image_spec)
             except ValueError:
