@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -112,20 +113,22 @@ def _finetune_epoch(
     started = time.perf_counter()
     model.train()
     order = torch.from_numpy(permutation(len(split), seed, f"finetune/order/{epoch}"))
-    batches = list(torch.split(order[: steps * batch], batch))  # (B,) each
+    order = order[: steps * batch]
+    batches, rows = (torch.split(x, batch) for x in (order, order.to(device)))  # (B,) each
     generator = torch_generator(seed, f"finetune/views/{epoch}", device)
     total, lr = torch.zeros((), device=device), 0.0
-    for step, images in enumerate(loader.batches(batches)):
-        x = augment(images, augmentation, generator, views=1)  # (B, 3, H, W)
-        with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16):
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), labels[batches[step].to(device)])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        lr = learning_rate(config, epoch * steps + step, config.epochs * steps)
-        set_learning_rate(optimizer, lr)
-        optimizer.step()
-        total += loss.detach()
+    with closing(loader.batches(batches)) as feed:
+        for step, images in enumerate(feed):
+            x = augment(images, augmentation, generator, views=1)  # (B, 3, H, W)
+            with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16):
+                logits = model(x)
+            loss = F.cross_entropy(logits.float(), labels[rows[step]])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            lr = learning_rate(config, epoch * steps + step, config.epochs * steps)
+            set_learning_rate(optimizer, lr)
+            optimizer.step()
+            total += loss.detach()
     if not bool(total.isfinite()):
         raise RunError(
             f"{run_config.loss}: the loss of fine-tuning is not finite in epoch {epoch + 1}; "

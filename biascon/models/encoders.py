@@ -50,13 +50,25 @@ class ImageNetEncoder(Encoder):
     mean = (0.485, 0.456, 0.406)  # as torchvision documents for its weights
     std = (0.229, 0.224, 0.225)
 
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, body: nn.Module, dim: int, min_side: int) -> None:
+        super().__init__(body, dim, min_side)
+        # They follow the network to its device, and are not part of its state: no file of weights has them.
+        for name in ("scale", "shift"):
+            self.register_buffer(name, torch.empty(3, 1, 1), persistent=False)
+        self.reset_statistics()
+
+    def reset_statistics(self) -> None:
+        """Fill the buffers ``scale`` and ``shift``, each ``(3, 1, 1)``, from ``mean`` and ``std``."""
+        for c, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            self.scale[c].fill_(1 / (2 * std))
+            self.shift[c].fill_((0.5 - mean) / std)
+
     def prepare(self, images: Tensor) -> Tensor:
         """Map x in [-1, 1] to ((x + 1) / 2 - mean) / std for each channel."""
-        scale = images.new_tensor([1 / (2 * s) for s in self.std])[:, None, None]
-        shift = images.new_tensor(
-            [(0.5 - m) / s for m, s in zip(self.mean, self.std, strict=True)]
-        )[:, None, None]
-        return images * scale + shift
+        return images * self.scale + self.shift
 
 
 class Conv2d(nn.Conv2d):
@@ -307,6 +319,8 @@ def _materialize(module: ModuleT, generator: torch.Generator) -> ModuleT:
             part.reset_running_stats()
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+        elif isinstance(part, ImageNetEncoder):
+            part.reset_statistics()
         elif next(part.parameters(recurse=False), None) is not None:
             raise UsageError(f"no initialization is known for a layer of {type(part).__name__}")
     return module

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from biascon.data.dataset import Split
 from biascon.data.memory_map import release_pages
+from biascon.training.prefetch import CopyStream, prepare_ahead
 from biascon.utils.seeds import derive_seed, permutation
 from biascon.utils.types import Array
 
 RELEASE_EVERY = 500  # steps after which the pages of a large memory-mapped dataset are released
-
+DEPTH = 4  # batches that are read ahead
 
 Sampling = Literal["natural", "groups", "subsampled groups"]
 
@@ -140,7 +141,7 @@ def oversampled_order(aligned: Array, oversample: float, n: int, seed: int, epoc
 
 
 class BatchLoader:
-    """Load the images of a split: from the device if they fit there, else one batch ahead."""
+    """Load the images of a split: from the device if they fit there, else ``DEPTH`` batches ahead."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.split, self.device = split, device
@@ -154,49 +155,71 @@ class BatchLoader:
         self.resident = not self.on_demand and _fits(self.images, device)
         if self.resident:
             self.images = self.images.to(device)
+        self._reads = 0
 
-    def batches(self, rows: list[Tensor]) -> Iterator[Tensor]:
+    def batches(self, rows: Sequence[Tensor]) -> Generator[Tensor, None, None]:
         """Yield the images of each batch of rows on the device.
 
-        Images that stay on the CPU are gathered into pinned memory and copied while the device still works on
-        the previous batch.
+        Images that are not on the device are read or decoded by a thread, up to ``DEPTH`` batches ahead. For
+        a CUDA device the thread also copies them, from pinned memory and on a stream of its own. Close the
+        generator if not all batches are used (``contextlib.closing``); the thread then ends.
 
         Args:
             rows: The rows of each batch, int64 ``(B,)`` on the CPU.
+
+        Raises:
+            DataError: An image cannot be decoded.
         """
         if self.resident:
-            for step, batch in enumerate(rows):
-                yield self.images.index_select(0, batch.to(self.images.device, non_blocking=True))
-                if step % RELEASE_EVERY == 0:
-                    release_pages(self.split.images)
+            yield from self._index(rows)
             return
-        if self.on_demand:
-            yield from self._load_decoded(rows)
+        if self.device.type == "cuda":
+            copies = CopyStream(self.device)
+
+            def send(batch: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+                with copies.context():
+                    return copies.send(self._read_pinned(batch))
+
+            with closing(prepare_ahead(send, rows, DEPTH)) as sent:
+                for copy, event in sent:
+                    yield copies.receive(copy, event)
             return
-        following = self._copy(rows[0])
-        for step, _ in enumerate(rows):
-            current = following
-            if step + 1 < len(rows):
-                following = self._copy(rows[step + 1])
-            yield current
+        with closing(prepare_ahead(self._read, rows, DEPTH)) as ready:
+            for images in ready:
+                yield images.to(self.device)
+
+    def _index(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield batches of images that are on the device. All rows are copied to it at once."""
+        if not rows:
+            return
+        on_device = torch.cat(list(rows)).to(self.images.device)
+        for step, batch in enumerate(torch.split(on_device, [len(batch) for batch in rows])):
+            yield self.images.index_select(0, batch)
             if step % RELEASE_EVERY == 0:
                 release_pages(self.split.images)
 
-    def _load_decoded(self, rows: list[Tensor]) -> Iterator[Tensor]:
-        """Yield batches that are decoded while the device works on the previous batch."""
-        with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(self.split.images.__getitem__, rows[0].numpy())
-            for step, _ in enumerate(rows):
-                images = following.result()
-                if step + 1 < len(rows):
-                    following = reader.submit(self.split.images.__getitem__, rows[step + 1].numpy())
-                yield torch.from_numpy(images).to(self.device, non_blocking=True)
-
-    def _copy(self, rows: Tensor) -> Tensor:
+    def _read(self, rows: Tensor) -> Tensor:
+        """Return the images of a batch in memory of the host."""
+        if self.on_demand:
+            return torch.from_numpy(self.split.images[rows.numpy()])
         images = self.images.index_select(0, rows)
-        if self.device.type == "cuda":
-            images = images.pin_memory()
-        return images.to(self.device, non_blocking=True)
+        self._release_pages()
+        return images
+
+    def _read_pinned(self, rows: Tensor) -> Tensor:
+        """Return the images of a batch in pinned memory of the host."""
+        if self.on_demand:
+            return self._read(rows).pin_memory()
+        shape = (len(rows), *self.images.shape[1:])
+        images = torch.empty(shape, dtype=self.images.dtype, pin_memory=True)
+        torch.index_select(self.images, 0, rows, out=images)
+        self._release_pages()
+        return images
+
+    def _release_pages(self) -> None:
+        if self._reads % RELEASE_EVERY == 0:
+            release_pages(self.split.images)
+        self._reads += 1
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from biascon.training.gradient_cache import forward_backward
 from biascon.training.loss_inputs import LossInputs, dataset_groups, make_count_inputs
 from biascon.training.network import Model, build_model, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from biascon.training.steps import NetworkInput, Step, StepPlan, network_input
+from biascon.training.steps import NetworkInput, Step, StepPlan, network_input, to_device
 from biascon.utils.distributed import (
     all_gather,
     barrier,
@@ -191,27 +192,30 @@ def _train_epoch(
     _reset_peak_memory(device)
     steps = state.plan.epoch(epoch)
     own_steps = [step.share() for step in steps]
+    on_device = to_device(own_steps, device)
+    all_steps = steps if state.recorded_losses is None else to_device(steps, device)
     generator = torch_generator(config.seed, f"views/{epoch}", device)
     total = torch.zeros((), device=device)
     failed = torch.full((), len(steps), device=device)  # the first step whose loss is not finite
     lr, n_views = 0.0, 0
-    for k, images in enumerate(data.loader.batches([step.all_rows for step in own_steps])):
-        step = own_steps[k]
-        seen = network_input(images, step, config, context.entry, generator)
-        n_views += len(seen.x) * world_size()
-        state.optimizer.zero_grad(set_to_none=True)
-        value, out = _forward_backward(context, state, network, data, seen, step, epoch)
-        if state.recorded_losses is not None:
-            rows = step.rows.to(device)
-            _record_losses(state.recorded_losses[epoch], out, data.labels[rows], steps[k].rows)
-        lr = learning_rate(config.optimizer, epoch * len(steps) + k, epochs * len(steps))
-        set_learning_rate(state.optimizer, lr)
-        state.optimizer.step()
-        # Both stay on the device: reading them would make the host wait for it.
-        total += value
-        failed = torch.where(value.isfinite(), failed, failed.clamp(max=k))
-        if can_read_without_sync(device) and int(failed) < len(steps):
-            break
+    with closing(data.loader.batches([step.all_rows for step in own_steps])) as feed:
+        for k, images in enumerate(feed):
+            step = on_device[k]
+            seen = network_input(images, step, config, context.entry, generator)
+            n_views += len(seen.x) * world_size()
+            state.optimizer.zero_grad(set_to_none=True)
+            value, out = _forward_backward(context, state, network, data, seen, step, epoch)
+            if state.recorded_losses is not None:
+                labels = data.labels[step.rows]
+                _record_losses(state.recorded_losses[epoch], out, labels, all_steps[k].rows)
+            lr = learning_rate(config.optimizer, epoch * len(steps) + k, epochs * len(steps))
+            set_learning_rate(state.optimizer, lr)
+            state.optimizer.step()
+            # Both stay on the device: reading them would make the host wait for it.
+            total += value
+            failed = torch.where(value.isfinite(), failed, failed.clamp(max=k))
+            if can_read_without_sync(device) and int(failed) < len(steps):
+                break
     if int(failed) < len(steps):
         raise _diverged(context, epoch, int(failed), steps[int(failed)].rows.tolist())
     seconds = time.perf_counter() - started
@@ -238,7 +242,7 @@ def _forward_backward(
     """Return the loss of a step and the outputs of the network; the gradients are in the parameters."""
     config, loss, device = context.config, state.loss, context.device
     use_bfloat16 = config.for_device(device.type).train.precision == "bfloat16"
-    rows = step.rows.to(device, non_blocking=True)  # (B,)
+    rows = step.rows  # (B,)
     n = len(rows) * seen.views  # rows of x that the loss compares
     added = None
     if state.inputs.added_features is not None:
@@ -249,8 +253,7 @@ def _forward_backward(
         by_image = {name: v[:n].view(len(rows), seen.views, -1) for name, v in out.items()}
         more: dict[str, Tensor] = {}
         if step.second is not None:
-            second = step.second.to(device, non_blocking=True)
-            more = _second_inputs(step, second, seen, data, out["logits"][n:])
+            more = _second_inputs(step, step.second, seen, data, out["logits"][n:])
             by_image |= more
         z = by_image["z"] if loss.input_kind == "embeddings" else by_image["logits"]
         inputs: dict[str, Any] = state.inputs.batch(loss.tensor_inputs, epoch, rows, by_image)
@@ -274,15 +277,14 @@ def _second_inputs(
 
     Args:
         step: The step.
-        second: ``(C,)``, its second rows on the device.
+        second: ``(C,)``, its second rows.
         seen: The input of the network.
         data: Labels and bias values.
         logits: The logits of these images, ``(C * V, K)``; empty for partners.
     """
     labels, bias = data.labels[second], data.bias[second]
     if step.mix is not None:
-        mix = step.mix.to(second.device, non_blocking=True)
-        return {"partner_labels": labels, "partner_bias": bias, "mix": mix}
+        return {"partner_labels": labels, "partner_bias": bias, "mix": step.mix}
     by_image = logits.view(len(second), seen.classifier_views, -1)
     return {"logits": by_image, "logit_labels": labels, "logit_bias": bias}
 
@@ -293,7 +295,7 @@ def _record_losses(
     """Write the cross-entropy of every image of a batch, of all processes, to ``recorded`` ``(N,)``."""
     logits = out["logits"].view(len(labels), -1, out["logits"].shape[-1])  # (B, V, K)
     losses = per_image_cross_entropy(logits, labels).to(recorded.dtype)
-    recorded[batch.to(recorded.device)] = all_gather(losses)
+    recorded[batch] = all_gather(losses)
 
 
 def _check_processes(processes: int) -> None:

@@ -6,6 +6,7 @@ that the images are mixed with, or a batch of its own for the classifier beside 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,25 @@ class Step:
 def _own_part(values: Tensor) -> Tensor:
     size = len(values) // world_size()
     return values[rank() * size : (rank() + 1) * size]
+
+
+def to_device(steps: Sequence[Step], device: torch.device) -> list[Step]:
+    """Return steps whose tensors are on a device. Each kind of tensor is copied once for all steps.
+
+    A copy in every step would make the host wait for the device, because its source is not pinned memory.
+    """
+    if device.type == "cpu" or not steps:
+        return list(steps)
+    kinds: list[list[Any]] = [
+        [step.rows for step in steps],
+        [step.second for step in steps],
+        [step.mix for step in steps],
+    ]
+    for k, tensors in enumerate(kinds):
+        if tensors[0] is not None:
+            copied = torch.cat(tensors).to(device)
+            kinds[k] = list(torch.split(copied, [len(tensor) for tensor in tensors]))
+    return [Step(*tensors) for tensors in zip(*kinds, strict=True)]
 
 
 @dataclass(frozen=True)

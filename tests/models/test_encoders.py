@@ -198,6 +198,17 @@ def test_imagenet_encoder_normalizes_its_input():
     assert torch.equal(get_encoder("resnet18").prepare(x), x)
 
 
+def test_the_statistics_of_imagenet_follow_the_network_and_are_not_part_of_its_weights():
+    encoder = build_encoder("resnet18-imagenet", make_generator())
+    assert {name for name, _ in encoder.named_buffers()} >= {"scale", "shift"}
+    assert not {"scale", "shift"} & set(encoder.state_dict())
+    elsewhere = encoder.to("meta")
+    assert elsewhere.scale.is_meta
+    assert elsewhere.shift.is_meta
+    x = torch.empty(2, 3, 4, 4, device="meta")  # a tensor of another device would be refused
+    assert elsewhere.prepare(x).shape == x.shape
+
+
 def test_1x1_encoder_does_not_see_neighboring_pixels():
     encoder = build_encoder("resnet18-imagenet-1x1", make_generator()).eval()
     x = make_images(1, 64)
