@@ -18,6 +18,7 @@ from biascon.cli.requirements import with_check
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
 from biascon.utils.packages import missing_packages
+from biascon.utils.parent import end_with_parent
 from biascon.version import __version__
 
 FAILURE = BiasconError.exit_code
@@ -95,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: The words after ``biascon``; None for those of the process.
     """
     warnings.showwarning = _show_warning
+    end_with_parent()
     if "OMP_WAIT_POLICY" not in os.environ:
         # This must be set before PyTorch is imported. Threads of GNU's OpenMP that wait for each other then
         # release their core soon. By default, a step takes ten times as long if another process uses one of

@@ -12,6 +12,7 @@ import click
 
 from biascon.cli.options import FOLDER, load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
+from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -48,7 +49,7 @@ def command(
     from biascon.evaluation.pipeline import evaluate
     from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
     from biascon.utils.devices import pick_device
-    from biascon.utils.distributed import distributed_session, is_main_process
+    from biascon.utils.distributed import distributed_session, is_main_process, world_size
 
     _check_sources(losses, sources)
     evaluations: list[Evaluation] = []
@@ -67,8 +68,17 @@ def command(
                 source, dataset, protocol=protocol, preset=preset, settings=settings
             )
             jobs.append((config, source))
+        if world_size() > 1:
+            configs = [config for config, source in jobs if source is None]
+            trained = train_in_processes(
+                configs, dataset, root=root, device=session_device, resume=resume
+            )
+            if not is_main_process():
+                return
+            jobs[: len(trained)] = [(config, None) for config in trained]
+            resume = resume or bool(trained)  # what was just trained is not trained again
         for config, encoder_source in jobs:
-            progress = Progress(config, show=is_main_process())
+            progress = Progress(config)
             try:
                 result = evaluate(
                     config,

@@ -9,6 +9,7 @@ import click
 
 from biascon.cli.options import load_dataset, make_configs, training_options
 from biascon.cli.output import Progress, format_table
+from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -38,7 +39,7 @@ def command(
     from biascon.evaluation.pipeline import validate
     from biascon.metrics.summary import ACCURACIES
     from biascon.utils.devices import pick_device
-    from biascon.utils.distributed import distributed_session, is_main_process
+    from biascon.utils.distributed import distributed_session, is_main_process, world_size
 
     rows: list[list[str]] = []
     notes: list[str] = []
@@ -48,8 +49,15 @@ def command(
             compiled=compiled, weights=weights, protocol=protocol,
         )  # fmt: skip
         dataset = load_dataset(data, bias, only=("train", "val"))
+        if world_size() > 1:
+            configs = train_in_processes(
+                configs, dataset, root=root, device=session_device, resume=resume
+            )
+            if not is_main_process():
+                return
+            resume = True  # what was just trained is not trained again
         for config in configs:
-            progress = Progress(config, show=is_main_process())
+            progress = Progress(config)
             try:
                 folder, accuracies = validate(
                     config,
@@ -66,8 +74,6 @@ def command(
             cells = ["-" if value is None else f"{100 * value:.1f}" for value in values]
             rows.append([config.loss, str(config.seed), *cells, str(folder)])
             notes += describe_run(config, folder, accuracies is None)
-        if not is_main_process():
-            return
     n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
     click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
     header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]

@@ -40,6 +40,7 @@ from biascon.runs.context import EpochCallback, RunContext, ignore_epoch
 from biascon.runs.evaluation import Evaluation, FeatureMetrics, OtherClassifier
 from biascon.runs.finished import FinishedRun, RunResult
 from biascon.runs.folder import (
+    DONE,
     EVALUATION,
     PREDICTIONS,
     UNFINISHED,
@@ -52,7 +53,12 @@ from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
 from biascon.training.network import TrainedNetwork
 from biascon.training.stages import first_stage_contexts, get_or_train
-from biascon.utils.distributed import barrier, is_main_process, world_size
+from biascon.utils.distributed import (
+    barrier,
+    decide,
+    is_main_process,
+    world_size,
+)
 from biascon.utils.files import pretty_json, write_atomic
 from biascon.utils.packages import import_modules
 from biascon.utils.types import Array
@@ -115,6 +121,41 @@ def evaluate(
         evaluation = _measure(encoder, classifiers, scores, source)
         _write_results(context, evaluation, scores)
     return RunResult(context.folder, evaluation, reused=False)
+
+
+def train_network(
+    config: RunConfig,
+    data: BiasedDataset,
+    *,
+    root: Path = Path("runs"),
+    device: torch.device,
+    resume: bool = True,
+    on_epoch: EpochCallback = ignore_epoch,
+) -> RunConfig:
+    """Train the network of a run where it is missing, in all processes, and evaluate nothing.
+
+    ``evaluate`` or ``validate``, with the configuration that is returned and with ``resume``, then reads the
+    network. One process is enough for that.
+
+    Args:
+        config: The configuration of the run.
+        data: The dataset, with ``train``.
+        root: The folder of all runs.
+        device: The device of this process.
+        resume: Whether an interrupted run resumes from its last epoch. Otherwise it starts again.
+        on_epoch: Called with the record of each epoch.
+
+    Returns:
+        The configuration of the run, with the number of processes.
+
+    Raises:
+        BiasconError: The folder is not writable, in use, or damaged; or training diverged.
+    """
+    context = _prepare(config, data, root, device, resume, on_epoch, None)
+    if not decide((context.folder / DONE).is_file()):
+        with _lock(context):
+            get_or_train(context)
+    return context.config
 
 
 def validate(

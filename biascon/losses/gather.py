@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from biascon.errors import UsageError
-from biascon.utils.distributed import all_gather, world_size
+from biascon.utils.collectives import gather_rows
 
 # Inputs that are equal on every rank and have no row for each image.
 CONSTANT_INPUTS = ("counts", "group_weights")
@@ -32,17 +30,15 @@ def gather(
         bias: ``(B,)`` of this rank, or None.
         inputs: Tensor inputs of the loss by name, ``(B, ...)`` of this rank or equal on every rank.
 
-    Raises:
-        UsageError: The ranks hold batches of different sizes. On a GPU the sizes are not compared.
-    """
-    sizes = [torch.zeros(1, dtype=torch.long, device=z.device) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(z)], device=z.device))
-    if z.device.type == "cpu" and len({int(size) for size in sizes}) > 1:
-        got = ", ".join(str(int(size)) for size in sizes)
-        raise UsageError(f"expected as many images on every rank, but got {got}")
+    One collective operation gathers all of them.
 
-    all_inputs = {
-        name: x if name in CONSTANT_INPUTS else all_gather(x) for name, x in inputs.items()
-    }
-    all_labels, all_bias = (None if x is None else all_gather(x) for x in (labels, bias))
-    return all_gather(z), all_labels, all_bias, all_inputs
+    Raises:
+        UsageError: The ranks hold batches of different sizes, or other inputs. On a GPU, a rank that has had
+            a batch of its size before does not compare: its loss is then NaN.
+    """
+    given = {"z": z, "labels": labels, "bias": bias, **inputs}
+    own = {name: x for name, x in given.items() if x is not None and name not in CONSTANT_INPUTS}
+    rows, is_equal = gather_rows(own)
+    all_inputs = {name: rows.get(name, x) for name, x in inputs.items()}
+    all_z = torch.where(is_equal, rows["z"], torch.nan)
+    return all_z, rows.get("labels"), rows.get("bias"), all_inputs

@@ -2,12 +2,14 @@
 
 Either all machines share the folder of runs, or each worker uploads its finished run to an address that all
 machines reach (``collect``, any address that fsspec reads), and the run is downloaded from there. If a worker
-dies, Ray starts its task again, if necessary on another machine. On a shared folder the run resumes from its
-last epoch.
+dies, its training ends with it (on Linux), and Ray starts the task again, if necessary on another machine, up
+to ``TRIES`` times in all. On a shared folder the run resumes from its last epoch. If the sweep stops early,
+its tasks are cancelled.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from biascon.errors import BiasconError, RunError
 from biascon.runs.folder import DONE, read_finished
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import TRIES, Result, run_with_retries
+from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,13 @@ class RayPool:
             raise BiasconError(
                 f"cannot reach the Ray cluster '{self.address}': {reason}"
             ) from error
+        pending: dict[Any, Job] = {}
         try:
             task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=TRIES - 1)(
                 _run_task
             )
             root = self.root.absolute()
-            pending = {
+            pending |= {
                 task.remote(job, root, self.threads, self.device, self.collect): job for job in jobs
             }
             while pending:
@@ -69,14 +73,21 @@ class RayPool:
                 job = pending.pop(reference)
                 try:
                     result: Result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    cause = " ".join(str(error.cause).split())
+                    message = f"the worker failed: {type(error.cause).__name__}: {cause}"
+                    yield Result(job, "failed", message=message)
+                    continue
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[0]
-                    yield Result(job, "failed", message=f"the worker was lost: {reason}")
+                    yield Result(job, "failed", TRIES, message=f"the worker was lost: {reason}")
                     continue
                 if self.collect is not None and result.state == "done":
                     result = download_run(self.collect, result, self.root)
                 yield result
         finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
             if starts_ray:
                 ray.shutdown()
 
@@ -93,6 +104,7 @@ def _import_ray() -> Any:
 
 def _run_task(job: Job, root: Path, threads: int, device: str, collect: str | None) -> Result:
     """Run a job on a worker, and upload the run if it is to be collected."""
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
     result = run_with_retries(job, root, threads, device)
     if collect is not None and result.state == "done":
         upload_run(root, job.folder, collect)

@@ -33,7 +33,10 @@ from biascon.utils.distributed import (
     all_gather,
     barrier,
     convert_sync_batchnorm,
+    from_main_process,
     is_main_process,
+    rank,
+    share_buffers,
     world_size,
     wrap_ddp,
 )
@@ -66,6 +69,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
     warn_of_weak_batches(config, state.loss, context.data)
     history = History(context.folder, METRICS_LOG, checkpoint.NAME)
     history.restore(state.load)
+    _check_resumed(context, len(history.epochs))
     compiled = torch.compile(state.model) if config.train.compile else state.model
     network = wrap_ddp(cast(nn.Module, compiled), device)
     if is_main_process():
@@ -90,6 +94,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
     if state.recorded_losses is not None and is_main_process():
         losses = to_bytes({"losses": state.recorded_losses.cpu()})
         write_atomic(context.folder / STEP_LOSSES, losses)
+    share_buffers(state.model)
     barrier()
     return state.model
 
@@ -302,6 +307,16 @@ def _check_processes(processes: int) -> None:
     if processes not in (1, world_size()):
         raise UsageError(
             f"this run is configured for {processes} processes, but {world_size()} run; start it by torchrun"
+        )
+
+
+def _check_resumed(context: RunContext, epochs: int) -> None:
+    """Refuse to train if this process resumes from another epoch than the main process."""
+    of_main = int(from_main_process(torch.tensor(epochs)))
+    if epochs != of_main:
+        raise RunError(
+            f"process {rank()} resumes {context.folder} after epoch {epochs}, and the main process after "
+            f"epoch {of_main}; all processes must read the same folder of runs"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from biascon.data.dataset import BiasedDataset
 from biascon.errors import UsageError
 from biascon.losses.registry import LossEntry, Requirement
 from biascon.training.batches import TrainingGroups
+from biascon.utils.distributed import from_main_process
 
 
 @dataclass
@@ -67,6 +69,21 @@ class LossInputs:
             {**self.per_step, **other.per_step},
             other.added_features,
             other.groups,
+        )
+
+    def from_main_process(self) -> LossInputs:
+        """Return the inputs of the main process, so that rounding of several devices changes no group."""
+        groups = self.groups
+        if groups is not None:
+            bias = from_main_process(torch.from_numpy(groups.bias)).numpy()
+            groups = dataclasses.replace(groups, bias=bias)
+        added = self.added_features
+        return LossInputs(
+            self.constant,
+            {name: from_main_process(x) for name, x in self.per_image.items()},
+            {name: from_main_process(x) for name, x in self.per_step.items()},
+            None if added is None else from_main_process(added),
+            groups,
         )
 
     def check(self, loss: str, entry: LossEntry) -> None:

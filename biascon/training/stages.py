@@ -40,7 +40,7 @@ from biascon.training.network import (
     to_channels_last,
     trains_classifier,
 )
-from biascon.utils.distributed import is_main_process
+from biascon.utils.distributed import decide, is_main_process
 from biascon.utils.files import pretty_json, write_together
 from biascon.utils.seeds import torch_generator
 
@@ -56,7 +56,7 @@ def get_or_train(context: RunContext) -> TrainedNetwork:
     """
     config = context.config
     uses_linear_probe = config.probe.kind == "linear"
-    has_encoder = (context.folder / ENCODER).is_file()
+    has_encoder = _has_encoder(context)
     if has_encoder and not uses_linear_probe:
         return _load_or_train(context, None)
     trained_elsewhere = not uses_linear_probe or context.training_data is not context.data
@@ -74,7 +74,8 @@ def get_or_train(context: RunContext) -> TrainedNetwork:
     if first_stage.gives == "encoder":
         return _copy_network(stages[0].network, stages[0].context, context)
     _copy_selected(stages[0].context, context)
-    return _load_or_train(context, first_stage_inputs(context, first_stage, stages))
+    inputs = first_stage_inputs(context, first_stage, stages).from_main_process()
+    return _load_or_train(context, inputs)
 
 
 def first_stage_contexts(context: RunContext) -> list[RunContext]:
@@ -146,9 +147,14 @@ def _copy_selected(source: RunContext, context: RunContext) -> None:
     write_together({context.folder / SELECTED: pretty_json(selected.to_json())})
 
 
+def _has_encoder(context: RunContext) -> bool:
+    """Whether the main process finds the encoder in the folder of a run."""
+    return decide((context.folder / ENCODER).is_file())
+
+
 def _load_or_train(context: RunContext, loss_inputs: LossInputs | None) -> TrainedNetwork:
     """Read the trained network from the folder of its run, or train it."""
-    if (context.folder / ENCODER).is_file():
+    if _has_encoder(context):
         return load_network(context)
     if is_main_process():
         write_config(context.folder, context.config, str(context.device))

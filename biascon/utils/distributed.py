@@ -3,7 +3,8 @@
 Every process holds the same weights and computes its share of every batch. The loss is that of the whole
 batch (``biascon.losses.gather``). The number of processes therefore does not change the training, except for
 batch norm on a CPU: it uses the statistics of the share of a process, while on CUDA it is synchronized. The
-main process writes the files. All processes must be able to read the run folder.
+main process writes the files and evaluates; the other processes end before. All processes must be able to
+read the run folder. If a process fails, all of them end (``biascon.utils.failures``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from biascon.errors import UsageError
+from biascon.errors import BiasconError, UsageError
+from biascon.utils.collectives import gather_rows
+from biascon.utils.failures import FailureWatch, ProcessFailedError
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,36 @@ def launcher_environment(environment: Mapping[str, str] = os.environ) -> Rank | 
     return None
 
 
+# The main process may wait for the lock of a first-stage network, or measure an epoch, while the others wait.
+TIMEOUT = timedelta(hours=4)
+TIMEOUT_OF_START = timedelta(minutes=10)
+
+
+@dataclass
+class _Session:
+    """The session of this process.
+
+    Attributes:
+        rank: The rank of this process.
+        watch: Its watch for failures of the others; None for a single process, or after the session.
+    """
+
+    rank: int = 0
+    watch: FailureWatch | None = None
+
+
+_session = _Session()
+
+
 @contextmanager
 def distributed_session(device: torch.device) -> Iterator[torch.device]:
     """Connect the processes of the launcher, and yield the device of this process.
 
-    A single process gets ``device`` itself.
+    A single process gets ``device`` itself. If a process fails, all of them end with its exit code.
 
     Raises:
         UsageError: srun started several processes, and MASTER_ADDR is not set.
+        ProcessFailedError: Another process failed.
     """
     own_rank = launcher_environment()
     if own_rank is None:
@@ -73,24 +97,66 @@ def distributed_session(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", own_rank.local % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    os.environ.setdefault("MASTER_PORT", "29500")
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    # The timeout is long because the other processes wait while the main process evaluates.
-    dist.init_process_group(
-        backend, rank=own_rank.rank, world_size=own_rank.world, timeout=timedelta(hours=4)
-    )
+    watch = _connect(own_rank, "nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
-        # No process closes its connections while another process works. If one process fails, the launcher
-        # stops the others.
+        release_others()
+    except BaseException as error:
+        first = watch.report(error) if _session.watch is watch else None
+        if first is not None and not isinstance(error, BiasconError):
+            # The connection broke because the other process ended.
+            raise ProcessFailedError(first) from error
+        raise
+
+
+def _connect(own: Rank, backend: str) -> FailureWatch:
+    """Connect this process to the others, and start to look for failures."""
+    os.environ.setdefault("MASTER_PORT", "29500")
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    start = rendezvous("env://", own.rank, own.world, timeout=TIMEOUT_OF_START)
+    store, _, _ = next(start)
+    store.set_timeout(TIMEOUT)
+    dist.init_process_group(
+        backend,
+        store=PrefixStore("training", store),
+        rank=own.rank,
+        world_size=own.world,
+        timeout=TIMEOUT,
+    )
+    watch = FailureWatch(PrefixStore("failures", store), own.rank, own.world)
+    watch.start()
+    _session.rank, _session.watch = own.rank, watch
+    return watch
+
+
+def release_others() -> bool:
+    """Close the connections between the processes, when all of them have trained.
+
+    The main process then goes on alone, as a single process. The others have nothing more to do. They end
+    with exit code 0, whatever happens to the main process. A single process needs no release.
+
+    Returns:
+        Whether this is the main process.
+    """
+    watch = _session.watch
+    if watch is not None and _is_initialized():
         dist.barrier()
-    finally:
+        watch.stop()
+        dist.barrier()  # no process closes its connections while another one looks for failures
         dist.destroy_process_group()
+        _session.watch = None
+    return rank() == 0
+
+
+def _is_initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Return the rank of this process, 0 for a single process."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    """Return the rank of this process, 0 for a single process. It stays after ``release_others``."""
+    return dist.get_rank() if _is_initialized() else _session.rank
 
 
 def is_main_process() -> bool:
@@ -98,49 +164,60 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def world_size() -> int:
+    """Return the number of processes, 1 outside ``torch.distributed``."""
+    return dist.get_world_size() if _is_initialized() else 1
+
+
 def barrier() -> None:
     """Wait for all processes."""
-    if dist.is_available() and dist.is_initialized():
+    if _is_initialized():
         dist.barrier()
 
 
+def from_main_process(x: Tensor) -> Tensor:
+    """Return the tensor of the main process; ``x`` has its shape and dtype. A single process gets ``x``."""
+    if world_size() == 1:
+        return x
+    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+    message = x.to(device, copy=True).contiguous()
+    dist.broadcast(message, src=0)
+    return message.to(x.device)
+
+
+def decide(value: bool) -> bool:
+    """Return the value of the main process.
+
+    Processes that read the state of a folder by themselves may see different states of it.
+    """
+    return value if world_size() == 1 else bool(from_main_process(torch.tensor(value)))
+
+
 def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return a network whose gradients are averaged over the processes. A single process gets ``model``."""
-    if not (dist.is_available() and dist.is_initialized()):
+    """Return a network whose gradients are averaged over the processes. A single process gets ``model``.
+
+    Each process keeps its own buffers, such as the running statistics of batch norm, until ``share_buffers``.
+    """
+    if not _is_initialized():
         return model
     return nn.parallel.DistributedDataParallel(
-        model, device_ids=[device] if device.type == "cuda" else None
+        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
     )
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Set the buffers of the network to those of the main process, in every process."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            buffer.copy_(from_main_process(buffer))
 
 
 def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network with batch norm over the batches of all processes, if several processes use CUDA."""
-    if device.type == "cuda" and dist.is_available() and dist.is_initialized():
+    if device.type == "cuda" and _is_initialized():
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return converted
     return model
-
-
-def world_size() -> int:
-    """Return the number of processes, 1 outside ``torch.distributed``."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-class _Gather(torch.autograd.Function):
-    """Concatenate the tensors of W ranks; the gradient is W times the slice of the own rank."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.rows = len(x)
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (grad,) = grads
-        start = dist.get_rank() * ctx.rows
-        return grad[start : start + ctx.rows] * world_size()
 
 
 def all_gather(x: Tensor) -> Tensor:
@@ -149,7 +226,4 @@ def all_gather(x: Tensor) -> Tensor:
     The backward pass multiplies the gradient of the own tensor by the number of ranks, see
     ``biascon.losses.gather``.
     """
-    if world_size() == 1:
-        return x
-    gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
-    return gathered
+    return x if world_size() == 1 else gather_rows({"x": x})[0]["x"]
