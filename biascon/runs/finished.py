@@ -9,6 +9,7 @@ from biascon.errors import RunError
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.folder import read_finished
 from biascon.runs.records import Classifier
+from biascon.runs.seals import Check
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,20 @@ class FinishedRun:
     evaluation: Evaluation
 
     @classmethod
-    def read(cls, folder: Path, digest: str | None = None) -> FinishedRun | None:
+    def read(
+        cls, folder: Path, digest: str | None = None, check: Check = Check.FULL
+    ) -> FinishedRun | None:
         """Read and verify a run folder; return None if the run is not finished.
 
         Args:
             folder: The run folder.
             digest: The digest that the run must have; None accepts every run.
+            check: Which files are compared with ``done``.
 
         Raises:
             RunError: A file is missing, has changed, or is of another version.
         """
-        data = read_finished(folder, digest)
+        data = read_finished(folder, digest, check)
         if data is None:
             return None
         try:

@@ -11,8 +11,11 @@ trains a classifier), ``losses.safetensors`` (another method builds on the recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs.environment import describe_environment
 from biascon.runs.records import SelectedImages
+from biascon.runs.seals import Check, changed_error, check_files, check_presence
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
 
 DONE = "done"
@@ -39,6 +43,8 @@ FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt")
 _OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
+# The files that a report reads, besides the evaluation, and the test features where it draws them.
+_REPORTED = ("config.toml", "environment.json", METRICS_LOG, PREDICTIONS, SELECTED, FINETUNE_LOG)
 
 
 def run_folder(root: Path, dataset: str, config: RunConfig, digest: str) -> Path:
@@ -110,36 +116,106 @@ def mark_finished(folder: Path, digest: str) -> None:
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 
-def read_finished(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
-    """Return the evaluation of a finished run, or None if it is not finished.
+@dataclass(frozen=True)
+class Seal:
+    """What ``done`` states: the digest of the run, and the SHA-256 of its files by name."""
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def read_seal(folder: Path) -> Seal | None:
+    """Return what ``done`` states, or None if the run is not finished.
 
     Raises:
-        RunError: The run is marked as finished, but a file is missing or has changed, or the folder holds
-            another run.
+        RunError: ``done`` is damaged.
     """
     marker = folder / DONE
     if not marker.is_file():
         return None
     try:
         stated = read_json(marker)
-        optional = [name for name in _OPTIONAL if name in stated["files"]]
-        for name in (*_SEALED, *optional):
-            if name in FEATURES and not (folder / name).exists():
-                continue  # features may be deleted to save space: they can be computed again
-            if sha256_file(folder / name) != stated["files"][name]:
-                raise RunError(
-                    f"{folder / name} has changed since the run ended; delete the folder"
-                )
-        evaluation = read_json(folder / EVALUATION)
-        stated_digest = stated["digest"]
+        digest, files = stated["digest"], stated["files"]
+        return Seal(digest, {name: files[name] for name in (*_SEALED, *_stated_optional(files))})
     except (KeyError, TypeError) as error:
         raise RunError(f"{marker} is not an end marker of biascon; delete the folder") from error
+    except BiasconError as error:
+        raise RunError(f"{error}; delete the folder {folder}") from error
+
+
+def _stated_optional(files: Mapping[str, str]) -> list[str]:
+    return [name for name in _OPTIONAL if name in files]
+
+
+def check_seal(folder: Path, seal: Seal, check: Check) -> None:
+    """Compare the files of a finished run with what ``done`` states, except the evaluation.
+
+    Features may be deleted to save space: they can be computed again. Every other file must be there.
+
+    Raises:
+        RunError: A file is missing or has changed.
+    """
+    present = [
+        name
+        for name in seal.files
+        if name != EVALUATION and not (name in FEATURES and not (folder / name).exists())
+    ]
+    try:
+        if check is Check.FULL:
+            check_files(folder, present, seal.files, trust_unchanged=False)
+        elif check is Check.REPORT:
+            read = [name for name in present if name in _REPORTED]
+            check_presence(folder, [name for name in present if name not in _REPORTED])
+            check_files(folder, read, seal.files, trust_unchanged=True)
     except RunError:
         raise
     except BiasconError as error:
         raise RunError(f"{error}; delete the folder {folder}") from error
-    if digest is not None and stated_digest != digest:
-        raise RunError(f"{folder} holds another run ({stated_digest[:8]}); delete the folder")
-    if not isinstance(evaluation, dict) or evaluation.get("digest") != stated_digest:
+
+
+def read_evaluation(folder: Path, seal: Seal) -> bytes:
+    """Return the content of ``evaluation.json``, compared with what ``done`` states.
+
+    Raises:
+        RunError: The file is missing or has changed.
+    """
+    path = folder / EVALUATION
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{os_error(error, 'read', path)}; delete the folder {folder}") from error
+    if hashlib.sha256(content).hexdigest() != seal.files[EVALUATION]:
+        raise changed_error(path)
+    return content
+
+
+def read_finished(
+    folder: Path, digest: str | None = None, check: Check = Check.FULL
+) -> dict[str, Any] | None:
+    """Return the evaluation of a finished run, or None if it is not finished.
+
+    Args:
+        folder: The run folder.
+        digest: The digest that the run must have; None accepts every run.
+        check: Which files are compared with ``done``.
+
+    Raises:
+        RunError: The run is marked as finished, but a file is missing or has changed, or the folder holds
+            another run.
+    """
+    seal = read_seal(folder)
+    if seal is None:
+        return None
+    check_seal(folder, seal, check)
+    content = read_evaluation(folder, seal)
+    try:
+        evaluation = json.loads(content)
+    except ValueError as error:
+        raise RunError(
+            f"{folder / EVALUATION} is not valid JSON ({error}); delete the folder {folder}"
+        ) from error
+    if digest is not None and seal.digest != digest:
+        raise RunError(f"{folder} holds another run ({seal.digest[:8]}); delete the folder")
+    if not isinstance(evaluation, dict) or evaluation.get("digest") != seal.digest:
         raise RunError(f"{folder / EVALUATION} does not belong to its run; delete the folder")
     return evaluation
