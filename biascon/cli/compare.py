@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.output import format_table
+from biascon.cli.options import verify_option
+from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
@@ -45,8 +46,9 @@ IMAGE_COLUMNS = (
     help="Write every metric of every run in long form, as .csv, .parquet or .json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each comparison.")
+@verify_option
 def command(
-    folders: tuple[Path, ...], against: str | None, out: Path | None, as_json: bool
+    folders: tuple[Path, ...], against: str | None, out: Path | None, as_json: bool, verify: bool
 ) -> None:
     """Compare losses by paired tests in unbiased accuracy, over seeds and over test images.
 
@@ -56,8 +58,9 @@ def command(
     from biascon.report.experiments import group_runs, read_runs
     from biascon.report.export import write_long
     from biascon.report.paired_tests import run_paired_tests
+    from biascon.runs.seals import Check
 
-    runs = read_runs(folders)
+    runs = read_runs(folders, check=Check.FULL if verify else Check.REPORT, say=print_note)
     experiments = group_runs(runs)
     if against is not None:
         for experiment in experiments:
@@ -65,7 +68,7 @@ def command(
     if out is not None:
         write_long(runs, out)
     for experiment in experiments:
-        tests = run_paired_tests(experiment, against)
+        tests = run_paired_tests(experiment, against, say=print_note)
         if not as_json:
             click.echo(format_tests(experiment, tests))
             continue

@@ -1,21 +1,35 @@
-"""``biascon list``: tables of the losses, encoders, presets and datasets."""
+"""``biascon list``: tables of the losses, encoders, presets, datasets and runs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.output import format_table
+from biascon.cli.options import runs_option, verify_option
+from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.losses import LossEntry
+    from biascon.runs.listing import ListedRun
 
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets"]))
-def command(what: str) -> None:
-    """List the losses, encoders, presets or datasets."""
+@click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets", "runs"]))
+@runs_option
+@click.option("--dataset", metavar="NAME", help="List only the runs on this dataset.")
+@verify_option
+def command(what: str, root: Path, dataset: str | None, verify: bool) -> None:
+    """List the losses, encoders, presets, datasets or runs.
+
+    The options are those of: biascon list runs. Of a run, evaluation.json is checked; with --verify, every file
+    is.
+    """
+    if what == "runs":
+        click.echo(_list_runs(root, dataset, verify=verify))
+        return
+    _check_unused_options()
     sections = {
         "losses": _list_losses,
         "encoders": _list_encoders,
@@ -110,3 +124,54 @@ def _list_datasets() -> str:
     header = ["dataset", "classes", "bias attributes", "needs", "built by"]
     table = format_table(header, rows, left=5)
     return f"{table}\n\nSources and licenses of the files: datasets/<name>/README.md"
+
+
+def _check_unused_options() -> None:
+    """Refuse the options of ``biascon list runs`` with another list."""
+    from click.core import ParameterSource
+
+    from biascon.errors import UsageError
+
+    context = click.get_current_context()
+    for option, name in (("--runs", "root"), ("--dataset", "dataset"), ("--verify", "verify")):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} is an option of: biascon list runs")
+
+
+def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> str:
+    from biascon.errors import RunError
+    from biascon.runs.listing import RunState, find_run_folders, list_runs
+    from biascon.runs.seals import Check
+    from biascon.utils.progress import with_progress
+
+    folders = find_run_folders(root, dataset)
+    if not folders:
+        where = root if dataset is None else root / dataset
+        raise RunError(f"there is no run in {where}; make one with: biascon evaluate --loss contex")
+    listed = list_runs(folders, Check.FULL if verify else Check.EVALUATION)
+    runs = list(with_progress(listed, "reading runs", len(folders), print_note))
+    header = ["dataset", "loss", "seed", "preset", "state", "accuracy", "features, MiB", "run"]
+    counts = {state: sum(run.state is state for run in runs) for state in RunState}
+    return "\n".join(
+        [
+            format_table(header, [_run_cells(run) for run in runs], left=2),
+            "",
+            ", ".join(f"{n:,} {state.value}" for state, n in counts.items() if n)
+            + f"; features: {sum(run.feature_bytes for run in runs) / 2**20:,.0f} MiB",
+            "accuracy: unbiased accuracy in percent; top-1 where the dataset has no bias attribute",
+            *(f"damaged: {run.note}" for run in runs if run.state is RunState.DAMAGED),
+        ]
+    )
+
+
+def _run_cells(run: ListedRun) -> list[str]:
+    return [
+        run.dataset,
+        run.label,
+        "-" if run.seed is None else str(run.seed),
+        run.preset or "-",
+        run.state.value,
+        "-" if run.accuracy is None else f"{100 * run.accuracy:.1f}",
+        f"{run.feature_bytes / 2**20:.1f}",
+        run.digest[:8],
+    ]

@@ -77,6 +77,14 @@ runs_option = click.option(
 )
 
 
+verify_option = click.option(
+    "--verify",
+    is_flag=True,
+    help="Hash every file of the runs, features and weights too. Otherwise what is read is checked, and a "
+    "file with unchanged size and times is not hashed again.",
+)
+
+
 def training_options(command: F, *, requires_loss: bool = True) -> F:
     """Add the options of ``train`` and ``evaluate`` that select and configure runs.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from biascon.cli.options import FOLDER
+from biascon.cli.options import FOLDER, verify_option
+from biascon.cli.output import print_note
 
 
 @click.command(name="report")
@@ -37,6 +38,7 @@ from biascon.cli.options import FOLDER
     metavar="RUN",
     help="Write only the model card of this run, or of all runs in this folder.",
 )
+@verify_option
 def command(
     root: Path,
     out: Path,
@@ -44,15 +46,20 @@ def command(
     data: Path,
     dataset: str | None,
     card: Path | None,
+    verify: bool,
 ) -> None:
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
     from biascon.report.verdicts import describe_difference, split_for_prose
     from biascon.report.write import write_cards, write_report
+    from biascon.runs.seals import Check
 
+    check = Check.FULL if verify else Check.REPORT
     if card is not None:
-        click.echo(f"written: {', '.join(map(str, write_cards(card, out)))}")
+        click.echo(f"written: {', '.join(map(str, write_cards(card, out, check=check)))}")
         return
-    files, experiments = write_report(root, out, dataset=dataset, formats=formats, data=data)
+    files, experiments = write_report(
+        root, out, dataset=dataset, formats=formats, data=data, check=check, say=print_note
+    )
     for experiment in experiments:
         click.echo(experiment.title)
         in_words, other_differences = split_for_prose(experiment)

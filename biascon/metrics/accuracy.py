@@ -49,7 +49,20 @@ def top1(counts: Array) -> Array:
     Returns:
         float64 ``(...)``; NaN without rows.
     """
-    return divide(correct(counts).sum(axis=(-1, -2)), counts.sum(axis=(-1, -2, -3)))
+    return top1_of_cells(correct(counts), counts.sum(axis=-1))
+
+
+def top1_of_cells(hits: Array, rows: Array) -> Array:
+    """Return the top-1 accuracy: correct rows / rows, over all cells.
+
+    Args:
+        hits: int ``(..., K, M)``, the correct rows of each cell.
+        rows: int ``(..., K, M)``, the rows of each cell.
+
+    Returns:
+        float64 ``(...)``; NaN without rows.
+    """
+    return divide(hits.sum(axis=(-1, -2)), rows.sum(axis=(-1, -2)))
 
 
 def unbiased(counts: Array) -> Array:
@@ -62,6 +75,19 @@ def unbiased(counts: Array) -> Array:
         float64 ``(...)``; NaN without rows.
     """
     return _mean_over_cells(cell_accuracy(counts))
+
+
+def unbiased_of_cells(hits: Array, rows: Array) -> Array:
+    """Return the unbiased accuracy: the unweighted mean of hits / rows over the cells that have rows.
+
+    Args:
+        hits: int ``(..., K, M)``, the correct rows of each cell.
+        rows: int ``(..., K, M)``, the rows of each cell.
+
+    Returns:
+        float64 ``(...)``; NaN without rows.
+    """
+    return _mean_over_cells(divide(hits, rows))
 
 
 def bias_aligned(counts: Array, aligned: Array) -> Array:

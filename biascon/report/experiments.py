@@ -27,6 +27,9 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.runs.identity import BiasRecord, RunIdentity
+from biascon.runs.listing import find_run_folders
+from biascon.runs.seals import Check
+from biascon.utils.progress import Say, say_nothing, with_progress
 
 
 def report_names(metrics: Iterable[str]) -> dict[str, str]:
@@ -140,18 +143,27 @@ def list_digests(runs: Iterable[FinishedRun]) -> str:
     return " ".join(run.digest[:8] for run in runs)
 
 
-def find_runs(root: Path, dataset: str | None = None) -> list[FinishedRun]:
+def find_runs(
+    root: Path,
+    dataset: str | None = None,
+    *,
+    check: Check = Check.REPORT,
+    say: Say = say_nothing,
+) -> list[FinishedRun]:
     """Return the finished runs under a folder, in the order of their paths.
 
     A warning states which runs are left out because they are unfinished, damaged or of another version.
 
+    Args:
+        root: The folder of runs.
+        dataset: The name of the dataset whose runs are returned; None returns all runs.
+        check: Which files of a run are compared with ``done``.
+        say: Called with a line of progress every few seconds.
+
     Raises:
         RunError: There is no finished run. The message has the command that makes one.
     """
-    folders = [config.parent for config in sorted(root.glob("*/*/*/config.toml"))]
-    runs = _read_finished_runs(
-        folder for folder in folders if dataset is None or folder.parent.parent.name == dataset
-    )
+    runs = _read_finished_runs(find_run_folders(root, dataset), check, say)
     if not runs:
         where = f"{root}/{dataset}" if dataset else str(root)
         raise RunError(
@@ -160,11 +172,15 @@ def find_runs(root: Path, dataset: str | None = None) -> list[FinishedRun]:
     return runs
 
 
-def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
+def read_runs(
+    folders: Iterable[Path], *, check: Check = Check.REPORT, say: Say = say_nothing
+) -> list[FinishedRun]:
     """Return the finished runs of several folders, each run once.
 
     Args:
         folders: Run folders, or folders that have run folders below them.
+        check: Which files of a run are compared with ``done``.
+        say: Called with a line of progress every few seconds.
 
     Raises:
         RunError: A folder has no finished run.
@@ -175,19 +191,19 @@ def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
             run_folders = [folder]
         else:
             run_folders = [config.parent for config in sorted(folder.rglob("config.toml"))]
-        runs_of_folder = _read_finished_runs(run_folders)
+        runs_of_folder = _read_finished_runs(run_folders, check, say)
         if not runs_of_folder:
             raise RunError(f"there is no finished run in {folder}")
         runs |= {run.folder.resolve(): run for run in runs_of_folder}
     return list(runs.values())
 
 
-def _read_finished_runs(folders: Iterable[Path]) -> list[FinishedRun]:
+def _read_finished_runs(folders: Sequence[Path], check: Check, say: Say) -> list[FinishedRun]:
     """Return the finished runs of these run folders, and warn of the other ones."""
     runs, unfinished = [], set()
-    for folder in folders:
+    for folder in with_progress(folders, "reading runs", len(folders), say):
         try:
-            run = FinishedRun.read(folder)
+            run = FinishedRun.read(folder, check=check)
         except RunError as error:
             warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=3)
             continue

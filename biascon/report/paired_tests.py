@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,18 +13,14 @@ import numpy as np
 
 from biascon.metrics import accuracy
 from biascon.metrics.intervals import Mean, t_interval
-from biascon.metrics.paired_tests import (
-    JointCounts,
-    count_jointly,
-    holm,
-    mcnemar,
-    paired_bootstrap,
-    paired_t,
-    wilcoxon,
-)
+from biascon.metrics.joint_counts import count_jointly
+from biascon.metrics.paired_accuracy import paired_accuracy_bootstrap
+from biascon.metrics.paired_tests import holm, mcnemar, paired_t, wilcoxon
 from biascon.report.experiments import Experiment
+from biascon.report.predictions import Predictions, read_predictions
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import PREDICTIONS
+from biascon.utils.devices import count_cpus
+from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.utils.seeds import numpy_generator
 
 
@@ -105,7 +104,11 @@ class _SeedTest:
 
 
 def run_paired_tests(
-    experiment: Experiment, against: str | None = None, *, images: bool = True
+    experiment: Experiment,
+    against: str | None = None,
+    *,
+    images: bool = True,
+    say: Say = say_nothing,
 ) -> list[PairedTest]:
     """Return the tests of every pair of losses, or of each loss against one; Holm adjusts over these.
 
@@ -113,6 +116,7 @@ def run_paired_tests(
         experiment: Runs of one dataset and recipe.
         against: The label of the loss that the others are tested against; None tests every pair.
         images: Whether to test each seed on its test images too, which reads the predictions.
+        say: Called with a line of progress every few seconds.
     """
     labels = list(experiment.losses)
     if against is None:
@@ -121,6 +125,7 @@ def run_paired_tests(
         pairs = [(label, against) for label in labels if label != against]
     tests = [_test_over_seeds(experiment, a, b) for a, b in pairs]
     adjusted = holm(np.array([test.p_t for test in tests], dtype=float)).tolist()
+    on_images = _test_each_seed(experiment, pairs, say) if images else [()] * len(pairs)
     return [
         PairedTest(
             a=test.a,
@@ -132,9 +137,9 @@ def run_paired_tests(
             p_t=test.p_t,
             p_t_holm=float(p_holm),
             p_wilcoxon=test.p_wilcoxon,
-            images=_test_each_seed(experiment, test.a, test.b) if images else (),
+            images=image_tests,
         )
-        for test, p_holm in zip(tests, adjusted, strict=True)
+        for test, p_holm, image_tests in zip(tests, adjusted, on_images, strict=True)
     ]
 
 
@@ -151,15 +156,39 @@ def _test_over_seeds(experiment: Experiment, a: str, b: str) -> _SeedTest:
     return _SeedTest(a, b, len(common), mean, p_t, p_wilcoxon)
 
 
-def _test_each_seed(experiment: Experiment, a: str, b: str) -> tuple[ImageTest, ...]:
-    """Return the tests on the test images, one for each seed that both losses have."""
-    run_of_b = {run.seed: run for run in experiment.losses[b]}
-    tests = [
-        compare_on_images(run, run_of_b[run.seed])
-        for run in experiment.losses[a]
-        if run.seed in run_of_b
-    ]
-    return tuple(test for test in tests if test is not None)
+def _test_each_seed(
+    experiment: Experiment, pairs: Sequence[tuple[str, str]], say: Say
+) -> list[tuple[ImageTest, ...]]:
+    """Return, for each pair of losses, the tests on the test images: one for each seed that both have."""
+    of_pair: list[list[tuple[FinishedRun, FinishedRun]]] = []
+    for a, b in pairs:
+        run_of_b = {run.seed: run for run in experiment.losses[b]}
+        of_pair.append(
+            [(run, run_of_b[run.seed]) for run in experiment.losses[a] if run.seed in run_of_b]
+        )
+    found = iter(compare_pairs_on_images([pair for each in of_pair for pair in each], say))
+    return [tuple(test for _ in each if (test := next(found)) is not None) for each in of_pair]
+
+
+def compare_pairs_on_images(
+    pairs: Sequence[tuple[FinishedRun, FinishedRun]], say: Say = say_nothing
+) -> list[ImageTest | None]:
+    """Return ``compare_on_images`` of many pairs of runs, computed by a thread for each core.
+
+    Nearly all of the time is spent in draws of random numbers, during which numpy lets other threads run. Each
+    pair has its own generator, so that the results do not depend on the number of threads.
+
+    Args:
+        pairs: The runs a and b of each test.
+        say: Called with a line of progress every few seconds.
+    """
+    if len(pairs) < 2:
+        return [compare_on_images(a, b) for a, b in pairs]
+    import scipy.stats  # noqa: F401 - before the threads: two threads may not import it at a time
+
+    with ThreadPoolExecutor(max_workers=count_cpus()) as pool:
+        found = pool.map(lambda pair: compare_on_images(*pair), pairs)
+        return list(with_progress(found, "tests on the test images", len(pairs), say))
 
 
 def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:
@@ -167,18 +196,35 @@ def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:
 
     The test is about these two encoders. It does not show how other seeds would differ.
     """
-    counts = _count_both(a, b)
-    if counts is None:
+    read_a, read_b = read_predictions(a), read_predictions(b)
+    if read_a is None or read_b is None or not _same_rows(read_a, read_b):
         return None
+    bias = a.evaluation.identity.bias
+    n_labels, n_bias = len(a.evaluation.identity.labels), 1 if bias is None else len(bias.values)
+    return _compare(read_a, read_b, a.seed, n_labels, n_bias, a.has_bias)
+
+
+def _same_rows(a: Predictions, b: Predictions) -> bool:
+    return all(x is y for x, y in zip(a.rows, b.rows, strict=True))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _compare(
+    a: Predictions, b: Predictions, seed: int, n_labels: int, n_bias: int, has_bias: bool
+) -> ImageTest:
+    """Test two sets of predictions of the same images; the formats of a report share the result."""
+    _, labels, bias = a.rows
+    counts = count_jointly(
+        labels, bias, a.predicted, b.predicted, n_labels=n_labels, n_bias=n_bias
+    )
     only_a, only_b = counts.discordant
-    metric = accuracy.unbiased if a.has_bias else accuracy.top1
-    difference = paired_bootstrap(
+    difference = paired_accuracy_bootstrap(
         counts,
-        lambda tables: {"accuracy": metric(tables)},
-        numpy_generator(a.seed, "bootstrap/paired"),
-    )["accuracy"]
+        accuracy.unbiased_of_cells if has_bias else accuracy.top1_of_cells,
+        numpy_generator(seed, "bootstrap/paired"),
+    )
     return ImageTest(
-        seed=a.seed,
+        seed=seed,
         n=int(counts.n.sum()),
         only_a=only_a,
         only_b=only_b,
@@ -186,28 +232,4 @@ def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:
         difference=float(difference.value),
         low=float(difference.low),
         high=float(difference.high),
-    )
-
-
-def _count_both(a: FinishedRun, b: FinishedRun) -> JointCounts | None:
-    """Return the joint counts of two runs, None unless both have the same images in the same order."""
-    import pyarrow.parquet as pq
-
-    if not all((run.folder / PREDICTIONS).is_file() for run in (a, b)):
-        return None
-    keys = ["index", "label", "bias"]
-    columns = [*keys, "prediction"]
-    frame_a, frame_b = (
-        pq.read_table(run.folder / PREDICTIONS, columns=columns).to_pandas() for run in (a, b)
-    )
-    if not frame_a[keys].equals(frame_b[keys]):
-        return None
-    bias = a.evaluation.identity.bias
-    return count_jointly(
-        frame_a["label"].to_numpy(),
-        frame_a["bias"].to_numpy(),
-        frame_a["prediction"].to_numpy(),
-        frame_b["prediction"].to_numpy(),
-        n_labels=len(a.evaluation.identity.labels),
-        n_bias=1 if bias is None else len(bias.values),
     )

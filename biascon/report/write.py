@@ -22,7 +22,9 @@ from biascon.report.latex import render_latex, render_main_file
 from biascon.report.markdown import render_markdown
 from biascon.report.model_card import render_card
 from biascon.runs.finished import FinishedRun
+from biascon.runs.seals import Check
 from biascon.utils.files import os_error, write_together
+from biascon.utils.progress import Say, say_nothing
 
 Files = Mapping[str, bytes | str]
 
@@ -49,6 +51,8 @@ def write_report(
     dataset: str | None = None,
     formats: Sequence[str] = (),
     data: Path = Path("data"),
+    check: Check = Check.REPORT,
+    say: Say = say_nothing,
 ) -> tuple[list[Path], list[Experiment]]:
     """Write the report of the finished runs of a folder.
 
@@ -58,6 +62,8 @@ def write_report(
         dataset: The name of the dataset whose runs are reported; None reports all runs.
         formats: Names of ``FORMATS``; without any, all formats are written.
         data: The folder of datasets; the report shows images of the datasets in it.
+        check: Which files of a run are compared with ``done``.
+        say: Called with a line of progress every few seconds.
 
     Returns:
         The written files, and the experiments that they report.
@@ -72,7 +78,7 @@ def write_report(
             raise UsageError(
                 f"unknown format '{name}'{did_you_mean(name, FORMATS)} (known: {', '.join(FORMATS)})"
             )
-    runs = find_runs(root, dataset)
+    runs = find_runs(root, dataset, check=check, say=say)
     experiments = group_runs(runs)
     _make_folder(out)
     report = ReportData(runs, experiments, find_test_splits(data, experiments))
@@ -139,12 +145,13 @@ FORMATS: dict[str, Callable[[ReportData], Files]] = {
 }
 
 
-def write_cards(folder: Path, out: Path) -> list[Path]:
+def write_cards(folder: Path, out: Path, *, check: Check = Check.REPORT) -> list[Path]:
     """Write the model cards of the runs at a folder.
 
     Args:
         folder: A run folder, or a folder that has run folders below it.
         out: The folder of the model cards.
+        check: Which files of a run are compared with ``done``.
 
     Returns:
         The written files.
@@ -153,7 +160,7 @@ def write_cards(folder: Path, out: Path) -> list[Path]:
         RunError: There is no finished run.
         BiasconError: The folder is not writable.
     """
-    runs = read_runs([folder])
+    runs = read_runs([folder], check=check)
     _make_folder(out)
     files: dict[Path, bytes | str] = {
         out / f"card-{run.loss}-{run.folder.name}.md": render_card(run) for run in runs

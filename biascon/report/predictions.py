@@ -1,0 +1,68 @@
+"""The test predictions of runs: each file is read once, however many tests and figures use it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from biascon.runs.finished import FinishedRun
+from biascon.runs.folder import PREDICTIONS
+from biascon.utils.types import Array
+
+_ROWS = ("index", "label", "bias")
+_MAX_RUNS = 16_384  # whose predictions are kept, at a few bytes an image
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of a run on its test images.
+
+    Attributes:
+        rows: ``(index, label, bias)``, int64 ``(N,)`` each. Runs on the same images in the same order share the
+            arrays.
+        predicted: int ``(N,)``, of the smallest type that holds the values.
+    """
+
+    rows: tuple[Array, ...]
+    predicted: Array
+
+
+def read_predictions(run: FinishedRun) -> Predictions | None:
+    """Return the predictions of a run, None if its folder has none."""
+    path = run.folder / PREDICTIONS
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _read(path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=_MAX_RUNS)
+def _read(path: Path, size: int, mtime_ns: int) -> Predictions:
+    """Read a file; a file that is written again has another size or time and is read again."""
+    del size, mtime_ns
+    import pyarrow.parquet as pq
+
+    # One thread: the tables are small, and the caller may use several.
+    table = pq.read_table(path, columns=[*_ROWS, "prediction"], use_threads=False)
+    columns = [table[name].to_numpy() for name in (*_ROWS, "prediction")]
+    *rows, predicted = columns
+    dtype = np.min_scalar_type(-1 - int(abs(predicted).max())) if len(predicted) else np.int8
+    return Predictions(_share(rows), predicted.astype(dtype))
+
+
+_SHARED: dict[tuple[bytes, ...], tuple[Array, ...]] = {}
+
+
+def _share(rows: list[Array]) -> tuple[Array, ...]:
+    """Return equal arrays as the same objects: 1,000 runs on the same images keep them once."""
+    import hashlib
+
+    key = tuple(
+        hashlib.sha256(str(column.dtype).encode() + np.ascontiguousarray(column).data).digest()
+        for column in rows
+    )
+    return _SHARED.setdefault(key, tuple(rows))
