@@ -37,6 +37,7 @@ COMMANDS = {
     "sweep": "biascon.cli.sweep:command",
     "report": "biascon.cli.report:command",
     "list": "biascon.cli.list:command",
+    "prune": "biascon.cli.prune:command",
     "doctor": "biascon.cli.doctor:command",
     "demo": "biascon.cli.demo:command",
 }

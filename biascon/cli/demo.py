@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import FOLDER, device_option
+from biascon.cli.options import FOLDER, device_option, no_features_option
 from biascon.cli.output import Progress, print_note
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class DemoResult:
     help="Folder for the dataset, the runs and the report.",
 )
 @device_option
-def command(out: Path, device: str) -> None:
+@no_features_option
+def command(out: Path, device: str, no_features: bool) -> None:
     """Build a BiasedMNIST, train ConTeX and SupCon on it, and write the report.
 
     If MNIST is found or can be downloaded, the dataset is built from MNIST with rho 0.997. Otherwise it is
@@ -64,7 +65,7 @@ def command(out: Path, device: str) -> None:
 
     plan = plan_demo()
     print_note(plan.reason)
-    result = run_demo(plan, out, device=device)
+    result = run_demo(plan, out, device=device, keep_features=not no_features)
     evaluations = [run.evaluation for run in result.runs if run.evaluation is not None]
     click.echo(format_evaluations(evaluations))
     click.echo("")
@@ -93,13 +94,16 @@ def plan_demo() -> DemoPlan:
     return DemoPlan("embedded", 0.97, (0, 1, 2), reason)
 
 
-def run_demo(plan: DemoPlan, out: Path, *, device: str = "auto") -> DemoResult:
+def run_demo(
+    plan: DemoPlan, out: Path, *, device: str = "auto", keep_features: bool = True
+) -> DemoResult:
     """Build the dataset of a plan, run its losses, and write the report.
 
     Args:
         plan: The plan, from ``plan_demo``.
         out: The folder in which ``data/``, ``runs/`` and ``report/`` are written.
         device: The value of the option ``--device``.
+        keep_features: Whether the runs keep their features.
 
     Raises:
         BiasconError: A step fails.
@@ -124,7 +128,12 @@ def run_demo(plan: DemoPlan, out: Path, *, device: str = "auto") -> DemoResult:
             progress = Progress(config)
             try:
                 run = evaluate(
-                    config, data, root=out / "runs", device=torch_device, on_epoch=progress
+                    config,
+                    data,
+                    root=out / "runs",
+                    device=torch_device,
+                    on_epoch=progress,
+                    keep_features=keep_features,
                 )
             finally:
                 progress.close()

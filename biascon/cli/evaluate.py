@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import FOLDER, load_dataset, make_configs, training_options
+from biascon.cli.options import (
+    FOLDER,
+    load_dataset,
+    make_configs,
+    no_features_option,
+    training_options,
+)
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
 from biascon.cli.processes import train_in_processes
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 @partial(training_options, requires_loss=False)
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
               help="Evaluate the encoder of this finished run on --data. Repeatable.")  # fmt: skip
+@no_features_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -39,6 +46,7 @@ def command(
     resume: bool,
     root: Path,
     sources: tuple[Path, ...],
+    no_features: bool,
     as_json: bool,
 ) -> None:
     """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.
@@ -88,6 +96,7 @@ def command(
                     resume=resume,
                     on_epoch=progress,
                     source=encoder_source,
+                    keep_features=not no_features,
                 )
             finally:
                 progress.close()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(what: str, root: Path, dataset: str | None, verify: bool) -> None:
     """List the losses, encoders, presets, datasets or runs.
 
-    The options are those of: biascon list runs. Of a run, evaluation.json is checked; with --verify, every file
-    is.
+    The options are those of: biascon list runs. Of a run, evaluation.json is checked; with --verify, every
+    file is.
     """
     if what == "runs":
         click.echo(_list_runs(root, dataset, verify=verify))

@@ -85,6 +85,14 @@ verify_option = click.option(
 )
 
 
+no_features_option = click.option(
+    "--no-features",
+    "no_features",
+    is_flag=True,
+    help="Keep no features in the folders of finished runs. The runs are the same, without t-SNE maps.",
+)
+
+
 def training_options(command: F, *, requires_loss: bool = True) -> F:
     """Add the options of ``train`` and ``evaluate`` that select and configure runs.
 

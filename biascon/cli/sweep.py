@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from biascon.cli.options import FOLDER, device_option, runs_option
+from biascon.cli.options import FOLDER, device_option, no_features_option, runs_option
 from biascon.cli.output import format_table, print_note
 
 
@@ -63,6 +64,7 @@ from biascon.cli.output import format_table, print_note
     help="Folder in which the BiasedMNISTs of the grid are built.",
 )
 @runs_option
+@no_features_option
 @click.option("--dry-run", is_flag=True, help="Print the runs and their states; run nothing.")
 def command(
     grid_paths: tuple[Path, ...],
@@ -75,6 +77,7 @@ def command(
     collect: str | None,
     data_root: Path,
     root: Path,
+    no_features: bool,
     dry_run: bool,
 ) -> None:
     """Run each GRID of losses x datasets x seeds x settings.
@@ -132,7 +135,7 @@ def command(
         folders = prepare_datasets(grid, data_root, log=print_note)
         jobs = plan_jobs(grid, folders, root, device=device_type, threads=run_threads)
         planned |= {job.folder: job for job in jobs}
-    jobs = list(planned.values())
+    jobs = [replace(job, keep_features=not no_features) for job in planned.values()]
     if dry_run:
         click.echo(format_table(PLAN_HEADER, plan_rows(jobs), left=3))
         return

@@ -7,6 +7,7 @@ everything is fixed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -42,6 +43,7 @@ from biascon.runs.finished import FinishedRun, RunResult
 from biascon.runs.folder import (
     DONE,
     EVALUATION,
+    FEATURES,
     PREDICTIONS,
     UNFINISHED,
     delete_partial,
@@ -82,6 +84,7 @@ def evaluate(
     resume: bool = True,
     on_epoch: EpochCallback = ignore_epoch,
     source: EncoderSource | None = None,
+    keep_features: bool = True,
 ) -> RunResult:
     """Return the folder and the evaluation of a run; compute what is missing.
 
@@ -97,12 +100,15 @@ def evaluate(
         resume: Whether an interrupted run resumes from its last epoch. Otherwise it starts again.
         on_epoch: Called with the record of each epoch.
         source: The run whose encoder is used instead of training one (``biascon.evaluation.transfer``).
+        keep_features: Whether the finished run keeps its features. The run and its digest are the same
+            without.
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
         MissingPackageError: A package is not installed that the evaluation needs.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, source)
+    context = dataclasses.replace(context, keep_features=keep_features)
     finished = _read_finished(context)
     if finished is not None:
         return finished
@@ -304,6 +310,9 @@ def _write_results(context: RunContext, evaluation: Evaluation, scores: Array) -
     table = predictions_to_parquet(context.data.splits["test"], scores)
     write_atomic(folder / PREDICTIONS, table)
     write_atomic(folder / EVALUATION, pretty_json(evaluation.to_json()))
+    if not context.keep_features:
+        for name in FEATURES:
+            (folder / name).unlink(missing_ok=True)
     mark_finished(folder, context.digest)
     for name in UNFINISHED:
         (folder / name).unlink(missing_ok=True)

@@ -25,9 +25,9 @@ def paired_accuracy_bootstrap(
 ) -> MetricDifference:
     """Return the difference of an accuracy (a minus b) with a percentile bootstrap interval.
 
-    The resamples and the result are those of ``paired_bootstrap``, to the last digit. An accuracy needs only the
-    rows and the correct rows of each cell, so that the tables of counts are not made: with ten classes this takes
-    a tenth of the time outside of the draws.
+    The resamples and the result are those of ``paired_bootstrap``, to the last digit. An accuracy needs only
+    the rows and the correct rows of each cell, so that the tables of counts are not made: with ten classes
+    this takes a tenth of the time outside of the draws.
 
     Args:
         counts: The joint counts of a and b.
@@ -39,7 +39,7 @@ def paired_accuracy_bootstrap(
     Returns:
         The difference. The limits are NaN where more than 5 % of the replicates are undefined.
     """
-    label, bias, a, b = counts.cells.T
+    label, _, a, b = counts.cells.T
     every = np.ones(len(label), dtype=bool)
     sums = [_CellSums(counts, chosen) for chosen in (every, label == a, label == b)]
 

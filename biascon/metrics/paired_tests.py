@@ -135,7 +135,8 @@ def bootstrap_differences(
 
     Args:
         counts: The joint counts of a and b.
-        compute_differences: A function from rows ``(R, C)`` of each combination to float ``(R, ...)`` by name.
+        compute_differences: A function from rows ``(R, C)`` of each combination to float ``(R, ...)`` by
+            name.
         rng: The generator of the bootstrap.
         replicates: The number of resamples.
         level: The nominal coverage.

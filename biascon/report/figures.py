@@ -11,12 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from biascon.data.dataset import Split
+from biascon.report import tsne
 from biascon.report.convergence import is_fine_tuned, validation_curves
 from biascon.report.dataset_parameters import biased_mnist_parameters
 from biascon.report.experiments import Experiment, list_digests
 from biascon.report.plots import accuracy, convergence, features, gallery, groups
 from biascon.report.plots.style import COLUMN, PAGE, escape_math, legend_notes, new_figure
 from biascon.report.tables import count_seeds
+from biascon.runs.finished import FinishedRun
 from biascon.utils.markup import escape_html
 
 if TYPE_CHECKING:
@@ -201,15 +203,25 @@ def tsne_figures(experiment: Experiment) -> list[Figure]:
     return [
         Figure(
             f"tsne-{by}-{label}-{_name(experiment)}",
-            f"{label}, seed {run.seed}: t-SNE of the features of up to {features.MAX_POINTS:,} test images, "
+            f"{label}, seed {run.seed}: t-SNE of the features of up to {tsne.MAX_POINTS:,} test images, "
             f"colored by {colored_by}. Distances between clusters have no meaning.",
             list_digests([run]),
             partial(features.draw_tsne, experiment, label, by),
             (COLUMN + 0.8, COLUMN),
         )
         for label in _detailed_labels(experiment)
-        if features.has_features(run := experiment.losses[label][0])
+        if tsne.has_features(run := experiment.losses[label][0])
         for by, colored_by in colorings.items()
+    ]
+
+
+def runs_with_maps(experiments: Iterable[Experiment]) -> list[FinishedRun]:
+    """Return the runs whose t-SNE maps a report shows."""
+    return [
+        run
+        for experiment in experiments
+        for label in _detailed_labels(experiment)
+        if tsne.has_features(run := experiment.losses[label][0])
     ]
 
 

@@ -175,8 +175,8 @@ def compare_pairs_on_images(
 ) -> list[ImageTest | None]:
     """Return ``compare_on_images`` of many pairs of runs, computed by a thread for each core.
 
-    Nearly all of the time is spent in draws of random numbers, during which numpy lets other threads run. Each
-    pair has its own generator, so that the results do not depend on the number of threads.
+    Nearly all of the time is spent in draws of random numbers, during which numpy lets other threads run.
+    Each pair has its own generator, so that the results do not depend on the number of threads.
 
     Args:
         pairs: The runs a and b of each test.
@@ -214,9 +214,7 @@ def _compare(
 ) -> ImageTest:
     """Test two sets of predictions of the same images; the formats of a report share the result."""
     _, labels, bias = a.rows
-    counts = count_jointly(
-        labels, bias, a.predicted, b.predicted, n_labels=n_labels, n_bias=n_bias
-    )
+    counts = count_jointly(labels, bias, a.predicted, b.predicted, n_labels=n_labels, n_bias=n_bias)
     only_a, only_b = counts.discordant
     difference = paired_accuracy_bootstrap(
         counts,

@@ -21,8 +21,8 @@ class Predictions:
     """The predictions of a run on its test images.
 
     Attributes:
-        rows: ``(index, label, bias)``, int64 ``(N,)`` each. Runs on the same images in the same order share the
-            arrays.
+        rows: ``(index, label, bias)``, int64 ``(N,)`` each. Runs on the same images in the same order share
+            the arrays.
         predicted: int ``(N,)``, of the smallest type that holds the values.
     """
 

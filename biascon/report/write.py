@@ -16,11 +16,17 @@ from biascon.report.experiments import (
     read_runs,
 )
 from biascon.report.export import to_csv, to_json, to_parquet
-from biascon.report.figures import cross_experiment_figures, experiment_figures, main_figure
+from biascon.report.figures import (
+    cross_experiment_figures,
+    experiment_figures,
+    main_figure,
+    runs_with_maps,
+)
 from biascon.report.html import render_html
 from biascon.report.latex import render_latex, render_main_file
 from biascon.report.markdown import render_markdown
 from biascon.report.model_card import render_card
+from biascon.report.tsne import prepare_maps
 from biascon.runs.finished import FinishedRun
 from biascon.runs.seals import Check
 from biascon.utils.files import os_error, write_together
@@ -82,8 +88,11 @@ def write_report(
     experiments = group_runs(runs)
     _make_folder(out)
     report = ReportData(runs, experiments, find_test_splits(data, experiments))
+    if {"html", "latex"} & set(formats or FORMATS):
+        prepare_maps(runs_with_maps(experiments), say)
     files: dict[str, bytes | str] = {}
     for name in formats or FORMATS:
+        say(f"writing {name}")
         files |= FORMATS[name](report)
     write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], experiments

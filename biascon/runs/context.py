@@ -39,6 +39,8 @@ class RunContext:
         on_epoch: Called with the record of each epoch.
         build_monitor: Builds, from the context of the run that trains, the function that measures an
             encoder on validation while it trains; None for a run that is not monitored.
+        keep_features: Whether the finished run keeps its features. They are in its folder while it is
+            computed.
     """
 
     config: RunConfig
@@ -50,6 +52,7 @@ class RunContext:
     build_monitor: Callable[[RunContext], Monitor | None] = field(
         default=lambda context: None, repr=False
     )
+    keep_features: bool = True
 
     @cached_property
     def entry(self) -> LossEntry:

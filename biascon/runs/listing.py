@@ -34,8 +34,8 @@ class ListedRun:
         folder: The run folder.
         state: Its state.
         dataset: The name of the dataset.
-        label: The loss, with the parameters that differ from their defaults. Of a run that is not finished, the
-            name of the loss.
+        label: The loss, with the parameters that differ from their defaults. Of a run that is not finished,
+            the name of the loss.
         preset: The preset; empty for a run that is not finished.
         seed: The seed, None for a run that is not finished.
         headline: ``unbiased``, or ``top1`` without a bias attribute; empty for a run that is not finished.
@@ -153,8 +153,8 @@ def feature_bytes(folder: Path) -> int:
 def top_level_values(text: str, keys: Sequence[str]) -> Mapping[str, Any] | None:
     """Return values of a JSON object that ``pretty_json`` wrote, without reading the rest of it.
 
-    In such a file a line that starts with two blanks and a quotation mark has a key of the outermost object: a
-    line break within a text is escaped, and deeper keys are indented by four blanks or more.
+    In such a file a line that starts with two blanks and a quotation mark has a key of the outermost object:
+    a line break within a text is escaped, and deeper keys are indented by four blanks or more.
 
     Args:
         text: The content of the file.

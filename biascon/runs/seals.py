@@ -2,14 +2,13 @@
 
 To hash every file of a thousand runs takes minutes. A file whose hash was found right is therefore not hashed
 again while its size, its times of modification and of status change, and its inode stay what they were. These
-are kept in the cache of the run folder (``biascon.runs.cache``). A change that keeps all four is found only by
-``Check.FULL``, which neither reads nor writes the cache.
+are kept in the cache of the run folder (``biascon.runs.cache``). A change that keeps all four is found only
+by ``Check.FULL``, which neither reads nor writes the cache.
 """
 
 from __future__ import annotations
 
 import enum
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,8 +42,8 @@ def check_files(
         folder: The run folder.
         names: The names of the files.
         sha256: The SHA-256 that ``done`` states, by name.
-        trust_unchanged: Whether a file is not hashed again that has not changed since its last check. Otherwise
-            the cache is neither read nor written.
+        trust_unchanged: Whether a file is not hashed again that has not changed since its last check.
+            Otherwise the cache is neither read nor written.
 
     Raises:
         RunError: A file has changed.
@@ -83,7 +82,7 @@ def check_presence(folder: Path, names: Iterable[str]) -> None:
 def _state(path: Path) -> tuple[int, int, int, int]:
     """Return the size of a file, its times of modification and of status change, and its inode."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError as error:
         raise os_error(error, "read", path) from error
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -66,6 +66,7 @@ class Job:
         bias: The value of the option ``--bias``; ``""`` for the bias attribute of the dataset itself.
         preset: The value of the option ``--preset``; ``""`` for the name that the configuration has. The name
             of a preset file lacks its folder.
+        keep_features: Whether the finished run keeps its features.
     """
 
     config: RunConfig
@@ -74,6 +75,7 @@ class Job:
     settings: tuple[str, ...]
     bias: str = ""
     preset: str = ""
+    keep_features: bool = True
 
     @property
     def name(self) -> str:
@@ -91,6 +93,7 @@ class Job:
         """
         options = [word for setting in self.settings for word in ("--set", setting)]
         options += ["--bias", self.bias] if self.bias else []
+        options += [] if self.keep_features else ["--no-features"]
         return [
             sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", self.config.loss,
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",

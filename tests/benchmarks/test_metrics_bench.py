@@ -20,7 +20,9 @@ from biascon.metrics import fairness
 from biascon.metrics.calibration import sum_scores
 from biascon.metrics.intervals import bootstrap
 from biascon.metrics.joint_counts import count_jointly
-from biascon.metrics.paired_tests import (paired_bootstrap,)
+from biascon.metrics.paired_tests import (
+    paired_bootstrap,
+)
 from biascon.metrics.permutation import permutation_test
 from biascon.metrics.representation import similarities, uniformity
 

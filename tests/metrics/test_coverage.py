@@ -11,7 +11,9 @@ from scipy import stats
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.intervals import bootstrap, wilson
 from biascon.metrics.joint_counts import count_jointly
-from biascon.metrics.paired_tests import (paired_bootstrap,)
+from biascon.metrics.paired_tests import (
+    paired_bootstrap,
+)
 from biascon.utils.seeds import numpy_generator
 
 # The accuracy of each cell (label, bias), far from 0 and 1, and the share of rows in each cell.

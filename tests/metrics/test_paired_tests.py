@@ -16,7 +16,14 @@ from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
 from biascon.metrics.joint_counts import JointCounts, count_jointly
-from biascon.metrics.paired_tests import (SeedDifference, holm, mcnemar, paired_bootstrap, paired_t, wilcoxon,)
+from biascon.metrics.paired_tests import (
+    SeedDifference,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    paired_t,
+    wilcoxon,
+)
 
 # (label, bias, prediction of a, prediction of b)
 ROW = st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 2), st.integers(0, 2))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from biascon.report.experiments import Experiment
 from biascon.report.plots.style import COLORS, COLUMN, MARKERS, loss_label, make_axes, plain_label
-from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import FEATURES, PREDICTIONS
-from biascon.utils.types import Array
+from biascon.report.tsne import tsne_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +22,6 @@ PAIR_KINDS = {
 }
 PAIR_KINDS_WITHOUT_BIAS = {"same_bias": ("one label", "-"), "negative": ("other labels", ":")}
 MAX_IN_LEGEND = 40
-MAX_POINTS = 1500  # of a t-SNE map; the images are evenly spaced in the test split
-FEATURES_TEST = FEATURES[2]
 # The colors of matplotlib's "tab20", the saturated ones first.
 TAB20 = (
     *(f"C{k}" for k in range(10)),
@@ -61,48 +55,19 @@ def draw_similarities(experiment: Experiment, label: str, ax: Axes | None = None
     return ax
 
 
-def has_features(run: FinishedRun) -> bool:
-    """Whether the run folder has the features of the test images."""
-    return (run.folder / FEATURES_TEST).is_file()
-
-
-@functools.cache
-def tsne_embedding(folder: Path) -> tuple[Array, Array, Array]:
-    """Return the t-SNE map of the test features of a run.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The positions ``(S, 2)`` of S test images, their labels ``(S,)`` and their bias values ``(S,)``.
-    """
-    import pyarrow.parquet as pq
-    from safetensors.numpy import load_file
-    from sklearn.manifold import TSNE
-
-    features = load_file(folder / FEATURES_TEST)["features"]
-    frame = pq.read_table(folder / PREDICTIONS, columns=["label", "bias"]).to_pandas()
-    rows = np.linspace(0, len(features) - 1, min(MAX_POINTS, len(features))).astype(np.int64)
-    x = features[rows]
-    x = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1)
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    positions = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(x)
-    return positions, frame["label"].to_numpy()[rows], frame["bias"].to_numpy()[rows]
-
-
 def draw_tsne(
     experiment: Experiment, label: str, by: Literal["labels", "bias"], ax: Axes | None = None
 ) -> Axes:
     """Draw the t-SNE map of the test features of the first seed of a loss, colored by label or bias."""
     ax = make_axes(ax, COLUMN, COLUMN)
-    positions, labels, bias = tsne_embedding(experiment.losses[label][0].folder)
+    shown = tsne_map(experiment.losses[label][0])
     if by == "labels":
-        values, names, colored_by = labels, experiment.identity.labels, "label"
+        values, names, colored_by = shown.labels, experiment.identity.labels, "label"
     else:
-        values, names = bias, experiment.bias.values
+        values, names = shown.bias, experiment.bias.values
         colored_by = plain_label(experiment.bias.name)
     for k, name in enumerate(names):
-        x, y = positions[values == k].T
+        x, y = shown.positions[values == k].T
         ax.plot(
             x, y, MARKERS[k % len(MARKERS)], ms=2.2, mew=0, alpha=0.8,
             color=TAB20[k % len(TAB20)], label=plain_label(name), rasterized=True,
