@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,8 @@ from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
+    from biascon.data.dataset import BiasedDataset
+    from biascon.evaluation.transfer import EncoderSource
     from biascon.runs.evaluation import Evaluation
     from biascon.runs.identity import BiasRecord
 
@@ -54,8 +56,7 @@ def command(
     With --run the encoder of a finished run is evaluated on --data. The encoder may be trained on another
     dataset.
     """
-    from biascon.evaluation.pipeline import evaluate
-    from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
+    from biascon.evaluation.transfer import read_source, transfer_config
     from biascon.utils.devices import pick_device
     from biascon.utils.distributed import distributed_session, is_main_process, world_size
 
@@ -86,28 +87,32 @@ def command(
             jobs[: len(trained)] = [(config, None) for config in trained]
             resume = resume or bool(trained)  # what was just trained is not trained again
         for config, encoder_source in jobs:
-            progress = Progress(config)
-            try:
-                result = evaluate(
-                    config,
-                    dataset,
-                    root=root,
-                    device=session_device,
-                    resume=resume,
-                    on_epoch=progress,
-                    source=encoder_source,
-                    keep_features=not no_features,
-                )
-            finally:
-                progress.close()
-            if result.evaluation is None:
-                continue
-            print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")
-            evaluations.append(result.evaluation)
-            if as_json:
-                click.echo(json.dumps(result.evaluation.to_json()))
+            evaluation = _evaluate_job(
+                config, encoder_source, dataset, root=root, device=session_device,
+                resume=resume, keep_features=not no_features,
+            )  # fmt: skip
+            if evaluation is not None:
+                evaluations.append(evaluation)
+                if as_json:
+                    click.echo(json.dumps(evaluation.to_json()))
     if evaluations and not as_json:
         click.echo(format_evaluations(evaluations))
+
+
+def _evaluate_job(
+    config: RunConfig, source: EncoderSource | None, dataset: BiasedDataset, **options: Any
+) -> Evaluation | None:
+    """Evaluate a configuration with a progress line, and print what became of the run."""
+    from biascon.evaluation.pipeline import evaluate
+
+    progress = Progress(config)
+    try:
+        result = evaluate(config, dataset, on_epoch=progress, source=source, **options)
+    finally:
+        progress.close()
+    if result.evaluation is not None:
+        print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")
+    return result.evaluation
 
 
 def _check_sources(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:
