@@ -20,8 +20,8 @@ TRAINING = (
 )  # fmt: skip
 EVALUATION = (*TRAINING, "pandas", "fairlearn", "pyarrow")
 REPORT = (
-    "numpy", "torch", "safetensors", "filelock", "scipy", "sklearn", "pandas", "pyarrow", "jinja2",
-    "markupsafe", "matplotlib",
+    "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn", "pandas",
+    "pyarrow", "jinja2", "markupsafe", "matplotlib",
 )  # fmt: skip
 IMAGES = ("numpy", "PIL", "safetensors", "filelock")
 # These only give speed or a progress bar: without them, another way is taken.
@@ -64,7 +64,10 @@ def _for_digits(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _for_list(options: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("torch",) if options.get("what") == "encoders" else ()
+    return _FOR_LIST.get(str(options.get("what")), ())
+
+
+_FOR_LIST = {"encoders": ("torch",), "runs": ("numpy", "filelock")}
 
 
 REQUIREMENTS: dict[str, Requirements] = {
@@ -83,6 +86,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     "sweep": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES, **_DIGITS}),
     "report": Requirements(REPORT, _LAZY_IMAGES),
     "list": Requirements((), {"torch": "encoders"}, _for_list),
+    "prune": Requirements(("numpy", "filelock"), {}),
     "doctor": Requirements(("numpy", "torch"), _DIGITS),
     "demo": Requirements(tuple(dict.fromkeys((*EVALUATION, *REPORT))), _DIGITS),
 }

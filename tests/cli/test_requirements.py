@@ -51,6 +51,8 @@ NOT_CALLED = {
     "audit": {"torch", "fairlearn"},
     "compare": {"torch", "fairlearn", "safetensors", "PIL"},
     "report": {"fairlearn"},
+    "list": {"PIL", "fairlearn", "pandas", "pyarrow", "safetensors", "scipy"},
+    "prune": {"PIL", "fairlearn", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
     "demo": {"PIL"},
 }
 ON_REQUEST = {"ray", "fsspec"}  # sweep --ray, which has an error of its own
@@ -118,6 +120,7 @@ def test_the_list_of_a_command_has_every_package_that_its_files_import(name: str
     listed = {*requirements.always, *requirements.sometimes, *OPTIONAL, *ON_REQUEST}
     for options in (
         {"out": Path("x.csv"), "png": Path("x"), "source": "embedded", "what": "encoders"},
+        {"what": "runs"},
     ):
         listed |= set(requirements.by_options(options))
     assert reached - listed - NOT_CALLED.get(name, set()) == set()
