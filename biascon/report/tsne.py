@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from biascon.runs.cache import cache_path, write_cached
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import FEATURES, read_seal
 from biascon.runs.seals import check_files
-from biascon.utils.devices import count_cpus
 from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.utils.types import Array
 
@@ -70,19 +68,17 @@ def _features_digest(folder: Path, size: int, mtime_ns: int) -> str | None:
 
 
 def prepare_maps(runs: Sequence[FinishedRun], say: Say = say_nothing) -> None:
-    """Compute the maps of several runs that have features, with a thread for each core.
+    """Compute the maps of several runs that have features, one after the other.
+
+    scikit-learn and OpenBLAS set numbers of threads for the whole process, which is not safe in several
+    threads.
 
     Args:
         runs: The runs, each once.
         say: Called with a line of progress every few seconds.
     """
-    if not runs:
-        return
-    import sklearn.manifold  # noqa: F401 - before the threads: two threads may not import it at a time
-
-    with ThreadPoolExecutor(max_workers=count_cpus()) as pool:
-        for _ in with_progress(pool.map(tsne_map, runs), "t-SNE maps", len(runs), say):
-            pass
+    for run in with_progress(runs, "t-SNE maps", len(runs), say):
+        tsne_map(run)
 
 
 def tsne_map(run: FinishedRun) -> TSNEMap:
