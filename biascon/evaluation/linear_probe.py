@@ -1,20 +1,28 @@
 """Stage two: a linear probe on the features of the frozen encoder.
 
-The probe is multinomial logistic regression on standardized features. scikit-learn (L-BFGS) solves it to a
-stated tolerance. The problem is convex, so the result does not depend on a seed or a schedule.
+The probe is multinomial logistic regression on standardized features. ``biascon.evaluation.
+logistic_regression`` solves it on the device of the run, to a stated tolerance. The problem is strictly
+convex, so the result does not depend on a seed, a schedule, the path of the solver, or the number of threads,
+beyond rounding.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from biascon.config.run_config import ProbeConfig
 from biascon.errors import BiasconWarning, RunError
+from biascon.evaluation.feature_rows import FeatureRows, Moments, solver_device
+from biascon.evaluation.logistic_regression import solve
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
+
+CPU = torch.device("cpu")
+DRAWS = 10
 
 
 @dataclass(frozen=True)
@@ -22,12 +30,13 @@ class LinearProbe:
     """A fitted probe: scores = ((features - mean) / scale) @ weights.T + intercept.
 
     Attributes:
-        mean: ``(D,)``, the mean of the training features.
-        scale: ``(D,)``, their standard deviation, 1 where it is 0.
-        weights: ``(K, D)``.
-        intercept: ``(K,)``.
+        mean: float64 ``(D,)``, the mean of the training features.
+        scale: float64 ``(D,)``, their standard deviation, 1 where it is 0.
+        weights: float64 ``(K, D)``.
+        intercept: float64 ``(K,)``, with mean 0.
         iterations: The number of iterations of the solver.
         converged: Whether the solver met the tolerance.
+        device: The device to compute on.
     """
 
     mean: Array
@@ -36,38 +45,61 @@ class LinearProbe:
     intercept: Array
     iterations: int
     converged: bool
+    device: torch.device = field(default=CPU)
 
     def probabilities(self, features: Array) -> Array:
-        """Return float32 ``(N, K)``: softmax of the scores."""
-        standard = _standardize(features, self.mean, self.scale)
-        logits = standard @ self.weights.T + self.intercept
-        logits -= logits.max(axis=1, keepdims=True)
-        exp = np.exp(logits)
-        result: Array = (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
+        """Return float32 ``(N, K)``: softmax of the scores, which are computed in float64.
+
+        Args:
+            features: float32 or float16 ``(N, D)``; they are read in blocks.
+        """
+        mean, scale, weights, intercept = (
+            torch.from_numpy(values).double().to(self.device)
+            for values in (self.mean, self.scale, self.weights, self.intercept)
+        )
+        rows = FeatureRows(features, self.device, Moments(mean, scale))
+        result = np.empty((len(features), len(self.weights)), dtype=np.float32)
+        with torch.inference_mode():
+            for part, x in rows.blocks():
+                scores = torch.addmm(intercept, x.sub_(mean).div_(scale), weights.T)
+                result[part] = scores.softmax(dim=1).float().cpu().numpy()
         return result
 
 
-def fit(features: Array, labels: Array, n_labels: int, config: ProbeConfig) -> LinearProbe:
+def fit(
+    features: Array,
+    labels: Array,
+    n_labels: int,
+    config: ProbeConfig,
+    *,
+    device: torch.device = CPU,
+) -> LinearProbe:
     """Fit multinomial logistic regression: minimize sum_i CE_i + ||W||^2 / (2 C).
 
     Args:
-        features: float32 ``(N, D)``.
+        features: float32 or float16 ``(N, D)``; they are read in blocks.
         labels: int64 ``(N,)``, with every class present.
         n_labels: K, 2 or more.
         config: C, the tolerance on the gradient, and the largest number of iterations.
+        device: The device to compute on. MPS has no float64: the CPU computes for it.
 
     Raises:
         RunError: A class is missing.
     """
     _check_classes(labels, n_labels)
-    mean, scale = _mean_and_scale(features)
-    return _warn_if_not_converged(
-        _solve(_standardize(features, mean, scale), labels, n_labels, config, mean, scale)
-    )
+    rows = FeatureRows(features, solver_device(device))
+    return _warn_if_not_converged(_solve(rows, labels, n_labels, config))
 
 
 def fit_balanced(
-    features: Array, labels: Array, bias: Array, n_labels: int, config: ProbeConfig, *, seed: int
+    features: Array,
+    labels: Array,
+    bias: Array,
+    n_labels: int,
+    config: ProbeConfig,
+    *,
+    seed: int,
+    device: torch.device = CPU,
 ) -> LinearProbe:
     """Fit the last layer of DFR (Kirichenko et al., ICLR 2023) on a held-out split.
 
@@ -82,37 +114,46 @@ def fit_balanced(
         n_labels: K, 2 or more.
         config: As for ``fit``.
         seed: The seed of the draws.
+        device: As for ``fit``.
 
     Raises:
         RunError: A class is missing.
     """
     _check_classes(labels, n_labels)
-    mean, scale = _mean_and_scale(features)
-    x = _standardize(features, mean, scale)
+    device = solver_device(device)
+    moments = FeatureRows(features, device).moments
     _, cell = np.unique(np.stack((labels, bias), axis=1), axis=0, return_inverse=True)
     cell = cell.reshape(-1)
     smallest = np.bincount(cell).min()
-    probes = []
+    probes: list[LinearProbe] = []
     for draw in range(DRAWS):
         order = permutation(len(labels), seed, f"balanced/{draw}")
         by_cell = order[np.argsort(cell[order], kind="stable")]  # in random order within a cell
         position = np.arange(len(labels)) - np.searchsorted(cell[by_cell], cell[by_cell])
         rows = np.sort(by_cell[position < smallest])
-        probes.append(_solve(x[rows], labels[rows], n_labels, config, mean, scale))
+        drawn = FeatureRows(np.ascontiguousarray(features[rows]), device, moments)
+        probes.append(_solve(drawn, labels[rows], n_labels, config))
     return _warn_if_not_converged(
         LinearProbe(
-            mean,
-            scale,
+            probes[0].mean,
+            probes[0].scale,
             np.mean([probe.weights for probe in probes], axis=0),
             np.mean([probe.intercept for probe in probes], axis=0),
             max(probe.iterations for probe in probes),
             all(probe.converged for probe in probes),
+            device,
         )
     )
 
 
 def fit_weighted(
-    features: Array, labels: Array, weights: Array, n_labels: int, config: ProbeConfig
+    features: Array,
+    labels: Array,
+    weights: Array,
+    n_labels: int,
+    config: ProbeConfig,
+    *,
+    device: torch.device = CPU,
 ) -> LinearProbe:
     """Fit multinomial logistic regression with a weight for each image: sum_i w_i CE_i + ||W||^2 / (2 C).
 
@@ -122,19 +163,14 @@ def fit_weighted(
         weights: float64 ``(N,)``, at least 0; they are divided by their mean.
         n_labels: K, 2 or more.
         config: As for ``fit``.
+        device: As for ``fit``.
 
     Raises:
         RunError: A class is missing.
     """
     _check_classes(labels, n_labels)
-    mean, scale = _mean_and_scale(features)
-    x = _standardize(features, mean, scale)
-    return _warn_if_not_converged(
-        _solve(x, labels, n_labels, config, mean, scale, weights / weights.mean())
-    )
-
-
-DRAWS = 10
+    rows = FeatureRows(features, solver_device(device))
+    return _warn_if_not_converged(_solve(rows, labels, n_labels, config, weights / weights.mean()))
 
 
 def _check_classes(labels: Array, n_labels: int) -> None:
@@ -143,19 +179,6 @@ def _check_classes(labels: Array, n_labels: int) -> None:
         raise RunError(
             f"expected images of all {n_labels} classes to fit the probe, but the split has {present}"
         )
-
-
-def _mean_and_scale(features: Array) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation ``(D,)``, 1 where it is 0."""
-    scale = features.std(axis=0)
-    return features.mean(axis=0), np.where(scale > 0, scale, 1).astype(features.dtype)
-
-
-def _standardize(features: Array, mean: Array, scale: Array) -> Array:
-    """Return (features - mean) / scale; the features are copied only once."""
-    x: Array = features - mean
-    x /= scale
-    return x
 
 
 def _warn_if_not_converged(probe: LinearProbe) -> LinearProbe:
@@ -170,25 +193,26 @@ def _warn_if_not_converged(probe: LinearProbe) -> LinearProbe:
 
 
 def _solve(
-    x: Array,
+    rows: FeatureRows,
     labels: Array,
     n_labels: int,
     config: ProbeConfig,
-    mean: Array,
-    scale: Array,
     weights: Array | None = None,
 ) -> LinearProbe:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    solver = LogisticRegression(C=config.c, tol=config.tolerance, max_iter=config.max_iterations)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(x, labels, weights)
-    iterations = int(solver.n_iter_.max())
-    weights, intercept = solver.coef_, solver.intercept_
-    if n_labels == 2:  # the solver has one row of log-odds: give each class half of it
-        weights = np.concatenate((-weights, weights)) / 2
-        intercept = np.concatenate((-intercept, intercept)) / 2
-    converged = iterations < config.max_iterations
-    return LinearProbe(mean, scale, weights, intercept, iterations, converged)
+    device = rows.device
+    with torch.no_grad():
+        solution = solve(
+            rows,
+            torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device),
+            n_labels,
+            c=config.c,
+            tolerance=config.tolerance,
+            max_iterations=config.max_iterations,
+            weights=None if weights is None else torch.from_numpy(weights).double().to(device),
+        )
+    mean, scale, matrix, intercept = (
+        values.cpu().numpy()
+        for values in (rows.moments.mean, rows.moments.scale, solution.weights, solution.intercept)
+    )
+    converged = solution.gradient <= config.tolerance
+    return LinearProbe(mean, scale, matrix, intercept, solution.iterations, converged, device)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from biascon.data.dataset import BiasedDataset, Split
 from biascon.errors import UsageError, did_you_mean
-from biascon.metrics import calibration, fairness
+from biascon.metrics import calibration
 from biascon.metrics.counts import count
 from biascon.metrics.records import UNDEFINED, Metric, MetricSummary
 from biascon.metrics.summary import (
@@ -99,7 +99,6 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
         labels,
         aligned_cells(split, n_labels, n_bias) if data.knows_aligned else None,
         seed=seed,
-        per_class=fairness.through_metric_frame(split.labels, predictions, split.bias, n_labels),
         training=np.array(data.manifest.counts["train"].cells),
     )
 

@@ -50,7 +50,7 @@ def build_monitor(context: RunContext) -> Monitor | None:
 
     def monitor(encoder: Encoder) -> Accuracies:
         features = extract_features(encoder, train.images, device=device)
-        probe = fit(features, train.labels, data.n_labels, config.probe)
+        probe = fit(features, train.labels, data.n_labels, config.probe, device=device)
         scores = probe.probabilities(extract_features(encoder, val.images, device=device))
         return validation_accuracies(data, scores)
 

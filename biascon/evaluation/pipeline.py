@@ -301,6 +301,7 @@ def _measure_features(encoder: EncoderEvaluation) -> FeatureMetrics:
             n_bias=data.n_bias if data.has_bias else None,
             config=config.probe,
             views=views,
+            device=context.device,
         )
 
 

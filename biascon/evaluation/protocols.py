@@ -93,7 +93,13 @@ def fit_classifiers(evaluation: EncoderEvaluation) -> list[FittedClassifier]:
 
 def _fit_linear_probe(evaluation: EncoderEvaluation) -> FittedClassifier:
     config, data = evaluation.context.config.probe, evaluation.context.data
-    probe = fit(evaluation.features("train"), data.splits["train"].labels, data.n_labels, config)
+    probe = fit(
+        evaluation.features("train"),
+        data.splits["train"].labels,
+        data.n_labels,
+        config,
+        device=evaluation.context.device,
+    )
     return _measured_classifier(
         evaluation,
         Classifier.LINEAR_PROBE,
@@ -172,8 +178,14 @@ def _fit_last_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
     config, data = evaluation.context.config, evaluation.context.data
     val = data.splits["val"]
     layer = fit_balanced(
-        evaluation.features("val"), val.labels, val.bias, data.n_labels, config.probe, seed=config.seed
-    )  # fmt: skip
+        evaluation.features("val"),
+        val.labels,
+        val.bias,
+        data.n_labels,
+        config.probe,
+        seed=config.seed,
+        device=evaluation.context.device,
+    )
     settings = _solver_settings(evaluation)
     return FittedClassifier(
         Classifier.OWN,
@@ -199,7 +211,9 @@ def _fit_reweighted_layer(evaluation: EncoderEvaluation) -> FittedClassifier:
     sizes = np.bincount(labels, minlength=data.n_labels)
     gamma = config.parameters["gamma"]
     weights = np.exp(-gamma * p_label) / sizes[labels]
-    layer = fit_weighted(features, labels, weights, data.n_labels, config.probe)
+    layer = fit_weighted(
+        features, labels, weights, data.n_labels, config.probe, device=context.device
+    )
     settings = _solver_settings(evaluation)
     return _measured_classifier(
         evaluation,

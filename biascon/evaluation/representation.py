@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 
 from biascon.config.sections import ProbeConfig
 from biascon.data.dataset import Split
 from biascon.errors import BiasconWarning, RunError
-from biascon.evaluation.linear_probe import fit
+from biascon.evaluation.linear_probe import CPU, fit
 from biascon.metrics import representation
 from biascon.metrics.records import UNDEFINED, Metric
 from biascon.metrics.representation import PairMean, Similarities
@@ -29,6 +30,7 @@ def measure_representation(
     n_bias: int | None,
     config: ProbeConfig,
     views: tuple[Array, Array] | None = None,
+    device: torch.device = CPU,
 ) -> FeatureMetrics:
     """Return how well features of a split decode labels and bias values, and the geometry of the features.
 
@@ -47,6 +49,7 @@ def measure_representation(
         n_bias: M, None without a bias attribute: the metrics of the bias are then undefined, of 0 images.
         config: The settings of the two probes.
         views: Features of two augmented views of the same images, for the similarities of kind ``self``.
+        device: The device of the two probes.
     """
     norms = np.linalg.norm(features, axis=1)
     has_direction = norms > 0  # an image whose features are all 0 has none
@@ -58,7 +61,7 @@ def measure_representation(
         if fitted is not None and size is not None:
             targets = getattr(split, key)
             accuracy = _probe_accuracy(
-                fitted[0], getattr(fitted[1], key), features, targets, size, config
+                fitted[0], getattr(fitted[1], key), features, targets, size, config, device
             )
         metrics[f"{name}_readout"] = Metric(accuracy, 0 if size is None else len(split))
     bias_alignment = representation.class_alignment(unit, bias) if n_bias is not None else None
@@ -105,13 +108,14 @@ def _probe_accuracy(
     test_targets: Array,
     n_classes: int,
     config: ProbeConfig,
+    device: torch.device,
 ) -> float | None:
     """Return the accuracy of a linear probe on test images, None where a class is missing to fit it."""
     with warnings.catch_warnings():
         # Only the fit of the headline probe warns if it does not converge.
         warnings.simplefilter("ignore", BiasconWarning)
         try:
-            probe = fit(features, targets, n_classes, config)
+            probe = fit(features, targets, n_classes, config, device=device)
         except RunError:
             return None
     predictions = probe.probabilities(test_features).argmax(axis=1)

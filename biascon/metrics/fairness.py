@@ -26,10 +26,10 @@ The definitions are those of fairlearn, except where a rate is undefined:
 - The ratio of two rates of 0 is NaN. fairlearn returns 1.0.
 - A group without rows is ignored.
 
-``through_metric_frame`` computes the first five metrics from rows, with fairlearn's ``MetricFrame``.
-``from_counts`` computes the same five metrics from tables of counts, for many bootstrap replicates at
-once. The reported values come from the first function and their intervals from the second one. The
-tests check that both functions agree.
+``from_counts`` computes the first five metrics from tables of counts, for many bootstrap replicates at
+once. The reported values and their intervals come from it. ``through_metric_frame`` computes the same five
+metrics from rows, with fairlearn's ``MetricFrame``, in a hundred times the time. The tests check that both
+functions give the same numbers to the last bit.
 """
 
 from __future__ import annotations

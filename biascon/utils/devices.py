@@ -53,3 +53,13 @@ def list_accelerators(device: torch.device) -> list[str]:
 def count_cpus() -> int | None:
     """Return the number of CPU cores that this process may use, or None if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a CUDA device in bytes; a large number for other devices."""
+    import torch
+
+    if device.type != "cuda":
+        return 1 << 62
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)

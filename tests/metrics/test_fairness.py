@@ -229,3 +229,13 @@ class TestAverageClasses:
     def test_average_of_one_table_is_a_number(self) -> None:
         assert average_classes(np.array([0.25, 0.75])) == 0.5
         assert math.isnan(average_classes(np.array([np.nan])))
+
+
+@settings(deadline=None, max_examples=30)
+@given(TABLES)
+def test_counts_and_metric_frames_give_the_same_bits(table: np.ndarray) -> None:
+    """The reported values come from counts; earlier ones came from MetricFrame."""
+    assume(table.sum() > 0)
+    counted, framed = from_counts(table), from_rows(table)
+    for name in METRICS:
+        np.testing.assert_array_equal(counted[name], framed[name], err_msg=name)
