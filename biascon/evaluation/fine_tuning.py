@@ -20,11 +20,10 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from biascon.data.memory_map import release_pages
 from biascon.errors import RunError
 from biascon.evaluation.monitor import validation_accuracies
 from biascon.models.encoders import Encoder, build_encoder, build_head
-from biascon.models.preprocess import normalize
+from biascon.models.features import iter_outputs
 from biascon.runs.context import RunContext
 from biascon.runs.folder import ENCODER, FINETUNE_LOG, FINETUNED
 from biascon.runs.history import History
@@ -145,18 +144,11 @@ def _finetune_epoch(
     )
 
 
-def predict_proba(
-    model: FineTunedModel, images: Array, *, device: torch.device, batch_size: int = 1000
-) -> Array:
+def predict_proba(model: FineTunedModel, images: Array, *, device: torch.device) -> Array:
     """Return float32 ``(N, K)``: the probabilities of un-augmented images, in evaluation mode."""
     model.eval()
-    blocks = []
-    with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            block = torch.from_numpy(images[start : start + batch_size]).to(device)
-            blocks.append(model(normalize(block)).float().softmax(dim=1).cpu().numpy())
-            release_pages(images)
-    return np.concatenate(blocks)
+    blocks = iter_outputs(model, images, device=device)
+    return np.concatenate([logits.softmax(dim=1).numpy() for _, logits in blocks])
 
 
 def _initial_model(context: RunContext) -> FineTunedModel:

@@ -8,13 +8,16 @@ beside the features is bounded.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from biascon.data.memory_map import release_pages
 from biascon.errors import RunError
+from biascon.utils.devices import free_memory
 from biascon.utils.types import Array
 
 # The size of a block of similarities: 32 MiB, and as much again to find the largest.
@@ -26,7 +29,8 @@ class KNNClassifier:
     """A kNN classifier: training features whose labels vote.
 
     Attributes:
-        features: float32 ``(N, D)``; each block is divided by the lengths of its features when it is used.
+        features: float32 or float16 ``(N, D)``; each block is divided by the lengths of its features when it
+            is used.
         labels: int64 ``(N,)`` in 0..K-1.
         n_labels: K.
         k: The number of neighbors that vote; all training images if there are fewer.
@@ -55,12 +59,13 @@ class KNNClassifier:
             features: float32 ``(Q, D)``.
         """
         shares = np.empty((len(features), self.n_labels), dtype=np.float32)
+        training = self._training_blocks()
         labels = torch.from_numpy(self.labels).to(self.device)
         with torch.inference_mode():
             for start in range(0, len(features), QUERY_ROWS):
                 rows = slice(start, start + QUERY_ROWS)
                 query = _directions(torch.from_numpy(features[rows]).to(self.device))
-                nearest, neighbors = self._nearest(query)
+                nearest, neighbors = self._nearest(query, training)
                 # The nearest neighbor has weight 1.
                 weights = ((nearest - nearest[:, :1]) / self.temperature).exp()
                 votes = nearest.new_zeros(len(query), self.n_labels)
@@ -68,13 +73,30 @@ class KNNClassifier:
                 shares[rows] = (votes / votes.sum(dim=1, keepdim=True)).cpu().numpy()
         return shares
 
-    def _nearest(self, query: Tensor) -> tuple[Tensor, Tensor]:
+    def _training_blocks(self) -> Callable[[], Iterable[tuple[int, Tensor]]]:
+        """Return a function that gives the first row and the unit features of every training block.
+
+        The blocks stay on a GPU if they take at most half of its free memory. On the CPU they are computed
+        again for each block of queries, so that the memory beside the features is bounded.
+        """
+        if self.device.type == "cuda" and 4 * self.features.size <= free_memory(self.device) // 2:
+            blocks = list(self._iter_training())
+            return lambda: blocks
+        return self._iter_training
+
+    def _iter_training(self) -> Iterator[tuple[int, Tensor]]:
+        for start in range(0, len(self.labels), TRAINING_ROWS):
+            block = torch.from_numpy(self.features[start : start + TRAINING_ROWS])
+            yield start, _directions(block.to(self.device))
+            release_pages(self.features)
+
+    def _nearest(
+        self, query: Tensor, training: Callable[[], Iterable[tuple[int, Tensor]]]
+    ) -> tuple[Tensor, Tensor]:
         """Return the similarities ``(Q, k)``, largest first, and rows ``(Q, k)`` of the neighbors."""
-        n = len(self.labels)
         nearest = neighbors = None
-        for start in range(0, n, TRAINING_ROWS):
-            block = torch.from_numpy(self.features[start : start + TRAINING_ROWS]).to(self.device)
-            s = query @ _directions(block).T  # (Q, R)
+        for start, block in training():
+            s = query @ block.T  # (Q, R)
             rows = torch.arange(start, start + len(block), device=self.device).expand_as(s)
             if nearest is not None and neighbors is not None:  # earlier neighbors come first
                 s = torch.cat((nearest, s), dim=1)
@@ -99,5 +121,6 @@ def _select_largest(s: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _directions(features: Tensor) -> Tensor:
+    features = features.float()
     lengths = features.norm(dim=1, keepdim=True)
     return features / torch.where(lengths > 0, lengths, 1.0)

@@ -90,8 +90,10 @@ class _Objective:
         bound = HESSIAN_BYTES
         if features.device.type == "cuda":
             bound = free_memory(features.device) // 4
-        self.sampled_rows = max(SAMPLED_ROWS, SAMPLED_ROWS_PER_FEATURE * features.dim)
-        self.max_rows = max(self.sampled_rows, bound // (4 * (features.dim + 1 + 3 * n_labels)))
+        self.sampled_rows: int = max(SAMPLED_ROWS, SAMPLED_ROWS_PER_FEATURE * features.dim)
+        self.max_rows: int = max(
+            self.sampled_rows, bound // (4 * (features.dim + 1 + 3 * n_labels))
+        )
 
     def mean_gradient(self, point: _Point) -> float:
         return float(point.gradient.abs().max()) / self.total
@@ -217,7 +219,8 @@ class _Hessian:
             matrix[a:, :, a] = matrix[a, :, a:].permute(1, 2, 0).clone()
         matrix = matrix.view(k * width, k * width).double()
         matrix.diagonal().add_(self.positive_penalty.double().repeat(k))
-        return torch.linalg.cholesky(matrix).float()
+        factor: Tensor = torch.linalg.cholesky(matrix)
+        return factor.float()
 
     def shape_of_classes(self) -> tuple[Tensor, Tensor]:
         """Return eigenvalues and eigenvectors of the mean of diag p - p p' over the rows, ``(K, K)``."""

@@ -29,6 +29,7 @@ from biascon.training.network import TrainedNetwork
 from biascon.utils.types import Array
 
 PredictProba = Callable[[str], Array]
+HALF_BLOCK = 16_384  # rows of float16 features that are converted at a time
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,8 @@ class EncoderEvaluation:
     network: TrainedNetwork
 
     def features(self, part: str) -> Array:
-        """Return float32 ``(N, D)``: the features of a split, from the run folder where they are kept."""
-        context = self.context
-        split = context.data.splits[part]
-        return cached_features(
-            context.folder, part, split, self.network.encoder, device=context.device
-        )
+        """Return the features of a split ``(N, D)``, as ``cached_features`` gives them."""
+        return cached_features(self.context, part, self.network.encoder)
 
 
 def fit_classifiers(evaluation: EncoderEvaluation) -> list[FittedClassifier]:
@@ -250,8 +247,13 @@ def _softmax_of(classifier: nn.Module) -> Callable[[Array], Array]:
     classifier = classifier.cpu()
 
     def predict(features: Array) -> Array:
+        size = len(features) if features.dtype == np.float32 else HALF_BLOCK
         with torch.inference_mode():
-            probabilities: Array = classifier(torch.from_numpy(features)).softmax(dim=1).numpy()
+            blocks = [
+                classifier(torch.from_numpy(features[start : start + size]).float()).softmax(dim=1)
+                for start in range(0, len(features), size)
+            ]
+        probabilities: Array = torch.cat(blocks).numpy()
         return probabilities
 
     return predict

@@ -51,6 +51,7 @@ def measure_representation(
         views: Features of two augmented views of the same images, for the similarities of kind ``self``.
         device: The device of the two probes.
     """
+    features = features.astype(np.float32) if features.dtype == np.float16 else features
     norms = np.linalg.norm(features, axis=1)
     has_direction = norms > 0  # an image whose features are all 0 has none
     unit = features[has_direction] / norms[has_direction, None]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import shutil
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,13 @@ from safetensors.numpy import load_file, save_file
 
 from biascon.config.factory import make_config
 from biascon.data.dataset import BiasedDataset, load
-from biascon.errors import RunError
+from biascon.errors import BiasconError, RunError
 from biascon.evaluation import features as features_module
 from biascon.evaluation import pipeline as evaluation_module
-from biascon.evaluation.features import FEATURE_FILES, two_view_features
+from biascon.evaluation.features import FEATURE_FILES, two_view_features, write_features
 from biascon.models.encoders import build_encoder
 from biascon.models.features import extract_features
+from biascon.runs.context import RunContext
 from biascon.runs.folder import ENCODER, read_finished
 from biascon.utils.seeds import torch_generator
 from tests.run_helpers import evaluate_to_json
@@ -133,13 +137,114 @@ def test_cached_features_may_be_deleted_but_not_changed(
         read_finished(folder)
 
 
-def test_features_that_are_too_large_are_not_cached(
+def test_features_of_a_large_split_are_memory_mapped_float16(
     data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features_module, "MAX_CACHED_BYTES", 1000)
-    folder, _, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
-    assert not list(folder.glob("features*"))
+    _, plain, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "plain", device=CPU)
+    monkeypatch.setattr(features_module, "HALF_ABOVE_BYTES", 1000)
+    folder, evaluation, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
+    again, evaluation_again, _ = evaluate_to_json(CONFIG, data, root=tmp_path / "b", device=CPU)
+    assert evaluation == evaluation_again
     assert read_finished(folder) is not None
+    for name in FEATURE_FILES.values():
+        kept = load_file(folder / name)["features"]  # a safetensors file like any other
+        assert kept.dtype == np.float16
+        assert (folder / name).read_bytes() == (again / name).read_bytes()
+        mapped = features_module._read(folder / name)
+        assert isinstance(mapped, np.memmap)
+        np.testing.assert_array_equal(mapped, kept)
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    encoder.load_state_dict(
+        {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
+    )
+    want = extract_features(encoder, data.splits["test"].images, device=CPU)
+    np.testing.assert_array_equal(kept, want.astype(np.float16))
+    top1 = [run["metrics"]["top1"]["value"] for run in (plain, evaluation)]
+    assert abs(top1[0] - top1[1]) < 0.02
+
+
+def test_a_full_disk_leaves_no_part_of_a_large_file(
+    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+
+    def fill_disk(*_: object, **__: object) -> Iterator[tuple[slice, torch.Tensor]]:
+        yield slice(0, 1), torch.zeros(1, encoder.dim)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features_module, "iter_outputs", fill_disk)
+    path, images = tmp_path / "features-test.safetensors", data.splits["test"].images
+    with pytest.raises(BiasconError, match=r"cannot write .*: No space left"):
+        write_features(path, encoder, images, np.dtype(np.float16), {"origin": "x"}, CPU)
+    assert not list(tmp_path.glob("*features*")) and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_features_above_the_range_of_float16_are_refused(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1e4)
+    images = data.splits["test"].images[:4]
+    with pytest.raises(RunError, match="largest float16"):
+        write_features(tmp_path / "f", encoder, images, np.dtype(np.float16), {"origin": "x"}, CPU)
+
+
+@pytest.mark.parametrize("harm", ["none", "changed", "not finished"])
+def test_a_run_takes_the_features_of_a_finished_run_of_the_same_encoder(
+    harm: str, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"
+    linear, _, _ = evaluate_to_json(CONFIG, data, root=root, device=CPU)
+    knn = make_config("ce", preset="smoke", settings=["train.epochs=1", "probe.kind=knn"])
+    context = RunContext(knn, data, root, CPU)
+    context.folder.mkdir(parents=True)
+    shutil.copyfile(linear / ENCODER, context.folder / ENCODER)
+    name = FEATURE_FILES["train"]
+    kept = (linear / name).read_bytes()
+    if harm == "changed":
+        (linear / name).write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    if harm == "not finished":
+        (linear / "done").unlink()
+    computed = []
+
+    def count_calls(*args: Any, **kwargs: Any) -> np.ndarray:
+        computed.append(args)
+        return extract_features(*args, **kwargs)
+
+    monkeypatch.setattr(features_module, "extract_features", count_calls)
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    encoder.load_state_dict(
+        {k: torch.from_numpy(v) for k, v in load_file(linear / ENCODER).items()}
+    )
+    features_module.cached_features(context, "train", encoder)
+    assert len(computed) == (0 if harm == "none" else 1)
+    assert (context.folder / name).read_bytes() == kept
+    assert not list(context.folder.glob(".*.tmp"))
+
+
+def test_images_that_are_decoded_on_demand_are_read_one_block_ahead() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (23, 3, 28, 28), dtype=np.uint8)
+    read: list[tuple[int, str]] = []
+
+    class OnDemand:
+        shape, nbytes = images.shape, images.nbytes
+
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            read.append((rows.start, threading.current_thread().name))
+            return images[rows]
+
+    encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
+    decoded = extract_features(encoder, OnDemand(), device=CPU, batch_size=5)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        decoded, extract_features(encoder, images, device=CPU, batch_size=5)
+    )
+    assert [start for start, _ in read] == [0, 5, 10, 15, 20]
+    assert threading.current_thread().name not in {thread for _, thread in read}
 
 
 def test_features_of_two_views_are_seeded_and_differ() -> None:

@@ -98,6 +98,13 @@ def test_a_low_temperature_does_not_overflow() -> None:
     assert (got.argmax(axis=1) == y).all()  # the nearest is the image itself
 
 
+def test_float16_features_vote_as_their_float32_values() -> None:
+    (x, y), (q, _) = random_features(300, 16, 4), random_features(40, 16, 4, seed=1)
+    half, queries = x.astype(np.float16), q.astype(np.float16)
+    want = neighbors(half.astype(np.float32), y).probabilities(queries.astype(np.float32))
+    np.testing.assert_array_equal(neighbors(half, y).probabilities(queries), want)
+
+
 def test_no_training_image_is_refused() -> None:
     with pytest.raises(RunError, match="no training image"):
         KNNClassifier(np.zeros((0, 4), np.float32), np.array([], np.int64), 2, 5, 0.07, CPU)
