@@ -1,0 +1,234 @@
+"""``run.py study``: runs of the published recipes at rho 0.997, all runs of a seed before the next seed.
+
+A call stops at its time limit. The run that it interrupts resumes from its last epoch in the next call: from
+the folder ``--work``, or, on another machine, from ``unfinished.tar`` of the last call (``--previous``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biascon.config.factory import make_config
+from biascon.config.method_settings import check_head
+from biascon.errors import UsageError
+from biascon.losses.loss import get_entry, list_losses
+from biascon.runs.finished import FinishedRun
+from tests.gpu.report import Row, describe_machine, table, write, write_json
+
+RHO, SMALL_RHO = 0.997, 0.9
+SECONDS = 570.0
+RESERVE = 25.0  # seconds of a call for the end of the run and for the results
+LEAST = 30.0  # a run is not started with less time left
+RECORDS = ("evaluation.json", "metrics.jsonl", "config.toml", "environment.json")
+LARGEST = 15 << 20  # bytes of an archive
+FIRST = ("contex", "contex-clip", "supcon", "ce")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of the study: loss, preset, seed and settings."""
+
+    loss: str
+    preset: str
+    seed: int
+    settings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The run in one line; its record has this name."""
+        return f"seed{self.seed} {self.preset} {self.loss}"
+
+
+def plan(options: argparse.Namespace) -> list[PlannedRun]:
+    """Return the runs, seed by seed: the four losses, the published recipes, then the other losses.
+
+    ConTeX's own recipe is last, because a run of it takes hours.
+    """
+    settings = tuple(options.settings)
+    if options.small:
+        settings = ("train.epochs=2", *settings)
+    recipes: list[tuple[str, str, tuple[str, ...]]]
+    preset = options.preset or ("smoke" if options.small else "gpu")
+    if options.losses or options.preset or options.small:
+        losses = options.losses.split(",") if options.losses else FIRST
+        recipes = [(loss, preset, ()) for loss in losses]
+    else:
+        others = [loss for loss in list_losses() if loss not in FIRST and loss != "bias-ce"]
+        recipes = [(loss, "gpu", ()) for loss in FIRST]
+        recipes += [("biascon+biasbal", "paper-hong", ()), ("biasbal", "paper-hong", ())]
+        recipes += [("fairkl", "paper-barbano", ()), ("supcon", "paper-barbano", ())]
+        recipes += [(loss, "gpu", ()) for loss in others]
+        recipes += [(loss, "contex-paper", ("augment.flip_p=0",)) for loss in FIRST[:3]]
+    runs = []
+    for seed in map(int, options.seeds.split(",")):
+        for loss, name, own in recipes:
+            config = make_config(loss, seed=seed, preset=name, settings=[*own, *settings])
+            check_head(config, get_entry(loss))
+            runs.append(PlannedRun(loss, name, seed, (*own, *settings)))
+    return runs
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what is missing until the time is over, and write the results."""
+    deadline = time.monotonic() + (options.seconds or SECONDS) - RESERVE
+    records, runs = options.work / "records", options.work / "runs"
+    records.mkdir(parents=True, exist_ok=True)
+    if options.previous is not None:
+        _unpack(options.previous / "study.tar", records)
+        _unpack(options.previous / "unfinished.tar", runs)
+    try:
+        planned = plan(options)
+    except UsageError as error:
+        raise SystemExit(f"error: {error}") from error
+    data = _dataset(options)
+    rows: list[Row] = []
+    for item in planned:
+        row = _finished_row(item, records, options.device)
+        if row is None:
+            row = _run_one(item, data, options, deadline)
+        rows.append(row)
+        _write(options, rows, records, runs)
+        print(f"{item.name}: {row['state']} {row.get('reason', '')}", file=sys.stderr, flush=True)
+    left = sum(row["state"] in ("interrupted", "not started") for row in rows)
+    print(f"{len(rows) - left} of {len(rows)} runs have ended", file=sys.stderr)
+
+
+def _dataset(options: argparse.Namespace) -> Path:
+    """Return the dataset folder of the study, built if it is missing."""
+    from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
+
+    source = "auto" if options.mnist is not None else "embedded"
+    spec = BiasedMNISTSpec(SMALL_RHO if options.small else RHO)
+    folder: Path = make_biased_mnist(spec, root=options.work / "data", source=source).folder
+    return folder
+
+
+def _finished_row(item: PlannedRun, records: Path, device: str) -> Row | None:
+    path = records / item.name / "row.json"
+    if not path.is_file():
+        return None
+    row: Row = json.loads(path.read_text(encoding="utf-8"))
+    # A record of other settings or of another device is of another run.
+    is_same = (row["settings"], row["device"]) == (list(item.settings), device)
+    return row if is_same else None
+
+
+def _run_one(item: PlannedRun, data: Path, options: argparse.Namespace, deadline: float) -> Row:
+    """Run or resume a run until it ends or the time is over, and keep its records."""
+    row: Row = {"run": item.name, "seed": item.seed, "preset": item.preset, "loss": item.loss}
+    row |= {"settings": list(item.settings)}
+    if deadline - time.monotonic() < (0 if options.small else LEAST):
+        return {**row, "state": "not started"}
+    words = [
+        sys.executable, "-m", "biascon", "evaluate", "--json", "--loss", item.loss, "--preset",
+        item.preset, "--seeds", str(item.seed), "--data", str(data), "--device", options.device,
+        "--runs", str(options.work / "runs"),
+    ]  # fmt: skip
+    words += [word for setting in item.settings for word in ("--set", setting)]
+    started = time.monotonic()
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, errors = process.communicate(timeout=max(deadline - started, 0.1))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=RESERVE / 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        return {**row, "state": "interrupted", "seconds": time.monotonic() - started}
+    row["seconds"] = time.monotonic() - started
+    if process.returncode:
+        last = (errors.strip().splitlines() or ["no message"])[-1]
+        return {**row, "state": "failed", "reason": last.removeprefix("error: ")[:300]}
+    return _keep_record(item, row, json.loads(out)["digest"], options)
+
+
+def _keep_record(item: PlannedRun, row: Row, digest: str, options: argparse.Namespace) -> Row:
+    """Copy the small files of a finished run, and return its row."""
+    pattern = f"*/{item.loss}/seed{item.seed}-{digest[:8]}"
+    (folder,) = (options.work / "runs").glob(pattern)
+    finished = FinishedRun.read(folder, digest)
+    assert finished is not None
+    for metric in ("unbiased", "top1", "bias_conflicting", "worst_group"):
+        row[metric] = finished.value(metric)
+    log = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    epochs = [json.loads(line) for line in log]
+    row |= {
+        "state": "done", "digest": digest, "device": options.device,
+        "training seconds": sum(epoch["seconds"] for epoch in epochs),
+        "views/s": epochs[-1]["views_per_second"],
+    }  # fmt: skip
+    target = options.work / "records" / item.name
+    target.mkdir(exist_ok=True)
+    for name in RECORDS:
+        (target / name).write_bytes((folder / name).read_bytes())
+    write_json(target / "row.json", row)
+    return row
+
+
+def _write(options: argparse.Namespace, rows: Sequence[Row], records: Path, runs: Path) -> None:
+    """Write the results: one JSON, one page, the records, and what the next call resumes from."""
+    result = {"machine": describe_machine(options.device), "runs": list(rows)}
+    write_json(options.out / "study.json", result)
+    shown = [{k: v for k, v in row.items() if k not in ("settings", "digest")} for row in rows]
+    write(
+        options.out / "study.md",
+        f"# Study at rho {SMALL_RHO if options.small else RHO}\n\n{table(shown)}\n",
+    )
+    _pack(options.out / "study.tar", records, [_files(folder) for folder in records.glob("*")])
+    folders = [path.parent for path in runs.glob("*/*/*/config.toml")]
+    unfinished = [folder for folder in folders if not (folder / "done").exists()]
+    unfinished.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    _pack(options.out / "unfinished.tar", runs, [_files(folder) for folder in unfinished])
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a run folder or a record, without locks and features."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name[0] != "." and not path.name.startswith("features-")
+    )
+
+
+def _pack(archive: Path, root: Path, folders: Sequence[Sequence[Path]]) -> None:
+    """Write an archive of folders below a root. A folder that would exceed ``LARGEST`` is left out whole.
+
+    Args:
+        archive: The archive.
+        root: The folder that the names in the archive are relative to.
+        folders: The files of each folder, the most wanted folder first.
+    """
+    temporary = archive.with_name(f".{archive.name}.tmp")
+    total = 0
+    with tarfile.open(temporary, "w") as tar:
+        for files in folders:
+            size = sum(path.stat().st_size + 1024 for path in files)
+            if total + size > LARGEST:
+                print(f"{archive.name} has no room for {files[0].parent}", file=sys.stderr)
+                continue
+            total += size
+            for path in files:
+                tar.add(path, arcname=str(path.relative_to(root)), recursive=False)
+    temporary.replace(archive)
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    """Unpack an archive of an earlier call; files that exist stay."""
+    if not archive.is_file():
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            target = root / member.name
+            if member.isfile() and not target.exists() and ".." not in Path(member.name).parts:
+                tar.extract(member, root, filter="data")

@@ -1,0 +1,206 @@
+"""``tests/gpu/run.py`` on the CPU: the parts of the check can fail, limits of time hold, a study resumes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from biascon.losses import LOSSES
+from tests.gpu import check, parts, run, study
+from tests.gpu.wheels import fits, unpack_missing
+
+OPTIONS = Namespace(device="cpu", small=True)
+RUN = Path(run.__file__)
+
+
+def parse(*words: str | Path) -> Namespace:
+    return run.parse([str(word) for word in words])
+
+
+def test_every_loss_agrees_with_float64(tmp_path: Path) -> None:
+    rows = list(itertools.islice(parts.check_losses(OPTIONS, tmp_path), len(LOSSES)))
+    assert [row["loss"] for row in rows] == list(LOSSES)
+    assert {row["reference"] for row in rows} == {"float64"}
+    assert all(row["ok"] for row in rows), [row for row in rows if not row["ok"]]
+    assert all(0 < row["value"] for row in rows)  # two precisions, so that a difference is seen
+
+
+def test_a_wrong_loss_and_a_failing_loss_are_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_loss = parts.get_loss
+
+    def changed(name: str) -> Any:
+        def loss(z: torch.Tensor, *args: Any, **inputs: Any) -> torch.Tensor:
+            value = get_loss(name)(z, *args, **inputs)
+            return value * 1.001 if z.dtype == torch.float32 else value
+
+        if name == "supcon":
+            raise RuntimeError("no kernel image\nfor this device")
+        return loss
+
+    monkeypatch.setattr(parts, "get_loss", changed)
+    rows = {row["loss"]: row for row in itertools.islice(parts.check_losses(OPTIONS, tmp_path), 5)}
+    assert not any(row["ok"] for row in rows.values())
+    assert rows["contex"]["gradient"] == pytest.approx(1e-3, rel=0.01)
+    assert rows["supcon"]["error"] == "RuntimeError: no kernel image"
+
+
+def test_moments_of_views_agree_and_another_augmentation_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = list(parts.check_augmentation(OPTIONS, tmp_path))
+    assert len(rows) == 2 * 6 * 2
+    assert all(row["ok"] for row in rows), rows
+    calls = itertools.count()
+    augment = parts.augment
+
+    def changed(images: torch.Tensor, augmentation: Any, *args: Any, **options: Any) -> Any:
+        views = augment(images, augmentation, *args, **options)
+        return views * 0.9 if next(calls) % 2 else views
+
+    monkeypatch.setattr(parts, "augment", changed)
+    assert not all(row["ok"] for row in parts.check_augmentation(OPTIONS, tmp_path))
+
+
+def test_a_part_runs_in_a_process_and_its_failure_and_its_time_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def recorded(name: str, options: Namespace, seconds: float) -> dict[str, Any]:
+        found.append((name, seconds))
+        state = "passed" if name == "losses" else "failed"
+        return {"state": state, "seconds": 1.0, "reason": "", "rows": [{"a|b": 1.5, "ok": None}]}
+
+    # A process that ends with an error after one row, and one that does not end.
+    program = 'import sys, time; print("{\\"x\\": 1}", flush=True); time.sleep(float(sys.argv[1]))'
+    for seconds, words in ((0.0, "; raise SystemExit('out of order')"), (60.0, "")):
+        script = tmp_path / "run.py"
+        script.write_text(program.replace("sys.argv[1]", repr(str(seconds))) + words)
+        with monkeypatch.context() as patch:
+            patch.setattr(check, "__file__", str(tmp_path / "check.py"))
+            patch.setattr(check, "LEAST", 0.0)
+            options = parse("check", "--out", tmp_path, "--device", "cpu")
+            result = check._run_in_process("losses", options, 3.0)
+        assert (result["state"], result["rows"]) == ("failed", [{"x": 1}])
+        assert result["reason"] == ("out of order" if words else "not finished after 3 s")
+    monkeypatch.setattr(check, "_run_in_process", recorded)
+    options = parse("check", "--out", tmp_path, "--device", "cpu", "--only", "losses,smoke")
+    with pytest.raises(SystemExit):
+        check.run(options)
+    assert [name for name, _ in found] == ["losses", "smoke"]
+    written = json.loads((tmp_path / "check.json").read_text())
+    assert written["parts"]["losses"]["state"] == "passed"
+    assert written["machine"]["device"] == "cpu"
+    assert "| smoke | failed | 1 |" in (tmp_path / "check.md").read_text()
+    assert check._run_in_process is recorded
+    monkeypatch.undo()
+    assert check._run_in_process("losses", options, 1.0)["state"] == "not run"
+
+
+def test_the_runs_of_a_study_are_planned_seed_by_seed() -> None:
+    runs = study.plan(parse("study", "--out", "x", "--seeds", "1,0"))
+    seeds = [item.seed for item in runs]
+    assert seeds == sorted(seeds, reverse=True)
+    assert [item.name for item in runs[:4]] == [
+        "seed1 gpu contex", "seed1 gpu contex-clip", "seed1 gpu supcon", "seed1 gpu ce",
+    ]  # fmt: skip
+    assert {item.preset for item in runs} == {"gpu", "paper-hong", "paper-barbano", "contex-paper"}
+    assert {item.loss for item in runs} == set(LOSSES) - {"bias-ce"}
+    assert len({item.name for item in runs}) == len(runs)
+
+
+def test_archives_hold_whole_folders_and_are_unpacked_without_overwriting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"
+    for name, size in (("new", 100), ("large", 5000), ("old", 100)):
+        (root / name).mkdir(parents=True)
+        for file in ("checkpoint.pt", "config.toml", ".lock", "features-train.safetensors"):
+            (root / name / file).write_bytes(b"x" * size)
+    monkeypatch.setattr(study, "LARGEST", 6000)
+    archive = tmp_path / "unfinished.tar"
+    study._pack(archive, root, [study._files(root / name) for name in ("new", "large", "old")])
+    other = tmp_path / "other"
+    (other / "old").mkdir(parents=True)
+    (other / "old" / "config.toml").write_text("kept")
+    study._unpack(archive, other)
+    found = sorted(str(path.relative_to(other)) for path in other.glob("*/*"))
+    assert found == ["new/checkpoint.pt", "new/config.toml", "old/checkpoint.pt", "old/config.toml"]
+    assert (other / "old" / "config.toml").read_text() == "kept"
+    study._unpack(tmp_path / "missing.tar", other)
+
+
+@pytest.mark.parametrize(
+    ("wheel", "expected"),
+    [
+        ("click-8.1.7-py3-none-any.whl", True),
+        ("a-1.0-py2.py3-none-any.whl", True),
+        ("a-1.0-py2-none-any.whl", False),
+        (f"a-1.0-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-manylinux_2_17_x86_64"
+         ".manylinux2014_x86_64.whl", True),
+        ("a-1.0-cp38-abi3-manylinux2014_x86_64.whl", True),
+        ("a-1.0-cp38-cp38-manylinux2014_x86_64.whl", False),
+        ("a-1.0-cp39-abi3-win_amd64.whl", False),
+        ("a-1.0-cp39-abi3-musllinux_1_2_x86_64.whl", False),
+        ("no wheel.whl", False),
+    ],
+)  # fmt: skip
+def test_only_wheels_that_fit_are_taken(
+    wheel: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert fits(wheel) == expected
+
+
+def test_wheels_of_missing_packages_are_unpacked(tmp_path: Path) -> None:
+    wheels, target = tmp_path / "wheels", tmp_path / "target"
+    wheels.mkdir()
+    target.mkdir()
+    for name, inside in (
+        ("biascon_extra-1.0-py3-none-any.whl", "biascon_extra/__init__.py"),
+        ("biascon_more-1.0-py3-none-any.whl", "biascon_more-1.0.data/purelib/biascon_more.py"),
+        ("torch-9.0-py3-none-any.whl", "torch/__init__.py"),  # installed: stays what it is
+    ):
+        with zipfile.ZipFile(wheels / name, "w") as archive:
+            archive.writestr(inside, "value = 3\n")
+    assert unpack_missing(wheels, target) == ["biascon_extra", "biascon_more"]
+    assert (target / "biascon_extra" / "__init__.py").is_file()
+    assert (target / "biascon_more.py").read_text() == "value = 3\n"
+    assert not (target / "torch").exists()
+
+
+@pytest.mark.slow
+def test_the_whole_check_and_a_study_of_two_calls(tmp_path: Path) -> None:
+    def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(RUN), *map(str, words), "--device", "cpu", "--small"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    checked = call("check", "--out", tmp_path / "out", "--work", tmp_path / "work")
+    assert checked.returncode == 0, checked.stderr
+    found = json.loads((tmp_path / "out" / "check.json").read_text())["parts"]
+    assert set(found) == set(parts.PARTS)
+    assert all(len(part["rows"]) > 0 for part in found.values())
+    words = ("--losses", "ce,supcon", "--seeds", "0,1", "--set", "train.epochs=6")
+    first = call(
+        "study", "--out", tmp_path / "1", "--work", tmp_path / "w1", *words, "--seconds", "40"
+    )
+    assert first.returncode == 0, first.stderr
+    # Another machine: only the results of the first call are there.
+    second = call(
+        "study", "--out", tmp_path / "2", "--work", tmp_path / "w2", *words, "--previous", tmp_path / "1",
+    )  # fmt: skip
+    assert second.returncode == 0, second.stderr
+    rows = json.loads((tmp_path / "2" / "study.json").read_text())["runs"]
+    assert [row["state"] for row in rows] == ["done"] * 4
