@@ -186,9 +186,12 @@ def compare_pairs_on_images(
         return [compare_on_images(a, b) for a, b in pairs]
     import scipy.stats  # noqa: F401 - before the threads: two threads may not import it at a time
 
-    with ThreadPoolExecutor(max_workers=count_cpus()) as pool:
+    pool = ThreadPoolExecutor(max_workers=count_cpus())
+    try:
         found = pool.map(lambda pair: compare_on_images(*pair), pairs)
         return list(with_progress(found, "tests on the test images", len(pairs), say))
+    finally:  # an interrupted command does not wait for the remaining pairs
+        pool.shutdown(cancel_futures=True)
 
 
 def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:

@@ -30,7 +30,7 @@ from biascon.report.tsne import prepare_maps
 from biascon.runs.finished import FinishedRun
 from biascon.runs.seals import Check
 from biascon.utils.files import os_error, write_together
-from biascon.utils.progress import Say, say_nothing
+from biascon.utils.progress import Say, say_nothing, with_progress
 
 Files = Mapping[str, bytes | str]
 
@@ -91,8 +91,7 @@ def write_report(
     if {"html", "latex"} & set(formats or FORMATS):
         prepare_maps(runs_with_maps(experiments), say)
     files: dict[str, bytes | str] = {}
-    for name in formats or FORMATS:
-        say(f"writing {name}")
+    for name in with_progress(formats or FORMATS, "writing formats", len(formats or FORMATS), say):
         files |= FORMATS[name](report)
     write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], experiments

@@ -20,6 +20,7 @@ import torch
 from convolutions import convolutions
 from machine import limits, seconds_of, wait
 from methods import seconds_of_methods
+from scale import scale
 from versions import options, versions
 
 from biascon.config.augmentation import Augmentation
@@ -375,5 +376,6 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "probes": probes,
     "memory": memory,
     "startup": startup,
+    "scale": scale,
 }
-ON_CPU = ("building", "convolutions", "probes", "memory", "startup")
+ON_CPU = ("building", "convolutions", "probes", "memory", "startup", "scale")
