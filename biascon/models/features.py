@@ -90,7 +90,8 @@ def iter_outputs(
 def _read_ahead(images: Array, size: int) -> Iterator[tuple[slice, Array]]:
     """Yield rows and their images; a thread reads the next block of images that must be decoded."""
     blocks = [slice(start, start + size) for start in range(0, len(images), size)]
-    if isinstance(images, np.ndarray) or not blocks:
+    on_demand = not isinstance(images, np.ndarray)  # images are decoded when they are read
+    if not (on_demand and blocks):
         for rows in blocks:
             yield rows, images[rows]
         return

@@ -16,6 +16,7 @@ TITLES = {
     "methods": "Every method beside `ce`",
     "scaling": "Scaling",
     "probes": "The linear probe, 2 threads",
+    "large_features": "Features in a memory-mapped file, 2 threads",
     "memory": "Peak resident memory",
     "startup": "Whole commands",
     "scale": "Many runs",
@@ -54,7 +55,11 @@ NOTES = {
         "up, because their values do not change the time."
     ),
     "scaling": "Loss `contex`, preset `cpu`.",
-    "probes": "L-BFGS of scikit-learn to a gradient of 1e-6, on synthetic, correlated features.",
+    "probes": (
+        "Newton's method to a gradient of 1e-9, on synthetic, correlated features. Figures before 2026-11-30 "
+        "are of L-BFGS of scikit-learn to a gradient of 1e-6."
+    ),
+    "large_features": "Features of a split above 1 GiB of float32 are stored as float16 and read in blocks.",
     "memory": "Each figure is of a separate process and includes Python and PyTorch.",
     "scale": (
         "Made runs of 36 MB each with 10,000 test images, cloned from two trained ones; every command once, "

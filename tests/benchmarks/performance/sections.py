@@ -270,6 +270,14 @@ def probes(device: torch.device) -> list[Row]:
     return rows
 
 
+def large_features(device: torch.device) -> list[Row]:
+    """Seconds and peak memory of the probe and of kNN on a file of features, in a process of its own."""
+    n, d, k = 300_000, 2048, 10
+    return [
+        {"what": f"{n:,} x {d} float16, {k} classes", **_alone("large", str(n), str(d), str(k))}
+    ]
+
+
 def memory(device: torch.device) -> list[Row]:
     """Peak resident memory of whole jobs, each in a process of its own."""
     rows = [{"what": "make-bmnist, 70,000 images", **_alone("build")}]
@@ -374,8 +382,9 @@ SECTIONS: dict[str, Callable[[torch.device], list[Row]]] = {
     "methods": methods,
     "scaling": scaling,
     "probes": probes,
+    "large_features": large_features,
     "memory": memory,
     "startup": startup,
     "scale": scale,
 }
-ON_CPU = ("building", "convolutions", "probes", "memory", "startup", "scale")
+ON_CPU = ("building", "convolutions", "probes", "large_features", "memory", "startup", "scale")
