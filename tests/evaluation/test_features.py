@@ -24,6 +24,7 @@ from biascon.models.encoders import build_encoder
 from biascon.models.features import extract_features
 from biascon.runs.context import RunContext
 from biascon.runs.folder import ENCODER, read_finished
+from biascon.training.network import to_channels_last
 from biascon.utils.seeds import torch_generator
 from tests.run_helpers import evaluate_to_json
 
@@ -158,8 +159,8 @@ def test_features_of_a_large_split_are_memory_mapped_float16(
         {k: torch.from_numpy(v) for k, v in load_file(folder / ENCODER).items()}
     )
     want = extract_features(encoder, data.splits["test"].images, device=CPU)
-    np.testing.assert_array_equal(kept, want.astype(np.float16))
-    top1 = [run["metrics"]["top1"]["value"] for run in (plain, evaluation)]
+    np.testing.assert_allclose(kept.astype(np.float32), want, rtol=2e-3, atol=1e-3)
+    top1 = [run["top1"]["value"] for run in (plain, evaluation)]
     assert abs(top1[0] - top1[1]) < 0.02
 
 
@@ -218,6 +219,7 @@ def test_a_run_takes_the_features_of_a_finished_run_of_the_same_encoder(
     encoder.load_state_dict(
         {k: torch.from_numpy(v) for k, v in load_file(linear / ENCODER).items()}
     )
+    encoder = to_channels_last(encoder, CPU)  # as in a run: other kernels round differently
     features_module.cached_features(context, "train", encoder)
     assert len(computed) == (0 if harm == "none" else 1)
     assert (context.folder / name).read_bytes() == kept
