@@ -64,6 +64,10 @@ class Failure:
         return f"process {self.rank} failed: {self.message}"
 
 
+# The main process or the launcher holds the store.
+LOST = Failure(0, BiasconError.exit_code, "the connection to it is lost")
+
+
 class ProcessFailedError(RunError):
     """Another process of the same training failed."""
 
@@ -112,8 +116,8 @@ class FailureWatch:
             deadline = time.monotonic() + PATIENCE
             while self.store.add(_SEEN, 0) < self.world and time.monotonic() < deadline:
                 time.sleep(0.05)
-        except RuntimeError:  # the process that holds the store is gone
-            return None
+        except RuntimeError:
+            return LOST
         return None if first.rank == self.rank else first
 
     def _look(self) -> None:
@@ -123,14 +127,15 @@ class FailureWatch:
                     continue
                 failure = Failure(**json.loads(self.store.get(_RECORD)))
                 self.store.add(_SEEN, 1)
-            except RuntimeError:  # the process that holds the store is gone
-                failure = Failure(0, BiasconError.exit_code, "its connection is lost")
+            except RuntimeError:
+                failure = LOST
             if not self._stopped.is_set():
                 _end(failure)
 
 
 def _end(failure: Failure) -> None:
     """End this process. No exception reaches a main thread that waits in a collective operation."""
+    time.sleep(INTERVAL)  # the failed process sees that this one knows, before the store may go
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.write(f"error: {failure.describe()}\n")
