@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from biascon.config.run_config import ProbeConfig
 from biascon.errors import BiasconWarning, RunError
-from biascon.evaluation import feature_rows, logistic_objective, logistic_regression
+from biascon.evaluation import feature_rows, logistic_regression
 from biascon.evaluation.linear_probe import fit, fit_weighted
 
 
@@ -144,12 +144,7 @@ def test_every_path_of_the_solver_ends_at_the_solution_of_scikit_learn(
     for path, constants in PATHS.items():
         with monkeypatch.context() as patch:
             for constant, value in constants.items():
-                module = (
-                    logistic_objective
-                    if hasattr(logistic_objective, constant)
-                    else logistic_regression
-                )
-                patch.setattr(module, constant, value)
+                patch.setattr(logistic_regression, constant, value)
             probe = fit(x, labels, k, ProbeConfig(c=c, tolerance=1e-8))
         assert probe.converged, path
         np.testing.assert_allclose(probe.probabilities(x), want, atol=1e-6, err_msg=path)
