@@ -6,7 +6,7 @@ SHA-256 of every other file and is written last. A run may also have ``classifie
 trains a classifier), ``losses.safetensors`` (another method builds on the recorded losses),
 ``first_stage.json`` (which images the first-stage network singles out),
 ``finetuned.safetensors`` and ``finetune.jsonl`` (protocol ``finetune``), and
-``features-<split>.safetensors`` (features that are not too large).
+``features-<split>.safetensors`` (the features of a split).
 """
 
 from __future__ import annotations
