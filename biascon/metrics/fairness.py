@@ -28,7 +28,7 @@ The definitions are those of fairlearn, except where a rate is undefined:
 
 ``from_counts`` computes the first five metrics from tables of counts, for many bootstrap replicates at
 once. The reported values and their intervals come from it. ``through_metric_frame`` computes the same five
-metrics from rows, with fairlearn's ``MetricFrame``, in a hundred times the time. The tests check that both
+metrics from rows, with fairlearn's ``MetricFrame``, which takes longer. The tests check that both
 functions give the same numbers to the last bit.
 """
 
