@@ -161,7 +161,7 @@ def check_smoke(options: argparse.Namespace, scratch: Path) -> Rows:
 
     device, data = (
         pick_device(options.device),
-        small_dataset(scratch, 400 if options.small else 2000),
+        small_dataset(scratch, 1000 if options.small else 2000),
     )
     settings = ["train.epochs=1"] if options.small else []
     for name in list_losses():
