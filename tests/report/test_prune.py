@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -16,17 +17,32 @@ from biascon.config.factory import make_config
 from biascon.data.dataset import load
 from biascon.evaluation.pipeline import evaluate
 from biascon.report.experiments import find_runs
-from biascon.runs.folder import ENCODER, EVALUATION, FEATURES, PREDICTIONS
+from biascon.runs.folder import (
+    ENCODER,
+    EVALUATION,
+    FEATURES,
+    PREDICTIONS,
+    mark_finished,
+)
 from biascon.runs.listing import find_run_folders
 from biascon.runs.prune import PruneState, prune_runs
 
 SETTINGS = ["train.epochs=1", "probe.max_iterations=200", "probe.tolerance=1e-2"]
 
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "report" / "runs"
+
+
 @pytest.fixture
-def root(runs: Path, tmp_path: Path) -> Path:
-    """A copy of four finished runs."""
-    shutil.copytree(runs, tmp_path / "runs")
+def root(tmp_path: Path) -> Path:
+    """A copy of four committed runs, with made features."""
+    for loss in ("biasbal", "contex"):
+        source = GOLDEN / "bmnist5k-0.9" / loss
+        shutil.copytree(source, tmp_path / "runs" / "bmnist5k-0.9" / loss)
+    for folder in find_run_folders(tmp_path / "runs"):
+        for size, name in enumerate(FEATURES, 1):
+            (folder / name).write_bytes(bytes(1000 * size))
+        mark_finished(folder, json.loads((folder / "done").read_text())["digest"])
     return tmp_path / "runs"
 
 
@@ -94,20 +110,19 @@ def test_prune_needs_to_know_what_to_delete(root: Path, cli: Any) -> None:
 
 
 def test_a_run_without_features_is_the_same_run(
-    runs: Path, report_root: Path, make_dataset: Callable[..., Path], tmp_path: Path
+    make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
-    data = load(make_dataset(tmp_path / "data"))
+    data, device = load(make_dataset(tmp_path / "data")), torch.device("cpu")
     config = make_config("ce", seed=0, preset="smoke", settings=SETTINGS)
-    done = evaluate(
-        config, data, root=tmp_path / "runs", device=torch.device("cpu"), keep_features=False
-    )
-    (kept,) = [run for run in find_runs(runs) if run.loss == "ce" and run.seed == 0]
+    kept = evaluate(config, data, root=tmp_path / "kept", device=device)
+    done = evaluate(config, data, root=tmp_path / "runs", device=device, keep_features=False)
     assert done.folder.name == kept.folder.name
     assert done.evaluation == kept.evaluation
+    assert feature_files(kept.folder)
     assert not feature_files(done.folder)
     for name in (EVALUATION, PREDICTIONS, ENCODER):
         assert (done.folder / name).read_bytes() == (kept.folder / name).read_bytes()
-    assert evaluate(config, data, root=tmp_path / "runs", device=torch.device("cpu")).reused
+    assert evaluate(config, data, root=tmp_path / "runs", device=device).reused
 
 
 def test_a_sweep_passes_the_option_on() -> None:
