@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,15 @@ from biascon.cli.output import Progress, format_interval, format_percent, format
 from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
+    import torch
+
     from biascon.config.run_config import RunConfig
     from biascon.data.dataset import BiasedDataset
     from biascon.evaluation.transfer import EncoderSource
     from biascon.runs.evaluation import Evaluation
     from biascon.runs.identity import BiasRecord
+
+    Job = tuple[RunConfig, EncoderSource | None]
 
 
 @click.command(name="evaluate")
@@ -63,7 +68,7 @@ def command(
     _check_sources(losses, sources)
     evaluations: list[Evaluation] = []
     with distributed_session(pick_device(device)) as session_device:
-        jobs: list[tuple[RunConfig, EncoderSource | None]] = []
+        jobs: list[Job] = []
         if losses:
             configs = make_configs(
                 losses, seeds, preset, settings, session_device.type,
@@ -78,14 +83,9 @@ def command(
             )
             jobs.append((config, source))
         if world_size() > 1:
-            configs = [config for config, source in jobs if source is None]
-            trained = train_in_processes(
-                configs, dataset, root=root, device=session_device, resume=resume
-            )
-            if not is_main_process():
-                return
-            jobs[: len(trained)] = [(config, None) for config in trained]
-            resume = resume or bool(trained)  # what was just trained is not trained again
+            jobs, resume = _train_jobs(jobs, dataset, root, session_device, resume)
+        if not is_main_process():
+            return
         for config, encoder_source in jobs:
             evaluation = _evaluate_job(
                 config, encoder_source, dataset, root=root, device=session_device,
@@ -105,14 +105,21 @@ def _evaluate_job(
     """Evaluate a configuration with a progress line, and print what became of the run."""
     from biascon.evaluation.pipeline import evaluate
 
-    progress = Progress(config)
-    try:
+    with closing(Progress(config)) as progress:
         result = evaluate(config, dataset, on_epoch=progress, source=source, **options)
-    finally:
-        progress.close()
     if result.evaluation is not None:
         print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")
     return result.evaluation
+
+
+def _train_jobs(
+    jobs: Sequence[Job], dataset: BiasedDataset, root: Path, device: torch.device, resume: bool
+) -> tuple[list[Job], bool]:
+    """Train in all processes; return the jobs that the main process evaluates, and how it resumes them."""
+    configs = [config for config, source in jobs if source is None]
+    trained = train_in_processes(configs, dataset, root=root, device=device, resume=resume)
+    # What was just trained is not trained again.
+    return [*((config, None) for config in trained), *jobs[len(trained) :]], resume or bool(trained)
 
 
 def _check_sources(losses: tuple[str, ...], sources: tuple[Path, ...]) -> None:

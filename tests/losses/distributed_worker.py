@@ -196,6 +196,19 @@ def get_unequal_batch_message() -> str:
     return "no error"
 
 
+def get_messages_of_later_batches() -> list[str]:
+    """Return the messages for four batches; the second one is shorter on a rank."""
+    messages = []
+    for size in (64, 64 - 4 * dist.get_rank(), 32, 64):
+        z = F.normalize(torch.ones(size, 2, 7), dim=-1)
+        try:
+            get_loss("supcon")(z, torch.arange(len(z)) % 10)
+            messages.append("no error")
+        except UsageError as error:
+            messages.append(str(error))
+    return messages
+
+
 def run_all() -> dict[str, dict[str, dict[str, Tensor]]]:
     """Return every result that must be equal in one process and in several processes."""
     runs = {
@@ -224,6 +237,7 @@ def main(folder: Path) -> None:
         for key, result in results.items()
     }
     record["unequal"] = get_unequal_batch_message()
+    record["later"] = get_messages_of_later_batches()
     record["group_weights"] = results["groupdro float64"]["tables"]["group_weights"].tolist()
     target = folder / f"{os.environ['RANK']}.json"
     target.write_text(json.dumps(record), encoding="utf-8")

@@ -99,6 +99,12 @@ def test_unequal_batches_are_refused_on_every_rank(records):
         assert rank["unequal"] == "expected as many images on every rank, but got 64, 60"
 
 
+def test_a_later_batch_that_is_not_equal_is_refused_on_every_rank(records):
+    unequal = "expected as many images on every rank, but got 64, 60"
+    for rank in records:
+        assert rank["later"] == ["no error", unequal, "no error", "no error"]
+
+
 def test_batch_norm_on_a_cpu_uses_the_images_of_one_rank(records):
     # The loss uses 128 images, a BatchNorm layer 64. SyncBatchNorm needs CUDA, so that on a CPU two processes
     # train another network than one process.

@@ -1,6 +1,7 @@
 """The command line with faults, for ``test_process_failures.py``: ``fault_worker.py FAULT WORD...``.
 
-``counted`` writes the number of collective operations of each step to the file that ``BIASCON_COUNTS`` names.
+``counted`` writes the collective operations of each step, and the buffers of the trained network, into the
+folder that ``BIASCON_COUNTS`` names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch import nn
 
 from biascon.cli import main
 from biascon.errors import RunBusyError, RunError
@@ -79,7 +81,15 @@ def count_collectives() -> None:
             return _function(*arguments, **options)
 
         setattr(dist, name, counted)
-    set_learning_rate = loop.set_learning_rate
+    set_learning_rate, share_buffers = loop.set_learning_rate, loop.share_buffers
+
+    def shared(model: nn.Module) -> None:
+        share_buffers(model)
+        sums = {name: float(buffer.double().sum()) for name, buffer in model.named_buffers()}
+        target = Path(os.environ["BIASCON_COUNTS"]) / f"buffers{rank()}.json"
+        target.write_text(json.dumps(sums), encoding="utf-8")
+
+    loop.share_buffers = shared
 
     def changed(*arguments: Any) -> None:
         counts.append([])

@@ -123,7 +123,7 @@ def test_the_other_process_ends_before_the_evaluation_and_its_failure(words: lis
 
 
 @gloo
-def test_a_step_has_one_collective_operation_besides_the_gradients(
+def test_a_step_has_one_collective_operation_and_the_buffers_are_shared_at_the_end(
     words: list[str], tmp_path: Path
 ) -> None:
     main, other = start_two("counted", words, BIASCON_COUNTS=str(tmp_path))
@@ -133,6 +133,12 @@ def test_a_step_has_one_collective_operation_besides_the_gradients(
         assert before.count("all_gather") == 2  # the first step compares the sizes too
         # What follows the last step is not of a step.
         assert steps[:-1] == [["all_gather"]] * 2
+    first, second = (
+        json.loads((tmp_path / f"buffers{rank}.json").read_text(encoding="utf-8"))
+        for rank in range(2)
+    )
+    assert first == second  # batch norm on a CPU: each process has seen other images
+    assert any(name.endswith("running_mean") and value for name, value in first.items())
 
 
 @gloo
