@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -163,6 +164,7 @@ def test_200_runs_end_although_workers_are_killed(cluster: Any, data: Path, tmp_
     assert len(killer.workers) >= 10
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_its_training_with_it(
     cluster: Any, data: Path, tmp_path: Path
 ) -> None:
@@ -171,7 +173,6 @@ def test_a_killed_worker_takes_its_training_with_it(
     root = tmp_path / "runs"
     jobs = plan(data, root, 1, epochs=100_000)
     results = RayPool(root, cluster.address, 1, 0, "cpu").run(jobs)
-    import threading
 
     def kill_workers() -> None:
         for _ in range(3):
@@ -208,7 +209,6 @@ def test_a_sweep_that_stops_early_leaves_no_training(
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            import threading
 
             def alarm() -> None:
                 wait_until(lambda: list_trainings(root))
