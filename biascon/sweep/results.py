@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from biascon.errors import RunError
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import read_finished
+from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import Result
 
@@ -21,7 +22,12 @@ def plan_rows(jobs: Sequence[Job]) -> list[list[str]]:
         RunError: A run folder is damaged.
     """
     return [
-        [job.name, "done" if read_finished(job.folder) else "-", str(job.folder)] for job in jobs
+        [
+            job.name,
+            "done" if read_finished(job.folder, check=Check.REPORT) else "-",
+            str(job.folder),
+        ]
+        for job in jobs
     ]
 
 

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from biascon.errors import BiasconError, OutOfMemoryError, RunBusyError, UsageError
 from biascon.runs.folder import read_finished
+from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
 
 TRIES = 3
@@ -70,7 +71,7 @@ def run_sweep(
     unfinished = []
     for job in jobs:
         try:
-            is_finished = read_finished(job.folder) is not None
+            is_finished = read_finished(job.folder, check=Check.REPORT) is not None
         except BiasconError as error:
             result = Result(job, "failed", message=str(error))
         else:

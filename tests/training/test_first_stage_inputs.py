@@ -239,9 +239,11 @@ def test_afr_fits_its_layer_on_the_images_that_its_encoder_has_not_seen(
         rows_seen.update(int(row) for batch in rows for row in batch)
         return load_batches(self, rows)
 
-    def spied_fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, *rest: Any) -> Any:
+    def spied_fit(
+        features: np.ndarray, labels: np.ndarray, weights: np.ndarray, *rest: Any, **options: Any
+    ) -> Any:
         fits.append((features, labels, weights))
-        return fit_weighted(features, labels, weights, *rest)
+        return fit_weighted(features, labels, weights, *rest, **options)
 
     monkeypatch.setattr(BatchLoader, "batches", spied_batches)
     monkeypatch.setattr(protocols, "fit_weighted", spied_fit)
