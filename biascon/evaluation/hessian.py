@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+RIDGES = (0.0, 1e-7, 1e-6, 1e-5, 1e-4)  # parts of the largest entry on the diagonal
+
 
 def multiply_rows(x: Tensor, p: Tensor, weighted: Tensor, direction: Tensor) -> Tensor:
     """Return sum_i w_i (diag p_i - p_i p_i') d x_i x_i' for d ``(K, D + 1)``."""
@@ -49,8 +51,13 @@ class Hessian:
         """Return H d for d ``(K, D + 1)``."""
         return multiply_rows(self.x, self.p, self.weighted, direction) + direction * self.penalty
 
-    def factorize(self) -> Tensor:
-        """Return the Cholesky factor of H as a matrix, float32 ``(K (D + 1), K (D + 1))``."""
+    def factorize(self) -> Tensor | None:
+        """Return the Cholesky factor of H as a matrix, float32 ``(K (D + 1), K (D + 1))``.
+
+        Entries of H are sums in float32. Their rounding can exceed the penalty in a direction in which H has
+        no curvature, such as a shift of all classes. A ridge is then added, as small as possible. None if
+        even the largest ridge does not make the matrix positive definite.
+        """
         (k, width), x = (self.p.shape[1], self.x.shape[1]), self.x
         matrix = torch.empty(k, width, k, width, device=x.device)
         for a in range(k):
@@ -61,10 +68,17 @@ class Hessian:
             blocks = x.T @ (q[:, :, None] * x[:, None, :]).flatten(1)
             matrix[a, :, a:] = blocks.view(width, k - a, width)
             matrix[a:, :, a] = matrix[a, :, a:].permute(1, 2, 0).clone()
-        matrix = matrix.view(k * width, k * width).double()
-        matrix.diagonal().add_(self.positive_penalty.double().repeat(k))
-        factor: Tensor = torch.linalg.cholesky(matrix)
-        return factor.float()
+        wide = matrix.view(k * width, k * width).double()
+        wide.diagonal().add_(self.positive_penalty.double().repeat(k))
+        largest, added = float(wide.diagonal().max()), 0.0
+        for ridge in RIDGES:
+            wide.diagonal().add_(ridge * largest - added)
+            added = ridge * largest
+            factor: Tensor
+            factor, info = torch.linalg.cholesky_ex(wide)
+            if int(info) == 0 and bool(factor.isfinite().all()):
+                return factor.float()
+        return None
 
     def shape_of_classes(self) -> tuple[Tensor, Tensor]:
         """Return eigenvalues and eigenvectors of the mean of diag p - p p' over the rows, ``(K, K)``."""

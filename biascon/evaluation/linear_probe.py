@@ -88,7 +88,7 @@ def fit(
     """
     _check_classes(labels, n_labels)
     rows = FeatureRows(features, solver_device(device))
-    return _warn_if_not_converged(_solve(rows, labels, n_labels, config))
+    return _warn_if_not_converged(_solve(rows, labels, n_labels, config), config)
 
 
 def fit_balanced(
@@ -142,7 +142,8 @@ def fit_balanced(
             max(probe.iterations for probe in probes),
             all(probe.converged for probe in probes),
             device,
-        )
+        ),
+        config,
     )
 
 
@@ -170,7 +171,8 @@ def fit_weighted(
     """
     _check_classes(labels, n_labels)
     rows = FeatureRows(features, solver_device(device))
-    return _warn_if_not_converged(_solve(rows, labels, n_labels, config, weights / weights.mean()))
+    probe = _solve(rows, labels, n_labels, config, weights / weights.mean())
+    return _warn_if_not_converged(probe, config)
 
 
 def _check_classes(labels: Array, n_labels: int) -> None:
@@ -181,11 +183,14 @@ def _check_classes(labels: Array, n_labels: int) -> None:
         )
 
 
-def _warn_if_not_converged(probe: LinearProbe) -> LinearProbe:
+def _warn_if_not_converged(probe: LinearProbe, config: ProbeConfig) -> LinearProbe:
     if not probe.converged:
+        if probe.iterations >= config.max_iterations:
+            remedy = "raise --set probe.max_iterations=..."
+        else:
+            remedy = "rounding errors hide a lower point; lower --set probe.c=..."
         warnings.warn(
-            f"the linear probe did not converge in {probe.iterations} iterations; "
-            "raise --set probe.max_iterations=...",
+            f"the linear probe did not converge in {probe.iterations} iterations; {remedy}",
             BiasconWarning,
             stacklevel=3,
         )

@@ -41,6 +41,7 @@ LOWEST_TARGET = 1e-12  # a mean gradient below it is rounding error
 SAMPLED_ROWS, SAMPLED_ROWS_PER_FEATURE = 4096, 8  # rows of a sampled Hessian
 EXACT_BELOW = 2e-5  # largest mean gradient below which the Hessian is not sampled
 LEFT_OUT = 0.1  # curvature of the rows that are left out, in units of 1 / C
+LEFT_OUT_SHARE = 0.01  # and at most this part of the curvature of all rows
 DIRECT_UNKNOWNS = 2048  # up to so many unknowns, the preconditioner is a factorized Hessian
 REFRESH_AFTER = (
     20  # iterations of conjugate gradients after which the preconditioner is computed again
@@ -158,8 +159,10 @@ class _Objective:
     def _rows_that_matter(self, point: _Point) -> Tensor:
         """Return the rows, int64 ``(R,)`` ascending, without those whose curvature is negligible."""
         ascending, order = (point.curvature * self.lengths).sort()
-        bound = torch.tensor(LEFT_OUT / self.c, dtype=torch.float64, device=order.device)
-        n_left_out = int(torch.searchsorted(ascending.double().cumsum(0), bound))
+        mass = ascending.double().cumsum(0)
+        # The intercepts have no penalty: with a small C, rows of a large curvature would be left out.
+        bound = (mass[-1:] * LEFT_OUT_SHARE).clamp_max(LEFT_OUT / self.c)
+        n_left_out = int(torch.searchsorted(mass, bound))
         return order[min(n_left_out, len(order) - 1) :].sort().values
 
 

@@ -187,3 +187,41 @@ def test_float16_features_are_read_as_they_are() -> None:
     of_single = fit(half.astype(np.float32), labels, 3, ProbeConfig())
     np.testing.assert_array_equal(of_half.weights, of_single.weights)
     np.testing.assert_array_equal(of_half.probabilities(half), of_single.probabilities(half))
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "k", "c", "signal"),
+    [
+        (20_000, 8, 3, 10.0, 0.3),
+        (20_000, 32, 10, 100.0, 0.3),
+        (400, 8, 3, 1e6, 0.0),
+        (5_000, 16, 4, 1e6, 0.0),
+        (3_000, 16, 4, 1e-6, 0.3),
+        (400, 8, 3, 1e-8, 0.3),
+    ],
+)
+def test_weak_signals_with_any_penalty_are_fitted_in_few_steps(
+    n: int, d: int, k: int, c: float, signal: float
+) -> None:
+    # With many images or a large C, rounding of the Hessian exceeds the penalty of a shift of all classes.
+    # With a small C, nearly all curvature is below the penalty of the weights.
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % k
+    x = rng.standard_normal((n, d)).astype(np.float32)
+    x[:, :k] += signal * np.eye(k, dtype=np.float32)[labels]
+    probe = fit(x, labels, k, ProbeConfig(c=c, tolerance=1e-8))
+    assert probe.converged
+    assert probe.iterations <= 12
+    want = solution_of_scikit_learn(x, labels, c)
+    np.testing.assert_allclose(probe.probabilities(x), want, atol=1e-6)
+
+
+def test_the_warning_names_a_remedy_that_can_help() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    x = rng.standard_normal((300, 4)).astype(np.float32)
+    with pytest.warns(BiasconWarning, match=r"probe\.max_iterations"):
+        fit(x, labels, 3, ProbeConfig(max_iterations=1, tolerance=1e-12))
+    wide = np.concatenate((x, np.full((300, 1), 1e8, np.float32), 1e-3 * x), axis=1)
+    with pytest.warns(BiasconWarning, match=r"probe\.c="):
+        fit(wide, labels, 3, ProbeConfig(c=1e9, tolerance=1e-14))
