@@ -1,10 +1,11 @@
 """Features of the frozen encoder: computed once, cached in the run folder, shared between runs of an encoder.
 
 The features of a split whose float32 numbers take more than 1 GiB are stored as float16. They are computed
-block by block into the file, and read from there by memory mapping. The size of the split alone decides this,
-so a run always gets the same numbers.
+block by block into the file, and read from there by memory mapping. If a feature is above the largest
+float16, the file is float32. The size of the split and the features decide this, not the free memory.
 
 A file states its origin: the SHA-256 of the encoder, the digest of the dataset, the device and the threads.
+It also states the SHA-256 of the features, which is compared when an unfinished run goes on.
 A run takes the features of a finished run of the same method and seed whose file has the same origin, for
 example under another protocol, instead of computing them again: by a hard link, or by a copy where the disk
 has no links. A file that differs from the SHA-256 of the finished run is not taken.
@@ -13,7 +14,9 @@ has no links. A file that differs from the SHA-256 of the finished run is not ta
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import shutil
 from functools import partial
@@ -26,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from biascon.config.augmentation import Augmentation
-from biascon.errors import BiasconError, RunError
+from biascon.errors import BiasconError
 from biascon.models.encoders import Encoder
 from biascon.models.features import (
     check_finite,
@@ -97,11 +100,13 @@ def cached_features(context: RunContext, part: str, encoder: Encoder) -> Array:
     path, split = context.folder / FEATURE_FILES[part], context.data.splits[part]
     shape = (len(split), encoder.dim)
     dtype = feature_dtype(shape)
-    if not path.is_file():
-        origin = _describe_origin(context)
-        if not _take_from_other_run(path, shape, origin):
-            return write_features(path, encoder, split.images, dtype, origin, context.device)
+    is_finished = (context.folder / DONE).is_file()  # its seal has been checked
+    origin = "" if is_finished and path.is_file() else _describe_origin(context)
+    if not path.is_file() and not _take_from_other_run(path, shape, origin):
+        return write_features(path, encoder, split.images, dtype, origin, context.device)
     features = _read(path)
+    if origin and _read_origin(path) != (origin, _hash(features)):
+        raise damaged_file_error(path)
     if features.shape != shape or features.dtype not in (dtype, np.float32):
         raise damaged_file_error(path)
     return features
@@ -117,7 +122,7 @@ def write_features(
     encoder: Encoder,
     images: Array,
     dtype: np.dtype[Any],
-    origin: dict[str, str],
+    origin: str,
     device: torch.device,
 ) -> Array:
     """Compute features, write them to a file, complete or not at all, and return them.
@@ -138,19 +143,34 @@ def write_features(
     """
     if dtype == np.float32:
         features = extract_features(encoder, images, device=device)
-        write_atomic(path, save({"features": features}, metadata=origin))
+        metadata = {_ORIGIN: f"{origin}/{_hash(features)}"}
+        write_atomic(path, save({"features": features}, metadata=metadata))
         return features
+    if not _write_blocks(path, encoder, images, "F16", origin, device):
+        _write_blocks(path, encoder, images, "F32", origin, device)
+    return _read(path)
+
+
+def _write_blocks(
+    path: Path, encoder: Encoder, images: Array, dtype: str, origin: str, device: torch.device
+) -> bool:
+    """Write features block by block; return False, and write nothing, if the dtype cannot hold one."""
     shape = (len(images), encoder.dim)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    digest = hashlib.sha256()
     try:
         with temporary.open("wb") as file:
-            file.write(_half_header(shape, origin))
+            file.write(_header(shape, dtype, f"{origin}/{digest.hexdigest()}"))
             for _, output in iter_outputs(encoder, images, device=device):
                 check_finite(output)
-                half = output.half()
-                if not bool(half.isfinite().all()):
-                    raise RunError("the encoder gives features above 65,504, the largest float16")
-                file.write(half.numpy().tobytes())
+                block = output.to(_DTYPES[dtype])
+                if not bool(block.isfinite().all()):
+                    return False
+                content = block.numpy().tobytes()
+                digest.update(content)
+                file.write(content)
+            file.seek(0)
+            file.write(_header(shape, dtype, f"{origin}/{digest.hexdigest()}"))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -159,32 +179,52 @@ def write_features(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return _read(path)
+    return True
 
 
-def _half_header(shape: tuple[int, int], origin: dict[str, str]) -> bytes:
-    """Return the first bytes of a safetensors file with one float16 array ``features``."""
-    entry = {"dtype": "F16", "shape": shape, "data_offsets": (0, 2 * shape[0] * shape[1])}
-    header = json.dumps({"__metadata__": origin, "features": entry}).encode()
+_ORIGIN = "origin"  # one entry of metadata: safetensors does not keep the order of several
+_DTYPES = {"F16": torch.float16, "F32": torch.float32}
+
+
+def _header(shape: tuple[int, int], dtype: str, origin: str) -> bytes:
+    """Return the first bytes of a safetensors file with one array ``features``."""
+    size = _DTYPES[dtype].itemsize * shape[0] * shape[1]
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": (0, size)}
+    header = json.dumps({"__metadata__": {_ORIGIN: origin}, "features": entry}).encode()
     header = header.ljust(-(-len(header) // 8) * 8)
     return len(header).to_bytes(8, "little") + header
 
 
-def _describe_origin(context: RunContext) -> dict[str, str]:
-    """Return what features depend on. One entry: safetensors does not keep the order of several."""
+def _hash(features: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
+
+
+def _read_origin(path: Path) -> tuple[str, str]:
+    """Return the origin that a file of features states, and the SHA-256 of its features."""
+    try:
+        with safe_open(path, framework="np") as file:
+            stated = (file.metadata() or {}).get(_ORIGIN, "")
+    except (SafetensorError, OSError) as error:
+        raise damaged_file_error(path) from error
+    origin, _, digest = stated.rpartition("/")
+    return origin, digest
+
+
+def _describe_origin(context: RunContext) -> str:
+    """Return what features depend on."""
     device, encoder = context.device.type, sha256_file(context.folder / ENCODER)
     threads = f"/{context.config.train.threads}" if device == "cpu" else ""
-    return {"origin": f"{encoder}/{context.data.digest}/{device}{threads}"}
+    return f"{encoder}/{context.data.digest}/{device}{threads}"
 
 
-def _take_from_other_run(path: Path, shape: tuple[int, int], origin: dict[str, str]) -> bool:
+def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> bool:
     """Link or copy the features of another run of the same encoder on the same dataset, if there is one."""
     seed = path.parent.name.partition("-")[0]
     for candidate in sorted(path.parent.parent.glob(f"{seed}-*/{path.name}")):
         try:
             with safe_open(candidate, framework="np") as file:
-                stated, found = file.metadata(), file.get_slice("features").get_shape()
-            if stated != origin or tuple(found) != shape:
+                found = file.get_slice("features").get_shape()
+            if _read_origin(candidate)[0] != origin or tuple(found) != shape:
                 continue
             seals = read_json(candidate.with_name(DONE))["files"]
             if seals.get(path.name) != sha256_file(candidate):
@@ -208,7 +248,7 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: dict[str, s
 
 
 def _read(path: Path) -> Array:
-    """Return the features of a file; float16 is memory-mapped.
+    """Return the features of a file; float16, and float32 of more than 1 GiB, is memory-mapped.
 
     Raises:
         RunError: The file is damaged.
@@ -217,10 +257,11 @@ def _read(path: Path) -> Array:
         with safe_open(path, framework="np") as file:  # checks the header and every offset
             entry = file.get_slice("features")
             is_half, shape = entry.get_dtype() == "F16", tuple(entry.get_shape())
-        if not is_half:
+        dtype = np.dtype(np.float16 if is_half else np.float32)
+        size = dtype.itemsize * math.prod(shape)
+        if not is_half and size <= HALF_ABOVE_BYTES:
             features: Array = load_file(path)["features"]
             return features
-        start = path.stat().st_size - 2 * shape[0] * shape[1]
-        return np.memmap(path, np.float16, "c", start, shape)
+        return np.memmap(path, dtype, "c", path.stat().st_size - size, shape)
     except (SafetensorError, KeyError, OSError, ValueError) as error:
         raise damaged_file_error(path) from error

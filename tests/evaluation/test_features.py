@@ -110,7 +110,7 @@ def test_an_interrupted_run_does_not_compute_cached_features_again(
     ).read_bytes()
 
 
-@pytest.mark.parametrize("harm", ["bytes", "shape", "name"])
+@pytest.mark.parametrize("harm", ["bytes", "shape", "name", "values", "origin"])
 def test_a_damaged_feature_file_is_refused(
     harm: str, data: BiasedDataset, interrupted: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -118,6 +118,10 @@ def test_a_damaged_feature_file_is_refused(
     kept = load_file(path)["features"]
     if harm == "bytes":
         path.write_bytes(path.read_bytes()[:100])
+    elif harm == "values":
+        path.write_bytes(path.read_bytes()[:-20] + bytes(20))
+    elif harm == "origin":
+        save_file({"features": kept}, path, metadata={"origin": "another encoder"})
     else:
         save_file({"features": kept[1:]} if harm == "shape" else {"other": kept}, path)
     with pytest.raises(RunError, match=r"features-train\.safetensors is damaged; delete it"):
@@ -176,20 +180,24 @@ def test_a_full_disk_leaves_no_part_of_a_large_file(
     monkeypatch.setattr(features_module, "iter_outputs", fill_disk)
     path, images = tmp_path / "features-test.safetensors", data.splits["test"].images
     with pytest.raises(BiasconError, match=r"cannot write .*: No space left"):
-        write_features(path, encoder, images, np.dtype(np.float16), {"origin": "x"}, CPU)
+        write_features(path, encoder, images, np.dtype(np.float16), "x", CPU)
     assert not list(tmp_path.glob("*features*")) and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_features_above_the_range_of_float16_are_refused(
-    data: BiasedDataset, tmp_path: Path
+def test_features_above_the_range_of_float16_are_stored_as_float32(
+    data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.mul_(1e4)
-    images = data.splits["test"].images[:4]
-    with pytest.raises(RunError, match="largest float16"):
-        write_features(tmp_path / "f", encoder, images, np.dtype(np.float16), {"origin": "x"}, CPU)
+    images, path = data.splits["test"].images[:4], tmp_path / "f"
+    monkeypatch.setattr(features_module, "HALF_ABOVE_BYTES", 100)
+    stored = write_features(path, encoder, images, np.dtype(np.float16), "x", CPU)
+    assert stored.dtype == np.float32 and isinstance(stored, np.memmap)
+    assert stored.max() > 65_504
+    np.testing.assert_array_equal(stored, extract_features(encoder, images, device=CPU))
+    np.testing.assert_array_equal(stored, load_file(path)["features"])
 
 
 @pytest.mark.parametrize("harm", ["none", "changed", "not finished"])

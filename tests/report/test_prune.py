@@ -38,7 +38,11 @@ def root(tmp_path: Path) -> Path:
     """A copy of four committed runs, with made features."""
     for loss in ("biasbal", "contex"):
         source = GOLDEN / "bmnist5k-0.9" / loss
-        shutil.copytree(source, tmp_path / "runs" / "bmnist5k-0.9" / loss)
+        shutil.copytree(
+            source,
+            tmp_path / "runs" / "bmnist5k-0.9" / loss,
+            ignore=shutil.ignore_patterns(".cache"),
+        )
     for folder in find_run_folders(tmp_path / "runs"):
         for size, name in enumerate(FEATURES, 1):
             (folder / name).write_bytes(bytes(1000 * size))

@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "report" / "runs"
 @pytest.fixture
 def run(tmp_path: Path, embedded: list[Array]) -> FinishedRun:
     """A committed run with made features of its test images."""
-    shutil.copytree(GOLDEN, tmp_path / "runs")
+    shutil.copytree(GOLDEN, tmp_path / "runs", ignore=shutil.ignore_patterns(".cache"))
     run = find_runs(tmp_path / "runs")[0]
     predictions = read_predictions(run)
     assert predictions is not None
