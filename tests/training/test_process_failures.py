@@ -88,9 +88,18 @@ def start_two(fault: str, words: list[str], **environment: str) -> list[Ended]:
     ("fault", "codes", "messages"),
     [
         ("busy", (75, 75), ("another process works", "process 0 failed: another process works")),
-        ("main", (1, 1), ("no space left", "process 0 failed: no space left")),
-        ("other", (1, 1), ("process 1 failed: ValueError: broken", "ValueError: broken")),
-        ("interrupt", (130, 130), ("process 1 failed: interrupted", "interrupted")),
+        pytest.param(
+            *("main", (1, 1), ("no space left", "process 0 failed: no space left")),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("other", (1, 1), ("process 1 failed: ValueError: broken", "ValueError: broken")),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("interrupt", (130, 130), ("process 1 failed: interrupted", "interrupted")),
+            marks=pytest.mark.slow,
+        ),
         ("kill", (-signal.SIGKILL, 1), ("", "process 0 failed: the connection to it is lost")),
     ],
 )
@@ -142,6 +151,7 @@ def test_a_step_has_one_collective_operation_and_the_buffers_are_shared_at_the_e
 
 
 @gloo
+@pytest.mark.slow
 def test_torchrun_ends_both_processes_if_the_run_is_busy(words: list[str]) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
