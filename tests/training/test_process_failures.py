@@ -89,15 +89,21 @@ def start_two(fault: str, words: list[str], **environment: str) -> list[Ended]:
     [
         ("busy", (75, 75), ("another process works", "process 0 failed: another process works")),
         pytest.param(
-            *("main", (1, 1), ("no space left", "process 0 failed: no space left")),
+            "main",
+            (1, 1),
+            ("no space left", "process 0 failed: no space left"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("other", (1, 1), ("process 1 failed: ValueError: broken", "ValueError: broken")),
+            "other",
+            (1, 1),
+            ("process 1 failed: ValueError: broken", "ValueError: broken"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("interrupt", (130, 130), ("process 1 failed: interrupted", "interrupted")),
+            "interrupt",
+            (130, 130),
+            ("process 1 failed: interrupted", "interrupted"),
             marks=pytest.mark.slow,
         ),
         ("kill", (-signal.SIGKILL, 1), ("", "process 0 failed: the connection to it is lost")),
