@@ -36,7 +36,7 @@ from biascon.evaluation.record import (
 )
 from biascon.evaluation.representation import measure_representation
 from biascon.evaluation.transfer import EncoderSource, copy_encoder
-from biascon.runs.computing import compute
+from biascon.runs.computing import compute, evaluate_trained
 from biascon.runs.context import EpochCallback, RunContext, ignore_epoch
 from biascon.runs.evaluation import Evaluation, FeatureMetrics, OtherClassifier
 from biascon.runs.finished import FinishedRun, RunResult
@@ -121,11 +121,12 @@ def evaluate(
         network = _get_network(context, source)
         if not is_main_process():
             return RunResult(context.folder, None, reused=False)
-        encoder = EncoderEvaluation(context, network)
-        classifiers = fit_classifiers(encoder)
-        scores = classifiers[0].predict_proba("test")
-        evaluation = _measure(encoder, classifiers, scores, source)
-        _write_results(context, evaluation, scores)
+        with evaluate_trained(context):
+            encoder = EncoderEvaluation(context, network)
+            classifiers = fit_classifiers(encoder)
+            scores = classifiers[0].predict_proba("test")
+            evaluation = _measure(encoder, classifiers, scores, source)
+            _write_results(context, evaluation, scores)
     return RunResult(context.folder, evaluation, reused=False)
 
 
@@ -184,7 +185,8 @@ def validate(
         network = get_or_train(context)
         if not is_main_process():
             return context.folder, None
-        classifiers = fit_classifiers(EncoderEvaluation(context, network))
+        with evaluate_trained(context):
+            classifiers = fit_classifiers(EncoderEvaluation(context, network))
         return context.folder, classifiers[0].validation
 
 

@@ -21,7 +21,7 @@ from biascon.evaluation import pipeline
 from biascon.evaluation.transfer import read_source, transfer_config
 from biascon.runs.computing import is_out_of_memory
 from biascon.runs.folder import ENCODER, METRICS_LOG
-from biascon.training import stages
+from biascon.training import loop, stages
 from biascon.utils.numerics import CUBLAS_WORKSPACE, numerics
 
 CPU = torch.device("cpu")
@@ -188,20 +188,54 @@ class TestOutOfMemory:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def fail(*args: Any, **options: Any) -> None:
-            raise error
+        train_epoch, trained = loop._train_epoch, []
 
-        config = make_config("ce", preset="smoke", settings=SMOKE)
-        with monkeypatch.context() as patch:
-            patch.setattr(stages, "train", fail)
-            with pytest.raises(
-                OutOfMemoryError, match=r"32 images.*train\.micro_batch=16"
-            ) as caught:
-                pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU)
+        def fail(*args: Any) -> Any:
+            trained.append(args[4])
+            if len(trained) == 2:
+                raise error
+            return train_epoch(*args)
+
+        monkeypatch.setattr(loop, "_train_epoch", fail)
+        config = make_config("ce", preset="smoke", settings=(*SMOKE, "train.epochs=2"))
+        with pytest.raises(OutOfMemoryError, match=r"32 images.*train\.micro_batch=16") as caught:
+            pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU)
         assert caught.value.exit_code == 71
         assert "\n" not in str(caught.value)
         result = pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU)
-        assert (result.folder / METRICS_LOG).is_file()
+        assert trained == [0, 1, 1]  # epoch 1 is not trained again
+        assert len((result.folder / METRICS_LOG).read_text().splitlines()) == 2
+
+    @pytest.mark.parametrize("name", ["fit_classifiers", "_measure", "_write_results"])
+    def test_after_the_training_no_setting_of_the_training_is_named(
+        self, name: str, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*args: Any, **options: Any) -> None:
+            raise torch.cuda.OutOfMemoryError("x")
+
+        config = make_config("ce", preset="smoke", settings=SMOKE)
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, name, fail)
+            with pytest.raises(OutOfMemoryError, match="for the evaluation; close other") as caught:
+                pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU)
+        assert "train." not in str(caught.value)
+        assert caught.value.exit_code == 71
+        monkeypatch.setattr(loop, "_train_epoch", fail)  # the network is read
+        assert pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU).evaluation
+
+    def test_one_image_at_a_time_cannot_be_divided(
+        self, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*args: Any) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(loop, "_train_epoch", fail)
+        config = make_config("ce", preset="smoke", settings=(*SMOKE, "train.micro_batch=1"))
+        with pytest.raises(
+            OutOfMemoryError, match=r"one image at a time; pass a smaller"
+        ) as caught:
+            pipeline.evaluate(config, data, root=tmp_path / "runs", device=CPU)
+        assert "micro_batch" not in str(caught.value)
 
     def test_other_errors_stay_what_they_are(self) -> None:
         assert not is_out_of_memory(
