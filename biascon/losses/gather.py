@@ -33,8 +33,8 @@ def gather(
     One collective operation gathers all of them.
 
     Raises:
-        UsageError: The ranks hold batches of different sizes, or other inputs. On a GPU, a rank that has had
-            a batch of its size before does not compare: its loss is then NaN.
+        UsageError: The ranks hold batches of different sizes, or other inputs at the first batch. On a GPU, a
+            rank that has had a batch of its size before does not compare: its loss is then NaN.
     """
     given = {"z": z, "labels": labels, "bias": bias, **inputs}
     own = {name: x for name, x in given.items() if x is not None and name not in CONSTANT_INPUTS}

@@ -3,7 +3,9 @@
 The tensors of a process are packed into one message of bytes, together with the number of rows of each. When
 tensors of a kind (names, dtypes, sizes of a row) are gathered for the first time, or with more bytes than
 before, the processes first compare these numbers. From then on a message of this kind has this size, so that
-one operation is enough, and batches with fewer rows do not change the size of a message.
+one operation is enough, and batches with fewer rows do not change the size of a message. A process with more
+bytes than before compares by a message of the size before: the others may have fewer rows, and then send one
+of this size.
 """
 
 from __future__ import annotations
@@ -136,7 +138,8 @@ def gather_rows(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tenso
     """Concatenate tensors of all processes along the first dimension.
 
     The backward pass multiplies the gradient of the own rows by the number of processes, see
-    ``biascon.losses.gather``.
+    ``biascon.losses.gather``. All processes call this function equally often, with the same kinds of tensors
+    in the same order: a kind that is new to some processes only is not recognized.
 
     Args:
         tensors: The tensors of this process by name, each ``(B, ...)``, on one device.
@@ -146,8 +149,8 @@ def gather_rows(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tenso
         CPU it is true. On a GPU it stays on the device, because reading it would wait for the device.
 
     Raises:
-        UsageError: The processes have other numbers of rows or other tensors. On a GPU this is raised only by
-            a process to which these numbers are new.
+        UsageError: The processes have other numbers of rows, or all of them have tensors of a new kind, and
+            these differ. On a GPU this is raised only by a process to which these numbers are new.
     """
     layout, agreements = _Layout.of(tensors), _current_agreements()
     device = next(iter(tensors.values())).device
@@ -156,10 +159,12 @@ def gather_rows(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tenso
     header = layout.header(device) if is_new else agreements.headers[key]
     size = agreements.sizes.get(layout.kind, 0)
     if layout.nbytes > size:
-        own = header.view(torch.uint8)
-        headers = own.new_empty(dist.get_world_size(), HEADER)
-        dist.all_gather(list(headers.unbind()), own)
-        _compare(layout, headers.view(torch.int64))
+        own = header.new_full((max(size, HEADER) // header.itemsize,), -1)
+        own[:SLOTS] = header
+        messages = own.new_empty(dist.get_world_size(), len(own))
+        # A process with fewer rows gathers bytes.
+        dist.all_gather(list(messages.view(torch.uint8).unbind()), own.view(torch.uint8))
+        _compare(layout, messages[:, :SLOTS])
         size = agreements.sizes[layout.kind] = layout.nbytes
     headers, *gathered = _Gather.apply(layout, header, size, *tensors.values())  # type: ignore[no-untyped-call]
     if is_new or device.type == "cpu":

@@ -197,9 +197,10 @@ def get_unequal_batch_message() -> str:
 
 
 def get_messages_of_later_batches() -> list[str]:
-    """Return the messages for four batches; the second one is shorter on a rank."""
-    messages = []
-    for size in (64, 64 - 4 * dist.get_rank(), 32, 64):
+    """Return the messages for batches of several sizes, not all of them equal on all ranks."""
+    messages, own = [], 4 * dist.get_rank()
+    # The fifth one is larger than any before on one rank only, the sixth one on both.
+    for size in (64, 64 - own, 32, 64, 64 + own, 80 + own, 96, 64):
         z = F.normalize(torch.ones(size, 2, 7), dim=-1)
         try:
             get_loss("supcon")(z, torch.arange(len(z)) % 10)

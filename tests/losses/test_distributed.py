@@ -100,9 +100,12 @@ def test_unequal_batches_are_refused_on_every_rank(records):
 
 
 def test_a_later_batch_that_is_not_equal_is_refused_on_every_rank(records):
-    unequal = "expected as many images on every rank, but got 64, 60"
+    unequal = "expected as many images on every rank, but got"
     for rank in records:
-        assert rank["later"] == ["no error", unequal, "no error", "no error"]
+        assert rank["later"] == [
+            "no error", f"{unequal} 64, 60", "no error", "no error",
+            f"{unequal} 64, 68", f"{unequal} 80, 84", "no error", "no error",
+        ]  # fmt: skip
 
 
 def test_batch_norm_on_a_cpu_uses_the_images_of_one_rank(records):
