@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import runs_option, verify_option
+from biascon.cli.options import runs_option
 from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 @click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets", "runs"]))
 @runs_option
 @click.option("--dataset", metavar="NAME", help="List only the runs on this dataset.")
-@verify_option
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare every file of the runs with its hash, also features and weights; exit code 1 if a run is "
+    "damaged. Otherwise evaluation.json is compared.",
+)
 def command(what: str, root: Path, dataset: str | None, verify: bool) -> None:
     """List the losses, encoders, presets, datasets or runs.
 
-    The options are those of: biascon list runs. Of a run, evaluation.json is checked; with --verify, every
-    file is.
+    The options are those of: biascon list runs.
     """
     if what == "runs":
-        click.echo(_list_runs(root, dataset, verify=verify))
+        _list_runs(root, dataset, verify=verify)
         return
     _check_unused_options()
     sections = {
@@ -138,7 +142,8 @@ def _check_unused_options() -> None:
             raise UsageError(f"{option} is an option of: biascon list runs")
 
 
-def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> str:
+def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:
+    """Print the runs; with ``verify``, end with exit code 1 if one of them is damaged."""
     from biascon.errors import RunError
     from biascon.runs.listing import RunState, find_run_folders, list_runs
     from biascon.runs.seals import Check
@@ -150,18 +155,21 @@ def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> str:
         raise RunError(f"there is no run in {where}; make one with: biascon evaluate --loss contex")
     listed = list_runs(folders, Check.FULL if verify else Check.EVALUATION)
     runs = list(with_progress(listed, "reading runs", len(folders), print_note))
-    header = ["dataset", "loss", "seed", "preset", "state", "accuracy", "features, MiB", "run"]
+    header = [
+        "dataset", "loss", "seed", "by", "preset", "state", "accuracy", "features, MiB", "run",
+    ]  # fmt: skip
     counts = {state: sum(run.state is state for run in runs) for state in RunState}
-    return "\n".join(
-        [
-            format_table(header, [_run_cells(run) for run in runs], left=2),
-            "",
-            ", ".join(f"{n:,} {state.value}" for state, n in counts.items() if n)
-            + f"; features: {sum(run.feature_bytes for run in runs) / 2**20:,.0f} MiB",
-            "accuracy: unbiased accuracy in percent; top-1 where the dataset has no bias attribute",
-            *(f"damaged: {run.note}" for run in runs if run.state is RunState.DAMAGED),
-        ]
-    )
+    lines = [
+        format_table(header, [_run_cells(run) for run in runs], left=2),
+        "",
+        ", ".join(f"{n:,} {state.value}" for state, n in counts.items() if n)
+        + f"; features: {sum(run.feature_bytes for run in runs) / 2**20:,.0f} MiB",
+        "accuracy: unbiased accuracy in percent; top-1 where the dataset has no bias attribute",
+        *(f"damaged: {run.note}" for run in runs if run.state is RunState.DAMAGED),
+    ]
+    click.echo("\n".join(lines))
+    if verify and counts[RunState.DAMAGED]:
+        click.get_current_context().exit(RunError.exit_code)
 
 
 def _run_cells(run: ListedRun) -> list[str]:
@@ -169,6 +177,7 @@ def _run_cells(run: ListedRun) -> list[str]:
         run.dataset,
         run.label,
         "-" if run.seed is None else str(run.seed),
+        "-" if run.evaluated_by is None else run.evaluated_by.short,
         run.preset or "-",
         run.state.value,
         "-" if run.accuracy is None else f"{100 * run.accuracy:.1f}",

@@ -9,6 +9,12 @@ import click
 from biascon.cli.options import runs_option
 from biascon.cli.output import print_note
 
+KEPT = {
+    "unfinished": "unfinished",
+    "busy": "in use by another process",
+    "damaged": "damaged",
+}
+
 
 @click.command(name="prune")
 @runs_option
@@ -44,12 +50,14 @@ def command(
         runs.append(run)
         if run.state in (PruneState.BUSY, PruneState.DAMAGED):
             note = f" ({run.note})" if run.note else ""
-            print_note(f"{run.folder}: {run.state.value}{note}")
+            print_note(f"{run.folder}: left as it is: {KEPT[run.state.value]}{note}")
         elif run.state is PruneState.PRUNED:
             click.echo(f"{run.folder}: {run.files} files, {run.freed / 2**20:,.1f} MiB")
+    texts = {"pruned": "would be pruned" if dry_run else "pruned", "nothing": "nothing to delete"}
+    texts |= {state: f"{text}, left as they are" for state, text in KEPT.items()}
     counts = {state: sum(run.state is state for run in runs) for state in PruneState}
-    parts = [f"{state.value}: {n:,}" for state, n in counts.items() if n]
+    parts = [f"{texts[state.value]}: {n:,}" for state, n in counts.items() if n]
     click.echo(
         f"{'would free' if dry_run else 'freed'} {sum(run.freed for run in runs) / 2**20:,.1f} MiB; "
-        f"runs {', '.join(parts)}"
+        f"runs: {'; '.join(parts)}"
     )

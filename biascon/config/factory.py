@@ -12,8 +12,6 @@ from biascon.config.settings import list_presets, load_preset, parse_settings
 from biascon.errors import UsageError, did_you_mean
 from biascon.losses.registry import LossEntry
 
-_RESOLVED_PRECISIONS = (("train", "precision", "float32"), ("train", "precision", "bfloat16"))
-
 
 def make_config(
     loss: str, *, seed: int = 0, preset: str = "cpu", settings: Sequence[str] = ()
@@ -213,7 +211,8 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the preset, by ``section.key``.
 
     ``probe.kind`` is always included if it is not ``linear``. The other settings are included only for a
-    preset that comes with the package, because a preset file may have changed since.
+    preset that comes with the package, because a preset file may have changed since. ``train.precision`` is
+    left out if it is what the preset gives on the device of the training.
     """
     protocol = {} if config.probe.kind == "linear" else {"probe.kind": config.probe.kind}
     if config.preset not in list_presets():
@@ -221,6 +220,9 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
     base = _make_config(config.loss, config.seed, config.preset, (), needs_head=False)
     # Compare under the same protocol: a setting that only one protocol uses is not a difference.
     base = dataclasses.replace(base, probe=dataclasses.replace(base.probe, kind=config.probe.kind))
+    if config.train.precision != "auto":  # precision auto of the preset means that of the device
+        resolved = base.for_device(config.train.device).train.precision
+        base = dataclasses.replace(base, train=dataclasses.replace(base.train, precision=resolved))
     preset_settings, settings = (
         {
             section: {**OMITTED_DEFAULTS.get(section, {}), **tree.get(section, {})}
@@ -235,7 +237,6 @@ def find_overrides(config: RunConfig) -> dict[str, Any]:
         if key != "kind"
         and (section, key) not in MACHINE_SETTINGS
         and value != preset_settings[section].get(key)
-        and (section, key, value) not in _RESOLVED_PRECISIONS
         and not (key == "weights" and _is_resolved(value, preset_settings[section].get(key)))
     }
     if base.model.weights != "none" and config.model.weights == "none":

@@ -129,6 +129,22 @@ def to_toml(value: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def format_setting(key: str, value: Any) -> str:
+    """Return ``section.key=value`` as ``--set`` reads it.
+
+    A text stands as it is, and in quotation marks where it would be read as another value.
+
+    >>> format_setting("train.deterministic", True), format_setting("model.encoder", "resnet18")
+    ('train.deterministic=true', 'model.encoder=resnet18')
+    >>> format_setting("loss.form", "true")
+    'loss.form="true"'
+    """
+    text = to_toml({"value": value}).removeprefix("value = ").rstrip("\n")
+    if isinstance(value, str) and parse_settings([f"a.b={value}"]) == {"a": {"b": value}}:
+        text = value
+    return f"{key}={text}"
+
+
 def default_preset(device_type: str) -> str:
     """Return the default preset of a device: ``gpu`` on CUDA, ``cpu`` elsewhere."""
     return "gpu" if device_type == "cuda" else "cpu"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from biascon.config.settings import format_setting
 from biascon.runs.records import Classifier
 
 AS_BUILT = "as built"
@@ -182,10 +183,21 @@ class RunIdentity:
     @property
     def preset_with_overrides(self) -> str:
         """The preset and the settings that differ from it, in a line."""
-        parts = [f"{key}={_short(key, value)}" for key, value in self.overrides.items()]
-        if "origin" in self.config:
-            parts.append(f"encoder from {self.encoder_dataset}")
-        return " + ".join([self.preset, *parts])
+        return describe_preset(self.preset, self.overrides, self.config)
+
+
+def describe_preset(preset: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return a preset and the settings that differ from it, as ``--set`` reads them, in a line.
+
+    Args:
+        preset: The name of the preset.
+        overrides: The settings that differ from it, by ``section.key``.
+        config: All settings; ``origin`` says which dataset an encoder comes from.
+    """
+    parts = [format_setting(key, _short(key, value)) for key, value in overrides.items()]
+    if "origin" in config:
+        parts.append(f"encoder from {config['origin']['dataset']}")
+    return " + ".join([preset, *parts])
 
 
 def _short(key: str, value: Any) -> Any:

@@ -13,9 +13,14 @@ from biascon.errors import RunError
 from biascon.runs.evaluation import FORMAT
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import DONE, FEATURES, check_seal, read_evaluation, read_seal
+from biascon.runs.identity import describe_preset
+from biascon.runs.records import Classifier
 from biascon.runs.seals import Check
 
-KEYS = ("format", "dataset", "label", "preset", "seed", "digest", "bias", "top1", "unbiased")
+KEYS = (
+    "format", "dataset", "label", "evaluated_by", "preset", "overrides", "config", "seed", "digest", "bias",
+    "top1", "unbiased",
+)  # fmt: skip
 
 
 class RunState(enum.Enum):
@@ -36,7 +41,8 @@ class ListedRun:
         dataset: The name of the dataset.
         label: The loss, with the parameters that differ from their defaults. Of a run that is not finished,
             the name of the loss.
-        preset: The preset; empty for a run that is not finished.
+        evaluated_by: What classifies the test images; None for a run that is not finished.
+        preset: The preset and the settings that differ from it; empty for a run that is not finished.
         seed: The seed, None for a run that is not finished.
         headline: ``unbiased``, or ``top1`` without a bias attribute; empty for a run that is not finished.
         accuracy: The headline accuracy, None where it is undefined.
@@ -49,6 +55,7 @@ class ListedRun:
     state: RunState
     dataset: str
     label: str
+    evaluated_by: Classifier | None
     preset: str
     seed: int | None
     headline: str
@@ -110,14 +117,15 @@ def _list_run(folder: Path, check: Check) -> ListedRun | None:
             state=RunState.FINISHED,
             dataset=values["dataset"],
             label=values["label"],
-            preset=values["preset"],
+            evaluated_by=Classifier(values["evaluated_by"]),
+            preset=describe_preset(values["preset"], values["overrides"], values["config"]),
             seed=values["seed"],
             headline=headline,
             accuracy=values[headline]["value"],
             digest=values["digest"],
             feature_bytes=feature_bytes(folder),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder} is a run of another version of biascon; evaluate it again"
         ) from error
@@ -129,6 +137,7 @@ def _unfinished(folder: Path, state: RunState, note: str = "") -> ListedRun:
         state=state,
         dataset=folder.parent.parent.name,
         label=folder.parent.name,
+        evaluated_by=None,
         preset="",
         seed=None,
         headline="",

@@ -22,13 +22,13 @@ from biascon.utils.files import os_error
 
 
 class PruneState(enum.Enum):
-    """What happened to a run folder; the value is what a person reads."""
+    """What happened to a run folder."""
 
     PRUNED = "pruned"
-    NOTHING_TO_DELETE = "nothing to delete"
-    UNFINISHED = "left as it is: unfinished"
-    BUSY = "left as it is: another process works on it"
-    DAMAGED = "left as it is: damaged"
+    NOTHING_TO_DELETE = "nothing"
+    UNFINISHED = "unfinished"
+    BUSY = "busy"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True)

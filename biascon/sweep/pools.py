@@ -43,9 +43,9 @@ def choose_pool(
     Raises:
         UsageError: An option that changes nothing here, or more workers than the devices are shared by.
     """
-    if per_gpu is not None and device_type == "cpu":
-        raise UsageError("--per-gpu would change nothing: the runs use the CPU; pass --workers")
     if ray_address is not None:
+        if per_gpu is not None and device_type == "cpu":
+            raise UsageError("--per-gpu would change nothing: it is for this machine, not for Ray")
         if per_gpu is not None:
             raise UsageError(
                 f"--per-gpu is for this machine; on Ray, pass --gpus-per-run {1 / per_gpu:.3g}"
@@ -53,6 +53,8 @@ def choose_pool(
         # Ray shows each run its own GPUs, so that a run is not told the index of one.
         gpus = gpus_per_run if gpus_per_run is not None else float(device_type == "cuda")
         return RayPool(root, ray_address, threads, gpus, device_type, collect)
+    if per_gpu is not None and device_type == "cpu":
+        raise UsageError("--per-gpu would change nothing: the runs use the CPU; pass --workers")
     if collect is not None:
         raise UsageError("--collect needs a Ray cluster, but got no --ray; pass --ray too")
     return LocalPool(root, list_slots(accelerators, threads, cpus, workers, per_gpu), threads)

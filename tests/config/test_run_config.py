@@ -24,6 +24,7 @@ from biascon.config.run_config import (
 )
 from biascon.config.settings import (
     default_preset,
+    format_setting,
     list_presets,
     load_preset,
     parse_settings,
@@ -525,3 +526,22 @@ class TestOldSpellings:
             pytest.raises(UsageError, match=r"'augment\.grayscale_p' is set twice"),
         ):
             make_config("ce", preset=str(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (1e-5, "1e-05"),
+        (3, "3"),
+        ([16, 8], "[16, 8]"),
+        ("resnet18", "resnet18"),
+        ("true", '"true"'),
+        ("0.5", '"0.5"'),
+        (" a", '" a"'),
+        ("", '""'),
+    ],
+)
+def test_a_setting_is_written_as_it_is_read(value: object, text: str) -> None:
+    assert format_setting("train.x", value) == f"train.x={text}"
+    assert parse_settings([f"train.x={text}"]) == {"train": {"x": value}}

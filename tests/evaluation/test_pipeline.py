@@ -333,7 +333,21 @@ def test_the_configuration_holds_the_resolved_precision(data: BiasedDataset) -> 
     assert auto.for_device("cuda").train.precision == "bfloat16"
     assert auto.for_device("cpu").train.precision == "float32"
     assert auto.for_device("cuda").digest(data.digest) != auto.for_device("cpu").digest(data.digest)
-    assert find_overrides(auto.for_device("cpu")) == {}
+    assert find_overrides(auto.for_device("cpu")) == {}  # the preset has float32
+    assert find_overrides(auto.for_device("cuda")) == {"train.precision": "bfloat16"}
+    for preset, device, precision, shown in (
+        ("gpu", "cpu", "auto", False),
+        ("gpu", "cuda", "auto", False),
+        ("gpu", "cpu", "float32", False),
+        ("gpu", "cuda", "float32", True),
+        ("gpu", "cpu", "bfloat16", True),
+        ("gpu", "cuda", "bfloat16", False),
+        ("cpu", "cpu", "bfloat16", True),
+        ("cpu", "cuda", "float32", False),
+    ):
+        given = make_config("ce", preset=preset, settings=[f"train.precision={precision}"])
+        expected = {"train.precision": precision} if shown else {}
+        assert find_overrides(given.for_device(device)) == expected, (preset, device, precision)
     assert find_overrides(make_config("ce", preset="smoke", settings=["optimizer.lr=0.5"])) == {
         "optimizer.lr": 0.5
     }

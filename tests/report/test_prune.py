@@ -60,10 +60,10 @@ def test_pruned_runs_stay_readable(root: Path, cli: Any) -> None:
     assert len(feature_files(root)) == 12
     dry = cli("prune", "--runs", root, "--features", "--dry-run")
     assert dry.code == 0
-    assert f"would free {size / 2**20:,.1f} MiB; runs pruned: 4" in dry.out
+    assert f"would free {size / 2**20:,.1f} MiB; runs: would be pruned: 4\n" in dry.out
     assert len(feature_files(root)) == 12
     outcome = cli("prune", "--runs", root, "--features")
-    assert f"freed {size / 2**20:,.1f} MiB; runs pruned: 4" in outcome.out
+    assert f"freed {size / 2**20:,.1f} MiB; runs: pruned: 4\n" in outcome.out
     assert not feature_files(root)
     assert [run.evaluation for run in find_runs(root)] == before
     assert "nothing to delete: 4" in cli("prune", "--runs", root, "--features").out
@@ -82,6 +82,17 @@ def test_prune_leaves_unfinished_busy_and_damaged_runs(root: Path) -> None:
         PruneState.UNFINISHED, PruneState.BUSY, PruneState.DAMAGED, PruneState.DAMAGED,
     ]  # fmt: skip
     assert len(feature_files(root)) == 12
+
+
+def test_the_summary_names_the_runs_that_are_left(root: Path, cli: Any) -> None:
+    unfinished, damaged, *_ = find_run_folders(root)
+    (unfinished / "done").unlink()
+    (damaged / ENCODER).write_bytes(b"x")
+    outcome = cli("prune", "--runs", root, "--features")
+    assert outcome.out.endswith(
+        "; runs: pruned: 2; unfinished, left as they are: 1; damaged, left as they are: 1\n"
+    )
+    assert f"{damaged}: left as it is: damaged (" in outcome.err
 
 
 def test_checkpoints_of_finished_runs_only_are_pruned(root: Path) -> None:

@@ -195,6 +195,10 @@ def test_a_listing_reads_the_present_format_in_part(root: Path) -> None:
     run = FinishedRun.read(folder)
     assert run is not None
     (before,) = list_runs([folder])
+    identity = run.evaluation.identity
+    assert (before.evaluated_by, before.preset) == (
+        identity.evaluated_by, identity.preset_with_overrides,
+    )  # fmt: skip
     (folder / EVALUATION).write_text(pretty_json(run.evaluation.to_json()), "utf-8")
     mark_finished(folder, run.digest)
     (after,) = list_runs([folder])
@@ -217,9 +221,19 @@ def test_list_runs_on_the_command_line(root: Path, cli: Any) -> None:
     outcome = cli("list", "runs", "--runs", root)
     assert outcome.code == 0
     assert "6 finished" in outcome.out
-    assert len(outcome.out.splitlines()) == 2 + 6 + 3
+    header, _, *rows = outcome.out.splitlines()
+    assert len(rows) == 6 + 3
+    assert header.split()[:5] == ["dataset", "loss", "seed", "by", "preset"]
+    identities = [run.identity for run in find_runs(root)]
+    for row, identity in zip(rows, identities, strict=False):
+        assert identity.preset_with_overrides in row
+        assert f" {identity.evaluated_by.short} " in row
+    assert cli("list", "runs", "--runs", root, "--verify").code == 0
     change_a_byte(first_folder(root) / ENCODER)
-    assert "5 finished, 1 damaged" in cli("list", "runs", "--runs", root, "--verify").out
+    assert cli("list", "runs", "--runs", root).code == 0
+    verified = cli("list", "runs", "--runs", root, "--verify")
+    assert "5 finished, 1 damaged" in verified.out
+    assert verified.code == RunError.exit_code
     assert cli("list", "losses", "--verify").code == 2
     assert cli("list", "runs", "--runs", root / "nothing").code == RunError.exit_code
 

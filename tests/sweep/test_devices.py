@@ -75,6 +75,9 @@ def test_options_that_do_not_fit_are_refused() -> None:
         pool(device_type="cpu", accelerators=[], per_gpu=2)
     with pytest.raises(UsageError, match=r"--gpus-per-run 0\.5"):
         pool(ray_address="auto", per_gpu=2)
+    with pytest.raises(UsageError, match="--per-gpu would change nothing") as caught:
+        pool(ray_address="auto", per_gpu=2, device_type="cpu", accelerators=[])
+    assert "--workers" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
