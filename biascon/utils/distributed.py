@@ -4,7 +4,12 @@ Every process holds the same weights and computes its share of every batch. The 
 batch (``biascon.losses.gather``). The number of processes therefore does not change the training, except for
 batch norm on a CPU: it uses the statistics of the share of a process, while on CUDA it is synchronized. The
 main process writes the files and evaluates; the other processes end before. All processes must be able to
-read the run folder. If a process fails, all of them end (``biascon.utils.failures``).
+read the run folder.
+
+If a process fails with an error, all of them end (``biascon.utils.failures``). A process that is killed by
+SIGKILL leaves no record. If it is the main process, the others lose the connection to it and end with exit
+code 1. If it is another one, gloo notices; NCCL may wait until ``TIMEOUT``, unless the launcher ends the job.
+torchrun does so, and srun with ``--kill-on-bad-exit``.
 """
 
 from __future__ import annotations

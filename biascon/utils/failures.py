@@ -3,7 +3,7 @@
 A process that waits for another one in a collective operation cannot be interrupted from within, and may wait
 for hours. Every process therefore has a thread that looks for a record of a failure in the store that all
 processes share. If there is one, the thread ends its process. All files of a run are written atomically, so
-that nothing is lost.
+that nothing is lost. A process that is killed leaves no record (``biascon.utils.distributed``).
 """
 
 from __future__ import annotations
