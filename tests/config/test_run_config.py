@@ -539,7 +539,7 @@ class TestOldSpellings:
         ("true", '"true"'),
         ("0.5", '"0.5"'),
         (" a", '" a"'),
-        ("", '""'),
+        ("", ""),
     ],
 )
 def test_a_setting_is_written_as_it_is_read(value: object, text: str) -> None:

@@ -224,7 +224,7 @@ def test_list_runs_on_the_command_line(root: Path, cli: Any) -> None:
     header, _, *rows = outcome.out.splitlines()
     assert len(rows) == 6 + 3
     assert header.split()[:5] == ["dataset", "loss", "seed", "by", "preset"]
-    identities = [run.identity for run in find_runs(root)]
+    identities = [run.evaluation.identity for run in find_runs(root)]
     for row, identity in zip(rows, identities, strict=False):
         assert identity.preset_with_overrides in row
         assert f" {identity.evaluated_by.short} " in row
