@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -30,6 +31,8 @@ from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.dataset import BiasedDataset
 from biascon.losses import LOSSES, get_loss
 from biascon.losses.loss import list_losses
+from biascon.runs import checkpoint
+from biascon.runs.folder import DONE
 from biascon.runs.records import EpochRecord
 from biascon.training.augment import augment
 from biascon.utils.devices import pick_device
@@ -48,11 +51,20 @@ FULL = Augmentation(crop_scale=(0.2, 1.0), flip_p=0.5)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the check: its function, its time limit in seconds, and its explanation on the page."""
+    """A part of the check.
+
+    Attributes:
+        function: Yields the rows.
+        seconds: The time limit.
+        what: The explanation on the page.
+        planned: The first columns of every row, known before the part starts. With it, a part that the time
+            limit ends after at least one row is incomplete, and has not failed.
+    """
 
     function: Callable[[argparse.Namespace, Path], Rows]
     seconds: float
     what: str
+    planned: Callable[[argparse.Namespace], list[Row]] | None = None
 
 
 def relative_error(value: Tensor, reference: Tensor) -> float:
@@ -84,8 +96,11 @@ def check_losses(options: argparse.Namespace, scratch: Path) -> Rows:
                     for place, kind in ((torch.device("cpu"), dtype), (device, torch.float32))
                 )
                 errors = {key: relative_error(found[key], expected[key]) for key in expected}
-                row |= {"value": errors.pop("value"), "gradient": max(errors.values())}
-                row["ok"] = bool(max(row["value"], row["gradient"]) <= LOSS_LIMIT)
+                gradients = [error for key, error in errors.items() if key != "value"]
+                # ``max`` may pass over a NaN.
+                gradient = max(gradients) if all(map(math.isfinite, gradients)) else math.nan
+                row |= {"value": errors["value"], "gradient": gradient}
+                row["ok"] = all(math.isfinite(e) and e <= LOSS_LIMIT for e in errors.values())
             except Exception as error:  # one loss does not end the others
                 row |= {"ok": False, "error": _last_line(error)}
             yield row
@@ -211,8 +226,12 @@ def check_repeats(options: argparse.Namespace, scratch: Path) -> Rows:
 def _repeat(options: argparse.Namespace, scratch: Path, *, deterministic: bool) -> list[Row]:
     """Compare a run with its repetition and with a run that was killed and resumed."""
     word = str(deterministic).lower()
-    folders = {}
+    # On CUDA without deterministic algorithms equal bytes are not promised, only measured.
+    promised = deterministic or pick_device(options.device).type == "cpu"
+    first: Path | None = None
+    rows: list[Row] = []
     for kind in ("first", "again", "killed"):
+        row: Row = {"deterministic": deterministic, "run": kind}
         runs = scratch / f"{kind}-{word}"
         words = [
             sys.executable, "-m", "biascon", "evaluate", "--loss", "contex", "--preset", "smoke",
@@ -220,28 +239,34 @@ def _repeat(options: argparse.Namespace, scratch: Path, *, deterministic: bool) 
             f"train.deterministic={word}", "--data", str(scratch / "data"), "--device",
             options.device, "--runs", str(runs),
         ]  # fmt: skip
-        if kind == "killed":
-            _kill_at("epoch 2/4", words)
-        process = subprocess.run(words, capture_output=True, text=True, check=False)
-        if process.returncode:
-            last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-            return [{"deterministic": deterministic, "run": kind, "ok": False, "error": last}]
-        (folders[kind],) = runs.glob("*/*/seed0-*")
-    # On CUDA without deterministic algorithms equal bytes are not promised, only measured.
-    promised = deterministic or pick_device(options.device).type == "cpu"
-    rows = []
-    for kind in ("again", "killed"):
-        equal, error, difference = _compare_runs(folders["first"], folders[kind])
-        rows.append({
-            "deterministic": deterministic, "run": kind, "same bytes": equal,
-            "difference of weights": error, "difference of unbiased accuracy": difference,
-            "ok": equal if promised else None,
-        })  # fmt: skip
+        error = _kill_at("epoch 2/4", words, runs) if kind == "killed" else ""
+        if not error:
+            process = subprocess.run(words, capture_output=True, text=True, check=False)
+            if process.returncode:
+                error = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        if error:
+            rows.append({**row, "ok": False, "error": error})
+            if first is None:  # nothing to compare with
+                break
+            continue
+        (folder,) = runs.glob("*/*/seed0-*")
+        if first is None:
+            first = folder
+            continue
+        equal, difference, of_accuracy = _compare_runs(first, folder)
+        row |= {"same bytes": equal, "difference of weights": difference}
+        row |= {"difference of unbiased accuracy": of_accuracy, "ok": equal if promised else None}
+        rows.append(row)
     return rows
 
 
-def _kill_at(line: str, words: list[str]) -> None:
-    """Start a command, and kill it as soon as it prints a line with these words."""
+def _kill_at(line: str, words: list[str], runs: Path) -> str:
+    """Start a command, and kill it as soon as it prints a line with these words.
+
+    Returns:
+        Why there is no interrupted run to resume from, or "": the command was killed, and its run folder
+        has a checkpoint and no ``done``.
+    """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
@@ -249,6 +274,17 @@ def _kill_at(line: str, words: list[str]) -> None:
             if line in printed:
                 process.send_signal(signal.SIGKILL)
                 break
+    if process.returncode != -signal.SIGKILL:
+        return f"not killed at '{line}': the command ended with exit code {process.returncode}"
+    folders = list(runs.glob("*/*/seed0-*"))
+    if len(folders) != 1:
+        return f"{len(folders)} run folders after the kill, expected 1"
+    if (folders[0] / DONE).exists():
+        return "the run was finished before it was killed"
+    state = checkpoint.load(folders[0])
+    if state is None or state["epoch"] < 1:
+        return "the killed run has no checkpoint of an epoch"
+    return ""
 
 
 def _compare_runs(first: Path, other: Path) -> tuple[bool, float, float]:
@@ -271,9 +307,8 @@ def _compare_runs(first: Path, other: Path) -> tuple[bool, float, float]:
 # Throughput
 
 
-def measure_throughput(options: argparse.Namespace, scratch: Path) -> Rows:
-    """Measure views a second and peak memory of each preset, all eager runs first."""
-    device = pick_device(options.device)
+def plan_throughput(options: argparse.Namespace) -> list[Row]:
+    """Return the first columns of each measurement: all eager runs first."""
     presets = {"smoke": "supcon", "cpu": "contex"}
     if not options.small:
         presets = {
@@ -281,18 +316,26 @@ def measure_throughput(options: argparse.Namespace, scratch: Path) -> Rows:
             "contex-paper": "contex",
         }  # fmt: skip
     precisions = ("float32",) if options.small else ("bfloat16", "float32")
-    for compiled in (False,) if options.small else (False, True):
-        for preset, loss in presets.items():
-            for precision in precisions:
-                row = {"preset": preset, "loss": loss, "precision": precision, "compiled": compiled}
-                if compiled:
-                    torch._dynamo.reset()
-                started = time.perf_counter()
-                try:
-                    row |= _throughput(row, device, scratch, steps=3 if options.small else 15)
-                except Exception as error:  # out of memory, no compiler
-                    row |= {"ok": False, "error": _last_line(error)}
-                yield {**row, "seconds": time.perf_counter() - started}
+    return [
+        {"preset": preset, "loss": loss, "precision": precision, "compiled": compiled}
+        for compiled in ((False,) if options.small else (False, True))
+        for preset, loss in presets.items()
+        for precision in precisions
+    ]
+
+
+def measure_throughput(options: argparse.Namespace, scratch: Path) -> Rows:
+    """Measure views a second and peak memory of each preset."""
+    device = pick_device(options.device)
+    for row in plan_throughput(options):
+        if row["compiled"]:
+            torch._dynamo.reset()
+        started = time.perf_counter()
+        try:
+            found = _throughput(row, device, scratch, steps=3 if options.small else 15)
+        except Exception as error:  # out of memory, no compiler
+            found = {"ok": False, "error": _last_line(error)}
+        yield {**row, **found, "seconds": time.perf_counter() - started}
 
 
 def _throughput(row: Row, device: torch.device, scratch: Path, steps: int) -> Row:
@@ -410,7 +453,8 @@ PARTS = {
     ),
     "throughput": Part(
         measure_throughput, 200,
-        "Views a second and peak memory of the second epoch of some steps, images on the device. What is "
-        "missing was not reached in time.",
+        "Views a second and peak memory of the second epoch of some steps, images on the device. The time "
+        "limit may end this part early; the rows that are missing then are listed.",
+        plan_throughput,
     ),
 }  # fmt: skip

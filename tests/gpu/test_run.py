@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from biascon.losses import LOSSES
+from biascon.runs import checkpoint
 from tests.gpu import check, parts, run, study
 from tests.gpu.wheels import fits, unpack_missing
 
@@ -53,6 +55,68 @@ def test_a_wrong_loss_and_a_failing_loss_are_rows(
     assert not any(row["ok"] for row in rows.values())
     assert rows["contex"]["gradient"] == pytest.approx(1e-3, rel=0.01)
     assert rows["supcon"]["error"] == "RuntimeError: no kernel image"
+
+
+def test_a_gradient_that_is_nan_is_beyond_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = parts._value_and_gradients
+
+    def changed(name: str, anchors: int, device: torch.device, dtype: torch.dtype) -> Any:
+        found = find(name, anchors, device, dtype)
+        if dtype == torch.float32:  # on the device
+            found[list(found)[-1]] = found[list(found)[-1]] * torch.nan
+        return found
+
+    monkeypatch.setattr(parts, "_value_and_gradients", changed)
+    rows = list(itertools.islice(parts.check_losses(OPTIONS, tmp_path), len(LOSSES)))
+    assert not any(row["ok"] for row in rows)
+    assert all(math.isnan(row["gradient"]) and row["value"] <= parts.LOSS_LIMIT for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "is_done", "line", "reason"),
+    [
+        (2, False, "epoch 2/4", ""),
+        (2, False, "epoch 3/4", "exit code 0"),  # another line: the command ends by itself
+        (None, False, "epoch 2/4", "no checkpoint"),
+        (0, False, "epoch 2/4", "no checkpoint"),
+        (2, True, "epoch 2/4", "finished before"),
+    ],
+)
+def test_a_run_that_was_not_interrupted_is_found(
+    tmp_path: Path, epoch: int | None, is_done: bool, line: str, reason: str
+) -> None:
+    folder = tmp_path / "data" / "contex" / "seed0-12345678"
+    folder.mkdir(parents=True)
+    if epoch is not None:
+        checkpoint.save(folder, {"epoch": epoch})
+    if is_done:
+        (folder / "done").touch()
+    wait = "time.sleep(60)" if line == "epoch 2/4" else "sys.exit()"
+    program = f"import sys, time; print({line!r}, file=sys.stderr); {wait}"
+    words = [sys.executable, "-S", "-c", program]
+    found = parts._kill_at("epoch 2/4", words, tmp_path)
+    assert (reason in found) if reason else found == ""
+
+
+def test_a_command_that_is_not_killed_is_a_failed_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Path] = []
+
+    def finish(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        runs.append(Path(words[-1]))
+        (runs[-1] / "data" / "contex" / "seed0-12345678").mkdir(parents=True)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(parts.subprocess, "run", finish)
+    monkeypatch.setattr(parts, "_kill_at", lambda line, words, runs: "not killed")
+    monkeypatch.setattr(parts, "_compare_runs", lambda first, other: (True, 0.0, 0.0))
+    again, killed = parts._repeat(OPTIONS, tmp_path, deterministic=True)
+    assert (again["run"], again["ok"]) == ("again", True)
+    assert killed == {"deterministic": True, "run": "killed", "ok": False, "error": "not killed"}
+    assert len(runs) == 2
 
 
 def test_moments_of_views_agree_and_another_augmentation_is_found(
