@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 
 from biascon.losses import LOSSES
 from biascon.runs import checkpoint
-from tests.gpu import check, parts, run, study
+from tests.gpu import bench, check, parts, run, study
+from tests.gpu.process import Ended
 from tests.gpu.wheels import fits, unpack_missing
 
 OPTIONS = Namespace(device="cpu", small=True)
@@ -136,40 +138,128 @@ def test_moments_of_views_agree_and_another_augmentation_is_found(
     assert not all(row["ok"] for row in parts.check_augmentation(OPTIONS, tmp_path))
 
 
+ROW = {"preset": "smoke", "loss": "supcon", "precision": "float32", "compiled": False}
+
+
 def test_a_part_runs_in_a_process_and_its_failure_and_its_time_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.py").write_text("print('{\"x\": 1}'); raise SystemExit('out of order')")
+    options = parse("check", "--out", tmp_path, "--device", "cpu")
+    monkeypatch.setattr(check, "__file__", str(tmp_path / "check.py"))
+    result = check._run_in_process("losses", options, 60.0)
+    assert (result["state"], result["rows"]) == ("failed", [{"x": 1}])
+    assert result["reason"] == "out of order"
+    assert check._run_in_process("losses", options, 1.0)["state"] == "not run"
+    # A last line that the time limit cut off is no row.
+    ended = Ended(None, '{"x": 1}\n{"x"', "", 60.0)
+    monkeypatch.setattr(check, "run_limited", lambda words, seconds: ended)
+    result = check._run_in_process("losses", options, 60.0)
+    assert (result["state"], result["rows"]) == ("failed", [{"x": 1}])
+    assert result["reason"] == "not finished after 60 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "rows", "state", "n_missing"),
+    [
+        (None, [ROW], "incomplete", 1),
+        (None, [], "failed", 2),
+        (None, [{**ROW, "ok": False}], "failed", 1),
+        (1, [ROW], "failed", 1),
+        (0, [ROW, {**ROW, "preset": "cpu", "loss": "contex"}], "passed", 0),
+    ],
+)
+def test_only_throughput_that_the_time_limit_ends_after_a_row_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, rows: list[dict[str, Any]],
+    state: str, n_missing: int,
+) -> None:  # fmt: skip
+    ended = Ended(code, "\n".join(map(json.dumps, rows)), "out of order", 60.0)
+    monkeypatch.setattr(check, "run_limited", lambda words, seconds: ended)
+    words = ("--device", "cpu", "--small", "--only", "throughput")
+    options = parse("check", "--out", tmp_path, *words)
+    exit_code = 0
+    try:
+        check.run(options)
+    except SystemExit as error:
+        exit_code = int(str(error.code))
+    assert exit_code == (1 if state == "failed" else 0)
+    result = json.loads((tmp_path / "check.json").read_text())["parts"]["throughput"]
+    assert (result["state"], len(result["missing"])) == (state, n_missing)
+    page = (tmp_path / "check.md").read_text()
+    assert f"| throughput | {state} |" in page
+    assert ("| cpu | contex | float32 | False |" in page.partition("Missing")[2]) == (n_missing > 0)
+
+
+class PopenUntil(subprocess.Popen[str]):
+    """A process whose time limit is over as soon as a file exists, so that a slow machine is no matter."""
+
+    file = Path()
+
+    def wait(self, timeout: float | None = None) -> int:
+        if timeout is None:
+            return super().wait()
+        while not self.file.exists() and self.poll() is None:
+            time.sleep(0.01)
+        raise subprocess.TimeoutExpired(self.args, timeout)
+
+
+def test_bench_kills_the_processes_of_a_section_at_the_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The section starts a process of its own, writes its group, and waits.
+    (tmp_path / "performance").write_text(
+        "import os, pathlib, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(tmp_path / 'new')!r}).write_text(str(os.getpgid(child.pid)))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'group')!r})\n"
+        "child.wait()\n"
+    )
+    monkeypatch.setattr(PopenUntil, "file", tmp_path / "group")
+    monkeypatch.setattr(bench, "PERFORMANCE", tmp_path / "performance")
+    monkeypatch.setattr("tests.gpu.process.subprocess.Popen", PopenUntil)
+    monkeypatch.setattr(bench, "describe_machine", lambda device: {})
+    with pytest.raises(SystemExit) as ended:
+        bench.run(parse("bench", "--out", tmp_path, "--device", "cpu", "--small"))
+    assert ended.value.code == 1
+    (row,) = json.loads((tmp_path / "bench.json").read_text())["sections"]
+    assert row["state"] == "failed"
+    assert row["reason"].startswith("not finished")
+    for _ in range(500):  # until the system has removed the killed process
+        if not _is_running(int((tmp_path / "group").read_text())):
+            return
+        time.sleep(0.02)
+    raise AssertionError("a process of the section still runs")
+
+
+def _is_running(group: int) -> bool:
+    """Return whether a process of a group runs; one that is killed but not removed does not."""
+    found = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
+    return any(
+        int(line.split()[0]) == group and line.split()[1][0] != "Z"
+        for line in found.stdout.splitlines()
+    )
+
+
+def test_the_check_writes_its_page_after_each_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
 
     def recorded(name: str, options: Namespace, seconds: float) -> dict[str, Any]:
-        found.append((name, seconds))
+        found.append(name)
         state = "passed" if name == "losses" else "failed"
         return {"state": state, "seconds": 1.0, "reason": "", "rows": [{"a|b": 1.5, "ok": None}]}
 
-    # A process that ends with an error after one row, and one that does not end.
-    program = 'import sys, time; print("{\\"x\\": 1}", flush=True); time.sleep(float(sys.argv[1]))'
-    for seconds, words in ((0.0, "; raise SystemExit('out of order')"), (60.0, "")):
-        script = tmp_path / "run.py"
-        script.write_text(program.replace("sys.argv[1]", repr(str(seconds))) + words)
-        with monkeypatch.context() as patch:
-            patch.setattr(check, "__file__", str(tmp_path / "check.py"))
-            patch.setattr(check, "LEAST", 0.0)
-            options = parse("check", "--out", tmp_path, "--device", "cpu")
-            result = check._run_in_process("losses", options, 3.0)
-        assert (result["state"], result["rows"]) == ("failed", [{"x": 1}])
-        assert result["reason"] == ("out of order" if words else "not finished after 3 s")
     monkeypatch.setattr(check, "_run_in_process", recorded)
     options = parse("check", "--out", tmp_path, "--device", "cpu", "--only", "losses,smoke")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         check.run(options)
-    assert [name for name, _ in found] == ["losses", "smoke"]
+    assert ended.value.code == 1
+    assert found == ["losses", "smoke"]
     written = json.loads((tmp_path / "check.json").read_text())
     assert written["parts"]["losses"]["state"] == "passed"
     assert written["machine"]["device"] == "cpu"
     assert "| smoke | failed | 1 |" in (tmp_path / "check.md").read_text()
-    assert check._run_in_process is recorded
-    monkeypatch.undo()
-    assert check._run_in_process("losses", options, 1.0)["state"] == "not run"
 
 
 def test_the_runs_of_a_study_are_planned_seed_by_seed() -> None:
