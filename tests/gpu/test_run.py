@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,14 +11,22 @@ import sys
 import time
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from biascon.cli.requirements import EVALUATION
+from biascon.config.factory import make_config
+from biascon.data import dataset
+from biascon.data.manifest import read_manifest
+from biascon.errors import DataError
+from biascon.evaluation import pipeline
 from biascon.losses import LOSSES
 from biascon.runs import checkpoint
+from biascon.runs.context import ignore_epoch
 from tests.gpu import bench, check, parts, run, study
 from tests.gpu.process import Ended
 from tests.gpu.wheels import fits, unpack_missing
@@ -293,6 +302,176 @@ def test_archives_hold_whole_folders_and_are_unpacked_without_overwriting(
     assert found == ["new/checkpoint.pt", "new/config.toml", "old/checkpoint.pt", "old/config.toml"]
     assert (other / "old" / "config.toml").read_text() == "kept"
     study._unpack(tmp_path / "missing.tar", other)
+
+
+def test_a_record_is_only_of_the_same_run(
+    tmp_path: Path, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_dataset(tmp_path / "a", rho=0.9)
+    manifest, other = read_manifest(folder), read_manifest(make_dataset(tmp_path / "b", rho=0.8))
+    (item,) = study.plan(parse("study", "--out", "x", "--losses", "biasbal", "--seeds", "3"))
+
+    def start(manifest: Any = manifest, item: study.PlannedRun = item, device: str = "cpu") -> Any:
+        return study._first_columns(item, manifest, device)
+
+    row = {**start(), "state": "done", "unbiased": 0.5}
+    record = tmp_path / "records" / item.name
+    record.mkdir(parents=True)
+    (record / "row.json").write_text(json.dumps(row))
+    assert study._finished_row(start(), tmp_path / "records") == row
+    changed = dataclasses.replace(item, settings=("train.epochs=2",))
+    others = [start(other), start(item=changed), {**start(), "device": "cuda"}]
+    others.append({**start(), "rho": 0.8})
+    more_images = dataclasses.replace(manifest, files={**manifest.files, "test.safetensors": "0"})
+    others.append(start(more_images))
+    # The digest is the one of ``evaluate``.
+    settings = {"root": tmp_path, "device": torch.device("cpu"), "resume": True}
+    config, data = make_config("biasbal", preset="gpu", seed=3), dataset.load(folder)
+    context = pipeline._prepare(config, data, on_epoch=ignore_epoch, source=None, **settings)
+    assert (row["digest"], row["dataset"]) == (context.digest, data.digest)
+    monkeypatch.setattr("biascon.config.run_config.RECIPE_VERSION", -1)
+    others.append(start())
+    for other_start in others:
+        assert study._finished_row(other_start, tmp_path / "records") is None, other_start
+    (record / "row.json").write_text("{")
+    with pytest.raises(DataError, match="is damaged; delete the folder"):
+        study._finished_row(start(), tmp_path / "records")
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", 1), ("interrupted", 0), ("done", 0)])
+def test_a_study_with_a_failed_run_exits_with_1(
+    tmp_path: Path, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    state: str, code: int,
+) -> None:  # fmt: skip
+    folder = make_dataset(tmp_path / "data")
+    ended = iter([{"state": state, "run": "x"}, {"state": "done", "run": "y"}])
+    monkeypatch.setattr(study, "_dataset", lambda options: folder)
+    monkeypatch.setattr(study, "_run_one", lambda *args: next(ended))
+    words = ("study", "--out", tmp_path, "--work", tmp_path / "w", "--device", "cpu", "--losses")
+    options = parse(*words, "ce,supcon", "--seeds", "0")
+    found = 0
+    try:
+        study.run(options)
+    except SystemExit as error:
+        found = int(str(error.code))
+    assert found == code
+    rows = json.loads((tmp_path / "study.json").read_text())["runs"]
+    assert [row["state"] for row in rows] == [state, "done"]  # the other run is still made
+
+
+def test_the_packages_are_those_of_evaluate() -> None:
+    assert ("click", *EVALUATION) == run.PACKAGES
+
+
+@pytest.fixture
+def end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command that fails: its exit code, and the error in one line."""
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*words: str | Path) -> tuple[int, str]:
+        folders = () if "--out" in words else ("--out", tmp_path / "out")
+        command = (*words, *folders, "--work", tmp_path / "work", "--device", "cpu")
+        with pytest.raises(SystemExit) as ended:
+            run.main([str(word) for word in command])
+        lines = capsys.readouterr().err.splitlines()
+        if lines[0] == "unpacked from wheels: nothing":
+            del lines[0]
+        (line,) = lines
+        assert line.startswith("error: ")
+        return int(str(ended.value.code)), line
+
+    return call
+
+
+def test_click_that_is_missing_is_named(
+    end: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("biascon.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("click", "pandas"):
+        monkeypatch.setitem(sys.modules, name, None)
+    code, line = end("check")
+    assert code == 1
+    assert "run.py check needs packages that are not installed: click, pandas;" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (("part",), 2, "got no name"),
+        (("part", "nope"), 2, "got 'nope'"),
+        (("check", "smoke"), 2, "check takes no name"),
+        (("check", "--only", "nope"), 2, "unknown parts nope"),
+        (("check", "--seconds", "0"), 2, "above 0, but got '0'"),
+        (("bench", "--seconds", "nan"), 2, "above 0, but got 'nan'"),
+        (("bench", "--only", "nope"), 2, "unknown sections nope"),
+        (("study", "--seeds", "a"), 2, "but got 'a'"),
+        (("study", "--seeds", "-1"), 2, "-1"),
+        (("study", "--losses", "nope"), 2, "nope"),
+        (("study", "--preset", "folder/mine.toml"), 2, "but got the file 'folder/mine.toml'"),
+        (("study", "--losses", "ce", "--mnist", "nowhere"), 1, "nowhere"),
+        (("check", "--wheels", "nowhere"), 1, "there is no folder nowhere"),
+        (("nope",), 2, "invalid choice: 'nope'"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    end: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], code: int, part: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("BIASCON_MNIST", "")
+    found, line = end(*words)
+    assert (found, part in line) == (code, True), line
+
+
+def test_a_folder_of_results_that_cannot_be_written_is_one_line(
+    end: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    assert end("check", "--out", file) == (1, f"error: {file} is a file, but a folder is needed")
+    code, line = end("check", "--out", file / "inside")
+    assert (code, "Not a directory" in line) == (1, True)
+    assert file.read_text() == "kept"
+
+    def refuse(**options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert end("bench", "--out", tmp_path) == (
+        1, f"error: cannot write to the folder {tmp_path}: Permission denied",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut off"])
+def test_a_damaged_archive_is_one_line_and_leaves_nothing(
+    end: Callable[..., tuple[int, str]], tmp_path: Path, kind: str
+) -> None:
+    record, archive = tmp_path / "r" / "a run", tmp_path / "study.tar"
+    record.mkdir(parents=True)
+    for name in ("evaluation.json", "row.json"):
+        (record / name).write_bytes(b"x" * 3000)
+    study._pack(archive, tmp_path / "r", [study._files(record)])
+    whole = archive.read_bytes()
+    archive.write_bytes({"empty": b"", "text": b"damaged" * 400, "cut off": whole[:6000]}[kind])
+    code, line = end("study", "--losses", "ce", "--previous", tmp_path)
+    assert (code, f"{archive} is damaged" in line) == (1, True), line
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("kind", ["no archive", "changed"])
+def test_a_damaged_wheel_is_one_line(
+    end: Callable[..., tuple[int, str]], tmp_path: Path, kind: str
+) -> None:
+    wheel = tmp_path / "biascon_extra-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("biascon_extra.py", "value = 3\n")
+    data = wheel.read_bytes()
+    wheel.write_bytes(data[:30] if kind == "no archive" else data.replace(b"= 3", b"= 4"))
+    code, line = end("check", "--wheels", tmp_path)
+    assert (code, f"the wheel {wheel} is damaged" in line) == (1, True), line
 
 
 @pytest.mark.parametrize(

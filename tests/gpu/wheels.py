@@ -7,8 +7,11 @@ import re
 import shutil
 import sys
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
+
+from biascon.errors import DataError
 
 _NAME = re.compile(
     r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<system>[^-]+)"
@@ -58,15 +61,18 @@ def unpack_missing(wheels: Path, target: Path) -> list[str]:
 
     Raises:
         OSError: The folder cannot be read.
-        zipfile.BadZipFile: A wheel is damaged.
+        DataError: A wheel is damaged.
     """
     unpacked: list[str] = []
     for path in sorted(wheels.glob("*.whl"), reverse=True):  # of two versions, mostly the newer one
         name = path.name.partition("-")[0]
         if not fits(path.name) or name in unpacked or _is_installed(name):
             continue
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(target)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(target)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise DataError(f"the wheel {path} is damaged: {error}") from error
         unpacked.append(name)
     for part in target.glob("*.data/*lib"):  # purelib, platlib
         shutil.copytree(part, target, dirs_exist_ok=True)
