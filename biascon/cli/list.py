@@ -143,7 +143,11 @@ def _check_unused_options() -> None:
 
 
 def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:
-    """Print the runs; with ``verify``, end with exit code 1 if one of them is damaged."""
+    """Print the runs.
+
+    Raises:
+        RunError: There is no run, or, with ``verify``, a run is damaged.
+    """
     from biascon.errors import RunError
     from biascon.runs.listing import RunState, find_run_folders, list_runs
     from biascon.runs.seals import Check
@@ -169,7 +173,7 @@ def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:
     ]
     click.echo("\n".join(lines))
     if verify and counts[RunState.DAMAGED]:
-        click.get_current_context().exit(RunError.exit_code)
+        raise RunError(f"{counts[RunState.DAMAGED]} of {len(runs):,} runs are damaged, see above")
 
 
 def _run_cells(run: ListedRun) -> list[str]:

@@ -233,6 +233,7 @@ def test_list_runs_on_the_command_line(root: Path, cli: Any) -> None:
     assert cli("list", "runs", "--runs", root).code == 0
     verified = cli("list", "runs", "--runs", root, "--verify")
     assert "5 finished, 1 damaged" in verified.out
+    assert "1 of 6 runs are damaged" in verified.err
     assert verified.code == RunError.exit_code
     assert cli("list", "losses", "--verify").code == 2
     assert cli("list", "runs", "--runs", root / "nothing").code == RunError.exit_code
