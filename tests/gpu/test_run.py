@@ -121,7 +121,7 @@ def test_a_command_that_is_not_killed_is_a_failed_row(
         (runs[-1] / "data" / "contex" / "seed0-12345678").mkdir(parents=True)
         return subprocess.CompletedProcess(words, 0, "", "")
 
-    monkeypatch.setattr(parts.subprocess, "run", finish)
+    monkeypatch.setattr("tests.gpu.parts.subprocess.run", finish)
     monkeypatch.setattr(parts, "_kill_at", lambda line, words, runs: "not killed")
     monkeypatch.setattr(parts, "_compare_runs", lambda first, other: (True, 0.0, 0.0))
     again, killed = parts._repeat(OPTIONS, tmp_path, deterministic=True)
@@ -322,12 +322,13 @@ def test_a_record_is_only_of_the_same_run(
     changed = dataclasses.replace(item, settings=("train.epochs=2",))
     others = [start(other), start(item=changed), {**start(), "device": "cuda"}]
     others.append({**start(), "rho": 0.8})
-    more_images = dataclasses.replace(manifest, files={**manifest.files, "test.safetensors": "0"})
-    others.append(start(more_images))
+    file = dataclasses.replace(manifest.files["test.safetensors"], sha256="0" * 64)
+    files = {**manifest.files, "test.safetensors": file}
+    others.append(start(dataclasses.replace(manifest, files=files)))
     # The digest is the one of ``evaluate``.
-    settings = {"root": tmp_path, "device": torch.device("cpu"), "resume": True}
     config, data = make_config("biasbal", preset="gpu", seed=3), dataset.load(folder)
-    context = pipeline._prepare(config, data, on_epoch=ignore_epoch, source=None, **settings)
+    cpu = torch.device("cpu")
+    context = pipeline._prepare(config, data, tmp_path, cpu, True, ignore_epoch, None)
     assert (row["digest"], row["dataset"]) == (context.digest, data.digest)
     monkeypatch.setattr("biascon.config.run_config.RECIPE_VERSION", -1)
     others.append(start())
