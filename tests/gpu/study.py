@@ -55,7 +55,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """The run in one line; its record has this name."""
+        """The run in one line."""
         return f"seed{self.seed} {self.preset} {self.loss}"
 
 
@@ -162,13 +162,18 @@ def _first_columns(item: PlannedRun, manifest: Manifest, device: str) -> Row:
     }  # fmt: skip
 
 
+def _record_folder(records: Path, row: Row) -> Path:
+    """Return the folder of a record. Runs of one name, on other datasets for example, keep their own."""
+    return records / f"{row['run']} {row['digest'][:8]}"
+
+
 def _finished_row(start: Row, records: Path) -> Row | None:
     """Return the row of a record, or None if there is none of this very run.
 
     A record of another dataset, of another rho, of other settings or recipes, or of another device is of
     another run.
     """
-    path = records / start["run"] / "row.json"
+    path = _record_folder(records, start) / "row.json"
     if not path.is_file():
         return None
     try:
@@ -229,7 +234,7 @@ def _keep_record(item: PlannedRun, row: Row, digest: str, options: argparse.Name
         "training seconds": sum(epoch["seconds"] for epoch in epochs),
         "views/s": epochs[-1]["views_per_second"],
     }  # fmt: skip
-    target = options.work / "records" / item.name
+    target = _record_folder(options.work / "records", row)
     target.mkdir(exist_ok=True)
     for name in RECORDS:
         (target / name).write_bytes((folder / name).read_bytes())

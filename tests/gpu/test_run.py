@@ -315,10 +315,15 @@ def test_a_record_is_only_of_the_same_run(
         return study._first_columns(item, manifest, device)
 
     row = {**start(), "state": "done", "unbiased": 0.5}
-    record = tmp_path / "records" / item.name
-    record.mkdir(parents=True)
-    (record / "row.json").write_text(json.dumps(row))
-    assert study._finished_row(start(), tmp_path / "records") == row
+    records = tmp_path / "records"
+
+    def write(start: dict[str, Any], text: str) -> None:
+        folder = study._record_folder(records, start)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "row.json").write_text(text)
+
+    write(start(), json.dumps(row))
+    assert study._finished_row(start(), records) == row
     changed = dataclasses.replace(item, settings=("train.epochs=2",))
     others = [start(other), start(item=changed), {**start(), "device": "cuda"}]
     others.append({**start(), "rho": 0.8})
@@ -333,10 +338,13 @@ def test_a_record_is_only_of_the_same_run(
     monkeypatch.setattr("biascon.config.run_config.RECIPE_VERSION", -1)
     others.append(start())
     for other_start in others:
-        assert study._finished_row(other_start, tmp_path / "records") is None, other_start
-    (record / "row.json").write_text("{")
+        if other_start["digest"] != row["digest"]:
+            assert study._finished_row(other_start, records) is None
+        write(other_start, json.dumps(row))
+        assert study._finished_row(other_start, records) is None, other_start
+    write(start(), "{")
     with pytest.raises(DataError, match="is damaged; delete the folder"):
-        study._finished_row(start(), tmp_path / "records")
+        study._finished_row(start(), records)
 
 
 @pytest.mark.parametrize(("state", "code"), [("failed", 1), ("interrupted", 0), ("done", 0)])
