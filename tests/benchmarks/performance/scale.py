@@ -50,22 +50,36 @@ def scale(device: torch.device) -> list[dict[str, Any]]:
     return rows
 
 
+# Runs a command, and prints its peak memory. That of getrusage includes the memory of the parent process.
+COMMAND = """
+import sys
+from biascon.cli import main
+from biascon.utils.memory import peak_memory_mib
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code or 0
+print(f"\\npeak {peak_memory_mib()}")
+sys.exit(code)
+"""
+
+
 def _measure(words: Sequence[str]) -> dict[str, float]:
     """Run a command of biascon, and return its seconds and its peak memory."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "biascon", *words],
-        stdout=subprocess.DEVNULL,
+    started, before = time.perf_counter(), os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words],
+        check=False,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"biascon {' '.join(words)} ended with code {process.returncode}")
+    if done.returncode:
+        raise RuntimeError(f"biascon {' '.join(words)} ended with code {done.returncode}")
     return {
         "seconds": round(time.perf_counter() - started, 1),
-        "user seconds": round(usage.ru_utime, 1),
-        "peak, MiB": usage.ru_maxrss >> (20 if sys.platform == "darwin" else 10),
+        "user seconds": round(os.times().children_user - before.children_user, 1),
+        "peak, MiB": int(done.stdout.split()[-1]),
     }
 
 
