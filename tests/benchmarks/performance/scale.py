@@ -55,6 +55,7 @@ COMMAND = """
 import sys
 from biascon.cli import main
 from biascon.utils.memory import peak_memory_mib
+code = 0
 try:
     main(sys.argv[1:])
 except SystemExit as end:
