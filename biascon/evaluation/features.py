@@ -214,7 +214,8 @@ def _describe_origin(context: RunContext) -> str:
     """Return what features depend on."""
     device, encoder = context.device.type, sha256_file(context.folder / ENCODER)
     threads = f"/{context.config.train.threads}" if device == "cpu" else ""
-    return f"{encoder}/{context.data.digest}/{device}{threads}"
+    images = context.data.base or context.data  # a view by another attribute has the same images
+    return f"{encoder}/{images.digest}/{device}{threads}"
 
 
 def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> bool:
