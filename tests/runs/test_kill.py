@@ -76,6 +76,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
             assert pair[0].read_bytes() == pair[1].read_bytes(), (moment, name)
 
 
+@pytest.mark.slow
 def test_killed_fine_tuning_resumes_to_the_same_bytes(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_failure_of_one_process_ends_both_with_its_exit_code(
     assert abs(processes[0].at - processes[1].at) < PROMPT
 
 
+@pytest.mark.slow
 @gloo
 def test_the_other_process_ends_before_the_evaluation_and_its_failure(words: list[str]) -> None:
     main, other = start_two("evaluation", words)
