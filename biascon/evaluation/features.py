@@ -224,8 +224,8 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
     for candidate in sorted(path.parent.parent.glob(f"{seed}-*/{path.name}")):
         try:
             with safe_open(candidate, framework="np") as file:
-                found = file.get_slice("features").get_shape()
-            if _read_origin(candidate)[0] != origin or tuple(found) != shape:
+                stated_shape = tuple(file.get_slice("features").get_shape())
+            if _read_origin(candidate)[0] != origin or stated_shape != shape:
                 continue
             seals = read_json(candidate.with_name(DONE))["files"]
             if seals.get(path.name) != sha256_file(candidate):

@@ -34,10 +34,10 @@ def read_predictions(run: FinishedRun) -> Predictions | None:
     """Return the predictions of a run, None if its folder has none."""
     path = run.folder / PREDICTIONS
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return _read(path, found.st_size, found.st_mtime_ns)
+    return _read(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=_MAX_RUNS)

@@ -46,10 +46,10 @@ def has_features(run: FinishedRun) -> bool:
     A warning states that features have changed.
     """
     try:
-        found = (run.folder / FEATURES_TEST).stat()
+        status = (run.folder / FEATURES_TEST).stat()
     except OSError:
         return False
-    return _features_digest(run.folder, found.st_size, found.st_mtime_ns) is not None
+    return _features_digest(run.folder, status.st_size, status.st_mtime_ns) is not None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -87,8 +87,8 @@ def tsne_map(run: FinishedRun) -> TSNEMap:
     The map is computed with one thread, so that it does not depend on the number of cores. It is kept in the
     cache of the run folder with the digest of the features and the version of scikit-learn.
     """
-    found = (run.folder / FEATURES_TEST).stat()
-    positions = _positions(run.folder, found.st_size, found.st_mtime_ns)
+    status = (run.folder / FEATURES_TEST).stat()
+    positions = _positions(run.folder, status.st_size, status.st_mtime_ns)
     predictions = read_predictions(run)
     assert predictions is not None
     _, labels, bias = predictions.rows
