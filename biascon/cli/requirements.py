@@ -18,7 +18,7 @@ from biascon.utils.packages import check_installed
 TRAINING = (
     "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn",
 )  # fmt: skip
-EVALUATION = (*TRAINING, "pandas", "fairlearn", "pyarrow")
+EVALUATION = (*TRAINING, "pandas", "pyarrow")
 REPORT = (
     "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn", "pandas",
     "pyarrow", "jinja2", "markupsafe", "matplotlib",

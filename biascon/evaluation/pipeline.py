@@ -70,7 +70,6 @@ IMPORTED_LATE = (
     "sklearn.linear_model",
     "scipy.stats",
     "pandas",
-    "fairlearn.metrics",
     "pyarrow.parquet",
 )
 

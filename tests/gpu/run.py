@@ -26,7 +26,7 @@ from typing import NoReturn
 # Listed here, because the lists of biascon's subcommands are in a module that itself needs click.
 PACKAGES = (
     "click", "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn",
-    "pandas", "fairlearn", "pyarrow",
+    "pandas", "pyarrow",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 
