@@ -8,6 +8,7 @@ The classes and their exit codes::
     ├── DataError
     ├── MissingPackageError
     └── RunError
+        ├── DivergedError     exit code 70
         ├── OutOfMemoryError  exit code 71
         └── RunBusyError  exit code 75
     BiasconWarning
@@ -51,6 +52,12 @@ class MissingPackageError(BiasconError):
 
 class RunError(BiasconError):
     """A run cannot be started, resumed or read."""
+
+
+class DivergedError(RunError):
+    """The training diverged: a loss or a feature is not finite. The same run would diverge again."""
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
 
 
 class OutOfMemoryError(RunError):

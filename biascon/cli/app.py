@@ -1,8 +1,8 @@
 """Command-line entry point. A subcommand is imported when it is used.
 
-Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 71 the memory does not
-suffice; 75 another process works on the run; 130 interrupted. The classes in ``biascon.errors`` define the
-codes 1, 2, 71 and 75.
+Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 70 the training diverged; 71
+the memory does not suffice; 75 another process works on the run; 130 interrupted. The classes in
+``biascon.errors`` define the codes 1, 2, 70, 71 and 75.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ COMMANDS = {
     "audit": "biascon.cli.audit:command",
     "compare": "biascon.cli.compare:command",
     "sweep": "biascon.cli.sweep:command",
+    "tune": "biascon.cli.tune:command",
     "report": "biascon.cli.report:command",
     "list": "biascon.cli.list:command",
     "prune": "biascon.cli.prune:command",

@@ -51,10 +51,11 @@ from biascon.cli.output import print_note
 )
 @click.option(
     "--val-protocol",
-    type=click.Choice(["held-out", "hong", "none"]),
+    type=click.Choice(["held-out", "biased", "hong", "none"]),
     default="held-out",
     show_default=True,
-    help="held-out: hold out 10 % of the training digits. hong: they also stay in training (a leak).",
+    help="held-out: hold out 10 % of the training digits, at rho 0.1. biased: the same, at rho RHO. "
+    "hong: they also stay in training (a leak).",
 )
 @click.option(
     "--leftover",

@@ -84,6 +84,9 @@ REQUIREMENTS: dict[str, Requirements] = {
         ("numpy", "scipy", "filelock", "pyarrow"), {"pandas": "--out"}, _for_compare
     ),
     "sweep": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES, **_DIGITS}),
+    "tune": Requirements(
+        tuple(dict.fromkeys((*EVALUATION, *REPORT))), {**_RESNET, **_LAZY_IMAGES, **_DIGITS}
+    ),
     "report": Requirements(REPORT, _LAZY_IMAGES),
     "list": Requirements((), {"torch": "encoders"}, _for_list),
     "prune": Requirements(("numpy", "filelock"), {}),

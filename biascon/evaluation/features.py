@@ -62,7 +62,7 @@ def two_view_features(
         device: The device to compute on.
 
     Raises:
-        RunError: A feature is not finite.
+        DivergedError: A feature is not finite.
     """
     first, second = (
         extract_features(
@@ -94,7 +94,7 @@ def cached_features(context: RunContext, part: str, encoder: Encoder) -> Array:
         encoder: The trained encoder of the run, on the device of the run.
 
     Raises:
-        RunError: A feature is not finite, or the file in the folder is damaged.
+        RunError: A feature is not finite (``DivergedError``), or the file in the folder is damaged.
         BiasconError: The folder is not writable, or the disk is full.
     """
     path, split = context.folder / FEATURE_FILES[part], context.data.splits[part]
@@ -138,7 +138,7 @@ def write_features(
         device: The device to compute on.
 
     Raises:
-        RunError: A feature is not finite.
+        DivergedError: A feature is not finite.
         BiasconError: The folder is not writable, or the disk is full.
     """
     if dtype == np.float32:

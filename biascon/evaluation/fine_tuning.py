@@ -20,7 +20,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from biascon.errors import RunError
+from biascon.errors import DivergedError
 from biascon.evaluation.monitor import validation_accuracies
 from biascon.models.encoders import Encoder, build_encoder, build_head
 from biascon.models.features import iter_outputs
@@ -129,7 +129,7 @@ def _finetune_epoch(
             optimizer.step()
             total += loss.detach()
     if not bool(total.isfinite()):
-        raise RunError(
+        raise DivergedError(
             f"{run_config.loss}: the loss of fine-tuning is not finite in epoch {epoch + 1}; "
             "lower the learning rate with --set finetune.lr=..."
         )

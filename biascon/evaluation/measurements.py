@@ -26,9 +26,12 @@ from biascon.runs.records import Accuracies
 from biascon.utils.types import Array
 
 TOP = 5
+MAX_COUNTS = 20_000  # larger tables of counts are not kept
 
 
-def measure_accuracies(split: Split, predictions: Array, data: BiasedDataset) -> Accuracies:
+def measure_accuracies(
+    split: Split, predictions: Array, data: BiasedDataset, *, keep_counts: bool = False
+) -> Accuracies:
     """Return the accuracies of predictions on a split of a dataset, with their n.
 
     An undefined accuracy is None. Without a bias attribute every accuracy but top-1 is undefined.
@@ -37,6 +40,7 @@ def measure_accuracies(split: Split, predictions: Array, data: BiasedDataset) ->
         split: The rows that were predicted.
         predictions: int ``(N,)`` in 0..K-1.
         data: The dataset of the split.
+        keep_counts: Whether the result has the table of counts, unless that table is large.
     """
     n_labels, n_bias = data.n_labels, data.n_bias
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
@@ -46,7 +50,9 @@ def measure_accuracies(split: Split, predictions: Array, data: BiasedDataset) ->
     }
     if not data.has_bias:
         values = dict.fromkeys(values) | {"top1": values["top1"]}
-    return Accuracies(len(split), values)
+    return Accuracies(
+        len(split), values, table.tolist() if keep_counts and table.size <= MAX_COUNTS else None
+    )
 
 
 def aligned_cells(split: Split, n_labels: int, n_bias: int) -> npt.NDArray[np.bool_]:

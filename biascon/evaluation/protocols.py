@@ -233,7 +233,7 @@ def _measured_classifier(
     data, validation = evaluation.context.data, None
     if "val" in data.splits:
         predictions = predict_proba("val").argmax(axis=1)
-        validation = measure_accuracies(data.splits["val"], predictions, data)
+        validation = measure_accuracies(data.splits["val"], predictions, data, keep_counts=True)
     return FittedClassifier(kind, description, predict_proba, fit_info, validation)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from biascon.utils.distributions import Choice, Complement, Distribution, LogUniform, Uniform
+
 BatchInput = Literal["views", "labels", "bias"]
 TensorInput = Literal[
     "logits",
@@ -148,6 +150,8 @@ class LossEntry:
             ``"classifier"`` that the method trains (for methods that change the classifier).
         predicts: The target of the classifier that is trained.
         cpu_scale: Factors for the preset ``cpu``.
+        search: The distributions of its own parameters in a tuning study, by name. The parameters that it
+            shares with other methods, such as the temperature, are not among them.
     """
 
     target: str
@@ -166,6 +170,7 @@ class LossEntry:
     evaluated_by: Literal["probe", "classifier"] = "probe"
     predicts: Literal["labels", "bias"] = "labels"
     cpu_scale: Scale = Scale()
+    search: Mapping[str, Distribution] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -248,39 +253,45 @@ _FLAC_DEFAULTS = (
     DatasetDefaults("celeba", {"alpha": 20000.0, "delta": 0.5}, {"target": "Heavy_Makeup"}),
 )  # fmt: skip
 
+_WEIGHTS_SEARCH = {"wa": Uniform(0.1, 0.9), "wb": Complement("wa")}
+_EPSILON_SEARCH = {"epsilon": Uniform(0.0, 0.5)}
+_WEIGHT_SEARCH = {"weight": LogUniform(0.1, 10.0)}
+_END_SEARCH = {"alpha": LogUniform(0.03, 3.0), "beta": LogUniform(0.03, 3.0)}
+_BIASCON_SEARCH = {"ce_weight": LogUniform(1e-3, 1e-1), "oversample": LogUniform(1.0, 30.0)}
+
 # fmt: off
 LOSSES: dict[str, LossEntry] = {
     "ce": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", _CE, "cross-entropy", input_kind="logits"),
     "simclr": LossEntry(f"{_PACKAGE}.simclr:simclr", _SIMCLR, CHEN, head="needed", batch_inputs=("views",)),
     "supcon": LossEntry(f"{_PACKAGE}.supcon:supcon", _SUPCON, KHOSLA),
-    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u; 3 further forms", DENG, head="needed", batch_inputs=_VIEWS_LABELS, defaults_by_value=_CONTEX_WEIGHTS),
-    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, head="needed", batch_inputs=_VIEWS_LABELS, fixed={"form": "clip"}),
-    "eps_supinfonce": LossEntry(f"{_PACKAGE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO),
-    "eps_supcon": LossEntry(f"{_PACKAGE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO),
-    "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits"),
+    "contex": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = u; 3 further forms", DENG, head="needed", batch_inputs=_VIEWS_LABELS, defaults_by_value=_CONTEX_WEIGHTS, search=_WEIGHTS_SEARCH),
+    "contex-clip": LossEntry(_CONTEX_TARGET, f"{_CONTEX}, f(u) = min(u, 0)", DENG, head="needed", batch_inputs=_VIEWS_LABELS, fixed={"form": "clip"}, search=_WEIGHTS_SEARCH),
+    "eps_supinfonce": LossEntry(f"{_PACKAGE}.eps_margin:eps_supinfonce", _INFONCE, BARBANO, search=_EPSILON_SEARCH),
+    "eps_supcon": LossEntry(f"{_PACKAGE}.eps_margin:eps_supcon", _EPS_SUPCON, BARBANO, search=_EPSILON_SEARCH),
+    "gce": LossEntry(f"{_PACKAGE}.lff:gce", "(1 - p_y^q) / q", ZHANG, input_kind="logits", search={"q": Uniform(0.3, 0.95)}),
     "bias-ce": LossEntry(f"{_CROSS_ENTROPY}:bias_cross_entropy", "-log softmax(logits)_b", "cross-entropy of the bias attribute", input_kind="logits", batch_inputs=("bias",), predicts="bias"),
     "lff": LossEntry(f"{_PACKAGE}.lff:lff", f"L_b / (L_b + L_d) ({_CE})", NAM, tensor_inputs=("bias_losses",), first_stage=FirstStage("gce", "losses"), **_OWN_CLASSIFIER),
-    "jtt": LossEntry(f"{_PACKAGE}.jtt:jtt", f"w ({_CE}), w = up for images that a short ce run misclassifies", LIU, tensor_inputs=("weights",), first_stage=FirstStage("ce", "errors"), **_OWN_CLASSIFIER),
-    "softcon": LossEntry(f"{_PACKAGE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, head="none", tensor_inputs=("logits", "bias_features"), optional_inputs=("logit_labels",), first_stage=_COLOR_NETWORK, evaluated_by="classifier"),
-    "flac": LossEntry(f"{_PACKAGE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, tensor_inputs=("features", "bias_features"), first_stage=_BIAS_NETWORK, dataset_defaults=_FLAC_DEFAULTS, cpu_scale=Scale(lr=0.25), **_OWN_CLASSIFIER),
-    "fairkl": LossEntry(f"{_PACKAGE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, head="none", batch_inputs=_LABELS_BIAS),
-    "supcon+fairkl": LossEntry(f"{_PACKAGE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", batch_inputs=_LABELS_BIAS),
-    "supcon+end": LossEntry(f"{_PACKAGE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", batch_inputs=_LABELS_BIAS),
-    "end": LossEntry(f"{_PACKAGE}.end:end", f"ce + {_END}", TARTAGLIONE, batch_inputs=_LABELS_BIAS, tensor_inputs=("features",), **_OWN_CLASSIFIER),
-    "biascon": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), optional_inputs=("logit_labels",), evaluated_by="classifier"),
-    "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), optional_inputs=("logit_labels", "logit_bias"), evaluated_by="classifier"),
+    "jtt": LossEntry(f"{_PACKAGE}.jtt:jtt", f"w ({_CE}), w = up for images that a short ce run misclassifies", LIU, tensor_inputs=("weights",), first_stage=FirstStage("ce", "errors"), search={"up": LogUniform(5.0, 200.0), "first_epochs": Choice((1, 2))}, **_OWN_CLASSIFIER),
+    "softcon": LossEntry(f"{_PACKAGE}.bias_contrastive:softcon", f"{_SOFTCON}, + 0.01 ce", HONG, head="none", tensor_inputs=("logits", "bias_features"), optional_inputs=("logit_labels",), first_stage=_COLOR_NETWORK, evaluated_by="classifier", search={"ce_weight": LogUniform(1e-3, 1e-1)}),
+    "flac": LossEntry(f"{_PACKAGE}.flac:flac", "ce + alpha Jeffreys(1 - s_b, s_f)", SARRIDIS, tensor_inputs=("features", "bias_features"), first_stage=_BIAS_NETWORK, dataset_defaults=_FLAC_DEFAULTS, cpu_scale=Scale(lr=0.25), search={"alpha": LogUniform(30.0, 30000.0)}, **_OWN_CLASSIFIER),
+    "fairkl": LossEntry(f"{_PACKAGE}.fairkl:fairkl", f"eps_supinfonce + {_FAIRKL}", BARBANO, head="none", batch_inputs=_LABELS_BIAS, search={**_EPSILON_SEARCH, **_WEIGHT_SEARCH}),
+    "supcon+fairkl": LossEntry(f"{_PACKAGE}.supcon:supcon_fairkl", f"supcon + {_FAIRKL}", f"{KHOSLA}; {BARBANO}", batch_inputs=_LABELS_BIAS, search=_WEIGHT_SEARCH),
+    "supcon+end": LossEntry(f"{_PACKAGE}.supcon:supcon_end", f"supcon + {_END}", f"{KHOSLA}; {TARTAGLIONE}", batch_inputs=_LABELS_BIAS, search=_END_SEARCH),
+    "end": LossEntry(f"{_PACKAGE}.end:end", f"ce + {_END}", TARTAGLIONE, batch_inputs=_LABELS_BIAS, tensor_inputs=("features",), search=_END_SEARCH, **_OWN_CLASSIFIER),
+    "biascon": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon", f"{_BIASCON}, + 0.01 ce", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), optional_inputs=("logit_labels",), evaluated_by="classifier", search=_BIASCON_SEARCH),
+    "biascon+biasbal": LossEntry(f"{_PACKAGE}.bias_contrastive:biascon_biasbal", f"{_BIASCON}, + 0.01 biasbal", HONG, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits", "counts"), optional_inputs=("logit_labels", "logit_bias"), evaluated_by="classifier", search=_BIASCON_SEARCH),
     "biasbal": LossEntry(f"{_PACKAGE}.reweighting:biasbal", _BIASBAL, HONG, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "reweight": LossEntry(f"{_PACKAGE}.reweighting:reweight", f"sum_i w_i ({_CE}) / sum_i w_i over the batch, w = 1 / p(y, b)", "inverse group frequency", batch_inputs=_LABELS_BIAS, tensor_inputs=("counts",), **_OWN_CLASSIFIER),
     "resample": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell drawn equally often", "group-balanced sampling", requires=(Requirement.GROUP_SAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
-    "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), requires=(Requirement.GROUP_SAMPLING,), cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
+    "groupdro": LossEntry(f"{_PACKAGE}.group_dro:groupdro", "sum_g q_g L_g, q_g grows as exp(eta L_g)", SAGAWA, batch_inputs=_LABELS_BIAS, tensor_inputs=("group_weights",), requires=(Requirement.GROUP_SAMPLING,), cpu_scale=Scale(epochs=0.4), search={"eta": LogUniform(1e-3, 1e-1)}, **_OWN_CLASSIFIER),
     "dfr": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", "ce, then a new last layer on cell-balanced held-out images", KIRICHENKO, requires=(Requirement.HELD_OUT_BIAS,), first_stage=FirstStage("ce", "encoder", plain_views=False), fixed=_NO_DECOUPLING, **_OWN_CLASSIFIER),
     "fscl": LossEntry(f"{_PACKAGE}.fscl:fscl", _FSCL, PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": False}),
     "fscl+": LossEntry(f"{_PACKAGE}.fscl:fscl", f"{_FSCL}, every (y, b) cell with the same weight", PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": True}),
-    "cnc": LossEntry(f"{_PACKAGE}.cnc:cnc", _CNC, ZHANG_CNC, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), requires=(Requirement.GROUP_SAMPLING,), first_stage=FirstStage("ce", "predictions", epochs=1), evaluated_by="classifier"),
-    "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions"), **_OWN_CLASSIFIER),
-    "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), **_OWN_CLASSIFIER),
-    "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), **_OWN_CLASSIFIER),
-    "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y) / n_y", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), **_OWN_CLASSIFIER),
+    "cnc": LossEntry(f"{_PACKAGE}.cnc:cnc", _CNC, ZHANG_CNC, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), requires=(Requirement.GROUP_SAMPLING,), first_stage=FirstStage("ce", "predictions", epochs=1), evaluated_by="classifier", search={"contrast_weight": Uniform(0.5, 0.95)}),
+    "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions"), search={"alpha": LogUniform(0.1, 2.0)}, **_OWN_CLASSIFIER),
+    "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), search={"alpha": LogUniform(0.5, 4.0), "p_label": Uniform(0.0, 1.0)}, **_OWN_CLASSIFIER),
+    "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), search={"m": LogUniform(0.3, 3.0)}, **_OWN_CLASSIFIER),
+    "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y) / n_y", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), search={"gamma": LogUniform(0.5, 20.0)}, **_OWN_CLASSIFIER),
     "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),
 }
 # fmt: on

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from biascon.data.memory_map import release_pages
-from biascon.errors import RunError
+from biascon.errors import DivergedError
 from biascon.models.encoders import Encoder
 from biascon.models.preprocess import normalize
 from biascon.utils.devices import free_memory
@@ -124,7 +124,7 @@ def extract_features(
             on a GPU as many as fit.
 
     Raises:
-        RunError: A feature is not finite.
+        DivergedError: A feature is not finite.
     """
     features = torch.empty(len(images), encoder.dim)
     blocks = iter_outputs(encoder, images, device=device, prepare=prepare, batch_size=batch_size)
@@ -139,7 +139,7 @@ def check_finite(features: Tensor) -> None:
     """Refuse features that are not finite.
 
     Raises:
-        RunError: A feature is not finite.
+        DivergedError: A feature is not finite.
     """
     if not bool(features.isfinite().all()):
-        raise RunError("the encoder gives features that are not finite; its training diverged")
+        raise DivergedError("the encoder gives features that are not finite; its training diverged")

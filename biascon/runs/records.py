@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,13 @@ class Accuracies:
     Attributes:
         n: The number of images.
         values: The accuracies by name, None where undefined.
+        counts: The table of counts ``(K, M, K)`` as nested lists: label x bias x prediction. None where it is
+            not kept. Without a bias attribute, M is 1.
     """
 
     n: int
     values: Mapping[str, float | None]
+    counts: Sequence[Sequence[Sequence[int]]] | None = None
 
     def __getitem__(self, name: str) -> float | None:
         """Return the accuracy of that name.
@@ -68,13 +71,15 @@ class Accuracies:
         return self.values[name]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"n", name: value, ...}``."""
-        return {"n": self.n, **self.values}
+        """Return ``{"n", name: value, ...}``, with ``"counts"`` where they are kept."""
+        counts = {} if self.counts is None else {"counts": self.counts}
+        return {"n": self.n, **self.values, **counts}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Accuracies:
         """Return the accuracies that ``to_json`` wrote."""
-        return cls(data["n"], {name: value for name, value in data.items() if name != "n"})
+        values = {name: value for name, value in data.items() if name not in ("n", "counts")}
+        return cls(data["n"], values, data.get("counts"))
 
 
 @dataclass(frozen=True)

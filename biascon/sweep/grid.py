@@ -18,6 +18,7 @@ from biascon.config.run_config import RunConfig
 from biascon.config.settings import default_preset
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
+from biascon.data.manifest import Manifest
 from biascon.errors import BiasconError, UsageError, did_you_mean
 from biascon.runs.folder import run_folder
 
@@ -67,6 +68,7 @@ class Job:
         preset: The value of the option ``--preset``; ``""`` for the name that the configuration has. The name
             of a preset file lacks its folder.
         keep_features: Whether the finished run keeps its features.
+        digest: The digest of the run.
     """
 
     config: RunConfig
@@ -76,6 +78,7 @@ class Job:
     bias: str = ""
     preset: str = ""
     keep_features: bool = True
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -189,17 +192,49 @@ def plan_jobs(
         grid.losses,
         list(itertools.product(*choices)),
     ):
-        view_name, view_digest = manifest.name, dataset.dataset_digest(manifest)
-        if bias:
-            attributes = [attribute.strip() for attribute in bias.split(",")]
-            view_name, view_digest = dataset.view_identity(manifest, view_digest, attributes)
         settings = (*choice, *thread_setting)
         config = make_config(loss, seed=seed, preset=preset, settings=settings)
-        config = resolve_weights(config).for_device(device)
-        config = resolve_parameters(config, manifest.builder, manifest.parameters)
-        run = run_folder(root, view_name, config, config.digest(view_digest))
-        jobs.append(Job(config, folder, run, settings, bias, preset))
+        jobs.append(
+            plan_job(config, folder, manifest, root, device, settings, bias=bias, preset=preset)
+        )
     return list({job.folder: job for job in jobs}.values())
+
+
+def plan_job(
+    config: RunConfig,
+    folder: Path,
+    manifest: Manifest,
+    root: Path,
+    device: str,
+    settings: tuple[str, ...],
+    *,
+    bias: str = "",
+    preset: str = "",
+) -> Job:
+    """Return one run with its configuration resolved.
+
+    Args:
+        config: The configuration, from ``make_config`` with ``settings``.
+        folder: The dataset folder.
+        manifest: Its manifest.
+        root: The folder of runs.
+        device: The type of the device that the run uses.
+        settings: The settings that override the preset.
+        bias: The value of the option ``--bias``.
+        preset: The value of the option ``--preset``.
+
+    Raises:
+        BiasconError: A name or a value is wrong.
+    """
+    view_name, view_digest = manifest.name, dataset.dataset_digest(manifest)
+    if bias:
+        attributes = [attribute.strip() for attribute in bias.split(",")]
+        view_name, view_digest = dataset.view_identity(manifest, view_digest, attributes)
+    config = resolve_weights(config).for_device(device)
+    config = resolve_parameters(config, manifest.builder, manifest.parameters)
+    digest = config.digest(view_digest)
+    run = run_folder(root, view_name, config, digest)
+    return Job(config, folder, run, settings, bias, preset, digest=digest)
 
 
 def _to_toml(value: Any) -> str:

@@ -16,13 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from biascon.errors import BiasconError, OutOfMemoryError, RunBusyError, UsageError
+from biascon.errors import (
+    BiasconError,
+    DivergedError,
+    OutOfMemoryError,
+    RunBusyError,
+    UsageError,
+)
 from biascon.runs.folder import read_finished
 from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
 
 TRIES = 3
-NOT_RETRIED = (UsageError.exit_code, OutOfMemoryError.exit_code)
+NOT_RETRIED = (UsageError.exit_code, OutOfMemoryError.exit_code, DivergedError.exit_code)
 BUSY_INTERVAL = 2.0  # seconds between two attempts on a run that another process works on
 BUSY_TIMEOUT = 86_400.0  # seconds after which such an attempt counts as a failure
 
@@ -39,6 +45,7 @@ class Result:
         tries: The number of processes that the run took.
         seconds: The time from the start of the first process to the end of the last one.
         message: The error message of a failed run.
+        exit_code: The exit code of the last process; None if no process ran.
     """
 
     job: Job
@@ -46,6 +53,12 @@ class Result:
     tries: int = 0
     seconds: float = 0.0
     message: str = ""
+    exit_code: int | None = None
+
+    @property
+    def is_diverged(self) -> bool:
+        """Whether the training of the run diverged."""
+        return self.exit_code == DivergedError.exit_code
 
 
 class Pool(Protocol):
@@ -90,7 +103,7 @@ def run_sweep(
 def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own. If the process fails, start it again, up to ``tries`` times.
 
-    Wrong usage and a lack of memory are not retried, because they would occur again. If another process
+    Wrong usage, a lack of memory and a training that diverged are not retried, because they would occur again. If another process
     works on the run folder, the function waits and starts the process again; such attempts do not count.
     This happens if two jobs train the same network for two views of a dataset.
 
@@ -110,14 +123,14 @@ def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int
         )
         exit_code, seconds = process.returncode, time.monotonic() - started
         if exit_code == 0:
-            return Result(job, "done", count, seconds)
+            return Result(job, "done", count, seconds, exit_code=exit_code)
         message = _error_message(exit_code, process.stderr)
         if exit_code in NOT_RETRIED:
             break
         if exit_code == RunBusyError.exit_code and seconds < BUSY_TIMEOUT:
             time.sleep(BUSY_INTERVAL)
             count -= 1
-    return Result(job, "failed", count, seconds, message)
+    return Result(job, "failed", count, seconds, message, exit_code)
 
 
 def _error_message(exit_code: int, stderr: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from biascon.errors import RunError, UsageError
+from biascon.errors import DivergedError, RunError, UsageError
 from biascon.losses.loss import Loss, get_loss
 from biascon.losses.pairwise import can_read_without_sync
 from biascon.losses.per_image import per_image_cross_entropy
@@ -57,7 +57,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
         loss_inputs: The outputs of the first-stage network, for a loss that needs them.
 
     Raises:
-        RunError: The loss is not finite; the message has the epoch, the step and the batch.
+        DivergedError: The loss is not finite; the message has the epoch, the step and the batch.
         UsageError: The run cannot be trained on this dataset, or the loss lacks an input.
     """
     config, device = context.config, context.device
@@ -320,10 +320,10 @@ def _check_resumed(context: RunContext, epochs: int) -> None:
         )
 
 
-def _diverged(context: RunContext, epoch: int, step: int, rows: list[int]) -> RunError:
+def _diverged(context: RunContext, epoch: int, step: int, rows: list[int]) -> DivergedError:
     index = context.data.splits["train"].index[rows[:5]].tolist()
     images = ", ".join(map(str, index)) + (", ..." if len(rows) > 5 else "")
-    return RunError(
+    return DivergedError(
         f"{context.config.loss}: the loss is not finite at step {step + 1} of epoch {epoch + 1} "
         f"(its batch: source images {images}); lower the learning rate with --set optimizer.lr=..."
     )

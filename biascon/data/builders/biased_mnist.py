@@ -19,7 +19,8 @@ import numpy.typing as npt
 from biascon.data.builders.mnist_source import Digits, find_digits
 from biascon.data.builders.mnist_variants import SETS, find_shapes
 from biascon.data.building.arrays import BuildResult, build_or_reuse
-from biascon.data.building.splitting import NO_VALIDATION, VAL_PROTOCOLS
+from biascon.data.building.splitting import NO_VALIDATION
+from biascon.data.building.splitting import VAL_PROTOCOLS as COMMON_VAL_PROTOCOLS
 from biascon.data.dataset import Split
 from biascon.data.manifest import BiasAttribute, DatasetDescription
 from biascon.errors import DataError, UsageError
@@ -42,6 +43,7 @@ VAL_SHARE = 0.1  # share of the training digits in the validation split
 VARIANTS = tuple(PALETTES)
 COLORED_PARTS = ("background", "digit")
 LEFTOVERS = ("chunk", "even")
+VAL_PROTOCOLS = (*COMMON_VAL_PROTOCOLS, "biased")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class BiasedMNISTSpec:
         n_confusing: Number of other colors for the bias-conflicting images of a class, 1..9.
         val_protocol: ``held-out``: 10 % of the training digits are held out before coloring.
             ``hong``: 10 % of them are colored again, and also stay in training (a leak).
-            ``none``: no validation split.
+            ``biased``: as ``held-out``, but colored at ``rho`` like the training digits. The training and
+            test splits are those of ``held-out``. ``none``: no validation split.
         leftover: How the bias-conflicting images of a class are divided among the other colors: ``chunk`` as
             published, or ``even``.
     """
@@ -174,7 +177,8 @@ def color_digits(images: Array, bias: Array, spec: BiasedMNISTSpec) -> Array:
 def build_splits(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Split]:
     """Build the splits of a BiasedMNIST: ``train``, ``val`` (unless the protocol is ``none``) and ``test``.
 
-    The test split is made of the test digits. The validation and test splits have rho 0.1.
+    The test split is made of the test digits. The test split has rho 0.1, and so has the validation split
+    unless the protocol is ``biased``.
 
     Raises:
         DataError: There are so few digits of a class that a split has none of it.
@@ -183,10 +187,11 @@ def build_splits(digits: Digits, spec: BiasedMNISTSpec) -> dict[str, Split]:
     train_digits = (digits.train_images, digits.train_labels, digits.train_index)
     test_digits = (digits.test_images, digits.test_labels, digits.test_index)
     is_val = _choose_validation(digits.train_labels, spec)
-    is_train = ~is_val if spec.val_protocol == "held-out" else np.ones(len(is_val), dtype=bool)
+    is_train = np.ones(len(is_val), dtype=bool) if spec.val_protocol == "hong" else ~is_val
     splits = {"train": _build_split(train_digits, np.flatnonzero(is_train), spec, "train")}
     if spec.val_protocol != "none":
-        splits["val"] = _build_split(train_digits, np.flatnonzero(is_val), unbiased, "val")
+        val_spec = spec if spec.val_protocol == "biased" else unbiased
+        splits["val"] = _build_split(train_digits, np.flatnonzero(is_val), val_spec, "val")
     rows = np.arange(len(digits.test_labels))
     splits["test"] = _build_split(test_digits, rows, unbiased, "test")
     return splits
@@ -225,6 +230,7 @@ def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> DatasetDescr
     validation = {
         "held-out": f"10 % of the training {digits.noun}, held out before colouring, at rho 0.1",
         "hong": f"10 % of the training {digits.noun}, coloured anew at rho 0.1 and kept in training (leaks)",
+        "biased": f"10 % of the training {digits.noun}, held out before coloring, at rho {spec.rho!r} as in training",
         "none": NO_VALIDATION,
     }[spec.val_protocol]
     test_set = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"

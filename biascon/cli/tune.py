@@ -1,0 +1,141 @@
+"""``biascon tune``: a tuning study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.cli.options import FOLDER, device_option, runs_option
+from biascon.cli.output import print_note
+
+
+@click.command(name="tune")
+@click.argument("study_path", metavar="STUDY", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--losses", metavar="LOSS,...", help="Losses, instead of those of the file.")
+@click.option("--trials", type=int, help="Trials of each method.  [default: 24]")
+@click.option("--studies", type=int, help="Number of independent searches.  [default: 1]")
+@click.option("--data", type=FOLDER, help="Dataset folder, instead of the dataset of the file.")
+@click.option(
+    "--budget-seconds",
+    type=float,
+    help="Seconds of training that each method may use, first stages included.",
+)
+@click.option(
+    "--val-protocol",
+    type=click.Choice(["held-out", "biased"]),
+    help="Validation at rho 0.1, or as biased as training.  [default: held-out]",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Number of runs at a time.")
+@click.option("--per-gpu", type=click.IntRange(min=1), help="Number of runs that share a GPU.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads of each run.",
+)
+@device_option
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    is_flag=False,
+    flag_value="",
+    help="Run on the Ray cluster at this address, or auto; without a value, start a cluster here.",
+)
+@click.option(
+    "--gpus-per-run",
+    type=click.FloatRange(min=0),
+    help="GPUs of each run on Ray.  [default: 1 on CUDA]",
+)
+@click.option(
+    "--data-root",
+    type=FOLDER,
+    default="data",
+    show_default=True,
+    help="Folder in which the BiasedMNISTs of the study are built.",
+)
+@runs_option
+@click.option("--out", type=FOLDER, help="Folder of the study.  [default: studies/NAME]")
+@click.option("--oracle", is_flag=True, help="Also show the choice on the TEST images, marked.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the search spaces and the trials; run nothing."
+)
+def command(
+    study_path: Path, out: Path | None, oracle: bool, dry_run: bool, **options: Any
+) -> None:
+    """Tune each method of STUDY with the same budget, and train each choice anew with fresh seeds.
+
+    \b
+    losses = ["contex", "contex-clip", "supcon"]
+    rho = 0.997
+    trials = 24
+    [confirm]
+    seeds = 10
+    reference = "supcon"
+    """
+    from biascon.tuning.run import TABLE, StudySession
+    from biascon.tuning.study import read_study
+
+    overrides: dict[str, Any] = {
+        key: options[key]
+        for key in ("trials", "studies", "budget_seconds", "val_protocol")
+        if options[key] is not None
+    }
+    if options["data"] is not None:
+        overrides["data"] = str(options["data"])
+    if options["losses"] is not None:
+        overrides |= {
+            "losses": [name.strip() for name in options["losses"].split(",")],
+            "methods": {},
+        }
+    spec = read_study(study_path, overrides)
+    folder = out or Path("studies") / spec.name
+    session = StudySession(*_make_parts(spec, options), path=folder / TABLE, log=print_note)
+    session.run()
+    click.echo(f"written: {session.path}")
+
+
+def _make_parts(spec: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the planner and the two pools of a study."""
+    from biascon.sweep.pools import choose_pool
+    from biascon.tuning.plan import Planner, resolve_methods
+    from biascon.utils.devices import count_cpus, list_accelerators, pick_device
+
+    root, threads, ray_address = options["root"], options["threads"], options["ray_address"]
+    if ray_address is not None and options["device"] == "cuda":
+        device_type, accelerators = "cuda", []  # the machine that starts the study may have no GPU
+    else:
+        picked = pick_device(options["device"])
+        device_type, accelerators = picked.type, list_accelerators(picked)
+    run_threads = threads if device_type == "cpu" else None
+    planner = Planner(
+        spec,
+        resolve_methods(spec),
+        root,
+        options["data_root"],
+        device_type,
+        run_threads,
+        print_note,
+    )
+    cpus = count_cpus() or 1
+
+    def make_pool(threads: int, workers: int | None) -> Any:
+        return choose_pool(
+            root,
+            device_type=device_type,
+            accelerators=accelerators,
+            threads=threads,
+            cpus=cpus,
+            workers=workers,
+            per_gpu=options["per_gpu"],
+            ray_address=ray_address,
+            gpus_per_run=options["gpus_per_run"],
+        )
+
+    # On a small machine, a run with more threads has the cores to itself.
+    other = 2 if threads == 1 else 1
+    pools = make_pool(threads, options["workers"]), make_pool(other, None)
+    return (planner, *pools)

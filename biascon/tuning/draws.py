@@ -1,0 +1,66 @@
+"""Quasi-random draws of the parameters of a study.
+
+Each parameter has its own dimension of Sobol's sequence and its own scrambling, seeded by the study and by the
+name of the parameter. A parameter therefore has the same draws in every method that searches it: the trials of
+two methods are paired. The draws of a longer study begin with those of a shorter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from biascon.tuning.space import SHARED, complete
+from biascon.utils.distributions import Complement, Distribution
+from biascon.utils.seeds import numpy_generator
+from biascon.utils.types import Array
+
+MAX_TRIALS = 1000
+
+
+def draw_numbers(trials: int, seed: int, parameter: str, dimension: int) -> Array:
+    """Return numbers in [0, 1) for a parameter: one dimension of a scrambled Sobol sequence.
+
+    Args:
+        trials: The number of draws.
+        seed: The seed of the study.
+        parameter: The name of the parameter; it seeds the scrambling.
+        dimension: The dimension of the sequence, from 0.
+
+    Returns:
+        float64 ``(trials,)``.
+    """
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(dimension + 1, rng=numpy_generator(seed, f"tuning/{parameter}"))
+    # The sequence is balanced for powers of two; a shorter study takes its first draws.
+    points: Array = sequence.random_base2(max(1, (trials - 1).bit_length()))
+    return points[:trials, dimension]
+
+
+def draw_trials(space: Mapping[str, Distribution], trials: int, seed: int) -> list[dict[str, Any]]:
+    """Return the values of the parameters of each trial, by ``section.key``.
+
+    A shared parameter has the dimension of its place in ``SHARED``. The own parameters of a method follow.
+
+    Args:
+        space: The distributions by ``section.key``, from ``Method.space``.
+        trials: The number of trials.
+        seed: The seed of the study.
+    """
+    columns: dict[str, list[Any]] = {}
+    own = 0
+    for key, distribution in space.items():
+        if isinstance(distribution, Complement):
+            continue
+        if key in SHARED:
+            dimension = SHARED.index(key)
+        else:
+            dimension, own = len(SHARED) + own, own + 1
+        numbers = draw_numbers(trials, seed, key, dimension)
+        columns[key] = [distribution.quantile(float(u)) for u in np.clip(numbers, 0, 1)]
+    return [
+        complete(space, {key: values[k] for key, values in columns.items()}) for k in range(trials)
+    ]

@@ -1,0 +1,293 @@
+"""The description of a tuning study, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.studies.selection import RULES, check_rule
+from biascon.tuning.draws import MAX_TRIALS
+from biascon.utils.distributions import Distribution, read_distribution
+
+VAL_PROTOCOLS = ("held-out", "biased")
+MAX_SEEDS = 500  # fresh seeds of the confirmation
+MAX_STUDIES = 100
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method as the file states it.
+
+    Attributes:
+        name: The name of the method in the study.
+        loss: The name of the loss.
+        settings: Settings of every trial, as ``section.key=value``.
+        space: Distributions that replace those of the registry; None for a parameter that is not searched.
+    """
+
+    name: str
+    loss: str
+    settings: tuple[str, ...] = ()
+    space: Mapping[str, Distribution | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConfirmSpec:
+    """The confirmation: the chosen settings, trained anew.
+
+    Attributes:
+        seeds: The number of fresh training seeds. Each has a fresh coloring of the dataset too, where the
+            dataset is built by the study. 0 leaves the confirmation out.
+        rules: The selection rules whose choices are confirmed.
+        reference: The method that the others are compared with; ``""`` for the first one.
+        margin: The margin of the equivalence test, as a difference of accuracies: 0.01 is one point.
+        rho: The color correlations of the datasets; empty for that of the trials.
+        variance: The number of runs for each source of variance; 0 for none.
+        variance_of: The methods whose variance is split; empty for all.
+    """
+
+    seeds: int = 10
+    rules: tuple[str, ...] = ("unbiased",)
+    reference: str = ""
+    margin: float = 0.01
+    rho: tuple[float, ...] = ()
+    variance: int = 0
+    variance_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A tuning study: methods, budget, dataset, and the confirmation.
+
+    Attributes:
+        name: The name of the study, also that of its folder.
+        methods: The methods.
+        trials: The number of trials of each method.
+        studies: The number of independent searches.
+        seed: The seed of the draws.
+        rho: The color correlation of the BiasedMNIST that the study builds; None with ``data``.
+        data: The dataset folder; None with ``rho``.
+        bias: The value of the option ``--bias``; ``""`` for the bias attribute of the dataset itself.
+        preset: The preset that the search spaces are relative to.
+        settings: Settings of every run, as ``section.key=value``.
+        val_protocol: ``held-out`` (validation at rho 0.1) or ``biased`` (validation as biased as training),
+            for a dataset that the study builds.
+        budget_seconds: The seconds of training that each method may use; None for no limit.
+        confirm: The confirmation.
+    """
+
+    name: str
+    methods: tuple[MethodSpec, ...]
+    trials: int = 24
+    studies: int = 1
+    seed: int = 0
+    rho: float | None = None
+    data: Path | None = None
+    bias: str = ""
+    preset: str = "cpu"
+    settings: tuple[str, ...] = ()
+    val_protocol: str = "held-out"
+    budget_seconds: float | None = None
+    confirm: ConfirmSpec = ConfirmSpec()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+_KEYS = (
+    "name", "losses", "methods", "trials", "studies", "seed", "rho", "data", "bias", "preset", "settings",
+    "val_protocol", "budget_seconds", "space", "confirm",
+)  # fmt: skip
+_CONFIRM_KEYS = ("seeds", "rules", "reference", "margin", "rho", "variance", "variance_of")
+_METHOD_KEYS = ("loss", "settings", "space")
+
+
+def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """Read a study file.
+
+    Args:
+        path: The TOML file.
+        overrides: Values that replace keys of the file, such as ``{"trials": 12}``.
+
+    Raises:
+        UsageError: The file is not valid TOML, has an unknown key, or has a value that is not allowed.
+        BiasconError: The file cannot be read.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tree = {"name": path.stem, **tree, **(overrides or {})}
+    if "data" in (overrides or {}):
+        tree.pop("rho", None)
+    try:
+        return parse_study(tree)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def parse_study(tree: Mapping[str, Any]) -> StudySpec:
+    """Return the study that plain data describes.
+
+    Raises:
+        UsageError: A key is unknown, or a value is not allowed.
+    """
+    _check_keys("", tree, _KEYS)
+    space = _read_space("space", tree.get("space", {}))
+    losses = _strings("losses", tree.get("losses", []))
+    methods = [MethodSpec(loss, loss, (), _space_of(loss, space)) for loss in dict.fromkeys(losses)]
+    for name, table in _table("methods", tree.get("methods", {})).items():
+        _check_keys(f"methods.{name}", _table(f"methods.{name}", table), _METHOD_KEYS)
+        own = _read_space(f"methods.{name}.space", table.get("space", {}))
+        methods.append(
+            MethodSpec(
+                name,
+                _typed(f"methods.{name}.loss", table.get("loss", name), str),
+                _strings(f"methods.{name}.settings", table.get("settings", [])),
+                {**_space_of(name, space), **_space_of(name, own)},
+            )
+        )
+    names = [method.name for method in methods]
+    if len(set(names)) < len(names):
+        raise UsageError(f"expected each method once, but got {', '.join(names)}")
+    data = tree.get("data")
+    budget = tree.get("budget_seconds")
+    rho = tree.get("rho")
+    return StudySpec(
+        name=_typed("name", tree.get("name", "study"), str),
+        methods=tuple(methods),
+        trials=_typed("trials", tree.get("trials", 24), int),
+        studies=_typed("studies", tree.get("studies", 1), int),
+        seed=_typed("seed", tree.get("seed", 0), int),
+        rho=None if rho is None else _number("rho", rho),
+        data=None if data is None else Path(_typed("data", data, (str, Path))),
+        bias=_typed("bias", tree.get("bias", ""), str),
+        preset=_typed("preset", tree.get("preset", "cpu"), str),
+        settings=_strings("settings", tree.get("settings", [])),
+        val_protocol=_typed("val_protocol", tree.get("val_protocol", "held-out"), str),
+        budget_seconds=None if budget is None else _number("budget_seconds", budget),
+        confirm=_read_confirm(_table("confirm", tree.get("confirm", {}))),
+    )
+
+
+def _read_confirm(table: Mapping[str, Any]) -> ConfirmSpec:
+    _check_keys("confirm", table, _CONFIRM_KEYS)
+    default = ConfirmSpec()
+    rho = table.get("rho", [])
+    if not isinstance(rho, list):
+        raise UsageError(f"expected confirm.rho to be a list, but got {rho!r}")
+    return ConfirmSpec(
+        seeds=_typed("confirm.seeds", table.get("seeds", default.seeds), int),
+        rules=_strings("confirm.rules", table.get("rules", list(default.rules))),
+        reference=_typed("confirm.reference", table.get("reference", ""), str),
+        margin=_number("confirm.margin", table.get("margin", default.margin)),
+        rho=tuple(_number("confirm.rho", value) for value in rho),
+        variance=_typed("confirm.variance", table.get("variance", 0), int),
+        variance_of=_strings("confirm.variance_of", table.get("variance_of", [])),
+    )
+
+
+def _check(spec: StudySpec) -> None:
+    """Refuse values that no study can have."""
+    names = [method.name for method in spec.methods]
+    confirm = spec.confirm
+    checks = [
+        (bool(names), "losses or methods, with at least one item"),
+        (len(names) != 1, f"two methods or more, but got only {', '.join(names)}"),
+        (1 <= spec.trials <= MAX_TRIALS, f"trials in 1..{MAX_TRIALS}, but got {spec.trials}"),
+        (1 <= spec.studies <= MAX_STUDIES, f"studies in 1..{MAX_STUDIES}, but got {spec.studies}"),
+        (spec.seed >= 0, f"seed to be 0 or more, but got {spec.seed}"),
+        ((spec.rho is None) != (spec.data is None), "either rho or data"),
+        (
+            spec.val_protocol in VAL_PROTOCOLS,
+            f"val_protocol to be one of {', '.join(VAL_PROTOCOLS)}, but got '{spec.val_protocol}'",
+        ),
+        (
+            spec.val_protocol == VAL_PROTOCOLS[0] or spec.rho is not None,
+            f"rho with val_protocol '{spec.val_protocol}': the validation of a dataset folder stays as it is",
+        ),
+        (
+            spec.budget_seconds is None or spec.budget_seconds > 0,
+            f"budget_seconds above 0, but got {spec.budget_seconds}",
+        ),
+        (
+            confirm.seeds == 0 or 2 <= confirm.seeds <= MAX_SEEDS,
+            f"confirm.seeds to be 0 or in 2..{MAX_SEEDS}, but got {confirm.seeds}",
+        ),
+        (0 < confirm.margin < 1, f"confirm.margin in (0, 1), but got {confirm.margin}"),
+        (bool(confirm.rules), "confirm.rules to have a rule"),
+        (not confirm.rho or spec.rho is not None, "rho of the study with confirm.rho"),
+        (
+            confirm.variance == 0 or 2 <= confirm.variance <= confirm.seeds,
+            f"confirm.variance to be 0 or in 2..confirm.seeds, but got {confirm.variance}",
+        ),
+    ]
+    for is_allowed, expected in checks:
+        if not is_allowed:
+            raise UsageError(f"expected {expected}")
+    for rule in confirm.rules:
+        check_rule(rule, RULES)
+    for name in (*confirm.variance_of, *([confirm.reference] if confirm.reference else [])):
+        if name not in names:
+            raise UsageError(f"the study has no method '{name}'{did_you_mean(name, names)}")
+    if Path(spec.name).name != spec.name or spec.name in ("", ".", ".."):
+        raise UsageError(f"expected name to be the name of a folder, but got '{spec.name}'")
+
+
+def _space_of(method: str, space: Mapping[str, Any]) -> dict[str, Distribution | None]:
+    """Return the distributions that a space table has for a method: its shared keys, then the method's table."""
+    shared = {key: value for key, value in space.items() if not isinstance(value, dict)}
+    own = space.get(method, {})
+    return {**shared, **(own if isinstance(own, dict) else {})}
+
+
+def _read_space(where: str, table: Any) -> dict[str, Any]:
+    """Return a space table with its distributions read: by ``section.key``, or by method and then by that.
+
+    The value ``false`` stands for a parameter that is not searched.
+    """
+    result: dict[str, Any] = {}
+    for key, value in _table(where, table).items():
+        if "." in key:
+            result[key] = None if value is False else read_distribution(f"{where}.{key}", value)
+        else:
+            result[key] = _read_space(f"{where}.{key}", value)
+    return result
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+    prefix = f"{where}." if where else ""
+    unknown = [f"'{prefix}{key}'{did_you_mean(key, known)}" for key in table if key not in known]
+    if unknown:
+        raise UsageError(f"unknown key: {', '.join(unknown)} (known: {', '.join(known)})")
+
+
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"expected {name} to be a table, but got {value!r}")
+    return value
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"expected {name} to be a list of texts, but got {value!r}")
+    return tuple(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"expected {name} to be a number, but got {value!r}")
+    return float(value)
+
+
+def _typed(name: str, value: Any, kind: type | tuple[type, ...]) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        expected = kind.__name__ if isinstance(kind, type) else "text"
+        raise UsageError(f"expected {name} to be of type {expected}, but got {value!r}")
+    return value
