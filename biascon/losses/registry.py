@@ -253,11 +253,15 @@ _FLAC_DEFAULTS = (
     DatasetDefaults("celeba", {"alpha": 20000.0, "delta": 0.5}, {"target": "Heavy_Makeup"}),
 )  # fmt: skip
 
-_WEIGHTS_SEARCH = {"wa": Uniform(0.1, 0.9), "wb": Complement("wa")}
-_EPSILON_SEARCH = {"epsilon": Uniform(0.0, 0.5)}
-_WEIGHT_SEARCH = {"weight": LogUniform(0.1, 10.0)}
-_END_SEARCH = {"alpha": LogUniform(0.03, 3.0), "beta": LogUniform(0.03, 3.0)}
-_BIASCON_SEARCH = {"ce_weight": LogUniform(1e-3, 1e-1), "oversample": LogUniform(1.0, 30.0)}
+_Search = dict[str, Distribution]
+_WEIGHTS_SEARCH: _Search = {"wa": Uniform(0.1, 0.9), "wb": Complement("wa")}
+_EPSILON_SEARCH: _Search = {"epsilon": Uniform(0.0, 0.5)}
+_WEIGHT_SEARCH: _Search = {"weight": LogUniform(0.1, 10.0)}
+_END_SEARCH: _Search = {"alpha": LogUniform(0.03, 3.0), "beta": LogUniform(0.03, 3.0)}
+_BIASCON_SEARCH: _Search = {
+    "ce_weight": LogUniform(1e-3, 1e-1),
+    "oversample": LogUniform(1.0, 30.0),
+}
 
 # fmt: off
 LOSSES: dict[str, LossEntry] = {

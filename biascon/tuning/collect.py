@@ -104,8 +104,9 @@ def _test_metrics(evaluation: Evaluation, table: Array) -> dict[str, float | Non
     metrics["worst_class"] = _worst_class(table, table.sum(axis=2))
     aligned, conflicting = metrics.get("bias_aligned"), metrics.get("bias_conflicting")
     metrics["gap"] = None if aligned is None or conflicting is None else aligned - conflicting
-    metrics["ece"] = evaluation.calibration.error.value
-    metrics["brier"] = evaluation.calibration.brier.value
+    calibration = evaluation.calibration
+    metrics["ece"] = None if calibration is None else calibration.error.value
+    metrics["brier"] = None if calibration is None else calibration.brier.value
     return {
         name: None if value is None else finite_or_none(value) for name, value in metrics.items()
     }
