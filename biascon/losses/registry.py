@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from biascon.utils.distributions import Choice, Complement, Distribution, LogUniform, Uniform
 
+Search = Mapping[str, Distribution]
 BatchInput = Literal["views", "labels", "bias"]
 TensorInput = Literal[
     "logits",
@@ -170,7 +171,7 @@ class LossEntry:
     evaluated_by: Literal["probe", "classifier"] = "probe"
     predicts: Literal["labels", "bias"] = "labels"
     cpu_scale: Scale = Scale()
-    search: Mapping[str, Distribution] = field(default_factory=dict)
+    search: Search = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -253,15 +254,11 @@ _FLAC_DEFAULTS = (
     DatasetDefaults("celeba", {"alpha": 20000.0, "delta": 0.5}, {"target": "Heavy_Makeup"}),
 )  # fmt: skip
 
-_Search = dict[str, Distribution]
-_WEIGHTS_SEARCH: _Search = {"wa": Uniform(0.1, 0.9), "wb": Complement("wa")}
-_EPSILON_SEARCH: _Search = {"epsilon": Uniform(0.0, 0.5)}
-_WEIGHT_SEARCH: _Search = {"weight": LogUniform(0.1, 10.0)}
-_END_SEARCH: _Search = {"alpha": LogUniform(0.03, 3.0), "beta": LogUniform(0.03, 3.0)}
-_BIASCON_SEARCH: _Search = {
-    "ce_weight": LogUniform(1e-3, 1e-1),
-    "oversample": LogUniform(1.0, 30.0),
-}
+_WEIGHTS_SEARCH: Search = {"wa": Uniform(0.1, 0.9), "wb": Complement("wa")}
+_EPSILON_SEARCH: Search = {"epsilon": Uniform(0.0, 0.5)}
+_WEIGHT_SEARCH: Search = {"weight": LogUniform(0.1, 10.0)}
+_END_SEARCH: Search = {"alpha": LogUniform(0.03, 3.0), "beta": LogUniform(0.03, 3.0)}
+_BIASCON_SEARCH: Search = {"ce_weight": LogUniform(1e-3, 1e-1), "oversample": LogUniform(1.0, 30.0)}
 
 # fmt: off
 LOSSES: dict[str, LossEntry] = {

@@ -17,7 +17,7 @@ def describe_environment(device: str) -> dict[str, Any]:
 
     from biascon.utils.distributed import world_size
 
-    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "fairlearn", "pandas")
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
     environment: dict[str, Any] = {
         "biascon": __version__,
         "python": sys.version.split()[0],

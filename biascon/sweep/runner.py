@@ -103,9 +103,9 @@ def run_sweep(
 def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int = TRIES) -> Result:
     """Run a job in a process of its own. If the process fails, start it again, up to ``tries`` times.
 
-    Wrong usage, a lack of memory and a training that diverged are not retried, because they would occur again. If another process
-    works on the run folder, the function waits and starts the process again; such attempts do not count.
-    This happens if two jobs train the same network for two views of a dataset.
+    Wrong usage, a lack of memory and a training that diverged are not retried, because they would occur
+    again. If another process works on the run folder, the function waits and starts the process again; such
+    attempts do not count. This happens if two jobs train the same network for two views of a dataset.
 
     Args:
         job: The job.

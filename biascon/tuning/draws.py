@@ -1,8 +1,8 @@
 """Quasi-random draws of the parameters of a study.
 
-Each parameter has its own dimension of Sobol's sequence and its own scrambling, seeded by the study and by the
-name of the parameter. A parameter therefore has the same draws in every method that searches it: the trials of
-two methods are paired. The draws of a longer study begin with those of a shorter one.
+Each parameter has its own dimension of Sobol's sequence and its own scrambling, seeded by the study and by
+the name of the parameter. A shared parameter therefore has the same draws in every method that searches it:
+the trials of two methods are paired. The draws of a longer study begin with those of a shorter one.
 """
 
 from __future__ import annotations

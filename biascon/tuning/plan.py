@@ -98,8 +98,8 @@ class Planner:
             dataset = StudyDataset(folder, read_manifest(folder))
         if "val" not in dataset.manifest.counts:
             raise UsageError(
-                f"{dataset.folder} has no validation split, and a study never selects on the test split; build "
-                "the dataset with a validation split"
+                f"{dataset.folder} has no validation split, and a study never selects on the test split; "
+                "build the dataset with a validation split"
             )
         return dataset
 
@@ -306,8 +306,8 @@ def check_method(method: Method, dataset: StudyDataset) -> None:
     """
     if Requirement.HELD_OUT_BIAS in get_entry(method.loss).requires:
         raise UsageError(
-            f"method '{method.name}' fits its last layer on the validation split of {dataset.folder}, so that "
-            "no image remains to choose a trial; leave it out of the study"
+            f"method '{method.name}' fits its last layer on the validation split of {dataset.folder}, so "
+            "that no image remains to choose a trial; leave it out of the study"
         )
 
 

@@ -104,8 +104,8 @@ class StudySession:
                     trial = choose(trials, RULES[name])
                     if trial is None:
                         raise RunError(
-                            f"rule '{name}' chooses no trial of '{method.name}': every trial diverged, or the "
-                            "metric is undefined on the validation split"
+                            f"rule '{name}' chooses no trial of '{method.name}': every trial diverged, or "
+                            "the metric is undefined on the validation split"
                         )
                     chosen[trial.key] = trial
         return list(chosen.values())
@@ -117,8 +117,8 @@ class StudySession:
         table = read_table(self.path)
         if table.search_digest != search_digest(self.description):
             raise UsageError(
-                f"{self.path} has another study: other methods, search spaces, seed, dataset, preset or recipe "
-                "version; choose another --out"
+                f"{self.path} has another study: other methods, search spaces, seed, dataset, preset or "
+                "recipe version; choose another --out"
             )
         self.records = {run.key: run for run in table.runs}
 

@@ -241,7 +241,7 @@ def _check(spec: StudySpec) -> None:
 
 
 def _space_of(method: str, space: Mapping[str, Any]) -> dict[str, Distribution | None]:
-    """Return the distributions that a space table has for a method: its shared keys, then the method's table."""
+    """Return the distributions of a space table for a method: its shared keys, then the method's table."""
     shared = {key: value for key, value in space.items() if not isinstance(value, dict)}
     own = space.get(method, {})
     return {**shared, **(own if isinstance(own, dict) else {})}

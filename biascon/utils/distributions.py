@@ -123,7 +123,8 @@ def read_distribution(name: str, data: Any) -> Distribution:
     """
     if not isinstance(data, Mapping) or len(data) != 1:
         raise UsageError(
-            f"{name}: expected one of {', '.join(KINDS)}, such as {{ uniform = [0.1, 0.9] }}, but got {data!r}"
+            f"{name}: expected one of {', '.join(KINDS)}, such as {{ uniform = [0.1, 0.9] }}, "
+            f"but got {data!r}"
         )
     ((kind, value),) = data.items()
     if kind not in KINDS:

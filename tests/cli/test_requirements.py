@@ -47,16 +47,12 @@ NOT_CALLED = {
     "make-table": {"torch"},
     "make-standard": {"torch"},
     "inspect": {"torch"},
-    "train": {"pandas", "fairlearn", "pyarrow"},
-    # Only the tests compare group fairness with fairlearn.
-    "evaluate": {"fairlearn"},
-    "sweep": {"fairlearn"},
-    "audit": {"torch", "fairlearn"},
-    "compare": {"torch", "fairlearn", "safetensors", "PIL"},
-    "report": {"fairlearn"},
-    "list": {"PIL", "fairlearn", "pandas", "pyarrow", "safetensors", "scipy"},
-    "prune": {"PIL", "fairlearn", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
-    "demo": {"PIL", "fairlearn"},
+    "train": {"pandas", "pyarrow"},
+    "audit": {"torch"},
+    "compare": {"torch", "safetensors", "PIL"},
+    "list": {"PIL", "pandas", "pyarrow", "safetensors", "scipy"},
+    "prune": {"PIL", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
+    "demo": {"PIL"},
 }
 ON_REQUEST = {"ray", "fsspec"}  # sweep --ray, which has an error of its own
 
@@ -152,14 +148,14 @@ def test_all_missing_packages_are_named_in_one_line_and_nothing_is_written(
 
 
 def test_the_help_needs_no_package(tmp_path: Path) -> None:
-    process = run_without("torch,numpy,fairlearn", "evaluate", "--help", folder=tmp_path)
+    process = run_without("torch,numpy", "evaluate", "--help", folder=tmp_path)
     assert process.returncode == 0
 
 
 def test_an_audit_needs_neither_pytorch_nor_pandas(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("y,p,b\n0,0,a\n1,1,b\n1,0,a\n")
     words = ("audit", "p.csv", "--label", "y", "--prediction", "p", "--bias", "b")
-    missing = "torch,pandas,fairlearn,sklearn,filelock,tqdm,PIL,simplejpeg,matplotlib,jinja2"
+    missing = "torch,pandas,sklearn,filelock,tqdm,PIL,simplejpeg,matplotlib,jinja2"
     process = run_without(missing, *words, "--json", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["bias"] == "b"

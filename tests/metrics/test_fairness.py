@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from biascon.metrics.fairness import METRICS, average_classes, from_counts, through_metric_frame
+from biascon.metrics.fairness import METRICS, average_classes, from_counts
 from tests.metrics.count_tables import expand_rows
+from tests.metrics.metric_frame import compute_with_metric_frame
 
 DPD, DPR, EOD, EOR, EOPP = METRICS
 Compute = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -23,7 +24,7 @@ TABLES = SHAPES.flatmap(lambda s: hnp.arrays(np.int64, s, elements=st.integers(0
 
 def from_rows(table: np.ndarray) -> dict[str, np.ndarray]:
     """Return the metrics of the rows that a table counts, computed by fairlearn's MetricFrame."""
-    return through_metric_frame(*expand_rows(table), table.shape[0])
+    return compute_with_metric_frame(*expand_rows(table), table.shape[0])
 
 
 def compute_with_loops(table: np.ndarray, k: int) -> dict[str, float]:

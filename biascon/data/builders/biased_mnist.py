@@ -230,7 +230,10 @@ def describe_biased_mnist(digits: Digits, spec: BiasedMNISTSpec) -> DatasetDescr
     validation = {
         "held-out": f"10 % of the training {digits.noun}, held out before colouring, at rho 0.1",
         "hong": f"10 % of the training {digits.noun}, coloured anew at rho 0.1 and kept in training (leaks)",
-        "biased": f"10 % of the training {digits.noun}, held out before coloring, at rho {spec.rho!r} as in training",
+        "biased": (
+            f"10 % of the training {digits.noun}, held out before coloring, "
+            f"at rho {spec.rho!r} as in training"
+        ),
         "none": NO_VALIDATION,
     }[spec.val_protocol]
     test_set = "1,000 held-out digits" if digits.kind == "mnist5k" else f"{digits.title} test set"
