@@ -23,6 +23,7 @@ class Stage(enum.Enum):
     ROUNDING = "rounding"
 
 
+RunKey = tuple[str, str, int, str]
 VARIANCE_STAGES = (Stage.SEEDS, Stage.DATASETS, Stage.ROUNDING)
 VAL_METRICS = (*ACCURACIES, "worst_class", "biased_accuracy", "biased_worst_class")
 TEST_METRICS = (*ACCURACIES, "worst_class", "gap", *COMPARISONS, "ece", "brier")
@@ -60,7 +61,8 @@ class StudyRun:
         settings: The searched parameters by ``section.key``.
         diverged: Whether the training diverged; there are no metrics then.
         message: The error message of a run that diverged.
-        seconds: The seconds of training of the run itself, None where unknown.
+        seconds: The seconds of training of the run itself, None where unknown. For a run that diverged, those
+            of its process.
         first_stage_seconds: The seconds of training of its first-stage networks, None where unknown.
         threads: The number of CPU threads.
         device: The device, with its model.
@@ -109,6 +111,9 @@ class StudyRun:
         return self.seconds + self.first_stage_seconds
 
     @property
-    def key(self) -> tuple[str, str]:
-        """The stage and the digest of the run: what identifies the record in its study."""
-        return self.stage.value, self.run
+    def key(self) -> RunKey:
+        """What identifies the record in its study: stage, method, trial, digest of the run.
+
+        Two methods, or two trials that have the same setting, may share a run.
+        """
+        return self.stage.value, self.method, self.trial, self.run

@@ -97,17 +97,15 @@ def to_parquet(table: StudyTable) -> bytes:
         types[name] = kind
     for key in dict.fromkeys(key for run in runs for key in run.settings):
         values = [run.settings.get(key) for run in runs]
-        are_numbers = all(
-            value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-            for value in values
-        )
+        kinds = {type(value) for value in values if value is not None}
+        kind = {frozenset({int}): integer, frozenset({float}): number}.get(frozenset(kinds), text)
         # A text column has JSON, so that a truth value or a text can be told from a number.
         columns[f"setting.{key}"] = (
-            values
-            if are_numbers
-            else [None if value is None else json.dumps(value) for value in values]
+            [None if value is None else json.dumps(value) for value in values]
+            if kind is text
+            else values
         )
-        types[f"setting.{key}"] = number if are_numbers else text
+        types[f"setting.{key}"] = kind
     for split, names in (("val", VAL_METRICS), ("test", TEST_METRICS)):
         for name in names:
             columns[f"{split}.{name}"] = [run.metrics(split).get(name) for run in runs]
@@ -123,7 +121,7 @@ def to_parquet(table: StudyTable) -> bytes:
     text_of_study = json.dumps({"format": FORMAT, **table.description}, sort_keys=True)
     data = pa.table(columns, schema=schema).replace_schema_metadata({_METADATA: text_of_study})
     buffer = io.BytesIO()
-    pq.write_table(data, buffer, compression="zstd")
+    pq.write_table(data, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -151,12 +149,12 @@ def read_table(path: Path) -> StudyTable:
     import pyarrow.parquet as pq
 
     try:
-        data = pq.read_table(io.BytesIO(path.read_bytes()))
+        content = path.read_bytes()
     except OSError as error:
-        if error.errno is not None:
-            raise BiasconError(f"cannot read {path}: {error.strerror}") from error
-        raise DataError(f"{path} is damaged or is not a Parquet file") from error
-    except pa.ArrowException as error:
+        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        data = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged or is not a Parquet file") from error
     metadata = (data.schema.metadata or {}).get(_METADATA)
     if metadata is None:
@@ -172,10 +170,15 @@ def read_table(path: Path) -> StudyTable:
         }
         runs = [_read_run(row, numbers) for row in data.to_pylist()]
         table = StudyTable(description, runs)
-        if set(table.methods) < {run.method for run in runs}:
-            raise DataError(f"{path} has runs of a method that its study does not have")
+        foreign = {run.method for run in runs} - set(table.methods)
+        if foreign:
+            raise DataError(
+                f"{path} has runs of methods that its study does not have: {sorted(foreign)}"
+            )
+        if not (table.search_digest and int(table.description["trials"]) > 0):
+            raise DataError(f"{path} has no trials")
         return table
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {type(error).__name__} {error}") from error
 
 
@@ -188,7 +191,7 @@ def _read_run(row: Mapping[str, Any], numbers: set[str]) -> StudyRun:
         if key not in numbers:
             value = json.loads(value)
         elif float(value).is_integer() and key in ("train.epochs", "train.batch_size"):
-            value = int(value)
+            value = int(value)  # tables of earlier versions have these as floating-point numbers
         settings[key] = value
     metrics = {
         split: {name: row[f"{split}.{name}"] for name in names if not row["diverged"]}

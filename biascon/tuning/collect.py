@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon.data.manifest import Manifest
 from biascon.errors import RunError
 from biascon.metrics import accuracy
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, finite_or_none
@@ -22,14 +21,13 @@ from biascon.utils.files import read_json
 from biascon.utils.types import Array
 
 
-def collect_run(planned: StudyRun, folder: Path, root: Path, manifest: Manifest) -> StudyRun | None:
+def collect_run(planned: StudyRun, folder: Path, root: Path) -> StudyRun | None:
     """Return the record of a run with its metrics; None if the run is not finished.
 
     Args:
         planned: The record without metrics.
         folder: The run folder.
         root: The folder of runs, in which first-stage runs are found.
-        manifest: The manifest of the dataset, with the training counts.
 
     Raises:
         RunError: The run folder is damaged, or has no validation counts.
@@ -50,7 +48,7 @@ def collect_run(planned: StudyRun, folder: Path, root: Path, manifest: Manifest)
     test_table = np.array(test_counts)
     val = {name: validation.values.get(name) for name in ACCURACIES}
     val |= {"worst_class": _worst_class(val_table, val_table.sum(axis=2))}
-    val |= biased_metrics(val_table, np.array(manifest.counts["train"].cells))
+    val |= biased_metrics(val_table, np.array(evaluation.identity.training_cells))
     environment = read_json(folder / "environment.json")
     return replace(
         planned,

@@ -2,12 +2,14 @@
 
 Each parameter has its own dimension of Sobol's sequence and its own scrambling, seeded by the study and by
 the name of the parameter. A shared parameter therefore has the same draws in every method that searches it:
-the trials of two methods are paired. The draws of a longer study begin with those of a shorter one.
+the trials of two methods are paired. An own parameter that several methods of the study have, such as the
+weight of a regularizer, has the same draws in these methods too. The draws of a longer study begin with those
+of a shorter one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,26 +42,37 @@ def draw_numbers(trials: int, seed: int, parameter: str, dimension: int) -> Arra
     return points[:trials, dimension]
 
 
-def draw_trials(space: Mapping[str, Distribution], trials: int, seed: int) -> list[dict[str, Any]]:
-    """Return the values of the parameters of each trial, by ``section.key``.
+def order_parameters(spaces: Iterable[Mapping[str, Distribution]]) -> tuple[str, ...]:
+    """Return the parameters in the order of their dimensions: the shared ones, then the others by name.
 
-    A shared parameter has the dimension of its place in ``SHARED``. The own parameters of a method follow.
+    Args:
+        spaces: The search spaces of all methods of a study.
+    """
+    drawn = {
+        key
+        for space in spaces
+        for key, distribution in space.items()
+        if not isinstance(distribution, Complement)
+    }
+    return (*SHARED, *sorted(drawn - set(SHARED)))
+
+
+def draw_trials(
+    space: Mapping[str, Distribution], trials: int, seed: int, order: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the values of the parameters of each trial, by ``section.key``.
 
     Args:
         space: The distributions by ``section.key``, from ``Method.space``.
         trials: The number of trials.
         seed: The seed of the study.
+        order: The parameters of the study in the order of their dimensions, from ``order_parameters``.
     """
     columns: dict[str, list[Any]] = {}
-    own = 0
     for key, distribution in space.items():
         if isinstance(distribution, Complement):
             continue
-        if key in SHARED:
-            dimension = SHARED.index(key)
-        else:
-            dimension, own = len(SHARED) + own, own + 1
-        numbers = draw_numbers(trials, seed, key, dimension)
+        numbers = draw_numbers(trials, seed, key, order.index(key))
         columns[key] = [distribution.quantile(float(u)) for u in np.clip(numbers, 0, 1)]
     return [
         complete(space, {key: values[k] for key, values in columns.items()}) for k in range(trials)

@@ -17,11 +17,10 @@ from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnis
 from biascon.data.dataset import dataset_digest, read_manifest
 from biascon.data.manifest import Manifest
 from biascon.errors import UsageError
-from biascon.losses.loss import get_entry
-from biascon.losses.registry import Requirement
 from biascon.studies.records import Stage, StudyRun
 from biascon.sweep.grid import Job, plan_job
-from biascon.tuning.draws import MAX_TRIALS, draw_trials
+from biascon.tuning.checks import check_method, check_rules, check_runs, naming
+from biascon.tuning.draws import MAX_TRIALS, draw_trials, order_parameters
 from biascon.tuning.space import Method, make_method, to_settings
 from biascon.tuning.study import MAX_SEEDS, MethodSpec, StudySpec
 
@@ -88,7 +87,8 @@ class Planner:
 
         Raises:
             BiasconError: The dataset cannot be built or read.
-            UsageError: The dataset has no validation split, so that no trial can be chosen.
+            UsageError: The dataset has no validation split, or no bias labels for a rule that needs them, so
+                that no trial can be chosen.
         """
         spec = self.spec
         if spec.rho is not None:
@@ -101,6 +101,7 @@ class Planner:
                 f"{dataset.folder} has no validation split, and a study never selects on the test split; "
                 "build the dataset with a validation split"
             )
+        check_rules(spec.confirm.rules, dataset.manifest, dataset.folder)
         return dataset
 
     def _build(self, rho: float, seed: int) -> StudyDataset:
@@ -114,22 +115,24 @@ class Planner:
         Raises:
             UsageError: A method cannot run on the dataset, or a draw gives a setting that is not allowed.
         """
+        spec = self.spec
         for method in self.methods:
-            check_method(method, dataset)
+            check_method(method, dataset.folder)
+        order = order_parameters(method.space for method in self.methods)
         runs = []
-        for study in range(self.spec.studies):
+        for study in range(spec.studies):
+            draw_seed = spec.seed * MAX_TRIALS + study
             draws = {
-                method.name: draw_trials(
-                    method.space, self.spec.trials, self.spec.seed * MAX_TRIALS + study
-                )
+                method.name: draw_trials(method.space, spec.trials, draw_seed, order)
                 for method in self.methods
             }
-            for trial in range(self.spec.trials):
+            for trial in range(spec.trials):
                 seed = self._first_seed(study) + trial
                 for method in self.methods:
                     values = draws[method.name][trial]
                     record = self._record(Stage.TRIAL, method, study, trial, trial, seed, values)
                     runs.append(self._plan(record, method, dataset))
+        check_runs([(run.job.config, run.record) for run in runs], dataset.folder, spec.bias)
         return runs
 
     def plan_confirmation(
@@ -213,15 +216,12 @@ class Planner:
         threads = self.threads
         if record.stage is Stage.ROUNDING:
             threads = 2 if (threads or 1) == 1 else 1
-        try:
+        with naming(record):
             settings += to_settings(record.settings, self._preset(method))
             settings += () if threads is None else (f"train.threads={threads}",)
             config = make_config(
                 method.loss, seed=record.seed, preset=self.spec.preset, settings=settings
             )
-            _check_steps(config, dataset.manifest)
-        except UsageError as error:
-            raise UsageError(f"method '{method.name}', trial {record.trial}: {error}") from error
         job = plan_job(
             config, dataset.folder, dataset.manifest, self.root, self.device, settings,
             bias=self.spec.bias, preset=self.spec.preset,
@@ -296,25 +296,3 @@ def _resolve(spec: StudySpec, method: MethodSpec) -> Method:
         settings=(*spec.settings, *method.settings),
         changed=method.space,
     )
-
-
-def check_method(method: Method, dataset: StudyDataset) -> None:
-    """Refuse a method that the dataset does not suit.
-
-    Raises:
-        UsageError: The method fits its last layer on the validation split, so that no validation remains.
-    """
-    if Requirement.HELD_OUT_BIAS in get_entry(method.loss).requires:
-        raise UsageError(
-            f"method '{method.name}' fits its last layer on the validation split of {dataset.folder}, so "
-            "that no image remains to choose a trial; leave it out of the study"
-        )
-
-
-def _check_steps(config: RunConfig, manifest: Manifest) -> None:
-    n = sum(map(sum, manifest.counts["train"].cells))
-    if config.train.epochs_for(n) == 0:
-        raise UsageError(
-            f"expected train.batch_size of at most the {n} training images, but got "
-            f"{config.train.batch_size}"
-        )

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from biascon.errors import RunError, UsageError
-from biascon.studies.records import Stage, StudyRun
+from biascon.studies.records import RunKey, Stage, StudyRun
 from biascon.studies.selection import RULES, choose
 from biascon.studies.table import StudyTable, read_table, search_digest, write_table
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import Pool, Result, run_sweep
 from biascon.tuning.collect import collect_run
-from biascon.tuning.plan import PlannedRun, Planner, StudyDataset
+from biascon.tuning.plan import PlannedRun, Planner
 
 TABLE = "study.parquet"
 
@@ -43,7 +43,7 @@ class StudySession:
     path: Path
     log: Callable[[str], None]
     description: Mapping[str, Any] = field(default_factory=dict)
-    records: dict[tuple[str, str], StudyRun] = field(default_factory=dict)
+    records: dict[RunKey, StudyRun] = field(default_factory=dict)
     failures: int = 0
 
     def run(self) -> StudyTable:
@@ -95,7 +95,7 @@ class StudySession:
             RunError: Every trial of a method diverged, or the metric of a rule is undefined.
         """
         table = self.table()
-        chosen: dict[tuple[str, str], StudyRun] = {}
+        chosen: dict[RunKey, StudyRun] = {}
         spec = self.planner.spec
         for study in range(spec.studies):
             for method in self.planner.methods:
@@ -141,7 +141,7 @@ class StudySession:
         """Return the seconds of training that each method used in each search."""
         spent: dict[tuple[str, int], float] = {}
         for run in planned:
-            record = self.records.get((run.record.stage.value, run.record.run))
+            record = self.records.get(run.record.key)
             if record is not None:
                 key = record.method, record.study
                 spent[key] = spent.get(key, 0.0) + (record.total_seconds or 0.0)
@@ -151,7 +151,7 @@ class StudySession:
         """Run what the table does not have; write the table after each run."""
         missing: dict[Path, list[PlannedRun]] = {}
         for run in planned:
-            if (run.record.stage.value, run.record.run) not in self.records:
+            if run.record.key not in self.records:
                 missing.setdefault(run.job.folder, []).append(run)
         total, done = len(planned), len(planned) - sum(map(len, missing.values()))
         if done:
@@ -161,8 +161,8 @@ class StudySession:
             nonlocal done
             for run in missing[result.job.folder]:
                 done += 1
-                self._add(run, result)
-                self.log(f"{what} [{done}/{total}] {_describe(run.record, result)}")
+                added = self._add(run, result)
+                self.log(f"{what} [{done}/{total}] {_describe(run.record, added)}")
             write_table(self.path, self.table())
 
         jobs: list[Job] = [runs[0].job for runs in missing.values()]
@@ -170,23 +170,34 @@ class StudySession:
         if not self.path.exists():
             write_table(self.path, self.table())
 
-    def _add(self, run: PlannedRun, result: Result) -> None:
-        """Add the record of a finished run, or of one that diverged; count any other failure."""
-        record: StudyRun | None
-        if result.is_diverged:
-            record = replace(run.record, diverged=True, message=result.message)
-        elif result.state == "failed":
-            record = None
-        else:
-            record = self._collect(run)
-        if record is None:
-            self.failures += 1
-            return
-        self.records[record.key] = record
+    def _add(self, run: PlannedRun, result: Result) -> Result:
+        """Add the record of a finished run, or of one that diverged; count any other failure.
 
-    def _collect(self, run: PlannedRun) -> StudyRun | None:
-        dataset: StudyDataset = run.dataset
-        return collect_run(run.record, run.job.folder, self.planner.root, dataset.manifest)
+        Returns:
+            The result; it is a failure if the folder of the run cannot be read.
+        """
+        if result.is_diverged:
+            # Its folder has no evaluation: the time is that of its process.
+            seconds = round(result.seconds, 3)
+            self.records[run.record.key] = replace(
+                run.record,
+                diverged=True,
+                message=result.message,
+                seconds=seconds,
+                first_stage_seconds=0.0,
+            )
+            return result
+        if result.state != "failed":
+            try:
+                record = collect_run(run.record, run.job.folder, self.planner.root)
+                if record is None:
+                    raise RunError(f"{run.job.folder} is not finished")
+                self.records[record.key] = record
+                return result
+            except RunError as error:
+                result = replace(result, state="failed", message=str(error))
+        self.failures += 1
+        return result
 
     def _check_failures(self) -> None:
         if self.failures:

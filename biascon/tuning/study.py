@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -213,12 +214,16 @@ def _check(spec: StudySpec) -> None:
             f"rho with val_protocol '{spec.val_protocol}': the validation of a dataset folder stays as it is",
         ),
         (
-            spec.budget_seconds is None or spec.budget_seconds > 0,
+            spec.budget_seconds is None or 0 < spec.budget_seconds < math.inf,
             f"budget_seconds above 0, but got {spec.budget_seconds}",
         ),
         (
             confirm.seeds == 0 or 2 <= confirm.seeds <= MAX_SEEDS,
             f"confirm.seeds to be 0 or in 2..{MAX_SEEDS}, but got {confirm.seeds}",
+        ),
+        (
+            all(0 <= rho <= 1 for rho in (*confirm.rho, spec.rho or 0.0)),
+            f"rho and confirm.rho in [0, 1], but got {[*confirm.rho, spec.rho]}",
         ),
         (0 < confirm.margin < 1, f"confirm.margin in (0, 1), but got {confirm.margin}"),
         (bool(confirm.rules), "confirm.rules to have a rule"),

@@ -73,6 +73,11 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.values:
             raise UsageError("expected choice to have a value, but got none")
+        wrong = [value for value in self.values if not _is_setting(value)]
+        if wrong:
+            raise UsageError(
+                f"expected choice to have numbers, texts, truth values or lists of them, but got {wrong[0]!r}"
+            )
 
     def quantile(self, u: float) -> Any:
         """Return the value number floor(u n) of n values."""
@@ -144,6 +149,13 @@ def read_distribution(name: str, data: Any) -> Distribution:
         return Uniform(low, high) if kind == "uniform" else LogUniform(low, high)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a value can be that of a setting: a finite number, a text, a truth value, or a list of them."""
+    if isinstance(value, list):
+        return all(map(_is_setting, value))
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_number(value: Any) -> bool:
