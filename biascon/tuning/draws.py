@@ -9,7 +9,7 @@ of a shorter one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,23 +42,29 @@ def draw_numbers(trials: int, seed: int, parameter: str, dimension: int) -> Arra
     return points[:trials, dimension]
 
 
-def order_parameters(spaces: Iterable[Mapping[str, Distribution]]) -> tuple[str, ...]:
-    """Return the parameters in the order of their dimensions: the shared ones, then the others by name.
+def assign_dimensions(spaces: Iterable[Mapping[str, Distribution]]) -> dict[str, int]:
+    """Return the dimension of every parameter of a study: the shared ones first, as in ``SHARED``.
+
+    An own parameter gets the first dimension that no other parameter of its methods has. The first
+    dimensions of the sequence are the most even ones, also in pairs.
 
     Args:
-        spaces: The search spaces of all methods of a study.
+        spaces: The search spaces of all methods of the study.
     """
-    drawn = {
-        key
+    names = [
+        {key for key, distribution in space.items() if not isinstance(distribution, Complement)}
         for space in spaces
-        for key, distribution in space.items()
-        if not isinstance(distribution, Complement)
-    }
-    return (*SHARED, *sorted(drawn - set(SHARED)))
+    ]
+    dimensions = {key: k for k, key in enumerate(SHARED)}
+    for key in sorted(set().union(*names) - set(SHARED)):
+        others = set().union(SHARED, *(own for own in names if key in own))
+        taken = {dimensions[other] for other in others if other in dimensions}
+        dimensions[key] = next(k for k in range(len(taken) + 1) if k not in taken)
+    return dimensions
 
 
 def draw_trials(
-    space: Mapping[str, Distribution], trials: int, seed: int, order: Sequence[str]
+    space: Mapping[str, Distribution], trials: int, seed: int, dimensions: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return the values of the parameters of each trial, by ``section.key``.
 
@@ -66,13 +72,13 @@ def draw_trials(
         space: The distributions by ``section.key``, from ``Method.space``.
         trials: The number of trials.
         seed: The seed of the study.
-        order: The parameters of the study in the order of their dimensions, from ``order_parameters``.
+        dimensions: The dimension of each parameter, from ``assign_dimensions``.
     """
     columns: dict[str, list[Any]] = {}
     for key, distribution in space.items():
         if isinstance(distribution, Complement):
             continue
-        numbers = draw_numbers(trials, seed, key, order.index(key))
+        numbers = draw_numbers(trials, seed, key, dimensions[key])
         columns[key] = [distribution.quantile(float(u)) for u in np.clip(numbers, 0, 1)]
     return [
         complete(space, {key: values[k] for key, values in columns.items()}) for k in range(trials)

@@ -20,7 +20,7 @@ from biascon.errors import UsageError
 from biascon.studies.records import Stage, StudyRun
 from biascon.sweep.grid import Job, plan_job
 from biascon.tuning.checks import check_method, check_rules, check_runs, naming
-from biascon.tuning.draws import MAX_TRIALS, draw_trials, order_parameters
+from biascon.tuning.draws import MAX_TRIALS, assign_dimensions, draw_trials
 from biascon.tuning.space import Method, make_method, to_settings
 from biascon.tuning.study import MAX_SEEDS, MethodSpec, StudySpec
 
@@ -118,12 +118,12 @@ class Planner:
         spec = self.spec
         for method in self.methods:
             check_method(method, dataset.folder)
-        order = order_parameters(method.space for method in self.methods)
+        dimensions = assign_dimensions(method.space for method in self.methods)
         runs = []
         for study in range(spec.studies):
             draw_seed = spec.seed * MAX_TRIALS + study
             draws = {
-                method.name: draw_trials(method.space, spec.trials, draw_seed, order)
+                method.name: draw_trials(method.space, spec.trials, draw_seed, dimensions)
                 for method in self.methods
             }
             for trial in range(spec.trials):
