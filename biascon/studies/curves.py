@@ -10,6 +10,7 @@ assumption.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 
 from biascon.studies.records import StudyRun
 from biascon.studies.selection import Rule
+from biascon.utils.types import Array
 
 BAND_LEVEL = 0.80
 
@@ -85,10 +87,12 @@ def tuning_curve(
     if not scores or any(map(math.isnan, scores)):
         return None
     budgets = np.arange(1, len(scores) + 1)
-    lower, point, upper = EmpiricalDistribution.confidence_bands(
-        np.array(scores), level, a=0.0, b=1.0, method="ld_equal_tailed",
-        generator=np.random.default_rng(0),
-    )  # fmt: skip
+    point = EmpiricalDistribution(scores, a=0.0, b=1.0)
+    extended = np.array([0.0, *sorted(scores), 1.0])
+    lower, upper = (
+        EmpiricalDistribution(extended, ws=weights, a=0.0, b=1.0)
+        for weights in _band_weights(len(scores), level)
+    )
     seconds = [run.total_seconds for run in trials if run.total_seconds is not None]
     return TuningCurve(
         method=trials[0].method,
@@ -103,6 +107,28 @@ def tuning_curve(
         high=np.asarray(lower.quantile_tuning_curve(budgets)).tolist(),
         level=level,
     )
+
+
+@functools.cache
+def _band_weights(n: int, level: float) -> tuple[Array, Array]:
+    """Return the weights of the two bands of the distribution function of n scores.
+
+    They depend only on n and the level. ``opda`` finds them by simulation, here with a fixed seed.
+
+    Returns:
+        Two arrays ``(n + 2,)``: the weights of 0, of the scores in ascending order, and of 1, for the lower
+        and for the upper band of the distribution function.
+    """
+    from opda.nonparametric import EmpiricalDistribution
+
+    places = np.arange(1, n + 1) / (n + 1)
+    lower, _, upper = EmpiricalDistribution.confidence_bands(
+        places, level, a=0.0, b=1.0, method="ld_equal_tailed",
+        generator=np.random.default_rng(0), n_jobs=1,
+    )  # fmt: skip
+    extended = np.array([0.0, *places, 1.0])
+    weights = [np.asarray(band.pmf(extended), dtype=np.float64) for band in (lower, upper)]
+    return weights[0], weights[1]
 
 
 def separated_up_to(better: TuningCurve, worse: TuningCurve) -> int:
