@@ -10,6 +10,7 @@ from typing import Any
 from biascon.errors import BiasconError
 from biascon.losses.registry import BATCH_INPUTS, REQUIREMENTS, TENSOR_INPUTS, LossEntry
 from biascon.utils import entry_points
+from biascon.utils.distributions import Distribution
 
 GROUP = "biascon.losses"
 # Tensors of a second batch, which a loss may be given beside "logits" of that batch.
@@ -48,7 +49,7 @@ def _required(function: Callable[..., Any]) -> tuple[Any, ...]:
 
 
 def _check_needs(name: str, entry: LossEntry) -> None:
-    """Refuse an entry with an input or a requirement that biascon does not provide."""
+    """Refuse an entry with an input or a requirement that is not provided, or with a wrong search space."""
     fields: list[tuple[str, tuple[str, ...], Iterable[str]]] = [
         ("batch_inputs", entry.batch_inputs, BATCH_INPUTS),
         ("tensor_inputs", entry.tensor_inputs, TENSOR_INPUTS),
@@ -61,6 +62,12 @@ def _check_needs(name: str, entry: LossEntry) -> None:
             raise BiasconError(
                 f"plug-in loss '{name}' needs {', '.join(unknown)}, which biascon does not provide "
                 f"({field} may hold: {', '.join(provided)})"
+            )
+    for parameter, distribution in entry.search.items():
+        if not isinstance(distribution, Distribution):
+            raise BiasconError(
+                f"plug-in loss '{name}': search['{parameter}'] is no distribution of "
+                f"biascon.utils.distributions, but a {type(distribution).__name__}"
             )
 
 
