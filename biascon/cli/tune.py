@@ -27,6 +27,12 @@ from biascon.cli.output import print_note
     type=click.Choice(["held-out", "biased"]),
     help="Validation at rho 0.1, or as biased as training.  [default: held-out]",
 )
+@click.option(
+    "--search",
+    type=click.Choice(["paired", "adaptive"]),
+    help="paired: the same quasi-random draws for all methods. adaptive: optuna's TPE for each method, which "
+    "looks for a recipe and compares nothing.  [default: paired]",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Number of runs at a time.")
 @click.option("--per-gpu", type=click.IntRange(min=1), help="Number of runs that share a GPU.")
 @click.option(
@@ -81,7 +87,7 @@ def command(
 
     overrides: dict[str, Any] = {
         key: options[key]
-        for key in ("trials", "studies", "budget_seconds", "val_protocol")
+        for key in ("trials", "studies", "budget_seconds", "val_protocol", "search")
         if options[key] is not None
     }
     if options["data"] is not None:
@@ -93,9 +99,41 @@ def command(
         }
     spec = read_study(study_path, overrides)
     folder = out or Path("studies") / spec.name
+    if spec.search == "adaptive":
+        _search_adaptively(spec, options, folder / TABLE, oracle=oracle, dry_run=dry_run)
+        return
     session = StudySession(*_make_parts(spec, options), path=folder / TABLE, log=print_note)
     session.run()
     click.echo(f"written: {session.path}")
+
+
+def _search_adaptively(
+    spec: Any, options: dict[str, Any], path: Path, *, oracle: bool, dry_run: bool
+) -> None:
+    """Run an adaptive search, and print the best trial of each method.
+
+    Raises:
+        UsageError: An option belongs to a comparison.
+        RunError: Runs failed, or every trial of a method diverged.
+    """
+    from biascon.errors import RunError, UsageError
+    from biascon.tuning.adaptive import AdaptiveSession
+
+    for option, is_given in (("--oracle", oracle), ("--dry-run", dry_run)):
+        if is_given:
+            raise UsageError(
+                f"an adaptive search has no {option}: it plans each trial after the earlier ones, and "
+                "compares nothing; biascon list spaces prints the search spaces"
+            )
+    session = AdaptiveSession(*_make_parts(spec, options), path=path, log=print_note)
+    session.run()
+    best = session.best_trials()
+    for trial in best:
+        click.echo(f"{trial.describe()}\n")
+    click.echo(f"written: {session.path}")
+    failed = [trial.method for trial in best if trial.record is None]
+    if failed:
+        raise RunError(f"every trial diverged: {', '.join(failed)}")
 
 
 def _make_parts(spec: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -46,6 +46,11 @@ class StudyTable:
         return list(self.description["methods"])
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether the trials depend on earlier ones, so that they are neither independent nor paired."""
+        return bool(self.description.get("search") == "adaptive")
+
+    @property
     def search_digest(self) -> str:
         """The digest of the search: two studies with the same one have the same trials in the same order."""
         return search_digest(self.description)
@@ -71,7 +76,8 @@ class StudyTable:
 
 def search_digest(description: Mapping[str, Any]) -> str:
     """Return the digest of the parts of a description that decide the trials."""
-    keys = ("methods", "seed", "dataset", "preset", "settings", "recipe")
+    keys = ["methods", "seed", "dataset", "preset", "settings", "recipe"]
+    keys += ["sampler"] if "sampler" in description else []  # of an adaptive search
     return digest_of({key: description[key] for key in keys})
 
 

@@ -127,13 +127,28 @@ class Planner:
                 for method in self.methods
             }
             for trial in range(spec.trials):
-                seed = self._first_seed(study) + trial
                 for method in self.methods:
                     values = draws[method.name][trial]
-                    record = self._record(Stage.TRIAL, method, study, trial, trial, seed, values)
-                    runs.append(self._plan(record, method, dataset))
+                    runs.append(self.plan_trial(method, dataset, study, trial, values))
         check_runs([(run.job.config, run.record) for run in runs], dataset.folder, spec.bias)
         return runs
+
+    def plan_trial(
+        self,
+        method: Method,
+        dataset: StudyDataset,
+        study: int,
+        trial: int,
+        values: Mapping[str, Any],
+    ) -> PlannedRun:
+        """Return one trial with the given values of the searched parameters.
+
+        Raises:
+            UsageError: No run can have these values.
+        """
+        seed = self._first_seed(study) + trial
+        record = self._record(Stage.TRIAL, method, study, trial, trial, seed, values)
+        return self._plan(record, method, dataset)
 
     def plan_confirmation(
         self, choices: Sequence[StudyRun], trial_dataset: StudyDataset
@@ -250,6 +265,7 @@ class Planner:
         spec, confirm = self.spec, self.spec.confirm
         return {
             "name": spec.name,
+            "search": spec.search,
             "methods": {method.name: method.to_json() for method in self.methods},
             "trials": spec.trials,
             "studies": spec.studies,

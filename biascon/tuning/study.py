@@ -15,6 +15,7 @@ from biascon.tuning.draws import MAX_TRIALS
 from biascon.utils.distributions import Distribution, read_distribution
 
 VAL_PROTOCOLS = ("held-out", "biased")
+PAIRED, ADAPTIVE = SEARCHES = ("paired", "adaptive")
 MAX_SEEDS = 500  # fresh seeds of the confirmation
 MAX_STUDIES = 100
 
@@ -79,6 +80,8 @@ class StudySpec:
             for a dataset that the study builds.
         budget_seconds: The seconds of training that each method may use; None for no limit.
         confirm: The confirmation.
+        search: ``paired`` (quasi-random draws, the same for all methods) or ``adaptive`` (each draw depends
+            on the earlier trials of its method; no confirmation).
     """
 
     name: str
@@ -94,6 +97,7 @@ class StudySpec:
     val_protocol: str = "held-out"
     budget_seconds: float | None = None
     confirm: ConfirmSpec = ConfirmSpec()
+    search: str = PAIRED
 
     def __post_init__(self) -> None:
         _check(self)
@@ -101,7 +105,7 @@ class StudySpec:
 
 _KEYS = (
     "name", "losses", "methods", "trials", "studies", "seed", "rho", "data", "bias", "preset", "settings",
-    "val_protocol", "budget_seconds", "space", "confirm",
+    "val_protocol", "budget_seconds", "space", "confirm", "search",
 )  # fmt: skip
 _CONFIRM_KEYS = ("seeds", "rules", "reference", "margin", "rho", "variance", "variance_of")
 _METHOD_KEYS = ("loss", "settings", "space")
@@ -174,6 +178,7 @@ def parse_study(tree: Mapping[str, Any]) -> StudySpec:
         val_protocol=_typed("val_protocol", tree.get("val_protocol", "held-out"), str),
         budget_seconds=None if budget is None else _number("budget_seconds", budget),
         confirm=_read_confirm(_table("confirm", tree.get("confirm", {}))),
+        search=_typed("search", tree.get("search", PAIRED), str),
     )
 
 
@@ -200,7 +205,14 @@ def _check(spec: StudySpec) -> None:
     confirm = spec.confirm
     checks = [
         (bool(names), "losses or methods, with at least one item"),
-        (len(names) != 1, f"two methods or more, but got only {', '.join(names)}"),
+        (
+            spec.search in SEARCHES,
+            f"search to be one of {', '.join(SEARCHES)}, but got '{spec.search}'",
+        ),
+        (
+            len(names) != 1 or spec.search == ADAPTIVE,
+            f"two methods or more, but got only {', '.join(names)}",
+        ),
         (1 <= spec.trials <= MAX_TRIALS, f"trials in 1..{MAX_TRIALS}, but got {spec.trials}"),
         (1 <= spec.studies <= MAX_STUDIES, f"studies in 1..{MAX_STUDIES}, but got {spec.studies}"),
         (spec.seed >= 0, f"seed to be 0 or more, but got {spec.seed}"),

@@ -54,7 +54,8 @@ NOT_CALLED = {
     "prune": {"PIL", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
     "demo": {"PIL"},
 }
-ON_REQUEST = {"ray", "fsspec"}  # sweep --ray, which has an error of its own
+# sweep --ray and tune --search adaptive, which have errors of their own
+ON_REQUEST = {"ray", "fsspec", "optuna"}
 
 
 def run_without(missing: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
