@@ -6,6 +6,7 @@ setting that no run can have is refused then.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,12 +254,8 @@ class Planner:
         return PlannedRun(replace(job, keep_features=False), record, dataset)
 
     def _preset(self, method: Method) -> RunConfig:
-        config = make_config(
-            method.loss,
-            preset=self.spec.preset,
-            settings=(*self.spec.settings, *method.settings),
-        )
-        return config.without_method_settings()
+        settings = (*self.spec.settings, *method.settings)
+        return _make_preset(method.loss, self.spec.preset, settings)
 
     def describe(self, dataset: StudyDataset) -> dict[str, Any]:
         """Return the study as plain data, for its table."""
@@ -302,6 +299,12 @@ def resolve_methods(spec: StudySpec) -> list[Method]:
         UsageError: A name is unknown, or a distribution does not fit.
     """
     return [_resolve(spec, method) for method in spec.methods]
+
+
+@functools.cache
+def _make_preset(loss: str, preset: str, settings: tuple[str, ...]) -> RunConfig:
+    """Return the configuration that the trials of a method vary; every trial of a study asks for it."""
+    return make_config(loss, preset=preset, settings=settings).without_method_settings()
 
 
 def _resolve(spec: StudySpec, method: MethodSpec) -> Method:

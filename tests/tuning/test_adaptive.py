@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from biascon.data import dataset
+from biascon.data.builders import biased_mnist
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec
+from biascon.data.builders.mnist_source import Digits
 from biascon.errors import DivergedError, RunError, UsageError
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.table import StudyTable, read_table
@@ -21,7 +25,9 @@ from biascon.tuning.run import StudySession
 from biascon.tuning.study import parse_study
 from tests.cli.outcomes import only_error
 
-EPOCHS = {"train.epochs": {"choice": [1, 2]}}
+Start = Callable[..., "MadeSession"]
+# A configuration is planned for each end of each parameter; few parameters keep the tests quick.
+SPACE: dict[str, Any] = {"optimizer.weight_decay": False, "augment.strength": False}
 
 
 def score_of(record: StudyRun) -> float:
@@ -60,70 +66,92 @@ class MadeSession(AdaptiveSession):
         )
 
 
-@pytest.fixture
-def start(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., MadeSession]:
+@pytest.fixture(scope="module")
+def data(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, spec = tmp_path_factory.mktemp("adaptive") / "data", BiasedMNISTSpec(0.9)
+    description = biased_mnist.describe_biased_mnist(digits, spec)
+    dataset.save(folder, biased_mnist.build_splits(digits, spec), description, replace=False)
+    return folder
+
+
+def make_session(
+    data: Path, folder: Path, pool: MadeRuns | None = None, **tree: Any
+) -> MadeSession:
+    """Return a search with 6 trials of two methods, unless the arguments state another study."""
     pytest.importorskip("optuna", reason="needs optuna: pip install 'biascon[tune]'")
-    data = make_dataset(tmp_path / "data")
-
-    def make(pool: MadeRuns | None = None, name: str = "a", **tree: Any) -> MadeSession:
-        tree = {"losses": ["contex", "supcon"], "data": str(data), "trials": 6, **tree}
-        spec = parse_study({"preset": "smoke", "search": "adaptive", **tree})
-        pool = pool or MadeRuns()
-        planner = Planner(
-            spec, resolve_methods(spec), tmp_path / "runs", tmp_path, "cpu", 1, lambda line: None
-        )
-        return MadeSession(
-            planner, pool, pool, tmp_path / name / "study.parquet", lambda line: None
-        )
-
-    return make
+    tree = {"losses": ["contex", "supcon"], "trials": 6, "space": SPACE, **tree}
+    spec = parse_study({"data": str(data), "preset": "smoke", "search": "adaptive", **tree})
+    methods, pool = resolve_methods(spec), pool or MadeRuns()
+    planner = Planner(spec, methods, folder / "runs", folder, "cpu", 1, lambda line: None)
+    return MadeSession(planner, pool, pool, folder / "study.parquet", lambda line: None)
 
 
-def trials_of(table: StudyTable) -> list[tuple[Any, ...]]:
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Start:
+    return lambda pool=None, name="a", **tree: make_session(data, tmp_path / name, pool, **tree)
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> MadeSession:
+    """Return a finished search, which no test changes."""
+    session = make_session(data, tmp_path_factory.mktemp("finished"), trials=9)
+    session.run()
+    return session
+
+
+def trials_of(table: StudyTable, limit: int = 6) -> list[tuple[Any, ...]]:
     return [
-        (run.method, run.trial, run.run, dict(run.settings), dict(run.val)) for run in table.runs
+        (run.method, run.trial, run.run, dict(run.settings), run.val["unbiased"])
+        for run in table.runs
+        if run.trial < limit
     ]
 
 
-def test_the_same_command_has_the_same_trials_for_every_pool(start: Any) -> None:
-    table = start().run()
-    assert len(table.runs) == 12
-    assert {run.stage for run in table.runs} == {Stage.TRIAL}
+def test_the_table_states_the_search_and_has_no_confirmation(finished: MadeSession) -> None:
+    table = read_table(finished.path)
     assert table.is_adaptive
-    assert trials_of(start(name="b").run()) == trials_of(table)
-    other = start(name="c", seed=1).run()
-    assert not {run.run for run in other.runs} & {run.run for run in table.runs}
+    assert [run.stage for run in table.runs] == [Stage.TRIAL] * 18
+    assert trials_of(table, 9) == trials_of(finished.table(), 9)
+    assert table.description["sampler"]["rule"] == "unbiased"
 
 
-def test_a_longer_search_begins_with_the_shorter_one(start: Any) -> None:
-    short = trials_of(start(trials=6).run())
-    longer = trials_of(start(name="b", trials=9).run())
-    assert [trial for trial in longer if trial[1] < 6] == short
-
-
-def test_every_round_has_as_many_trials_of_each_method(start: Any) -> None:
-    pool = MadeRuns()
-    start(pool).run()
-    assert pool.rounds == [2 * ROUND, 2 * (6 - ROUND)]
+def test_every_round_has_as_many_trials_of_each_method(finished: MadeSession) -> None:
+    assert finished.pool.rounds == [2 * ROUND, 2 * ROUND, 2]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("last", [1, 9])
-def test_a_search_that_failed_goes_on_with_the_same_trials(start: Any, last: int) -> None:
-    expected = trials_of(start(name="b").run())
+def test_a_search_that_failed_goes_on_with_the_trials_of_one_that_did_not(
+    start: Start, finished: MadeSession, last: int
+) -> None:
+    """The search is shorter than the finished one too: a longer search begins with the shorter one."""
+    expected = trials_of(finished.table())
     with pytest.raises(RunError, match="1 runs failed"):
         start(MadeRuns(ends={last: 1})).run()
     pool = MadeRuns()
     session = start(pool)
     assert trials_of(session.run()) == expected
-    assert pool.n == 12 - (7 if last == 1 else 11)  # a round is finished around its failed run
+    # The other runs of the round of the failed one are in the table.
+    assert pool.n == (5 if last == 1 else 1)
     assert trials_of(read_table(session.path)) == expected
-    assert start(again := MadeRuns()).run().runs == session.table().runs
-    assert again.n == 0
 
 
-def test_every_value_is_in_its_space_and_complements_are_computed(start: Any) -> None:
-    session = start(trials=14)
-    for run in session.run().runs:
+def test_a_finished_search_runs_nothing(finished: MadeSession) -> None:
+    before, pool = finished.path.read_bytes(), MadeRuns()
+    again = MadeSession(finished.planner, pool, pool, finished.path, finished.log)
+    assert trials_of(again.run()) == trials_of(finished.table())
+    assert pool.n == 0
+    assert finished.path.read_bytes() == before
+
+
+def test_another_seed_has_other_trials(start: Start, finished: MadeSession) -> None:
+    runs = start(seed=1, losses=["contex"], trials=3).run().runs
+    others = [run for run in finished.table().trials("contex") if run.trial < 3]
+    assert all(a.settings != b.settings for a, b in zip(runs, others, strict=True))
+
+
+def test_every_value_is_in_its_space_and_complements_are_computed(finished: MadeSession) -> None:
+    session = finished
+    for run in session.table().runs:
         method = next(m for m in session.planner.methods if m.name == run.method)
         assert set(run.settings) == set(method.space)
         for key, distribution in method.space.items():
@@ -137,63 +165,61 @@ def test_every_value_is_in_its_space_and_complements_are_computed(start: Any) ->
             assert run.settings["loss.wb"] == pytest.approx(1 - run.settings["loss.wa"], abs=1e-6)
 
 
-def test_the_search_learns_from_its_results(start: Any) -> None:
+def test_the_search_learns_from_its_results(start: Start) -> None:
     """Scores that reward low rates draw the later trials down; scores that reward high ones draw them up."""
 
     def mean_of_late_trials(name: str, sign: float) -> float:
-        session = start(name=name, losses=["ce"], trials=32)
+        space = SPACE | {"train.epochs": False, "train.batch_size": False}
+        session = start(name=name, losses=["ce"], trials=24, space=space)
         session.score = lambda record: 0.5 + sign * record.settings["optimizer.lr"]
         rates = [run.settings["optimizer.lr"] for run in session.run().runs]
-        return sum(rates[16:]) / 16
+        return sum(rates[12:]) / 12
 
     assert mean_of_late_trials("low", -1) < 0.7 * mean_of_late_trials("high", 1)
 
 
-def test_a_trial_that_diverged_counts_and_is_avoided(start: Any) -> None:
+def test_a_trial_that_diverged_counts_and_is_avoided(start: Start) -> None:
     session = start(MadeRuns(ends={0: DivergedError.exit_code}), losses=["ce"])
     table = session.run()
     assert [run.diverged for run in table.runs] == [True] + [False] * 5
-    assert len(session.pool.rounds) == 2
     (best,) = session.best_trials()
     assert best.record == max(table.runs[1:], key=score_of)
-    every = MadeRuns(ends=dict.fromkeys(range(6), DivergedError.exit_code))
-    session = start(every, name="b", losses=["ce"])
+    every = MadeRuns(ends=dict.fromkeys(range(2), DivergedError.exit_code))
+    session = start(every, name="b", losses=["ce"], trials=2)
     session.run()
     assert session.best_trials()[0].record is None
     assert session.best_trials()[0].describe() == "ce, search 0: every trial diverged"
 
 
-def test_the_printed_command_is_the_run_of_the_best_trial(start: Any) -> None:
-    session = start()
-    table = session.run()
-    for best, method in zip(session.best_trials(), ("contex", "supcon"), strict=True):
-        trials = table.trials(method)
+def test_the_printed_command_is_the_run_of_the_best_trial(finished: MadeSession) -> None:
+    for best, method in zip(finished.best_trials(), ("contex", "supcon"), strict=True):
+        trials = finished.table().trials(method)
+        assert best.record is not None
         assert best.record == max(trials, key=score_of)
         words = best.command.split()
         assert words[:4] == ["biascon", "evaluate", "--loss", method]
         assert f"optimizer.lr={best.record.settings['optimizer.lr']}" in words
         assert words[words.index("--seeds") + 1] == str(best.record.seed)
-        assert f"best is trial {best.record.trial}, {100 * score_of(best.record):.1f} % unbiased" in (
-            best.describe()
+        assert (
+            f"best is trial {best.record.trial}, {100 * score_of(best.record):.1f} % unbiased"
+            in (best.describe())
         )
 
 
-def test_the_budget_in_seconds_ends_the_search_of_a_method(start: Any) -> None:
+def test_the_budget_in_seconds_ends_the_search_of_a_method(start: Start) -> None:
     assert len(start(losses=["ce"], trials=12, budget_seconds=30).run().runs) == ROUND
     assert len(start(name="b", losses=["ce"], trials=12, budget_seconds=41).run().runs) == 2 * ROUND
 
 
-def test_two_searches_of_a_method_differ(start: Any) -> None:
-    runs = start(losses=["ce"], studies=2).run().runs
-    first, second = (
-        [dict(run.settings) for run in runs if run.study == study] for study in (0, 1)
-    )
-    assert len(first) == len(second) == 6
+def test_two_searches_of_a_method_differ(start: Start) -> None:
+    runs = start(losses=["ce"], studies=2, trials=3).run().runs
+    first, second = ([dict(run.settings) for run in runs if run.study == study] for study in (0, 1))
+    assert len(first) == len(second) == 3
     assert all(a != b for a, b in zip(first, second, strict=True))
 
 
-def test_a_table_of_another_search_is_refused(start: Any) -> None:
-    session = start()
+def test_a_table_of_another_search_is_refused(start: Start) -> None:
+    session = start(losses=["contex", "supcon"], trials=1)
     session.run()
     paired = StudySession(
         replace(session.planner, spec=replace(session.planner.spec, search="paired")),
@@ -203,14 +229,14 @@ def test_a_table_of_another_search_is_refused(start: Any) -> None:
         paired.run()
     with pytest.raises(UsageError, match="has another study"):
         start(confirm={"rules": ["accuracy"]}).run()
-    other = start()
+    other = start(trials=1)
     other.planner = replace(other.planner, threads=2)
     with pytest.raises(UsageError, match="another run for trial 0 of 'contex'"):
         other.run()
-    assert len(read_table(session.path).runs) == 12
+    assert len(read_table(session.path).runs) == 2
 
 
-def test_a_space_with_an_impossible_end_is_refused_before_the_first_trial(start: Any) -> None:
+def test_a_space_with_an_impossible_end_is_refused_before_the_first_trial(start: Start) -> None:
     pool = MadeRuns()
     space = {"loss.temperature": {"uniform": [-0.1, 0.5]}}
     with pytest.raises(UsageError, match=r"method 'contex'.*temperature"):
@@ -218,12 +244,12 @@ def test_a_space_with_an_impossible_end_is_refused_before_the_first_trial(start:
     assert pool.n == 0
 
 
-def test_an_undefined_score_ends_the_search_in_one_line(start: Any) -> None:
-    session = start()
+def test_an_undefined_score_ends_the_search_in_one_line(start: Start) -> None:
+    session = start(losses=["ce"])
     session.score = lambda record: None
     with pytest.raises(RunError, match="rule 'unbiased' is undefined on the validation split"):
         session.run()
-    assert len(read_table(session.path).runs) == 2 * ROUND
+    assert len(read_table(session.path).runs) == ROUND  # nothing is lost
 
 
 def test_a_search_without_optuna_ends_in_one_line_and_writes_nothing(
