@@ -65,13 +65,22 @@ class Figure:
         """Return the figure as a PDF page."""
         return self._save("pdf")
 
-    def _save(self, file_format: Literal["svg", "pdf"]) -> bytes:
+    def to_svg_file(self) -> bytes:
+        """Return the figure as a file of its own, not as an element of a page."""
+        return self._save("svg")
+
+    def to_png(self) -> bytes:
+        """Return the figure as a PNG image."""
+        return self._save("png")
+
+    def _save(self, file_format: Literal["svg", "pdf", "png"]) -> bytes:
         """Draw the figure and return its file, which is the same bytes every time."""
         import matplotlib as mpl
 
         without_dates: dict[str, dict[str, Any]] = {
             "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
             "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+            "png": {"Software": None},
         }
         with mpl.rc_context({"svg.hashsalt": self.name, "svg.fonttype": "path", "font.size": 8}):
             figure = new_figure(*self.size)

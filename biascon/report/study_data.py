@@ -1,0 +1,276 @@
+"""What the report of a tuning study is made of: comparable trials, choices, comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from biascon.errors import DataError, RunError, UsageError, did_you_mean
+from biascon.metrics.names import METRIC_NAMES
+from biascon.studies.confirmation import Comparison, compare_methods
+from biascon.studies.records import Stage, StudyRun
+from biascon.studies.selection import ORACLE, RULES, Rule, choose
+from biascon.studies.table import StudyTable, read_table
+
+_KEYS = (
+    "name", "methods", "trials", "studies", "seed", "dataset", "preset", "settings", "recipe", "confirm",
+)  # fmt: skip
+_CONFIRM_KEYS = ("reference", "margin", "seeds", "rules", "rho")
+_DATASET_KEYS = ("name", "digest", "rho", "train", "val_protocol", "test", "source")
+GAP = "gap"
+
+
+@dataclass(frozen=True)
+class ComparisonGroup:
+    """The comparisons of a rule on datasets of one color correlation.
+
+    Attributes:
+        rule: The rule that chose the settings.
+        rho: The color correlation, None where the study does not build its dataset.
+        comparisons: The comparisons in the headline metric.
+        gaps: The comparisons in the gap between bias-aligned and bias-conflicting accuracy, by method.
+        missing: The methods without two pairs of confirmation runs.
+    """
+
+    rule: Rule
+    rho: float | None
+    comparisons: Sequence[Comparison]
+    gaps: dict[str, Comparison]
+    missing: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as a report sees it.
+
+    Attributes:
+        table: The runs, of the trials only those that may be compared: see ``compared_trials``.
+        full: All runs.
+        with_oracle: Whether the choice on the test split is shown too.
+    """
+
+    table: StudyTable
+    full: StudyTable
+    with_oracle: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are compared with."""
+        return str(self.table.description["confirm"]["reference"])
+
+    @property
+    def margin(self) -> float:
+        """The margin of the equivalence test."""
+        return float(self.table.description["confirm"]["margin"])
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the trials depend on earlier ones, so that they are neither independent nor paired."""
+        return bool(self.table.description.get("search") == "adaptive")
+
+    @property
+    def source(self) -> str:
+        """What identifies the study, for the origin of its numbers."""
+        return f"study {self.table.name}, search {self.table.search_digest[:8]}"
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that have a comparable trial."""
+        return [method for method in self.table.methods if self.trials(method)]
+
+    @cached_property
+    def others(self) -> list[str]:
+        """The methods other than the reference."""
+        return [method for method in self.methods if method != self.reference]
+
+    @cached_property
+    def headline(self) -> str:
+        """The metric of the comparison: unbiased accuracy, or top-1 where the dataset has no bias."""
+        has_bias = any(run.test.get("unbiased") is not None for run in self.full.runs)
+        return "unbiased" if has_bias or not self.full.runs else "top1"
+
+    @property
+    def accuracy(self) -> str:
+        """The name of the metric of the comparison in a sentence."""
+        return METRIC_NAMES[self.headline].name
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """The rules whose choices are confirmed."""
+        return [RULES[name] for name in self.table.description["confirm"]["rules"] if name in RULES]
+
+    @property
+    def shown_rules(self) -> list[Rule]:
+        """All rules, and the oracle if it is asked for."""
+        return [*RULES.values(), *([ORACLE] if self.with_oracle else [])]
+
+    @cached_property
+    def rhos(self) -> list[float | None]:
+        """The color correlations of the confirmation: those of the description, then any other."""
+        stated = self.table.description["confirm"]["rho"]
+        found = [run.rho for run in self.table.select(Stage.CONFIRMATION)]
+        rhos: list[float | None] = [*map(float, stated), *sorted(r for r in found if r is not None)]
+        return list(dict.fromkeys([*rhos, *(r for r in found if r is None)])) or [None]
+
+    @property
+    def searches(self) -> int:
+        """The number of independent searches."""
+        return int(self.table.description["studies"])
+
+    @property
+    def has_seconds_budget(self) -> bool:
+        """Whether the budget is in seconds, so that the methods have different numbers of trials."""
+        return self.table.description.get("budget_seconds") is not None
+
+    @cached_property
+    def n_labels(self) -> int:
+        """The number of classes, from the counts of the test split."""
+        counts = [run.test_cells for run in self.full.runs if run.test_cells is not None]
+        return len(counts[0].total) if counts else 10
+
+    @property
+    def no_verdict(self) -> str:
+        """Why the study has no verdict, in a sentence; empty if it has one."""
+        confirm = self.table.description["confirm"]
+        if self.is_adaptive:
+            return (
+                "This study searches adaptively: a trial depends on the earlier ones of its method. The trials "
+                "are then neither independent draws nor paired between methods, and the variance of the choice "
+                "cannot be estimated from them. So there is no verdict and there are no bands. A search with "
+                "quasi-random draws has both."
+            )
+        if self.reference not in self.methods:
+            return f"The reference {self.reference} has no finished trial: there is nothing to compare with."
+        if not confirm["seeds"]:
+            return (
+                "The study has no confirmation, so that there is no verdict. The metrics of the trials were "
+                "used for the choice, and the best of several trials is better than its setting."
+            )
+        if not self.table.select(Stage.CONFIRMATION):
+            return (
+                "No confirmation run is finished yet, so that there is no verdict. The sections below show the "
+                "search so far."
+            )
+        return ""
+
+    def trials(self, method: str) -> list[StudyRun]:
+        """Return the comparable trials of a method in all searches."""
+        return [run for study in range(self.searches) for run in self.table.trials(method, study)]
+
+    def label(self, method: str) -> str:
+        """Return the name of a method, marked if it uses bias labels."""
+        marked = any(run.uses_bias_labels for run in self.full.runs if run.method == method)
+        return f"{method} †" if marked else method
+
+    def choices(self, method: str, rule: Rule) -> list[tuple[int, StudyRun | None]]:
+        """Return the number of each search with the trial that a rule chooses in it."""
+        return [
+            (study, choose(self.table.trials(method, study), rule))
+            for study in range(self.searches)
+        ]
+
+    def why_no_choice(self, method: str, rule: Rule, study: int) -> str:
+        """Return why a rule chooses no trial of a method."""
+        trials = self.table.trials(method, study)
+        if not trials:
+            return "no finished trial"
+        undefined = [run.trial for run in trials if math.isnan(rule.score(run))]
+        if undefined:
+            numbers = ", ".join(map(str, undefined[:3])) + ", ..." * (len(undefined) > 3)
+            return f"{rule.description} is undefined in trial {numbers}"
+        return "every trial diverged"
+
+    def confirmations(self, choice: StudyRun) -> list[StudyRun]:
+        """Return the confirmation runs of a chosen trial."""
+        return [
+            run
+            for run in self.table.select(Stage.CONFIRMATION, choice.method)
+            if (run.study, run.trial) == (choice.study, choice.trial)
+        ]
+
+    @cached_property
+    def groups(self) -> list[ComparisonGroup]:
+        """The comparisons by rule and color correlation; nothing if the study has no verdict."""
+        if self.no_verdict:
+            return []
+        return [self._group(rule, rho) for rule in self.rules for rho in self.rhos]
+
+    def _group(self, rule: Rule, rho: float | None) -> ComparisonGroup:
+        comparisons = self._compare(rule, rho, self.headline)
+        gaps = {c.method: c for c in self._compare(rule, rho, GAP)}
+        compared = {c.method for c in comparisons}
+        missing = [method for method in self.others if method not in compared]
+        return ComparisonGroup(rule, rho, comparisons, gaps, missing)
+
+    def _compare(self, rule: Rule, rho: float | None, metric: str) -> list[Comparison]:
+        try:
+            return compare_methods(self.table, rule.name, metric, rho)
+        except RunError:  # one trial each: the variance of the choice is unknown
+            return []
+
+
+def load_study(path: Path) -> StudyTable:
+    """Read the table of a study and check that its description is complete.
+
+    Raises:
+        BiasconError: The file cannot be read.
+        DataError: The file is not the table of a study, is damaged, or lacks a part of its description.
+    """
+    table = read_table(path)
+    description = table.description
+    parts = [(description, _KEYS, "")]
+    parts += [
+        (description.get(key) or {}, keys, f"{key}.")
+        for key, keys in (("confirm", _CONFIRM_KEYS), ("dataset", _DATASET_KEYS))
+    ]
+    missing = [prefix + key for part, keys, prefix in parts for key in keys if key not in part]
+    if missing:
+        raise DataError(f"{path} is damaged: its description has no {', '.join(missing)}")
+    return table
+
+
+def make_study(
+    table: StudyTable, *, with_oracle: bool = False, reference: str | None = None
+) -> Study:
+    """Return a study with the trials that may be compared.
+
+    Args:
+        table: All runs.
+        with_oracle: Whether the choice on the test split is shown too.
+        reference: Another method that the others are compared with; None for that of the study.
+
+    Raises:
+        UsageError: The study has no such method.
+    """
+    if reference is not None:
+        if reference not in table.methods:
+            raise UsageError(
+                f"the study has no method '{reference}'{did_you_mean(reference, table.methods)} (there are: "
+                f"{', '.join(table.methods)})"
+            )
+        confirm = {**table.description["confirm"], "reference": reference}
+        table = replace(table, description={**table.description, "confirm": confirm})
+    return Study(compared_trials(table), table, with_oracle)
+
+
+def compared_trials(table: StudyTable) -> StudyTable:
+    """Return the table with only those trials whose number all methods have: a search cut off is comparable.
+
+    A method without any trial does not count. With a budget in seconds every trial stays: the methods then
+    have as many trials as the budget pays for.
+    """
+    if table.description.get("budget_seconds") is not None:
+        return table
+    numbers = [
+        {(run.study, run.trial) for run in trials}
+        for method in table.methods
+        if (trials := table.select(Stage.TRIAL, method))
+    ]
+    common = set.intersection(*numbers) if numbers else set()
+    runs = [
+        run for run in table.runs if run.stage is not Stage.TRIAL or (run.study, run.trial) in common
+    ]
+    return replace(table, runs=runs)

@@ -1,0 +1,248 @@
+"""The figures of the report of a tuning study, with their captions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from biascon.metrics.names import METRIC_NAMES
+from biascon.report.figures import Figure
+from biascon.report.plots import study_curves, study_results
+from biascon.report.plots.style import PAGE
+from biascon.report.study_data import Study
+from biascon.report.study_tables import describe_crossing, describe_separation
+from biascon.report.study_verdicts import describe_group
+from biascon.studies.confirmation import Comparison
+from biascon.studies.curves import TuningCurve
+from biascon.studies.multiverse import Importance, SpecificationCurve, VarianceSource
+from biascon.studies.selection import Rule
+from biascon.utils.distributions import Complement, read_distribution
+
+MAX_IN_CAPTION = 6  # methods whose crossings a caption names
+MAX_SPECIFICATIONS = 6  # methods with a specification curve of their own
+MAX_PANELS = 3  # color correlations beside each other
+DISPARITY = "equalized_odds_difference"
+
+
+def trial_note(study: Study) -> str:
+    """Return how many trials a figure is about, and on which datasets they were trained and scored."""
+    description = study.table.description["dataset"]
+    counts = sorted({len(study.trials(method)) for method in study.methods})
+    n = f"{counts[0]}" if counts[:1] == counts[-1:] else f"{counts[0]} to {counts[-1]}"
+    rho = "" if description["rho"] is None else f", rho {description['rho']:g}"
+    return (
+        f"n = {n} trials of each of {len(study.methods)} methods; dataset {description['name']}{rho}; "
+        f"training images: {description['train']}"
+    )
+
+
+def _validation_note(study: Study) -> str:
+    return f"validation images: {study.table.description['dataset']['val_protocol']}"
+
+
+def _test_note(study: Study) -> str:
+    return f"test images: {study.table.description['dataset']['test']}"
+
+
+def confirmation_figures(study: Study) -> list[Figure]:
+    """Return a figure of the comparisons of each rule, with a panel for each color correlation."""
+    figures = []
+    for rule in study.rules:
+        groups = [g for g in study.groups if g.rule is rule and g.comparisons]
+        for start in range(0, len(groups), MAX_PANELS):
+            part = groups[start : start + MAX_PANELS]
+            panels = {
+                "" if group.rho is None else f"rho {group.rho:g}": group.comparisons
+                for group in part
+            }
+            methods = list(dict.fromkeys(c.method for group in part for c in group.comparisons))
+            pairs = ", ".join(sorted({str(c.n) for group in part for c in group.comparisons}))
+            caption = (
+                f"{describe_group(part[0])}: difference in {study.accuracy} from {study.reference} on the test "
+                "images, both tuned with the same budget and trained anew with fresh seeds (confirmation, "
+                f"n = {pairs} pairs). Thin lines: 95 % intervals that hold for another search too. Thick pale "
+                "lines: 95 % intervals of the two chosen settings alone. Shaded: the margin of equivalence, "
+                f"{100 * study.margin:.1f} points. Verdicts after Holm's adjustment; {_test_note(study)}."
+            )
+            if len(part) > 1:
+                caption = caption.replace(describe_group(part[0]), f"Rule {rule.name}", 1)
+            figures.append(
+                Figure(
+                    f"study-confirmation-{rule.name}" + (f"-{start}" if start else ""),
+                    caption,
+                    study.source,
+                    partial(_draw_confirmation, panels, methods, study.margin),
+                    (PAGE, 1.25 + 0.24 * len(methods)),
+                )
+            )
+    return figures
+
+
+def _draw_confirmation(
+    panels: Mapping[str, Sequence[Comparison]], methods: Sequence[str], margin: float, ax: object
+) -> object:
+    return study_results.draw_confirmation(panels, methods, margin, ax)  # type: ignore[arg-type]
+
+
+def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> list[Figure]:
+    """Return the tuning curves of a rule in trials and in seconds."""
+    reference = next((curve for curve in curves if curve.method == study.reference), None)
+    others = [curve for curve in curves if curve is not reference]
+    if not others:
+        others, reference = list(curves), None
+    caption = (
+        f"Tuning curves, rule {rule.name}: {rule.description} that the best of n trials reaches. Solid: median, "
+        f"with its exact simultaneous {100 * curves[0].level:.0f} % band for independent draws (quasi-random "
+        "draws are spread more evenly, so that the band is wider than it has to be). Dashed: expected best. "
+    )
+    compared = ""
+    if reference is not None and len(others) <= MAX_IN_CAPTION:
+        compared = " Against the reference: " + "; ".join(
+            f"{curve.method}: crossing budget {describe_crossing(curve, reference)}, bands separated up to "
+            f"{describe_separation(curve, reference)}"
+            for curve in others
+        )
+    elif reference is not None:
+        compared = " Crossing budgets and separated bands: in the table"
+    notes = f"{trial_note(study)}; {_validation_note(study)}."
+    figures = [
+        Figure(
+            f"study-curves-{rule.name}-trials",
+            f"{caption}Dotted line: the last budget at which the expected curves cross.{compared}. {notes}",
+            study.source,
+            partial(study_curves.draw_tuning_curves, others, reference, in_seconds=False),
+            study_curves.grid_size(len(others)),
+        )
+    ]
+    if all(curve.seconds is not None for curve in curves):
+        figures.append(
+            Figure(
+                f"study-curves-{rule.name}-seconds",
+                f"{caption}The budget is n times the mean seconds of training of a trial of the method, first "
+                f"stages included. {notes}",
+                study.source,
+                partial(study_curves.draw_tuning_curves, others, reference, in_seconds=True),
+                study_curves.grid_size(len(others)),
+            )
+        )
+    return figures
+
+
+def best_so_far_figure(study: Study, rule: Rule) -> Figure | None:
+    """Return the best score so far of an adaptive search; None without a defined score."""
+    scores = {
+        method: [
+            math.nan if run.diverged else rule.score(run) for run in study.trials(method)
+        ]
+        for method in study.methods
+    }
+    scores = {m: part for m, part in scores.items() if not all(map(math.isnan, part))}
+    if not scores:
+        return None
+    return Figure(
+        f"study-best-so-far-{rule.name}",
+        f"{rule.description[:1].upper()}{rule.description[1:]} of each trial (dots) and of the best so far "
+        f"(line), in the order of the adaptive search. {trial_note(study)}; {_validation_note(study)}.",
+        study.source,
+        partial(study_curves.draw_best_so_far, scores),
+        study_curves.grid_size(len(scores)),
+    )
+
+
+def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) -> list[Figure]:
+    """Return the specification curves: a figure each, or for many methods small ones beside each other."""
+    if not curves:
+        return []
+    note = (
+        f"Both methods have the same shared settings in a pair. {trial_note(study)}; {_test_note(study)}. "
+        "The trials describe the search space; nothing is chosen by them."
+    )
+    if len(curves) > MAX_SPECIFICATIONS:
+        return [
+            Figure(
+                "study-specifications",
+                f"Differences in test {study.accuracy} from {study.reference} over all paired recipes, sorted, "
+                f"by method. {note}",
+                study.source,
+                partial(study_curves.draw_sorted_differences, curves),
+                study_curves.grid_size(len(curves)),
+            )
+        ]
+    figures = []
+    for k, curve in enumerate(curves):
+        space = {
+            key: distribution
+            for key, data in study.table.description["methods"][curve.method]["space"].items()
+            if not isinstance(distribution := read_distribution(key, data), Complement)
+            and any(key in settings for settings in curve.settings)
+        }
+        figures.append(
+            Figure(
+                f"study-specification-{k}-{curve.method}",
+                f"{curve.method} minus {curve.reference}: difference in test {study.accuracy} over "
+                f"{len(curve.differences)} paired recipes, sorted; {curve.method} is higher in {curve.higher}, "
+                f"the median (dashed) is {100 * curve.median:+.1f} points. Below: the shared settings of each "
+                f"recipe. {note}",
+                study.source,
+                partial(study_curves.draw_specification, curve, space),
+                (PAGE, 2.0 + 0.42 * len(space)),
+            )
+        )
+    return figures
+
+
+def front_figure(
+    study: Study,
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    front: Sequence[tuple[float, float]],
+    confirmed: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Return accuracy against disparity; the points are those of ``study_sections``."""
+    names = (METRIC_NAMES[DISPARITY].name, study.accuracy)
+    return Figure(
+        "study-front",
+        f"{names[1].capitalize()} against {names[0]} on the test images, a small marker for each trial; the line "
+        "is the Pareto front of the trials. Large markers: mean of the confirmation runs of the setting that "
+        f"rule {study.rules[0].name if study.rules else 'none'} chooses. Trials describe what the search spaces "
+        f"reach; nothing is chosen by this figure. {trial_note(study)}; {_test_note(study)}.",
+        study.source,
+        partial(study_results.draw_front, points, front, confirmed, names),
+        (PAGE, 3.4),
+    )
+
+
+def importance_figure(
+    study: Study, rule: Rule, importances: Sequence[Importance]
+) -> Figure | None:
+    """Return the importance of each parameter for each method; None below six trials of each method."""
+    defined = [item for item in importances if not math.isnan(item.share)]
+    if not defined:
+        return None
+    columns, cells = study_results.importance_columns(importances)
+    rows = [method for method in study.methods if any(key[0] == method for key in cells)]
+    return Figure(
+        "study-importance",
+        f"Share of the variance of the {rule.description}, in percent, that a quadratic in one parameter explains "
+        "for trials that it was not fitted to (leave-one-out). Without effect it is 0. A dash: fewer than six "
+        f"trials. Trials that diverged are left out. {trial_note(study)}.",
+        study.source,
+        partial(study_results.draw_importance, rows, columns, cells),
+        (PAGE, 1.2 + 0.24 * len(rows)),
+    )
+
+
+def variance_figure(study: Study, sources: Sequence[VarianceSource]) -> Figure:
+    """Return the standard deviation by source of randomness."""
+    methods = list(dict.fromkeys(source.method for source in sources))
+    counts = sorted({source.n for source in sources})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return Figure(
+        "study-variance",
+        f"Standard deviation of the test {study.accuracy} when one source of randomness varies, with 95 % intervals "
+        f"(chi-squared); n = {n} runs for each source. The first three include the effect of rounding, which is "
+        f"measured with another number of CPU threads. {_test_note(study)}.",
+        study.source,
+        partial(study_results.draw_variance, sources, methods),
+        (PAGE, 0.9 + (0.42 if len(methods) <= 10 else 0.34) * len(methods)),
+    )

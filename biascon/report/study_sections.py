@@ -1,0 +1,330 @@
+"""The sections of the report of a tuning study."""
+
+from __future__ import annotations
+
+from biascon.metrics.names import METRIC_NAMES
+from biascon.report import study_figures, study_tables
+from biascon.report.document import Block, Cell, Code, Document, Picture, Section, Table, Text
+from biascon.report.study_data import Study
+from biascon.report.study_figures import DISPARITY
+from biascon.report.study_protocol import TrialSettings, format_commands, protocol_section
+from biascon.report.study_tables import percent_cell, points_cell
+from biascon.report.study_verdicts import (
+    describe_comparison,
+    describe_group,
+    describe_intervals,
+    describe_missing_forms,
+    describe_scope,
+    in_words,
+)
+from biascon.studies.curves import tuning_curve
+from biascon.studies.multiverse import (
+    importances,
+    pareto_front,
+    specification_curve,
+    variance_sources,
+)
+from biascon.studies.records import Stage, StudyRun
+from biascon.studies.selection import RULES, Rule
+
+MARK_NOTE = "†: uses bias labels of training images; compare such methods only with each other."
+
+
+def make_document(study: Study, trial_settings: TrialSettings | None = None) -> Document:
+    """Return the report of a study.
+
+    Args:
+        study: The study.
+        trial_settings: Returns the settings of a trial as ``--set`` reads them; None leaves the commands out.
+    """
+    return Document(
+        f"Tuning study {study.table.name}",
+        study.source,
+        [
+            Section("Verdict", _verdict(study)),
+            Section("Selection rules", _selection(study)),
+            Section("Budget", _budget(study)),
+            Section("Search spaces and chosen settings", _spaces(study, trial_settings)),
+            Section("Tuning curves", _curves(study)),
+            Section("Specification curves", _specifications(study)),
+            Section("Accuracy against disparity", _front(study)),
+            Section("Importance of the parameters", _importance(study)),
+            Section("Variance by source", _variance(study)),
+            Section("How it was made", protocol_section(study)),
+        ],
+        "Trials are chosen on validation images only. Their test metrics are shown to describe the search, and "
+        "the best of several trials looks better than its setting is. Only the confirmation supports a verdict.",
+    )
+
+
+def _verdict(study: Study) -> list[Block]:
+    blocks: list[Block] = [Text(text) for text in _cut_off_notes(study)]
+    if study.no_verdict:
+        return [Text(study.no_verdict, is_conclusion=True), *blocks]
+    blocks.append(Text(describe_scope(study)))
+    for group in study.groups:
+        blocks.append(Text(f"{describe_group(group)}: {group.rule.description}."))
+        shown = in_words(study, group)
+        blocks += [
+            Text(describe_comparison(study, group, c), is_conclusion=True) for c in shown
+        ]
+        rest = len(group.comparisons) - len(shown)
+        if rest:
+            blocks.append(Text(f"The other {rest} comparisons are undecided; they are in the table."))
+        if group.missing:
+            blocks.append(
+                Text(
+                    f"Not compared, because fewer than two pairs of confirmation runs are finished, or the choice "
+                    f"is undefined: {', '.join(group.missing)}."
+                )
+            )
+        if group.comparisons:
+            blocks += study_tables.comparison_tables(study, group)
+    if any(group.comparisons for group in study.groups):
+        blocks.append(Text(describe_intervals(study)))
+    blocks += [Text(text) for text in (describe_missing_forms(study), _mark_note(study)) if text]
+    return [*blocks, *(Picture(figure) for figure in study_figures.confirmation_figures(study))]
+
+
+def _mark_note(study: Study) -> str:
+    return MARK_NOTE if any(run.uses_bias_labels for run in study.full.runs) else ""
+
+
+def _cut_off_notes(study: Study) -> list[str]:
+    """State which part of the search is compared if it is not complete."""
+    stated = study.table.description["trials"] * study.searches
+    absent = [method for method in study.table.methods if method not in study.methods]
+    notes = []
+    if absent:
+        notes.append(f"Without a finished trial that can be compared: {', '.join(absent)}.")
+    if not study.methods or study.has_seconds_budget:
+        return notes
+    n = len(study.trials(study.methods[0]))
+    finished = len(study.full.select(Stage.TRIAL))
+    left_out = finished - sum(len(study.trials(method)) for method in study.methods)
+    if n < stated:
+        notes.append(
+            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. Only "
+            f"these {n} are compared and choose; {left_out} more finished trials are left out."
+        )
+    choices = {
+        run.key
+        for rule in RULES.values()
+        for method in study.methods
+        for _, run in study.choices(method, rule)
+        if run is not None
+    }
+    chosen = {key_run(study, run) for run in study.full.select(Stage.TRIAL) if run.key in choices}
+    others = sum(
+        key_run(study, run) not in chosen for run in study.full.select(Stage.CONFIRMATION)
+    )
+    if others:
+        notes.append(
+            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; they are "
+            "not used."
+        )
+    return notes
+
+
+def key_run(study: Study, run: StudyRun) -> tuple[str, int, int]:
+    """Return what identifies the trial whose setting a run has."""
+    return run.method, run.study, run.trial
+
+
+def _selection(study: Study) -> list[Block]:
+    if not study.methods:
+        return [Text("No trial is finished for every method.")]
+    blocks: list[Block] = [
+        study_tables.rule_table(study),
+        study_tables.selection_matrix(study),
+        Text(
+            "These are the metrics of one run of each chosen trial. The verdict uses the confirmation, in which the "
+            "setting is trained anew."
+        ),
+        study_tables.selection_table(study),
+    ]
+    if study.with_oracle:
+        blocks.insert(
+            0,
+            Text(
+                "The oracle chooses on the TEST images. It is no selection rule: its accuracy is too high, and no "
+                "verdict uses it. It shows what a perfect choice among these trials would reach."
+            ),
+        )
+    return [*blocks, *([Text(_mark_note(study))] if _mark_note(study) else [])]
+
+
+def _budget(study: Study) -> list[Block]:
+    diverged = study_tables.diverged_table(study)
+    note = (
+        "A trial that diverged counts as a trial. It scores as a classifier that always predicts one class, and no "
+        "rule chooses it. Seconds are those of training alone, on the machine of the study."
+    )
+    return [
+        study_tables.budget_table(study),
+        Text(note),
+        *([] if diverged is None else [diverged]),
+    ]
+
+
+def _spaces(study: Study, trial_settings: TrialSettings | None) -> list[Block]:
+    blocks: list[Block] = [
+        study_tables.space_table(study),
+        Text(
+            "augment.strength multiplies the angle of the rotation, the strengths of the jitter and the probability "
+            "of a grayscale view of the preset."
+        ),
+    ]
+    fixed = study_tables.fixed_table(study)
+    blocks += [] if fixed is None else [fixed]
+    commands = format_commands(study, trial_settings) if trial_settings else ""
+    if commands:
+        blocks += [Text("The chosen settings as commands:"), Code(commands)]
+    return blocks
+
+
+def _curves(study: Study) -> list[Block]:
+    rules = study.rules or [RULES["unbiased"]]
+    if study.is_adaptive:
+        figures = [study_figures.best_so_far_figure(study, rule) for rule in rules]
+        return [
+            Text("An adaptive search has no tuning curve: its trials are not independent draws."),
+            *(Picture(figure) for figure in figures if figure is not None),
+        ]
+    blocks: list[Block] = []
+    for rule in rules:
+        found = [
+            tuning_curve(study.trials(method), rule, study.n_labels) for method in study.methods
+        ]
+        curves = [curve for curve in found if curve is not None]
+        if not curves:
+            blocks.append(Text(f"Rule {rule.name}: the score is undefined in a trial of every method."))
+            continue
+        blocks += [
+            Text(
+                f"Rule {rule.name}. The crossing budget is the last number of trials at which the expected curves of "
+                f"the method and of {study.reference} change places. Up to the last column, the bands of both "
+                "median curves do not overlap."
+            ),
+            study_tables.curve_table(study, curves),
+            *(Picture(figure) for figure in study_figures.tuning_figures(study, rule, curves)),
+        ]
+    return blocks
+
+
+def _specifications(study: Study) -> list[Block]:
+    if study.is_adaptive:
+        return [Text("The trials of an adaptive search are not paired: there is no specification curve.")]
+    found = [
+        specification_curve(study.table, method, study.reference, study.headline)
+        for method in study.others
+    ]
+    curves = [curve for curve in found if curve is not None]
+    if not curves:
+        return [Text("No recipe is finished for both a method and the reference.")]
+    return [
+        Text(
+            "Each paired recipe has the same shared settings and the same training seed for both methods; the own "
+            "parameters of a method are its own draws. The share is about recipes of this search space, not about "
+            "tuned methods."
+        ),
+        study_tables.specification_table(study, curves),
+        *(Picture(figure) for figure in study_figures.specification_figures(study, curves)),
+    ]
+
+
+def _front(study: Study) -> list[Block]:
+    rows: list[tuple[float, float, StudyRun]] = []
+    for method in study.methods:
+        for run in study.trials(method):
+            disparity, accuracy = run.test.get(DISPARITY), run.test.get(study.headline)
+            if disparity is not None and accuracy is not None:
+                rows.append((disparity, accuracy, run))
+    if not rows:
+        return [Text("The disparity is undefined in every trial.")]
+    front = [rows[i] for i in pareto_front([row[1] for row in rows], [row[0] for row in rows])]
+    points = {
+        method: [(x, y) for x, y, run in rows if run.method == method] for method in study.methods
+    }
+    points = {method: part for method, part in points.items() if part}
+    confirmed = _confirmed_points(study)
+    figure = study_figures.front_figure(study, points, [row[:2] for row in front], confirmed)
+    table: list[list[Cell]] = [
+        [
+            study.label(run.method), str(run.trial), percent_cell(accuracy), percent_cell(disparity),
+            percent_cell(run.test.get("gap")), percent_cell(run.test.get("worst_group")),
+        ]
+        for disparity, accuracy, run in front
+    ]  # fmt: skip
+    name = METRIC_NAMES[DISPARITY].name
+    header = ("method", "trial", study.accuracy, name, "gap", "worst group")
+    title = "The Pareto front of all trials on the test images, in percent"
+    return [Table(title, header, table), Picture(figure)]
+
+
+def _confirmed_points(study: Study) -> dict[str, tuple[float, float]]:
+    """Return the mean disparity and accuracy of the confirmation of the first rule, by method."""
+    points = {}
+    first = study.rhos[0]
+    for method in study.methods:
+        for rule in study.rules[:1]:
+            pairs = [
+                (run.test[DISPARITY], run.test[study.headline])
+                for _, choice in study.choices(method, rule)
+                if choice is not None
+                for run in study.confirmations(choice)
+                if run.rho == first
+                and run.test.get(DISPARITY) is not None
+                and run.test.get(study.headline) is not None
+            ]
+            if pairs:
+                x, y = zip(*pairs, strict=True)
+                points[method] = (sum(x) / len(x), sum(y) / len(y))
+    return points
+
+
+def _importance(study: Study) -> list[Block]:
+    rule: Rule = (study.rules or [RULES["unbiased"]])[0]
+    items = [item for method in study.methods for item in importances(study.table, method, rule)]
+    figure = study_figures.importance_figure(study, rule, items)
+    if figure is None:
+        return [Text("The importance needs six trials of a method that did not diverge.")]
+    rows: list[list[Cell]] = [
+        [study.label(i.method), i.parameter, percent_cell(i.share), str(i.best), str(i.n)]
+        for i in items
+    ]
+    header = ("method", "parameter", "share, %", "value in the best trial", "trials")
+    title = f"Share of the variance of the {rule.description} that each parameter explains"
+    note = (
+        "The share is a leave-one-out R^2 of a quadratic in one parameter. It is below 0 where the parameter "
+        "predicts less than the mean does. Interactions of parameters are not part of it."
+    )
+    return [Text(note), Picture(figure), Table(title, header, rows)]
+
+
+def _variance(study: Study) -> list[Block]:
+    choices: dict[tuple[str, str], StudyRun] = {}
+    for method in study.methods:
+        for rule in study.rules[:1]:
+            for _, run in study.choices(method, rule):
+                if run is not None:
+                    choices[run.key] = run
+    sources = variance_sources(study.table, list(choices.values()), study.headline)
+    stages = {source.stage for source in sources}
+    if not stages - {Stage.CONFIRMATION}:
+        return [Text("The study has no runs that vary one source of randomness.")]
+    sources = [s for s in sources if any(t.method == s.method and t.stage is not Stage.CONFIRMATION for t in sources)]
+    names = {
+        Stage.CONFIRMATION: "all together", Stage.SEEDS: "training seed", Stage.DATASETS: "dataset seed",
+        Stage.ROUNDING: "rounding (CPU threads)",
+    }  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            study.label(s.method), names[s.stage], str(s.n), points_cell(s.sd).text.lstrip("+"),
+            f"{100 * s.low:.2f} to {100 * s.high:.2f}",
+        ]
+        for s in sources
+    ]  # fmt: skip
+    header = ("method", "source", "n", "standard deviation", "95 %")
+    title = f"Standard deviation of the test {study.accuracy} by source, in points"
+    return [Table(title, header, rows), Picture(study_figures.variance_figure(study, sources))]
