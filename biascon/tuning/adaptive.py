@@ -20,8 +20,9 @@ from biascon.errors import MissingPackageError, RunError, UsageError
 from biascon.studies.records import StudyRun
 from biascon.studies.selection import RULES, Rule, choose
 from biascon.studies.table import StudyTable
+from biascon.tuning.checks import check_method
 from biascon.tuning.draws import MAX_TRIALS
-from biascon.tuning.plan import PlannedRun, Planner, StudyDataset, check_method
+from biascon.tuning.plan import PlannedRun, Planner, StudyDataset
 from biascon.tuning.run import StudySession
 from biascon.tuning.space import Method, complete
 from biascon.tuning.study import ADAPTIVE
@@ -238,7 +239,7 @@ def check_ends(planner: Planner, dataset: StudyDataset) -> None:
         UsageError: A method cannot run on the dataset, or a value is not allowed.
     """
     for method in planner.methods:
-        check_method(method, dataset)
+        check_method(method, dataset.folder)
         drawn = drawn_parameters(method.space)
         medians = {key: distribution.quantile(0.5) for key, distribution in drawn.items()}
         for key, distribution in drawn.items():
