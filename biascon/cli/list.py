@@ -1,4 +1,4 @@
-"""``biascon list``: tables of the losses, encoders, presets, datasets and runs."""
+"""``biascon list``: tables of the losses, search spaces, encoders, presets, datasets and runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from biascon.losses import LossEntry
     from biascon.runs.listing import ListedRun
 
+WHAT = ("losses", "spaces", "encoders", "presets", "datasets", "runs")
+
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(["losses", "encoders", "presets", "datasets", "runs"]))
+@click.argument("what", type=click.Choice(list(WHAT)))
+@click.argument("loss", required=False)
+@click.option("--preset", default="cpu", show_default=True, help="Preset of the search spaces.")
+@click.option("--json", "as_json", is_flag=True, help="Print the search spaces as JSON.")
 @runs_option
 @click.option("--dataset", metavar="NAME", help="List only the runs on this dataset.")
 @click.option(
@@ -25,15 +30,29 @@ if TYPE_CHECKING:
     help="Compare every file of the runs with its hash, also features and weights; exit code 1 if a run is "
     "damaged. Otherwise evaluation.json is compared.",
 )
-def command(what: str, root: Path, dataset: str | None, verify: bool) -> None:
-    """List the losses, encoders, presets, datasets or runs.
+def command(
+    what: str,
+    loss: str | None,
+    preset: str,
+    as_json: bool,
+    root: Path,
+    dataset: str | None,
+    verify: bool,
+) -> None:
+    """List the losses, search spaces, encoders, presets, datasets or runs.
 
-    The options are those of: biascon list runs.
+    LOSS, --preset and --json belong to: biascon list spaces, the search spaces of tuning studies. The other
+    options belong to: biascon list runs.
     """
+    _check_unused_options(what)
     if what == "runs":
         _list_runs(root, dataset, verify=verify)
         return
-    _check_unused_options()
+    if what == "spaces":
+        from biascon.cli.spaces import describe_spaces
+
+        click.echo(describe_spaces(loss, preset, as_json=as_json))
+        return
     sections = {
         "losses": _list_losses,
         "encoders": _list_encoders,
@@ -130,16 +149,23 @@ def _list_datasets() -> str:
     return f"{table}\n\nSources and licenses of the files: datasets/<name>/README.md"
 
 
-def _check_unused_options() -> None:
-    """Refuse the options of ``biascon list runs`` with another list."""
+def _check_unused_options(what: str) -> None:
+    """Refuse the options of a list with another one."""
     from click.core import ParameterSource
 
     from biascon.errors import UsageError
 
     context = click.get_current_context()
-    for option, name in (("--runs", "root"), ("--dataset", "dataset"), ("--verify", "verify")):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise UsageError(f"{option} is an option of: biascon list runs")
+    for owner, option, name in (
+        ("spaces", "LOSS", "loss"),
+        ("spaces", "--preset", "preset"),
+        ("spaces", "--json", "as_json"),
+        ("runs", "--runs", "root"),
+        ("runs", "--dataset", "dataset"),
+        ("runs", "--verify", "verify"),
+    ):
+        if what != owner and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} belongs to: biascon list {owner}")
 
 
 def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:

@@ -67,7 +67,7 @@ def _for_list(options: Mapping[str, Any]) -> tuple[str, ...]:
     return _FOR_LIST.get(str(options.get("what")), ())
 
 
-_FOR_LIST = {"encoders": ("torch",), "runs": ("numpy", "filelock")}
+_FOR_LIST = {"spaces": ("torch",), "encoders": ("torch",), "runs": ("numpy", "filelock")}
 
 
 REQUIREMENTS: dict[str, Requirements] = {
@@ -88,7 +88,7 @@ REQUIREMENTS: dict[str, Requirements] = {
         tuple(dict.fromkeys((*EVALUATION, *REPORT))), {**_RESNET, **_LAZY_IMAGES, **_DIGITS}
     ),
     "report": Requirements(REPORT, _LAZY_IMAGES),
-    "list": Requirements((), {"torch": "encoders"}, _for_list),
+    "list": Requirements((), {"torch": "encoders and search spaces"}, _for_list),
     "prune": Requirements(("numpy", "filelock"), {}),
     "doctor": Requirements(("numpy", "torch"), _DIGITS),
     "demo": Requirements(tuple(dict.fromkeys((*EVALUATION, *REPORT))), _DIGITS),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from biascon.version import __version__
 
@@ -45,3 +48,60 @@ def test_doctor_prints_versions_and_digits(cli: Any, small_digits: None) -> None
     assert values["biascon"] == __version__
     assert values["MNIST"] == "made for the tests (1,000 training digits)"
     assert "torch" in values
+
+
+def test_it_lists_the_search_spaces_of_all_methods(cli: Any) -> None:
+    from biascon.losses import LOSSES
+
+    outcome = cli("list", "spaces")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert (
+        "optimizer.lr            log-uniform in 0.002 to 0.064" in lines
+    )  # 0.016 / 8 to 4 x 0.016
+    assert "contex           loss.wb               1 - wa" in lines
+    (cold,) = [line for line in lines if line.startswith("without loss.temperature: ")]
+    assert "groupdro" in cold
+    assert "supcon" not in cold
+    own = [line.split()[:2] for line in lines if "  loss." in line]
+    for name, entry in LOSSES.items():
+        assert [key for loss, key in own if loss == name] == [f"loss.{key}" for key in entry.search]
+    assert lines[-1].startswith("without own parameters: ce, simclr, supcon, ")
+
+
+def test_it_lists_the_search_space_of_one_method(cli: Any) -> None:
+    outcome = cli("list", "spaces", "JTT", "--preset", "smoke")
+    assert outcome.code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines()[2:]}
+    assert rows["loss.first_epochs"] == ["one", "of", "1,", "2", "no"]
+    assert rows["optimizer.lr"][-1] == "yes"
+    assert "loss.temperature" not in rows
+
+
+def test_the_search_space_as_json_is_that_of_a_study(cli: Any) -> None:
+    from biascon.tuning.space import make_method
+
+    outcome = cli("list", "spaces", "contex", "--json")
+    data = json.loads(outcome.out)
+    assert data["preset"] == "cpu"
+    assert data["methods"] == {"contex": make_method("contex", "contex", "cpu").to_json()}
+
+
+@pytest.mark.parametrize(
+    ("words", "owner"),
+    [
+        (("losses", "jtt"), "LOSS belongs to: biascon list spaces"),
+        (("runs", "--json"), "--json belongs to: biascon list spaces"),
+        (("spaces", "--verify"), "--verify belongs to: biascon list runs"),
+    ],
+)
+def test_options_of_another_list_are_refused(cli: Any, words: Any, owner: str) -> None:
+    outcome = cli("list", *words)
+    assert outcome.code == 2
+    assert outcome.err == f"error: {owner}\n"
+
+
+def test_an_unknown_loss_has_no_search_space(cli: Any) -> None:
+    outcome = cli("list", "spaces", "supconn")
+    assert outcome.code == 2
+    assert "did you mean 'supcon'?" in outcome.err
