@@ -20,7 +20,7 @@ from biascon.errors import MissingPackageError, RunError, UsageError
 from biascon.studies.records import StudyRun
 from biascon.studies.selection import RULES, Rule, choose
 from biascon.studies.table import StudyTable
-from biascon.tuning.checks import check_method
+from biascon.tuning.checks import check_method, check_runs
 from biascon.tuning.draws import MAX_TRIALS
 from biascon.tuning.plan import PlannedRun, Planner, StudyDataset
 from biascon.tuning.run import StudySession
@@ -238,15 +238,17 @@ def check_ends(planner: Planner, dataset: StudyDataset) -> None:
     Raises:
         UsageError: A method cannot run on the dataset, or a value is not allowed.
     """
+    runs = []
     for method in planner.methods:
         check_method(method, dataset.folder)
         drawn = drawn_parameters(method.space)
         medians = {key: distribution.quantile(0.5) for key, distribution in drawn.items()}
         for key, distribution in drawn.items():
             for value in _ends(distribution):
-                planner.plan_trial(
-                    method, dataset, 0, 0, complete(method.space, {**medians, key: value})
-                )
+                settings = complete(method.space, {**medians, key: value})
+                runs.append(planner.plan_trial(method, dataset, 0, 0, settings))
+    trials = [(run.job.config, run.record) for run in runs]
+    check_runs(trials, dataset.folder, planner.spec.bias)
 
 
 def import_optuna() -> Any:

@@ -10,10 +10,6 @@ from typing import Any
 
 import pytest
 
-from biascon.data import dataset
-from biascon.data.builders import biased_mnist
-from biascon.data.builders.biased_mnist import BiasedMNISTSpec
-from biascon.data.builders.mnist_source import Digits
 from biascon.errors import DivergedError, RunError, UsageError
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.table import StudyTable, read_table
@@ -64,14 +60,6 @@ class MadeSession(AdaptiveSession):
         return replace(
             run.record, seconds=10.0, first_stage_seconds=0.0, val={"unbiased": score}, test={}
         )
-
-
-@pytest.fixture(scope="module")
-def data(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, spec = tmp_path_factory.mktemp("adaptive") / "data", BiasedMNISTSpec(0.9)
-    description = biased_mnist.describe_biased_mnist(digits, spec)
-    dataset.save(folder, biased_mnist.build_splits(digits, spec), description, replace=False)
-    return folder
 
 
 def make_session(
