@@ -26,7 +26,9 @@ def make_run(trial: int, settings: dict[str, Any]) -> StudyRun:
 def test_a_value_is_read_with_its_type(values: tuple[Any, ...], tmp_path: Path) -> None:
     runs = [make_run(trial, {"loss.x": value}) for trial, value in enumerate(values)]
     runs.append(make_run(len(values), {}))
-    write_table(tmp_path / "t.parquet", StudyTable({"name": "t", "methods": {"a": {}}}, runs))
+    description = dict.fromkeys(("seed", "dataset", "preset", "settings", "recipe"), 0)
+    description |= {"name": "t", "methods": {"a": {}}, "trials": len(runs)}
+    write_table(tmp_path / "t.parquet", StudyTable(description, runs))
     read = [run.settings.get("loss.x") for run in read_table(tmp_path / "t.parquet").runs]
     assert read == [*values, None]
     assert [type(value) for value in read[:-1]] == [type(value) for value in values]

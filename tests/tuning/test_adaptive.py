@@ -55,11 +55,13 @@ class MadeSession(AdaptiveSession):
 
     score: Callable[[StudyRun], float | None] = score_of
 
-    def _collect(self, run: PlannedRun) -> StudyRun:
-        score = self.score(run.record)
-        return replace(
-            run.record, seconds=10.0, first_stage_seconds=0.0, val={"unbiased": score}, test={}
-        )
+    def _add(self, run: PlannedRun, result: Result) -> Result:
+        if result.state == "failed":
+            return super()._add(run, result)
+        val = {"unbiased": self.score(run.record)}
+        record = replace(run.record, seconds=10.0, first_stage_seconds=0.0, val=val, test={})
+        self.records[record.key] = record
+        return result
 
 
 def make_session(
