@@ -12,6 +12,7 @@ import click
 
 from biascon.cli.options import verify_option
 from biascon.cli.output import format_table, print_note
+from biascon.cli.study_output import compare_study
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
@@ -37,13 +38,16 @@ IMAGE_COLUMNS = (
     "folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option(
-    "--against", metavar="LOSS", help="Compare each loss with this one.  [default: every pair]"
+    "--against",
+    metavar="LOSS",
+    help="Compare each loss with this one.  [default: every pair; the reference of a study]",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write every metric of every run in long form, as .csv, .parquet or .json.",
+    help="Write every metric of every run in long form, as .csv, .parquet or .json; with a study, every "
+    "comparison as .csv or .json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each comparison.")
 @verify_option
@@ -54,7 +58,17 @@ def command(
 
     RUN is a run folder, or a folder that has run folders below it. Only runs of one dataset and one recipe
     are compared with each other. Without a bias attribute, the accuracy is top-1.
+
+    RUN may also be the table of a tuning study, such as studies/NAME/study.parquet: its confirmation is then
+    compared, for every rule and rho, and no run folder is read.
     """
+    if any(folder.suffix == ".parquet" and not folder.is_dir() for folder in folders):
+        from biascon.errors import UsageError
+
+        if len(folders) > 1:
+            raise UsageError(f"expected one table of a study alone, but got {len(folders)} paths")
+        compare_study(folders[0], against, out, as_json=as_json)
+        return
     from biascon.report.experiments import group_runs, read_runs
     from biascon.report.export import write_long
     from biascon.report.paired_tests import run_paired_tests

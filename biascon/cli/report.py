@@ -8,9 +8,16 @@ import click
 
 from biascon.cli.options import FOLDER, verify_option
 from biascon.cli.output import print_note
+from biascon.cli.study_output import report_study
 
 
 @click.command(name="report")
+@click.argument(
+    "study_path",
+    metavar="[STUDY]",
+    required=False,
+    type=click.Path(dir_okay=False, path_type=Path),
+)
 @click.option(
     "--runs", "root", type=FOLDER, default="runs", show_default=True, help="Folder of runs."
 )
@@ -38,17 +45,37 @@ from biascon.cli.output import print_note
     metavar="RUN",
     help="Write only the model card of this run, or of all runs in this folder.",
 )
+@click.option(
+    "--oracle",
+    is_flag=True,
+    help="With STUDY: also show the choice on the TEST images, marked as no selection rule.",
+)
 @verify_option
 def command(
+    study_path: Path | None,
     root: Path,
     out: Path,
     formats: tuple[str, ...],
     data: Path,
     dataset: str | None,
     card: Path | None,
+    oracle: bool,
     verify: bool,
 ) -> None:
-    """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON."""
+    """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON.
+
+    STUDY is the table of a tuning study, such as studies/NAME/study.parquet. With it, the report is that of the
+    study, and no run folder is read.
+    """
+    from biascon.errors import UsageError
+
+    if study_path is not None:
+        if card is not None or dataset is not None:
+            raise UsageError("--card and --dataset are about runs, and do not go with a study")
+        report_study(study_path, out, formats, oracle=oracle)
+        return
+    if oracle:
+        raise UsageError("--oracle needs the table of a study, such as studies/NAME/study.parquet")
     from biascon.report.verdicts import describe_difference, split_for_prose
     from biascon.report.write import write_cards, write_report
     from biascon.runs.seals import Check

@@ -9,6 +9,7 @@ import click
 
 from biascon.cli.options import FOLDER, device_option, runs_option
 from biascon.cli.output import print_note
+from biascon.cli.study_output import report_study
 
 
 @click.command(name="tune")
@@ -104,6 +105,7 @@ def command(
         return
     session = StudySession(*_make_parts(spec, options), path=folder / TABLE, log=print_note)
     session.run()
+    report_study(session.path, folder, oracle=oracle)
     click.echo(f"written: {session.path}")
 
 

@@ -151,8 +151,8 @@ class Study:
             )
         if not self.table.select(Stage.CONFIRMATION):
             return (
-                "No confirmation run is finished yet, so that there is no verdict. The sections below show the "
-                "search so far."
+                "No confirmation run is finished yet, so that there is no verdict. A verdict needs runs with fresh "
+                "seeds of the chosen settings."
             )
         return ""
 

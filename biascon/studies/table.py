@@ -124,7 +124,7 @@ def to_parquet(table: StudyTable) -> bytes:
             ]
             types[f"{split}.{part}"] = pa.list_(pa.list_(pa.int32()))
     schema = pa.schema(list(types.items()))
-    text_of_study = json.dumps({"format": FORMAT, **table.description}, sort_keys=True)
+    text_of_study = json.dumps({"format": FORMAT, **table.description})
     data = pa.table(columns, schema=schema).replace_schema_metadata({_METADATA: text_of_study})
     buffer = io.BytesIO()
     pq.write_table(data, buffer, compression="zstd", write_page_checksum=True)

@@ -40,6 +40,16 @@ def grid_size(panels: int) -> tuple[float, float]:
     return PAGE, 0.75 + PANEL_HEIGHT * (1.25 if columns <= 3 else 0.95) * rows
 
 
+def set_plain_log_axis(ax: Axes) -> None:
+    """Make the x axis logarithmic, with a few plain numbers on it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=6))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def draw_tuning_curves(
     curves: Sequence[TuningCurve], reference: TuningCurve | None, ax: Axes, *, in_seconds: bool
 ) -> Axes:
@@ -51,6 +61,8 @@ def draw_tuning_curves(
         ax: The axes that the panels replace.
         in_seconds: Whether the budget is in seconds of training, not in trials.
     """
+    from matplotlib.ticker import MaxNLocator
+
     rows, columns = grid_shape(len(curves))
     axes = split_axes(ax, rows, columns, sharey=True)
     for k, panel in enumerate(axes.flat):
@@ -66,7 +78,9 @@ def draw_tuning_curves(
         panel.set_title(plain_label(curves[k].method), fontsize="medium", color=BLUE)
         panel.grid(alpha=0.25)
         if in_seconds:
-            panel.set_xscale("log")
+            set_plain_log_axis(panel)
+        else:
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if k + columns >= len(curves):
             panel.set_xlabel("seconds of training" if in_seconds else "trials")
             panel.tick_params(labelbottom=True)
@@ -155,6 +169,7 @@ def draw_specification(
         values = [settings.get(key) for settings in curve.settings]
         _mark_settings(panel, x, values, space[key])
         panel.set_ylabel(plain_label(key), rotation=0, ha="right", va="center", fontsize="small")
+        panel.yaxis.set_label_coords(-0.075, 0.5)
     axes[-1].set_xlabel("recipes, smallest difference first")
     axes[-1].set_xticks([])
     return top  # type: ignore[no-any-return]

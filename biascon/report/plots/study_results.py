@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biascon.report.plots.study_curves import split_axes
+from biascon.report.plots.study_curves import set_plain_log_axis, split_axes
 from biascon.report.plots.style import COLORS, MARKERS, plain_label
 from biascon.studies.confirmation import Comparison, Verdict
 from biascon.studies.multiverse import Importance, VarianceSource
@@ -114,7 +114,7 @@ def draw_front(
         ax.plot([], [], ".", color="0.75", ms=5, label="other methods")
     ax.step(
         [100 * x for x, _ in front], [100 * y for _, y in front], where="post", color="black", lw=1,
-        label="Pareto front of the trials", zorder=0,
+        marker="o", ms=7, mfc="none", mew=0.8, label="Pareto front of the trials", zorder=0,
     )  # fmt: skip
     ax.set_xlabel(f"{names[0]}, % (lower is better)")
     ax.set_ylabel(f"{names[1]}, %")
@@ -204,7 +204,7 @@ def draw_variance(sources: Sequence[VarianceSource], methods: Sequence[str], ax:
             name = None
     ax.set_yticks(range(len(methods)), [plain_label(method) for method in methods])
     ax.set_ylim(len(methods) - 0.4, -0.6)
-    ax.set_xscale("log")
+    set_plain_log_axis(ax)
     ax.set_xlabel("standard deviation, points")
     ax.grid(axis="x", alpha=0.25)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
