@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.options import FOLDER, device_option, runs_option
+from biascon.cli.options import FOLDER, device_option
 from biascon.cli.output import print_note
 from biascon.cli.study_output import report_study
 
@@ -64,7 +64,14 @@ from biascon.cli.study_output import report_study
     show_default=True,
     help="Folder in which the BiasedMNISTs of the study are built.",
 )
-@runs_option
+@click.option(
+    "--runs",
+    "root",
+    type=FOLDER,
+    default="studies/runs",
+    show_default=True,
+    help="Folder of runs; studies share it, and report does not show it among other runs.",
+)
 @click.option("--out", type=FOLDER, help="Folder of the study.  [default: studies/NAME]")
 @click.option("--oracle", is_flag=True, help="Also show the choice on the TEST images, marked.")
 @click.option(
