@@ -17,11 +17,11 @@ from biascon.tuning.run import TABLE, StudySession
 from biascon.tuning.study import StudySpec, parse_study
 
 
-def make_spec(data: Path, **changes: Any) -> StudySpec:
+def make_spec(data: Path | None, **changes: Any) -> StudySpec:
     """Return a study of two methods with two trials each and no confirmation, with some keys changed."""
     tree = {
-        "name": "small", "losses": ["ce", "supcon"], "data": str(data), "preset": "smoke", "trials": 2,
-        "confirm": {"seeds": 0}, **changes,
+        "name": "small", "losses": ["ce", "supcon"], "data": None if data is None else str(data),
+        "preset": "smoke", "trials": 2, "confirm": {"seeds": 0}, **changes,
     }  # fmt: skip
     return parse_study({key: value for key, value in tree.items() if value is not None})
 
