@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ import torch
 from torch.nn import functional as F
 
 from biascon.data.dataset import load
-from biascon.losses import LossEntry
+from biascon.losses import LOSSES, LossEntry
 from biascon.metrics import accuracy
 from biascon.models import encoders
+from biascon.tuning.space import SHARED, make_method
 from tests.losses import oracles_plain
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
@@ -44,6 +47,22 @@ def test_the_loss_equals_its_oracle() -> None:
 def test_the_line_of_the_registry_is_an_entry() -> None:
     entries = eval("{" + find_block('    "nca"') + "}", {"LossEntry": LossEntry})
     assert entries["nca"].target == "biascon.losses.nca:nca"
+
+
+def test_the_search_space_of_a_plug_in_is_part_of_its_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = run_block("from biascon.losses import LossEntry")["weighted_nca"]
+    module = ModuleType("my_package")
+    exec(
+        "def nca_with_weight(z, labels, bias=None, *, temperature=0.1, weight=0.1): ...",
+        vars(module),
+    )
+    monkeypatch.setitem(sys.modules, "my_package", module)
+    monkeypatch.setitem(LOSSES, "weighted_nca", entry)
+    space = make_method("weighted_nca", "weighted_nca", "cpu").space
+    assert list(space) == [*SHARED, "loss.weight"]
+    assert space["loss.weight"].to_json() == {"log_uniform": [0.01, 1.0]}
 
 
 def test_the_dataset_is_built_and_read(tmp_path: Path) -> None:

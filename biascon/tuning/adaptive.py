@@ -13,7 +13,7 @@ import math
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from biascon.errors import MissingPackageError, RunError, UsageError
@@ -166,7 +166,8 @@ class AdaptiveSession(StudySession):
                 if record is None:
                     best.append(BestTrial(method.name, study, self.rule))
                     continue
-                words = jobs[record.run].command(self.planner.root, device)[3:]  # after -m biascon
+                job = replace(jobs[record.run], keep_features=True)
+                words = job.command(self.planner.root, device)[3:]  # after -m biascon
                 command = shlex.join(["biascon", *(word for word in words if word != "--json")])
                 best.append(BestTrial(method.name, study, self.rule, record, command))
         return best

@@ -188,6 +188,7 @@ def test_the_printed_command_is_the_run_of_the_best_trial(finished: MadeSession)
         assert best.record == max(trials, key=score_of)
         words = best.command.split()
         assert words[:4] == ["biascon", "evaluate", "--loss", method]
+        assert not {"--json", "--no-features"} & set(words)
         assert f"optimizer.lr={best.record.settings['optimizer.lr']}" in words
         assert words[words.index("--seeds") + 1] == str(best.record.seed)
         assert (
