@@ -25,7 +25,8 @@ class Stage(enum.Enum):
 
 RunKey = tuple[str, str, int, str]
 VARIANCE_STAGES = (Stage.SEEDS, Stage.DATASETS, Stage.ROUNDING)
-VAL_METRICS = (*ACCURACIES, "worst_class", "biased_accuracy", "biased_worst_class")
+WEIGHTED_METRICS = ("biased_accuracy", "biased_worst_class")  # by the cells of the training images
+VAL_METRICS = (*ACCURACIES, "worst_class", *WEIGHTED_METRICS)
 TEST_METRICS = (*ACCURACIES, "worst_class", "gap", *COMPARISONS, "ece", "brier")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from biascon.config.first_stage import first_stage_config
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load, view_by_attributes
@@ -13,7 +15,7 @@ from biascon.data.manifest import Manifest
 from biascon.errors import UsageError
 from biascon.losses.loss import get_entry
 from biascon.losses.registry import Requirement
-from biascon.studies.records import StudyRun
+from biascon.studies.records import WEIGHTED_METRICS, StudyRun
 from biascon.studies.selection import RULES
 from biascon.training.checks import check_run
 from biascon.tuning.space import Method
@@ -36,18 +38,21 @@ def check_method(method: Method, folder: Path) -> None:
         )
 
 
-def check_rules(rules: Sequence[str], manifest: Manifest, folder: Path) -> None:
-    """Refuse rules that need bias labels, for a dataset without a bias attribute.
+def check_rules(rules: Sequence[str], manifest: Manifest, folder: Path, bias: str = "") -> None:
+    """Refuse rules whose scores the validation images cannot have.
 
     Args:
         rules: The names of the rules.
         manifest: The manifest of the dataset.
         folder: The dataset folder, for the message.
+        bias: The value of the option ``--bias``; the cells of other attributes are not counted here.
 
     Raises:
-        UsageError: A rule needs bias labels that the dataset does not have.
+        UsageError: A rule needs bias labels that the dataset does not have, or images of every cell.
     """
     if manifest.bias is not None:
+        if not bias:
+            _check_cells(rules, manifest, folder)
         return
     others = ", ".join(name for name, rule in RULES.items() if not rule.needs_bias)
     for name in rules:
@@ -55,6 +60,19 @@ def check_rules(rules: Sequence[str], manifest: Manifest, folder: Path) -> None:
             raise UsageError(
                 f"rule '{name}' needs bias labels of the validation images, but {folder} has no bias "
                 f"attribute; set confirm.rules to some of: {others}"
+            )
+
+
+def _check_cells(rules: Sequence[str], manifest: Manifest, folder: Path) -> None:
+    """Refuse rules that weight the accuracy of a cell without validation images."""
+    train, val = (np.array(manifest.counts[split].cells) for split in ("train", "val"))
+    empty = int(((train > 0) & (val == 0)).sum())
+    for name in rules:
+        if empty and RULES[name].metric in WEIGHTED_METRICS:
+            raise UsageError(
+                f"rule '{name}' needs validation images of every cell of label and bias that has training "
+                f"images, but {empty} cells of {folder} have none; where validation is as biased as "
+                f"training, the rule '{name.removeprefix('biased-')}' is the same choice"
             )
 
 

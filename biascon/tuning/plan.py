@@ -102,7 +102,7 @@ class Planner:
                 f"{dataset.folder} has no validation split, and a study never selects on the test split; "
                 "build the dataset with a validation split"
             )
-        check_rules(spec.confirm.rules, dataset.manifest, dataset.folder)
+        check_rules(spec.confirm.rules, dataset.manifest, dataset.folder, spec.bias)
         return dataset
 
     def _build(self, rho: float, seed: int) -> StudyDataset:
