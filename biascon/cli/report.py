@@ -8,7 +8,7 @@ import click
 
 from biascon.cli.options import FOLDER, verify_option
 from biascon.cli.output import print_note
-from biascon.cli.study_output import report_study
+from biascon.cli.study_report import report_study
 
 
 @click.command(name="report")
@@ -64,8 +64,8 @@ def command(
 ) -> None:
     """Write the report of all finished runs: a web page, Markdown, LaTeX with its figures, CSV and JSON.
 
-    STUDY is the table of a tuning study, such as studies/NAME/study.parquet. With it, the report is that of the
-    study, and no run folder is read.
+    STUDY is the table of a tuning study, such as studies/NAME/study.parquet. With it, the report is that of
+    the study, and no run folder is read.
     """
     from biascon.errors import UsageError
 

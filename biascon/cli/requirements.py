@@ -55,6 +55,10 @@ def _for_compare(options: Mapping[str, Any]) -> tuple[str, ...]:
     return () if options.get("out") is None else ("pandas",)
 
 
+def _for_report(options: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if options.get("study_path") is None else ("opda",)
+
+
 def _for_inspect(options: Mapping[str, Any]) -> tuple[str, ...]:
     return () if options.get("png") is None else ("PIL",)
 
@@ -85,9 +89,10 @@ REQUIREMENTS: dict[str, Requirements] = {
     ),
     "sweep": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES, **_DIGITS}),
     "tune": Requirements(
-        tuple(dict.fromkeys((*EVALUATION, *REPORT))), {**_RESNET, **_LAZY_IMAGES, **_DIGITS}
+        tuple(dict.fromkeys((*EVALUATION, *REPORT, "opda"))),
+        {**_RESNET, **_LAZY_IMAGES, **_DIGITS},
     ),
-    "report": Requirements(REPORT, _LAZY_IMAGES),
+    "report": Requirements(REPORT, _LAZY_IMAGES, _for_report),
     "list": Requirements((), {"torch": "encoders and search spaces"}, _for_list),
     "prune": Requirements(("numpy", "filelock"), {}),
     "doctor": Requirements(("numpy", "torch"), _DIGITS),

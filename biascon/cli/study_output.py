@@ -1,9 +1,8 @@
-"""The report and the comparison of a tuning study, as ``report``, ``compare`` and ``tune`` print them."""
+"""The comparison of a tuning study, as ``compare``, ``report`` and ``tune`` print it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,32 +14,6 @@ if TYPE_CHECKING:
     from biascon.report.study_data import Study
 
 
-def report_study(
-    path: Path, out: Path, formats: Sequence[str] = (), *, oracle: bool = False
-) -> None:
-    """Write the report of a study and print its comparison.
-
-    Args:
-        path: The table of the study.
-        out: The folder of the report.
-        formats: Names of formats; without any, all formats are written.
-        oracle: Whether the choice on the test images is shown too.
-    """
-    from biascon.report.study_data import load_study, make_study
-    from biascon.report.study_write import write_study_report
-    from biascon.tuning.repeat import trial_settings
-
-    study = make_study(load_study(path), with_oracle=oracle)
-    files = write_study_report(
-        study, out, formats=formats, trial_settings=trial_settings, say=print_note
-    )
-    click.echo(format_comparison(study))
-    pages = [str(file) for file in files if file.parent == out]
-    pictures = len(files) - len(pages)
-    more = [f"{pictures} pictures in {out / 'figures'}"] if pictures else []
-    click.echo(f"written: {', '.join([*pages, *more])}")
-
-
 def compare_study(path: Path, against: str | None, out: Path | None, *, as_json: bool) -> None:
     """Print the comparison of the confirmation of a study, and write it.
 
@@ -50,9 +23,8 @@ def compare_study(path: Path, against: str | None, out: Path | None, *, as_json:
         out: A .csv or .json file that gets every comparison.
         as_json: Whether a JSON object is printed for each comparison, instead of tables.
     """
+    from biascon.report.study_comparison import comparison_records, write_comparison
     from biascon.report.study_data import load_study, make_study
-    from biascon.report.study_tables import comparison_records
-    from biascon.report.study_write import write_comparison
 
     study = make_study(load_study(path), reference=against)
     if out is not None:
@@ -69,7 +41,7 @@ def compare_study(path: Path, against: str | None, out: Path | None, *, as_json:
 def format_comparison(study: Study) -> str:
     """Return the comparisons of the confirmation as text: a table for each rule and color correlation."""
     from biascon.report.document import cell_text
-    from biascon.report.study_tables import COMPARISON_COLUMNS, comparison_rows
+    from biascon.report.study_comparison import COMPARISON_COLUMNS, comparison_rows
     from biascon.report.study_verdicts import describe_group
 
     description = study.table.description
@@ -82,16 +54,14 @@ def format_comparison(study: Study) -> str:
     for group in study.groups:
         lines += [
             "",
-            f"{describe_group(group)}: {study.accuracy} against {study.reference}, tuned with the same budget; "
-            "differences in points",
+            f"{describe_group(group)}: {study.accuracy} against {study.reference}, tuned with the same "
+            "budget; differences in points",
         ]
         if group.comparisons:
             rows = [[cell_text(cell) for cell in row] for row in comparison_rows(study, group)]
             lines.append(format_table(COMPARISON_COLUMNS, rows))
         if group.missing:
-            lines.append(
-                f"fewer than two pairs of confirmation runs: {', '.join(group.missing)}"
-            )
+            lines.append(f"fewer than two pairs of confirmation runs: {', '.join(group.missing)}")
     lines.append(
         f"\nHolm: adjusted over the methods of a table; level: smaller than {100 * study.margin:.1f} points"
     )

@@ -9,7 +9,7 @@ import click
 
 from biascon.cli.options import FOLDER, device_option
 from biascon.cli.output import print_note
-from biascon.cli.study_output import report_study
+from biascon.cli.study_report import report_study
 
 
 @click.command(name="tune")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from biascon.report.figures import Figure
 from biascon.report.tables import TableCell
+
+if TYPE_CHECKING:
+    from biascon.report.figures import Figure
 
 Cell = str | TableCell
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from biascon.errors import DataError, RunError, UsageError, did_you_mean
 from biascon.metrics.names import METRIC_NAMES
@@ -137,10 +138,10 @@ class Study:
         confirm = self.table.description["confirm"]
         if self.is_adaptive:
             return (
-                "This study searches adaptively: a trial depends on the earlier ones of its method. The trials "
-                "are then neither independent draws nor paired between methods, and the variance of the choice "
-                "cannot be estimated from them. So there is no verdict and there are no bands. A search with "
-                "quasi-random draws has both."
+                "This study searches adaptively: a trial depends on the earlier ones of its method. The "
+                "trials are then neither independent draws nor paired between methods, and the variance of "
+                "the choice cannot be estimated from them. So there is no verdict and there are no bands. A "
+                "search with quasi-random draws has both."
             )
         if self.reference not in self.methods:
             return f"The reference {self.reference} has no finished trial: there is nothing to compare with."
@@ -151,8 +152,8 @@ class Study:
             )
         if not self.table.select(Stage.CONFIRMATION):
             return (
-                "No confirmation run is finished yet, so that there is no verdict. A verdict needs runs with fresh "
-                "seeds of the chosen settings."
+                "No confirmation run is finished yet, so that there is no verdict. A verdict needs runs with "
+                "fresh seeds of the chosen settings."
             )
         return ""
 
@@ -221,11 +222,9 @@ def load_study(path: Path) -> StudyTable:
     """
     table = read_table(path)
     description = table.description
-    parts = [(description, _KEYS, "")]
-    parts += [
-        (description.get(key) or {}, keys, f"{key}.")
-        for key, keys in (("confirm", _CONFIRM_KEYS), ("dataset", _DATASET_KEYS))
-    ]
+    parts: list[tuple[Mapping[str, Any], Sequence[str], str]] = [(description, _KEYS, "")]
+    parts.append((description.get("confirm") or {}, _CONFIRM_KEYS, "confirm."))
+    parts.append((description.get("dataset") or {}, _DATASET_KEYS, "dataset."))
     missing = [prefix + key for part, keys, prefix in parts for key in keys if key not in part]
     if missing:
         raise DataError(f"{path} is damaged: its description has no {', '.join(missing)}")
@@ -271,6 +270,8 @@ def compared_trials(table: StudyTable) -> StudyTable:
     ]
     common = set.intersection(*numbers) if numbers else set()
     runs = [
-        run for run in table.runs if run.stage is not Stage.TRIAL or (run.study, run.trial) in common
+        run
+        for run in table.runs
+        if run.stage is not Stage.TRIAL or (run.study, run.trial) in common
     ]
     return replace(table, runs=runs)

@@ -13,7 +13,6 @@ from biascon.report.plots.style import PAGE
 from biascon.report.study_data import Study
 from biascon.report.study_tables import describe_crossing, describe_separation
 from biascon.report.study_verdicts import describe_group
-from biascon.studies.confirmation import Comparison
 from biascon.studies.curves import TuningCurve
 from biascon.studies.multiverse import Importance, SpecificationCurve, VarianceSource
 from biascon.studies.selection import Rule
@@ -59,11 +58,12 @@ def confirmation_figures(study: Study) -> list[Figure]:
             methods = list(dict.fromkeys(c.method for group in part for c in group.comparisons))
             pairs = ", ".join(sorted({str(c.n) for group in part for c in group.comparisons}))
             caption = (
-                f"{describe_group(part[0])}: difference in {study.accuracy} from {study.reference} on the test "
-                "images, both tuned with the same budget and trained anew with fresh seeds (confirmation, "
-                f"n = {pairs} pairs). Thin lines: 95 % intervals that hold for another search too. Thick pale "
-                "lines: 95 % intervals of the two chosen settings alone. Shaded: the margin of equivalence, "
-                f"{100 * study.margin:.1f} points. Verdicts after Holm's adjustment; {_test_note(study)}."
+                f"{describe_group(part[0])}: difference in {study.accuracy} from {study.reference} on the "
+                "test images, both tuned with the same budget and trained anew with fresh seeds "
+                f"(confirmation, n = {pairs} pairs). Thin lines: 95 % intervals that hold for another search "
+                "too. Thick pale lines: 95 % intervals of the two chosen settings alone. Shaded: the margin "
+                f"of equivalence, {100 * study.margin:.1f} points. Verdicts after Holm's adjustment; "
+                f"{_test_note(study)}."
             )
             if len(part) > 1:
                 caption = caption.replace(describe_group(part[0]), f"Rule {rule.name}", 1)
@@ -72,17 +72,11 @@ def confirmation_figures(study: Study) -> list[Figure]:
                     f"study-confirmation-{rule.name}" + (f"-{start}" if start else ""),
                     caption,
                     study.source,
-                    partial(_draw_confirmation, panels, methods, study.margin),
+                    partial(study_results.draw_confirmation, panels, methods, study.margin),
                     (PAGE, 1.25 + 0.24 * len(methods)),
                 )
             )
     return figures
-
-
-def _draw_confirmation(
-    panels: Mapping[str, Sequence[Comparison]], methods: Sequence[str], margin: float, ax: object
-) -> object:
-    return study_results.draw_confirmation(panels, methods, margin, ax)  # type: ignore[arg-type]
 
 
 def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> list[Figure]:
@@ -92,9 +86,10 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
     if not others:
         others, reference = list(curves), None
     caption = (
-        f"Tuning curves, rule {rule.name}: {rule.description} that the best of n trials reaches. Solid: median, "
-        f"with its exact simultaneous {100 * curves[0].level:.0f} % band for independent draws (quasi-random "
-        "draws are spread more evenly, so that the band is wider than it has to be). Dashed: expected best. "
+        f"Tuning curves, rule {rule.name}: {rule.description} that the best of n trials reaches. Solid: "
+        f"median, with its exact simultaneous {100 * curves[0].level:.0f} % band for independent draws "
+        "(quasi-random draws are spread more evenly, so that the band is wider than it has to be). It is cut "
+        "off at the edges of the plot. Dashed: expected best. "
     )
     compared = ""
     if reference is not None and len(others) <= MAX_IN_CAPTION:
@@ -119,8 +114,8 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
         figures.append(
             Figure(
                 f"study-curves-{rule.name}-seconds",
-                f"{caption}The budget is n times the mean seconds of training of a trial of the method, first "
-                f"stages included. {notes}",
+                f"{caption}The budget is n times the mean seconds of training of a trial of the method, "
+                f"first stages included. {notes}",
                 study.source,
                 partial(study_curves.draw_tuning_curves, others, reference, in_seconds=True),
                 study_curves.grid_size(len(others)),
@@ -132,9 +127,7 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
 def best_so_far_figure(study: Study, rule: Rule) -> Figure | None:
     """Return the best score so far of an adaptive search; None without a defined score."""
     scores = {
-        method: [
-            math.nan if run.diverged else rule.score(run) for run in study.trials(method)
-        ]
+        method: [math.nan if run.diverged else rule.score(run) for run in study.trials(method)]
         for method in study.methods
     }
     scores = {m: part for m, part in scores.items() if not all(map(math.isnan, part))}
@@ -162,8 +155,8 @@ def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) ->
         return [
             Figure(
                 "study-specifications",
-                f"Differences in test {study.accuracy} from {study.reference} over all paired recipes, sorted, "
-                f"by method. {note}",
+                f"Differences in test {study.accuracy} from {study.reference} over all paired recipes, "
+                f"sorted, by method. {note}",
                 study.source,
                 partial(study_curves.draw_sorted_differences, curves),
                 study_curves.grid_size(len(curves)),
@@ -181,9 +174,9 @@ def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) ->
             Figure(
                 f"study-specification-{k}-{curve.method}",
                 f"{curve.method} minus {curve.reference}: difference in test {study.accuracy} over "
-                f"{len(curve.differences)} paired recipes, sorted; {curve.method} is higher in {curve.higher}, "
-                f"the median (dashed) is {100 * curve.median:+.1f} points. Below: the shared settings of each "
-                f"recipe. {note}",
+                f"{len(curve.differences)} paired recipes, sorted; {curve.method} is higher in "
+                f"{curve.higher}, the median (dashed) is {100 * curve.median:+.1f} points. Below: the shared "
+                f"settings of each recipe. {note}",
                 study.source,
                 partial(study_curves.draw_specification, curve, space),
                 (PAGE, 2.0 + 0.42 * len(space)),
@@ -202,19 +195,17 @@ def front_figure(
     names = (METRIC_NAMES[DISPARITY].name, study.accuracy)
     return Figure(
         "study-front",
-        f"{names[1].capitalize()} against {names[0]} on the test images, a small marker for each trial; the line "
-        "is the Pareto front of the trials. Large markers: mean of the confirmation runs of the setting that "
-        f"rule {study.rules[0].name if study.rules else 'none'} chooses. Trials describe what the search spaces "
-        f"reach; nothing is chosen by this figure. {trial_note(study)}; {_test_note(study)}.",
+        f"{names[1].capitalize()} against {names[0]} on the test images, a small marker for each trial; the "
+        "line is the Pareto front of the trials. Large markers: mean of the confirmation runs of the setting "
+        f"that rule {study.rules[0].name if study.rules else 'none'} chooses. Trials describe what the "
+        f"search spaces reach; nothing is chosen by this figure. {trial_note(study)}; {_test_note(study)}.",
         study.source,
         partial(study_results.draw_front, points, front, confirmed, names),
         (PAGE, 3.4),
     )
 
 
-def importance_figure(
-    study: Study, rule: Rule, importances: Sequence[Importance]
-) -> Figure | None:
+def importance_figure(study: Study, rule: Rule, importances: Sequence[Importance]) -> Figure | None:
     """Return the importance of each parameter for each method; None below six trials of each method."""
     defined = [item for item in importances if not math.isnan(item.share)]
     if not defined:
@@ -223,9 +214,9 @@ def importance_figure(
     rows = [method for method in study.methods if any(key[0] == method for key in cells)]
     return Figure(
         "study-importance",
-        f"Share of the variance of the {rule.description}, in percent, that a quadratic in one parameter explains "
-        "for trials that it was not fitted to (leave-one-out). Without effect it is 0. A dash: fewer than six "
-        f"trials. Trials that diverged are left out. {trial_note(study)}.",
+        f"Share of the variance of the {rule.description}, in percent, that a quadratic in one parameter "
+        "explains for trials that it was not fitted to (leave-one-out). Without effect it is 0. A dash: "
+        f"fewer than six trials. Trials that diverged are left out. {trial_note(study)}.",
         study.source,
         partial(study_results.draw_importance, rows, columns, cells),
         (PAGE, 1.2 + 0.24 * len(rows)),
@@ -239,9 +230,9 @@ def variance_figure(study: Study, sources: Sequence[VarianceSource]) -> Figure:
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return Figure(
         "study-variance",
-        f"Standard deviation of the test {study.accuracy} when one source of randomness varies, with 95 % intervals "
-        f"(chi-squared); n = {n} runs for each source. The first three include the effect of rounding, which is "
-        f"measured with another number of CPU threads. {_test_note(study)}.",
+        f"Standard deviation of the test {study.accuracy} when one source of randomness varies, with 95 % "
+        f"intervals (chi-squared); n = {n} runs for each source. The first three include the effect of "
+        f"rounding, which is measured with another number of CPU threads. {_test_note(study)}.",
         study.source,
         partial(study_results.draw_variance, sources, methods),
         (PAGE, 0.9 + (0.42 if len(methods) <= 10 else 0.34) * len(methods)),

@@ -43,10 +43,12 @@ def format_commands(study: Study, trial_settings: TrialSettings) -> str:
                 continue
             loss = str(description["methods"][method].get("loss", method))
             bias = f" --bias {shlex.quote(str(data['bias']))}" if data.get("bias") else ""
+            settings = [*settings, f"train.threads={run.threads}"]
             options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
             lines.append(
-                f"biascon evaluate --loss {shlex.quote(loss)} --preset {shlex.quote(str(description['preset']))} "
-                f"--data {shlex.quote('data/' + name)}{bias}{options}"
+                f"biascon evaluate --loss {shlex.quote(loss)} --seeds {run.seed} --preset "
+                f"{shlex.quote(str(description['preset']))} --data "
+                f"{shlex.quote('data/' + name)}{bias}{options}"
             )
     return "\n".join(lines)
 
@@ -63,7 +65,13 @@ def protocol_section(study: Study) -> list[Block]:
     budget = description.get("budget_seconds")
     seeds = sorted({run.seed for run in study.full.select(Stage.TRIAL)})
     fresh = sorted({run.seed for run in study.full.select(Stage.CONFIRMATION)})
-    colorings = sorted({run.dataset_seed for run in study.full.select(Stage.CONFIRMATION) if run.dataset_seed is not None})
+    colorings = sorted(
+        {
+            run.dataset_seed
+            for run in study.full.select(Stage.CONFIRMATION)
+            if run.dataset_seed is not None
+        }
+    )
     rows: list[tuple[str, str]] = [
         ("dataset", f"{data['name']}, digest {data['digest'][:8]}, from {data['source']}"),
         ("bias", str(data.get("bias") or "the bias attribute of the dataset")),
@@ -77,14 +85,16 @@ def protocol_section(study: Study) -> list[Block]:
         ("budget in seconds", "none" if budget is None else f"{budget:,.0f} of each method"),
         (
             "draws",
-            "adaptive" if study.is_adaptive else "quasi-random; shared parameters have the same draws for all methods",
+            "adaptive"
+            if study.is_adaptive
+            else "quasi-random; shared parameters have the same draws for all methods",
         ),
         ("seed of the draws", str(description["seed"])),
         ("training seeds of the trials", _ranges(seeds)),
         (
             "confirmation",
-            f"{confirm['seeds']} fresh training seeds for rule {', '.join(confirm['rules']) or '-'}; reference "
-            f"{study.reference}; margin {100 * study.margin:.1f} points",
+            f"{confirm['seeds']} fresh training seeds for rule {', '.join(confirm['rules']) or '-'}; "
+            f"reference {study.reference}; margin {100 * study.margin:.1f} points",
         ),
         ("training seeds of the confirmation", _ranges(fresh)),
         ("dataset seeds of the confirmation", _ranges(colorings)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from biascon.metrics.names import METRIC_NAMES
 from biascon.report import study_figures, study_tables
 from biascon.report.document import Block, Cell, Code, Document, Picture, Section, Table, Text
+from biascon.report.study_comparison import comparison_tables, percent_cell, points_cell
 from biascon.report.study_data import Study
 from biascon.report.study_figures import DISPARITY
 from biascon.report.study_protocol import TrialSettings, format_commands, protocol_section
-from biascon.report.study_tables import percent_cell, points_cell
 from biascon.report.study_verdicts import (
     describe_comparison,
     describe_group,
@@ -52,8 +52,9 @@ def make_document(study: Study, trial_settings: TrialSettings | None = None) -> 
             Section("Variance by source", _variance(study)),
             Section("How it was made", protocol_section(study)),
         ],
-        "Trials are chosen on validation images only. Their test metrics are shown to describe the search, and "
-        "the best of several trials looks better than its setting is. Only the confirmation supports a verdict.",
+        "Trials are chosen on validation images only. Their test metrics are shown to describe the search, "
+        "and the best of several trials looks better than its setting is. Only the confirmation supports a "
+        "verdict.",
     )
 
 
@@ -65,21 +66,21 @@ def _verdict(study: Study) -> list[Block]:
     for group in study.groups:
         blocks.append(Text(f"{describe_group(group)}: {group.rule.description}."))
         shown = in_words(study, group)
-        blocks += [
-            Text(describe_comparison(study, group, c), is_conclusion=True) for c in shown
-        ]
+        blocks += [Text(describe_comparison(study, group, c), is_conclusion=True) for c in shown]
         rest = len(group.comparisons) - len(shown)
         if rest:
-            blocks.append(Text(f"The other {rest} comparisons are undecided; they are in the table."))
+            blocks.append(
+                Text(f"The other {rest} comparisons are undecided; they are in the table.")
+            )
         if group.missing:
             blocks.append(
                 Text(
-                    f"Not compared, because fewer than two pairs of confirmation runs are finished, or the choice "
-                    f"is undefined: {', '.join(group.missing)}."
+                    f"Not compared, because fewer than two pairs of confirmation runs are finished, or the "
+                    f"choice is undefined: {', '.join(group.missing)}."
                 )
             )
         if group.comparisons:
-            blocks += study_tables.comparison_tables(study, group)
+            blocks += comparison_tables(study, group)
     if any(group.comparisons for group in study.groups):
         blocks.append(Text(describe_intervals(study)))
     blocks += [Text(text) for text in (describe_missing_forms(study), _mark_note(study)) if text]
@@ -104,8 +105,8 @@ def _cut_off_notes(study: Study) -> list[str]:
     left_out = finished - sum(len(study.trials(method)) for method in study.methods)
     if n < stated:
         notes.append(
-            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. Only "
-            f"these {n} are compared and choose; {left_out} more finished trials are left out."
+            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. "
+            f"Only these {n} are compared and choose; {left_out} more finished trials are left out."
         )
     choices = {
         run.key
@@ -115,13 +116,11 @@ def _cut_off_notes(study: Study) -> list[str]:
         if run is not None
     }
     chosen = {key_run(study, run) for run in study.full.select(Stage.TRIAL) if run.key in choices}
-    others = sum(
-        key_run(study, run) not in chosen for run in study.full.select(Stage.CONFIRMATION)
-    )
+    others = sum(key_run(study, run) not in chosen for run in study.full.select(Stage.CONFIRMATION))
     if others:
         notes.append(
-            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; they are "
-            "not used."
+            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; "
+            "they are not used."
         )
     return notes
 
@@ -138,8 +137,9 @@ def _selection(study: Study) -> list[Block]:
         study_tables.rule_table(study),
         study_tables.selection_matrix(study),
         Text(
-            "These are the metrics of one run of each chosen trial. The verdict uses the confirmation, in which the "
-            "setting is trained anew."
+            "These are the metrics of one run of each chosen trial. The verdict uses the confirmation, in "
+            "which the setting is trained anew. Of several trials with the same score, the first one is "
+            "chosen: where many share it, the rule does not tell them apart."
         ),
         study_tables.selection_table(study),
     ]
@@ -147,8 +147,8 @@ def _selection(study: Study) -> list[Block]:
         blocks.insert(
             0,
             Text(
-                "The oracle chooses on the TEST images. It is no selection rule: its accuracy is too high, and no "
-                "verdict uses it. It shows what a perfect choice among these trials would reach."
+                "The oracle chooses on the TEST images. It is no selection rule: its accuracy is too high, "
+                "and no verdict uses it. It shows what a perfect choice among these trials would reach."
             ),
         )
     return [*blocks, *([Text(_mark_note(study))] if _mark_note(study) else [])]
@@ -157,8 +157,8 @@ def _selection(study: Study) -> list[Block]:
 def _budget(study: Study) -> list[Block]:
     diverged = study_tables.diverged_table(study)
     note = (
-        "A trial that diverged counts as a trial. It scores as a classifier that always predicts one class, and no "
-        "rule chooses it. Seconds are those of training alone, on the machine of the study."
+        "A trial that diverged counts as a trial. It scores as a classifier that always predicts one class, "
+        "and no rule chooses it. Seconds are those of training alone, on the machine of the study."
     )
     return [
         study_tables.budget_table(study),
@@ -171,8 +171,8 @@ def _spaces(study: Study, trial_settings: TrialSettings | None) -> list[Block]:
     blocks: list[Block] = [
         study_tables.space_table(study),
         Text(
-            "augment.strength multiplies the angle of the rotation, the strengths of the jitter and the probability "
-            "of a grayscale view of the preset."
+            "augment.strength multiplies the angle of the rotation, the strengths of the jitter and the "
+            "probability of a grayscale view of the preset."
         ),
     ]
     fixed = study_tables.fixed_table(study)
@@ -198,13 +198,15 @@ def _curves(study: Study) -> list[Block]:
         ]
         curves = [curve for curve in found if curve is not None]
         if not curves:
-            blocks.append(Text(f"Rule {rule.name}: the score is undefined in a trial of every method."))
+            blocks.append(
+                Text(f"Rule {rule.name}: the score is undefined in a trial of every method.")
+            )
             continue
         blocks += [
             Text(
-                f"Rule {rule.name}. The crossing budget is the last number of trials at which the expected curves of "
-                f"the method and of {study.reference} change places. Up to the last column, the bands of both "
-                "median curves do not overlap."
+                f"Rule {rule.name}. The crossing budget is the last number of trials at which the expected "
+                f"curves of the method and of {study.reference} change places. Up to the last column, the "
+                "bands of both median curves do not overlap."
             ),
             study_tables.curve_table(study, curves),
             *(Picture(figure) for figure in study_figures.tuning_figures(study, rule, curves)),
@@ -214,7 +216,11 @@ def _curves(study: Study) -> list[Block]:
 
 def _specifications(study: Study) -> list[Block]:
     if study.is_adaptive:
-        return [Text("The trials of an adaptive search are not paired: there is no specification curve.")]
+        return [
+            Text(
+                "The trials of an adaptive search are not paired: there is no specification curve."
+            )
+        ]
     found = [
         specification_curve(study.table, method, study.reference, study.headline)
         for method in study.others
@@ -224,9 +230,9 @@ def _specifications(study: Study) -> list[Block]:
         return [Text("No recipe is finished for both a method and the reference.")]
     return [
         Text(
-            "Each paired recipe has the same shared settings and the same training seed for both methods; the own "
-            "parameters of a method are its own draws. The share is about recipes of this search space, not about "
-            "tuned methods."
+            "Each paired recipe has the same shared settings and the same training seed for both methods; "
+            "the own parameters of a method are its own draws. The share is about recipes of this search "
+            "space, not about tuned methods."
         ),
         study_tables.specification_table(study, curves),
         *(Picture(figure) for figure in study_figures.specification_figures(study, curves)),
@@ -303,17 +309,22 @@ def _importance(study: Study) -> list[Block]:
 
 
 def _variance(study: Study) -> list[Block]:
-    choices: dict[tuple[str, str], StudyRun] = {}
-    for method in study.methods:
-        for rule in study.rules[:1]:
-            for _, run in study.choices(method, rule):
-                if run is not None:
-                    choices[run.key] = run
-    sources = variance_sources(study.table, list(choices.values()), study.headline)
+    choices = [
+        run
+        for method in study.methods
+        for rule in study.rules[:1]
+        for _, run in study.choices(method, rule)
+        if run is not None
+    ]
+    sources = variance_sources(study.table, choices, study.headline)
     stages = {source.stage for source in sources}
     if not stages - {Stage.CONFIRMATION}:
         return [Text("The study has no runs that vary one source of randomness.")]
-    sources = [s for s in sources if any(t.method == s.method and t.stage is not Stage.CONFIRMATION for t in sources)]
+    sources = [
+        s
+        for s in sources
+        if any(t.method == s.method and t.stage is not Stage.CONFIRMATION for t in sources)
+    ]
     names = {
         Stage.CONFIRMATION: "all together", Stage.SEEDS: "training seed", Stage.DATASETS: "dataset seed",
         Stage.ROUNDING: "rounding (CPU threads)",

@@ -2,123 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from biascon.report.document import Cell, Table
-from biascon.report.study_data import ComparisonGroup, Study
-from biascon.report.study_verdicts import (
-    describe_group,
-    format_difference,
-    format_percent,
-    format_range,
-)
+from biascon.report.study_comparison import percent_cell, points_cell
+from biascon.report.study_data import Study
 from biascon.report.tables import UNDEFINED_CELL, TableCell
-from biascon.studies.confirmation import Comparison
 from biascon.studies.curves import TuningCurve, crossing_budget, separated_up_to
 from biascon.studies.multiverse import SpecificationCurve
 from biascon.studies.records import Stage, StudyRun
 from biascon.utils.distributions import read_distribution
 
 MAX_MESSAGE = 160  # letters of an error message
-COMPARISON_COLUMNS = (
-    "method", "mean", "reference", "difference", "95 %", "settings alone, 95 %", "n", "P(better)", "95 %",
-    "p", "p (Holm)", "p (level)", "p (level, Holm)", "verdict",
-)  # fmt: skip
-GAP_COLUMNS = ("method", "mean", "reference", "difference", "95 %", "p", "p (Holm)")
-
-
-def percent_cell(value: float | None) -> TableCell:
-    """Return a rate in percent as a cell."""
-    text = format_percent(value)
-    return UNDEFINED_CELL if text == "-" else TableCell(text, f"{100 * (value or 0):.6g}")
-
-
-def points_cell(value: float) -> TableCell:
-    """Return a difference in points as a cell."""
-    return UNDEFINED_CELL if math.isnan(value) else TableCell(
-        format_difference(value), f"{100 * value:.6g}"
-    )
-
-
-def p_cell(p: float) -> TableCell:
-    """Return a p-value as a cell."""
-    if math.isnan(p):
-        return UNDEFINED_CELL
-    return TableCell("< 0.001" if p < 0.001 else f"{p:.3f}", f"{p:.6g}")
 
 
 def seconds_cell(seconds: float | None) -> TableCell:
     """Return seconds as a cell."""
     return UNDEFINED_CELL if seconds is None else TableCell(f"{seconds:,.0f}", f"{seconds:.6g}")
-
-
-def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
-    """Return a row for each comparison of a group, with the columns of ``COMPARISON_COLUMNS``."""
-    return [
-        [
-            study.label(c.method),
-            percent_cell(c.mean),
-            percent_cell(c.reference_mean),
-            points_cell(c.difference),
-            format_range(c.low, c.high),
-            format_range(c.settings_low, c.settings_high),
-            str(c.n),
-            percent_cell(c.better),
-            f"{100 * c.better_low:.0f} to {100 * c.better_high:.0f}",
-            p_cell(c.p),
-            p_cell(c.p_holm),
-            p_cell(c.p_equivalence),
-            p_cell(c.p_equivalence_holm),
-            c.verdict.value,
-        ]
-        for c in group.comparisons
-    ]
-
-
-def comparison_tables(study: Study, group: ComparisonGroup) -> list[Table]:
-    """Return the table of the headline metric of a group, and that of the gap."""
-    where = f"{describe_group(group)}: against {study.reference}"
-    tables = [
-        Table(
-            f"{where}, {study.accuracy} on the test images in percent, differences in points",
-            COMPARISON_COLUMNS,
-            comparison_rows(study, group),
-        )
-    ]
-    if group.gaps:
-        rows: list[list[Cell]] = [
-            [
-                study.label(c.method), percent_cell(c.mean), percent_cell(c.reference_mean),
-                points_cell(c.difference), format_range(c.low, c.high), p_cell(c.p), p_cell(c.p_holm),
-            ]
-            for c in group.gaps.values()
-        ]  # fmt: skip
-        title = f"{where}, gap between bias-aligned and bias-conflicting accuracy (lower is better)"
-        tables.append(Table(title, GAP_COLUMNS, rows))
-    return tables
-
-
-def comparison_records(study: Study) -> list[dict[str, Any]]:
-    """Return every comparison as plain data, None for what is undefined."""
-    comparisons: list[Comparison] = []
-    for group in study.groups:
-        comparisons += [*group.comparisons, *group.gaps.values()]
-    return [
-        {
-            "study": study.table.name,
-            "search": study.table.search_digest,
-            "margin": study.margin,
-            **{
-                key: None if isinstance(value, float) and math.isnan(value) else value
-                for key, value in asdict(c).items()
-            },
-            "verdict": c.verdict.value,
-        }
-        for c in comparisons
-    ]
 
 
 def selection_matrix(study: Study) -> Table:
@@ -164,7 +64,14 @@ def rule_table(study: Study) -> Table:
 def selection_table(study: Study) -> Table:
     """Return the chosen trial of each method and rule with its scores."""
     several = study.searches > 1
-    header = ["method", "rule", *(["search"] if several else []), "trial", "validation score"]
+    header = [
+        "method",
+        "rule",
+        *(["search"] if several else []),
+        "trial",
+        "validation score",
+        "trials with this score",
+    ]
     metrics = ("unbiased", "worst_group", "bias_conflicting", "gap", "top1")
     header += ["unbiased", "worst group", "conflicting", "gap", "top-1", "confirmation runs"]
     rows: list[list[Cell]] = []
@@ -177,7 +84,10 @@ def selection_table(study: Study) -> Table:
                     row.append(f"none: {study.why_no_choice(method, rule, search)}")
                     rows.append([*row, *[UNDEFINED_CELL] * (len(header) - len(row))])
                     continue
-                row += [str(run.trial), percent_cell(rule.score(run))]
+                ties = sum(
+                    rule.score(t) == rule.score(run) for t in study.table.trials(method, search)
+                )
+                row += [str(run.trial), percent_cell(rule.score(run)), str(ties)]
                 row += [percent_cell(run.test.get(metric)) for metric in metrics]
                 rows.append([*row, str(len(study.confirmations(run)))])
     return Table("The chosen trials; metrics on the test images, in percent", header, rows)

@@ -49,23 +49,23 @@ def describe_scope(study: Study) -> str:
     )
     return (
         f"Each statement is about the dataset {description['dataset']['name']}, the preset "
-        f"{description['preset']}, a budget of {budget}, the search spaces below and the named selection rule. "
-        "It does not extend to other datasets, presets, budgets, search spaces or rules."
+        f"{description['preset']}, a budget of {budget}, the search spaces below and the named selection "
+        "rule. It does not extend to other datasets, presets, budgets, search spaces or rules."
     )
 
 
 def describe_intervals(study: Study) -> str:
     """Return what the two intervals of a comparison cover, and why one is narrower."""
     return (
-        "The interval of a difference covers two kinds of randomness: that of training, from the pairs of the "
-        "confirmation, and that of the choice, because another search with the same budget would choose "
+        "The interval of a difference covers two kinds of randomness: that of training, from the pairs of "
+        "the confirmation, and that of the choice, because another search with the same budget would choose "
         "other settings. The variance of the choice is measured by choosing again among random halves of the "
-        "trials. The interval of the two chosen settings alone leaves the choice out. It is usually narrower, "
-        "and it does not hold for another search. P(better) is the share of pairs in which the method is "
-        "better, with a Wilson interval; it is about the chosen settings too. The p-values are adjusted by Holm "
-        f"over the methods of a table. Better, worse and level are stated at {100 * ALPHA:.0f} % of that "
-        f"family; level means that the difference is shown to be smaller than {100 * study.margin:.1f} "
-        "points."
+        "trials. The interval of the two chosen settings alone leaves the choice out. It is usually "
+        "narrower, and it does not hold for another search. P(better) is the share of pairs in which the "
+        "method is better, with a Wilson interval; it is about the chosen settings too. The p-values are "
+        f"adjusted by Holm over the methods of a table. Better, worse and level are stated at "
+        f"{100 * ALPHA:.0f} % of that family; level means that the difference is shown to be smaller than "
+        f"{100 * study.margin:.1f} points."
     )
 
 
@@ -115,25 +115,25 @@ def _describe_accuracy(study: Study, group: ComparisonGroup, c: Comparison) -> s
     if c.verdict in (Verdict.BETTER, Verdict.WORSE):
         side = "above" if c.difference > 0 else "below"
         return (
-            f"{c.verdict.value.capitalize()}: the {name} of tuned {c.method} is {points} {side} that of tuned "
-            f"{c.reference} ({evidence}). The equivalence test with a margin of {margin} has {equivalence}."
+            f"{c.verdict.value.capitalize()}: the {name} of tuned {c.method} is {points} {side} that of "
+            f"tuned {c.reference} ({evidence}). The equivalence test with a margin of {margin} has "
+            f"{equivalence}."
         )
     differs = (
         f"the {name} of tuned {c.method} differs from that of tuned {c.reference} by "
         f"{format_difference(c.difference)} points ({evidence})"
     )
     if c.verdict is Verdict.LEVEL:
-        return (
-            f"Level: {differs}, and the difference is smaller than {margin} (equivalence test: {equivalence})."
-        )
+        test = f"equivalence test: {equivalence}"
+        return f"Level: {differs}, and the difference is smaller than {margin} ({test})."
     if math.isnan(c.p):
         reason = "The variance of the difference is undefined, so that nothing is shown."
     elif c.low <= 0 <= c.high:
         reason = "The interval includes 0."
     else:
         reason = (
-            f"The interval excludes 0, but the p-value adjusted for {len(group.comparisons)} comparisons is not "
-            f"at most {ALPHA}."
+            f"The interval excludes 0, but the p-value adjusted for {len(group.comparisons)} comparisons is "
+            f"not at most {ALPHA}."
         )
     return (
         f"Undecided: {differs}. {reason} A difference smaller than {margin} is not shown either (equivalence "
@@ -152,11 +152,11 @@ def _describe_gap(study: Study, c: Comparison, gap: Comparison | None) -> str:
     """State the difference of the gaps, and what it says of the reliance on the bias attribute."""
     if gap is None:
         return ""
-    evidence = f"95 % interval {format_range(gap.low, gap.high)}; {format_p_value(gap.p_holm)} by Holm"
+    evidence = (
+        f"95 % interval {format_range(gap.low, gap.high)}; {format_p_value(gap.p_holm)} by Holm"
+    )
     if c.verdict is gap.verdict and c.verdict in (Verdict.BETTER, Verdict.WORSE):
-        size, reliance = (
-            ("smaller", "less") if c.verdict is Verdict.BETTER else ("larger", "more")
-        )
+        size, reliance = ("smaller", "less") if c.verdict is Verdict.BETTER else ("larger", "more")
         return (
             f"Its {GAP_NAME} is {100 * abs(gap.difference):.1f} points {size} ({evidence}): on this dataset, "
             f"with this preset, budget and search space, {c.method} relies {reliance} on the bias attribute "
@@ -164,7 +164,9 @@ def _describe_gap(study: Study, c: Comparison, gap: Comparison | None) -> str:
         )
     statement = f"Its {GAP_NAME} differs by {format_difference(gap.difference)} points ({evidence})"
     if c.verdict in (Verdict.BETTER, Verdict.WORSE):
-        return f"{statement}: this does not show which of the two relies less on the bias attribute."
+        return (
+            f"{statement}: this does not show which of the two relies less on the bias attribute."
+        )
     return f"{statement}."
 
 
@@ -217,6 +219,6 @@ def describe_missing_forms(study: Study) -> str:
         return ""
     forms = " and ".join(f"the {adjective} form ({name})" for adjective, name in missing)
     return (
-        f"The authors' code has two forms of ConTeX; {forms} is not part of this study, and a conclusion about "
-        "ConTeX needs both."
+        f"The authors' code has two forms of ConTeX; {forms} is not part of this study, and a conclusion "
+        "about ConTeX needs both."
     )

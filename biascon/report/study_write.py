@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,17 +10,18 @@ from markupsafe import Markup
 from biascon.errors import UsageError, did_you_mean
 from biascon.report.document import Cell, Document, cell_text, cell_value
 from biascon.report.figures import Figure
+from biascon.report.study_comparison import (
+    COMPARISON_COLUMNS,
+    comparison_csv,
+    comparison_json,
+    comparison_rows,
+)
 from biascon.report.study_data import Study
 from biascon.report.study_protocol import TrialSettings
 from biascon.report.study_sections import make_document
-from biascon.report.study_tables import (
-    COMPARISON_COLUMNS,
-    comparison_records,
-    comparison_rows,
-)
 from biascon.report.study_verdicts import describe_group
 from biascon.report.templating import render_template
-from biascon.utils.files import os_error, write_atomic, write_together
+from biascon.utils.files import os_error, write_together
 from biascon.utils.markup import escape_latex, escape_markdown, visible
 from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.version import __version__
@@ -79,8 +78,8 @@ def check_formats(formats: Sequence[str]) -> None:
     for name in formats:
         if name not in STUDY_FORMATS:
             raise UsageError(
-                f"unknown format '{name}' of the report of a study{did_you_mean(name, STUDY_FORMATS)} (known: "
-                f"{', '.join(STUDY_FORMATS)})"
+                f"unknown format '{name}' of the report of a study{did_you_mean(name, STUDY_FORMATS)} "
+                f"(known: {', '.join(STUDY_FORMATS)})"
             )
 
 
@@ -123,16 +122,19 @@ def _fence(text: str) -> str:
 
 def render_study_latex(study: Study) -> str:
     """Return the comparisons as LaTeX tables, to ``\\input`` after ``\\usepackage{booktabs}``."""
-    parts = [f"% Made by biascon {__version__}, {_comment(study.source)}. Needs \\usepackage{{booktabs}}."]
+    parts = [
+        f"% Made by biascon {__version__}, {_comment(study.source)}. Needs \\usepackage{{booktabs}}."
+    ]
     chosen = [0, 1, 2, 3, 4, 6, 7, 10, 12, 13]  # the columns that fit on a page
     for group in study.groups:
         if not group.comparisons:
             continue
         caption = (
-            f"{describe_group(group)}: {study.accuracy} in percent, tuned with the same budget and trained anew, "
-            f"against {study.reference}; differences in points with the 95 % interval that holds for another "
-            f"search too; p-values adjusted by Holm; level: margin of {100 * study.margin:.1f} points. "
-            f"{study.table.description['dataset']['name']}, preset {study.table.description['preset']}."
+            f"{describe_group(group)}: {study.accuracy} in percent, tuned with the same budget and trained "
+            f"anew, against {study.reference}; differences in points with the 95 % interval that holds for "
+            f"another search too; p-values adjusted by Holm; level: margin of {100 * study.margin:.1f} "
+            f"points. {study.table.description['dataset']['name']}, preset "
+            f"{study.table.description['preset']}."
         )
         rows = [
             " & ".join(escape_latex(text) for text in (_texts(row)[k] for k in chosen)) + r" \\"
@@ -197,37 +199,6 @@ def _csv_files(study: Study, document: Document) -> Files:
 
 def _json_files(study: Study, document: Document) -> Files:
     return {"comparison.json": comparison_json(study)}
-
-
-def comparison_csv(study: Study) -> str:
-    """Return every comparison as CSV."""
-    import csv
-
-    records = comparison_records(study)
-    buffer = io.StringIO()
-    columns = list(records[0]) if records else ["study", "search", "method", "reference", "verdict"]
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return buffer.getvalue()
-
-
-def comparison_json(study: Study) -> str:
-    """Return every comparison as a JSON list."""
-    return json.dumps(comparison_records(study), indent=1) + "\n"
-
-
-def write_comparison(study: Study, path: Path) -> None:
-    """Write every comparison as CSV or JSON; the suffix of the file name selects the format.
-
-    Raises:
-        UsageError: The suffix is another one.
-        BiasconError: The file cannot be written.
-    """
-    writers = {".csv": comparison_csv, ".json": comparison_json}
-    if path.suffix not in writers:
-        raise UsageError(f"expected a file that ends in .csv or .json, but got {path.name}")
-    write_atomic(path, writers[path.suffix](study))
 
 
 STUDY_FORMATS: dict[str, Callable[[Study, Document], Files]] = {

@@ -49,7 +49,7 @@ NOT_CALLED = {
     "inspect": {"torch"},
     "train": {"pandas", "pyarrow"},
     "audit": {"torch"},
-    "compare": {"torch", "safetensors", "PIL"},
+    "compare": {"torch", "safetensors", "PIL", "matplotlib", "sklearn", "threadpoolctl"},
     "list": {"PIL", "pandas", "pyarrow", "safetensors", "scipy"},
     "prune": {"PIL", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
     "demo": {"PIL"},
@@ -119,7 +119,13 @@ def test_the_list_of_a_command_has_every_package_that_its_files_import(name: str
     reached = third_party(COMMANDS[name].partition(":")[0])
     listed = {*requirements.always, *requirements.sometimes, *OPTIONAL, *ON_REQUEST}
     for options in (
-        {"out": Path("x.csv"), "png": Path("x"), "source": "embedded", "what": "encoders"},
+        {
+            "out": Path("x.csv"),
+            "png": Path("x"),
+            "source": "embedded",
+            "what": "encoders",
+            "study_path": Path("x"),
+        },
         {"what": "runs"},
     ):
         listed |= set(requirements.by_options(options))

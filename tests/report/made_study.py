@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ SPACE = {
     "train.batch_size": {"choice": [64, 128, 256]},
     "loss.temperature": {"log_uniform": [0.03, 0.5]},
 }
+GOLDEN = Path(__file__).parents[1] / "golden" / "report" / "study.md"
 CELLS = CellCounts([[5, 3], [2, 5]], [[5, 5], [5, 5]])
 
 
@@ -159,3 +161,33 @@ def diverge(table: StudyTable, *keys: tuple[str, int]) -> StudyTable:
 def without(table: StudyTable, leave_out: Callable[[StudyRun], bool]) -> StudyTable:
     """Return the table without some runs."""
     return replace(table, runs=[run for run in table.runs if not leave_out(run)])
+
+
+def golden_table() -> StudyTable:
+    """Return the study of the golden report: a clear winner, a clear loser, a diverged trial, bias labels."""
+    table = make_study_table(
+        {"supcon": 0.0, "contex": 0.04, "groupdro": -0.03},
+        methods={"contex": {"space": {"loss.wa": {"uniform": [0.1, 0.9]}}}},
+        rhos=(0.997, 0.99),
+    )
+    table = diverge(table, ("supcon", 2))
+    marked = [replace(run, uses_bias_labels=run.method == "groupdro") for run in table.runs]
+    return replace(table, runs=marked)
+
+
+def golden_report() -> str:
+    """Return the report of the golden study as Markdown."""
+    from biascon.report.study_data import make_study
+    from biascon.report.study_sections import make_document
+    from biascon.report.study_write import render_study_markdown
+
+    return render_study_markdown(make_document(make_study(golden_table()), settings_of))
+
+
+def settings_of(description: Mapping[str, Any], run: StudyRun) -> list[str]:
+    """Return the searched settings of a run as they are."""
+    return [f"{key}={value}" for key, value in run.settings.items()]
+
+
+if __name__ == "__main__":  # python -m tests.report.made_study: writes the golden report
+    GOLDEN.write_text(golden_report(), encoding="utf-8")

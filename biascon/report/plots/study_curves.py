@@ -25,7 +25,7 @@ def split_axes(ax: Axes, rows: int, columns: int, **options: Any) -> Any:
     """Replace axes by a grid of axes of the same figure, and return the grid as a 2-D array."""
     figure = ax.figure
     ax.remove()
-    return figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[union-attr]
+    return figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def grid_shape(panels: int) -> tuple[int, int]:
@@ -84,6 +84,8 @@ def draw_tuning_curves(
         if k + columns >= len(curves):
             panel.set_xlabel("seconds of training" if in_seconds else "trials")
             panel.tick_params(labelbottom=True)
+    shown = [*curves, *([] if reference is None else [reference])]
+    axes[0, 0].set_ylim(*_limits(shown))
     figure = axes[0, 0].figure
     figure.supylabel("best validation score, %", fontsize="medium")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -91,12 +93,18 @@ def draw_tuning_curves(
         names = [plain_label(reference.method)] if reference is not None else []
         kinds = [*(f"{name} (reference)" for name in names), "method of the panel"]
         figure.legend(handles, kinds, loc="outside upper center", ncols=2, frameon=False)
-    return axes[0, 0]
+    return axes[0, 0]  # type: ignore[no-any-return]
 
 
-def _draw_curve(
-    panel: Axes, curve: TuningCurve, color: str, marker: str, in_seconds: bool
-) -> None:
+def _limits(curves: Sequence[TuningCurve]) -> tuple[float, float]:
+    """Return limits of the axis at which the curves are legible: a band may reach from 0 to 100 %."""
+    scores = [100 * value for curve in curves for value in (*curve.median, *curve.expected)]
+    low, high = min(scores), max(scores)
+    pad = max(1.0, 0.35 * (high - low))
+    return max(0.0, low - pad), min(100.0, high + pad)
+
+
+def _draw_curve(panel: Axes, curve: TuningCurve, color: str, marker: str, in_seconds: bool) -> None:
     scale = curve.seconds if in_seconds else 1.0
     if scale is None:
         return
@@ -115,9 +123,7 @@ def _draw_curve(
     panel.plot(x, expected, color=color, lw=1.0, ls="--")
 
 
-def draw_best_so_far(
-    scores: Mapping[str, Sequence[float]], ax: Axes
-) -> Axes:
+def draw_best_so_far(scores: Mapping[str, Sequence[float]], ax: Axes) -> Axes:
     """Draw the best validation score of the first n trials, a panel for each method; for adaptive search."""
     rows, columns = grid_shape(len(scores))
     axes = split_axes(ax, rows, columns, sharey=True)
@@ -135,7 +141,7 @@ def draw_best_so_far(
         if k + columns >= len(scores):
             panel.set_xlabel("trials")
     axes[0, 0].figure.supylabel("validation score, %", fontsize="medium")
-    return axes[0, 0]
+    return axes[0, 0]  # type: ignore[no-any-return]
 
 
 def draw_specification(
@@ -175,9 +181,7 @@ def draw_specification(
     return top  # type: ignore[no-any-return]
 
 
-def _mark_settings(
-    panel: Axes, x: Any, values: Sequence[Any], distribution: Distribution
-) -> None:
+def _mark_settings(panel: Axes, x: Any, values: Sequence[Any], distribution: Distribution) -> None:
     """Draw the values of a parameter on a logarithmic, linear or category axis."""
     if isinstance(distribution, Choice):
         names = [str(value) for value in distribution.values]
@@ -194,7 +198,9 @@ def _mark_settings(
         if math.isfinite(low):
             pad = (high - low) * 0.12
             limits = (low / (high / low) ** 0.12, high * (high / low) ** 0.12)
-            panel.set_ylim(*(limits if isinstance(distribution, LogUniform) else (low - pad, high + pad)))
+            panel.set_ylim(
+                *(limits if isinstance(distribution, LogUniform) else (low - pad, high + pad))
+            )
             panel.set_yticks([low, high], [f"{low:g}", f"{high:g}"])
     panel.plot(x, heights, "|", color="black", ms=5, mew=1.4)
     panel.tick_params(axis="y", labelsize="x-small", length=2)
@@ -222,4 +228,4 @@ def draw_sorted_differences(curves: Sequence[SpecificationCurve], ax: Axes) -> A
         panel.grid(axis="y", alpha=0.25)
         panel.set_title(plain_label(curves[k].method), fontsize="medium")
     axes[0, 0].figure.supylabel("difference, points", fontsize="medium")
-    return axes[0, 0]
+    return axes[0, 0]  # type: ignore[no-any-return]

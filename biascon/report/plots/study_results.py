@@ -94,11 +94,10 @@ def draw_front(
         names: The names of the disparity and of the accuracy.
         ax: The axes.
     """
-    on_front = {
-        method for method, part in points.items() if any(point in front for point in part)
-    }
-    colored = list(points) if len(points) <= MAX_COLORED else [m for m in points if m in on_front]
-    colored = colored[:MAX_COLORED]
+    on_front = {method for method, part in points.items() if any(point in front for point in part)}
+    colored = list(points)
+    if len(points) > MAX_COLORED:
+        colored = sorted(points, key=lambda method: method not in on_front)[:MAX_COLORED]
     for method, part in points.items():
         x, y = (100 * np.array([point[k] for point in part]) for k in (0, 1))
         if method not in colored:
