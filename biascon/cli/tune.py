@@ -110,10 +110,39 @@ def command(
     if spec.search == "adaptive":
         _search_adaptively(spec, options, folder / TABLE, oracle=oracle, dry_run=dry_run)
         return
-    session = StudySession(*_make_parts(spec, options), path=folder / TABLE, log=print_note)
+    parts = _make_parts(spec, options)
+    if dry_run:
+        _print_plan(parts[0])
+        return
+    session = StudySession(*parts, path=folder / TABLE, log=print_note)
     session.run()
     report_study(session.path, folder, oracle=oracle)
     click.echo(f"written: {session.path}")
+
+
+def _print_plan(planner: Any) -> None:
+    """Print the search spaces and the trials of a study."""
+    from biascon.cli.output import format_table
+    from biascon.runs.folder import DONE
+
+    rows = [
+        [method.name, key, distribution.describe()]
+        for method in planner.methods
+        for key, distribution in method.space.items()
+    ]
+    click.echo(format_table(["method", "parameter", "distribution"], rows, left=3))
+    rows = [
+        [
+            run.record.method,
+            str(run.record.trial),
+            str(run.record.seed),
+            "done" if (run.job.folder / DONE).is_file() else "-",
+            ", ".join(f"{key}={value}" for key, value in run.record.settings.items()),
+        ]
+        for run in planner.plan_trials(planner.trial_dataset())
+    ]
+    click.echo("")
+    click.echo(format_table(["method", "trial", "seed", "state", "settings"], rows, left=5))
 
 
 def _search_adaptively(

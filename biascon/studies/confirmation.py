@@ -242,8 +242,9 @@ def choice_variance(
 ) -> float:
     """Return the variance of the difference of the chosen trials' metrics over half samples of the trials.
 
-    Both methods choose among the same half of the trial numbers, so that trials stay paired. A trial that
-    diverged is chosen only if all of a half diverged; such halves are left out.
+    Both methods choose among the same half of the trial numbers, so that trials stay paired. Under a budget
+    in seconds one method may have fewer trials: it chooses among those that it has. Halves in which a method
+    has no trial, or only trials that diverged, are left out.
 
     Args:
         trials_a: The trials of one method.
@@ -254,30 +255,26 @@ def choice_variance(
         replicates: The number of half samples.
 
     Raises:
-        RunError: There are fewer than two paired trials.
+        RunError: There are fewer than two trials.
     """
-    numbers = sorted({t.trial for t in trials_a} & {t.trial for t in trials_b})
+    numbers = sorted({run.trial for run in (*trials_a, *trials_b)})
     if len(numbers) < 2:
-        raise RunError("expected two paired trials or more, but the search has fewer")
-    scores, values = (
-        np.array(
-            [[pick(by_trial[k]) for k in numbers] for by_trial in _by_trial(trials_a, trials_b)]
-        )
-        for pick in (rule.score, lambda run: _value(run, metric))
-    )
+        raise RunError("expected two trials or more, but the search has fewer")
     rng = numpy_generator(seed, "tuning/half samples")
     half = len(numbers) // 2
     halves = rng.random((replicates, len(numbers))).argsort(axis=1)[:, :half]
     halves.sort(axis=1)  # of equal scores the first trial is chosen
     rows = np.arange(replicates)
-    chosen = [halves[rows, score[halves].argmax(axis=1)] for score in scores]
-    differences = values[0][chosen[0]] - values[1][chosen[1]]
+    chosen_values = []
+    for trials in (trials_a, trials_b):
+        by_number = {run.trial: run for run in trials}
+        runs = [by_number.get(number) for number in numbers]
+        scores = np.array([-math.inf if run is None else rule.score(run) for run in runs])
+        values = np.array([math.nan if run is None else _value(run, metric) for run in runs])
+        chosen_values.append(values[halves[rows, scores[halves].argmax(axis=1)]])
+    differences = chosen_values[0] - chosen_values[1]
     differences = differences[np.isfinite(differences)]
     return float(differences.var(ddof=1)) if len(differences) > 1 else math.nan
-
-
-def _by_trial(*parts: Sequence[StudyRun]) -> list[dict[int, StudyRun]]:
-    return [{run.trial: run for run in trials} for trials in parts]
 
 
 def _value(run: StudyRun, metric: str) -> float:

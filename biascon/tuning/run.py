@@ -58,6 +58,7 @@ class StudySession:
         self.description = planner.describe(dataset)
         self._restore()
         trials = planner.plan_trials(dataset)
+        self._check_repeated(trials)
         methods = len(planner.methods)
         self.log(
             f"study {planner.spec.name}: {methods} methods, {planner.spec.trials} trials each, "
@@ -121,6 +122,22 @@ class StudySession:
                 "recipe version; choose another --out"
             )
         self.records = {run.key: run for run in table.runs}
+
+    def _check_repeated(self, planned: Sequence[PlannedRun]) -> None:
+        """Refuse trials that the table has from another kind of run, such as another number of threads."""
+        known = {
+            (run.method, run.study, run.trial): run
+            for run in self.records.values()
+            if run.stage is Stage.TRIAL
+        }
+        for run in planned:
+            other = known.get((run.record.method, run.record.study, run.record.trial))
+            if other is not None and other.run != run.record.run:
+                raise UsageError(
+                    f"{self.path} has trial {other.trial} of '{other.method}' from another run (made with "
+                    f"{other.threads} threads on {other.device or 'an unknown device'}); pass the same "
+                    "--threads and --device, or choose another --out"
+                )
 
     def _run_trials(self, trials: Sequence[PlannedRun], methods: int) -> None:
         """Run the trials: with a budget in seconds round by round, else all together."""

@@ -64,7 +64,7 @@ def test_the_confirmation_alone_would_call_far_too_many_winners() -> None:
 def test_the_band_of_the_distribution_function_is_exact_for_independent_draws(
     level: float, n: int
 ) -> None:
-    """The band holds everywhere in a share ``level`` of all samples. Any continuous scores give the same share."""
+    """The band holds everywhere in a share ``level`` of all samples, for any continuous scores."""
     lower, upper = (np.cumsum(weights) for weights in _band_weights(n, level))
     samples = np.sort(
         np.random.default_rng(0).random((20_000, n)), axis=1
