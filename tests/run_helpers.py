@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
+from biascon.cli import main
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.evaluation import pipeline
 from biascon.runs.context import RunContext, ignore_epoch
 from biascon.runs.records import EpochRecord
+from biascon.sweep import runner
 from biascon.training import loop
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model
@@ -52,3 +59,26 @@ def train_in_folder(
     """Train a run in a given folder, and return its network."""
     context = ContextInFolder(config, data, folder, on_epoch=on_epoch, **{"device": CPU, **options})
     return loop.train(context, loss_inputs=loss_inputs)
+
+
+def run_here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command ``python -m biascon ...`` in this process, which has imported PyTorch already.
+
+    Only one such command may run at a time.
+    """
+    assert words[1:3] == ["-m", "biascon"], words
+    code: Any = 0
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        try:
+            main(words[3:])
+        except SystemExit as stop:
+            code = stop.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def sweep_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sweep with one worker start no process: the start of Python and PyTorch takes seconds."""
+    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(run=run_here))

@@ -15,9 +15,13 @@ from safetensors.torch import load_file
 
 from biascon.config.augmentation import Augmentation
 from biascon.errors import UsageError
+from biascon.models.encoders import ENCODERS
+from biascon.training import checks
 from biascon.training.augment import augment
 from biascon.utils.distributed import Rank, launcher_environment
 from biascon.utils.seeds import torch_generator
+from tests.run_helpers import run_here
+from tests.training.parallel_worker import plain
 
 WORKER = Path(__file__).parent / "parallel_worker.py"
 LOSSES = ("contex", "lff", "groupdro", "lisa", "badd")
@@ -99,17 +103,17 @@ def run_command(words: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+PYTHON = [sys.executable, "-m", "biascon"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @gloo
 def test_two_processes_train_the_weights_that_one_trains(
-    make_dataset: Callable[..., Path], tmp_path: Path
+    make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(ENCODERS, "plain", plain)
     data = make_dataset(tmp_path / "data", rho=0.8)
-    single = run_command(
-        [sys.executable, str(WORKER), *build_arguments(data, tmp_path / "one", "train")]
-    )
+    single = run_here([*PYTHON, *build_arguments(data, tmp_path / "one", "train")])
     assert single.returncode == 0, single.stderr
     words = build_arguments(data, tmp_path / "two", "evaluate", "--json")
     paired = run_command([*TORCHRUN, str(WORKER), *words])
@@ -141,17 +145,28 @@ def test_two_processes_train_the_weights_that_one_trains(
                     msg=f"{loss} {key}",
                 )
     # The network is trained: one process may evaluate it again, but must not train it.
-    repeated = run_command([sys.executable, str(WORKER), *words, "--set", "train.processes=2"])
+    repeated = run_here([*PYTHON, *words, "--set", "train.processes=2"])
     assert repeated.stdout.splitlines() == paired.stdout.splitlines()
-    untrained = run_command(
-        [sys.executable, str(WORKER), *words, "--set", "train.processes=2", "--seeds", "7"]
-    )
+    untrained = run_here([*PYTHON, *words, "--set", "train.processes=2", "--seeds", "7"])
     assert untrained.returncode == 2
     assert "configured for 2 processes, but 1 run" in untrained.stderr
 
 
-@gloo
 def test_a_batch_that_cannot_be_divided_is_refused(
+    make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "world_size", lambda: 2)
+    monkeypatch.setitem(ENCODERS, "plain", plain)
+    words = build_arguments(make_dataset(tmp_path / "data"), tmp_path / "runs", "train")
+    done = run_here([*PYTHON, *words, "--set", "train.batch_size=63"])
+    assert done.returncode == 2
+    assert "batch_size to be a multiple of 2 processes, but got 63" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@gloo
+def test_two_processes_refuse_a_batch_that_they_cannot_divide(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     words = build_arguments(make_dataset(tmp_path / "data"), tmp_path / "runs", "train")
