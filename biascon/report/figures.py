@@ -53,7 +53,11 @@ class Figure:
 
     def to_svg(self) -> str:
         """Return an ``<svg>`` element: its ids are unique in the page, its caption is the label."""
-        raw = self._save("svg").decode()
+        return self.svg_element(self.to_svg_file())
+
+    def svg_element(self, file: bytes) -> str:
+        """Return the ``<svg>`` element of ``to_svg`` for a file that ``to_svg_file`` returned."""
+        raw = file.decode()
         raw = raw[raw.index("<svg") :]
         raw = re.sub(r"<metadata>.*?</metadata>", "", raw, flags=re.DOTALL)
         raw = re.sub(r'\bid="', f'id="{self.file_stem}-', raw)

@@ -24,8 +24,8 @@ from biascon.studies.confirmation import Comparison
 from biascon.utils.files import write_atomic
 
 COMPARISON_COLUMNS = (
-    "method", "mean", "reference", "difference", "95 %", "settings alone, 95 %", "n", "P(better)", "95 %",
-    "p", "p (Holm)", "p (level)", "p (level, Holm)", "verdict",
+    "method", "verdict", "mean", "reference", "difference", "95 %", "settings alone, 95 %", "n", "P(better)",
+    "95 %", "p", "p (Holm)", "p (level)", "p (level, Holm)",
 )  # fmt: skip
 GAP_COLUMNS = ("method", "mean", "reference", "difference", "95 %", "p", "p (Holm)")
 
@@ -57,6 +57,7 @@ def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
     return [
         [
             study.label(c.method),
+            c.verdict.value,
             percent_cell(c.mean),
             percent_cell(c.reference_mean),
             points_cell(c.difference),
@@ -69,7 +70,6 @@ def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
             p_cell(c.p_holm),
             p_cell(c.p_equivalence),
             p_cell(c.p_equivalence_holm),
-            c.verdict.value,
         ]
         for c in group.comparisons
     ]

@@ -94,7 +94,7 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
     compared = ""
     if reference is not None and len(others) <= MAX_IN_CAPTION:
         compared = " Against the reference: " + "; ".join(
-            f"{curve.method}: crossing budget {describe_crossing(curve, reference)}, bands separated up to "
+            f"{curve.method}: crossing budget {describe_crossing(curve, reference)}, bands separated "
             f"{describe_separation(curve, reference)}"
             for curve in others
         )
@@ -114,8 +114,9 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
         figures.append(
             Figure(
                 f"study-curves-{rule.name}-seconds",
-                f"{caption}The budget is n times the mean seconds of training of a trial of the method, "
-                f"first stages included. {notes}",
+                f"The tuning curves of rule {rule.name} against seconds: the budget is n times the mean "
+                f"seconds of training of a trial of the method, first stages included. Lines and bands as "
+                f"above. {notes}",
                 study.source,
                 partial(study_curves.draw_tuning_curves, others, reference, in_seconds=True),
                 study_curves.grid_size(len(others)),
@@ -215,8 +216,8 @@ def importance_figure(study: Study, rule: Rule, importances: Sequence[Importance
     return Figure(
         "study-importance",
         f"Share of the variance of the {rule.description}, in percent, that a quadratic in one parameter "
-        "explains for trials that it was not fitted to (leave-one-out). Without effect it is 0. A dash: "
-        f"fewer than six trials. Trials that diverged are left out. {trial_note(study)}.",
+        "explains for trials that it was not fitted to (leave-one-out). A share below 0 is shown as 0. "
+        f"A dash: fewer than six trials. Trials that diverged are left out. {trial_note(study)}.",
         study.source,
         partial(study_results.draw_importance, rows, columns, cells),
         (PAGE, 1.2 + 0.24 * len(rows)),
@@ -232,7 +233,7 @@ def variance_figure(study: Study, sources: Sequence[VarianceSource]) -> Figure:
         "study-variance",
         f"Standard deviation of the test {study.accuracy} when one source of randomness varies, with 95 % "
         f"intervals (chi-squared); n = {n} runs for each source. The first three include the effect of "
-        f"rounding, which is measured with another number of CPU threads. {_test_note(study)}.",
+        f"rounding, which is measured with another number of CPU threads; {_test_note(study)}.",
         study.source,
         partial(study_results.draw_variance, sources, methods),
         (PAGE, 0.9 + (0.42 if len(methods) <= 10 else 0.34) * len(methods)),

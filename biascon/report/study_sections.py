@@ -11,7 +11,9 @@ from biascon.report.study_figures import DISPARITY
 from biascon.report.study_protocol import TrialSettings, format_commands, protocol_section
 from biascon.report.study_verdicts import (
     describe_comparison,
+    describe_diverged,
     describe_group,
+    describe_incomplete_search,
     describe_intervals,
     describe_missing_forms,
     describe_scope,
@@ -59,7 +61,7 @@ def make_document(study: Study, trial_settings: TrialSettings | None = None) -> 
 
 
 def _verdict(study: Study) -> list[Block]:
-    blocks: list[Block] = [Text(text) for text in _cut_off_notes(study)]
+    blocks: list[Block] = [Text(text) for text in describe_incomplete_search(study)]
     if study.no_verdict:
         return [Text(study.no_verdict, is_conclusion=True), *blocks]
     blocks.append(Text(describe_scope(study)))
@@ -79,6 +81,8 @@ def _verdict(study: Study) -> list[Block]:
                     f"choice is undefined: {', '.join(group.missing)}."
                 )
             )
+        diverged = describe_diverged(study, group)
+        blocks += [Text(diverged)] if diverged else []
         if group.comparisons:
             blocks += comparison_tables(study, group)
     if any(group.comparisons for group in study.groups):
@@ -89,45 +93,6 @@ def _verdict(study: Study) -> list[Block]:
 
 def _mark_note(study: Study) -> str:
     return MARK_NOTE if any(run.uses_bias_labels for run in study.full.runs) else ""
-
-
-def _cut_off_notes(study: Study) -> list[str]:
-    """State which part of the search is compared if it is not complete."""
-    stated = study.table.description["trials"] * study.searches
-    absent = [method for method in study.table.methods if method not in study.methods]
-    notes = []
-    if absent:
-        notes.append(f"Without a finished trial that can be compared: {', '.join(absent)}.")
-    if not study.methods or study.has_seconds_budget:
-        return notes
-    n = len(study.trials(study.methods[0]))
-    finished = len(study.full.select(Stage.TRIAL))
-    left_out = finished - sum(len(study.trials(method)) for method in study.methods)
-    if n < stated:
-        notes.append(
-            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. "
-            f"Only these {n} are compared and choose; {left_out} more finished trials are left out."
-        )
-    choices = {
-        run.key
-        for rule in RULES.values()
-        for method in study.methods
-        for _, run in study.choices(method, rule)
-        if run is not None
-    }
-    chosen = {key_run(study, run) for run in study.full.select(Stage.TRIAL) if run.key in choices}
-    others = sum(key_run(study, run) not in chosen for run in study.full.select(Stage.CONFIRMATION))
-    if others:
-        notes.append(
-            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; "
-            "they are not used."
-        )
-    return notes
-
-
-def key_run(study: Study, run: StudyRun) -> tuple[str, int, int]:
-    """Return what identifies the trial whose setting a run has."""
-    return run.method, run.study, run.trial
 
 
 def _selection(study: Study) -> list[Block]:
@@ -205,8 +170,8 @@ def _curves(study: Study) -> list[Block]:
         blocks += [
             Text(
                 f"Rule {rule.name}. The crossing budget is the last number of trials at which the expected "
-                f"curves of the method and of {study.reference} change places. Up to the last column, the "
-                "bands of both median curves do not overlap."
+                f"curves of the method and of {study.reference} change places. Up to the n of the "
+                "last column, the bands of both median curves do not overlap."
             ),
             study_tables.curve_table(study, curves),
             *(Picture(figure) for figure in study_figures.tuning_figures(study, rule, curves)),

@@ -180,7 +180,7 @@ def curve_table(study: Study, curves: Sequence[TuningCurve]) -> Table:
     reference = next((c for c in curves if c.method == study.reference), None)
     header = ["method", "trials", "diverged", "mean seconds"]
     header += [f"n = {n}" for n in budgets]
-    header += ["expected best of all", "crossing budget", "bands separated up to"]
+    header += ["expected best of all", "crossing budget", "bands separated"]
     rows: list[list[Cell]] = []
     for curve in curves:
         row: list[Cell] = [
@@ -219,7 +219,7 @@ def describe_separation(curve: TuningCurve, reference: TuningCurve) -> str:
     if not above and not below:
         return "nowhere"
     upper = curve.method if above else reference.method
-    return f"n = {max(above, below)} ({upper} above)"
+    return f"up to n = {max(above, below)} ({upper} above)"
 
 
 def specification_table(study: Study, curves: Sequence[SpecificationCurve]) -> Table:

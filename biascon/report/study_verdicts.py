@@ -8,6 +8,8 @@ from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.verdicts import CONTEX_FORMS
 from biascon.runs.records import Classifier
 from biascon.studies.confirmation import ALPHA, Comparison, Verdict
+from biascon.studies.records import Stage, StudyRun
+from biascon.studies.selection import RULES
 
 MAX_IN_WORDS = 12  # comparisons of a rule; of more, only those of ConTeX and the decided ones
 GAP_NAME = "gap between bias-aligned and bias-conflicting accuracy"
@@ -44,6 +46,7 @@ def describe_scope(study: Study) -> str:
         f"at most {description['budget_seconds']:,.0f} seconds of training each"
         if study.has_seconds_budget
         else f"{len(study.trials(study.methods[0]))} trials each"
+        + f" in {study.searches} searches" * (study.searches > 1)
         if study.methods
         else "no trial yet"
     )
@@ -221,4 +224,65 @@ def describe_missing_forms(study: Study) -> str:
     return (
         f"The authors' code has two forms of ConTeX; {forms} is not part of this study, and a conclusion "
         "about ConTeX needs both."
+    )
+
+
+def describe_incomplete_search(study: Study) -> list[str]:
+    """State which part of the search is compared if it is not complete."""
+    stated = study.table.description["trials"] * study.searches
+    absent = [method for method in study.table.methods if method not in study.methods]
+    notes = []
+    if absent:
+        notes.append(f"Without a finished trial that can be compared: {', '.join(absent)}.")
+    if not study.methods or study.has_seconds_budget:
+        return notes
+    n = len(study.trials(study.methods[0]))
+    finished = len(study.full.select(Stage.TRIAL))
+    left_out = finished - sum(len(study.trials(method)) for method in study.methods)
+    if n < stated:
+        notes.append(
+            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. "
+            f"Only these {n} are compared and choose."
+            + f" {left_out} more finished trials are left out."
+            * bool(left_out)
+        )
+    choices = {
+        run.key
+        for rule in RULES.values()
+        for method in study.methods
+        for _, run in study.choices(method, rule)
+        if run is not None
+    }
+    chosen = {_trial_of(run) for run in study.full.select(Stage.TRIAL) if run.key in choices}
+    others = sum(_trial_of(run) not in chosen for run in study.full.select(Stage.CONFIRMATION))
+    if others:
+        notes.append(
+            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; "
+            "they are not used."
+        )
+    return notes
+
+
+def _trial_of(run: StudyRun) -> tuple[str, int, int]:
+    """Return what identifies the trial whose setting a run has."""
+    return run.method, run.study, run.trial
+
+
+def describe_diverged(study: Study, group: ComparisonGroup) -> str:
+    """State how many confirmation runs of the chosen settings diverged, by method; empty if none did."""
+    counts = {
+        method: sum(
+            run.diverged and run.rho == group.rho
+            for _, choice in study.choices(method, group.rule)
+            if choice is not None
+            for run in study.confirmations(choice)
+        )
+        for method in study.methods
+    }
+    named = ", ".join(f"{method}: {n}" for method, n in counts.items() if n)
+    if not named:
+        return ""
+    return (
+        f"Confirmation runs that diverged: {named}. They have no metrics, so that their pairs are left out: "
+        "the difference is about the runs that did not diverge."
     )

@@ -83,14 +83,22 @@ def check_formats(formats: Sequence[str]) -> None:
             )
 
 
-def render_study_html(document: Document) -> str:
-    """Return the report of a study as a self-contained HTML page; names are escaped."""
+def render_study_html(document: Document, pictures: Mapping[str, bytes] | None = None) -> str:
+    """Return the report of a study as a self-contained HTML page; names are escaped.
+
+    Args:
+        document: The report.
+        pictures: The SVG files of figures that are drawn already, by the names of the figures.
+    """
+    drawn = pictures or {}
     return render_template(
         "study.html.j2",
         document=document,
         text=cell_text,
         value=cell_value,
-        svg=lambda figure: Markup(figure.to_svg()),
+        svg=lambda figure: Markup(
+            figure.svg_element(drawn[figure.name]) if figure.name in drawn else figure.to_svg()
+        ),
         version=__version__,
     )
 
@@ -125,7 +133,7 @@ def render_study_latex(study: Study) -> str:
     parts = [
         f"% Made by biascon {__version__}, {_comment(study.source)}. Needs \\usepackage{{booktabs}}."
     ]
-    chosen = [0, 1, 2, 3, 4, 6, 7, 10, 12, 13]  # the columns that fit on a page
+    chosen = [0, 1, 2, 3, 4, 5, 7, 8, 11, 13]  # the columns that fit on a page
     for group in study.groups:
         if not group.comparisons:
             continue
@@ -174,9 +182,10 @@ def _markdown_files(study: Study, document: Document) -> Files:
 
 
 def _html_files(study: Study, document: Document) -> Files:
+    drawn = {figure.name: figure.to_svg_file() for figure in document.figures}
     return {
-        "report.html": render_study_html(document),
-        **_pictures(document, "svg", Figure.to_svg_file),
+        "report.html": render_study_html(document, drawn),
+        **_pictures(document, "svg", lambda figure: drawn[figure.name]),
     }
 
 

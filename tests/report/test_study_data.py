@@ -116,6 +116,21 @@ def test_empty_study_has_a_report() -> None:
     assert "nothing to compare with" in words(make_study(table))
 
 
+def test_diverged_confirmation_runs_are_named() -> None:
+    table = make_study_table(GAINS)
+    last = max(run.pair for run in table.select(Stage.CONFIRMATION))
+    runs = [
+        replace(run, diverged=True, message="loss is nan", val={}, test={})
+        if run.stage is Stage.CONFIRMATION and run.method == "contex" and run.pair == last
+        else run
+        for run in table.runs
+    ]
+    study = make_study(replace(table, runs=runs))
+    assert study.groups[0].comparisons[0].n == 3
+    assert "Confirmation runs that diverged: contex: 1." in words(study)
+    assert "diverged" not in words(make_study(table)).split("Undecided")[0].split("A trial that")[0]
+
+
 def test_other_reference() -> None:
     table = make_study_table(GAINS)
     (a,), (b,) = (make_study(table, reference=r).groups[0].comparisons for r in (None, "contex"))

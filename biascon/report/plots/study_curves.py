@@ -112,10 +112,10 @@ def _draw_curve(panel: Axes, curve: TuningCurve, color: str, marker: str, in_sec
     low, median, high, expected = (
         100 * np.array(part) for part in (curve.low, curve.median, curve.high, curve.expected)
     )
-    hatch = "" if color == BLUE else "////"
-    panel.fill_between(
-        x, low, high, step="mid", facecolor=color, alpha=0.16, lw=0, hatch=hatch, edgecolor=color
-    )
+    style = "-" if color == BLUE else ":"  # the band of the reference has dotted edges
+    panel.fill_between(x, low, high, step="mid", facecolor=color, alpha=0.13, lw=0)
+    for edge in (low, high):
+        panel.plot(x, edge, color=color, lw=0.7, ls=style, alpha=0.8, drawstyle="steps-mid")
     panel.plot(
         x, median, color=color, marker=marker, ms=2.5, lw=1.4, drawstyle="steps-mid",
         label=plain_label(curve.method),
