@@ -8,19 +8,21 @@ from functools import partial
 
 from biascon.metrics.names import METRIC_NAMES
 from biascon.report.figures import Figure
-from biascon.report.plots import study_curves, study_results
+from biascon.report.plots import study_curves, study_responses, study_results
 from biascon.report.plots.style import PAGE
 from biascon.report.study_data import Study
 from biascon.report.study_tables import describe_crossing, describe_separation
 from biascon.report.study_verdicts import describe_group
 from biascon.studies.curves import TuningCurve
-from biascon.studies.multiverse import Importance, SpecificationCurve, VarianceSource
+from biascon.studies.multiverse import Importance, Response, SpecificationCurve, VarianceSource
 from biascon.studies.selection import Rule
 from biascon.utils.distributions import Complement, read_distribution
 
 MAX_IN_CAPTION = 6  # methods whose crossings a caption names
 MAX_SPECIFICATIONS = 6  # methods with a specification curve of their own
 MAX_PANELS = 3  # color correlations beside each other
+MAX_RESPONSES = 6  # parameters whose scores are drawn
+MAX_RESPONSE_METHODS = 7
 DISPARITY = "equalized_odds_difference"
 
 
@@ -221,6 +223,43 @@ def importance_figure(study: Study, rule: Rule, importances: Sequence[Importance
         study.source,
         partial(study_results.draw_importance, rows, columns, cells),
         (PAGE, 1.2 + 0.24 * len(rows)),
+    )
+
+
+def response_figure(
+    study: Study, rule: Rule, shown: Sequence[Response], importances: Sequence[Importance]
+) -> Figure | None:
+    """Return the scores against the parameters that explain most; None below six trials of each method.
+
+    Args:
+        study: The study.
+        rule: The rule whose score is shown.
+        shown: The scores of all methods against all parameters.
+        importances: The importance of the same parameters.
+    """
+    shares: dict[str, float] = {}
+    for item in importances:
+        if not math.isnan(item.share):
+            shares[item.parameter] = max(item.share, shares.get(item.parameter, -math.inf))
+    parameters = sorted(shares, key=lambda key: -shares[key])[:MAX_RESPONSES]
+    if not parameters:
+        return None
+    methods = list(dict.fromkeys([study.reference, *study.methods]))[:MAX_RESPONSE_METHODS]
+    panels = {
+        key: [r for method in methods for r in shown if (r.method, r.parameter) == (method, key)]
+        for key in parameters
+    }
+    left_out = len(study.methods) - len(set(methods) & set(study.methods))
+    note = f" {left_out} more methods are not shown." if left_out > 0 else ""
+    return Figure(
+        "study-responses",
+        f"{rule.description.capitalize()} of each trial against one parameter; lines: least-squares "
+        "quadratics. The other searched parameters vary too. "
+        f"The {len(parameters)} parameters that explain most for any "
+        f"method are shown, the first one most.{note} {trial_note(study)}; {_validation_note(study)}.",
+        study.source,
+        partial(study_responses.draw_responses, panels, methods),
+        study_curves.grid_size(len(parameters)),
     )
 
 

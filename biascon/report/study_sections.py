@@ -23,6 +23,7 @@ from biascon.studies.curves import tuning_curve
 from biascon.studies.multiverse import (
     importances,
     pareto_front,
+    responses,
     specification_curve,
     variance_sources,
 )
@@ -257,7 +258,9 @@ def _confirmed_points(study: Study) -> dict[str, tuple[float, float]]:
 def _importance(study: Study) -> list[Block]:
     rule: Rule = (study.rules or [RULES["unbiased"]])[0]
     items = [item for method in study.methods for item in importances(study.table, method, rule)]
+    scores = [item for method in study.methods for item in responses(study.table, method, rule)]
     figure = study_figures.importance_figure(study, rule, items)
+    response_figure = study_figures.response_figure(study, rule, scores, items)
     if figure is None:
         return [Text("The importance needs six trials of a method that did not diverge.")]
     rows: list[list[Cell]] = [
@@ -270,7 +273,8 @@ def _importance(study: Study) -> list[Block]:
         "The share is a leave-one-out R^2 of a quadratic in one parameter. It is below 0 where the parameter "
         "predicts less than the mean does. Interactions of parameters are not part of it."
     )
-    return [Text(note), Picture(figure), Table(title, header, rows)]
+    pictures = [Picture(picture) for picture in (figure, response_figure) if picture is not None]
+    return [Text(note), *pictures, Table(title, header, rows)]
 
 
 def _variance(study: Study) -> list[Block]:

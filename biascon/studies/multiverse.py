@@ -99,39 +99,89 @@ class Importance:
     best: Any
 
 
-def importances(table: StudyTable, method: str, rule: Rule) -> list[Importance]:
-    """Return the importance of each searched parameter of a method, in the order of its search space.
+@dataclass(frozen=True)
+class Response:
+    """The scores of the trials of a method against one parameter.
 
-    A parameter with a log-uniform distribution enters as its logarithm. Trials that diverged are left out.
+    Attributes:
+        method: The method.
+        parameter: The parameter, as ``section.key``.
+        is_log: Whether the parameter was drawn log-uniformly.
+        x: The values of the parameter, float ``(N,)``; for a choice of texts, the number of the choice.
+        scores: The scores of the trials, float ``(N,)``.
+        settings: The values as they are.
+    """
+
+    method: str
+    parameter: str
+    is_log: bool
+    x: Array
+    scores: Array
+    settings: Sequence[Any]
+
+    @property
+    def regressor(self) -> Array:
+        """What enters a regression: the logarithm of a parameter that was drawn log-uniformly."""
+        return np.log(self.x) if self.is_log else self.x
+
+    def fitted(self, x: Array) -> Array:
+        """Return the least-squares quadratic at values of the parameter."""
+        degree = min(2, len(np.unique(self.x)) - 1)
+        polynomial = np.polynomial.Polynomial.fit(self.regressor, self.scores, degree)
+        result: Array = polynomial(np.log(x) if self.is_log else x)
+        return result
+
+
+def responses(table: StudyTable, method: str, rule: Rule) -> list[Response]:
+    """Return the scores of a method against each searched parameter, in the order of its search space.
+
+    Trials that diverged are left out. Nothing is returned if a score is undefined.
 
     Args:
         table: The study.
         method: The method.
-        rule: The rule whose score is explained.
+        rule: The rule whose score is shown.
     """
     trials = [run for run in table.select(Stage.TRIAL, method) if not run.diverged]
     scores = np.array([rule.score(run) for run in trials])
     if not len(scores) or np.isnan(scores).any():
         return []
-    best = trials[int(scores.argmax())]
     results = []
     for key, data in table.description["methods"][method]["space"].items():
         distribution = read_distribution(key, data)
         if isinstance(distribution, Complement):
             continue
         values = [run.settings.get(key) for run in trials]
-        if isinstance(distribution, Choice) and not all(
-            isinstance(value, int | float) for value in values
-        ):
+        are_numbers = all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in values
+        )
+        if isinstance(distribution, Choice) and not are_numbers:
             x = np.array([distribution.values.index(value) for value in values], dtype=float)
         else:
             x = np.array(values, dtype=float)
-        if isinstance(distribution, LogUniform):
-            x = np.log(x)
-        results.append(
-            Importance(method, key, len(scores), explained_share(x, scores), best.settings.get(key))
-        )
+        is_log = isinstance(distribution, LogUniform)
+        results.append(Response(method, key, is_log, x, scores, values))
     return results
+
+
+def importances(table: StudyTable, method: str, rule: Rule) -> list[Importance]:
+    """Return the importance of each searched parameter of a method, in the order of its search space.
+
+    Args:
+        table: The study.
+        method: The method.
+        rule: The rule whose score is explained.
+    """
+    return [
+        Importance(
+            method,
+            response.parameter,
+            len(response.scores),
+            explained_share(response.regressor, response.scores),
+            response.settings[int(response.scores.argmax())],
+        )
+        for response in responses(table, method, rule)
+    ]
 
 
 def explained_share(x: Array, y: Array) -> float:
