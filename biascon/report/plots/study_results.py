@@ -203,7 +203,8 @@ def draw_variance(sources: Sequence[VarianceSource], methods: Sequence[str], ax:
             name = None
     ax.set_yticks(range(len(methods)), [plain_label(method) for method in methods])
     ax.set_ylim(len(methods) - 0.4, -0.6)
-    set_plain_log_axis(ax)
+    if all(source.low > 0 for source in sources):  # a source may have no effect at all
+        set_plain_log_axis(ax)
     ax.set_xlabel("standard deviation, points")
     ax.grid(axis="x", alpha=0.25)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
