@@ -137,7 +137,8 @@ def format_study_file(description: Any) -> str:
     lines = [f"name = {_toml(description['name'])}"]
     if data["rho"] is not None:
         lines.append(f"rho = {float(data['rho'])!r}")
-        lines += ['val_protocol = "biased"'] if str(data["name"]).endswith("-biased") else []
+        biased = description.get("val_protocol") == "biased"
+        lines += ['val_protocol = "biased"'] if biased else []
     else:
         lines.append(f"data = {_toml('data/' + str(data['name']))}")
     lines += [f"bias = {_toml(data['bias'])}"] if data.get("bias") else []

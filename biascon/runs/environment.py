@@ -10,6 +10,15 @@ from typing import Any
 from biascon.utils.devices import count_cpus
 from biascon.version import __version__
 
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of biascon, of Python, and of the installed packages that a run uses."""
+    found = {name: _package_version(name) for name in _PACKAGES}
+    versions = {name: version for name, version in found.items() if version is not None}
+    return {"biascon": __version__, "python": sys.version.split()[0], **versions}
+
 
 def describe_environment(device: str) -> dict[str, Any]:
     """Return versions, system and device: times and last digits depend on them."""
@@ -17,11 +26,10 @@ def describe_environment(device: str) -> dict[str, Any]:
 
     from biascon.utils.distributed import world_size
 
-    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
     environment: dict[str, Any] = {
         "biascon": __version__,
         "python": sys.version.split()[0],
-        "packages": {name: _package_version(name) for name in packages},
+        "packages": {name: _package_version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
         "cores": count_cpus(),

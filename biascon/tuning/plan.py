@@ -18,6 +18,7 @@ from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnis
 from biascon.data.dataset import dataset_digest, read_manifest
 from biascon.data.manifest import Manifest
 from biascon.errors import UsageError
+from biascon.runs.environment import package_versions
 from biascon.studies.records import Stage, StudyRun
 from biascon.sweep.grid import Job, plan_job
 from biascon.tuning.checks import check_method, check_rules, check_runs, naming
@@ -277,9 +278,11 @@ class Planner:
                 "test": dataset.manifest.protocol["test"],
                 "source": dataset.manifest.origin,
             },
+            "val_protocol": spec.val_protocol,
             "preset": spec.preset,
             "settings": list(spec.settings),
             "recipe": RECIPE_VERSION,
+            "versions": package_versions(),
             "budget_seconds": spec.budget_seconds,
             "confirm": {
                 "seeds": confirm.seeds,
