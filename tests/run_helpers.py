@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from biascon.data.dataset import BiasedDataset
 from biascon.evaluation import pipeline
 from biascon.runs.context import RunContext, ignore_epoch
 from biascon.runs.records import EpochRecord
-from biascon.sweep import runner
+from biascon.sweep import local_pool, runner
 from biascon.training import loop
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model
@@ -79,6 +80,28 @@ def run_here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
+class SameThread:
+    """An executor that runs a function when it is submitted, in the thread of the caller."""
+
+    def __init__(self, workers: int) -> None:
+        """The number of workers has no effect."""
+
+    def __enter__(self) -> SameThread:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
 def sweep_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a sweep with one worker start no process: the start of Python and PyTorch takes seconds."""
+    """Let a sweep run here, one run after the other: the start of Python and PyTorch takes seconds.
+
+    All runs end before the first result is reported.
+    """
     monkeypatch.setattr(runner, "subprocess", SimpleNamespace(run=run_here))
+    monkeypatch.setattr(local_pool, "ThreadPoolExecutor", SameThread)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,9 @@ from biascon.sweep.local_pool import LocalPool
 from biascon.sweep.pools import choose_pool, list_slots
 from biascon.sweep.ray_pool import RayPool
 from biascon.sweep.runner import Result
+from biascon.training import stages
 from biascon.utils.devices import list_accelerators
+from tests.run_helpers import sweep_in_process
 
 GPUS = ["cuda:0", "cuda:1"]
 
@@ -163,18 +164,11 @@ def test_the_command_plans_for_the_gpus_of_the_machine(
 def test_a_run_without_enough_memory_is_not_tried_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = (
-        "import sys, torch; from biascon.cli import main; from biascon.training import stages\n"
-        "def fail(*_, **__): raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to ...')\n"
-        "stages.train = fail\n"
-        "main(sys.argv[1:])"
-    )
-    words = Job.command
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to ...")
 
-    def failing(job: Job, root: Path, device: str) -> list[str]:
-        return [sys.executable, "-c", program, *words(job, root, device)[3:]]
-
-    monkeypatch.setattr(Job, "command", failing)
+    sweep_in_process(monkeypatch)
+    monkeypatch.setattr(stages, "train", fail)
     grid = Grid(("ce",), preset="smoke")
     (job,) = plan_jobs(grid, [data], tmp_path / "runs", device="cpu", threads=1)
     result = runner.run_with_retries(job, tmp_path / "runs", 1, "cpu")

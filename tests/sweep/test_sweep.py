@@ -22,6 +22,7 @@ from biascon.sweep import runner
 from biascon.sweep.grid import Grid, Job, plan_jobs, read_grid
 from biascon.sweep.local_pool import LocalPool
 from biascon.sweep.runner import Result, State, run_sweep
+from tests.run_helpers import sweep_in_process
 
 SMOKE = """
 losses = ["ce", "supcon"]
@@ -76,6 +77,13 @@ def test_two_equal_settings_give_one_run(data: Path, tmp_path: Path) -> None:
     assert len(plan(grid, tmp_path, data)) == 1
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sweep with one worker start no process."""
+    sweep_in_process(monkeypatch)
+
+
+@pytest.mark.usefixtures("in_process")
 def test_the_planned_folder_is_the_folder_that_evaluate_writes(data: Path, tmp_path: Path) -> None:
     (job,) = plan(smoke_grid(seeds=(3,)), tmp_path, data)
     (result,) = LocalPool(tmp_path / "runs", ["cpu"], 1).run([job])
@@ -126,11 +134,12 @@ class FakePool:
             yield Result(job, self.state, 1, 1.0)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_finished_run_is_skipped_and_a_damaged_run_is_not_overwritten(
     data: Path, tmp_path: Path
 ) -> None:
     jobs = plan(smoke_grid(seeds=(0, 1, 2)), tmp_path, data)
-    list(LocalPool(tmp_path / "runs", ["cpu"] * 2, 1).run(jobs[:2]))
+    list(LocalPool(tmp_path / "runs", ["cpu"], 1).run(jobs[:2]))
     (jobs[1].folder / EVALUATION).write_text("{}")
     pool, reported = FakePool("done"), []
     results = run_sweep(jobs, pool, reported.append)
@@ -145,7 +154,9 @@ def test_a_killed_run_is_retried_and_gives_the_same_bytes(
 ) -> None:
     grid = smoke_grid(("supcon",), epochs=6)
     (whole,) = plan_jobs(grid, [data], tmp_path / "whole", device="cpu", threads=1)
-    list(LocalPool(tmp_path / "whole", ["cpu"], 1).run([whole]))
+    with monkeypatch.context() as patch:
+        sweep_in_process(patch)
+        list(LocalPool(tmp_path / "whole", ["cpu"], 1).run([whole]))
     (job,) = plan(grid, tmp_path, data)
     processes: list[subprocess.Popen[str]] = []
 
@@ -173,6 +184,7 @@ def test_a_killed_run_is_retried_and_gives_the_same_bytes(
     assert all((job.folder / n).read_bytes() == (whole.folder / n).read_bytes() for n in names)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_wrong_usage_is_not_retried_and_its_message_is_kept(data: Path, tmp_path: Path) -> None:
     grid = Grid(("ce",), data=("x",), preset="smoke", settings={"train.batch_size": (5000,)})
     (result,) = LocalPool(tmp_path / "runs", ["cpu"], 1).run(plan(grid, tmp_path, data))
@@ -225,6 +237,7 @@ def test_a_locked_run_folder_ends_the_command_with_exit_code_75(data: Path, tmp_
     assert str(job.folder) in process.stderr
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     data: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
@@ -233,7 +246,7 @@ def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     assert dry.code == 0
     assert dry.out.count("small ") == 4
     assert not (tmp_path / "runs").exists()
-    first = cli("sweep", path, "--workers", "2")
+    first = cli("sweep", path, "--workers", "1")
     assert first.code == 0, first.err
     assert "[4/4]" in first.err
     assert first.out.count("done") == 4
@@ -246,12 +259,13 @@ def test_the_command_runs_a_grid_and_a_second_time_only_reads_it(
     assert report.code == 0
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_failed_run_fails_the_command_after_the_other_runs(
     data: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     text = f'losses = ["ce"]\ndata = ["{data}"]\npreset = "smoke"\n[settings]\n'
     text += '"train.epochs" = [1]\n"train.batch_size" = [64, 5000]\n'
-    outcome = cli("sweep", write_grid(tmp_path, text))
+    outcome = cli("sweep", write_grid(tmp_path, text), "--workers", "1")
     assert outcome.code == 1
     assert "1 of 2 runs failed" in outcome.err
     assert "batch_size=64: done" in outcome.err
@@ -277,6 +291,7 @@ def test_a_missing_ray_package_fails_with_the_install_command(
     assert "pip install 'biascon[ray]'" in outcome.err
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_run_is_uploaded_and_downloaded_whole(data: Path, tmp_path: Path) -> None:
     from biascon.sweep.ray_pool import download_run, upload_run
 

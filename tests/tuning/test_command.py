@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import signal
 import subprocess
@@ -16,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from biascon.cli import main
 from biascon.studies.records import StudyRun
 from biascon.studies.table import read_table
-from biascon.sweep import runner
 from tests.cli.outcomes import only_error
+from tests.run_helpers import sweep_in_process
 from tests.tuning.fake_studies import FakePool, make_session, make_spec
 
 STUDY = """
@@ -56,25 +53,10 @@ def without_seconds(runs: Any) -> list[StudyRun]:
     return [replace(run, seconds=None, first_stage_seconds=None) for run in runs]
 
 
-def run_here(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command of biascon in this process, where PyTorch is imported already."""
-    assert words[1:3] == ["-m", "biascon"]
-    code: Any = 0
-    with (
-        contextlib.redirect_stderr(io.StringIO()) as err,
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            main(words[3:])
-        except SystemExit as stop:
-            code = stop.code
-    return subprocess.CompletedProcess(words, int(code or 0), "", err.getvalue())
-
-
 def test_a_study_with_real_runs_and_a_trial_that_diverges(
     data: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner.subprocess, "run", run_here)
+    sweep_in_process(monkeypatch)
     path = write(tmp_path, DIVERGING, data=data)
     outcome = cli("tune", path, "--workers", "1")
     assert outcome.code == 0, outcome.err
