@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from biascon.runs.folder import FEATURES
+from tests.run_helpers import sweep_in_process
 from tests.small_datasets import write_faces
 
 
@@ -127,12 +128,16 @@ def test_an_unknown_attribute_is_wrong_usage(cli: Any, folder: Path, root: Path)
     assert "has no attribute ''" in outcome.err
 
 
-def test_a_sweep_runs_every_attribute(cli: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_sweep_runs_every_attribute(
+    cli: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grid = tmp_path / "grid.toml"
     grid.write_text(
         f'losses = ["ce"]\ndata = ["{folder}"]\nbias = ["race", "age"]\npreset = "smoke"\n'
     )
-    outcome = cli("sweep", grid, "--runs", tmp_path / "runs", "--workers", "1")
+    with monkeypatch.context() as patch:
+        sweep_in_process(patch)
+        outcome = cli("sweep", grid, "--runs", tmp_path / "runs", "--workers", "1")
     assert outcome.code == 0, outcome.err
     assert "faces by age ce seed 0" in outcome.out
     workers = cli("sweep", grid, "--runs", tmp_path / "two", "--workers", "2")  # one waits

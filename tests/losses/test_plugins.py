@@ -241,9 +241,9 @@ def test_plugin_does_not_replace_a_built_in_loss(outside, cli):
     assert len(listed) == 1
 
 
-def test_plugins_are_trained_evaluated_and_reported_by_name(site, tmp_path):
-    result = run_biascon(tmp_path, site, "make-bmnist", "--source", "embedded", "--rho", "0.9")
-    assert result.returncode == 0, result.stderr
+def test_plugins_are_trained_evaluated_and_reported_by_name(site, outside, cli, tmp_path):
+    made = cli("make-bmnist", "--source", "embedded", "--rho", "0.9")
+    assert made.code == 0, made.err
     words = ["evaluate", "--loss", "tilt", "--loss", "reach", "--preset", "smoke", "--json"]
     short = ["--set", "train.epochs=1", "--set", "train.batch_size=256", "--device", "cpu"]
     result = run_biascon(tmp_path, site, *words, *short)
@@ -254,8 +254,8 @@ def test_plugins_are_trained_evaluated_and_reported_by_name(site, tmp_path):
     for evaluation in (tilt, reach):
         assert evaluation["unbiased"]["value"] > 0.15  # chance is 0.1
         assert not evaluation["uses_bias_labels"]
-    result = run_biascon(tmp_path, site, "report")
-    assert result.returncode == 0, result.stderr
+    reported = cli("report")
+    assert reported.code == 0, reported.err
     (report,) = tmp_path.rglob("report.md")
     assert {"tilt", "reach"} <= set(report.read_text(encoding="utf-8").replace("|", " ").split())
 

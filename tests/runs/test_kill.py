@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_helpers import run_here
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 SEALED = ("encoder.safetensors", "predictions.parquet", "evaluation.json", "config.toml")
 
@@ -43,12 +45,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = make_dataset(tmp_path / "data")
-    subprocess.run(build_command(data, tmp_path / "whole"), check=True, capture_output=True)
+    run_here(build_command(data, tmp_path / "whole")).check_returncode()
     killed = build_command(data, tmp_path / "killed")
     for line in ("epoch 1/4", "epoch 3/4", "epoch 4/4"):
         kill_at(line, killed)  # each start resumes: epoch 1 is not printed again
         assert not (find_only_run(tmp_path / "killed") / "done").exists()
-    subprocess.run(killed, check=True, capture_output=True)
+    run_here(killed).check_returncode()
     for name in SEALED:
         whole, other = (find_only_run(tmp_path / kind) / name for kind in ("whole", "killed"))
         assert whole.read_bytes() == other.read_bytes(), name
