@@ -113,6 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
         hint = ""
         if {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words:
             hint = "; the same command resumes from the last finished epoch"
+        if {"sweep", "tune"} & set(words):
+            hint = "; the same command resumes: it skips the runs that are finished"
         if {"make-utkface", "make-celeba", "make-table"} & set(words):
             hint = "; the same command resumes after the last finished image"
         _fail(f"interrupted{hint}", INTERRUPTED)

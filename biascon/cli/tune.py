@@ -58,6 +58,11 @@ from biascon.cli.study_report import report_study
     help="GPUs of each run on Ray.  [default: 1 on CUDA]",
 )
 @click.option(
+    "--collect",
+    metavar="URL",
+    help="Address for finished runs, if the Ray machines do not share --runs.",
+)
+@click.option(
     "--data-root",
     type=FOLDER,
     default="data",
@@ -81,6 +86,9 @@ def command(
     study_path: Path, out: Path | None, oracle: bool, dry_run: bool, **options: Any
 ) -> None:
     """Tune each method of STUDY with the same budget, and train each choice anew with fresh seeds.
+
+    The folder --out gets the table of all runs (study.parquet) and the report of the study. The same command
+    resumes. Trials are chosen on the validation split.
 
     \b
     losses = ["contex", "contex-clip", "supcon"]
@@ -209,6 +217,7 @@ def _make_parts(spec: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:
             per_gpu=options["per_gpu"],
             ray_address=ray_address,
             gpus_per_run=options["gpus_per_run"],
+            collect=options["collect"],
         )
 
     # On a small machine, a run with more threads has the cores to itself.
