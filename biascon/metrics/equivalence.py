@@ -20,7 +20,8 @@ class MeanDifference:
 
     Attributes:
         mean: The mean difference a - b.
-        standard_error: The standard error; NaN where it is undefined.
+        standard_error: The standard error; NaN where it is undefined. It is 0 only if both methods have the
+            same values everywhere: the difference is then 0, the p-value is 1 and the equivalence p-value 0.
         df: Its degrees of freedom; NaN where undefined.
     """
 
@@ -38,7 +39,7 @@ class MeanDifference:
         """
         variance = sum(v for v, _ in parts)
         if not (math.isfinite(variance) and variance > 0):
-            return cls(mean, math.nan if variance != 0 else 0.0, math.nan)
+            return cls(mean, 0.0 if variance == mean == 0 else math.nan, math.nan)
         df = variance**2 / sum(v**2 / df for v, df in parts if v > 0)
         return cls(mean, math.sqrt(variance), df)
 
@@ -46,6 +47,8 @@ class MeanDifference:
         """Return mean -+ t_{(1 + level) / 2, df} standard_error; NaN where the error is undefined."""
         from scipy import stats
 
+        if self.standard_error == 0:
+            return self.mean, self.mean
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.standard_error
         return self.mean - half, self.mean + half
 
@@ -55,7 +58,7 @@ class MeanDifference:
         from scipy import stats
 
         if not self.standard_error > 0:
-            return math.nan
+            return 1.0 if self.standard_error == 0 else math.nan
         return float(2 * stats.t.sf(abs(self.mean) / self.standard_error, self.df))
 
     def equivalence_p(self, margin: float) -> float:
@@ -76,7 +79,7 @@ class MeanDifference:
         if not margin > 0:
             raise UsageError(f"expected a margin above 0, but got {margin}")
         if not self.standard_error > 0:
-            return math.nan
+            return 0.0 if self.standard_error == 0 else math.nan
         below = stats.t.sf((self.mean + margin) / self.standard_error, self.df)
         above = stats.t.sf((margin - self.mean) / self.standard_error, self.df)
         return float(max(below, above))

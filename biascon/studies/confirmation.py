@@ -22,18 +22,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from biascon.errors import RunError
 from biascon.metrics.equivalence import MeanDifference
-from biascon.metrics.intervals import t_interval, wilson
+from biascon.metrics.intervals import wilson
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
+from biascon.studies.choice import choice_variance
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable
-from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
 
-HALF_SAMPLES = 2000
+MIN_USABLE = (
+    4  # trials that did not diverge, of each method: below, the choice's variance is unknown
+)
 ALPHA = 0.05
 
 
@@ -44,6 +45,7 @@ class Verdict(enum.Enum):
     WORSE = "worse"
     LEVEL = "level"
     UNDECIDED = "undecided"
+    NONE = "no verdict"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Comparison:
         better_low: The lower limit of its 95 % Wilson interval.
         better_high: The upper limit.
         verdict: The verdict at the 5 % level of the whole family.
+        holds_for_search: Whether the variance of the choice is known. It is known only at the color
+            correlation of the trials. Elsewhere ``low``, ``high``, ``choice_sd`` and the equivalence test are
+            NaN, ``p`` is that of the two chosen settings, and there is no verdict.
+        diverged: How many confirmation runs of the method diverged; they score as chance.
+        reference_diverged: How many confirmation runs of the reference did.
     """
 
     method: str
@@ -99,6 +106,9 @@ class Comparison:
     better_low: float
     better_high: float
     verdict: Verdict
+    holds_for_search: bool = True
+    diverged: int = 0
+    reference_diverged: int = 0
 
 
 def get_rule(name: str) -> Rule:
@@ -122,13 +132,33 @@ def chosen_trials(table: StudyTable, method: str, rule: Rule) -> list[StudyRun]:
 def confirmation_values(
     table: StudyTable, choice: StudyRun, metric: str, rho: float | None
 ) -> dict[int, float]:
-    """Return a test metric of the confirmation runs of a chosen trial, by the number of the pair."""
-    return {
-        run.pair: value
+    """Return a test metric of the confirmation runs of a chosen trial, by the number of the pair.
+
+    A run that diverged has the accuracy of chance, 1 / K for K classes. Other metrics have no such value: if
+    a run diverged, the result is empty.
+    """
+    runs = confirmation_runs(table, choice, rho)
+    chance = chance_accuracy(table) if metric in ("unbiased", "top1") else None
+    if chance is None and any(run.diverged for run in runs):
+        return {}
+    values = {run.pair: chance if run.diverged else run.test.get(metric) for run in runs}
+    return {pair: value for pair, value in values.items() if value is not None}
+
+
+def confirmation_runs(table: StudyTable, choice: StudyRun, rho: float | None) -> list[StudyRun]:
+    """Return the confirmation runs of a chosen trial, up to the number of seeds that the study states."""
+    limit = table.description["confirm"]["seeds"]
+    return [
+        run
         for run in table.select(Stage.CONFIRMATION, choice.method)
-        if (run.study, run.trial, run.rho) == (choice.study, choice.trial, rho)
-        and (value := run.test.get(metric)) is not None
-    }
+        if (run.study, run.trial, run.rho) == (choice.study, choice.trial, rho) and run.pair < limit
+    ]
+
+
+def chance_accuracy(table: StudyTable) -> float | None:
+    """Return 1 / K for the K classes of the dataset; None if no run of the study has counts."""
+    n_labels = next((len(r.test_cells.total) for r in table.runs if r.test_cells is not None), None)
+    return None if n_labels is None else 1 / n_labels
 
 
 def compare_methods(
@@ -143,8 +173,8 @@ def compare_methods(
         rho: The color correlation of the confirmation, as in ``StudyRun.rho``.
 
     Returns:
-        The comparisons that have two pairs or more, in the order of the methods. Holm's adjustment is over
-        them.
+        The comparisons in the order of the methods, without those that ``why_not_compared`` explains. Holm's
+        adjustment is over them.
     """
     rule = get_rule(rule_name)
     confirm = table.description["confirm"]
@@ -170,12 +200,47 @@ def compare_methods(
 
 
 def _decide(comparison: Comparison, p: float, p_equivalence: float) -> Verdict:
+    if not comparison.holds_for_search:
+        return Verdict.NONE
     if p_equivalence <= ALPHA:
         return Verdict.LEVEL
     if p <= ALPHA:
         is_better = (comparison.difference > 0) != lower_is_better(comparison.metric)
         return Verdict.BETTER if is_better else Verdict.WORSE
     return Verdict.UNDECIDED
+
+
+def why_not_compared(
+    table: StudyTable, method: str, rule_name: str, rho: float | None = None
+) -> str:
+    """Return why a method is not compared with the reference, in a few words; empty if it can be."""
+    rule = get_rule(rule_name)
+    searches = range(table.description["studies"])
+    for name in (method, table.description["confirm"]["reference"]):
+        usable = [count_usable(table.trials(name, study)) for study in searches]
+        if max(usable, default=0) < MIN_USABLE:
+            return f"{name} has fewer than {MIN_USABLE} trials that did not diverge"
+        choices = chosen_trials(table, name, rule)
+        if not choices:
+            return f"rule {rule_name} chooses no trial of {name}"
+        if max(len(confirmation_runs(table, choice, rho)) for choice in choices) < 2:
+            return f"{name} has fewer than two confirmation runs"
+    return ""
+
+
+def count_usable(trials: Sequence[StudyRun]) -> int:
+    """Return the number of trials that did not diverge."""
+    return sum(not run.diverged for run in trials)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The confirmation of one search: values ``(n, 2)`` of both methods, and the variance of the choice."""
+
+    values: Array
+    choice_variance: float
+    choice_df: float
+    diverged: tuple[int, int]
 
 
 def _compare(
@@ -187,96 +252,67 @@ def _compare(
     rho: float | None,
     margin: float,
 ) -> Comparison | None:
-    """Return the comparison before Holm's adjustment; None without two pairs in a search.
+    """Return the comparison before Holm's adjustment; None if no search can be compared.
 
     With several searches the difference is the mean over searches, and each search adds its variance.
     """
-    differences: list[Array] = []
-    values: list[Array] = []
-    choice_variances = []
-    for study in range(table.description["studies"]):
-        trials = [table.trials(name, study) for name in (method, reference)]
-        choices = [choose(part, rule) for part in trials]
-        if choices[0] is None or choices[1] is None:
-            continue
-        a, b = (confirmation_values(table, choice, metric, rho) for choice in choices if choice)
-        pairs = sorted(a.keys() & b.keys())
-        if len(pairs) < 2:
-            continue
-        values.append(np.array([[a[pair], b[pair]] for pair in pairs]))
-        differences.append(values[-1][:, 0] - values[-1][:, 1])
-        choice_variances.append(choice_variance(trials[0], trials[1], rule, metric, study))
-    if not differences:
+    holds = rho == table.description.get("dataset", {}).get("rho", rho)
+    searches = [
+        search
+        for study in range(table.description["studies"])
+        if (search := _read_search(table, (method, reference), study, rule, metric, rho))
+    ]
+    if not searches:
         return None
-    n_trials = min(len(table.trials(name)) for name in (method, reference))
-    searches = len(differences)
-    parts = [(float(d.var(ddof=1)) / len(d) / searches**2, float(len(d) - 1)) for d in differences]
-    choice = [(v / searches**2, float(max(1, n_trials - 1))) for v in choice_variances]
-    all_differences = np.concatenate(differences)
-    mean = float(np.mean([d.mean() for d in differences]))
+    k = len(searches)
+    pairs = [search.values[:, 0] - search.values[:, 1] for search in searches]
+    mean = float(np.mean([d.mean() for d in pairs]))
+    parts = [(float(d.var(ddof=1)) / len(d) / k**2, float(len(d) - 1)) for d in pairs]
+    settings = MeanDifference.combine(mean, *parts)
+    choice = [(s.choice_variance / k**2, s.choice_df) for s in searches] if holds else []
     total = MeanDifference.combine(mean, *parts, *choice)
-    settings = t_interval(all_differences)
-    sign = -1.0 if lower_is_better(metric) else 1.0
-    n = len(all_differences)
-    wins = float((sign * all_differences > 0).sum() + 0.5 * (all_differences == 0).sum())
+    both, differences = np.concatenate([s.values for s in searches]), np.concatenate(pairs)
+    sign, n = (-1.0 if lower_is_better(metric) else 1.0), len(differences)
+    wins = float((sign * differences > 0).sum() + 0.5 * (differences == 0).sum())
     better_low, better_high = (float(limit) for limit in wilson(wins, n))
-    low, high = total.interval()
-    both = np.concatenate(values)
+    low, high = total.interval() if holds else (math.nan, math.nan)
+    settings_low, settings_high = settings.interval()
     return Comparison(
         method, reference, rule.name, metric, rho, n,
         float(both[:, 0].mean()), float(both[:, 1].mean()),
-        mean, low, high, settings.low, settings.high,
-        math.sqrt(sum(v for v, _ in choice)),
-        total.p, math.nan, total.equivalence_p(margin), math.nan,
-        wins / n, better_low, better_high, Verdict.UNDECIDED,
+        mean, low, high, settings_low, settings_high,
+        math.sqrt(sum(v for v, _ in choice)) if holds else math.nan,
+        total.p, math.nan, total.equivalence_p(margin) if holds else math.nan, math.nan,
+        wins / n, better_low, better_high, Verdict.UNDECIDED, holds,
+        sum(s.diverged[0] for s in searches), sum(s.diverged[1] for s in searches),
     )  # fmt: skip
 
 
-def choice_variance(
-    trials_a: Sequence[StudyRun],
-    trials_b: Sequence[StudyRun],
+def _read_search(
+    table: StudyTable,
+    methods: tuple[str, str],
+    study: int,
     rule: Rule,
     metric: str,
-    seed: int = 0,
-    replicates: int = HALF_SAMPLES,
-) -> float:
-    """Return the variance of the difference of the chosen trials' metrics over half samples of the trials.
-
-    Both methods choose among the same half of the trial numbers, so that trials stay paired. Under a budget
-    in seconds one method may have fewer trials: it chooses among those that it has. Halves in which a method
-    has no trial, or only trials that diverged, are left out.
-
-    Args:
-        trials_a: The trials of one method.
-        trials_b: The trials of the other method.
-        rule: The selection rule.
-        metric: A metric of the test split.
-        seed: The seed of the half samples.
-        replicates: The number of half samples.
-
-    Raises:
-        RunError: There are fewer than two trials.
-    """
-    numbers = sorted({run.trial for run in (*trials_a, *trials_b)})
-    if len(numbers) < 2:
-        raise RunError("expected two trials or more, but the search has fewer")
-    rng = numpy_generator(seed, "tuning/half samples")
-    half = len(numbers) // 2
-    halves = rng.random((replicates, len(numbers))).argsort(axis=1)[:, :half]
-    halves.sort(axis=1)  # of equal scores the first trial is chosen
-    rows = np.arange(replicates)
-    chosen_values = []
-    for trials in (trials_a, trials_b):
-        by_number = {run.trial: run for run in trials}
-        runs = [by_number.get(number) for number in numbers]
-        scores = np.array([-math.inf if run is None else rule.score(run) for run in runs])
-        values = np.array([math.nan if run is None else _value(run, metric) for run in runs])
-        chosen_values.append(values[halves[rows, scores[halves].argmax(axis=1)]])
-    differences = chosen_values[0] - chosen_values[1]
-    differences = differences[np.isfinite(differences)]
-    return float(differences.var(ddof=1)) if len(differences) > 1 else math.nan
-
-
-def _value(run: StudyRun, metric: str) -> float:
-    value = run.test.get(metric)
-    return math.nan if run.diverged or value is None else value
+    rho: float | None,
+) -> _Search | None:
+    """Return the confirmation of one search; None with too few usable trials or fewer than two pairs."""
+    trials = [table.trials(name, study) for name in methods]
+    usable = min(map(count_usable, trials))
+    choices = [choose(part, rule) for part in trials]
+    if usable < MIN_USABLE or choices[0] is None or choices[1] is None:
+        return None
+    chosen = [choice for choice in choices if choice is not None]
+    a, b = (confirmation_values(table, choice, metric, rho) for choice in chosen)
+    pairs = sorted(a.keys() & b.keys())
+    if len(pairs) < 2:
+        return None
+    diverged = [
+        sum(run.diverged for run in confirmation_runs(table, choice, rho)) for choice in chosen
+    ]
+    return _Search(
+        np.array([[a[pair], b[pair]] for pair in pairs]),
+        choice_variance(trials[0], trials[1], rule, metric, study),
+        float(usable - 1),
+        (diverged[0], diverged[1]),
+    )

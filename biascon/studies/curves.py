@@ -56,9 +56,10 @@ class TuningCurve:
 
 
 def chance_score(rule: Rule, n_labels: int) -> float:
-    """Return the score of a classifier that always predicts one class: what a trial that diverged counts as.
+    """Return the score of chance, which a trial that diverged counts as.
 
-    It is 1 / K for an accuracy over all classes, and 0 for the worst class or the worst group.
+    It is 1 / K for an accuracy over all classes, and 0 for the worst class or the worst group: the scores of
+    a classifier that always predicts one of K equally frequent classes.
 
     Args:
         rule: The rule.
@@ -145,6 +146,9 @@ def crossing_budget(a: TuningCurve, b: TuningCurve) -> int | None:
     """Return the last budget at which the expected curves change places; None if they never do."""
     length = min(len(a.expected), len(b.expected))
     differences = np.array(a.expected[:length]) - np.array(b.expected[:length])
-    signs = np.sign(differences)
-    changes = [n + 1 for n in range(1, length) if signs[n] * signs[n - 1] < 0]
+    places = np.flatnonzero(differences)  # equal curves have no order
+    signs = np.sign(differences[places])
+    changes = [
+        int(place) + 1 for k, place in enumerate(places) if k and signs[k] * signs[k - 1] < 0
+    ]
     return changes[-1] if changes else None

@@ -54,7 +54,7 @@ def specification_curve(
     table: StudyTable, method: str, reference: str, metric: str = "unbiased"
 ) -> SpecificationCurve | None:
     """Return the specification curve of two methods; None without a paired trial."""
-    runs = {name: table.select(Stage.TRIAL, name) for name in (method, reference)}
+    runs = {name: _trials(table, name) for name in (method, reference)}
     by_key = {name: {(r.study, r.trial): r for r in part} for name, part in runs.items()}
     keys = sorted(by_key[method].keys() & by_key[reference].keys())
     rows, left_out = [], 0
@@ -79,6 +79,12 @@ def specification_curve(
     )  # fmt: skip
 
 
+def _trials(table: StudyTable, method: str) -> list[StudyRun]:
+    """Return the trials of a method in all searches, up to the number of trials that the study states."""
+    searches = range(table.description["studies"])
+    return [run for study in searches for run in table.trials(method, study)]
+
+
 @dataclass(frozen=True)
 class Importance:
     """How much of the variance of the scores of a method a parameter explains.
@@ -87,8 +93,8 @@ class Importance:
         method: The method.
         parameter: The parameter, as ``section.key``.
         n: The number of trials.
-        share: The leave-one-out R^2 of a quadratic in the parameter; 0 or less: no more than the mean
-            explains. NaN with fewer than six trials.
+        share: The leave-one-out R^2 of a quadratic in the parameter, or of the means of its categories; 0 or
+            less: no more than the mean explains. NaN with fewer than six trials.
         best: The value of the parameter in the trial with the highest score.
     """
 
@@ -108,6 +114,7 @@ class Response:
         parameter: The parameter, as ``section.key``.
         is_log: Whether the parameter was drawn log-uniformly.
         x: The values of the parameter, float ``(N,)``; for a choice of texts, the number of the choice.
+        is_category: Whether the numbers of ``x`` have no order.
         scores: The scores of the trials, float ``(N,)``.
         settings: The values as they are.
     """
@@ -115,6 +122,7 @@ class Response:
     method: str
     parameter: str
     is_log: bool
+    is_category: bool
     x: Array
     scores: Array
     settings: Sequence[Any]
@@ -142,7 +150,7 @@ def responses(table: StudyTable, method: str, rule: Rule) -> list[Response]:
         method: The method.
         rule: The rule whose score is shown.
     """
-    trials = [run for run in table.select(Stage.TRIAL, method) if not run.diverged]
+    trials = [run for run in _trials(table, method) if not run.diverged]
     scores = np.array([rule.score(run) for run in trials])
     if not len(scores) or np.isnan(scores).any():
         return []
@@ -155,12 +163,13 @@ def responses(table: StudyTable, method: str, rule: Rule) -> list[Response]:
         are_numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in values
         )
-        if isinstance(distribution, Choice) and not are_numbers:
+        is_category = isinstance(distribution, Choice) and not are_numbers
+        if isinstance(distribution, Choice) and is_category:
             x = np.array([distribution.values.index(value) for value in values], dtype=float)
         else:
             x = np.array(values, dtype=float)
         is_log = isinstance(distribution, LogUniform)
-        results.append(Response(method, key, is_log, x, scores, values))
+        results.append(Response(method, key, is_log, is_category, x, scores, values))
     return results
 
 
@@ -177,15 +186,15 @@ def importances(table: StudyTable, method: str, rule: Rule) -> list[Importance]:
             method,
             response.parameter,
             len(response.scores),
-            explained_share(response.regressor, response.scores),
+            explained_share(response.regressor, response.scores, is_category=response.is_category),
             response.settings[int(response.scores.argmax())],
         )
         for response in responses(table, method, rule)
     ]
 
 
-def explained_share(x: Array, y: Array) -> float:
-    """Return the leave-one-out R^2 of the regression of y on 1, x, x^2.
+def explained_share(x: Array, y: Array, *, is_category: bool = False) -> float:
+    """Return the leave-one-out R^2 of the regression of y on 1, x, x^2, or on the categories x.
 
     The leave-one-out residual of row i is e_i / (1 - h_i), with h the diagonal of the hat matrix. The total
     is the sum of squares of y around the leave-one-out mean.
@@ -193,6 +202,8 @@ def explained_share(x: Array, y: Array) -> float:
     Args:
         x: float ``(N,)``.
         y: float ``(N,)``.
+        is_category: Whether x has categories. A row that is alone in its category is predicted by the mean
+            of the other rows.
 
     Returns:
         The share, at most 1; NaN with fewer than six rows, or where y does not vary.
@@ -202,14 +213,20 @@ def explained_share(x: Array, y: Array) -> float:
         return math.nan
     if np.ptp(x) == 0:
         return 0.0
+    total = ((y - y.mean()) * n / (n - 1)) ** 2
+    if is_category:
+        alone = np.array([(x == value).sum() == 1 for value in x])
+        means = [y[x == value].mean() for value in x]
+        sizes = np.array([(x == value).sum() for value in x])
+        errors = ((y - means) * sizes / np.maximum(sizes - 1, 1)) ** 2
+        return float(1 - np.where(alone, total, errors).sum() / total.sum())
     scaled = (x - x.mean()) / x.std()
     columns = np.stack([np.ones(n), scaled, scaled**2], axis=1)
     q, r = np.linalg.qr(columns)
     q = q[:, np.abs(np.diag(r)) > 1e-9]  # two values of x: x^2 adds nothing
     leverage = (q**2).sum(axis=1)
     residuals = (y - q @ (q.T @ y)) / np.maximum(1 - leverage, 1e-12)
-    total = (y - y.mean()) * n / (n - 1)
-    return float(1 - (residuals**2).sum() / (total**2).sum())
+    return float(1 - (residuals**2).sum() / total.sum())
 
 
 def pareto_front(accuracy: Sequence[float], disparity: Sequence[float]) -> list[int]:

@@ -152,3 +152,15 @@ def test_variance_by_source_finds_the_true_standard_deviations() -> None:
     source = sources[Stage.CONFIRMATION]
     assert source.sd == pytest.approx(spread)
     assert source.low == pytest.approx(spread * math.sqrt((n - 1) / stats.chi2.ppf(0.975, n - 1)))
+
+
+def test_categories_that_decide_the_score_explain_it() -> None:
+    """Their numbers have no order, so that a quadratic would explain little."""
+    rng = np.random.default_rng(4)
+    x = np.arange(30) % 5
+    y = np.array([0.8, 0.6, 0.8, 0.6, 0.8])[x] + rng.normal(0, 0.01, 30)
+    errors = [(y[k] - y[(x == x[k]) & (np.arange(30) != k)].mean()) ** 2 for k in range(30)]
+    total = [(y[k] - np.delete(y, k).mean()) ** 2 for k in range(30)]
+    share = explained_share(x.astype(float), y, is_category=True)
+    assert share == pytest.approx(1 - sum(errors) / sum(total))
+    assert share > 0.95 > explained_share(x.astype(float), y)
