@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ from biascon.cli.study_report import report_study
 @click.option("--out", type=FOLDER, help="Folder of the study.  [default: studies/NAME]")
 @click.option("--oracle", is_flag=True, help="Also show the choice on the TEST images, marked.")
 @click.option(
-    "--dry-run", is_flag=True, help="Print the search spaces and the trials; run nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Print the search spaces, the trials and their states; train nothing.",
 )
 def command(
     study_path: Path, out: Path | None, oracle: bool, dry_run: bool, **options: Any
@@ -118,9 +121,9 @@ def command(
     if spec.search == "adaptive":
         _search_adaptively(spec, options, folder / TABLE, oracle=oracle, dry_run=dry_run)
         return
-    parts = _make_parts(spec, options)
+    parts = _make_parts(spec, options, _describe_command(study_path, options))
     if dry_run:
-        _print_plan(parts[0])
+        _print_plan(parts[0], folder / TABLE)
         return
     session = StudySession(*parts, path=folder / TABLE, log=print_note)
     session.run()
@@ -128,10 +131,29 @@ def command(
     click.echo(f"written: {session.path}")
 
 
-def _print_plan(planner: Any) -> None:
-    """Print the search spaces and the trials of a study."""
+def _describe_command(study_path: Path, options: dict[str, Any]) -> str:
+    """Return the command with the options that change the study, without the paths of this machine."""
+    words = ["biascon", "tune", study_path.name]
+    for name in (
+        "losses", "trials", "studies", "budget_seconds", "val_protocol", "search", "threads", "device",
+    ):  # fmt: skip
+        value = options[name]
+        if value is not None and (name, value) not in (("threads", 1), ("device", "auto")):
+            words += [
+                f"--{name.replace('_', '-')}",
+                f"{value:g}" if name == "budget_seconds" else str(value),
+            ]
+    return shlex.join(words)
+
+
+def _print_plan(planner: Any, path: Path) -> None:
+    """Print the search spaces, the trials with their states, and the number of runs.
+
+    The dataset of the trials is built if it is missing.
+    """
     from biascon.cli.output import format_table
     from biascon.runs.folder import DONE
+    from biascon.studies.table import read_table
 
     rows = [
         [method.name, key, distribution.describe()]
@@ -139,18 +161,30 @@ def _print_plan(planner: Any) -> None:
         for key, distribution in method.space.items()
     ]
     click.echo(format_table(["method", "parameter", "distribution"], rows, left=3))
-    rows = [
-        [
-            run.record.method,
-            str(run.record.trial),
-            str(run.record.seed),
-            "done" if (run.job.folder / DONE).is_file() else "-",
-            ", ".join(f"{key}={value}" for key, value in run.record.settings.items()),
-        ]
-        for run in planner.plan_trials(planner.trial_dataset())
-    ]
+    known = {run.key for run in read_table(path).runs} if path.exists() else set()
+    planned = planner.plan_trials(planner.trial_dataset())
+    rows = []
+    for run in planned:
+        is_done = run.record.key in known or (run.job.folder / DONE).is_file()
+        settings = ", ".join(f"{key}={value}" for key, value in run.record.settings.items())
+        record = run.record
+        rows.append(
+            [
+                record.method,
+                str(record.trial),
+                str(record.seed),
+                "done" if is_done else "-",
+                settings,
+            ]
+        )
     click.echo("")
     click.echo(format_table(["method", "trial", "seed", "state", "settings"], rows, left=5))
+    confirm, n = planner.spec.confirm, len(planner.methods) * planner.spec.studies
+    most = n * confirm.seeds * len(planner.rhos()) * len(confirm.rules)
+    click.echo(
+        f"\n{len(rows)} runs of the search, {sum(row[3] == 'done' for row in rows)} of them done; "
+        f"then at most {most} runs of the confirmation"
+    )
 
 
 def _search_adaptively(
@@ -182,7 +216,7 @@ def _search_adaptively(
         raise RunError(f"every trial diverged: {', '.join(failed)}")
 
 
-def _make_parts(spec: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _make_parts(spec: Any, options: dict[str, Any], command: str = "") -> tuple[Any, Any, Any]:
     """Return the planner and the two pools of a study."""
     from biascon.sweep.pools import choose_pool
     from biascon.tuning.plan import Planner, resolve_methods
@@ -203,6 +237,7 @@ def _make_parts(spec: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:
         device_type,
         run_threads,
         print_note,
+        command,
     )
     cpus = count_cpus() or 1
 

@@ -26,6 +26,7 @@ from biascon.errors import (
 from biascon.runs.folder import read_finished
 from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
+from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 TRIES = 3
 NOT_RETRIED = (UsageError.exit_code, OutOfMemoryError.exit_code, DivergedError.exit_code)
@@ -114,7 +115,12 @@ def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int
         device: The value of the option ``--device``.
         tries: The maximum number of processes.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        # A sweep that is killed would otherwise leave its runs behind.
+        PARENT_VARIABLE: str(os.getpid()),
+    }
     started, message, count = time.monotonic(), "", 0
     while count < tries:
         count += 1

@@ -74,6 +74,7 @@ class Planner:
         device: The type of the device that the runs use.
         threads: CPU threads of each run; None for the value of the preset.
         log: Called with each line of progress.
+        command: The command that runs the study, without paths of this machine.
     """
 
     spec: StudySpec
@@ -83,6 +84,7 @@ class Planner:
     device: str
     threads: int | None
     log: Callable[[str], None]
+    command: str = ""
 
     def trial_dataset(self) -> StudyDataset:
         """Return the dataset of the trials; build it if it is missing.
@@ -283,6 +285,7 @@ class Planner:
             "settings": list(spec.settings),
             "recipe": RECIPE_VERSION,
             "versions": package_versions(),
+            "command": self.command,
             "budget_seconds": spec.budget_seconds,
             "confirm": {
                 "seeds": confirm.seeds,
@@ -291,6 +294,7 @@ class Planner:
                 "margin": confirm.margin,
                 "rho": list(confirm.rho) or ([] if spec.rho is None else [spec.rho]),
                 "variance": confirm.variance,
+                "variance_of": list(confirm.variance_of),
             },
         }
 

@@ -59,6 +59,8 @@ class StudySession:
         self._restore()
         trials = planner.plan_trials(dataset)
         self._check_repeated(trials)
+        if self.records:
+            write_table(self.path, self.table())
         methods = len(planner.methods)
         self.log(
             f"study {planner.spec.name}: {methods} methods, {planner.spec.trials} trials each, "
@@ -66,49 +68,58 @@ class StudySession:
         )
         self._run_trials(trials, methods)
         self._check_failures()
-        choices = self.choices()
-        if planner.spec.confirm.seeds:
+        confirm = planner.spec.confirm
+        if confirm.seeds:
+            choices = self.choices(confirm.rules)
             confirmation = [
                 run for group in planner.plan_confirmation(choices, dataset) for run in group
             ]
             self._run_all(confirmation, self.pool, "confirmation")
             self._check_failures()
-        if planner.spec.confirm.variance:
-            variance = planner.plan_variance(choices, dataset)
+        if confirm.variance:
+            variance = planner.plan_variance(self.choices(confirm.rules[:1]), dataset)
             other = [run for run in variance if run.record.stage is Stage.ROUNDING]
-            self._run_all(
-                [run for run in variance if run.record.stage is not Stage.ROUNDING],
-                self.pool,
-                "variance",
-            )
+            same = [run for run in variance if run.record.stage is not Stage.ROUNDING]
+            self._run_all(same, self.pool, "variance")
             self._run_all(other, self.other_pool, "rounding")
             self._check_failures()
+        # The description may have changed although no run was missing.
+        write_table(self.path, self.table())
         return self.table()
 
     def table(self) -> StudyTable:
         """Return the table of the runs so far."""
         return StudyTable(self.description, sorted(self.records.values(), key=_order))
 
-    def choices(self) -> list[StudyRun]:
-        """Return the trials that the rules of the confirmation choose, each once.
+    def choices(self, rules: Sequence[str]) -> list[StudyRun]:
+        """Return the trials that the rules choose, each once.
+
+        A method for which a rule chooses no trial is left out, and named in a line of progress.
 
         Raises:
-            RunError: Every trial of a method diverged, or the metric of a rule is undefined.
+            RunError: Fewer than two methods have a chosen trial.
         """
         table = self.table()
         chosen: dict[RunKey, StudyRun] = {}
-        spec = self.planner.spec
-        for study in range(spec.studies):
+        for study in range(self.planner.spec.studies):
             for method in self.planner.methods:
                 trials = table.trials(method.name, study)
-                for name in spec.confirm.rules:
+                for name in rules:
                     trial = choose(trials, RULES[name])
                     if trial is None:
-                        raise RunError(
-                            f"rule '{name}' chooses no trial of '{method.name}': every trial diverged, or "
-                            "the metric is undefined on the validation split"
+                        reason = (
+                            "every trial diverged"
+                            if all(run.diverged for run in trials)
+                            else "its score is undefined on the validation split"
                         )
-                    chosen[trial.key] = trial
+                        self.log(f"rule '{name}' chooses no trial of '{method.name}': {reason}")
+                    else:
+                        chosen[trial.key] = trial
+        if len({trial.method for trial in chosen.values()}) < 2:
+            raise RunError(
+                "fewer than two methods have a chosen trial, so that there is nothing to confirm; "
+                f"{self.path} has all trials"
+            )
         return list(chosen.values())
 
     def _restore(self) -> None:

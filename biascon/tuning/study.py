@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.losses.loss import list_losses
 from biascon.studies.selection import RULES, check_rule
 from biascon.tuning.draws import MAX_TRIALS
 from biascon.utils.distributions import Distribution, read_distribution
@@ -18,6 +19,7 @@ VAL_PROTOCOLS = ("held-out", "biased")
 PAIRED, ADAPTIVE = SEARCHES = ("paired", "adaptive")
 MAX_SEEDS = 500  # fresh seeds of the confirmation
 MAX_STUDIES = 100
+MAX_SEED = 10**9
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def parse_study(tree: Mapping[str, Any]) -> StudySpec:
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
         raise UsageError(f"expected each method once, but got {', '.join(names)}")
+    _check_space_tables(space, names)
     data = tree.get("data")
     budget = tree.get("budget_seconds")
     rho = tree.get("rho")
@@ -215,7 +218,7 @@ def _check(spec: StudySpec) -> None:
         ),
         (1 <= spec.trials <= MAX_TRIALS, f"trials in 1..{MAX_TRIALS}, but got {spec.trials}"),
         (1 <= spec.studies <= MAX_STUDIES, f"studies in 1..{MAX_STUDIES}, but got {spec.studies}"),
-        (spec.seed >= 0, f"seed to be 0 or more, but got {spec.seed}"),
+        (0 <= spec.seed <= MAX_SEED, f"seed in 0..{MAX_SEED}, but got {spec.seed}"),
         ((spec.rho is None) != (spec.data is None), "either rho or data"),
         (
             spec.val_protocol in VAL_PROTOCOLS,
@@ -255,6 +258,19 @@ def _check(spec: StudySpec) -> None:
             raise UsageError(f"the study has no method '{name}'{did_you_mean(name, names)}")
     if Path(spec.name).name != spec.name or spec.name in ("", ".", ".."):
         raise UsageError(f"expected name to be the name of a folder, but got '{spec.name}'")
+
+
+def _check_space_tables(space: Mapping[str, Any], methods: Sequence[str]) -> None:
+    """Refuse a table ``[space.NAME]`` of a method that neither the study nor the registry has.
+
+    The table of another loss of the registry is allowed: ``--losses`` may have left that loss out.
+    """
+    known = [*methods, *list_losses()]
+    for name, table in space.items():
+        if isinstance(table, dict) and name not in known:
+            raise UsageError(
+                f"[space.{name}]: there is no method '{name}'{did_you_mean(name, known)}"
+            )
 
 
 def _space_of(method: str, space: Mapping[str, Any]) -> dict[str, Distribution | None]:

@@ -76,18 +76,39 @@ def test_a_trial_that_diverges_counts_is_named_and_is_not_tried_again(
     data: Path, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    spec = make_spec(data, losses=["ce", "supcon", "contex"])
-    with pytest.raises(RunError, match="chooses no trial of 'supcon': every trial diverged"):
-        make_session(spec, tmp_path, FakePool(diverged=["supcon"]), lines).run()
+    spec = make_spec(data, losses=["ce", "supcon", "contex"], confirm={"seeds": 2})
+    make_session(spec, tmp_path, FakePool(diverged=["supcon"]), lines).run()
+    assert "rule 'unbiased' chooses no trial of 'supcon': every trial diverged" in lines
     assert sum("supcon, trial 0" in x and "diverged" in x and "not finite" in x for x in lines) == 1
     table = read_table(tmp_path / TABLE)
     trials = table.trials("supcon")
     assert [(run.diverged, run.message) for run in trials] == [(True, "the loss is not finite")] * 2
     assert [(run.seconds, run.total_seconds, run.val) for run in trials] == [(10.0, 10.0, {})] * 2
+    # The other methods are confirmed.
+    confirmed = {run.method for run in table.select(Stage.CONFIRMATION)}
+    assert confirmed == {"ce", "contex"}
     pool = FakePool()
-    with pytest.raises(RunError, match="chooses no trial of 'supcon'"):
-        make_session(spec, tmp_path, pool).run()
+    make_session(spec, tmp_path, pool).run()
     assert pool.jobs == []
+
+
+def test_with_one_method_left_there_is_nothing_to_confirm(data: Path, tmp_path: Path) -> None:
+    spec = make_spec(data, confirm={"seeds": 2})
+    with pytest.raises(RunError, match="fewer than two methods have a chosen trial"):
+        make_session(spec, tmp_path, FakePool(diverged=["supcon"])).run()
+    assert len(read_table(tmp_path / TABLE).runs) == 4
+
+
+def test_another_margin_or_reference_reaches_the_table_without_a_new_run(
+    data: Path, tmp_path: Path
+) -> None:
+    make_session(make_spec(data, confirm={"seeds": 2}), tmp_path, FakePool()).run()
+    pool = FakePool()
+    confirm = {"seeds": 2, "margin": 0.05, "reference": "supcon"}
+    make_session(make_spec(data, confirm=confirm), tmp_path, pool).run()
+    assert pool.jobs == []
+    stated = read_table(tmp_path / TABLE).description["confirm"]
+    assert (stated["margin"], stated["reference"]) == (0.05, "supcon")
 
 
 class FailingPool(FakePool):
@@ -151,8 +172,7 @@ def test_a_budget_in_seconds_stops_a_method_and_counts_its_first_stage(
 
 def test_the_time_of_trials_that_diverge_is_part_of_the_budget(data: Path, tmp_path: Path) -> None:
     spec = make_spec(data, losses=["ce", "supcon"], trials=8, budget_seconds=25)
-    with pytest.raises(RunError, match="every trial diverged"):
-        make_session(spec, tmp_path, FakePool(diverged=["ce"])).run()
+    make_session(spec, tmp_path, FakePool(diverged=["ce"])).run()
     table = read_table(tmp_path / TABLE)
     assert [len(table.trials(method)) for method in ("ce", "supcon")] == [3, 3]
 

@@ -82,7 +82,7 @@ def test_options_replace_keys_and_data_replaces_rho(tmp_path: Path) -> None:
         (GOOD + "trials = 2.5", "trials to be of type int, but got 2.5"),
         (GOOD + "trials = true", "trials to be of type int, but got True"),
         (GOOD + "studies = 0", r"studies in 1\.\.100, but got 0"),
-        (GOOD + "seed = -1", "seed to be 0 or more"),
+        (GOOD + "seed = -1", r"seed in 0\.\.1000000000, but got -1"),
         ('losses = ["ce", "supcon"]', "either rho or data"),
         (GOOD + 'data = "x"', "either rho or data"),
         ('losses = ["ce", "supcon"]\nrho = 1.5', r"rho and confirm\.rho in \[0, 1\], but got \[1\.5\]"),
@@ -109,6 +109,8 @@ def test_options_replace_keys_and_data_replaces_rho(tmp_path: Path) -> None:
         (GOOD + 'name = "../x"', "name to be the name of a folder"),
         (GOOD + '[space]\n"optimizer.lr" = { uniform = [2, 1] }', r"space\.optimizer\.lr: expected uniform"),
         (GOOD + '[space]\n"optimizer.lr" = { unifrm = [1, 2] }', "did you mean 'uniform'"),
+        (GOOD + "seed = 10000000000", r"seed in 0\.\.1000000000"),
+        (GOOD + '[space.supconn]\n"loss.temperature" = false', "no method 'supconn'; did you mean 'supcon'"),
         (GOOD + "[space]\nlr = 3", r"space\.lr to be a table, but got 3"),
     ],
 )  # fmt: skip
