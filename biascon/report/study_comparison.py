@@ -12,7 +12,7 @@ from typing import Any
 
 from biascon.errors import UsageError
 from biascon.report.document import Cell, Table
-from biascon.report.study_data import ComparisonGroup, Study
+from biascon.report.study_data import ComparisonGroup, Study, holds_for_search
 from biascon.report.study_verdicts import (
     describe_group,
     format_difference,
@@ -24,10 +24,12 @@ from biascon.studies.confirmation import Comparison
 from biascon.utils.files import write_atomic
 
 COMPARISON_COLUMNS = (
-    "method", "verdict", "mean", "reference", "difference", "95 %", "settings alone, 95 %", "n", "P(better)",
-    "95 %", "p", "p (Holm)", "p (level)", "p (level, Holm)",
+    "method", "verdict", "mean", "reference", "difference", "difference, 95 %", "settings alone, 95 %", "n",
+    "P(better)", "P(better), 95 %", "p", "p (Holm)", "p (level)", "p (level, Holm)",
 )  # fmt: skip
-GAP_COLUMNS = ("method", "mean", "reference", "difference", "95 %", "p", "p (Holm)")
+GAP_COLUMNS = (
+    "method", "mean", "reference", "difference", "difference, 95 %", "settings alone, 95 %", "p", "p (Holm)",
+)  # fmt: skip
 
 
 def percent_cell(value: float | None) -> TableCell:
@@ -45,6 +47,11 @@ def points_cell(value: float) -> TableCell:
     )
 
 
+def interval_cell(c: Comparison) -> Cell:
+    """Return the interval that holds for another search; undefined at another rho than that of the trials."""
+    return format_range(c.low, c.high) if holds_for_search(c) else UNDEFINED_CELL
+
+
 def p_cell(p: float) -> TableCell:
     """Return a p-value as a cell."""
     if math.isnan(p):
@@ -57,11 +64,11 @@ def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
     return [
         [
             study.label(c.method),
-            c.verdict.value,
+            c.verdict.value if holds_for_search(c) else "no verdict",
             percent_cell(c.mean),
             percent_cell(c.reference_mean),
             points_cell(c.difference),
-            format_range(c.low, c.high),
+            interval_cell(c),
             format_range(c.settings_low, c.settings_high),
             str(c.n),
             percent_cell(c.better),
@@ -89,7 +96,8 @@ def comparison_tables(study: Study, group: ComparisonGroup) -> list[Table]:
         rows: list[list[Cell]] = [
             [
                 study.label(c.method), percent_cell(c.mean), percent_cell(c.reference_mean),
-                points_cell(c.difference), format_range(c.low, c.high), p_cell(c.p), p_cell(c.p_holm),
+                points_cell(c.difference), interval_cell(c), format_range(c.settings_low, c.settings_high),
+                p_cell(c.p), p_cell(c.p_holm),
             ]
             for c in group.gaps.values()
         ]  # fmt: skip

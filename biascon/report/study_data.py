@@ -12,7 +12,7 @@ from typing import Any
 from biascon.errors import DataError, RunError, UsageError, did_you_mean
 from biascon.metrics.names import METRIC_NAMES
 from biascon.studies.confirmation import Comparison, compare_methods
-from biascon.studies.records import Stage, StudyRun
+from biascon.studies.records import VARIANCE_STAGES, Stage, StudyRun
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable, read_table
 
@@ -31,16 +31,36 @@ class ComparisonGroup:
     Attributes:
         rule: The rule that chose the settings.
         rho: The color correlation, None where the study does not build its dataset.
+        trial_rho: The color correlation of the trials, None likewise.
         comparisons: The comparisons in the headline metric.
         gaps: The comparisons in the gap between bias-aligned and bias-conflicting accuracy, by method.
-        missing: The methods without two pairs of confirmation runs.
+        missing: Why a method is not compared, by method.
     """
 
     rule: Rule
     rho: float | None
+    trial_rho: float | None
     comparisons: Sequence[Comparison]
-    gaps: dict[str, Comparison]
-    missing: Sequence[str]
+    gaps: Mapping[str, Comparison]
+    missing: Mapping[str, str]
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether the statements hold for tuned methods, not only for the two chosen settings."""
+        return all(holds_for_search(c) for c in self.comparisons)
+
+    def has_same_numbers(self, other: ComparisonGroup) -> bool:
+        """Whether another group has the same comparisons, but for the name of the rule."""
+        parts = [
+            [replace(c, rule="") for c in (*group.comparisons, *group.gaps.values())]
+            for group in (self, other)
+        ]
+        return repr(parts[0]) == repr(parts[1]) and self.missing == other.missing
+
+
+def holds_for_search(comparison: Comparison) -> bool:
+    """Return whether a comparison is about tuned methods, not only about the two chosen settings."""
+    return bool(getattr(comparison, "holds_for_search", True))
 
 
 @dataclass(frozen=True)
@@ -49,13 +69,15 @@ class Study:
 
     Attributes:
         table: The runs, of the trials only those that may be compared: see ``compared_trials``.
-        full: All runs.
+        full: All runs of the stated study: see ``stated_runs``.
         with_oracle: Whether the choice on the test split is shown too.
+        left_out: The number of runs beyond the stated trials and confirmation pairs; no number uses them.
     """
 
     table: StudyTable
     full: StudyTable
     with_oracle: bool = False
+    left_out: int = 0
 
     @property
     def reference(self) -> str:
@@ -115,6 +137,12 @@ class Study:
         found = [run.rho for run in self.table.select(Stage.CONFIRMATION)]
         rhos: list[float | None] = [*map(float, stated), *sorted(r for r in found if r is not None)]
         return list(dict.fromkeys([*rhos, *(r for r in found if r is None)])) or [None]
+
+    @property
+    def trial_rho(self) -> float | None:
+        """The color correlation of the trials, None where the study does not build its dataset."""
+        rho = self.table.description["dataset"]["rho"]
+        return None if rho is None else float(rho)
 
     @property
     def searches(self) -> int:
@@ -199,12 +227,66 @@ class Study:
             return []
         return [self._group(rule, rho) for rule in self.rules for rho in self.rhos]
 
+    @cached_property
+    def twins(self) -> Mapping[str, Rule]:
+        """The first earlier rule that chooses the same trials, by the name of the confirmed rule."""
+        trials = {
+            rule.name: [
+                None if run is None else run.trial
+                for method in self.methods
+                for _, run in self.choices(method, rule)
+            ]
+            for rule in self.rules
+        }
+        twins = {}
+        for k, rule in enumerate(self.rules):
+            same = [other for other in self.rules[:k] if trials[other.name] == trials[rule.name]]
+            if same:
+                twins[rule.name] = same[0]
+        return twins
+
+    @cached_property
+    def shown_groups(self) -> list[ComparisonGroup]:
+        """The groups without those that repeat the numbers of an earlier rule."""
+        return [
+            group
+            for group in self.groups
+            if group.rule.name not in self.twins
+            or not any(
+                other.rule is self.twins[group.rule.name]
+                and other.rho == group.rho
+                and group.has_same_numbers(other)
+                for other in self.groups
+            )
+        ]
+
     def _group(self, rule: Rule, rho: float | None) -> ComparisonGroup:
         comparisons = self._compare(rule, rho, self.headline)
         gaps = {c.method: c for c in self._compare(rule, rho, GAP)}
         compared = {c.method for c in comparisons}
-        missing = [method for method in self.others if method not in compared]
-        return ComparisonGroup(rule, rho, comparisons, gaps, missing)
+        missing = {
+            method: self._why_missing(method, rule, rho)
+            for method in self.others
+            if method not in compared
+        }
+        return ComparisonGroup(rule, rho, self.trial_rho, comparisons, gaps, missing)
+
+    def _why_missing(self, method: str, rule: Rule, rho: float | None) -> str:
+        """Return why a method is not compared with the reference."""
+        chosen = {name: dict(self.choices(name, rule)) for name in (method, self.reference)}
+        for name, by_search in chosen.items():
+            if all(run is None for run in by_search.values()):
+                return f"no choice for {name}, {self.why_no_choice(name, rule, 0)}"
+        for search in range(self.searches):
+            runs = [chosen[name][search] for name in (method, self.reference)]
+            pairs = [
+                {run.pair for run in self.confirmations(choice) if run.rho == rho}
+                for choice in runs
+                if choice is not None
+            ]
+            if len(pairs) == 2 and len(pairs[0] & pairs[1]) >= 2:
+                return "fewer than four usable trials"
+        return "fewer than two pairs of confirmation runs"
 
     def _compare(self, rule: Rule, rho: float | None, metric: str) -> list[Comparison]:
         try:
@@ -252,7 +334,30 @@ def make_study(
             )
         confirm = {**table.description["confirm"], "reference": reference}
         table = replace(table, description={**table.description, "confirm": confirm})
-    return Study(compared_trials(table), table, with_oracle)
+    stated = stated_runs(table)
+    left_out = len(table.runs) - len(stated.runs)
+    return Study(compared_trials(stated), stated, with_oracle, left_out)
+
+
+def stated_runs(table: StudyTable) -> StudyTable:
+    """Return the table without the runs beyond the trials, searches and pairs that the study states.
+
+    A table may have such runs if the study was made with a larger budget before.
+    """
+    description = table.description
+    confirm = description["confirm"]
+    limits = {
+        Stage.TRIAL: description["trials"],
+        Stage.CONFIRMATION: confirm["seeds"],
+        **dict.fromkeys(VARIANCE_STAGES, confirm.get("variance", 0)),
+    }
+    runs = [
+        run
+        for run in table.runs
+        if run.study < description["studies"]
+        and (run.trial if run.stage is Stage.TRIAL else run.pair) < limits[run.stage]
+    ]
+    return replace(table, runs=runs) if len(runs) < len(table.runs) else table
 
 
 def compared_trials(table: StudyTable) -> StudyTable:

@@ -6,19 +6,16 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.report import study_figures, study_tables
 from biascon.report.document import Block, Cell, Code, Document, Picture, Section, Table, Text
 from biascon.report.study_comparison import comparison_tables, percent_cell, points_cell
-from biascon.report.study_data import Study
+from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_figures import DISPARITY
 from biascon.report.study_protocol import TrialSettings, format_commands, protocol_section
-from biascon.report.study_verdicts import (
-    describe_comparison,
-    describe_diverged,
-    describe_group,
+from biascon.report.study_scope import (
     describe_incomplete_search,
     describe_intervals,
     describe_missing_forms,
     describe_scope,
-    in_words,
 )
+from biascon.report.study_verdicts import describe_comparison, describe_group, in_words
 from biascon.studies.curves import tuning_curve
 from biascon.studies.multiverse import (
     importances,
@@ -67,29 +64,37 @@ def _verdict(study: Study) -> list[Block]:
         return [Text(study.no_verdict, is_conclusion=True), *blocks]
     blocks.append(Text(describe_scope(study)))
     for group in study.groups:
-        blocks.append(Text(f"{describe_group(group)}: {group.rule.description}."))
-        shown = in_words(study, group)
-        blocks += [Text(describe_comparison(study, group, c), is_conclusion=True) for c in shown]
-        rest = len(group.comparisons) - len(shown)
-        if rest:
-            blocks.append(
-                Text(f"The other {rest} comparisons are undecided; they are in the table.")
-            )
-        if group.missing:
-            blocks.append(
-                Text(
-                    f"Not compared, because fewer than two pairs of confirmation runs are finished, or the "
-                    f"choice is undefined: {', '.join(group.missing)}."
-                )
-            )
-        diverged = describe_diverged(study, group)
-        blocks += [Text(diverged)] if diverged else []
-        if group.comparisons:
-            blocks += comparison_tables(study, group)
+        blocks += _group_blocks(study, group)
     if any(group.comparisons for group in study.groups):
         blocks.append(Text(describe_intervals(study)))
     blocks += [Text(text) for text in (describe_missing_forms(study), _mark_note(study)) if text]
     return [*blocks, *(Picture(figure) for figure in study_figures.confirmation_figures(study))]
+
+
+def _group_blocks(study: Study, group: ComparisonGroup) -> list[Block]:
+    """Return what the confirmation shows for a rule and a color correlation."""
+    title, twin = describe_group(group), study.twins.get(group.rule.name)
+    if group not in study.shown_groups and twin is not None:
+        same = f"rule {group.rule.name} chooses the same trials as rule {twin.name}: see above."
+        return [Text(f"{title}: {same}")]
+    blocks: list[Block] = [Text(f"{title}: {group.rule.description}.")]
+    if twin is not None:
+        blocks.append(
+            Text(
+                f"Rule {group.rule.name} chooses the same trials as rule {twin.name}. Only the variance of "
+                "the choice differs: the two rules choose differently among other trials."
+            )
+        )
+    shown = in_words(study, group)
+    blocks += [Text(describe_comparison(study, group, c), is_conclusion=True) for c in shown]
+    rest = len(group.comparisons) - len(shown)
+    if rest:
+        state = "are undecided" if group.has_verdict else "have no verdict"
+        blocks.append(Text(f"The other {rest} comparisons {state}; they are in the table."))
+    if group.missing:
+        reasons = "; ".join(f"{method} ({reason})" for method, reason in group.missing.items())
+        blocks.append(Text(f"Not compared: {reasons}."))
+    return [*blocks, *(comparison_tables(study, group) if group.comparisons else [])]
 
 
 def _mark_note(study: Study) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-from biascon.report.study_data import ComparisonGroup, Study
-from biascon.report.verdicts import CONTEX_FORMS
+from biascon.report.study_data import ComparisonGroup, Study, holds_for_search
+from biascon.report.study_scope import loss_of
 from biascon.runs.records import Classifier
 from biascon.studies.confirmation import ALPHA, Comparison, Verdict
-from biascon.studies.records import Stage, StudyRun
-from biascon.studies.selection import RULES
 
 MAX_IN_WORDS = 12  # comparisons of a rule; of more, only those of ConTeX and the decided ones
 GAP_NAME = "gap between bias-aligned and bias-conflicting accuracy"
@@ -39,39 +37,6 @@ def format_p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def describe_scope(study: Study) -> str:
-    """Return what every statement of the study is about."""
-    description = study.table.description
-    budget = (
-        f"at most {description['budget_seconds']:,.0f} seconds of training each"
-        if study.has_seconds_budget
-        else f"{len(study.trials(study.methods[0]))} trials each"
-        + f" in {study.searches} searches" * (study.searches > 1)
-        if study.methods
-        else "no trial yet"
-    )
-    return (
-        f"Each statement is about the dataset {description['dataset']['name']}, the preset "
-        f"{description['preset']}, a budget of {budget}, the search spaces below and the named selection "
-        "rule. It does not extend to other datasets, presets, budgets, search spaces or rules."
-    )
-
-
-def describe_intervals(study: Study) -> str:
-    """Return what the two intervals of a comparison cover, and why one is narrower."""
-    return (
-        "The interval of a difference covers two kinds of randomness: that of training, from the pairs of "
-        "the confirmation, and that of the choice, because another search with the same budget would choose "
-        "other settings. The variance of the choice is measured by choosing again among random halves of the "
-        "trials. The interval of the two chosen settings alone leaves the choice out. It is usually "
-        "narrower, and it does not hold for another search. P(better) is the share of pairs in which the "
-        "method is better, with a Wilson interval; it is about the chosen settings too. The p-values are "
-        f"adjusted by Holm over the methods of a table. Better, worse and level are stated at "
-        f"{100 * ALPHA:.0f} % of that family; level means that the difference is shown to be smaller than "
-        f"{100 * study.margin:.1f} points."
-    )
-
-
 def in_words(study: Study, group: ComparisonGroup) -> list[Comparison]:
     """Return the comparisons to put in words: all, or of many those of ConTeX and the decided ones."""
     if len(group.comparisons) <= MAX_IN_WORDS:
@@ -79,7 +44,8 @@ def in_words(study: Study, group: ComparisonGroup) -> list[Comparison]:
     return [
         c
         for c in group.comparisons
-        if c.verdict is not Verdict.UNDECIDED or _loss(study, c.method).startswith("contex")
+        if c.verdict in (Verdict.BETTER, Verdict.WORSE, Verdict.LEVEL)
+        or loss_of(study, c.method).startswith("contex")
     ]
 
 
@@ -89,28 +55,82 @@ def describe_comparison(study: Study, group: ComparisonGroup, comparison: Compar
     That a method relies less on the bias attribute is said only if its gap between bias-aligned and
     bias-conflicting accuracy is shown to be smaller as well.
     """
-    sentences = [
-        _describe_accuracy(study, group, comparison),
-        _describe_settings(comparison),
-        _describe_gap(study, comparison, group.gaps.get(comparison.method)),
-        _describe_labels(study, comparison),
-    ]
+    gap = group.gaps.get(comparison.method)
+    if holds_for_search(comparison):
+        sentences = [
+            _describe_accuracy(study, group, comparison),
+            _describe_settings(comparison),
+            _describe_gap(study, comparison, gap),
+        ]
+    else:
+        sentences = [_describe_other_rho(study, group, comparison, gap)]
+    sentences += [_describe_diverged(comparison), _describe_labels(study, comparison)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def describe_group(group: ComparisonGroup) -> str:
-    """Return the rule and the color correlation of a group."""
-    rho = "" if group.rho is None else f", rho {group.rho:g}"
-    return f"Rule {group.rule.name}{rho}"
+    """Return the rule of a group, and the color correlations of its trials and of its confirmation."""
+    if group.rho is None:
+        return f"Rule {group.rule.name}"
+    if group.rho == group.trial_rho:
+        return f"Rule {group.rule.name}, trials and confirmation at rho {group.rho:g}"
+    trials = "" if group.trial_rho is None else f", trials at rho {group.trial_rho:g}"
+    return f"Rule {group.rule.name}{trials}, confirmation at rho {group.rho:g}"
+
+
+def _pairs(c: Comparison) -> str:
+    fresh = "training seeds" if c.rho is None else "training seeds and colorings"
+    return f"n = {c.n} pairs of fresh {fresh}"
+
+
+def _p_better(c: Comparison) -> str:
+    return (
+        f"P({c.method} better) = {100 * c.better:.0f} %, 95 % interval "
+        f"{100 * c.better_low:.0f} to {100 * c.better_high:.0f} %"
+    )
+
+
+def _describe_other_rho(
+    study: Study, group: ComparisonGroup, c: Comparison, gap: Comparison | None
+) -> str:
+    """State the difference of two chosen settings on datasets of another color correlation."""
+    rho = "another rho" if group.trial_rho is None else f"rho {group.trial_rho:g}"
+    text = (
+        f"No verdict about tuned methods: the settings were chosen at {rho}, and the variance of the choice "
+        f"is known only there. The difference of the two chosen settings of {c.method} and {c.reference} in "
+        f"{study.accuracy} is {format_difference(c.difference)} points (95 % interval "
+        f"{format_range(c.settings_low, c.settings_high)}; {_pairs(c)}; {format_p_value(c.p_holm)} by Holm; "
+        f"{_p_better(c)})."
+    )
+    if gap is None:
+        return text
+    return (
+        f"{text} The difference of the two settings in the {GAP_NAME} is "
+        f"{format_difference(gap.difference)} points (95 % interval "
+        f"{format_range(gap.settings_low, gap.settings_high)}; {format_p_value(gap.p_holm)} by Holm)."
+    )
+
+
+def _describe_diverged(c: Comparison) -> str:
+    """State how many confirmation runs of the two chosen settings diverged; empty if none did."""
+    counts = {
+        c.method: getattr(c, "diverged", 0),
+        c.reference: getattr(c, "reference_diverged", 0),
+    }
+    named = " and ".join(f"{n} of {method}" for method, n in counts.items() if n)
+    if not named:
+        return ""
+    return (
+        f"Confirmation runs that diverged: {named}. They are among the pairs and count as chance, as a "
+        "classifier that always predicts one class."
+    )
 
 
 def _describe_accuracy(study: Study, group: ComparisonGroup, c: Comparison) -> str:
     points = f"{100 * abs(c.difference):.1f} points"
-    fresh = "training seeds" if c.rho is None else "training seeds and colorings"
     evidence = (
-        f"95 % interval {format_range(c.low, c.high)}; n = {c.n} pairs of fresh {fresh}; "
-        f"{format_p_value(c.p_holm)} by Holm; P({c.method} better) = {100 * c.better:.0f} %, 95 % interval "
-        f"{100 * c.better_low:.0f} to {100 * c.better_high:.0f} %"
+        f"95 % interval {format_range(c.low, c.high)}; {_pairs(c)}; "
+        f"{format_p_value(c.p_holm)} by Holm; {_p_better(c)}"
     )
     equivalence = f"{format_p_value(c.p_equivalence_holm)} by Holm"
     margin = f"{100 * study.margin:.1f} points"
@@ -128,6 +148,12 @@ def _describe_accuracy(study: Study, group: ComparisonGroup, c: Comparison) -> s
     )
     if c.verdict is Verdict.LEVEL:
         test = f"equivalence test: {equivalence}"
+        if c.p_holm <= ALPHA:
+            side = "better" if c.difference > 0 else "worse"
+            return (
+                f"Level: {side} by less than the margin: {differs}. The difference is smaller than {margin} "
+                f"({test}), and it is not 0."
+            )
         return f"Level: {differs}, and the difference is smaller than {margin} ({test})."
     if math.isnan(c.p):
         reason = "The variance of the difference is undefined, so that nothing is shown."
@@ -199,90 +225,3 @@ def _classifier(value: str) -> str:
         return Classifier(value).label
     except ValueError:
         return value or "unknown"
-
-
-def _loss(study: Study, method: str) -> str:
-    return str(study.table.description["methods"][method].get("loss", method))
-
-
-def describe_missing_forms(study: Study) -> str:
-    """State which of the two forms of the authors' code is missing in a study of ConTeX."""
-    present = set()
-    for method, data in study.table.description["methods"].items():
-        loss = _loss(study, method)
-        if loss in ("contex", "contex-clip"):
-            stated = [
-                setting.partition("=")[2].strip(" \"'")
-                for setting in (*study.table.description["settings"], *data.get("settings", ()))
-                if setting.partition("=")[0].strip() == "loss.form"
-            ]
-            present |= set(stated[-1:] or ["clip" if loss == "contex-clip" else "plain"])
-    missing = [names for form, names in CONTEX_FORMS.items() if form not in present]
-    if not present or not missing:
-        return ""
-    forms = " and ".join(f"the {adjective} form ({name})" for adjective, name in missing)
-    return (
-        f"The authors' code has two forms of ConTeX; {forms} is not part of this study, and a conclusion "
-        "about ConTeX needs both."
-    )
-
-
-def describe_incomplete_search(study: Study) -> list[str]:
-    """State which part of the search is compared if it is not complete."""
-    stated = study.table.description["trials"] * study.searches
-    absent = [method for method in study.table.methods if method not in study.methods]
-    notes = []
-    if absent:
-        notes.append(f"Without a finished trial that can be compared: {', '.join(absent)}.")
-    if not study.methods or study.has_seconds_budget:
-        return notes
-    n = len(study.trials(study.methods[0]))
-    finished = len(study.full.select(Stage.TRIAL))
-    left_out = finished - sum(len(study.trials(method)) for method in study.methods)
-    if n < stated:
-        notes.append(
-            f"The search is not complete: {n} of {stated} trials are finished for every method that has any. "
-            f"Only these {n} are compared and choose."
-            + f" {left_out} more finished trials are left out."
-            * bool(left_out)
-        )
-    choices = {
-        run.key
-        for rule in RULES.values()
-        for method in study.methods
-        for _, run in study.choices(method, rule)
-        if run is not None
-    }
-    chosen = {_trial_of(run) for run in study.full.select(Stage.TRIAL) if run.key in choices}
-    others = sum(_trial_of(run) not in chosen for run in study.full.select(Stage.CONFIRMATION))
-    if others:
-        notes.append(
-            f"{others} confirmation runs are of settings that no rule chooses among the compared trials; "
-            "they are not used."
-        )
-    return notes
-
-
-def _trial_of(run: StudyRun) -> tuple[str, int, int]:
-    """Return what identifies the trial whose setting a run has."""
-    return run.method, run.study, run.trial
-
-
-def describe_diverged(study: Study, group: ComparisonGroup) -> str:
-    """State how many confirmation runs of the chosen settings diverged, by method; empty if none did."""
-    counts = {
-        method: sum(
-            run.diverged and run.rho == group.rho
-            for _, choice in study.choices(method, group.rule)
-            if choice is not None
-            for run in study.confirmations(choice)
-        )
-        for method in study.methods
-    }
-    named = ", ".join(f"{method}: {n}" for method, n in counts.items() if n)
-    if not named:
-        return ""
-    return (
-        f"Confirmation runs that diverged: {named}. They have no metrics, so that their pairs are left out: "
-        "the difference is about the runs that did not diverge."
-    )

@@ -16,7 +16,7 @@ from biascon.errors import DataError, UsageError
 from biascon.report.document import Text
 from biascon.report.study_data import Study, compared_trials, load_study, make_study
 from biascon.report.study_sections import make_document
-from biascon.report.study_verdicts import describe_missing_forms
+from biascon.report.study_scope import describe_missing_forms
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.table import StudyTable, write_table
 from tests.report.made_study import make_study_table, without
