@@ -12,7 +12,7 @@ from typing import Any
 
 from biascon.errors import UsageError
 from biascon.report.document import Cell, Table
-from biascon.report.study_data import ComparisonGroup, Study, holds_for_search
+from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_verdicts import (
     describe_group,
     format_difference,
@@ -49,7 +49,7 @@ def points_cell(value: float) -> TableCell:
 
 def interval_cell(c: Comparison) -> Cell:
     """Return the interval that holds for another search; undefined at another rho than that of the trials."""
-    return format_range(c.low, c.high) if holds_for_search(c) else UNDEFINED_CELL
+    return format_range(c.low, c.high) if c.holds_for_search else UNDEFINED_CELL
 
 
 def p_cell(p: float) -> TableCell:
@@ -64,7 +64,7 @@ def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
     return [
         [
             study.label(c.method),
-            c.verdict.value if holds_for_search(c) else "no verdict",
+            c.verdict.value,
             percent_cell(c.mean),
             percent_cell(c.reference_mean),
             points_cell(c.difference),

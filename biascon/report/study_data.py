@@ -11,7 +11,7 @@ from typing import Any
 
 from biascon.errors import DataError, RunError, UsageError, did_you_mean
 from biascon.metrics.names import METRIC_NAMES
-from biascon.studies.confirmation import Comparison, compare_methods
+from biascon.studies.confirmation import Comparison, compare_methods, why_not_compared
 from biascon.studies.records import VARIANCE_STAGES, Stage, StudyRun
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable, read_table
@@ -22,6 +22,7 @@ _KEYS = (
 _CONFIRM_KEYS = ("reference", "margin", "seeds", "rules", "rho")
 _DATASET_KEYS = ("name", "digest", "rho", "train", "val_protocol", "test", "source")
 GAP = "gap"
+NO_PAIRS = "no search has two pairs of confirmation runs"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ComparisonGroup:
     @property
     def has_verdict(self) -> bool:
         """Whether the statements hold for tuned methods, not only for the two chosen settings."""
-        return all(holds_for_search(c) for c in self.comparisons)
+        return all(c.holds_for_search for c in self.comparisons)
 
     def has_same_numbers(self, other: ComparisonGroup) -> bool:
         """Whether another group has the same comparisons, but for the name of the rule."""
@@ -56,11 +57,6 @@ class ComparisonGroup:
             for group in (self, other)
         ]
         return repr(parts[0]) == repr(parts[1]) and self.missing == other.missing
-
-
-def holds_for_search(comparison: Comparison) -> bool:
-    """Return whether a comparison is about tuned methods, not only about the two chosen settings."""
-    return bool(getattr(comparison, "holds_for_search", True))
 
 
 @dataclass(frozen=True)
@@ -265,28 +261,11 @@ class Study:
         gaps = {c.method: c for c in self._compare(rule, rho, GAP)}
         compared = {c.method for c in comparisons}
         missing = {
-            method: self._why_missing(method, rule, rho)
+            method: why_not_compared(self.table, method, rule.name, rho) or NO_PAIRS
             for method in self.others
             if method not in compared
         }
         return ComparisonGroup(rule, rho, self.trial_rho, comparisons, gaps, missing)
-
-    def _why_missing(self, method: str, rule: Rule, rho: float | None) -> str:
-        """Return why a method is not compared with the reference."""
-        chosen = {name: dict(self.choices(name, rule)) for name in (method, self.reference)}
-        for name, by_search in chosen.items():
-            if all(run is None for run in by_search.values()):
-                return f"no choice for {name}, {self.why_no_choice(name, rule, 0)}"
-        for search in range(self.searches):
-            runs = [chosen[name][search] for name in (method, self.reference)]
-            pairs = [
-                {run.pair for run in self.confirmations(choice) if run.rho == rho}
-                for choice in runs
-                if choice is not None
-            ]
-            if len(pairs) == 2 and len(pairs[0] & pairs[1]) >= 2:
-                return "fewer than four usable trials"
-        return "fewer than two pairs of confirmation runs"
 
     def _compare(self, rule: Rule, rho: float | None, metric: str) -> list[Comparison]:
         try:

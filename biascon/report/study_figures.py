@@ -10,7 +10,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.report.figures import Figure
 from biascon.report.plots import study_curves, study_responses, study_results
 from biascon.report.plots.style import PAGE
-from biascon.report.study_data import Study
+from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_tables import describe_crossing, describe_separation
 from biascon.report.study_verdicts import describe_group
 from biascon.studies.curves import TuningCurve
@@ -50,11 +50,11 @@ def confirmation_figures(study: Study) -> list[Figure]:
     """Return a figure of the comparisons of each rule, with a panel for each color correlation."""
     figures = []
     for rule in study.rules:
-        groups = [g for g in study.groups if g.rule is rule and g.comparisons]
+        groups = [g for g in study.shown_groups if g.rule is rule and g.comparisons]
         for start in range(0, len(groups), MAX_PANELS):
             part = groups[start : start + MAX_PANELS]
             panels = {
-                "" if group.rho is None else f"rho {group.rho:g}": group.comparisons
+                "" if group.rho is None else f"confirmation at rho {group.rho:g}": group.comparisons
                 for group in part
             }
             methods = list(dict.fromkeys(c.method for group in part for c in group.comparisons))
@@ -64,11 +64,12 @@ def confirmation_figures(study: Study) -> list[Figure]:
                 "test images, both tuned with the same budget and trained anew with fresh seeds "
                 f"(confirmation, n = {pairs} pairs). Thin lines: 95 % intervals that hold for another search "
                 "too. Thick pale lines: 95 % intervals of the two chosen settings alone. Shaded: the margin "
-                f"of equivalence, {100 * study.margin:.1f} points. Verdicts after Holm's adjustment; "
-                f"{_test_note(study)}."
+                f"of equivalence, {100 * study.margin:.1f} points. Verdicts after Holm's adjustment. "
+                f"{_other_rho_note(study, part)}{_capital(_test_note(study))}."
             )
             if len(part) > 1:
-                caption = caption.replace(describe_group(part[0]), f"Rule {rule.name}", 1)
+                at = "" if study.trial_rho is None else f", trials at rho {study.trial_rho:g}"
+                caption = caption.replace(describe_group(part[0]), f"Rule {rule.name}{at}", 1)
             figures.append(
                 Figure(
                     f"study-confirmation-{rule.name}" + (f"-{start}" if start else ""),
@@ -79,6 +80,21 @@ def confirmation_figures(study: Study) -> list[Figure]:
                 )
             )
     return figures
+
+
+def _other_rho_note(study: Study, groups: Sequence[ComparisonGroup]) -> str:
+    """Return why some of the groups have only the interval of the chosen settings; empty if none has."""
+    rhos = [f"{g.rho:g}" for g in groups if not g.has_verdict and g.rho is not None]
+    if not rhos:
+        return ""
+    return (
+        f"Confirmation at rho {', '.join(rhos)}: no verdict and only the interval of the two chosen "
+        "settings, because the variance of the choice is known only at the rho of the trials. "
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> list[Figure]:

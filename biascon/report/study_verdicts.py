@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from biascon.report.study_data import ComparisonGroup, Study, holds_for_search
+from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_scope import loss_of
 from biascon.runs.records import Classifier
 from biascon.studies.confirmation import ALPHA, Comparison, Verdict
@@ -56,7 +56,7 @@ def describe_comparison(study: Study, group: ComparisonGroup, comparison: Compar
     bias-conflicting accuracy is shown to be smaller as well.
     """
     gap = group.gaps.get(comparison.method)
-    if holds_for_search(comparison):
+    if comparison.holds_for_search:
         sentences = [
             _describe_accuracy(study, group, comparison),
             _describe_settings(comparison),
@@ -64,7 +64,7 @@ def describe_comparison(study: Study, group: ComparisonGroup, comparison: Compar
         ]
     else:
         sentences = [_describe_other_rho(study, group, comparison, gap)]
-    sentences += [_describe_diverged(comparison), _describe_labels(study, comparison)]
+    sentences += [_describe_diverged(comparison, gap), _describe_labels(study, comparison)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -111,18 +111,17 @@ def _describe_other_rho(
     )
 
 
-def _describe_diverged(c: Comparison) -> str:
+def _describe_diverged(c: Comparison, gap: Comparison | None) -> str:
     """State how many confirmation runs of the two chosen settings diverged; empty if none did."""
-    counts = {
-        c.method: getattr(c, "diverged", 0),
-        c.reference: getattr(c, "reference_diverged", 0),
-    }
+    counts = {c.method: c.diverged, c.reference: c.reference_diverged}
     named = " and ".join(f"{n} of {method}" for method, n in counts.items() if n)
     if not named:
         return ""
     return (
-        f"Confirmation runs that diverged: {named}. They are among the pairs and count as chance, as a "
-        "classifier that always predicts one class."
+        f"Confirmation runs that diverged: {named}. They are among the pairs, and their accuracy counts as "
+        "chance: that of a classifier that always predicts one class."
+        + " Their gap is undefined, so that the gaps are not compared."
+        * (gap is None)
     )
 
 

@@ -133,16 +133,23 @@ def render_study_latex(study: Study) -> str:
     parts = [
         f"% Made by biascon {__version__}, {_comment(study.source)}. Needs \\usepackage{{booktabs}}."
     ]
-    chosen = [0, 1, 2, 3, 4, 5, 7, 8, 11, 13]  # the columns that fit on a page
-    for group in study.groups:
+    for group in study.shown_groups:
         if not group.comparisons:
             continue
+        # The columns that fit on a page.
+        chosen = (
+            [0, 1, 2, 3, 4, 5, 7, 8, 11, 13] if group.has_verdict else [0, 2, 3, 4, 6, 7, 8, 11]
+        )
+        interval = (
+            "the 95 % interval that holds for another search too"
+            if group.has_verdict
+            else "the 95 % interval of the two chosen settings alone, without a verdict about tuned methods"
+        )
         caption = (
             f"{describe_group(group)}: {study.accuracy} in percent, tuned with the same budget and trained "
-            f"anew, against {study.reference}; differences in points with the 95 % interval that holds for "
-            f"another search too; p-values adjusted by Holm; level: margin of {100 * study.margin:.1f} "
-            f"points. {study.table.description['dataset']['name']}, preset "
-            f"{study.table.description['preset']}."
+            f"anew, against {study.reference}; differences in points with {interval}; p-values "
+            f"adjusted by Holm; level: margin of {100 * study.margin:.1f} points. "
+            f"{study.table.description['dataset']['name']}, preset {study.table.description['preset']}."
         )
         rows = [
             " & ".join(escape_latex(text) for text in (_texts(row)[k] for k in chosen)) + r" \\"

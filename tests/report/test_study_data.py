@@ -13,10 +13,16 @@ from click.testing import CliRunner
 
 from biascon.cli.app import cli
 from biascon.errors import DataError, UsageError
-from biascon.report.document import Text
+from biascon.report.document import Table, Text, cell_text
+from biascon.report.study_comparison import (
+    COMPARISON_COLUMNS,
+    comparison_records,
+    comparison_rows,
+)
 from biascon.report.study_data import Study, compared_trials, load_study, make_study
-from biascon.report.study_sections import make_document
 from biascon.report.study_scope import describe_missing_forms
+from biascon.report.study_sections import make_document
+from biascon.report.study_write import render_study_latex
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.table import StudyTable, write_table
 from tests.report.made_study import make_study_table, without
@@ -55,6 +61,104 @@ def test_only_trials_that_all_methods_have_are_compared() -> None:
     assert not study.groups
 
 
+def in_two_searches(table: StudyTable) -> StudyTable:
+    """Return a study whose second search has the same runs as the first one."""
+    runs = [replace(run, study=study) for study in (0, 1) for run in table.runs]
+    return replace(changed(table, studies=2), runs=runs)
+
+
+def test_trials_are_those_of_each_search() -> None:
+    table = in_two_searches(make_study_table(GAINS))
+    text = words(make_study(table))
+    assert "a budget of 8 trials of each method in each of 2 searches" in text
+    assert "not complete" not in text
+    cut = without(table, lambda run: run.study == 1 and cut_off(run))
+    text = words(make_study(cut))
+    assert "a budget of 8, 5 trials of each method in 2 searches" in text
+    assert "8, 5 of 8 trials in the 2 searches are finished" in text
+
+
+def test_runs_beyond_the_stated_study_enter_no_number() -> None:
+    """A table that was made with a larger budget before reports the same as one that never had it."""
+    table = make_study_table(GAINS, trials=12, confirm={"seeds": 8, "variance": 5})
+    confirm = {**table.description["confirm"], "seeds": 5, "variance": 3}
+    long = changed(table, trials=9, confirm=confirm)
+    short = without(
+        long,
+        lambda run: (
+            run.trial >= 9
+            if run.stage is Stage.TRIAL
+            else run.pair >= (5 if run.stage is Stage.CONFIRMATION else 3)
+        ),
+    )
+    study = make_study(long)
+    assert study.left_out == len(long.runs) - len(short.runs) == 24
+    note = f"{study.left_out} runs are beyond the trials and confirmation pairs"
+    document, expected = make_document(study), make_document(make_study(short))
+    (blocks, *rest), (other, *other_rest) = (
+        [list(section.blocks) for section in d.sections] for d in (document, expected)
+    )
+    notes = [b for b in blocks if isinstance(b, Text) and note in b.text]
+    assert len(notes) == 1
+    rows = [
+        [block.rows for part in parts for block in part if isinstance(block, Table)]
+        for parts in ((blocks, *rest), (other, *other_rest))
+    ]
+    assert rows[0] == rows[1]
+    captions = [[figure.caption for figure in d.figures] for d in (document, expected)]
+    assert captions[0] == captions[1]
+
+
+def test_another_rho_has_no_verdict() -> None:
+    table = make_study_table(GAINS, rhos=(0.997, 0.99))
+    study = make_study(table)
+    assert [group.has_verdict for group in study.groups] == [True, False]
+    c = study.groups[1].comparisons[0]
+    text = words(study)
+    assert "Rule unbiased, trials at rho 0.997, confirmation at rho 0.99: unbiased acc" in text
+    assert (
+        "No verdict about tuned methods: the settings were chosen at rho 0.997, and the variance of the "
+        "choice is known only there. The difference of the two chosen settings of contex and supcon in "
+        f"unbiased accuracy is {100 * c.difference:+.1f} points (95 % interval "
+        f"{100 * c.settings_low:+.1f} to {100 * c.settings_high:+.1f}; n = 4 pairs"
+    ) in text
+    row = comparison_rows(study, study.groups[1])[0]
+    cells = dict(zip(COMPARISON_COLUMNS, map(cell_text, row), strict=True))
+    assert cells["verdict"] == "no verdict"
+    undefined = ("difference, 95 %", "p (level)", "p (level, Holm)")
+    assert [cells[name] for name in undefined] == ["-", "-", "-"]
+    assert "relies less" not in text.split("confirmation at rho 0.99:")[-1]
+    latex = render_study_latex(study)
+    assert "without a verdict about tuned methods" in latex
+    assert "trials at rho 0.997, confirmation at rho 0.99" in latex
+
+
+def test_a_rule_with_the_same_choices_and_numbers_is_printed_once() -> None:
+    study = make_study(make_study_table(GAINS, confirm={"rules": ["unbiased", "accuracy"]}))
+    text = words(study)
+    assert "rule accuracy chooses the same trials as rule unbiased: see above." in text
+    assert text.count("The interval of the two chosen settings alone is") == 1
+    figures = [figure.name for figure in make_document(study).figures]
+    assert [name for name in figures if "confirmation" in name] == ["study-confirmation-unbiased"]
+    rules = [record["rule"] for record in comparison_records(study)]
+    assert rules == ["unbiased", "unbiased", "accuracy", "accuracy"]  # the data have both
+
+
+def test_a_rule_with_the_same_choices_but_other_numbers_is_printed() -> None:
+    """The interval of a rule has the variance of its own choice."""
+    table = make_study_table(GAINS, confirm={"rules": ["unbiased", "accuracy"]})
+    best = {run.trial for run in table.select(Stage.CONFIRMATION)}
+    runs = [
+        replace(run, val={**run.val, "top1": (run.val["top1"] or 0) - 0.3 * (run.trial % 2)})
+        if run.stage is Stage.TRIAL and run.trial not in best
+        else run
+        for run in table.runs
+    ]
+    text = words(make_study(replace(table, runs=runs)))
+    assert "Only the variance of the choice differs" in text
+    assert text.count("The interval of the two chosen settings alone is") == 2
+
+
 def test_a_method_without_trials_does_not_empty_the_others() -> None:
     table = without(
         make_study_table({**GAINS, "ce": 0.0}), lambda run: run.method == "ce" or cut_off(run)
@@ -66,7 +170,7 @@ def test_a_method_without_trials_does_not_empty_the_others() -> None:
 def test_a_budget_in_seconds_keeps_every_trial() -> None:
     table = without(make_study_table(GAINS, budget_seconds=100.0), cut_off)
     assert compared_trials(table) is table
-    assert "at most 100 seconds of training each" in words(
+    assert "at most 100 seconds of training of each method" in words(
         make_study(make_study_table(GAINS, budget_seconds=100.0))
     )
 
@@ -107,8 +211,9 @@ def test_study_without_confirmation_says_why_there_is_no_verdict() -> None:
 def test_one_trial_each_has_no_comparison() -> None:
     """The variance of the choice is unknown with one trial."""
     study = make_study(make_study_table(GAINS, trials=1))
-    assert [group.missing for group in study.groups] == [["contex"]]
-    assert "Not compared" in words(study)
+    assert [list(group.missing) for group in study.groups] == [["contex"]]
+    text = words(study)
+    assert "Not compared: contex (contex has fewer than 4 trials that did not diverge)." in text
 
 
 def test_empty_study_has_a_report() -> None:
@@ -126,9 +231,11 @@ def test_diverged_confirmation_runs_are_named() -> None:
         for run in table.runs
     ]
     study = make_study(replace(table, runs=runs))
-    assert study.groups[0].comparisons[0].n == 3
-    assert "Confirmation runs that diverged: contex: 1." in words(study)
-    assert "diverged" not in words(make_study(table)).split("Undecided")[0].split("A trial that")[0]
+    assert study.groups[0].comparisons[0].n == 4
+    text = words(study)
+    assert "Confirmation runs that diverged: 1 of contex. They are among the pairs" in text
+    assert "the gaps are not compared" in text
+    assert "Confirmation runs that diverged" not in words(make_study(table))
 
 
 def test_other_reference() -> None:
@@ -193,7 +300,10 @@ def test_incomplete_description_is_one_line(tmp_path: Path) -> None:
 def test_compare_reads_the_table_alone(path: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(cli, ["compare", str(path)])
     assert run.exit_code == 0, run.output
-    assert "Rule unbiased, rho 0.997: unbiased accuracy against supcon" in run.output
+    assert (
+        "Rule unbiased, trials and confirmation at rho 0.997: unbiased accuracy against supcon"
+        in run.output
+    )
     assert "better" in run.output
     out = tmp_path / "c.csv"
     run = CliRunner().invoke(

@@ -76,7 +76,12 @@ def test_numbers_of_the_verdict_are_those_of_the_runs(study: Study, document: Do
         values = [run.test["unbiased"] or 0.0 for run in runs if run.method == method]
         assert len(values) == 4
         means[method] = sum(values) / 4
-    row = [cell_text(c) for c in table_of(document, "Rule unbiased, rho 0.99: against").rows[0]]
+    row = [
+        cell_text(c)
+        for c in table_of(
+            document, "Rule unbiased, trials at rho 0.997, confirmation at rho 0.99: against"
+        ).rows[0]
+    ]
     assert [row[0], *row[2:5]] == [
         "contex",
         f"{100 * means['contex']:.1f}",
@@ -103,6 +108,20 @@ def test_level_is_stated_with_its_margin() -> None:
     study = make_study(table)
     assert [c.verdict for c in study.groups[0].comparisons] == [Verdict.LEVEL]
     assert "smaller than 5.0 points" in texts_of(make_document(study), "Verdict")
+    assert "less than the margin" not in texts_of(make_document(study), "Verdict")
+
+
+def test_level_with_a_difference_that_is_not_0_says_so() -> None:
+    table = make_study_table(
+        {"supcon": 0.0, "ce": -0.02}, noise=0.0002, confirm={"margin": 0.3, "seeds": 8}
+    )
+    study = make_study(table)
+    (comparison,) = study.groups[0].comparisons
+    assert comparison.verdict is Verdict.LEVEL
+    assert comparison.p_holm <= 0.05
+    text = texts_of(make_document(study), "Verdict")
+    assert "Level: worse by less than the margin: the unbiased accuracy" in text
+    assert "and it is not 0" in text
 
 
 def test_oracle_is_shown_only_on_demand_and_marked(document: Document) -> None:

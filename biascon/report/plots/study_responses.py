@@ -38,7 +38,11 @@ def draw_responses(
                 response.x, 100 * response.scores, marker, color=color, ms=3, mew=0, alpha=0.75
             )
             handles.setdefault(response.method, points)
-            if len(response.x) >= MIN_FITTED and np.ptp(response.x) > 0:
+            if (
+                len(response.x) >= MIN_FITTED
+                and np.ptp(response.x) > 0
+                and not response.is_category
+            ):
                 low, high = response.x.min(), response.x.max()
                 grid = (
                     np.geomspace(low, high, 60) if response.is_log else np.linspace(low, high, 60)

@@ -22,6 +22,7 @@ VERDICT_MARKS = {
     Verdict.WORSE: ("v", COLORS[1]),
     Verdict.LEVEL: ("s", COLORS[2]),
     Verdict.UNDECIDED: ("o", "0.35"),
+    Verdict.NONE: ("D", "0.6"),
 }
 STAGE_NAMES = {
     Stage.CONFIRMATION: "all together",
@@ -36,6 +37,8 @@ def draw_confirmation(
     panels: Mapping[str, Sequence[Comparison]], methods: Sequence[str], margin: float, ax: Axes
 ) -> Axes:
     """Draw the differences of the confirmation with both intervals; the margin of equivalence is shaded.
+
+    A comparison without a verdict has only the interval of the two chosen settings.
 
     Args:
         panels: The comparisons by the title of their panel.
@@ -63,8 +66,10 @@ def draw_confirmation(
     handles = [
         Line2D([], [], ls="", marker=marker, color=color, label=verdict.value)
         for verdict, (marker, color) in VERDICT_MARKS.items()
+        if verdict is not Verdict.NONE
+        or any(c.verdict is verdict for part in panels.values() for c in part)
     ]
-    axes[0].figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    axes[0].figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False)
     return axes[0]  # type: ignore[no-any-return]
 
 
