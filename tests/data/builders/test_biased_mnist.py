@@ -249,7 +249,7 @@ class TestSplits:
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     @pytest.mark.parametrize("n_confusing", [1, 9])
-    def test_validation_and_test_splits_are_always_unbiased(
+    def test_validation_and_test_splits_are_unbiased(
         self, digits: Digits, val_protocol: str, n_confusing: int
     ) -> None:
         spec = BiasedMNISTSpec(
@@ -257,8 +257,22 @@ class TestSplits:
         )
         splits = build_splits(digits, spec)
         assert (splits["test"].counts(10, 10) == 2).all()  # 20 a class over ten colors
-        if "val" in splits:
+        if "val" in splits and val_protocol != "biased":
             assert (splits["val"].counts(10, 10) == 1).all()  # 10 a class
+
+    def test_biased_validation_has_the_rho_of_training_and_changes_no_other_split(
+        self, digits: Digits
+    ) -> None:
+        biased, unbiased = (
+            build_splits(digits, BiasedMNISTSpec(0.8, val_protocol=protocol))
+            for protocol in ("biased", "held-out")
+        )
+        for name in ("train", "test"):
+            assert np.array_equal(biased[name].images, unbiased[name].images)
+            assert np.array_equal(biased[name].bias, unbiased[name].bias)
+        val = biased["val"]
+        assert np.array_equal(val.index, unbiased["val"].index)
+        assert [int(val.aligned[val.labels == k].sum()) for k in range(10)] == [8] * 10  # of 10
 
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     @pytest.mark.parametrize("colored", ["background", "digit"])
