@@ -61,7 +61,8 @@ def format_comparison(study: Study) -> str:
             rows = [[cell_text(cell) for cell in row] for row in comparison_rows(study, group)]
             lines.append(format_table(COMPARISON_COLUMNS, rows))
         if group.missing:
-            lines.append(f"fewer than two pairs of confirmation runs: {', '.join(group.missing)}")
+            reasons = "; ".join(f"{method} ({why})" for method, why in group.missing.items())
+            lines.append(f"not compared: {reasons}")
     lines.append(
         f"\nHolm: adjusted over the methods of a table; level: smaller than {100 * study.margin:.1f} points"
     )

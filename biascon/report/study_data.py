@@ -11,8 +11,9 @@ from typing import Any
 
 from biascon.errors import DataError, RunError, UsageError, did_you_mean
 from biascon.metrics.names import METRIC_NAMES
+from biascon.report.study_limits import compared_trials, stated_runs
 from biascon.studies.confirmation import Comparison, compare_methods, why_not_compared
-from biascon.studies.records import VARIANCE_STAGES, Stage, StudyRun
+from biascon.studies.records import Stage, StudyRun
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable, read_table
 
@@ -316,46 +317,3 @@ def make_study(
     stated = stated_runs(table)
     left_out = len(table.runs) - len(stated.runs)
     return Study(compared_trials(stated), stated, with_oracle, left_out)
-
-
-def stated_runs(table: StudyTable) -> StudyTable:
-    """Return the table without the runs beyond the trials, searches and pairs that the study states.
-
-    A table may have such runs if the study was made with a larger budget before.
-    """
-    description = table.description
-    confirm = description["confirm"]
-    limits = {
-        Stage.TRIAL: description["trials"],
-        Stage.CONFIRMATION: confirm["seeds"],
-        **dict.fromkeys(VARIANCE_STAGES, confirm.get("variance", 0)),
-    }
-    runs = [
-        run
-        for run in table.runs
-        if run.study < description["studies"]
-        and (run.trial if run.stage is Stage.TRIAL else run.pair) < limits[run.stage]
-    ]
-    return replace(table, runs=runs) if len(runs) < len(table.runs) else table
-
-
-def compared_trials(table: StudyTable) -> StudyTable:
-    """Return the table with only those trials whose number all methods have: a search cut off is comparable.
-
-    A method without any trial does not count. With a budget in seconds every trial stays: the methods then
-    have as many trials as the budget pays for.
-    """
-    if table.description.get("budget_seconds") is not None:
-        return table
-    numbers = [
-        {(run.study, run.trial) for run in trials}
-        for method in table.methods
-        if (trials := table.select(Stage.TRIAL, method))
-    ]
-    common = set.intersection(*numbers) if numbers else set()
-    runs = [
-        run
-        for run in table.runs
-        if run.stage is not Stage.TRIAL or (run.study, run.trial) in common
-    ]
-    return replace(table, runs=runs)

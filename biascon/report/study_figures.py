@@ -11,6 +11,7 @@ from biascon.report.figures import Figure
 from biascon.report.plots import study_curves, study_responses, study_results
 from biascon.report.plots.style import PAGE
 from biascon.report.study_data import ComparisonGroup, Study
+from biascon.report.study_scope import unshared_parameters
 from biascon.report.study_tables import describe_crossing, describe_separation
 from biascon.report.study_verdicts import describe_group
 from biascon.studies.curves import TuningCurve
@@ -167,15 +168,15 @@ def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) ->
     if not curves:
         return []
     note = (
-        f"Both methods have the same shared settings in a pair. {trial_note(study)}; {_test_note(study)}. "
-        "The trials describe the search space; nothing is chosen by them."
+        f"{trial_note(study)}; {_test_note(study)}. The trials describe the search space; nothing is chosen "
+        "by them."
     )
     if len(curves) > MAX_SPECIFICATIONS:
         return [
             Figure(
                 "study-specifications",
                 f"Differences in test {study.accuracy} from {study.reference} over all paired recipes, "
-                f"sorted, by method. {note}",
+                f"sorted, by method. {_pair_note(study, curves)} {note}",
                 study.source,
                 partial(study_curves.draw_sorted_differences, curves),
                 study_curves.grid_size(len(curves)),
@@ -194,14 +195,31 @@ def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) ->
                 f"study-specification-{k}-{curve.method}",
                 f"{curve.method} minus {curve.reference}: difference in test {study.accuracy} over "
                 f"{len(curve.differences)} paired recipes, sorted; {curve.method} is higher in "
-                f"{curve.higher}, the median (dashed) is {100 * curve.median:+.1f} points. Below: the shared "
-                f"settings of each recipe. {note}",
+                f"{curve.higher}, the median (dashed) is {100 * curve.median:+.1f} points. Below: the "
+                f"settings of each recipe that both methods have. {_pair_note(study, [curve])} {note}",
                 study.source,
                 partial(study_curves.draw_specification, curve, space),
                 (PAGE, 2.0 + 0.42 * len(space)),
             )
         )
     return figures
+
+
+def _pair_note(study: Study, curves: Sequence[SpecificationCurve]) -> str:
+    """Return which settings are equal in every pair, and which shared parameters are not."""
+    settings = [pair for curve in curves for pair in curve.settings]
+    equal = [key for key in settings[0] if all(key in pair for pair in settings)]
+    methods = {name for curve in curves for name in (curve.method, curve.reference)}
+    spaces = study.table.description["methods"]
+    differ = [
+        key
+        for key in unshared_parameters(study)
+        if sum(key in spaces[name]["space"] for name in methods) > 1 and key not in equal
+    ]
+    shown = ", ".join(equal) or "none"
+    return f"Equal in each pair: {shown}." + (
+        f" Not shared, because the distributions differ: {', '.join(differ)}." if differ else ""
+    )
 
 
 def front_figure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,11 +9,15 @@ from typing import Any
 from biascon.errors import BiasconError
 from biascon.report.document import Block, Code, Table, Text
 from biascon.report.study_data import Study
+from biascon.report.study_file import format_study_file
+from biascon.report.study_scope import describe_trials, describe_unshared
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.selection import RULES
 
 # Returns the settings of a trial as ``section.key=value``, from the description of the study and the trial.
 TrialSettings = Callable[[Any, StudyRun], Sequence[str]]
+
+DATA_NOTE = "data/NAME stands for the folder of the dataset NAME"
 
 
 def format_commands(study: Study, trial_settings: TrialSettings) -> str:
@@ -81,14 +84,9 @@ def protocol_section(study: Study) -> list[Block]:
         ("selection", "on validation images only"),
         ("preset", str(description["preset"])),
         ("settings of every run", " ".join(description["settings"]) or "-"),
-        ("trials", f"{description['trials']} of each method in each of {study.searches} searches"),
+        ("trials", describe_trials([description["trials"]] * study.searches)),
         ("budget in seconds", "none" if budget is None else f"{budget:,.0f} of each method"),
-        (
-            "draws",
-            "adaptive"
-            if study.is_adaptive
-            else "quasi-random; shared parameters have the same draws for all methods",
-        ),
+        ("draws", _draws(study)),
         ("seed of the draws", str(description["seed"])),
         ("training seeds of the trials", _ranges(seeds)),
         (
@@ -104,13 +102,30 @@ def protocol_section(study: Study) -> list[Block]:
         ("recipe version", str(description["recipe"])),
         ("versions", _versions(description)),
         ("digest of the search", study.table.search_digest),
-        ("command", f"biascon tune {shlex.quote(study.table.name + '.toml')}"),
-    ]  # fmt: skip
+        (
+            "command",
+            str(
+                description.get("command")
+                or f"biascon tune {shlex.quote(study.table.name + '.toml')}"
+            ),
+        ),
+    ]
     return [
         Table("Protocol", ("", ""), [list(row) for row in rows], in_words=True),
-        Text("The study file that gives this search:"),
+        Text(
+            "The study file that gives this search" + f"; {DATA_NOTE}" * (data["rho"] is None) + ":"
+        ),
         Code(format_study_file(description)),
     ]
+
+
+def _draws(study: Study) -> str:
+    if study.is_adaptive:
+        return "adaptive"
+    unshared = describe_unshared(study)
+    return "quasi-random; shared parameters have the same draws for all methods" + (
+        f", except {unshared}" if unshared else ""
+    )
 
 
 def _versions(description: Any) -> str:
@@ -129,38 +144,3 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([n, n])
     return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in parts) or "-"
-
-
-def format_study_file(description: Any) -> str:
-    """Return a study file with the search of a description, every search space written out."""
-    data, confirm = description["dataset"], description["confirm"]
-    lines = [f"name = {_toml(description['name'])}"]
-    if data["rho"] is not None:
-        lines.append(f"rho = {float(data['rho'])!r}")
-        biased = description.get("val_protocol") == "biased"
-        lines += ['val_protocol = "biased"'] if biased else []
-    else:
-        lines.append(f"data = {_toml('data/' + str(data['name']))}")
-    lines += [f"bias = {_toml(data['bias'])}"] if data.get("bias") else []
-    for key in ("trials", "studies", "seed", "preset", "settings", "budget_seconds", "search"):
-        if description.get(key) is not None:
-            lines.append(f"{key} = {_toml(description[key])}")
-    lines.append("\n[confirm]")
-    for key in ("seeds", "rules", "reference", "margin", "rho", "variance"):
-        if key in confirm:
-            lines.append(f"{key} = {_toml(confirm[key])}")
-    for method, entry in description["methods"].items():
-        table = f"methods.{_toml(method)}"
-        lines += [f"\n[{table}]", f"loss = {_toml(entry.get('loss', method))}"]
-        if entry.get("settings"):
-            lines.append(f"settings = {_toml(entry['settings'])}")
-        lines.append(f"[{table}.space]")
-        for key, distribution in entry["space"].items():
-            ((kind, value),) = distribution.items()
-            lines.append(f"{_toml(key)} = {{ {kind} = {_toml(value)} }}")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    """Return a text, number, truth value or list as TOML, which JSON agrees with."""
-    return json.dumps(value, ensure_ascii=False)

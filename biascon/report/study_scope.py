@@ -9,6 +9,7 @@ from biascon.report.verdicts import CONTEX_FORMS
 from biascon.studies.confirmation import ALPHA
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.selection import RULES
+from biascon.utils.files import digest_of
 
 
 def describe_scope(study: Study) -> str:
@@ -47,6 +48,31 @@ def describe_trials(counts: Sequence[int]) -> str:
     if len(set(counts)) == 1:
         return f"{counts[0]} trials of each method in each of {len(counts)} searches"
     return f"{', '.join(map(str, counts))} trials of each method in {len(counts)} searches"
+
+
+def unshared_parameters(study: Study) -> dict[str, list[str]]:
+    """Return the parameters whose distribution differs between methods, with the methods that differ.
+
+    The distribution that most methods have counts as the shared one; of equal numbers, that of the first
+    method.
+    """
+    users: dict[str, dict[str, list[str]]] = {}
+    for method, entry in study.table.description["methods"].items():
+        for key, data in entry["space"].items():
+            users.setdefault(key, {}).setdefault(digest_of(data), []).append(method)
+    result = {}
+    for key, groups in users.items():
+        shared = max(groups.values(), key=len)
+        others = [method for names in groups.values() if names is not shared for method in names]
+        if others:
+            result[key] = others
+    return result
+
+
+def describe_unshared(study: Study) -> str:
+    """Return the parameters whose distribution differs between methods: ``optimizer.lr of contex``."""
+    parts = [f"{key} of {', '.join(names)}" for key, names in unshared_parameters(study).items()]
+    return "; ".join(parts)
 
 
 def describe_intervals(study: Study) -> str:

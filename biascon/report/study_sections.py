@@ -8,12 +8,18 @@ from biascon.report.document import Block, Cell, Code, Document, Picture, Sectio
 from biascon.report.study_comparison import comparison_tables, percent_cell, points_cell
 from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_figures import DISPARITY
-from biascon.report.study_protocol import TrialSettings, format_commands, protocol_section
+from biascon.report.study_protocol import (
+    DATA_NOTE,
+    TrialSettings,
+    format_commands,
+    protocol_section,
+)
 from biascon.report.study_scope import (
     describe_incomplete_search,
     describe_intervals,
     describe_missing_forms,
     describe_scope,
+    describe_unshared,
 )
 from biascon.report.study_verdicts import describe_comparison, describe_group, in_words
 from biascon.studies.curves import tuning_curve
@@ -150,7 +156,7 @@ def _spaces(study: Study, trial_settings: TrialSettings | None) -> list[Block]:
     blocks += [] if fixed is None else [fixed]
     commands = format_commands(study, trial_settings) if trial_settings else ""
     if commands:
-        blocks += [Text("The chosen settings as commands:"), Code(commands)]
+        blocks += [Text(f"The chosen settings as commands; {DATA_NOTE}:"), Code(commands)]
     return blocks
 
 
@@ -199,11 +205,14 @@ def _specifications(study: Study) -> list[Block]:
     curves = [curve for curve in found if curve is not None]
     if not curves:
         return [Text("No recipe is finished for both a method and the reference.")]
+    differ = describe_unshared(study)
+    unshared = f" (not shared: {differ})" if differ else ""
     return [
         Text(
-            "Each paired recipe has the same shared settings and the same training seed for both methods; "
-            "the own parameters of a method are its own draws. The share is about recipes of this search "
-            "space, not about tuned methods."
+            "Each paired recipe has the same draws of the shared parameters and the same training seed for "
+            f"both methods{unshared}. A parameter is shared if both methods have it with the same "
+            "distribution; the own parameters of a method are its own draws. The share is about recipes of "
+            "this search space, not about tuned methods."
         ),
         study_tables.specification_table(study, curves),
         *(Picture(figure) for figure in study_figures.specification_figures(study, curves)),

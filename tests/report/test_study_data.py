@@ -19,7 +19,8 @@ from biascon.report.study_comparison import (
     comparison_records,
     comparison_rows,
 )
-from biascon.report.study_data import Study, compared_trials, load_study, make_study
+from biascon.report.study_data import Study, load_study, make_study
+from biascon.report.study_limits import compared_trials
 from biascon.report.study_scope import describe_missing_forms
 from biascon.report.study_sections import make_document
 from biascon.report.study_write import render_study_latex

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from biascon.errors import UsageError
 from biascon.report.document import Code, Document, Table, Text, cell_text
 from biascon.report.study_comparison import comparison_csv, comparison_records
 from biascon.report.study_data import Study, make_study
+from biascon.report.study_file import format_study_file
 from biascon.report.study_sections import make_document
 from biascon.report.study_write import (
     STUDY_FORMATS,
@@ -25,6 +27,8 @@ from biascon.report.study_write import (
 )
 from biascon.studies.confirmation import Verdict
 from biascon.studies.records import Stage
+from biascon.tuning.plan import resolve_methods
+from biascon.tuning.study import parse_study, read_study
 from tests.report.made_study import (
     GOLDEN,
     diverge,
@@ -240,8 +244,6 @@ def test_commands_name_dataset_seed_and_threads(document: Document) -> None:
 
 
 def test_study_file_reads_back_as_the_same_search(tmp_path: Path) -> None:
-    from biascon.report.study_protocol import format_study_file
-    from biascon.tuning.study import read_study
 
     path = tmp_path / "made.toml"
     description = golden_table().description
@@ -252,6 +254,54 @@ def test_study_file_reads_back_as_the_same_search(tmp_path: Path) -> None:
         space = description["methods"][method.name]["space"]
         assert {k: d.to_json() for k, d in method.space.items() if d is not None} == space
     assert (spec.trials, spec.rho, spec.confirm.reference) == (8, 0.997, "supcon")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"space": {"augment.strength": False}},
+        {"space": {"loss.temperature": False, "optimizer.lr": {"log_uniform": [0.01, 0.02]}},
+         "losses": ["supcon", "simclr"]},
+        {"settings": ["train.micro_batch=64", "optimizer.lr=0.01"]},
+        {"methods": {"form": {"loss": "contex", "settings": ["loss.form=log1p"]}}},
+        {"methods": {"a \"q' <b>&_$\\ é\n\x7f": {"loss": "SupCon", "space": {"train.epochs": False}}}},
+        {"methods": {"own": {"loss": "contex", "space": {"loss.wa": False, "loss.wb": False}}}},
+    ],
+    ids=["registry", "no-strength", "temperature", "settings", "form", "name", "own"],
+)  # fmt: skip
+def test_study_file_gives_the_same_methods(changes: dict[str, object]) -> None:
+    """The printed file of a planned study resolves to the same methods with the same spaces."""
+    spec = parse_study({"losses": ["ce", "supcon"], "rho": 0.9, "preset": "smoke", **changes})
+    methods = {method.name: method.to_json() for method in resolve_methods(spec)}
+    description = {
+        **golden_table().description, "methods": methods, "settings": list(spec.settings),
+        "confirm": {"seeds": 4, "rules": ["unbiased"], "reference": next(iter(methods)), "margin": 0.02,
+                    "rho": [0.9], "variance": 2, "variance_of": list(methods)[:1]},
+    }  # fmt: skip
+    again = parse_study(tomllib.loads(format_study_file(description)))
+    assert {m.name: m.to_json() for m in resolve_methods(again)} == methods
+    assert again.settings == spec.settings
+    assert list(again.confirm.variance_of) == list(methods)[:1]
+
+
+def test_other_distribution_of_a_shared_parameter_is_named() -> None:
+    space = {"optimizer.lr": {"log_uniform": [0.05, 0.1]}}
+    table = make_study_table(
+        {"supcon": 0.0, "ce": 0.0, "contex": 0.04}, methods={"contex": {"space": space}}
+    )
+    document = make_document(make_study(table))
+    assert "(not shared: optimizer.lr of contex)" in texts_of(document, "Specification curves")
+    protocol = {cell_text(a): cell_text(b) for a, b in table_of(document, "Protocol").rows}
+    assert protocol["draws"].endswith("except optimizer.lr of contex")
+    captions = {f.name: f.caption for f in document.figures if "specification" in f.name}
+    ce, contex = (
+        captions[f"study-specification-{k}-{name}"] for k, name in ((0, "ce"), (1, "contex"))
+    )
+    assert "Equal in each pair: optimizer.lr, train.batch_size, loss.temperature." in ce
+    assert "Not shared" not in ce
+    assert "Equal in each pair: train.batch_size, loss.temperature. Not shared, because" in contex
+    assert "differ: optimizer.lr." in contex
 
 
 def test_missing_methods_and_runs_leave_no_empty_table() -> None:
