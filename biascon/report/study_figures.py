@@ -1,49 +1,51 @@
-"""The figures of the report of a tuning study, with their captions."""
+"""The figures of the confirmation and of the curves of a tuning study, with their captions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from biascon.metrics.names import METRIC_NAMES
 from biascon.report.figures import Figure
-from biascon.report.plots import study_curves, study_responses, study_results
+from biascon.report.plots import study_curves, study_results
 from biascon.report.plots.style import PAGE
 from biascon.report.study_data import ComparisonGroup, Study
-from biascon.report.study_scope import unshared_parameters
+from biascon.report.study_scope import describe_trials, trial_counts, unshared_parameters
 from biascon.report.study_tables import describe_crossing, describe_separation
 from biascon.report.study_verdicts import describe_group
-from biascon.studies.curves import TuningCurve
-from biascon.studies.multiverse import Importance, Response, SpecificationCurve, VarianceSource
+from biascon.studies.curves import TuningCurve, crossing_budget
+from biascon.studies.multiverse import SpecificationCurve
 from biascon.studies.selection import Rule
 from biascon.utils.distributions import Complement, read_distribution
 
 MAX_IN_CAPTION = 6  # methods whose crossings a caption names
 MAX_SPECIFICATIONS = 6  # methods with a specification curve of their own
 MAX_PANELS = 3  # color correlations beside each other
-MAX_RESPONSES = 6  # parameters whose scores are drawn
-MAX_RESPONSE_METHODS = 7
-DISPARITY = "equalized_odds_difference"
 
 
 def trial_note(study: Study) -> str:
     """Return how many trials a figure is about, and on which datasets they were trained and scored."""
     description = study.table.description["dataset"]
     counts = sorted({len(study.trials(method)) for method in study.methods})
-    n = f"{counts[0]}" if counts[:1] == counts[-1:] else f"{counts[0]} to {counts[-1]}"
+    n = (
+        describe_trials(trial_counts(study))
+        if counts[:1] == counts[-1:]
+        else f"{counts[0]} to {counts[-1]} trials of a method"
+    )
     rho = "" if description["rho"] is None else f", rho {description['rho']:g}"
     return (
-        f"n = {n} trials of each of {len(study.methods)} methods; dataset {description['name']}{rho}; "
+        f"n = {n}, {len(study.methods)} methods; dataset {description['name']}{rho}; "
         f"training images: {description['train']}"
     )
 
 
-def _validation_note(study: Study) -> str:
+def validation_note(study: Study) -> str:
+    """Return what the validation images of a study are."""
     return f"validation images: {study.table.description['dataset']['val_protocol']}"
 
 
-def _test_note(study: Study) -> str:
+def test_note(study: Study) -> str:
+    """Return what the test images of a study are."""
     return f"test images: {study.table.description['dataset']['test']}"
 
 
@@ -66,7 +68,7 @@ def confirmation_figures(study: Study) -> list[Figure]:
                 f"(confirmation, n = {pairs} pairs). Thin lines: 95 % intervals that hold for another search "
                 "too. Thick pale lines: 95 % intervals of the two chosen settings alone. Shaded: the margin "
                 f"of equivalence, {100 * study.margin:.1f} points. Verdicts after Holm's adjustment. "
-                f"{_other_rho_note(study, part)}{_capital(_test_note(study))}."
+                f"{_other_rho_note(study, part)}{_capital(test_note(study))}."
             )
             if len(part) > 1:
                 at = "" if study.trial_rho is None else f", trials at rho {study.trial_rho:g}"
@@ -107,8 +109,8 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
     caption = (
         f"Tuning curves, rule {rule.name}: {rule.description} that the best of n trials reaches. Solid: "
         f"median, with its exact simultaneous {100 * curves[0].level:.0f} % band for independent draws "
-        "(quasi-random draws are spread more evenly, so that the band is wider than it has to be). It is cut "
-        "off at the edges of the plot. Dashed: expected best. "
+        "(quasi-random draws are spread more evenly, so that the band is wider than it has to be). The band "
+        "is cut off at the edges of the plot. Dashed: expected best. "
     )
     compared = ""
     if reference is not None and len(others) <= MAX_IN_CAPTION:
@@ -119,7 +121,7 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
         )
     elif reference is not None:
         compared = " Crossing budgets and separated bands: in the table"
-    notes = f"{trial_note(study)}; {_validation_note(study)}."
+    notes = f"{trial_note(study)}; {validation_note(study)}."
     figures = [
         Figure(
             f"study-curves-{rule.name}-trials",
@@ -135,13 +137,34 @@ def tuning_figures(study: Study, rule: Rule, curves: Sequence[TuningCurve]) -> l
                 f"study-curves-{rule.name}-seconds",
                 f"The tuning curves of rule {rule.name} against seconds: the budget is n times the mean "
                 f"seconds of training of a trial of the method, first stages included. Lines and bands as "
-                f"above. {notes}",
+                f"above. {_crossing_seconds(others, reference)}{notes}",
                 study.source,
                 partial(study_curves.draw_tuning_curves, others, reference, in_seconds=True),
                 study_curves.grid_size(len(others)),
             )
         )
     return figures
+
+
+def _crossing_seconds(others: Sequence[TuningCurve], reference: TuningCurve | None) -> str:
+    """Return the seconds at the crossing budgets, which are not marked on an axis of seconds."""
+    if reference is None:
+        return ""
+    crossings = [
+        f"{curve.method} at n = {n}, {n * curve.seconds:,.0f} seconds of {curve.method} and "
+        f"{n * reference.seconds:,.0f} of {reference.method}"
+        for curve in others
+        if (n := crossing_budget(curve, reference)) is not None
+        and curve.seconds is not None
+        and reference.seconds is not None
+    ]
+    note = (
+        "Crossing budgets are not marked: they are numbers of trials, and the same number of trials takes "
+        "different seconds for each method"
+    )
+    if not crossings or len(others) > MAX_IN_CAPTION:
+        return f"{note}. "
+    return f"{note} ({'; '.join(crossings)}). "
 
 
 def best_so_far_figure(study: Study, rule: Rule) -> Figure | None:
@@ -156,7 +179,7 @@ def best_so_far_figure(study: Study, rule: Rule) -> Figure | None:
     return Figure(
         f"study-best-so-far-{rule.name}",
         f"{rule.description[:1].upper()}{rule.description[1:]} of each trial (dots) and of the best so far "
-        f"(line), in the order of the adaptive search. {trial_note(study)}; {_validation_note(study)}.",
+        f"(line), in the order of the adaptive search. {trial_note(study)}; {validation_note(study)}.",
         study.source,
         partial(study_curves.draw_best_so_far, scores),
         study_curves.grid_size(len(scores)),
@@ -168,7 +191,7 @@ def specification_figures(study: Study, curves: Sequence[SpecificationCurve]) ->
     if not curves:
         return []
     note = (
-        f"{trial_note(study)}; {_test_note(study)}. The trials describe the search space; nothing is chosen "
+        f"{trial_note(study)}; {test_note(study)}. The trials describe the search space; nothing is chosen "
         "by them."
     )
     if len(curves) > MAX_SPECIFICATIONS:
@@ -219,95 +242,4 @@ def _pair_note(study: Study, curves: Sequence[SpecificationCurve]) -> str:
     shown = ", ".join(equal) or "none"
     return f"Equal in each pair: {shown}." + (
         f" Not shared, because the distributions differ: {', '.join(differ)}." if differ else ""
-    )
-
-
-def front_figure(
-    study: Study,
-    points: Mapping[str, Sequence[tuple[float, float]]],
-    front: Sequence[tuple[float, float]],
-    confirmed: Mapping[str, tuple[float, float]],
-) -> Figure:
-    """Return accuracy against disparity; the points are those of ``study_sections``."""
-    names = (METRIC_NAMES[DISPARITY].name, study.accuracy)
-    return Figure(
-        "study-front",
-        f"{names[1].capitalize()} against {names[0]} on the test images, a small marker for each trial; the "
-        "line is the Pareto front of the trials. Large markers: mean of the confirmation runs of the setting "
-        f"that rule {study.rules[0].name if study.rules else 'none'} chooses. Trials describe what the "
-        f"search spaces reach; nothing is chosen by this figure. {trial_note(study)}; {_test_note(study)}.",
-        study.source,
-        partial(study_results.draw_front, points, front, confirmed, names),
-        (PAGE, 3.4),
-    )
-
-
-def importance_figure(study: Study, rule: Rule, importances: Sequence[Importance]) -> Figure | None:
-    """Return the importance of each parameter for each method; None below six trials of each method."""
-    defined = [item for item in importances if not math.isnan(item.share)]
-    if not defined:
-        return None
-    columns, cells = study_results.importance_columns(importances)
-    rows = [method for method in study.methods if any(key[0] == method for key in cells)]
-    return Figure(
-        "study-importance",
-        f"Share of the variance of the {rule.description}, in percent, that a quadratic in one parameter "
-        "explains for trials that it was not fitted to (leave-one-out). A share below 0 is shown as 0. "
-        f"A dash: fewer than six trials. Trials that diverged are left out. {trial_note(study)}.",
-        study.source,
-        partial(study_results.draw_importance, rows, columns, cells),
-        (PAGE, 1.2 + 0.24 * len(rows)),
-    )
-
-
-def response_figure(
-    study: Study, rule: Rule, shown: Sequence[Response], importances: Sequence[Importance]
-) -> Figure | None:
-    """Return the scores against the parameters that explain most; None below six trials of each method.
-
-    Args:
-        study: The study.
-        rule: The rule whose score is shown.
-        shown: The scores of all methods against all parameters.
-        importances: The importance of the same parameters.
-    """
-    shares: dict[str, float] = {}
-    for item in importances:
-        if not math.isnan(item.share):
-            shares[item.parameter] = max(item.share, shares.get(item.parameter, -math.inf))
-    parameters = sorted(shares, key=lambda key: -shares[key])[:MAX_RESPONSES]
-    if not parameters:
-        return None
-    methods = list(dict.fromkeys([study.reference, *study.methods]))[:MAX_RESPONSE_METHODS]
-    panels = {
-        key: [r for method in methods for r in shown if (r.method, r.parameter) == (method, key)]
-        for key in parameters
-    }
-    left_out = len(study.methods) - len(set(methods) & set(study.methods))
-    note = f" {left_out} more methods are not shown." if left_out > 0 else ""
-    return Figure(
-        "study-responses",
-        f"{rule.description.capitalize()} of each trial against one parameter; lines: least-squares "
-        "quadratics. The other searched parameters vary too. "
-        f"The {len(parameters)} parameters that explain most for any "
-        f"method are shown, the first one most.{note} {trial_note(study)}; {_validation_note(study)}.",
-        study.source,
-        partial(study_responses.draw_responses, panels, methods),
-        study_curves.grid_size(len(parameters)),
-    )
-
-
-def variance_figure(study: Study, sources: Sequence[VarianceSource]) -> Figure:
-    """Return the standard deviation by source of randomness."""
-    methods = list(dict.fromkeys(source.method for source in sources))
-    counts = sorted({source.n for source in sources})
-    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return Figure(
-        "study-variance",
-        f"Standard deviation of the test {study.accuracy} when one source of randomness varies, with 95 % "
-        f"intervals (chi-squared); n = {n} runs for each source. The first three include the effect of "
-        f"rounding, which is measured with another number of CPU threads; {_test_note(study)}.",
-        study.source,
-        partial(study_results.draw_variance, sources, methods),
-        (PAGE, 0.9 + (0.42 if len(methods) <= 10 else 0.34) * len(methods)),
     )

@@ -1,4 +1,4 @@
-"""Which runs of the table of a study enter a report: the stated ones, and the trials that all methods have."""
+"""Which runs of the table of a study enter a report: the stated ones, of the trials those of all methods."""
 
 from __future__ import annotations
 

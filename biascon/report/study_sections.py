@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from biascon.metrics.names import METRIC_NAMES
+from collections.abc import Sequence
+from dataclasses import replace
+
 from biascon.report import study_figures, study_tables
-from biascon.report.document import Block, Cell, Code, Document, Picture, Section, Table, Text
-from biascon.report.study_comparison import comparison_tables, percent_cell, points_cell
+from biascon.report.document import Block, Code, Document, Picture, Section, Text
+from biascon.report.study_comparison import comparison_tables
 from biascon.report.study_data import ComparisonGroup, Study
-from biascon.report.study_figures import DISPARITY
 from biascon.report.study_protocol import (
     DATA_NOTE,
     TrialSettings,
@@ -21,17 +22,11 @@ from biascon.report.study_scope import (
     describe_scope,
     describe_unshared,
 )
+from biascon.report.study_trials import front_section, importance_section, variance_section
 from biascon.report.study_verdicts import describe_comparison, describe_group, in_words
-from biascon.studies.curves import tuning_curve
-from biascon.studies.multiverse import (
-    importances,
-    pareto_front,
-    responses,
-    specification_curve,
-    variance_sources,
-)
-from biascon.studies.records import Stage, StudyRun
-from biascon.studies.selection import RULES, Rule
+from biascon.studies.curves import TuningCurve, tuning_curve
+from biascon.studies.multiverse import specification_curve
+from biascon.studies.selection import RULES
 
 MARK_NOTE = "†: uses bias labels of training images; compare such methods only with each other."
 
@@ -53,9 +48,9 @@ def make_document(study: Study, trial_settings: TrialSettings | None = None) -> 
             Section("Search spaces and chosen settings", _spaces(study, trial_settings)),
             Section("Tuning curves", _curves(study)),
             Section("Specification curves", _specifications(study)),
-            Section("Accuracy against disparity", _front(study)),
-            Section("Importance of the parameters", _importance(study)),
-            Section("Variance by source", _variance(study)),
+            Section("Accuracy against disparity", front_section(study)),
+            Section("Importance of the parameters", importance_section(study)),
+            Section("Variance by source", variance_section(study)),
             Section("How it was made", protocol_section(study)),
         ],
         "Trials are chosen on validation images only. Their test metrics are shown to describe the search, "
@@ -169,6 +164,9 @@ def _curves(study: Study) -> list[Block]:
             *(Picture(figure) for figure in figures if figure is not None),
         ]
     blocks: list[Block] = []
+    if study.searches > 1:
+        blocks.append(Text(f"The trials of the {study.searches} searches are taken together."))
+    earlier: dict[str, str] = {}
     for rule in rules:
         found = [
             tuning_curve(study.trials(method), rule, study.n_labels) for method in study.methods
@@ -179,16 +177,30 @@ def _curves(study: Study) -> list[Block]:
                 Text(f"Rule {rule.name}: the score is undefined in a trial of every method.")
             )
             continue
+        same = earlier.setdefault(_numbers(curves), rule.name)
+        if same != rule.name:
+            blocks.append(
+                Text(
+                    f"Rule {rule.name} has the same scores as rule {same} in every trial: see above."
+                )
+            )
+            continue
         blocks += [
             Text(
                 f"Rule {rule.name}. The crossing budget is the last number of trials at which the expected "
-                f"curves of the method and of {study.reference} change places. Up to the n of the "
-                "last column, the bands of both median curves do not overlap."
+                f"curves of the method and of {study.reference} change places. It is descriptive: it has no "
+                "interval, and the order of two curves is shown only where their bands are separated. Up to "
+                "the n of the last column, the bands of both median curves do not overlap."
             ),
             study_tables.curve_table(study, curves),
             *(Picture(figure) for figure in study_figures.tuning_figures(study, rule, curves)),
         ]
     return blocks
+
+
+def _numbers(curves: Sequence[TuningCurve]) -> str:
+    """Return what is equal for two rules whose tuning curves have the same numbers."""
+    return repr([replace(curve, rule="") for curve in curves])
 
 
 def _specifications(study: Study) -> list[Block]:
@@ -217,108 +229,3 @@ def _specifications(study: Study) -> list[Block]:
         study_tables.specification_table(study, curves),
         *(Picture(figure) for figure in study_figures.specification_figures(study, curves)),
     ]
-
-
-def _front(study: Study) -> list[Block]:
-    rows: list[tuple[float, float, StudyRun]] = []
-    for method in study.methods:
-        for run in study.trials(method):
-            disparity, accuracy = run.test.get(DISPARITY), run.test.get(study.headline)
-            if disparity is not None and accuracy is not None:
-                rows.append((disparity, accuracy, run))
-    if not rows:
-        return [Text("The disparity is undefined in every trial.")]
-    front = [rows[i] for i in pareto_front([row[1] for row in rows], [row[0] for row in rows])]
-    points = {
-        method: [(x, y) for x, y, run in rows if run.method == method] for method in study.methods
-    }
-    points = {method: part for method, part in points.items() if part}
-    confirmed = _confirmed_points(study)
-    figure = study_figures.front_figure(study, points, [row[:2] for row in front], confirmed)
-    table: list[list[Cell]] = [
-        [
-            study.label(run.method), str(run.trial), percent_cell(accuracy), percent_cell(disparity),
-            percent_cell(run.test.get("gap")), percent_cell(run.test.get("worst_group")),
-        ]
-        for disparity, accuracy, run in front
-    ]  # fmt: skip
-    name = METRIC_NAMES[DISPARITY].name
-    header = ("method", "trial", study.accuracy, name, "gap", "worst group")
-    title = "The Pareto front of all trials on the test images, in percent"
-    return [Table(title, header, table), Picture(figure)]
-
-
-def _confirmed_points(study: Study) -> dict[str, tuple[float, float]]:
-    """Return the mean disparity and accuracy of the confirmation of the first rule, by method."""
-    points = {}
-    first = study.rhos[0]
-    for method in study.methods:
-        for rule in study.rules[:1]:
-            pairs = [
-                (run.test[DISPARITY], run.test[study.headline])
-                for _, choice in study.choices(method, rule)
-                if choice is not None
-                for run in study.confirmations(choice)
-                if run.rho == first
-                and run.test.get(DISPARITY) is not None
-                and run.test.get(study.headline) is not None
-            ]
-            if pairs:
-                x, y = zip(*pairs, strict=True)
-                points[method] = (sum(x) / len(x), sum(y) / len(y))
-    return points
-
-
-def _importance(study: Study) -> list[Block]:
-    rule: Rule = (study.rules or [RULES["unbiased"]])[0]
-    items = [item for method in study.methods for item in importances(study.table, method, rule)]
-    scores = [item for method in study.methods for item in responses(study.table, method, rule)]
-    figure = study_figures.importance_figure(study, rule, items)
-    response_figure = study_figures.response_figure(study, rule, scores, items)
-    if figure is None:
-        return [Text("The importance needs six trials of a method that did not diverge.")]
-    rows: list[list[Cell]] = [
-        [study.label(i.method), i.parameter, percent_cell(i.share), str(i.best), str(i.n)]
-        for i in items
-    ]
-    header = ("method", "parameter", "share, %", "value in the best trial", "trials")
-    title = f"Share of the variance of the {rule.description} that each parameter explains"
-    note = (
-        "The share is a leave-one-out R^2 of a quadratic in one parameter. It is below 0 where the parameter "
-        "predicts less than the mean does. Interactions of parameters are not part of it."
-    )
-    pictures = [Picture(picture) for picture in (figure, response_figure) if picture is not None]
-    return [Text(note), *pictures, Table(title, header, rows)]
-
-
-def _variance(study: Study) -> list[Block]:
-    choices = [
-        run
-        for method in study.methods
-        for rule in study.rules[:1]
-        for _, run in study.choices(method, rule)
-        if run is not None
-    ]
-    sources = variance_sources(study.table, choices, study.headline)
-    stages = {source.stage for source in sources}
-    if not stages - {Stage.CONFIRMATION}:
-        return [Text("The study has no runs that vary one source of randomness.")]
-    sources = [
-        s
-        for s in sources
-        if any(t.method == s.method and t.stage is not Stage.CONFIRMATION for t in sources)
-    ]
-    names = {
-        Stage.CONFIRMATION: "all together", Stage.SEEDS: "training seed", Stage.DATASETS: "dataset seed",
-        Stage.ROUNDING: "rounding (CPU threads)",
-    }  # fmt: skip
-    rows: list[list[Cell]] = [
-        [
-            study.label(s.method), names[s.stage], str(s.n), points_cell(s.sd).text.lstrip("+"),
-            f"{100 * s.low:.2f} to {100 * s.high:.2f}",
-        ]
-        for s in sources
-    ]  # fmt: skip
-    header = ("method", "source", "n", "standard deviation", "95 %")
-    title = f"Standard deviation of the test {study.accuracy} by source, in points"
-    return [Table(title, header, rows), Picture(study_figures.variance_figure(study, sources))]

@@ -126,17 +126,25 @@ def budget_table(study: Study) -> Table:
 def diverged_table(study: Study) -> Table | None:
     """Return the runs that diverged, by name; None if there is none."""
     rows = [
-        [study.label(run.method), run.stage.value, _number(study, run), str(run.seed), _short(run)]
+        [
+            study.label(run.method),
+            run.stage.value,
+            trial_number(study, run),
+            str(run.seed),
+            _short(run),
+        ]
         for run in study.full.runs
         if run.diverged
     ]
     if not rows:
         return None
-    header = ("method", "stage", "trial", "seed", "message")
+    trial = "search/trial" if study.searches > 1 else "trial"
+    header = ("method", "stage", trial, "seed", "message")
     return Table("Runs that diverged", header, rows, in_words=True)
 
 
-def _number(study: Study, run: StudyRun) -> str:
+def trial_number(study: Study, run: StudyRun) -> str:
+    """Return the number of a trial, after that of its search if there are several: ``1/7``."""
     return f"{run.study}/{run.trial}" if study.searches > 1 else str(run.trial)
 
 
@@ -195,7 +203,7 @@ def curve_table(study: Study, curves: Sequence[TuningCurve]) -> Table:
         rows.append([*row, describe_separation(curve, reference)])
     title = (
         f"Best validation score of n trials, in percent: median, with its {100 * curves[0].level:.0f} % "
-        "simultaneous band"
+        "simultaneous band (a dash: no upper limit)"
     )
     return Table(title, header, rows)
 
@@ -204,7 +212,8 @@ def _median_cell(curve: TuningCurve, n: int) -> Cell:
     if n > len(curve.budgets):
         return UNDEFINED_CELL
     low, median, high = (100 * part[n - 1] for part in (curve.low, curve.median, curve.high))
-    return TableCell(f"{median:.1f} [{low:.1f}, {high:.1f}]", f"{median:.6g}")
+    upper = f"{high:.1f}" if curve.high[n - 1] < 1 else "-"
+    return TableCell(f"{median:.1f} [{low:.1f}, {upper}]", f"{median:.6g}")
 
 
 def describe_crossing(curve: TuningCurve, reference: TuningCurve) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
 
-from biascon.errors import UsageError, did_you_mean
+from biascon.errors import BiasconError, UsageError, did_you_mean
 from biascon.report.document import Cell, Document, cell_text, cell_value
 from biascon.report.figures import Figure
 from biascon.report.study_comparison import (
@@ -60,12 +62,20 @@ def write_study_report(
     files: dict[str, bytes | str] = {}
     for name in with_progress(names, "writing formats", len(names), say):
         files |= STUDY_FORMATS[name](study, document)
-    for folder in (out, *([out / FIGURES] if any("/" in name for name in files) else [])):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise os_error(error, "create", folder) from error
-    write_together({out / name: content for name, content in files.items()})
+    folders = [out, *([out / FIGURES] if any("/" in name for name in files) else [])]
+    new = [folder for folder in folders if not folder.exists()]
+    try:
+        for folder in folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise os_error(error, "create", folder) from error
+        write_together({out / name: content for name, content in files.items()})
+    except BiasconError:
+        for folder in reversed(new):
+            with contextlib.suppress(OSError):  # missing, or not empty
+                folder.rmdir()
+        raise
     return [out / name for name in files]
 
 
@@ -96,8 +106,11 @@ def render_study_html(document: Document, pictures: Mapping[str, bytes] | None =
         document=document,
         text=cell_text,
         value=cell_value,
-        svg=lambda figure: Markup(
-            figure.svg_element(drawn[figure.name]) if figure.name in drawn else figure.to_svg()
+        svg=lambda figure, title: Markup(
+            # The caption stands below the figure: its label is short.
+            replace(figure, caption=title).svg_element(
+                drawn[figure.name] if figure.name in drawn else figure.to_svg_file()
+            )
         ),
         version=__version__,
     )

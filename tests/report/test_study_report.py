@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from biascon.errors import UsageError
+from biascon.errors import BiasconError, UsageError
 from biascon.report.document import Code, Document, Table, Text, cell_text
 from biascon.report.study_comparison import comparison_csv, comparison_records
 from biascon.report.study_data import Study, make_study
 from biascon.report.study_file import format_study_file
 from biascon.report.study_sections import make_document
+from biascon.report.study_trials import _confirmed_points
 from biascon.report.study_write import (
     STUDY_FORMATS,
     render_study_html,
@@ -302,6 +305,77 @@ def test_other_distribution_of_a_shared_parameter_is_named() -> None:
     assert "Not shared" not in ce
     assert "Equal in each pair: train.batch_size, loss.temperature. Not shared, because" in contex
     assert "differ: optimizer.lr." in contex
+
+
+def test_only_the_confirmation_at_the_rho_of_the_trials_is_beside_them() -> None:
+    table = make_study_table({"supcon": 0.0, "contex": 0.05}, trials=6, rhos=(0.99, 0.997))
+    runs = [r for r in table.select(Stage.CONFIRMATION, "contex") if r.rho == 0.997]
+    mean = sum(run.test["unbiased"] or 0.0 for run in runs) / len(runs)
+    assert _confirmed_points(make_study(table))["contex"][1] == pytest.approx(mean)
+    captions = {f.name: f.caption for f in make_document(make_study(table)).figures}
+    assert "mean of the confirmation runs at rho 0.997 of the setting" in captions["study-front"]
+    assert "runs at rho 0.99;" in captions["study-variance"]
+    other = without(table, lambda run: run.stage is Stage.CONFIRMATION and run.rho == 0.997)
+    assert not _confirmed_points(make_study(other))
+    captions = {f.name: f.caption for f in make_document(make_study(other)).figures}
+    assert "No large markers" in captions["study-front"]
+
+
+def test_variance_has_a_row_only_for_searches_with_such_runs() -> None:
+    table = make_study_table({"supcon": 0.0, "contex": 0.05}, trials=6)
+    two = replace(
+        table,
+        description={**table.description, "studies": 2},
+        runs=[
+            replace(run, study=search)
+            for search in (0, 1)
+            for run in table.runs
+            if search == 0 or run.stage in (Stage.TRIAL, Stage.CONFIRMATION)
+        ],
+    )
+    rows = table_of(make_document(make_study(two)), "Standard deviation").rows
+    assert {cell_text(row[0]) for row in rows} == {"supcon, search 0", "contex, search 0"}
+    assert all(re.fullmatch(r"\d+\.\d\d", cell_text(row[3])) for row in rows)
+
+
+def test_few_trials_show_the_correlation_of_their_parameters() -> None:
+    table = make_study_table({"supcon": 0.0, "contex": 0.05}, trials=8)
+    row = [cell_text(c) for c in table_of(make_document(make_study(table)), "Correlation").rows[0]]
+    trials = table.trials("supcon")
+    values = np.array(
+        [
+            [math.log(r.settings["optimizer.lr"]), r.settings["train.batch_size"],
+             math.log(r.settings["loss.temperature"])]
+            for r in trials
+        ]
+    )  # fmt: skip
+    matrix = np.abs(np.corrcoef(values.T))[np.triu_indices(3, 1)]
+    assert row[1] == f"{matrix.max():.2f}"
+    many = make_document(make_study(make_study_table({"supcon": 0.0, "contex": 0.05}, trials=24)))
+    assert "correlated between parameters" not in texts_of(many, "Importance of the parameters")
+
+
+def test_seconds_at_a_crossing_are_those_of_each_method(document: Document) -> None:
+    """groupdro crosses supcon at n = 2, with 60 and 50 seconds a trial."""
+    captions = {figure.name: figure.caption for figure in document.figures}
+    text = "groupdro at n = 2, 120 seconds of groupdro and 100 of supcon"
+    assert text in captions["study-curves-unbiased-seconds"]
+
+
+def test_failed_write_leaves_no_empty_folder(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biascon.report.figures.Figure._save", lambda *_: b"<svg")
+
+    def fail(files: object) -> None:
+        raise BiasconError("cannot write: the disk is full")
+
+    monkeypatch.setattr("biascon.report.study_write.write_together", fail)
+    (tmp_path / "kept").mkdir()
+    for out in ("new", "kept"):
+        with pytest.raises(BiasconError, match="disk is full"):
+            write_study_report(study, tmp_path / out, formats=["markdown"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
 def test_missing_methods_and_runs_leave_no_empty_table() -> None:

@@ -133,7 +133,7 @@ def draw_importance(
     cells: Mapping[tuple[str, str], tuple[float, str]],
     ax: Axes,
 ) -> Axes:
-    """Draw the share of variance that each parameter explains as a heat map, with its number in percent.
+    """Draw the leave-one-out R^2 of each parameter as a heat map, with its number in percent.
 
     Args:
         rows: The methods.
@@ -194,21 +194,27 @@ def importance_columns(
     return columns, cells
 
 
-def draw_variance(sources: Sequence[VarianceSource], methods: Sequence[str], ax: Axes) -> Axes:
-    """Draw the standard deviation by source of randomness with 95 % intervals, a group of rows a method."""
+def draw_variance(rows: Mapping[str, Sequence[VarianceSource]], ax: Axes) -> Axes:
+    """Draw the standard deviation by source of randomness with 95 % intervals.
+
+    Args:
+        rows: The sources by the name of their group of rows.
+        ax: The axes.
+    """
     stages = (Stage.CONFIRMATION, *VARIANCE_STAGES)
     for k, stage in enumerate(stages):
         name: str | None = STAGE_NAMES[stage]
-        for source in sources:
-            if source.stage is not stage:
-                continue
-            row = methods.index(source.method) + (k - 1.5) * 0.18
-            ax.plot([100 * source.low, 100 * source.high], [row, row], color=COLORS[k], lw=1.2)
-            ax.plot(100 * source.sd, row, MARKERS[k], color=COLORS[k], ms=4.5, label=name)
-            name = None
-    ax.set_yticks(range(len(methods)), [plain_label(method) for method in methods])
-    ax.set_ylim(len(methods) - 0.4, -0.6)
-    if all(source.low > 0 for source in sources):  # a source may have no effect at all
+        for place, sources in enumerate(rows.values()):
+            for source in sources:
+                if source.stage is not stage:
+                    continue
+                y = place + (k - 1.5) * 0.18
+                ax.plot([100 * source.low, 100 * source.high], [y, y], color=COLORS[k], lw=1.2)
+                ax.plot(100 * source.sd, y, MARKERS[k], color=COLORS[k], ms=4.5, label=name)
+                name = None
+    ax.set_yticks(range(len(rows)), [plain_label(name) for name in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    if all(s.low > 0 for part in rows.values() for s in part):  # a source may have no effect at all
         set_plain_log_axis(ax)
     ax.set_xlabel("standard deviation, points")
     ax.grid(axis="x", alpha=0.25)
