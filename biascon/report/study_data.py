@@ -129,11 +129,12 @@ class Study:
 
     @cached_property
     def rhos(self) -> list[float | None]:
-        """The color correlations of the confirmation: those of the description, then any other."""
+        """The color correlations of the confirmation: that of the trials, the stated ones, any other."""
         stated = self.table.description["confirm"]["rho"]
         found = [run.rho for run in self.table.select(Stage.CONFIRMATION)]
         rhos: list[float | None] = [*map(float, stated), *sorted(r for r in found if r is not None)]
-        return list(dict.fromkeys([*rhos, *(r for r in found if r is None)])) or [None]
+        rhos = list(dict.fromkeys([*rhos, *(r for r in found if r is None)])) or [None]
+        return sorted(rhos, key=lambda rho: rho != self.trial_rho)
 
     @property
     def trial_rho(self) -> float | None:

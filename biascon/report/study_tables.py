@@ -249,5 +249,5 @@ def specification_table(study: Study, curves: Sequence[SpecificationCurve]) -> T
         ]
         for c in curves
     ]
-    title = f"Difference in test {study.accuracy} from {study.reference} over the same recipes, in points"
+    title = f"Difference in test {study.accuracy} from {study.reference} over the paired recipes, in points"
     return Table(title, header, rows)

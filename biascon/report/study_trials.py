@@ -47,7 +47,8 @@ def front_section(study: Study) -> list[Block]:
     figure = study_trial_figures.front_figure(study, points, [row[:2] for row in front], confirmed)
     table: list[list[Cell]] = [
         [
-            study.label(run.method), trial_number(study, run), percent_cell(accuracy), percent_cell(disparity),
+            study.label(run.method), trial_number(study, run),
+            percent_cell(accuracy), percent_cell(disparity),
             percent_cell(run.test.get("gap")), percent_cell(run.test.get("worst_group")),
         ]
         for disparity, accuracy, run in front
@@ -124,8 +125,8 @@ def _correlation_blocks(study: Study, scores: Sequence[Response]) -> list[Block]
         return []
     note = (
         f"Quasi-random draws of fewer than {FEW_TRIALS} trials can be correlated between parameters: a "
-        "part of the R^2 of one parameter may be the effect of another one. Parameters whose values have no order "
-        "are left out of the table."
+        "part of the R^2 of one parameter may be the effect of another one. Parameters whose values have no "
+        "order are left out of the table."
     )
     header = ("method", "largest |correlation|", "of", "trials")
     return [Text(note), Table("Correlation between the draws of two parameters", header, rows)]
