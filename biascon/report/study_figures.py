@@ -57,7 +57,7 @@ def confirmation_figures(study: Study) -> list[Figure]:
         for start in range(0, len(groups), MAX_PANELS):
             part = groups[start : start + MAX_PANELS]
             panels = {
-                "" if group.rho is None else f"confirmation at rho {group.rho:g}": group.comparisons
+                "" if group.rho is None else f"confirmed at rho {group.rho:g}": group.comparisons
                 for group in part
             }
             methods = list(dict.fromkeys(c.method for group in part for c in group.comparisons))

@@ -161,7 +161,10 @@ def render_study_latex(study: Study) -> str:
         caption = (
             f"{describe_group(group)}: {study.accuracy} in percent, tuned with the same budget and trained "
             f"anew, against {study.reference}; differences in points with {interval}; p-values "
-            f"adjusted by Holm; level: margin of {100 * study.margin:.1f} points. "
+            "adjusted by Holm"
+            + f"; level: margin of {100 * study.margin:.1f} points"
+            * group.has_verdict
+            + ". "
             f"{study.table.description['dataset']['name']}, preset {study.table.description['preset']}."
         )
         rows = [

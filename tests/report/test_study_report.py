@@ -288,6 +288,17 @@ def test_study_file_gives_the_same_methods(changes: dict[str, object]) -> None:
     assert list(again.confirm.variance_of) == list(methods)[:1]
 
 
+def test_command_of_the_study_is_that_of_its_description() -> None:
+    table = make_study_table({"supcon": 0.0, "ce": 0.0}, command="biascon tune a.toml --trials 8")
+    other = make_study_table({"supcon": 0.0, "ce": 0.0})
+    for made, command in (
+        (table, "biascon tune a.toml --trials 8"),
+        (other, "biascon tune made.toml"),
+    ):
+        rows = table_of(make_document(make_study(made)), "Protocol").rows
+        assert dict((cell_text(a), cell_text(b)) for a, b in rows)["command"] == command
+
+
 def test_other_distribution_of_a_shared_parameter_is_named() -> None:
     space = {"optimizer.lr": {"log_uniform": [0.05, 0.1]}}
     table = make_study_table(

@@ -212,7 +212,7 @@ def draw_variance(rows: Mapping[str, Sequence[VarianceSource]], ax: Axes) -> Axe
                 ax.plot([100 * source.low, 100 * source.high], [y, y], color=COLORS[k], lw=1.2)
                 ax.plot(100 * source.sd, y, MARKERS[k], color=COLORS[k], ms=4.5, label=name)
                 name = None
-    ax.set_yticks(range(len(rows)), [plain_label(name) for name in rows])
+    ax.set_yticks(range(len(rows)), [plain_label(name, 34) for name in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     if all(s.low > 0 for part in rows.values() for s in part):  # a source may have no effect at all
         set_plain_log_axis(ax)
