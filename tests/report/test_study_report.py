@@ -296,7 +296,7 @@ def test_command_of_the_study_is_that_of_its_description() -> None:
         (other, "biascon tune made.toml"),
     ):
         rows = table_of(make_document(make_study(made)), "Protocol").rows
-        assert dict((cell_text(a), cell_text(b)) for a, b in rows)["command"] == command
+        assert {cell_text(a): cell_text(b) for a, b in rows}["command"] == command
 
 
 def test_other_distribution_of_a_shared_parameter_is_named() -> None:
