@@ -373,6 +373,14 @@ def test_seconds_at_a_crossing_are_those_of_each_method(document: Document) -> N
     assert text in captions["study-curves-unbiased-seconds"]
 
 
+def test_captions_are_not_repeated_as_labels(document: Document) -> None:
+    drawn = {figure.name: b"<svg></svg>" for figure in document.figures}
+    page, markdown = render_study_html(document, drawn), render_study_markdown(document)
+    assert '<svg role="img" aria-label="Tuning curves">' in page
+    for text in (page, markdown):
+        assert text.count("Large markers: mean of the confirmation") == 1
+
+
 def test_failed_write_leaves_no_empty_folder(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
