@@ -105,7 +105,10 @@ class TestFolder:
     @pytest.mark.parametrize("val_protocol", VAL_PROTOCOLS)
     def test_the_validation_protocol_is_in_the_manifest(self, make: Any, val_protocol: str) -> None:
         text = make(val_protocol=val_protocol).manifest.protocol["val"]
-        word = {"held-out": "before colouring", "hong": "leaks", "none": "no selection"}
+        word = {
+            "held-out": "before colouring", "biased": "as in training", "hong": "leaks",
+            "none": "no selection",
+        }  # fmt: skip
         assert word[val_protocol] in text
 
     def test_an_intact_folder_is_reused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
