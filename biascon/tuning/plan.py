@@ -181,7 +181,8 @@ class Planner:
         third ones repeat the first confirmation runs with another number of CPU threads, which changes only
         the rounding.
         """
-        n, rho = self.spec.confirm.variance, self.rhos()[0]
+        n, rhos = self.spec.confirm.variance, self.rhos()
+        rho = self.spec.rho if self.spec.rho in rhos else rhos[0]
         names = self.spec.confirm.variance_of or tuple(method.name for method in self.methods)
         chosen = [choice for choice in choices if choice.method in names and choice.study == 0]
         first = trial_dataset if rho is None else self._build(rho, MAX_TRIALS)
