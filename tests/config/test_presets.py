@@ -54,10 +54,12 @@ def write_dataset(folder: Path, side: int) -> Path:
 @pytest.mark.parametrize(
     ("preset", "side", "protocol", "settings"),
     [
-        ("utkface", 64, "linear", []),
+        # The cases with fine-tuning train the same encoders first.
+        pytest.param("utkface", 64, "linear", [], marks=pytest.mark.slow),
         ("utkface", 64, "finetune", ["finetune.epochs=1", "finetune.batch_size=8"]),
         ("celeba", 96, "knn", ["probe.k=5"]),
-        ("cifar", 32, "linear", ["model.encoder=resnet18"]),  # a ResNet-50 takes a minute
+        # A ResNet-50 takes a minute.
+        pytest.param("cifar", 32, "linear", ["model.encoder=resnet18"], marks=pytest.mark.slow),
         ("cifar", 32, "finetune",
          ["model.encoder=resnet18", "finetune.epochs=1", "finetune.batch_size=8"]),
     ],
