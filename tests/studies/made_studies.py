@@ -3,7 +3,8 @@
 The accuracy of a run is the value of the method at its setting, plus the noise of the training seed, plus, on
 confirmation runs, the noise of the coloring, which both methods share. Validation and test add the noise of
 their images. The noise of the training seed is about that of five seeds of SupCon and ConTeX on BiasedMNIST
-at rho 0.997, the noise of the images that of 6,000 and 10,000 binomial draws; that of the coloring is assumed.
+at rho 0.997, the noise of the images that of 6,000 and 10,000 binomial draws. That of the coloring is
+assumed.
 """
 
 from __future__ import annotations
