@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from biascon.cli.options import FOLDER, device_option, no_features_option, runs_option
+from biascon.cli.options import FOLDER, no_features_option, runs_option
 from biascon.cli.output import format_table, print_note
+from biascon.cli.pool_options import find_devices, make_pool, pool_options
 
 
 @click.command(name="sweep")
@@ -20,42 +22,7 @@ from biascon.cli.output import format_table, print_note
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Number of runs at a time.  [default: CPU cores / --threads; on GPUs, a run for each]",
-)
-@click.option(
-    "--per-gpu",
-    type=click.IntRange(min=1),
-    help="Number of runs that share a GPU of this machine.  [default: 1]",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="CPU threads of each run. Many runs with one thread are faster than few runs with many.",
-)
-@device_option
-@click.option(
-    "--ray",
-    "ray_address",
-    metavar="ADDRESS",
-    is_flag=False,
-    flag_value="",
-    help="Run on the Ray cluster at this address, or auto; without a value, start a cluster here.",
-)
-@click.option(
-    "--gpus-per-run",
-    type=click.FloatRange(min=0),
-    help="GPUs of each run on Ray; a fraction is allowed.  [default: 1 on CUDA, else 0]",
-)
-@click.option(
-    "--collect",
-    metavar="URL",
-    help="Address for finished runs, if the Ray machines do not share --runs.",
-)
+@pool_options
 @click.option(
     "--data-root",
     type=FOLDER,
@@ -68,17 +35,11 @@ from biascon.cli.output import format_table, print_note
 @click.option("--dry-run", is_flag=True, help="Print the runs and their states; run nothing.")
 def command(
     grid_paths: tuple[Path, ...],
-    workers: int | None,
-    per_gpu: int | None,
-    threads: int,
-    device: str,
-    ray_address: str | None,
-    gpus_per_run: float | None,
-    collect: str | None,
     data_root: Path,
     root: Path,
     no_features: bool,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Run each GRID of losses x datasets x seeds x settings.
 
@@ -99,7 +60,6 @@ def command(
     "loss.temperature" = [0.05, 0.1]
     """
     from biascon.sweep.grid import Job, plan_jobs, prepare_datasets, read_grid
-    from biascon.sweep.pools import choose_pool
     from biascon.sweep.results import (
         PLAN_HEADER,
         RESULT_HEADER,
@@ -109,27 +69,11 @@ def command(
         result_rows,
     )
     from biascon.sweep.runner import Result, run_sweep
-    from biascon.utils.devices import count_cpus, list_accelerators, pick_device
 
-    if ray_address is not None and device == "cuda":
-        device_type, accelerators = "cuda", []  # the machine that starts the sweep may have no GPU
-    else:
-        picked = pick_device(device)
-        device_type, accelerators = picked.type, list_accelerators(picked)
-    pool = choose_pool(
-        root,
-        device_type=device_type,
-        accelerators=accelerators,
-        threads=threads,
-        cpus=count_cpus() or 1,
-        workers=workers,
-        per_gpu=per_gpu,
-        ray_address=ray_address,
-        gpus_per_run=gpus_per_run,
-        collect=collect,
-    )
+    device_type, _ = find_devices(options["device"], options["ray_address"])
+    pool = make_pool(root, options)
     grids = [read_grid(path) for path in grid_paths]
-    run_threads = threads if device_type == "cpu" else None
+    run_threads = options["threads"] if device_type == "cpu" else None
     planned: dict[Path, Job] = {}
     for grid in grids:
         folders = prepare_datasets(grid, data_root, log=print_note)

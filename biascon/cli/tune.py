@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from biascon.cli.options import FOLDER, device_option
+from biascon.cli.options import FOLDER
 from biascon.cli.output import print_note
+from biascon.cli.pool_options import find_devices, make_pool, pool_options
 from biascon.cli.study_report import report_study
 
 
@@ -35,34 +36,7 @@ from biascon.cli.study_report import report_study
     help="paired: the same quasi-random draws for all methods. adaptive: optuna's TPE for each method, which "
     "looks for a recipe and compares nothing.  [default: paired]",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Number of runs at a time.")
-@click.option("--per-gpu", type=click.IntRange(min=1), help="Number of runs that share a GPU.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="CPU threads of each run.",
-)
-@device_option
-@click.option(
-    "--ray",
-    "ray_address",
-    metavar="ADDRESS",
-    is_flag=False,
-    flag_value="",
-    help="Run on the Ray cluster at this address, or auto; without a value, start a cluster here.",
-)
-@click.option(
-    "--gpus-per-run",
-    type=click.FloatRange(min=0),
-    help="GPUs of each run on Ray.  [default: 1 on CUDA]",
-)
-@click.option(
-    "--collect",
-    metavar="URL",
-    help="Address for finished runs, if the Ray machines do not share --runs.",
-)
+@pool_options
 @click.option(
     "--data-root",
     type=FOLDER,
@@ -218,16 +192,10 @@ def _search_adaptively(
 
 def _make_parts(spec: Any, options: dict[str, Any], command: str = "") -> tuple[Any, Any, Any]:
     """Return the planner and the two pools of a study."""
-    from biascon.sweep.pools import choose_pool
     from biascon.tuning.plan import Planner, resolve_methods
-    from biascon.utils.devices import count_cpus, list_accelerators, pick_device
 
-    root, threads, ray_address = options["root"], options["threads"], options["ray_address"]
-    if ray_address is not None and options["device"] == "cuda":
-        device_type, accelerators = "cuda", []  # the machine that starts the study may have no GPU
-    else:
-        picked = pick_device(options["device"])
-        device_type, accelerators = picked.type, list_accelerators(picked)
+    root, threads = options["root"], options["threads"]
+    device_type, _ = find_devices(options["device"], options["ray_address"])
     run_threads = threads if device_type == "cpu" else None
     planner = Planner(
         spec,
@@ -239,23 +207,6 @@ def _make_parts(spec: Any, options: dict[str, Any], command: str = "") -> tuple[
         print_note,
         command,
     )
-    cpus = count_cpus() or 1
-
-    def make_pool(threads: int, workers: int | None) -> Any:
-        return choose_pool(
-            root,
-            device_type=device_type,
-            accelerators=accelerators,
-            threads=threads,
-            cpus=cpus,
-            workers=workers,
-            per_gpu=options["per_gpu"],
-            ray_address=ray_address,
-            gpus_per_run=options["gpus_per_run"],
-            collect=options["collect"],
-        )
-
     # On a small machine, a run with more threads has the cores to itself.
-    other = 2 if threads == 1 else 1
-    pools = make_pool(threads, options["workers"]), make_pool(other, None)
-    return (planner, *pools)
+    other = make_pool(root, options, threads=2 if threads == 1 else 1, workers=None)
+    return planner, make_pool(root, options), other

@@ -58,6 +58,21 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
     return path.name, accept_old_names(tree)
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: The file is not valid TOML.
+        BiasconError: The file cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Turn ``["train.epochs=8", "loss.wa=0.3"]`` into ``{"train": {"epochs": 8}, ...}``.
 

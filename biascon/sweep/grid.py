@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from biascon.config.factory import make_config
 from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
-from biascon.config.settings import default_preset
+from biascon.config.settings import default_preset, read_toml
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.manifest import Manifest
-from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.errors import UsageError, did_you_mean
 from biascon.runs.folder import run_folder
 
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
@@ -111,12 +110,7 @@ def read_grid(path: Path) -> Grid:
         UsageError: The file is not valid TOML, has an unknown key, or has a value of the wrong type.
         BiasconError: The file cannot be read.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tree = read_toml(path)
     unknown = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
     if unknown:
         raise UsageError(f"{path}: unknown key: {', '.join(unknown)} (known: {', '.join(KEYS)})")

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from biascon.errors import MissingPackageError, RunError, UsageError
+from biascon.errors import MissingPackageError, RunError
 from biascon.studies.records import StudyRun
 from biascon.studies.selection import RULES, Rule, choose
 from biascon.studies.table import StudyTable
@@ -191,7 +191,7 @@ class AdaptiveSession(StudySession):
                 )
         # Trial by trial, so that a search cut off at any moment has as many trials of each method.
         runs = sorted((run for _, run in planned), key=lambda run: run.record.trial)
-        self._check_restored(runs)
+        self._check_repeated(runs)
         self._planned += runs
         self._run_all(runs, self.pool, f"trials {trials.start} to {trials.stop - 1}")
         self._check_failures()
@@ -204,22 +204,6 @@ class AdaptiveSession(StudySession):
                     f"{record.trial} of '{record.method}'"
                 )
             search.tell(record.trial, score)
-
-    def _check_restored(self, planned: Sequence[PlannedRun]) -> None:
-        """Refuse a table that has another run for a trial.
-
-        Raises:
-            UsageError: The proposals differ from those of the earlier start.
-        """
-        found = {(run.study, run.method, run.trial): run.run for run in self.records.values()}
-        for run in planned:
-            record = run.record
-            earlier = found.get((record.study, record.method, record.trial), record.run)
-            if earlier != record.run:
-                raise UsageError(
-                    f"{self.path} has another run for trial {record.trial} of '{record.method}', from a "
-                    "start with another --threads or --device, or on another machine; choose another --out"
-                )
 
 
 def drawn_parameters(space: Mapping[str, Distribution]) -> dict[str, Drawn]:

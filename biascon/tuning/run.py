@@ -145,7 +145,7 @@ class StudySession:
             other = known.get((run.record.method, run.record.study, run.record.trial))
             if other is not None and other.run != run.record.run:
                 raise UsageError(
-                    f"{self.path} has trial {other.trial} of '{other.method}' from another run (made with "
+                    f"{self.path} has another run for trial {other.trial} of '{other.method}' (made with "
                     f"{other.threads} threads on {other.device or 'an unknown device'}); pass the same "
                     "--threads and --device, or choose another --out"
                 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.config.settings import read_toml
+from biascon.errors import UsageError, did_you_mean
 from biascon.losses.loss import list_losses
 from biascon.studies.selection import RULES, check_rule
 from biascon.tuning.draws import MAX_TRIALS
@@ -124,12 +124,7 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyS
         UsageError: The file is not valid TOML, has an unknown key, or has a value that is not allowed.
         BiasconError: The file cannot be read.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tree = read_toml(path)
     tree = {"name": path.stem, **tree, **(overrides or {})}
     if "data" in (overrides or {}):
         tree.pop("rho", None)
