@@ -191,6 +191,8 @@ class AuditRecord:
             "notes": list(self.notes),
             **{name: summary[name] for name in METRICS},
             **{name: metric.to_json() for name, metric in self.calibration.items()},
+            "positive": summary["positive"],
+            "macro": summary["macro"],
             "disparity": summary["disparity"],
             "by_class": summary["by_class"],
             "by_group": [group.to_json() for group in self.by_group],

@@ -119,6 +119,24 @@ def average_classes(per_class: Array) -> Array:
     return mean
 
 
+def average_labeled(per_class: Array, counts: Array) -> Array:
+    """Return the mean over classes, NaN where the metric of a labeled class is undefined.
+
+    A labeled class is the label of at least one row. A class that is only predicted is part of the mean
+    where its metric is defined.
+
+    Args:
+        per_class: float ``(..., K)``, NaN where the metric is undefined.
+        counts: int ``(K, M, K)``: label x bias x prediction.
+
+    Returns:
+        float ``(...)``.
+    """
+    is_labeled = counts.sum(axis=(1, 2)) > 0
+    is_undefined = (np.isnan(per_class) & is_labeled).any(axis=-1)
+    return np.where(is_undefined, np.nan, average_classes(per_class))
+
+
 def select_positive_class(per_class: Array) -> Array:
     """Return the metric of class 1, the positive class of a problem with two classes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -113,20 +113,26 @@ class MetricSummary:
     """All metrics of the predictions on one split.
 
     Attributes:
-        metrics: The metrics over all classes, by metric name.
+        metrics: The metrics by name. A comparison of groups is that of the positive class if there are two
+            classes, and the mean over classes if there are more.
         by_class: The comparisons of groups for each class, by label and metric name.
         disparity: The permutation tests by metric name, None if they were not computed.
         counts: The table of counts ``(K, M, K)`` as nested lists: label x bias x prediction. None without a
             bias attribute.
+        positive: The positive class of two classes. None for another number of classes, and without a
+            bias attribute.
+        macro: The comparisons of groups as means over classes, by metric name.
     """
 
     metrics: Mapping[str, Metric]
     by_class: Mapping[str, Mapping[str, Metric]]
     disparity: Mapping[str, PermutationResult] | None
     counts: Sequence[Sequence[Sequence[int]]] | None
+    positive: str | None = None
+    macro: Mapping[str, Metric] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Metric:
-        """Return the metric over all classes with this name.
+        """Return the metric of ``metrics`` with this name.
 
         Raises:
             KeyError: The summary has no metric with this name.
@@ -134,10 +140,12 @@ class MetricSummary:
         return self.metrics[name]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{name: metric, ..., "by_class", "disparity", "counts"}``."""
+        """Return ``{name: metric, ..., "positive", "macro", "by_class", "disparity", "counts"}``."""
         tests = self.disparity
         return {
             **{name: metric.to_json() for name, metric in self.metrics.items()},
+            "positive": self.positive,
+            "macro": {name: metric.to_json() for name, metric in self.macro.items()},
             "by_class": {
                 label: {name: metric.to_json() for name, metric in metrics.items()}
                 for label, metrics in self.by_class.items()
@@ -167,4 +175,6 @@ class MetricSummary:
             if tests is None
             else {name: PermutationResult.from_json(test) for name, test in tests.items()},
             data["counts"],
+            data["positive"],
+            {name: Metric.from_json(metric) for name, metric in data["macro"].items()},
         )

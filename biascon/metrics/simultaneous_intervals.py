@@ -84,8 +84,8 @@ def comparison_limits(
     Args:
         counts: int ``(K, M, K)``: label x bias x prediction.
         points: float ``(K,)`` by metric name: the estimates, for metrics of ``fairness.METRICS`` and
-            ``fairness.PARITY_METRICS``. Where an estimate is NaN, its limits are NaN and the mean leaves
-            the class out.
+            ``fairness.PARITY_METRICS``. Where an estimate is NaN, its limits are NaN, and so are
+            those of the mean if the class is the label of a row.
         rng: The generator of the bootstrap; no other computation may use it.
         replicates: The number of resamples.
         level: The minimum coverage.
@@ -112,7 +112,7 @@ def comparison_limits(
         comparison, _, kind = metric.rpartition("_")
         rate_names = COMPARED[comparison]
         defined = ~np.isnan(value)
-        mean = fairness.average_classes(value)
+        mean = fairness.average_labeled(value, counts)
         if kind == "difference":
             error = np.maximum.reduce([rate_errors[name] for name in rate_names])
             limits[f"class/{metric}"] = _difference_limits(value, error, level)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from biascon.metrics.records import Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
+from biascon.runs.evaluation_formats import add_positive_class, upgrade
 from biascon.runs.identity import (
     ProtocolRecord,
     RunIdentity,
@@ -17,7 +17,7 @@ from biascon.runs.identity import (
 )
 from biascon.runs.records import Accuracies, Classifier, SelectedImages
 
-FORMAT = 2
+FORMAT = 3
 SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
 # An evaluation without one of these is no evaluation.
 REQUIRED = (
@@ -250,7 +250,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        """Return the evaluation that ``to_json`` wrote, in this format or in format 1.
+        """Return the evaluation that ``to_json`` wrote, in this format or in format 1 or 2.
 
         Raises:
             KeyError: A key is missing.
@@ -259,6 +259,8 @@ class Evaluation:
         """
         if data["format"] == 1:
             data = upgrade(data)
+        if data["format"] == 2:
+            data = add_positive_class(data)
         if data["format"] != FORMAT:
             raise ValueError(f"unknown format {data['format']!r}")
         validation, encoder = data.get("validation"), data.get("encoder_from")
@@ -281,50 +283,3 @@ class Evaluation:
             if "selected_images" in data
             else None,
         )
-
-
-_OLD_KEYS = {
-    "sees_bias": "uses_bias_labels",
-    "first": "first_stage",
-    "network_of": "trained_in_run",
-}
-
-
-def upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an evaluation of format 1 in the words of format 2; no number changes."""
-    new = {_OLD_KEYS.get(key, key): value for key, value in data.items()}
-    new["format"] = 2
-    new |= {"builder": "", "source_kind": "", "dataset_parameters": {}}
-    new["evaluated_by"] = Classifier.from_label(new.pop("judged")).value
-    new["other_classifiers"] = [
-        {
-            "classifier": Classifier.from_label(other["by"]).value,
-            **{key: value for key, value in other.items() if key != "by"},
-        }
-        for other in new.pop("also")
-    ]
-    config = {
-        {"optimiser": "optimizer"}.get(key, key): value for key, value in data["config"].items()
-    }
-    if "augment" in config:
-        config["augment"] = {
-            {"grey_p": "grayscale_p"}.get(key, key): value
-            for key, value in config["augment"].items()
-        }
-    new["config"] = config
-    new["overrides"] = dict(map(_parse_override, _settings(new.pop("changes"))))
-    return new
-
-
-def _settings(changes: Sequence[str]) -> list[str]:
-    """Return the settings among the changes of format 1; the others say where the encoder comes from."""
-    return [change for change in changes if "=" in change]
-
-
-def _parse_override(setting: str) -> tuple[str, Any]:
-    key, _, text = setting.partition("=")
-    key = key.replace("optimiser.", "optimizer.").replace("augment.grey_p", "augment.grayscale_p")
-    try:
-        return key, tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        return key, text

@@ -42,6 +42,16 @@ def assert_same_json(data: Any, expected: Any) -> None:
         assert data == expected
 
 
+def write_golden(audits: dict[str, Audit]) -> None:
+    """Write the golden file; for a change of the format or of an interval that is meant."""
+    lines = [
+        json.dumps({"case": name, "record": record.to_json()})
+        for name, audit in audits.items()
+        for record in audit.records
+    ]
+    GOLDEN.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def test_to_json_has_the_keys_and_values_of_the_golden_file(audits: dict[str, Audit]) -> None:
     lines = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
     records = [(name, record) for name, audit in audits.items() for record in audit.records]
