@@ -171,7 +171,7 @@ def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
         "",
         format_table(header, rows),
         "",
-        *_legend(identity.bias),
+        *_legend(identity.bias, first.summary.positive),
     ]
     for evaluation in evaluations:
         if evaluation.selected_images is not None:
@@ -211,7 +211,7 @@ def _table_row(evaluation: Evaluation, *, has_transfer: bool) -> list[str]:
     ]
 
 
-def _legend(bias: BiasRecord | None) -> list[str]:
+def _legend(bias: BiasRecord | None, positive: str | None) -> list[str]:
     """Return the meaning of the columns, and which of them do not apply to the dataset."""
     if bias is None:
         return [
@@ -219,10 +219,10 @@ def _legend(bias: BiasRecord | None) -> list[str]:
             "interval: Wilson, over test images"
         ]
     lines = [
-        "unbiased, aligned, conflicting: mean over label x bias cells; interval: bootstrap over "
-        "test images",
+        "unbiased, aligned, conflicting: mean over label x bias cells; interval: 95 %, "
+        "over test images",
         "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
-        "mean over classes",
+        + ("mean over classes" if positive is None else f"for the positive class {positive}"),
     ]
     if not bias.knows_aligned:
         lines.append(f"no alignment is defined for {bias.name}: aligned, conflicting do not apply")

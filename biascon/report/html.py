@@ -28,6 +28,7 @@ from biascon.report.repeat_commands import format_repeat_commands
 from biascon.report.tables import (
     FEATURE_COLUMNS,
     ResultRow,
+    describe_comparisons,
     describe_experiment,
     describe_probe_split,
     feature_rows,
@@ -82,6 +83,7 @@ def _section(experiment: Experiment, test_splits: Mapping[str, Split] | None) ->
         "headline_name": experiment.metrics[experiment.headline],
         "has_bias": experiment.has_bias,
         "note": table_note(experiment),
+        "comparisons": describe_comparisons(experiment),
         "digests": list_digests(experiment.runs),
         "conclusions": [
             {"text": describe_difference(d), "runs": _digests(experiment, d.a, d.b)}

@@ -19,6 +19,7 @@ from biascon.report.tables import (
     N_ACCURACIES,
     count_seeds,
     describe_classifiers,
+    describe_comparisons,
     format_cell,
     mark_label,
     table_note,
@@ -89,6 +90,11 @@ def _results_caption(experiment: Experiment) -> str:
         *(f"{text}: {labels}" for text, labels in describe_classifiers(experiment)),
         f"selection: {protocol.selection}",
         *([note] if note else []),
+        *(
+            [f"DP, EO, EOpp: differences between groups, {describe_comparisons(experiment)}"]
+            if experiment.has_bias
+            else []
+        ),
         "bold: the paired 95 % interval over seeds against every other loss of its kind excludes 0",
     ]
     caption = "; ".join(escape_latex(part) for part in parts) + "."
@@ -119,12 +125,12 @@ def _disparity_tables(experiment: Experiment) -> list[str]:
         return []
     caption = (
         f"{experiment.title}: disparities between the values of {experiment.bias.name}, in percent, mean "
-        "over seeds. By chance: the mean of the metric when the bias values are permuted "
-        f"{count_permutations(experiment):,} times, for demographic parity among all images, for the other "
-        "metrics among the images of each label. Largest p: the largest permutation p-value of the seeds. "
-        "PP: predictive parity. Amplification: against the training counts (Zhao et al., 2017), and from "
-        "bias to label (Wang and Russakovsky, 2021; 0 is none). Calibration error: expected "
-        "calibration error with 15 bins, over all images, and the largest of a group."
+        f"over seeds, {describe_comparisons(experiment)}. By chance: the mean of the metric when the bias "
+        f"values are permuted {count_permutations(experiment):,} times, for demographic parity among all "
+        "images, for the other metrics among the images of each label. Largest p: the largest permutation "
+        "p-value of the seeds. PP: predictive parity. Amplification: against the training counts (Zhao et "
+        "al., 2017), and from bias to label (Wang and Russakovsky, 2021; 0 is none). Calibration error: "
+        "expected calibration error with 15 bins, over all images, and the largest of a group."
     )
     data = {
         escape_latex(label): [escape_latex(cell.text) for cell in cells] for label, cells in rows

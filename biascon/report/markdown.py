@@ -16,6 +16,7 @@ from biascon.report.disparities import (
 from biascon.report.experiments import Experiment
 from biascon.report.tables import (
     ResultRow,
+    describe_comparisons,
     describe_experiment,
     format_cell,
     format_metric,
@@ -63,6 +64,7 @@ def _section(experiment: Experiment) -> dict[str, Any]:
         "headline_name": experiment.metrics[experiment.headline],
         "has_bias": experiment.has_bias,
         "note": table_note(experiment),
+        "comparisons": escape_markdown(describe_comparisons(experiment)),
         "evaluated_by": _single_classifier(experiment),
         "rows": [_result_row(row) for row in table_rows(experiment)],
         "description": [

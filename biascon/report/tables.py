@@ -95,6 +95,14 @@ def table_note(experiment: Experiment) -> str:
     return "" if experiment.knows_aligned else NO_ALIGNMENT
 
 
+def describe_comparisons(experiment: Experiment) -> str:
+    """Return which classes the comparisons of groups are about, as the end of a sentence."""
+    positive = experiment.metadata.summary.positive
+    if positive is None:
+        return "one class against the rest, mean over classes"
+    return f"for the positive class {positive}"
+
+
 def table_rows(experiment: Experiment) -> list[ResultRow]:
     """Return the rows of the table of results, one for each loss."""
     bests = {metric: significant_bests(experiment, metric) for metric in experiment.metrics}

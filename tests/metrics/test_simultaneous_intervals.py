@@ -149,6 +149,7 @@ def test_mean_over_classes_needs_every_labeled_class() -> None:
     low, high = limits["class/equal_opportunity_difference"]
     assert np.isnan(low[1]) and np.isnan(high[1]) and low[0] < 0.2 < high[0]
     assert np.isnan(limits["equal_opportunity_difference"]).all()
+    assert np.isnan(limits["class/equalized_odds_difference"][0]).all()
 
 
 def test_mean_over_classes_leaves_a_class_without_labels_out() -> None:
@@ -158,3 +159,71 @@ def test_mean_over_classes_leaves_a_class_without_labels_out() -> None:
     limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
     low, high = limits["equal_opportunity_difference"]
     assert 0 <= low < (10 / 55 + 0.1) / 2 < high
+
+
+def test_limits_of_fewer_than_two_groups_are_nan() -> None:
+    table = np.array([[[40, 10]], [[5, 45]]])
+    for counts in (table, np.zeros_like(table)):
+        limits = comparison_limits(counts, compare_groups(counts), np.random.default_rng(0))
+        assert set(limits) == {*COMPARISONS, *(f"class/{name}" for name in COMPARISONS)}
+        assert all(np.isnan(side).all() for pair in limits.values() for side in pair)
+        assert all(side.shape == (2,) for side in limits["class/equalized_odds_ratio"])
+    assert all(np.isnan(worst_group_limits(np.zeros_like(table))))
+
+
+def test_groups_without_rows_change_no_limit() -> None:
+    table = np.array([[[40, 10], [30, 20]], [[10, 50], [15, 35]]])
+    with_empty_group = np.insert(table, 1, 0, axis=1)
+    expected, limits = (
+        comparison_limits(counts, compare_groups(counts), np.random.default_rng(0))
+        for counts in (table, with_empty_group)
+    )
+    assert expected.keys() == limits.keys()
+    for name, (low, high) in expected.items():
+        np.testing.assert_array_equal(low, limits[name][0])
+        np.testing.assert_array_equal(high, limits[name][1])
+
+
+def test_intervals_of_perfect_predictions_have_a_width() -> None:
+    table = np.zeros((2, 2, 2), np.int64)
+    table[[0, 1], :, [0, 1]] = 20
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["equal_opportunity_difference"]
+    assert low == 0 and 0.05 < high < 0.4
+    low, high = worst_group_limits(table)
+    expected_low = ((1 - 0.95**0.25) / 2) ** (1 / 20)  # four cells with 20 rows each
+    assert (low, high) == pytest.approx((expected_low, 1.0))
+
+
+def test_worst_group_limits_equal_exact_intervals_of_scipy() -> None:
+    table = np.array([[[90, 10], [4, 6]], [[0, 0], [20, 80]]])
+    low, high = worst_group_limits(table)
+    cells = [
+        stats.binomtest(k, n).proportion_ci(0.95 ** (1 / 3), "exact")
+        for k, n in ((90, 100), (4, 10), (80, 100))
+    ]
+    assert low == pytest.approx(min(pair.low for pair in cells)) == pytest.approx(cells[1].low)
+    assert high == pytest.approx(min(pair.high for pair in cells))
+
+
+@pytest.mark.parametrize(
+    ("mean_accuracy", "min_coverage"), [(0.7, 0.93), (0.97, 0.93), (0.995, 0.9)]
+)
+def test_mean_of_rates_coverage_is_close_to_its_level(
+    mean_accuracy: float, min_coverage: float
+) -> None:
+    rng = numpy_generator(0, f"mean of rates/{mean_accuracy}")
+    n = np.array([20, 50, 100, 30, 200])
+    rates = np.clip(mean_accuracy + np.linspace(-0.02, 0.004, 5), 0, 1)
+    is_covered = []
+    for hits in rng.binomial(n, rates, (1000, 5)):
+        low, high = mean_of_rates(hits, n)
+        is_covered.append(low <= rates.mean() <= high)
+    assert np.mean(is_covered) >= min_coverage
+
+
+def test_mean_of_rates_ignores_rates_without_rows() -> None:
+    assert np.isnan(mean_of_rates([0, 0], [0, 0])).all()
+    assert mean_of_rates([5, 0], [10, 0]) == pytest.approx(mean_of_rates([5], [10]))
+    low, high = mean_of_rates(8, 10)
+    assert (low, high) == pytest.approx(tuple(float(x) for x in wilson(8, 10)))
