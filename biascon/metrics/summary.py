@@ -113,8 +113,7 @@ def measure_counts(
         UsageError: ``positive`` is none of two classes.
     """
     positive_class = find_positive_class(labels, positive)
-    groups = np.ones(table.shape[1], dtype=bool) if compared is None else compared
-    compared_table = table[:, groups]
+    compared_table = table if compared is None else np.where(compared[:, None], table, 0)
     per_class = {
         **fairness.from_counts(compared_table),
         **fairness.parity_from_counts(compared_table),
@@ -133,13 +132,13 @@ def measure_counts(
     else:
         limits = undefined_intervals(points, per_class)
     metrics = _assemble_metrics(
-        table, aligned, points, limits, groups, has_training=training is not None
+        table, compared_table, aligned, points, limits, has_training=training is not None
     )
     macro = {name: metrics[name] for name in COMPARISONS}
     by_class = _assemble_classes(compared_table, labels, per_class, limits)
     if positive_class is not None:
         metrics |= by_class[labels[positive_class]]
-    is_tested = intervals and table.size <= MAX_PERMUTED
+    is_tested = intervals and table.size <= MAX_PERMUTED and compared_table.any()
     return MetricSummary(
         metrics,
         by_class,
@@ -152,10 +151,10 @@ def measure_counts(
 
 def _assemble_metrics(
     table: Array,
+    compared_table: Array,
     aligned: Array | None,
     points: Mapping[str, Array],
     limits: Mapping[str, Limits],
-    groups: Array,
     *,
     has_training: bool,
 ) -> dict[str, Metric]:
@@ -163,10 +162,10 @@ def _assemble_metrics(
 
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
+        compared_table: The same without the rows of groups that are not compared.
         aligned: bool ``(K, M)``, the bias-aligned cells, or None.
         points: float ``()`` by metric name.
         limits: The 95 % intervals by metric name.
-        groups: bool ``(M,)``, the groups of the worst group and of the comparisons.
         has_training: Whether the training counts are known; if not, n of the amplifications is 0.
     """
     rows = int(table.sum())
@@ -178,19 +177,18 @@ def _assemble_metrics(
         "bias_conflicting": conflicting_rows,
         "bias_conflicting_samples": conflicting_rows,
     }
-    n |= dict.fromkeys(COMPARISONS, int(table[:, groups].sum()))
+    n |= dict.fromkeys(COMPARISONS, int(compared_table.sum()))
     n |= dict.fromkeys(AMPLIFICATIONS, rows if has_training else 0)
     metrics = {
         name: make_metric(points[name], n.get(name, rows), limits[name])
         for name in (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
     }
-    worst = accuracy.worst_cell(table[:, groups])
+    worst = accuracy.worst_cell(compared_table)
     if worst is None:
         metrics["worst_group"] = dataclasses.replace(metrics["worst_group"], n=0)
     else:
-        cell = (worst[0], int(np.flatnonzero(groups)[worst[1]]))
         metrics["worst_group"] = dataclasses.replace(
-            metrics["worst_group"], n=int(table[cell].sum()), cell=Cell(*cell)
+            metrics["worst_group"], n=int(table[worst].sum()), cell=Cell(*worst)
         )
     return metrics
 

@@ -32,7 +32,7 @@ def estimate_intervals(
 
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
-        compared_table: The same for the groups that the worst group and the comparisons are about.
+        compared_table: The same without the rows of groups that are not compared.
         aligned: bool ``(K, M)``, the bias-aligned cells, or None.
         per_class: float ``(K,)`` by metric of ``COMPARISONS``, of ``compared_table``.
         smooth_metrics: Returns the metrics of the percentile bootstrap.

@@ -1,0 +1,95 @@
+"""The summary of a table of counts: the positive class, the mean over classes, and the compared groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from biascon.errors import UsageError
+from biascon.metrics import fairness
+from biascon.metrics.records import Cell, MetricSummary
+from biascon.metrics.summary import COMPARISONS, find_positive_class, measure_counts
+
+LABELS = ["no", "yes"]
+# 30 of 200 rows of the first group and 20 of 200 rows of the second group are selected.
+SELECTION = np.array([[[150, 10], [160, 5]], [[20, 20], [20, 15]]])
+
+
+def measure(table: np.ndarray, **options: object) -> MetricSummary:
+    labels = LABELS if len(table) == 2 else [f"class {k}" for k in range(len(table))]
+    return measure_counts(table, labels, None, seed=0, intervals=False, **options)  # type: ignore[arg-type]
+
+
+def test_headline_of_two_classes_is_that_of_the_positive_class() -> None:
+    summary = measure(SELECTION)
+    assert summary.positive == "yes"
+    assert summary["demographic_parity_ratio"].value == pytest.approx(2 / 3)
+    assert summary.macro["demographic_parity_ratio"].value == pytest.approx((2 / 3 + 170 / 180) / 2)
+    assert all(summary[name] == summary.by_class["yes"][name] for name in COMPARISONS)
+
+
+def test_the_positive_class_can_be_named() -> None:
+    summary = measure(SELECTION, positive="no")
+    assert summary.positive == "no"
+    assert summary["demographic_parity_ratio"].value == pytest.approx(170 / 180)
+    assert summary.macro == measure(SELECTION).macro
+
+
+def test_a_positive_class_needs_two_classes_and_a_name_of_one() -> None:
+    with pytest.raises(UsageError, match="none of the classes"):
+        find_positive_class(LABELS, "Yes")
+    with pytest.raises(UsageError, match="two classes"):
+        find_positive_class(["a", "b", "c"], "a")
+    assert find_positive_class(["a"], None) is None
+
+
+def test_headline_of_more_classes_is_the_mean() -> None:
+    table = np.random.default_rng(0).integers(5, 50, (3, 2, 3))
+    summary = measure(table)
+    assert summary.positive is None
+    for name, values in fairness.from_counts(table).items():
+        assert summary[name].value == pytest.approx(values.mean())
+        assert summary.macro[name] == summary[name]
+
+
+def test_a_group_without_a_positive_row_leaves_no_number_behind() -> None:
+    """Class "yes" differs by 40 points between the first two groups; the third has no row of it."""
+    table = np.array([[[50, 0], [50, 0], [50, 0]], [[10, 40], [30, 20], [0, 0]]])
+    summary = measure(table)
+    assert summary["equal_opportunity_difference"].value is None
+    assert summary.macro["equal_opportunity_difference"].value is None
+    assert summary.by_class["no"]["equal_opportunity_difference"].value == 0
+    compared = measure(table, compared=np.array([True, True, False]))
+    assert compared["equal_opportunity_difference"].value == pytest.approx(0.4)
+    assert compared["equal_opportunity_difference"].n == 200
+    assert compared["top1"].n == 250
+
+
+def test_worst_group_is_one_of_the_compared_groups() -> None:
+    table = np.array([[[1, 1], [50, 0], [40, 10]], [[0, 2], [0, 50], [5, 45]]])
+    assert measure(table)["worst_group"].cell == Cell(0, 0)
+    summary = measure(table, compared=np.array([False, True, True]))
+    assert summary["worst_group"].cell == Cell(0, 2)
+    assert (summary["worst_group"].value, summary["worst_group"].n) == (0.8, 50)
+
+
+def test_without_compared_groups_the_comparisons_are_undefined() -> None:
+    summary = measure_counts(SELECTION, LABELS, None, seed=0, compared=np.array([False, False]))
+    assert summary["worst_group"].value is None and summary["worst_group"].n == 0
+    assert all(summary[name].value is None for name in COMPARISONS)
+    assert summary["top1"].value is not None
+    assert summary.disparity is None
+
+
+def test_intervals_and_tests_are_those_of_the_positive_class() -> None:
+    for positive in LABELS:
+        summary = measure_counts(SELECTION, LABELS, None, seed=0, positive=positive)
+        assert (
+            summary["equal_opportunity_difference"]
+            == (summary.by_class[positive]["equal_opportunity_difference"])
+        )
+        assert summary["equal_opportunity_difference"].interval is not None
+        value = summary["equal_opportunity_difference"].value
+        assert value == pytest.approx(10 / 160 - 5 / 165 if positive == "no" else 20 / 40 - 15 / 35)
+    copy = MetricSummary.from_json(summary.to_json(), tuple(summary.metrics))
+    assert copy.macro == summary.macro and copy.positive == "yes"
