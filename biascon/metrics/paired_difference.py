@@ -1,7 +1,7 @@
 """The interval of the difference of two accuracies on the same rows, as a mean over cells or over rows.
 
-The paired bootstrap of a mean over cells is too narrow in small cells: with cells of 10 rows, its 95 % interval
-excludes 0 in 12.5 % of the ties.
+The paired bootstrap of a mean over cells is too narrow in small cells: with cells of 10 rows, its 95 %
+interval excludes 0 in 12.5 % of the ties.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def mean_paired_difference(
 ) -> MetricDifference:
     """Return the mean over cells of the paired difference of two accuracies, with its interval.
 
-    Let x_i of the n_i rows of cell i be correct for a alone, and y_i for b alone. The difference is A - B, with A
-    the mean of x_i / n_i and B the mean of y_i / n_i over the cells with rows. With the limits (l, u) of A and
-    (k, v) of B from ``rate_intervals.mean_of_rates``, the limits are (MOVER: Zou and Donner, Statistics in Medicine
-    27, 2008)::
+    Let x_i of the n_i rows of cell i be correct for a alone, and y_i for b alone. The difference is A - B,
+    with A the mean of x_i / n_i and B the mean of y_i / n_i over the cells with rows. With the limits (l,
+    u) of A and (k, v) of B from ``rate_intervals.mean_of_rates``, the limits are (MOVER: Zou and Donner,
+    Statistics in Medicine 27, 2008)::
 
         A - B - sqrt((A - l)^2 - 2 c (A - l) (v - B) + (v - B)^2)
         A - B + sqrt((u - A)^2 - 2 c (u - A) (B - k) + (B - k)^2)
 
-    c <= 0 is the correlation of A and B: no row counts for both. It is estimated from rates that are shrunk as
-    in ``mean_of_rates``.
+    c <= 0 is the correlation of A and B: no row counts for both. It is estimated from rates that are shrunk
+    as in ``mean_of_rates``.
 
     Args:
         only_a: The rows that a alone predicts correctly, ``(..., C)``.

@@ -1,9 +1,9 @@
 """Intervals of rates: Jeffreys' limits of one rate, the mean of independent rates, weighted rows.
 
-The bootstrap of a mean over cells fails in small cells: a cell of 10 rows that are all right does not vary in
-its resamples. With two cells of 490 and 10 rows that are right in 99 %, the bootstrap interval of their mean
-holds the truth in 37 % of the tables, and ``mean_of_rates`` in more than 95 %. ``docs/coverage.md`` has the
-coverage of each method in many designs.
+The bootstrap of a mean over cells fails in small cells: a cell of 10 rows that are all right does not vary
+in its resamples. With two cells of 490 and 10 rows that are right in 99 %, the bootstrap interval of their
+mean holds the truth in 37 % of the tables, and ``mean_of_rates`` in more than 95 %. ``docs/coverage.md``
+has the coverage of each method in many designs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def jeffreys(
 ) -> tuple[Array, Array]:
     """Return Jeffreys' interval of each rate successes / n.
 
-    The limits are the quantiles (1 -+ level) / 2 of Beta(successes + 1/2, n - successes + 1/2). The lower limit
-    of a rate of 0 is 0, and the upper limit of a rate of 1 is 1; the other limit stays the same quantile
-    (Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16, 2001).
+    The limits are the quantiles (1 -+ level) / 2 of Beta(successes + 1/2, n - successes + 1/2). The lower
+    limit of a rate of 0 is 0, and the upper limit of a rate of 1 is 1; the other limit stays the same
+    quantile (Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science
+    16, 2001).
 
     Args:
         successes: Numbers of any shape; they need not be whole (weighted rows).
@@ -57,22 +58,23 @@ def mean_of_rates(
 ) -> tuple[Array, Array]:
     """Return the interval of the unweighted mean of independent rates successes / n.
 
-    The mean t of C rates r_i of n_i > 0 rows is a weighted sum of hits, with weights w_i = 1 / (C n_i). Its limits
-    are the quantiles (1 -+ level) / 2 of the beta distribution with the mean m and the variance v::
+    The mean t of C rates r_i of n_i > 0 rows is a weighted sum of hits, with weights w_i = 1 / (C n_i). Its
+    limits are the quantiles (1 -+ level) / 2 of the beta distribution with the mean m and the variance v::
 
         m = (t + w / 2) / (1 + w),   v = (V + w^2 / 2) / (1 + w)^2,   w = max w_i
 
-    This adds half a hit and half a miss with the largest weight (Fay and Feuer, Statistics in Medicine 16, 1997, add
-    one event of the largest weight to a sum of Poisson counts, which is conservative; a half is the choice of
-    Jeffreys and of mid-P). V is the variance of t, the larger of two estimates::
+    This adds half a hit and half a miss with the largest weight (Fay and Feuer, Statistics in Medicine 16,
+    1997, add one event of the largest weight to a sum of Poisson counts, which is conservative; a half is
+    the choice of Jeffreys and of mid-P). V is the variance of t, the larger of two estimates::
 
         sum r_i (1 - r_i) / (C^2 max(n_i - 1, 1)),   sum s_i (1 - s_i) / (C^2 n_i (1 - n_i / (n_i + 1)^2))
 
-    with s_i = (k_i + p) / (n_i + 1) for the pooled rate p. The second one is positive also where each cell is all
-    right or all wrong. Where all rows are misses, the lower limit is 0; where all are hits, the upper limit is 1.
+    with s_i = (k_i + p) / (n_i + 1) for the pooled rate p. The second one is positive also where each cell
+    is all right or all wrong. Where all rows are misses, the lower limit is 0; where all are hits, the
+    upper limit is 1.
 
-    The sum of squared limits of the cells (method MOVER) is not used: with 100 cells of 10 rows at a rate of 0.99 its
-    coverage was 87 % with Jeffreys' limits, at twice the width.
+    The sum of squared limits of the cells (method MOVER) is not used: with 100 cells of 10 rows at a rate
+    of 0.99 its coverage was 87 % with Jeffreys' limits, at twice the width.
 
     Args:
         successes: Numbers ``(..., C)``.
@@ -193,8 +195,8 @@ def weighted_rates(
         level: The nominal coverage.
 
     Returns:
-        (rate, low, high), float64 ``(...)`` each; NaN without rows. Where all weights are equal, the interval is
-        Wilson's.
+        (rate, low, high), float64 ``(...)`` each; NaN without rows. Where all weights are equal, the
+        interval is Wilson's.
 
     Raises:
         UsageError: A sum of weights is not finite or negative, or hits weigh more than all rows.
