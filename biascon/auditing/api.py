@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from biascon.auditing.record import PRODUCT, AuditSource, compute_audit
 from biascon.auditing.result import Audit
 from biascon.auditing.row_counts import RowCounts
 from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
-from biascon.data.values import CodedColumn
+from biascon.data.values import CodedColumn, check_keep_words
 from biascon.errors import DataError, UsageError
+from biascon.utils.text import join_first
 from biascon.utils.types import Array
 
 __all__ = ["Audit", "audit", "audit_file"]
@@ -32,6 +34,7 @@ class _AuditInput:
         prefix: The file and a colon, in front of error messages; empty for arrays.
         drop_missing: Whether rows that lack a value are left out.
         seed: The seed of the bootstrap and of the permutations.
+        notes: How the rows were read.
     """
 
     counts: RowCounts
@@ -40,6 +43,7 @@ class _AuditInput:
     prefix: str
     drop_missing: bool
     seed: int
+    notes: Sequence[str] = ()
 
 
 def audit(
@@ -50,6 +54,7 @@ def audit(
     scores: Any = None,
     aligned: AlignedValues | None = None,
     drop_missing: bool = False,
+    keep_words: Collection[str] = (),
     seed: int = 0,
 ) -> Audit:
     """Measure predictions by groups: accuracy, worst group, fairness, each with its n and 95 % interval.
@@ -66,6 +71,8 @@ def audit(
             features: ``{feature: {label: ...}}``. Without it, cells with label = bias are aligned if both
             columns have the same values. Otherwise alignment is unknown.
         drop_missing: Whether to leave out rows that lack a value. Otherwise such rows are an error.
+        keep_words: Words such as "None" or "NA" that are values here. By default, the words that
+            ``pandas.read_csv`` reads as missing are missing values, in text of any kind.
         seed: The seed of the bootstrap and of the permutations.
 
     Returns:
@@ -82,12 +89,13 @@ def audit(
     """
     from biascon.auditing.arrays import code_values, feature_columns
 
+    words = check_keep_words(keep_words)
     features = feature_columns(sensitive_features)
     counts = RowCounts("y_true", list(features), "y_pred")
     columns = [
-        code_values("y_true", y_true),
-        *(code_values(name, values) for name, values in features.items()),
-        code_values("y_pred", y_pred),
+        code_values("y_true", y_true, words),
+        *(code_values(name, values, words) for name, values in features.items()),
+        code_values("y_pred", y_pred, words),
     ]
     lengths = {name: len(c.codes) for name, c in zip(counts.names, columns, strict=True)}
     if len(set(lengths.values())) > 1:
@@ -107,18 +115,25 @@ def audit_file(
     scores: Sequence[str] = (),
     aligned: AlignedValues | None = None,
     drop_missing: bool = False,
+    keep_words: Collection[str] = (),
+    delimiter: str | None = None,
+    decimal: str | None = None,
     seed: int = 0,
 ) -> Audit:
-    """Measure the predictions in a CSV or Parquet file by groups. The file is read in parts.
+    """Measure the predictions in a file by groups. The file is read in parts.
 
     Args:
-        path: A CSV with a header, in UTF-8, plain or compressed; or a Parquet file.
+        path: A CSV with a header or JSON lines, in UTF-8, plain or compressed; a Parquet file; an Arrow IPC
+            file (Feather); ``-`` for standard input.
         label: The column of labels.
         prediction: The column of predicted labels.
         bias: One or more bias columns. With several, the groups are the combinations that occur.
         scores: Columns of probabilities: one for each class in order, or one for the second of two classes.
         aligned: As for ``audit``.
         drop_missing: As for ``audit``.
+        keep_words: As for ``audit``.
+        delimiter: The delimiter of a CSV, as itself or ``tab``; None to recognize it from the header.
+        decimal: The decimal mark of a CSV, ``.`` or ``,``; None to recognize it from the first rows.
         seed: The seed of the bootstrap and of the permutations.
 
     Returns:
@@ -130,7 +145,6 @@ def audit_file(
             values are missing; or there are too many classes or groups.
     """
     from biascon.auditing.prediction_file import PredictionFile
-    from biascon.utils.files import sha256_file
 
     path = Path(path)
     names = [label, *bias, prediction, *scores]
@@ -142,13 +156,17 @@ def audit_file(
             "expected label, prediction, bias and scores in columns of their own, but got "
             f"'{duplicates[0]}' twice"
         )
-    file = PredictionFile(path)
+    file = PredictionFile(
+        path, wanted=names, delimiter=delimiter, decimal=decimal, keep_words=keep_words
+    )
     file.require(names)
     counts = RowCounts(label, bias, prediction)
     for columns in file.parts(counts.names):
         counts.add(columns)
-    source = AuditSource(label, prediction, str(path), sha256_file(path))
-    inputs = _AuditInput(counts, aligned, source, f"{path}: ", drop_missing, seed)
+    source = AuditSource(label, prediction, file.name, file.source.sha256)
+    inputs = _AuditInput(
+        counts, aligned, source, f"{file.name}: ", drop_missing, seed, tuple(file.notes)
+    )
     if not scores:
         return _build_audit(inputs, None)
     return _build_audit(inputs, lambda: file.scored_parts(counts.names, scores))
@@ -163,7 +181,7 @@ def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit
     """
     bias = inputs.counts.bias
     check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
-    notes = [*_check_missing(inputs), *inputs.counts.unify_booleans()]
+    notes = [*inputs.notes, *_check_missing(inputs), *inputs.counts.unify_booleans()]
     scores = None
     if scored_parts is not None:
         scores, score_notes = _add_calibration(inputs, scored_parts)
@@ -186,17 +204,34 @@ def _check_missing(inputs: _AuditInput) -> list[str]:
     if not counts.n_incomplete:
         return []
     by_column = ", ".join(
-        f"'{name}' in {n:,}" for name, n in zip(counts.names, counts.n_missing, strict=True) if n
+        f"'{name}' in {n:,}{_list_words(words)}"
+        for name, n, words in zip(counts.names, counts.n_missing, counts.missing_words, strict=True)
+        if n
     )
     message = f"{counts.n_incomplete:,} of {counts.n_rows:,} rows lack a value ({by_column})"
     if not inputs.drop_missing:
         raise DataError(
             f"{prefix}{message}, row {counts.first_incomplete:,} first; --drop-missing "
-            "(drop_missing=True) leaves them out"
+            f"(drop_missing=True) leaves them out{_keep_hint(counts.missing_words)}"
         )
     if counts.n_complete == 0:
         raise DataError(f"{prefix}{message}: nothing is left")
     return [f"left out: {message}"]
+
+
+def _list_words(words: Counter[str]) -> str:
+    """Return how many values were missing by which word, most first: ``": 6 as 'NA', 2 as 'nan'"``."""
+    parts = [f"{n:,} as '{word}'" for word, n in sorted(words.items(), key=lambda w: (-w[1], w[0]))]
+    return f": {join_first(parts, 4)}" if parts else ""
+
+
+def _keep_hint(words: Sequence[Counter[str]]) -> str:
+    """Return how to keep a word as a value, if one of the words may be a value."""
+    seen = {word for column in words for word in column}
+    names = sorted(seen & {"None", "NA", "N/A", "n/a", "NULL", "null"})
+    if not names:
+        return ""
+    return f"; --keep-word {names[0]} (keep_words=['{names[0]}']) counts the word as a value"
 
 
 def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[ScoreSums, list[str]]:

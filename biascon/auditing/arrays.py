@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from biascon.data.values import CodedColumn, normalize_value
+from biascon.data import values as column_values
+from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError
 
 DEFAULT_NAME = "sensitive_feature_{}"  # fairlearn's name of a feature without a name
@@ -65,12 +66,13 @@ def _is_column(part: Any) -> bool:
     return isinstance(part, list | tuple) or getattr(part, "ndim", 0) == 1
 
 
-def code_values(name: str, values: Any) -> CodedColumn:
+def code_values(name: str, values: Any, keep_words: Collection[str] = ()) -> CodedColumn:
     """Return a column of values as codes.
 
     Args:
         name: The name of the column in error messages.
         values: Values ``(N,)`` or ``(N, 1)``.
+        keep_words: Words for missing values that are values here; see ``normalize_value``.
 
     Raises:
         UsageError: ``values`` has another shape.
@@ -94,7 +96,6 @@ def code_values(name: str, values: Any) -> CodedColumn:
         codes, uniques = pd.factorize(values)
         if uniques.dtype.kind in "mM":
             uniques = pd.Index(uniques)  # dates and durations print as those from a file
-        texts = [normalize_value(value) for value in uniques]
+        return column_values.code_values(np.asarray(codes), list(uniques), keep_words)
     except (TypeError, DataError) as error:  # TypeError: a value cannot be hashed
         raise DataError(f"{name} cannot be counted: {error}") from error
-    return CodedColumn(np.asarray(codes), texts)

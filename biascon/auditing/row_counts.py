@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ class RowCounts:
         n_incomplete: The number of rows that lack a value. These rows are not counted.
         first_incomplete: The first row that lacks a value, from 1; None if every row is complete.
         n_missing: The number of missing values of each column.
+        missing_words: The number of missing values of each column by the word that stood for them.
     """
 
     def __init__(self, label: str, bias: Sequence[str], prediction: str) -> None:
@@ -47,6 +49,7 @@ class RowCounts:
         self.n_incomplete = 0
         self.first_incomplete: int | None = None
         self.n_missing = [0] * len(self.names)
+        self.missing_words: list[Counter[str]] = [Counter() for _ in self.names]
         classes: dict[str, int] = {}  # label and prediction share one dictionary
         self._ids: list[dict[str, int]] = [classes, *({} for _ in bias), classes]
         self._counts: dict[tuple[int, ...], int] = {}  # combination of ids -> number of rows
@@ -78,6 +81,8 @@ class RowCounts:
         for k, column in enumerate(columns):
             lookup = np.array([self._id(k, text) for text in column.texts] + [-1], dtype=np.int64)
             code = column.codes
+            for position, word in column.words.items():
+                self.missing_words[k][word] += int((code == position).sum())
             if (lookup[:-1] < 0).any():
                 code = np.where(lookup[code] < 0, -1, code)
             is_missing = code < 0

@@ -48,6 +48,23 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     "--drop-missing", is_flag=True, help="Leave out rows that lack a value, and print their number."
 )
 @click.option(
+    "--keep-word",
+    "keep_words",
+    multiple=True,
+    metavar="WORD",
+    help="A word such as None or NA that is a value here, not a missing value; repeat it.",
+)
+@click.option(
+    "--delimiter",
+    metavar="CHAR",
+    help="The delimiter of a CSV: one character, or tab.  [default: recognized from the header]",
+)
+@click.option(
+    "--decimal",
+    type=click.Choice([".", ","]),
+    help="The decimal mark of a CSV.  [default: recognized from the first rows]",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -74,11 +91,17 @@ def command(
     scores: str | None,
     aligned: Path | None,
     drop_missing: bool,
+    keep_words: tuple[str, ...],
+    delimiter: str | None,
+    decimal: str | None,
     seed: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure the PREDICTIONS of any model (a CSV or Parquet file) by groups, with n and intervals."""
+    """Measure the PREDICTIONS of any model by groups, with n and intervals.
+
+    PREDICTIONS is a CSV, JSON lines, Parquet or Arrow (Feather) file, or - for standard input.
+    """
     from biascon.auditing.api import audit_file
     from biascon.data.alignment import read_aligned_values
     from biascon.errors import AlignmentError, DataError
@@ -95,6 +118,9 @@ def command(
             scores=scores.split(",") if scores else (),
             aligned=aligned_values,
             drop_missing=drop_missing,
+            keep_words=keep_words,
+            delimiter=delimiter,
+            decimal=decimal,
             seed=seed,
         )
     except AlignmentError as error:

@@ -55,6 +55,13 @@ from biascon.cli.options import FOLDER
 @click.option(
     "--name", metavar="NAME", help="Name of the dataset.  [default: the name of the CSV file]"
 )
+@click.option(
+    "--keep-word",
+    "keep_words",
+    multiple=True,
+    metavar="WORD",
+    help="A word such as None or NA that is a value in this table, not a missing value; repeat it.",
+)
 @image_options
 def command(
     table: Path,
@@ -66,6 +73,7 @@ def command(
     aligned: tuple[str, ...],
     val_protocol: str,
     name: str | None,
+    keep_words: tuple[str, ...],
     size: int,
     resize: int,
     decode: str,
@@ -89,6 +97,7 @@ def command(
         seed,
         val_protocol,
         ImageSpec(size, resize, decode),
+        keep_words,
     )
     plan = plan_table(read_csv_table(table, spec), spec, origin=f"{table.name} and its pictures")
     if dry_run:

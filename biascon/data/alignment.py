@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.data.values import normalize_value
+from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
 from biascon.utils.text import quote_some
@@ -151,7 +151,9 @@ def _normalize_pairs(aligned_values: Mapping[Any, Any]) -> Pairs:
     pairs: dict[str, set[str]] = {}
     for label, values in aligned_values.items():
         listed = list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
-        texts = [normalize_value(value) for value in [label, *listed]]
+        # A word such as "None" may be a value of the table, so only empty text is missing here.
+        keep = MISSING_WORDS - {""}
+        texts = [normalize_value(value, keep) for value in [label, *listed]]
         if None in texts:
             raise AlignmentError(
                 f"expected aligned values, but got a missing value for label '{label}'"

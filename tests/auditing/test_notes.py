@@ -24,7 +24,7 @@ def test_drop_missing_notes_the_number_of_rows(cli: Any, tmp_path: Path) -> None
     path = write_table(tmp_path, "x.csv", OK + b",1,a\n1,nan,b\n")
     data = json.loads(cli("audit", path, *COLUMNS, "--drop-missing", "--json").out)
     assert (data["rows"], data["dropped"]) == (5, 2)
-    assert data["notes"] == ["left out: 2 of 7 rows lack a value ('y' in 1, 'p' in 1)"]
+    assert data["notes"] == ["left out: 2 of 7 rows lack a value ('y' in 1, 'p' in 1: 1 as 'nan')"]
     complete = json.loads(cli("audit", write_table(tmp_path, "x.csv", OK), *COLUMNS, "--json").out)
     assert [data[name] for name in METRICS] == [complete[name] for name in METRICS]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from biascon.data.alignment import AlignedValues
 from biascon.data.images.decoding import ImageSpec
-from biascon.data.values import normalize_value
+from biascon.data.values import check_keep_words, normalize_value
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
 from biascon.utils.text import join_first, quote_some
@@ -38,6 +38,7 @@ class TableSpec:
         val_protocol: Validation protocol of the seeded split: ``held-out`` (10 % of the training images),
             ``hong`` (these images also stay in training, a leak) or ``none``.
         image_spec: How an image becomes an array.
+        keep_words: Words for missing values that are values in this table; see ``normalize_value``.
     """
 
     image: str
@@ -49,8 +50,10 @@ class TableSpec:
     seed: int = 0
     val_protocol: str = "held-out"
     image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    keep_words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_keep_words(self.keep_words)
         if not self.bias:
             raise UsageError("expected one or more bias columns, but got none")
         columns = [self.image, self.label, *self.bias, *([self.split] if self.split else [])]
@@ -139,12 +142,15 @@ def _read_rows(
                         f"{path}, line {reader.line_num}: expected {len(header)} values, but got {len(row)}"
                     )
                 name = row[position[spec.image]].strip()
-                values = [normalize_value(row[position[column]]) for column in columns]
-                missing = [c for c, value in zip(columns, values, strict=True) if value is None]
+                texts = [row[position[column]] for column in columns]
+                values = [normalize_value(text, spec.keep_words) for text in texts]
+                missing = [k for k, value in enumerate(values) if value is None]
                 if not name:
                     left_out.append((f"row {number}", NO_FILE))
                 elif missing:
-                    left_out.append((name, reasons[missing[0]]))
+                    word = texts[missing[0]].strip()
+                    reason = reasons[columns[missing[0]]]
+                    left_out.append((name, f"{reason} ('{word}')" if word else reason))
                 else:
                     complete.append((name, number, [str(value) for value in values]))
     except OSError as error:

@@ -200,9 +200,11 @@ def _describe_protocol(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict
 
 def _describe_parameters(spec: TableSpec) -> dict[str, Any]:
     seeded = {} if spec.split else {"seed": spec.seed, "val_protocol": spec.val_protocol}
+    words = {"keep_words": sorted(spec.keep_words)} if spec.keep_words else {}
     return {
         "image": spec.image, "label": spec.label, "bias": list(spec.bias), "split": spec.split, **seeded,
         "size": spec.image_spec.size, "resize": spec.image_spec.resize, "decode": spec.image_spec.decode,
+        **words,
     }  # fmt: skip
 
 
