@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biascon.auditing.calibration import ScoreSums, score_matrix, sum_all_scores
+from biascon.auditing.label_mismatch import check_labels
 from biascon.auditing.record import PRODUCT, AuditSource, compute_audit
 from biascon.auditing.result import Audit
 from biascon.auditing.row_counts import RowCounts
@@ -81,7 +82,8 @@ def audit(
     Raises:
         UsageError: The arrays differ in length, an array has another shape, or the aligned values do not
             fit (``AlignmentError``).
-        DataError: There are no rows, values are missing, or there are too many classes or groups.
+        DataError: There are no rows, values are missing, label and prediction write their classes in
+            different ways, or there are too many classes or groups.
 
     >>> result = audit([0, 0, 1, 1], [0, 0, 1, 0], sensitive_features=["a", "b", "a", "b"])
     >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
@@ -142,7 +144,8 @@ def audit_file(
     Raises:
         UsageError: A column has two roles, or the aligned values do not fit (``AlignmentError``).
         DataError: The file is missing, damaged, of another format, or without rows; a column is missing;
-            values are missing; or there are too many classes or groups.
+            values are missing; label and prediction write their classes in different ways; or there are
+            too many classes or groups.
     """
     from biascon.auditing.prediction_file import PredictionFile
 
@@ -181,7 +184,12 @@ def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit
     """
     bias = inputs.counts.bias
     check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
-    notes = [*inputs.notes, *_check_missing(inputs), *inputs.counts.unify_booleans()]
+    notes = [
+        *inputs.notes,
+        *_check_missing(inputs),
+        *inputs.counts.unify_booleans(),
+        *_check_labels(inputs),
+    ]
     scores = None
     if scored_parts is not None:
         scores, score_notes = _add_calibration(inputs, scored_parts)
@@ -219,6 +227,19 @@ def _check_missing(inputs: _AuditInput) -> list[str]:
     return [f"left out: {message}"]
 
 
+def _check_labels(inputs: _AuditInput) -> list[str]:
+    """Return notes about labels and predictions.
+
+    Raises:
+        DataError: They are written in different ways.
+    """
+    source = inputs.source
+    try:
+        return check_labels(inputs.counts.pairs(), source.label, source.prediction)
+    except DataError as error:
+        raise DataError(f"{inputs.prefix}{error}") from error
+
+
 def _list_words(words: Counter[str]) -> str:
     """Return how many values were missing by which word, most first: ``": 6 as 'NA', 2 as 'nan'"``."""
     parts = [f"{n:,} as '{word}'" for word, n in sorted(words.items(), key=lambda w: (-w[1], w[0]))]
@@ -235,7 +256,7 @@ def _keep_hint(words: Sequence[Counter[str]]) -> str:
 
 
 def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[ScoreSums, list[str]]:
-    """Return the sums of scores, and a note about rows without a score.
+    """Return the sums of scores, and notes about scores and about rows without a score.
 
     Raises:
         UsageError: Scores of arrays do not fit the classes or are no probabilities.
@@ -248,14 +269,15 @@ def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[Sc
         if not prefix:
             raise
         raise DataError(f"{prefix}{error}") from error
+    notes = sums.notes()
     if not sums.n_missing:
-        return sums, []
+        return sums, notes
     message = f"{sums.n_missing:,} of {inputs.counts.n_complete:,} rows lack a score"
     if not inputs.drop_missing:
         raise DataError(
             f"{prefix}{message}; --drop-missing (drop_missing=True) leaves them out of the calibration"
         )
-    return sums, [f"left out of the calibration: {message}"]
+    return sums, [*notes, f"left out of the calibration: {message}"]
 
 
 def _audit_by(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from biascon.auditing.row_counts import RowCounts
+from biascon.auditing.score_checks import check_one_score, explain_scores, score_notes
 from biascon.data.values import CodedColumn
 from biascon.errors import UsageError
 from biascon.metrics import calibration
@@ -25,18 +26,19 @@ class ScoreSums:
 
     Args:
         counts: The counts of the same rows.
-        n_scores: The number of scores of a row: one for each class in order, or one for the second of two
-            classes.
+        n_scores: The number of scores of a row: one for each class in order, or one for one of two classes.
+        positive: The class of a single score. None for the second of two classes.
 
     Attributes:
         groups: The M combinations of bias values.
         n_missing: The number of complete rows without a score.
+        n_other: The number of rows in which another class than the predicted one has the highest score.
 
     Raises:
-        UsageError: ``n_scores`` does not fit the classes.
+        UsageError: ``n_scores`` does not fit the classes, or ``positive`` is none of them.
     """
 
-    def __init__(self, counts: RowCounts, n_scores: int) -> None:
+    def __init__(self, counts: RowCounts, n_scores: int, positive: str | None = None) -> None:
         classes = counts.classes
         if n_scores != len(classes) and (n_scores, len(classes)) != (1, 2):
             raise UsageError(
@@ -45,8 +47,18 @@ class ScoreSums:
             )
         self.groups = counts.groups(range(counts.n_bias))
         self.n_missing = 0
+        self.n_other = 0
         self._counts = counts
+        self._classes = classes
         self._class_index = {text: k for k, text in enumerate(classes)}
+        self._has_positive = positive is not None
+        self._scored: str | None = None
+        if n_scores == 1 and len(classes) == 2:
+            self._scored = classes[1] if positive is None else positive
+            if self._scored not in classes:
+                raise UsageError(
+                    f"expected the positive class to be one of {quote_some(classes)}, but got '{positive}'"
+                )
         self._group_index = {group: m for m, group in enumerate(self.groups)}
         self._sums = calibration.CalibrationSums.empty(len(self.groups))
 
@@ -68,14 +80,29 @@ class ScoreSums:
         self.n_missing += int((is_complete & ~has_scores).sum())
         keep = is_complete & has_scores
         scores = scores[keep]
-        if scores.shape[1] == 1 and len(self._class_index) == 2:
-            scores = np.concatenate([1.0 - scores, scores], axis=1)
-        self._sums += calibration.sum_scores(
-            labels[keep],
-            groups[keep],
-            scores,
-            n_bias=len(self.groups),
-            predictions=predictions[keep],
+        predicted = predictions[keep]
+        if self._scored is not None:
+            check_one_score(scores)
+            pair = [1.0 - scores, scores]
+            scores = np.concatenate(pair if self._class_index[self._scored] else pair[::-1], axis=1)
+        try:
+            self._sums += calibration.sum_scores(
+                labels[keep], groups[keep], scores, n_bias=len(self.groups), predictions=predicted
+            )
+        except UsageError as error:
+            raise UsageError(f"{error}{explain_scores(scores)}") from error
+        if len(scores):
+            of_prediction = np.take_along_axis(scores, predicted[:, None], axis=1)[:, 0]
+            self.n_other += int((of_prediction < scores.max(axis=1)).sum())
+
+    def notes(self) -> list[str]:
+        """Return which class a single score is of, and how often scores and predictions differ."""
+        return score_notes(
+            self._classes,
+            scored_class=self._scored,
+            is_positive=self._has_positive,
+            n_rows=int(self._sums.rows.sum()),
+            n_other=self.n_other,
         )
 
     def _class_indices(self, column: CodedColumn) -> Array:
@@ -144,20 +171,23 @@ def _metrics_by_row(sums: calibration.CalibrationSums) -> list[dict[str, Metric]
 
 
 def sum_all_scores(
-    counts: RowCounts, parts: Iterable[tuple[Sequence[CodedColumn], Array]]
+    counts: RowCounts,
+    parts: Iterable[tuple[Sequence[CodedColumn], Array]],
+    positive: str | None = None,
 ) -> ScoreSums:
     """Return the sums over all rows.
 
     Args:
         counts: The counts of the same rows.
         parts: The rows in parts: columns as for ``ScoreSums.add``, and scores ``(N, S)``.
+        positive: The class of a single score. None for the second of two classes.
 
     Raises:
         UsageError: The scores do not fit the classes or are no probabilities, or there are no rows.
     """
     sums = None
     for columns, scores in parts:
-        sums = sums or ScoreSums(counts, scores.shape[1])
+        sums = sums or ScoreSums(counts, scores.shape[1], positive)
         sums.add(columns, scores)
     if sums is None:
         raise UsageError("expected scores, but got no rows")

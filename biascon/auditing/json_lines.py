@@ -138,13 +138,16 @@ class JsonLines:
 
         Raises:
             DataError: A line is no JSON object.
+            UnicodeError: A line is not UTF-8 text.
         """
         for number, line in enumerate(part.split(b"\n"), start=first):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8
+            except UnicodeError:
+                raise
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"cannot read {self._source.name}: line {number:,} is no JSON ({error}); expected one "
                     "object a line"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from biascon.auditing.label_mismatch import is_fraction
 from biascon.data.values import CodedColumn, sort_values
 from biascon.errors import DataError
-from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 MAX_CLASSES = 1_000
@@ -18,6 +18,7 @@ MAX_GROUPS = 10_000
 MAX_CELLS = 10_000_000  # of a table label x group x prediction: 80 MB
 MAX_COMBINATIONS = 1_000_000  # different rows, over all columns
 _MAX_DENSE = 1 << 20  # possible combinations up to which counting uses one array
+_SCORE_HINT = " Pass the predicted class, such as score > 0.5, and the score by --scores (scores=)"
 _BOOLEANS = {"True": "1", "False": "0"}
 
 
@@ -124,6 +125,7 @@ class RowCounts:
                 raise DataError(
                     f"expected at most {limit:,} {kind}, but {subject} more different values, such as "
                     f"'{text}': is '{self.names[column]}' an id, a score or a measurement?"
+                    + (_SCORE_HINT if is_class and is_fraction(text) else "")
                 )
             ids[text] = len(ids)
         return ids[text]
@@ -132,7 +134,7 @@ class RowCounts:
         """Treat True as 1 and False as 0 if one of label and prediction has True/False and the other 1/0.
 
         Returns:
-            A note that this was done, or that label and prediction have no value in common.
+            A note that this was done.
         """
         label, prediction = self._values(0), self._values(-1)
         if not label or label & prediction:
@@ -147,10 +149,16 @@ class RowCounts:
                 self._counts = counts
                 self._booleans = _BOOLEANS
                 return ["True and False are taken as 1 and 0"]
-        return [
-            f"no row is right: label ({quote_some(sort_values(label))}) and prediction "
-            f"({quote_some(sort_values(prediction))}) have no value in common"
-        ]
+        return []
+
+    def pairs(self) -> dict[tuple[str, str], int]:
+        """Return the number of complete rows of each (label, prediction)."""
+        texts = list(self._ids[0])
+        pairs: dict[tuple[str, str], int] = {}
+        for ids, count in self._counts.items():
+            pair = (texts[ids[0]], texts[ids[-1]])
+            pairs[pair] = pairs.get(pair, 0) + count
+        return pairs
 
     def class_name(self, text: str) -> str:
         """Return the class of a value of label or prediction, after ``unify_booleans``."""

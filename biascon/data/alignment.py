@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
 from biascon.utils.text import quote_some
+
+_MIN_SHARED_NUMBERS = 10
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
+_TRUTH_WORDS = frozenset(
+    "true false t f yes no y n on off positive negative pos neg present absent + -".split()
+)
 
 Pairs = dict[str, frozenset[str]]  # label -> the bias values that are aligned with it
 AlignedValues = Mapping[
@@ -51,7 +58,9 @@ def align_cells(
     """Return the bias-aligned cells of one bias column or product of columns.
 
     If the user gives a mapping for this bias, its pairs are aligned. Otherwise the cells with label = bias
-    are aligned, if the label column and the bias column have the same values.
+    are aligned, if the label column and the bias column have the same values and these are names. Codes
+    (``are_codes``), such as 0 and 1 in both columns, may stand for different things; alignment is then not
+    known.
 
     Args:
         bias: The name of the column, or of the product: ``"a x b"``.
@@ -68,6 +77,15 @@ def align_cells(
     if pairs is None:
         if set(labels) != set(groups):
             return Alignment(None, "not known: label and bias have different values")
+        if are_codes(labels):
+            return Alignment(
+                None,
+                "not known: equal codes in label and bias may stand for different things",
+                (
+                    f"label and '{bias}' both have {quote_some(labels)}, which is no reason to take "
+                    "label = bias as aligned; --aligned (aligned=) tells which values go together",
+                ),
+            )
         cells = np.array([[k == m for m in groups] for k in classes])
         return Alignment(cells, "label = bias, since both have the same values")
     missing = [label for label in labels if label not in pairs]
@@ -79,6 +97,22 @@ def align_cells(
         )
     cells = np.array([[m in pairs.get(k, frozenset()) for m in groups] for k in classes])
     return Alignment(cells, "as given", _list_unused(bias, pairs, classes, labels, groups))
+
+
+def are_codes(values: Sequence[str]) -> bool:
+    """Return whether values that two columns share may stand for different things in each.
+
+    Codes are words for yes and no, fewer than ten different numbers, and a single value. Two columns with K
+    values coded as 0..K-1 share them whatever they stand for. Ten numbers or more in common, such as the
+    digits and colors of BiasedMNIST, are taken as names.
+
+    >>> are_codes(["0", "1"]), are_codes(["False", "True"]), are_codes(["cat", "dog"])
+    (True, True, False)
+    """
+    if len(values) < 2 or {value.casefold() for value in values} <= _TRUTH_WORDS:
+        return True
+    are_numbers = all(_NUMBER.fullmatch(value) for value in values)
+    return are_numbers and len(values) < _MIN_SHARED_NUMBERS
 
 
 def _list_unused(

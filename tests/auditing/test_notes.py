@@ -72,9 +72,9 @@ def test_a_value_that_is_only_predicted_is_a_class_without_rows() -> None:
 
 
 def test_label_and_prediction_without_a_common_value_are_noted() -> None:
-    result = biascon.audit(["cat", "dog"], [0, 1], sensitive_features=["a", "b"])
+    result = biascon.audit(["cat", "dog"], ["bird", "fish"], sensitive_features=["a", "b"])
     assert result.notes[0] == (
-        "no row is right: label ('cat', 'dog') and prediction ('0', '1') have no value in common"
+        "no row is right: label ('cat', 'dog') and prediction ('bird', 'fish') have no value in common"
     )
 
 
