@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from biascon.cli.metric_output import compare_in_metrics
 from biascon.cli.options import verify_option
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import format_p, format_table, print_note
 from biascon.cli.study_output import compare_study
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ IMAGE_COLUMNS = (
     "folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Compare in this metric, such as worst_group or equalized_odds_difference. Repeat the option for "
+    "several; Holm then adjusts over all metrics and pairs.  [default: unbiased accuracy]",
+)
+@click.option(
     "--against",
     metavar="LOSS",
     help="Compare each loss with this one.  [default: every pair; the reference of a study]",
@@ -52,12 +61,18 @@ IMAGE_COLUMNS = (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each comparison.")
 @verify_option
 def command(
-    folders: tuple[Path, ...], against: str | None, out: Path | None, as_json: bool, verify: bool
+    folders: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    against: str | None,
+    out: Path | None,
+    as_json: bool,
+    verify: bool,
 ) -> None:
     """Compare losses by paired tests in unbiased accuracy, over seeds and over test images.
 
     RUN is a run folder, or a folder that has run folders below it. Only runs of one dataset and one recipe
-    are compared with each other. Without a bias attribute, the accuracy is top-1.
+    are compared with each other. Without a bias attribute, the accuracy is top-1. --metric compares in other
+    metrics.
 
     RUN may also be the table of a tuning study, such as studies/NAME/study.parquet: its confirmation is then
     compared, for every rule and rho, and no run folder is read.
@@ -67,13 +82,17 @@ def command(
 
         if len(folders) > 1:
             raise UsageError(f"expected one table of a study alone, but got {len(folders)} paths")
-        compare_study(folders[0], against, out, as_json=as_json)
+        compare_study(folders[0], against, out, as_json=as_json, metrics=metrics)
         return
     from biascon.report.experiments import group_runs, read_runs
     from biascon.report.export import write_long
     from biascon.report.paired_tests import run_paired_tests
     from biascon.runs.seals import Check
 
+    if metrics:
+        from biascon.metrics.paired_metrics import check_metrics
+
+        metrics = check_metrics(metrics)
     runs = read_runs(folders, check=Check.FULL if verify else Check.REPORT, say=print_note)
     experiments = group_runs(runs)
     if against is not None:
@@ -81,6 +100,9 @@ def command(
             _check_label(experiment, against)
     if out is not None:
         write_long(runs, out)
+    if metrics:
+        compare_in_metrics(experiments, metrics, against, as_json=as_json)
+        return
     for experiment in experiments:
         tests = run_paired_tests(experiment, against, say=print_note)
         if not as_json:
@@ -137,9 +159,9 @@ def _seed_row(test: PairedTest) -> list[str]:
         str(test.seeds),
         _format_points(test.difference),
         _format_interval(test.low, test.high),
-        _format_p(test.p_t),
-        _format_p(test.p_t_holm),
-        _format_p(test.p_wilcoxon),
+        format_p(test.p_t),
+        format_p(test.p_t_holm),
+        format_p(test.p_wilcoxon),
     ]
 
 
@@ -154,7 +176,7 @@ def _image_rows(tests: Sequence[PairedTest]) -> list[list[str]]:
             _format_interval(image_test.low, image_test.high),
             f"{image_test.only_a:,}",
             f"{image_test.only_b:,}",
-            _format_p(image_test.mcnemar),
+            format_p(image_test.mcnemar),
         ]
         for test in tests
         for image_test in test.images
@@ -167,9 +189,3 @@ def _format_points(value: float) -> str:
 
 def _format_interval(low: float, high: float) -> str:
     return f"[{_format_points(low)}, {_format_points(high)}]"
-
-
-def _format_p(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

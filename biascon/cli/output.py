@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -104,3 +105,10 @@ def format_interval(metric: Metric | None) -> str:
         return text
     low, high = metric.interval
     return f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def format_p(value: float) -> str:
+    """Return a p-value with three decimals, or ``-`` where it is undefined."""
+    if math.isnan(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

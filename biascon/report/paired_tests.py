@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from biascon.runs.finished import FinishedRun
 from biascon.utils.devices import count_cpus
 from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.utils.seeds import numpy_generator
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ class PairedTest:
     def to_json(self) -> dict[str, Any]:
         """Return the test as plain data; NaN is None."""
         data = asdict(self)
-        data["images"] = [_without_nan(image_test) for image_test in data["images"]]
-        return _without_nan(data)
+        data["images"] = [without_nan(image_test) for image_test in data["images"]]
+        return without_nan(data)
 
 
-def _without_nan(data: dict[str, Any]) -> dict[str, Any]:
+def without_nan(data: dict[str, Any]) -> dict[str, Any]:
+    """Return plain data with None in place of numbers that are not finite."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in data.items()
@@ -92,7 +95,7 @@ def _without_nan(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _SeedTest:
+class SeedTest:
     """The tests of one pair of losses over the seeds that both have; ``mean`` is None without a seed."""
 
     a: str
@@ -118,12 +121,8 @@ def run_paired_tests(
         images: Whether to test each seed on its test images too, which reads the predictions.
         say: Called with a line of progress every few seconds.
     """
-    labels = list(experiment.losses)
-    if against is None:
-        pairs = [(b, a) for i, a in enumerate(labels) for b in labels[i + 1 :]]
-    else:
-        pairs = [(label, against) for label in labels if label != against]
-    tests = [_test_over_seeds(experiment, a, b) for a, b in pairs]
+    pairs = list_pairs(experiment, against)
+    tests = [compare_over_seeds(experiment, a, b, experiment.headline) for a, b in pairs]
     adjusted = holm(np.array([test.p_t for test in tests], dtype=float)).tolist()
     on_images = _test_each_seed(experiment, pairs, say) if images else [()] * len(pairs)
     return [
@@ -143,9 +142,18 @@ def run_paired_tests(
     ]
 
 
-def _test_over_seeds(experiment: Experiment, a: str, b: str) -> _SeedTest:
-    values_a = experiment.values(a, experiment.headline)
-    values_b = experiment.values(b, experiment.headline)
+def list_pairs(experiment: Experiment, against: str | None) -> list[tuple[str, str]]:
+    """Return the losses a and b of each comparison: every pair, or each loss against one."""
+    labels = list(experiment.losses)
+    if against is None:
+        return [(b, a) for i, a in enumerate(labels) for b in labels[i + 1 :]]
+    return [(label, against) for label in labels if label != against]
+
+
+def compare_over_seeds(experiment: Experiment, a: str, b: str, metric: str) -> SeedTest:
+    """Return the tests of two losses in a metric over the seeds for which both have a value."""
+    values_a = experiment.values(a, metric)
+    values_b = experiment.values(b, metric)
     common = sorted(values_a.keys() & values_b.keys())
     x = np.array([values_a[seed] for seed in common])
     y = np.array([values_b[seed] for seed in common])
@@ -153,21 +161,22 @@ def _test_over_seeds(experiment: Experiment, a: str, b: str) -> _SeedTest:
     p_t, p_wilcoxon = (
         test(x, y).p if len(common) > 1 else math.nan for test in (paired_t, wilcoxon)
     )
-    return _SeedTest(a, b, len(common), mean, p_t, p_wilcoxon)
+    return SeedTest(a, b, len(common), mean, p_t, p_wilcoxon)
 
 
 def _test_each_seed(
     experiment: Experiment, pairs: Sequence[tuple[str, str]], say: Say
 ) -> list[tuple[ImageTest, ...]]:
     """Return, for each pair of losses, the tests on the test images: one for each seed that both have."""
-    of_pair: list[list[tuple[FinishedRun, FinishedRun]]] = []
-    for a, b in pairs:
-        run_of_b = {run.seed: run for run in experiment.losses[b]}
-        of_pair.append(
-            [(run, run_of_b[run.seed]) for run in experiment.losses[a] if run.seed in run_of_b]
-        )
+    of_pair = [pair_runs(experiment, a, b) for a, b in pairs]
     found = iter(compare_pairs_on_images([pair for each in of_pair for pair in each], say))
     return [tuple(test for _ in each if (test := next(found)) is not None) for each in of_pair]
+
+
+def pair_runs(experiment: Experiment, a: str, b: str) -> list[tuple[FinishedRun, FinishedRun]]:
+    """Return the runs of losses a and b for each seed that both have."""
+    run_of_b = {run.seed: run for run in experiment.losses[b]}
+    return [(run, run_of_b[run.seed]) for run in experiment.losses[a] if run.seed in run_of_b]
 
 
 def compare_pairs_on_images(
@@ -182,13 +191,22 @@ def compare_pairs_on_images(
         pairs: The runs a and b of each test.
         say: Called with a line of progress every few seconds.
     """
+    return map_pairs(compare_on_images, pairs, say)
+
+
+def map_pairs(
+    test: Callable[[FinishedRun, FinishedRun], T],
+    pairs: Sequence[tuple[FinishedRun, FinishedRun]],
+    say: Say,
+) -> list[T]:
+    """Return the test of each pair of runs on their test images, computed by a thread for each core."""
     if len(pairs) < 2:
-        return [compare_on_images(a, b) for a, b in pairs]
+        return [test(a, b) for a, b in pairs]
     import scipy.stats  # noqa: F401 - before the threads: two threads may not import it at a time
 
     pool = ThreadPoolExecutor(max_workers=count_cpus())
     try:
-        found = pool.map(lambda pair: compare_on_images(*pair), pairs)
+        found = pool.map(lambda pair: test(*pair), pairs)
         return list(with_progress(found, "tests on the test images", len(pairs), say))
     finally:  # an interrupted command does not wait for the remaining pairs
         pool.shutdown(cancel_futures=True)
@@ -200,14 +218,15 @@ def compare_on_images(a: FinishedRun, b: FinishedRun) -> ImageTest | None:
     The test is about these two encoders. It does not show how other seeds would differ.
     """
     read_a, read_b = read_predictions(a), read_predictions(b)
-    if read_a is None or read_b is None or not _same_rows(read_a, read_b):
+    if read_a is None or read_b is None or not same_rows(read_a, read_b):
         return None
     bias = a.evaluation.identity.bias
     n_labels, n_bias = len(a.evaluation.identity.labels), 1 if bias is None else len(bias.values)
     return _compare(read_a, read_b, a.seed, n_labels, n_bias, a.has_bias)
 
 
-def _same_rows(a: Predictions, b: Predictions) -> bool:
+def same_rows(a: Predictions, b: Predictions) -> bool:
+    """Whether two sets of predictions are of the same images in the same order."""
     return all(x is y for x, y in zip(a.rows, b.rows, strict=True))
 
 

@@ -40,6 +40,25 @@ def read_predictions(run: FinishedRun) -> Predictions | None:
     return _read(path, status.st_size, status.st_mtime_ns)
 
 
+def read_aligned_cells(run: FinishedRun, n_labels: int, n_bias: int) -> Array:
+    """Return bool ``(K, M)``: the cells whose test images the dataset calls bias-aligned.
+
+    Args:
+        run: A run whose folder has predictions.
+        n_labels: K.
+        n_bias: M.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(
+        run.folder / PREDICTIONS, columns=["label", "bias", "aligned"], use_threads=False
+    )
+    labels, bias, aligned = (table[name].to_numpy() for name in ("label", "bias", "aligned"))
+    cells = np.zeros((n_labels, n_bias), dtype=bool)
+    cells[labels[aligned], bias[aligned]] = True
+    return cells
+
+
 @functools.lru_cache(maxsize=_MAX_RUNS)
 def _read(path: Path, size: int, mtime_ns: int) -> Predictions:
     """Read a file; a file that is written again has another size or time and is read again."""

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import UsageError
+from biascon.errors import RunError, UsageError, unknown_name
 from biascon.report.document import Cell, Table
 from biascon.report.study_data import ComparisonGroup, Study
 from biascon.report.study_verdicts import (
@@ -20,7 +21,8 @@ from biascon.report.study_verdicts import (
     format_range,
 )
 from biascon.report.tables import UNDEFINED_CELL, TableCell
-from biascon.studies.confirmation import Comparison
+from biascon.studies.confirmation import Comparison, compare_in_metrics
+from biascon.studies.records import TEST_METRICS
 from biascon.utils.files import write_atomic
 
 COMPARISON_COLUMNS = (
@@ -82,6 +84,33 @@ def comparison_rows(study: Study, group: ComparisonGroup) -> list[list[Cell]]:
     ]
 
 
+def compare_groups_in_metrics(
+    study: Study, metrics: Sequence[str]
+) -> list[tuple[ComparisonGroup, list[Comparison]]]:
+    """Return the comparisons of each group in metrics of the test split; Holm adjusts within a group.
+
+    Args:
+        study: The study.
+        metrics: Names of ``TEST_METRICS``.
+
+    Raises:
+        UsageError: A metric is unknown, or no run of the study has a value of it.
+    """
+    for metric in metrics:
+        if metric not in TEST_METRICS:
+            raise unknown_name("metric", metric, TEST_METRICS)
+        if all(run.test.get(metric) is None for run in study.full.runs):
+            raise UsageError(f"the table of the study has no value of '{metric}' in any run")
+    compared = []
+    for group in study.groups:
+        try:
+            comparisons = compare_in_metrics(study.table, group.rule.name, metrics, group.rho)
+        except RunError:  # one trial each: the variance of the choice is unknown
+            comparisons = []
+        compared.append((group, comparisons))
+    return compared
+
+
 def comparison_tables(study: Study, group: ComparisonGroup) -> list[Table]:
     """Return the table of the headline metric of a group, and that of the gap."""
     where = f"{describe_group(group)}: against {study.reference}"
@@ -106,11 +135,18 @@ def comparison_tables(study: Study, group: ComparisonGroup) -> list[Table]:
     return tables
 
 
-def comparison_records(study: Study) -> list[dict[str, Any]]:
-    """Return every comparison as plain data, None for what is undefined."""
-    comparisons: list[Comparison] = []
-    for group in study.groups:
-        comparisons += [*group.comparisons, *group.gaps.values()]
+def comparison_records(
+    study: Study, comparisons: Sequence[Comparison] | None = None
+) -> list[dict[str, Any]]:
+    """Return comparisons as plain data, None for what is undefined.
+
+    Args:
+        study: The study.
+        comparisons: The comparisons; None for those of the report, in the headline metric and in the gap.
+    """
+    if comparisons is None:
+        groups = study.groups
+        comparisons = [c for group in groups for c in (*group.comparisons, *group.gaps.values())]
     return [
         {
             "study": study.table.name,
@@ -126,9 +162,9 @@ def comparison_records(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_csv(study: Study) -> str:
-    """Return every comparison as CSV."""
-    records = comparison_records(study)
+def comparison_csv(study: Study, comparisons: Sequence[Comparison] | None = None) -> str:
+    """Return comparisons as CSV; the arguments are those of ``comparison_records``."""
+    records = comparison_records(study, comparisons)
     buffer = io.StringIO()
     columns = list(records[0]) if records else ["study", "search", "method", "reference", "verdict"]
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -137,13 +173,17 @@ def comparison_csv(study: Study) -> str:
     return buffer.getvalue()
 
 
-def comparison_json(study: Study) -> str:
-    """Return every comparison as a JSON list."""
-    return json.dumps(comparison_records(study), indent=1) + "\n"
+def comparison_json(study: Study, comparisons: Sequence[Comparison] | None = None) -> str:
+    """Return comparisons as a JSON list; the arguments are those of ``comparison_records``."""
+    return json.dumps(comparison_records(study, comparisons), indent=1) + "\n"
 
 
-def write_comparison(study: Study, path: Path) -> None:
-    """Write every comparison as CSV or JSON; the suffix of the file name selects the format.
+def write_comparison(
+    study: Study, path: Path, comparisons: Sequence[Comparison] | None = None
+) -> None:
+    """Write comparisons as CSV or JSON; the suffix of the file name selects the format.
+
+    The other arguments are those of ``comparison_records``.
 
     Raises:
         UsageError: The suffix is another one.
@@ -152,4 +192,4 @@ def write_comparison(study: Study, path: Path) -> None:
     writers = {".csv": comparison_csv, ".json": comparison_json}
     if path.suffix not in writers:
         raise UsageError(f"expected a file that ends in .csv or .json, but got {path.name}")
-    write_atomic(path, writers[path.suffix](study))
+    write_atomic(path, writers[path.suffix](study, comparisons))

@@ -176,11 +176,25 @@ def compare_methods(
         The comparisons in the order of the methods, without those that ``why_not_compared`` explains. Holm's
         adjustment is over them.
     """
+    return compare_in_metrics(table, rule_name, [metric], rho)
+
+
+def compare_in_metrics(
+    table: StudyTable, rule_name: str, metrics: Sequence[str], rho: float | None = None
+) -> list[Comparison]:
+    """Return the comparison of each method with the reference in several metrics of the test split.
+
+    The arguments are those of ``compare_methods``.
+
+    Returns:
+        The comparisons by metric, and within a metric by method. Holm's adjustment is over all of them.
+    """
     rule = get_rule(rule_name)
     confirm = table.description["confirm"]
     reference, margin = confirm["reference"], confirm["margin"]
     compared = [
         comparison
+        for metric in metrics
         for method in table.methods
         if method != reference
         and (comparison := _compare(table, method, reference, rule, metric, rho, margin))

@@ -1,0 +1,164 @@
+"""The comparison of losses in chosen metrics, as ``compare --metric`` prints it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from biascon.cli.output import format_p, format_table, print_note
+
+if TYPE_CHECKING:
+    from biascon.report.experiments import Experiment
+    from biascon.report.metric_tests import MetricImageTest, MetricTest
+
+SEED_COLUMNS = (
+    "metric", "loss", "against", "seeds", "difference", "95 %", "p (t)", "p (Holm)", "p (Wilcoxon)",
+    "better",
+)  # fmt: skip
+IMAGE_COLUMNS = (
+    "metric", "loss", "against", "seed", "n", "difference", "95 %", "p (exchange)", "p (Holm)",
+)  # fmt: skip
+
+
+def compare_in_metrics(
+    experiments: Sequence[Experiment],
+    metrics: Sequence[str],
+    against: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the paired tests of experiments in metrics of counts.
+
+    Args:
+        experiments: The experiments.
+        metrics: Names of ``PAIRED_METRICS``.
+        against: The loss that the others are compared with; None for every pair.
+        as_json: Whether a JSON object is printed for each metric and pair, instead of tables.
+
+    Raises:
+        UsageError: No run has a value of a metric.
+    """
+    from biascon.report.metric_tests import run_metric_tests
+
+    for metric in metrics:
+        _check_measured(experiments, metric)
+    for experiment in experiments:
+        tests = run_metric_tests(experiment, metrics, against, say=print_note)
+        if not as_json:
+            click.echo(format_metric_tests(experiment, tests))
+            continue
+        for test in tests:
+            data = {
+                "dataset": experiment.identity.dataset,
+                "recipe": experiment.identity.recipe,
+                **test.to_json(),
+            }
+            click.echo(json.dumps(data))
+
+
+def _check_measured(experiments: Sequence[Experiment], metric: str) -> None:
+    from biascon.errors import UsageError
+
+    runs = [run for experiment in experiments for run in experiment.runs]
+    if any(run.value(metric) is not None for run in runs):
+        return
+    reason = "it is undefined in each of them"
+    if not any(run.has_bias for run in runs):
+        reason = "their dataset has no bias attribute"
+    raise UsageError(f"no run has a value of '{metric}': {reason}")
+
+
+def format_metric_tests(experiment: Experiment, tests: Sequence[MetricTest]) -> str:
+    """Return the comparisons of an experiment as two tables: over seeds, and over test images."""
+    if not tests:
+        labels = ", ".join(experiment.losses)
+        return f"{experiment.title}\nonly {labels}: nothing to compare with"
+    lines = [
+        experiment.title,
+        "",
+        "over seeds: loss minus against, paired; rates in points, ratios in 0..1",
+        format_table(SEED_COLUMNS, [_seed_row(test) for test in tests], left=3),
+    ]
+    image_rows = [_image_row(test, each) for test in tests for each in test.images]
+    if image_rows:
+        lines += [
+            "",
+            "over the test images of one seed: this compares two encoders, not the losses",
+            format_table(IMAGE_COLUMNS, image_rows, left=3),
+        ]
+    return "\n".join([*lines, "", *_explain(tests)])
+
+
+def _explain(tests: Sequence[MetricTest]) -> list[str]:
+    """Return what the columns of the tables mean, a line each."""
+    metrics = dict.fromkeys(test.metric for test in tests)
+    lower = dict.fromkeys(test.metric for test in tests if test.lower_is_better)
+    higher = [metric for metric in metrics if metric not in lower]
+    lines = [f"lower is better: {', '.join(map(_name, lower))}"] if lower else []
+    lines += [f"higher is better: {', '.join(map(_name, higher))}"] if higher else []
+    pairs = len({(test.a, test.b) for test in tests})
+    family = f"{len(metrics)} metric{'s' * (len(metrics) != 1)} x {pairs} pair{'s' * (pairs != 1)} of losses"
+    lines += [
+        f"Holm: adjusted over {family} of the table over seeds, and over {family} and seeds for the images",
+        "better: the loss whose Holm-adjusted p-value over seeds is at most 0.05; undecided: neither",
+        "95 %: t interval over seeds, for one comparison alone",
+    ]
+    if any(test.images for test in tests):
+        lines.append(
+            "p (exchange): the two predictions of each image are exchanged at random. 95 % over images: "
+            "paired bootstrap for accuracies; none for the worst group and for comparisons of groups"
+        )
+    return lines
+
+
+def _name(metric: str) -> str:
+    from biascon.metrics.names import METRIC_NAMES
+
+    return METRIC_NAMES[metric].name
+
+
+def _seed_row(test: MetricTest) -> list[str]:
+    return [
+        _name(test.metric),
+        test.a,
+        test.b,
+        str(test.seeds),
+        _format_value(test.metric, test.difference),
+        _format_interval(test.metric, test.low, test.high),
+        format_p(test.p_t),
+        format_p(test.p_t_holm),
+        format_p(test.p_wilcoxon),
+        test.better or ("-" if math.isnan(test.p_t) else "undecided"),
+    ]
+
+
+def _image_row(test: MetricTest, image_test: MetricImageTest) -> list[str]:
+    return [
+        _name(test.metric),
+        test.a,
+        test.b,
+        str(image_test.seed),
+        f"{image_test.n:,}",
+        _format_value(test.metric, image_test.difference),
+        _format_interval(test.metric, image_test.low, image_test.high),
+        format_p(image_test.p),
+        format_p(image_test.p_holm),
+    ]
+
+
+def _format_value(metric: str, value: float) -> str:
+    from biascon.metrics.names import METRIC_NAMES
+
+    if math.isnan(value):
+        return "-"
+    return f"{value:+.3f}" if METRIC_NAMES[metric].is_ratio else f"{100 * value:+.1f}"
+
+
+def _format_interval(metric: str, low: float, high: float) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return "-"
+    return f"[{_format_value(metric, low)}, {_format_value(metric, high)}]"
