@@ -55,6 +55,7 @@ def compare_in_metrics(
             data = {
                 "dataset": experiment.identity.dataset,
                 "recipe": experiment.identity.recipe,
+                "positive": experiment.metadata.summary.positive,
                 **test.to_json(),
             }
             click.echo(json.dumps(data))
@@ -90,7 +91,18 @@ def format_metric_tests(experiment: Experiment, tests: Sequence[MetricTest]) -> 
             "over the test images of one seed: this compares two encoders, not the losses",
             format_table(IMAGE_COLUMNS, image_rows, left=3),
         ]
-    return "\n".join([*lines, "", *_explain(tests)])
+    return "\n".join([*lines, "", *_explain_classes(experiment, tests), *_explain(tests)])
+
+
+def _explain_classes(experiment: Experiment, tests: Sequence[MetricTest]) -> list[str]:
+    """Return a line about the classes that a comparison of groups is of, nothing without such a metric."""
+    from biascon.metrics.summary import COMPARISONS
+
+    if not {test.metric for test in tests} & set(COMPARISONS):
+        return []
+    positive = experiment.metadata.summary.positive
+    of = "the mean over classes" if positive is None else f"those of the positive class {positive}"
+    return [f"comparisons of groups: {of}"]
 
 
 def _explain(tests: Sequence[MetricTest]) -> list[str]:

@@ -68,13 +68,17 @@ def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def compute_metrics(tables: Array, names: Sequence[str], aligned: Array | None) -> dict[str, Array]:
+def compute_metrics(
+    tables: Array, names: Sequence[str], aligned: Array | None, positive: int | None
+) -> dict[str, Array]:
     """Return metrics of tables of counts, as an evaluation has them.
 
     Args:
-        tables: int ``(..., K, M, K)``: label x bias x prediction.
+        tables: int ``(..., K, M, K)``: label x bias x prediction, all with the same labels.
         names: Names of ``PAIRED_METRICS``.
         aligned: bool ``(K, M)``, the bias-aligned cells; None if they are unknown.
+        positive: The index of the positive class, whose comparisons of groups are returned; None for their
+            mean over classes, as in ``fairness.average_labeled``.
 
     Returns:
         float64 ``(...)`` by metric name; NaN where the metric is undefined.
@@ -87,9 +91,11 @@ def compute_metrics(tables: Array, names: Sequence[str], aligned: Array | None) 
         per_class |= fairness.from_counts(tables)
     if set(names) & set(fairness.PARITY_METRICS):
         per_class |= fairness.parity_from_counts(tables)
-    values |= {
-        name: fairness.average_classes(per_class[name]) for name in names if name in per_class
-    }
+    first = tables.reshape(-1, *tables.shape[-3:])[0]
+    for name, value in per_class.items():
+        values[name] = (
+            fairness.average_labeled(value, first) if positive is None else value[..., positive]
+        )
     return {name: values[name] for name in names}
 
 

@@ -213,7 +213,11 @@ def compare_metrics_on_images(
     counts = count_jointly(
         labels, bias_values, read_a.predicted, read_b.predicted, n_labels=n_labels, n_bias=n_bias
     )
-    of_a, of_b = (compute_metrics(table, metrics, aligned) for table in counts.tables(counts.n))
+    positive_name = a.evaluation.summary.positive
+    positive = None if positive_name is None else list(identity.labels).index(positive_name)
+    of_a, of_b = (
+        compute_metrics(table, metrics, aligned, positive) for table in counts.tables(counts.n)
+    )
     names = [
         name
         for name in metrics
@@ -223,7 +227,7 @@ def compare_metrics_on_images(
         return {}
     tests = exchange_test(
         counts,
-        partial(compute_metrics, names=names, aligned=aligned),
+        partial(compute_metrics, names=names, aligned=aligned, positive=positive),
         numpy_generator(a.seed, "exchange/paired"),
     )
     found = {}

@@ -54,7 +54,7 @@ def test_values_are_those_of_an_evaluation(n_labels: int) -> None:
     names = [str(k) for k in range(n_labels)]
     for table in counts.tables(counts.n):
         summary = measure_counts(table, names, aligned, seed=0, intervals=False)
-        values = compute_metrics(table, PAIRED_METRICS, aligned)
+        values = compute_metrics(table, PAIRED_METRICS, aligned, 1 if n_labels == 2 else None)
         assert {name: pytest.approx(float(value)) for name, value in values.items()} == {
             name: summary[name].value for name in PAIRED_METRICS
         }
@@ -70,7 +70,7 @@ def test_p_is_the_share_of_all_exchanges_of_rows() -> None:
     def differences(swapped: np.ndarray) -> dict[str, float]:
         x, y = np.where(swapped, b, a), np.where(swapped, a, b)
         counts = count_jointly(labels, bias, x, y, n_labels=2, n_bias=2)
-        of_x, of_y = (compute_metrics(t, GAPS, None) for t in counts.tables(counts.n))
+        of_x, of_y = (compute_metrics(t, GAPS, None, 1) for t in counts.tables(counts.n))
         return {name: float(of_x[name] - of_y[name]) for name in GAPS}
 
     every = []
@@ -79,7 +79,7 @@ def test_p_is_the_share_of_all_exchanges_of_rows() -> None:
         swapped[differ] = choice
         every.append(differences(swapped))
     counts = count_jointly(labels, bias, a, b, n_labels=2, n_bias=2)
-    metrics = partial(compute_metrics, names=GAPS, aligned=None)
+    metrics = partial(compute_metrics, names=GAPS, aligned=None, positive=1)
     tests = exchange_test(counts, metrics, np.random.default_rng(0), replicates=10_000)
     for name in GAPS:
         observed = every[0][name]
@@ -89,7 +89,7 @@ def test_p_is_the_share_of_all_exchanges_of_rows() -> None:
 
 
 def test_equal_classifiers_are_rarely_called_different_and_a_gap_is_found() -> None:
-    metrics = partial(compute_metrics, names=GAPS, aligned=None)
+    metrics = partial(compute_metrics, names=GAPS, aligned=None, positive=1)
 
     def rejections(gap_a: float, gap_b: float, experiments: int) -> dict[str, float]:
         tests = [
@@ -109,7 +109,7 @@ def test_equal_classifiers_are_rarely_called_different_and_a_gap_is_found() -> N
 def test_two_equal_predictions_have_no_difference_and_p_1() -> None:
     counts = joint(100, 0.1, 0.1, 1)
     same = JointCounts(counts.cells[:, [0, 1, 2, 2]], counts.n, 2, 2)
-    metrics = partial(compute_metrics, names=GAPS, aligned=None)
+    metrics = partial(compute_metrics, names=GAPS, aligned=None, positive=1)
     for test in exchange_test(same, metrics, np.random.default_rng(0), replicates=99).values():
         assert (test.difference, test.p) == (0.0, 1.0)
 
@@ -119,7 +119,7 @@ def test_undefined_difference_has_no_p() -> None:
     zeros, ones = np.zeros(6, int), np.ones(6, int)
     labels = np.array([0, 1] * 3)
     counts = count_jointly(labels, zeros, labels, ones, n_labels=2, n_bias=1)
-    metrics = partial(compute_metrics, names=GAPS, aligned=None)
+    metrics = partial(compute_metrics, names=GAPS, aligned=None, positive=1)
     tests = exchange_test(counts, metrics, np.random.default_rng(0), replicates=99)
     assert np.isnan(tests["equalized_odds_difference"].p)
     assert tests["worst_group"].difference == 1.0
@@ -129,7 +129,7 @@ def test_interval_of_means_is_that_of_the_bootstrap_of_tables() -> None:
     counts = joint(400, 0.2, 0.1, 4, 3)
 
     def every(tables: np.ndarray) -> dict[str, np.ndarray]:
-        return compute_metrics(tables, SMOOTH_METRICS, ALIGNED)
+        return compute_metrics(tables, SMOOTH_METRICS, ALIGNED, None)
 
     for name in SMOOTH_METRICS:
         expected = paired_bootstrap(counts, every, np.random.default_rng(7))[name]

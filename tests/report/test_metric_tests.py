@@ -134,13 +134,14 @@ def test_command_prints_tables_or_json_with_the_metric(runs: Path, cli: Any) -> 
     assert "higher is better: worst group" in out
     assert "lower is better: equalized odds difference" in out
     assert "2 metrics x 1 pair of losses" in out
+    assert "comparisons of groups: the mean over classes" in out
     code, out, _ = cli(*words, "--json", "--against", "ce")
     records = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [(r["metric"], r["lower_is_better"], r["a"], r["b"]) for r in records] == [
         (WORST, False, "contex", "ce"), (GAP, True, "contex", "ce"),
     ]  # fmt: skip
-    assert {"p_t_holm", "better", "images", "dataset", "recipe"} <= set(records[0])
+    assert {"p_t_holm", "better", "positive", "images", "dataset", "recipe"} <= set(records[0])
     again = cli(*words, "--json", "--against", "ce")
     assert again.out == out
 
