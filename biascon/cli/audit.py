@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from biascon.cli.audit_features import with_features
 from biascon.cli.output import format_table, print_note
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 
 @click.command(name="audit")
 @click.argument("predictions", type=click.Path(path_type=Path))
+@with_features
 @click.option("--label", required=True, metavar="COLUMN", help="The column of labels.")
 @click.option(
-    "--prediction", required=True, metavar="COLUMN", help="The column of predicted labels."
+    "--prediction",
+    metavar="COLUMN",
+    help="The column of predicted labels.  [required without --features]",
 )
 @click.option(
     "--bias",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from biascon.utils.text import format_table as format_table
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -67,28 +68,6 @@ class Progress:
         """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Return a table as text, with a line below the header.
-
-    Args:
-        header: The names of the columns.
-        rows: The cells, row by row.
-        left: The number of columns that are aligned to the left; the others are aligned to the right.
-    """
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def layout(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if k < left else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join(
-        [layout(header), layout(["-" * width for width in widths]), *map(layout, rows)]
-    )
 
 
 def format_percent(metric: Metric | None) -> str:

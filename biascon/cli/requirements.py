@@ -48,7 +48,8 @@ class Requirements:
 
 def _for_audit(options: Mapping[str, Any]) -> tuple[str, ...]:
     out: Path | None = options.get("out")
-    return ("pandas",) if out is not None and out.suffix.lower() in (".csv", ".tex") else ()
+    names = ("pandas",) if out is not None and out.suffix.lower() in (".csv", ".tex") else ()
+    return names if options.get("features") is None else (*names, "torch", "safetensors")
 
 
 def _for_compare(options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,7 +84,11 @@ REQUIREMENTS: dict[str, Requirements] = {
     "inspect": Requirements(("numpy", "safetensors"), _LAZY_IMAGES, _for_inspect),
     "train": Requirements(TRAINING, {**_RESNET, **_LAZY_IMAGES}),
     "evaluate": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES}),
-    "audit": Requirements(("numpy", "scipy", "pyarrow"), {"pandas": "CSV and LaTeX"}, _for_audit),
+    "audit": Requirements(
+        ("numpy", "scipy", "pyarrow"),
+        {"pandas": "CSV and LaTeX", "torch": "--features", "safetensors": "--features"},
+        _for_audit,
+    ),
     "compare": Requirements(
         ("numpy", "scipy", "filelock", "pyarrow"), {"pandas": "--out"}, _for_compare
     ),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import UsageError
-from biascon.evaluation.linear_probe import fit
 from biascon.evaluation.measurements import TOP, measure_accuracies, top_k
 from biascon.models.encoders import Encoder
 from biascon.models.features import extract_features
+from biascon.probing.linear_probe import fit
 from biascon.runs.context import Monitor, RunContext
 from biascon.runs.records import Accuracies
 from biascon.utils.types import Array

@@ -19,9 +19,9 @@ from biascon.errors import UsageError
 from biascon.evaluation.features import cached_features
 from biascon.evaluation.fine_tuning import finetune, predict_proba
 from biascon.evaluation.knn import KNNClassifier
-from biascon.evaluation.linear_probe import fit, fit_balanced, fit_weighted
 from biascon.evaluation.measurements import measure_accuracies
 from biascon.losses.registry import Requirement
+from biascon.probing.linear_probe import fit, fit_balanced, fit_weighted
 from biascon.runs.context import RunContext
 from biascon.runs.records import Accuracies, Classifier
 from biascon.training.batches import split_held_out

@@ -10,15 +10,15 @@ import torch
 from biascon.config.sections import ProbeConfig
 from biascon.data.dataset import Split
 from biascon.errors import BiasconWarning, RunError
-from biascon.evaluation.linear_probe import CPU, fit
-from biascon.metrics import representation
+from biascon.metrics.geometry import BINS, measure_geometry
 from biascon.metrics.records import UNDEFINED, Metric
 from biascon.metrics.representation import PairMean, Similarities
 from biascon.metrics.summary import finite_or_none
+from biascon.probing.linear_probe import CPU, fit
 from biascon.runs.evaluation import FeatureMetrics, SimilarityHistogram
 from biascon.utils.types import Array
 
-BINS = 100
+__all__ = ["BINS", "measure_representation"]
 
 
 def measure_representation(
@@ -52,10 +52,6 @@ def measure_representation(
         device: The device of the two probes.
     """
     features = features.astype(np.float32) if features.dtype == np.float16 else features
-    norms = np.linalg.norm(features, axis=1)
-    has_direction = norms > 0  # an image whose features are all 0 has none
-    unit = features[has_direction] / norms[has_direction, None]
-    labels, bias = split.labels[has_direction], split.bias[has_direction]
     metrics = {}
     for name, key, size in (("label", "labels", n_labels), ("bias", "bias", n_bias)):
         accuracy = None
@@ -65,20 +61,18 @@ def measure_representation(
                 fitted[0], getattr(fitted[1], key), features, targets, size, config, device
             )
         metrics[f"{name}_readout"] = Metric(accuracy, 0 if size is None else len(split))
-    bias_alignment = representation.class_alignment(unit, bias) if n_bias is not None else None
-    metrics["class_alignment"] = _to_metric(representation.class_alignment(unit, labels))
-    metrics["bias_alignment"] = _to_metric(bias_alignment)
-    metrics["uniformity"] = _to_metric(representation.uniformity(unit))
-    similarities = representation.similarities(unit, labels, bias, bins=BINS)
-    if views is not None:
-        directions = _directions(*views)
-        similarities["self"] = representation.two_view_similarities(*directions, bins=BINS)
+    geometry = measure_geometry(
+        features, split.labels, split.bias, has_bias=n_bias is not None, views=views
+    )
+    metrics["class_alignment"] = _to_metric(geometry.class_alignment)
+    metrics["bias_alignment"] = _to_metric(geometry.bias_alignment)
+    metrics["uniformity"] = _to_metric(geometry.uniformity)
     return FeatureMetrics(
         fitted_on=None if fitted is None else len(fitted[1]),
-        without_direction=int((~has_direction).sum()),
+        without_direction=geometry.without_direction,
         metrics=metrics,
         similarities={
-            kind: _to_histogram(pairs) for kind, pairs in similarities.items() if pairs.n
+            kind: _to_histogram(pairs) for kind, pairs in geometry.similarities.items() if pairs.n
         },
     )
 
@@ -90,16 +84,6 @@ def _to_metric(mean: PairMean | None) -> Metric:
 def _to_histogram(pairs: Similarities) -> SimilarityHistogram:
     mean, sd = finite_or_none(pairs.mean), finite_or_none(pairs.sd)
     return SimilarityHistogram(pairs.n, mean, sd, pairs.counts.tolist())
-
-
-def _directions(*views: Array) -> list[Array]:
-    """Return unit features of the images whose features have a direction in every view."""
-    norms = [np.linalg.norm(view, axis=1) for view in views]
-    has_direction = np.logical_and.reduce([norm > 0 for norm in norms])
-    return [
-        view[has_direction] / norm[has_direction, None]
-        for view, norm in zip(views, norms, strict=True)
-    ]
 
 
 def _probe_accuracy(

@@ -1,4 +1,4 @@
-"""Lists of values in messages, cut to a few values."""
+"""Text: lists of values in messages, cut to a few values; tables with a line below the header."""
 
 from __future__ import annotations
 
@@ -22,3 +22,25 @@ def join_first(parts: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
     return ", ".join(parts[:most]) + more
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Return a table as text, with a line below the header.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells, row by row.
+        left: The number of columns that are aligned to the left; the others are aligned to the right.
+    """
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def layout(row: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(
+        [layout(header), layout(["-" * width for width in widths]), *map(layout, rows)]
+    )

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from biascon.config.run_config import ProbeConfig
 from biascon.errors import BiasconWarning, RunError
-from biascon.evaluation import feature_rows, logistic_regression
-from biascon.evaluation.linear_probe import fit, fit_weighted
+from biascon.probing import feature_rows, logistic_regression
+from biascon.probing.linear_probe import fit, fit_weighted
 
 
 def blobs(k: int, n: int = 400, d: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ def probe(n: int, d: int, k: int) -> dict[str, float]:
     from threadpoolctl import threadpool_limits
 
     from biascon.config.run_config import ProbeConfig
-    from biascon.evaluation.linear_probe import fit
+    from biascon.probing.linear_probe import fit
 
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % k
@@ -50,7 +50,7 @@ def large(n: int, d: int, k: int) -> dict[str, float]:
 
     from biascon.config.run_config import ProbeConfig
     from biascon.evaluation.knn import KNNClassifier
-    from biascon.evaluation.linear_probe import fit
+    from biascon.probing.linear_probe import fit
 
     torch.set_num_threads(2)
     generator = torch.Generator().manual_seed(0)

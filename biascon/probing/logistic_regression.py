@@ -32,8 +32,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from biascon.evaluation.feature_rows import FeatureRows
-from biascon.evaluation.hessian import Hessian, Preconditioner, multiply_rows
+from biascon.probing.feature_rows import FeatureRows
+from biascon.probing.hessian import Hessian, Preconditioner, multiply_rows
 from biascon.utils.devices import free_memory
 
 TARGET = 1e-3  # the solver stops at this part of the tolerance

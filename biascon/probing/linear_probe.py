@@ -1,6 +1,6 @@
 """Stage two: a linear probe on the features of the frozen encoder.
 
-The probe is multinomial logistic regression on standardized features. ``biascon.evaluation.
+The probe is multinomial logistic regression on standardized features. ``biascon.probing.
 logistic_regression`` solves it on the device of the run, to a stated tolerance. The problem is strictly
 convex, so the result does not depend on a seed, a schedule, the path of the solver, or the number of threads,
 beyond rounding.
@@ -9,20 +9,37 @@ beyond rounding.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from biascon.config.run_config import ProbeConfig
 from biascon.errors import BiasconWarning, RunError
-from biascon.evaluation.feature_rows import FeatureRows, Moments, solver_device
-from biascon.evaluation.logistic_regression import solve
+from biascon.probing.feature_rows import FeatureRows, Moments, solver_device
+from biascon.probing.logistic_regression import solve
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
 CPU = torch.device("cpu")
 DRAWS = 10
+
+
+class ProbeSettings(Protocol):
+    """The settings of a fit; ``biascon.config`` has them as ``ProbeConfig``."""
+
+    @property
+    def c(self) -> float:
+        """The inverse strength of the L2 penalty, on standardized features."""
+
+    @property
+    def tolerance(self) -> float:
+        """The largest entry of the gradient of the mean objective at which the fit is converged."""
+
+    @property
+    def max_iterations(self) -> int:
+        """The largest number of iterations of the solver."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ def fit(
     features: Array,
     labels: Array,
     n_labels: int,
-    config: ProbeConfig,
+    config: ProbeSettings,
     *,
     device: torch.device = CPU,
 ) -> LinearProbe:
@@ -91,12 +108,52 @@ def fit(
     return _warn_if_not_converged(_solve(rows, labels, n_labels, config), config)
 
 
+@dataclass(frozen=True)
+class SolverSettings:
+    """The settings of one fit, as ``ProbeSettings`` describes them."""
+
+    c: float
+    tolerance: float
+    max_iterations: int
+
+
+def fit_penalties(
+    features: Array,
+    labels: Array,
+    n_labels: int,
+    penalties: Sequence[float],
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> Iterator[LinearProbe]:
+    """Yield the fit of ``fit`` for each C in turn; each fit starts at the solution of the one before.
+
+    Args:
+        features: float32 ``(N, D)``.
+        labels: int64 ``(N,)``, with every class present.
+        n_labels: K, 2 or more.
+        penalties: The values of C; in ascending order the path is shortest.
+        tolerance: As for ``fit``.
+        max_iterations: As for ``fit``.
+
+    Raises:
+        RunError: A class is missing.
+    """
+    _check_classes(labels, n_labels)
+    rows, start = FeatureRows(features, CPU), None
+    for c in penalties:
+        settings = SolverSettings(c, tolerance, max_iterations)
+        probe = _solve(rows, labels, n_labels, settings, start=start)
+        start = np.concatenate((probe.weights, probe.intercept[:, None]), axis=1)
+        yield probe
+
+
 def fit_balanced(
     features: Array,
     labels: Array,
     bias: Array,
     n_labels: int,
-    config: ProbeConfig,
+    config: ProbeSettings,
     *,
     seed: int,
     device: torch.device = CPU,
@@ -152,7 +209,7 @@ def fit_weighted(
     labels: Array,
     weights: Array,
     n_labels: int,
-    config: ProbeConfig,
+    config: ProbeSettings,
     *,
     device: torch.device = CPU,
 ) -> LinearProbe:
@@ -183,7 +240,7 @@ def _check_classes(labels: Array, n_labels: int) -> None:
         )
 
 
-def _warn_if_not_converged(probe: LinearProbe, config: ProbeConfig) -> LinearProbe:
+def _warn_if_not_converged(probe: LinearProbe, config: ProbeSettings) -> LinearProbe:
     if not probe.converged:
         if probe.iterations >= config.max_iterations:
             remedy = "raise --set probe.max_iterations=..."
@@ -201,8 +258,9 @@ def _solve(
     rows: FeatureRows,
     labels: Array,
     n_labels: int,
-    config: ProbeConfig,
+    config: ProbeSettings,
     weights: Array | None = None,
+    start: Array | None = None,
 ) -> LinearProbe:
     device = rows.device
     with torch.no_grad():
@@ -214,6 +272,7 @@ def _solve(
             tolerance=config.tolerance,
             max_iterations=config.max_iterations,
             weights=None if weights is None else torch.from_numpy(weights).double().to(device),
+            start=None if start is None else torch.from_numpy(start).double().to(device),
         )
     mean, scale, matrix, intercept = (
         values.cpu().numpy()

@@ -1,0 +1,1 @@
+"""Linear probes: logistic regression on features, solved to a stated tolerance."""
