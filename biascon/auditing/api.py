@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biascon.auditing.alignment_checks import add_doubt
 from biascon.auditing.calibration import ScoreSums, score_matrix, sum_all_scores
-from biascon.auditing.label_mismatch import check_labels
 from biascon.auditing.record import PRODUCT, AuditSource, compute_audit
 from biascon.auditing.result import Audit
+from biascon.auditing.row_checks import check_rows
 from biascon.auditing.row_counts import RowCounts
 from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
 from biascon.data.values import CodedColumn, check_keep_words
 from biascon.errors import DataError, UsageError
-from biascon.utils.text import join_first
 from biascon.utils.types import Array
 
 __all__ = ["Audit", "audit", "audit_file"]
@@ -184,12 +183,8 @@ def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit
     """
     bias = inputs.counts.bias
     check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
-    notes = [
-        *inputs.notes,
-        *_check_missing(inputs),
-        *inputs.counts.unify_booleans(),
-        *_check_labels(inputs),
-    ]
+    rows = check_rows(inputs.counts, prefix=inputs.prefix, drop_missing=inputs.drop_missing)
+    notes = [*inputs.notes, *rows]
     scores = None
     if scored_parts is not None:
         scores, score_notes = _add_calibration(inputs, scored_parts)
@@ -198,61 +193,6 @@ def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit
     if len(bias) == 1:
         return single[bias[0]]
     return _audit_by(inputs, range(len(bias)), notes, scores, single)
-
-
-def _check_missing(inputs: _AuditInput) -> list[str]:
-    """Return a note about rows that lack a value.
-
-    Raises:
-        DataError: There are no rows, or rows lack a value and are not to be left out.
-    """
-    counts, prefix = inputs.counts, inputs.prefix
-    if counts.n_rows == 0:
-        raise DataError(f"{prefix}expected predictions, but there are no rows")
-    if not counts.n_incomplete:
-        return []
-    by_column = ", ".join(
-        f"'{name}' in {n:,}{_list_words(words)}"
-        for name, n, words in zip(counts.names, counts.n_missing, counts.missing_words, strict=True)
-        if n
-    )
-    message = f"{counts.n_incomplete:,} of {counts.n_rows:,} rows lack a value ({by_column})"
-    if not inputs.drop_missing:
-        raise DataError(
-            f"{prefix}{message}, row {counts.first_incomplete:,} first; --drop-missing "
-            f"(drop_missing=True) leaves them out{_keep_hint(counts.missing_words)}"
-        )
-    if counts.n_complete == 0:
-        raise DataError(f"{prefix}{message}: nothing is left")
-    return [f"left out: {message}"]
-
-
-def _check_labels(inputs: _AuditInput) -> list[str]:
-    """Return notes about labels and predictions.
-
-    Raises:
-        DataError: They are written in different ways.
-    """
-    source = inputs.source
-    try:
-        return check_labels(inputs.counts.pairs(), source.label, source.prediction)
-    except DataError as error:
-        raise DataError(f"{inputs.prefix}{error}") from error
-
-
-def _list_words(words: Counter[str]) -> str:
-    """Return how many values were missing by which word, most first: ``": 6 as 'NA', 2 as 'nan'"``."""
-    parts = [f"{n:,} as '{word}'" for word, n in sorted(words.items(), key=lambda w: (-w[1], w[0]))]
-    return f": {join_first(parts, 4)}" if parts else ""
-
-
-def _keep_hint(words: Sequence[Counter[str]]) -> str:
-    """Return how to keep a word as a value, if one of the words may be a value."""
-    seen = {word for column in words for word in column}
-    names = sorted(seen & {"None", "NA", "N/A", "n/a", "NULL", "null"})
-    if not names:
-        return ""
-    return f"; --keep-word {names[0]} (keep_words=['{names[0]}']) counts the word as a value"
 
 
 def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[ScoreSums, list[str]]:
@@ -312,7 +252,7 @@ def _audit_by(
         table,
         classes,
         group_names,
-        alignment,
+        add_doubt(alignment, table),
         source=inputs.source,
         bias=PRODUCT.join(names),
         dropped=counts.n_incomplete,

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 
+from biascon.auditing.value_forms import (
+    DATE,
+    FORMS,
+    MAX_LENGTH,
+    all_forms,
+    is_fraction,
+    is_number,
+    is_whole,
+    parse_number,
+)
 from biascon.data.values import sort_values
 from biascon.errors import DataError
 from biascon.utils.text import join_first, quote_some
 
-_MAX_LENGTH = 200  # of a value whose form is compared
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-_SEPARATORS = re.compile(r"[\s_-]+")
-_CALL = re.compile(r"[A-Za-z_][\w.]*\((.*)\)", re.DOTALL)  # tensor(1), np.int64(1)
-_KEYWORDS = re.compile(r",\s*(?:dtype|device|shape|numpy|grad_fn|requires_grad)=.*", re.DOTALL)
-_BRACKETS = re.compile(r"\[(.*)\]|\((.*?),?\)", re.DOTALL)
-_QUOTES = re.compile(r"b?'(.*)'|b?\"(.*)\"", re.DOTALL)
-_DATE = re.compile(
-    r"(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?(?:Z|\+00:00)?)?"
-)
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "+1", "positive", "pos", "present", "on"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "-1", "negative", "neg", "absent", "off"})
 
@@ -97,33 +96,12 @@ def _quote(values: set[str]) -> str:
     return quote_some(sort_values(values), 3)
 
 
-def _number(text: str) -> Decimal | None:
-    """Return a finite number that text holds, None for other text."""
-    if len(text) > 40 or not text.isascii() or "_" in text:
-        return None
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and abs(number.adjusted()) < 300 else None
-
-
-def _is_whole(text: str) -> bool:
-    number = _number(text)
-    return number is not None and number == number.to_integral_value()
-
-
-def is_fraction(text: str) -> bool:
-    """Return whether text is a number that is not whole."""
-    return _number(text) is not None and not _is_whole(text)
-
-
 def _fractions(columns: _Columns) -> str | None:
     """Predictions that are fractions where labels are whole numbers, or the reverse."""
     labels, predictions = columns.labels, columns.predictions
     found = sort_values(filter(is_fraction, predictions))
-    if found and all(map(_is_whole, labels)):
-        is_score = all(0 <= (_number(text) or Decimal(0)) <= 1 for text in predictions)
+    if found and all(map(is_whole, labels)):
+        is_score = all(0 <= (parse_number(text) or Decimal(0)) <= 1 for text in predictions)
         way_out = (
             "are they scores? pass the predicted class, such as score > 0.5, as prediction, and the "
             "score by --scores (scores=)"
@@ -135,7 +113,7 @@ def _fractions(columns: _Columns) -> str | None:
             f"whole numbers ({_quote(labels)}); {way_out}"
         )
     found = sort_values(filter(is_fraction, labels))
-    if found and columns.is_disjoint and all(map(_number_or_none, predictions)):
+    if found and columns.is_disjoint and all(map(is_number, predictions)):
         return (
             f"'{columns.label}' has fractions ({quote_some(found, 3)}), and no prediction equals one; "
             "an audit counts classes: pass classes, for example the numbers in ranges"
@@ -143,64 +121,13 @@ def _fractions(columns: _Columns) -> str | None:
     return None
 
 
-def _number_or_none(text: str) -> bool:
-    return _number(text) is not None
-
-
-def _unwrap(text: str) -> str:
-    """Return the one value in the text of a tensor, an array, a list or quotes."""
-    for _ in range(4):
-        call = _CALL.fullmatch(text)
-        inner = None if call is None else _KEYWORDS.sub("", call[1])
-        for pattern in (_BRACKETS, _QUOTES):
-            match = pattern.fullmatch(text) if inner is None else None
-            inner = inner if match is None else next(g for g in match.groups() if g is not None)
-        if inner is None or "," in inner or not inner.strip():
-            return text
-        text = inner.strip()
-    return text
-
-
-def _plain_number(text: str) -> str:
-    number = _number(text)
-    if number is None:
-        return text
-    return f"{number.normalize():f}" if number else "0"
-
-
-def _iso_date(text: str) -> str:
-    match = _DATE.fullmatch(text)
-    return text if match is None else "-".join(match.groups())
-
-
-def _visible(text: str) -> str:
-    return " ".join(_INVISIBLE.sub("", text).split())
-
-
-_FORMS: dict[str, Callable[[str], str]] = {
-    "in upper and lower case": str.casefold,
-    "in blanks or invisible characters": _visible,
-    "in Unicode form (such as NFC and NFD)": lambda text: unicodedata.normalize("NFKC", text),
-    "in the form of numbers": _plain_number,
-    "in brackets, quotes or the name of a tensor": _unwrap,
-    "in the form of dates": _iso_date,
-    "in blanks, hyphens or underscores": lambda text: _SEPARATORS.sub("_", text),
-}
-
-
-def _all_forms(text: str) -> str:
-    for form in (_unwrap, *(form for form in _FORMS.values() if form is not _unwrap)):
-        text = form(text)
-    return text
-
-
 def _forms(columns: _Columns) -> str | None:
     """Predicted values that are no label, but equal one in another form."""
     unknown = columns.predictions - columns.labels
-    for name, form in {**_FORMS, "in form": _all_forms}.items():
+    for name, form in {**FORMS, "in form": all_forms}.items():
 
         def key(text: str, form: Callable[[str], str] = form) -> str:
-            return form(text) if len(text) <= _MAX_LENGTH else text
+            return form(text) if len(text) <= MAX_LENGTH else text
 
         by_key = {key(label): label for label in columns.labels}
         if len(by_key) < len(columns.labels):
@@ -301,7 +228,7 @@ def _truth_words(columns: _Columns) -> str | None:
 def _positions(columns: _Columns) -> str | None:
     """Names of classes in one column, positions of classes in the other."""
     for part in (columns, columns.swap()):
-        is_named = part.is_disjoint and not any(map(_number_or_none, part.labels))
+        is_named = part.is_disjoint and not any(map(is_number, part.labels))
         if is_named and all(text.isdecimal() for text in part.predictions):
             return (
                 f"'{part.label}' has names ({_quote(part.labels)}), '{part.prediction}' has whole numbers "
@@ -329,7 +256,7 @@ def _dates(columns: _Columns) -> str | None:
     """Dates in one column, other text in the other."""
     for part in (columns, columns.swap()):
         # eight digits alone may be any number
-        is_date = all(len(text) > 8 and _DATE.fullmatch(text) for text in part.labels)
+        is_date = all(len(text) > 8 and DATE.fullmatch(text) for text in part.labels)
         if part.is_disjoint and is_date:
             return (
                 f"'{part.label}' has dates ({_quote(part.labels)}), '{part.prediction}' has "
@@ -342,8 +269,8 @@ def _similar_labels(columns: _Columns) -> list[str]:
     """Return a note about labels that differ in form only, so that they may be one class."""
     by_key: dict[str, list[str]] = {}
     for label in sort_values(columns.labels):
-        if 1 < len(label) <= _MAX_LENGTH:
-            by_key.setdefault(_all_forms(label), []).append(label)
+        if 1 < len(label) <= MAX_LENGTH:
+            by_key.setdefault(all_forms(label), []).append(label)
     similar = [labels for labels in by_key.values() if len(labels) > 1]
     if not similar:
         return []

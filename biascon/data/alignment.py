@@ -22,8 +22,11 @@ from biascon.utils.text import quote_some
 _MIN_SHARED_NUMBERS = 10
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _TRUTH_WORDS = frozenset(
-    "true false t f yes no y n on off positive negative pos neg present absent + -".split()
-)
+    {
+        "true", "false", "t", "f", "yes", "no", "y", "n", "on", "off", "positive", "negative", "pos", "neg",
+        "present", "absent", "+", "-",
+    }
+)  # fmt: skip
 
 Pairs = dict[str, frozenset[str]]  # label -> the bias values that are aligned with it
 AlignedValues = Mapping[

@@ -78,7 +78,7 @@ def audit_two_columns() -> Audit:
         rows.p,
         sensitive_features=rows[["g", "h"]],
         scores=scores,
-        aligned={"g": {0: "a", 1: "b", 2: ["a", "b"]}},
+        aligned={"g": {0: "a", 1: "b", 2: ["a", "b"]}, "h": {0: 0, 1: 1, 2: 2}},
         drop_missing=True,
         seed=3,
     )
@@ -90,7 +90,7 @@ def audit_one_group() -> Audit:
 
 
 def audit_csv(folder: Path) -> Audit:
-    """A CSV file whose label and bias columns have the same values."""
+    """A CSV file whose label and bias columns have the same values, which are aligned."""
     path = folder / "predictions.csv"
     biased_rows().to_csv(path, index=False, lineterminator="\n")
-    return audit_file(path, label="y", prediction="p", bias=["h"])
+    return audit_file(path, label="y", prediction="p", bias=["h"], aligned={0: 0, 1: 1, 2: 2})

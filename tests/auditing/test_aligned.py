@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import biascon
@@ -20,11 +21,38 @@ from tests.auditing.audit_cases import (
 )
 
 
-def test_cells_with_label_equal_bias_are_aligned_by_default() -> None:
-    y, g = [0, 0, 1, 1], [0, 1, 0, 1]
+@pytest.mark.parametrize("names", [["cat", "dog"], ["a", "1"], [f"{k}" for k in range(10)]])
+def test_cells_with_label_equal_bias_are_aligned_for_names_in_common(names: list[str]) -> None:
+    y, g = [k for k in names for _ in names], names * len(names)
     result = biascon.audit(y, g, sensitive_features=g)
     assert result.overall[["bias_aligned", "bias_conflicting"]].tolist() == [1.0, 0.0]
     assert "label = bias" in result.data["aligned"]
+    assert not result.notes
+
+
+@pytest.mark.parametrize(
+    "codes", [[0, 1], [-1, 1], [1.5, 2.5], list(range(9)), [False, True], ["No", "yes"], ["F", "T"]]
+)
+def test_codes_in_common_are_not_aligned_unless_told(codes: list[Any]) -> None:
+    y, g = [k for k in codes for _ in codes], codes * len(codes)
+    result = biascon.audit(y, g, sensitive_features={"g": g})
+    assert result.data["bias_aligned"] == {"value": None, "n": 0, "ci": [None, None]}
+    assert result.data["aligned"].startswith("not known: equal codes")
+    assert "no reason to take label = bias as aligned; --aligned (aligned=)" in result.notes[0]
+    told = biascon.audit(y, g, sensitive_features={"g": g}, aligned={k: k for k in codes})
+    assert told.overall[["bias_aligned", "bias_conflicting"]].tolist() == [1.0, 0.0]
+
+
+def test_aligned_accuracy_below_conflicting_is_noted() -> None:
+    rng = np.random.default_rng(0)
+    y, g = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    for share, is_noted in ((0.9, True), (0.5, False), (0.1, False)):
+        follows = rng.random(400) < share
+        p = np.where(follows, 1 - g, g)  # opposite to the bias, or with it
+        result = biascon.audit(y, p, sensitive_features=g, aligned={0: 0, 1: 1})
+        notes = [note for note in result.notes if "is below bias-conflicting" in note]
+        assert bool(notes) is is_noted
+        assert all("are the aligned values right?" in note for note in notes)
 
 
 def test_aligned_values_select_the_aligned_rows() -> None:
@@ -46,7 +74,7 @@ def test_unknown_alignment_gives_undefined_metrics_without_rows() -> None:
 def test_aligned_values_for_one_of_two_columns() -> None:
     result = audit_rows(make_rows(classes=2), "g", "h", aligned={"g": {0: ["a", "b"], 1: "c"}})
     assert result.by_feature["g"].data["aligned"] == "as given"
-    assert result.by_feature["h"].data["aligned"].startswith("label = bias")
+    assert result.by_feature["h"].data["aligned"].startswith("not known: equal codes")
     assert result.data["aligned"].startswith("not known")
 
 

@@ -14,7 +14,10 @@ import sklearn.metrics
 
 import biascon
 from biascon.auditing import audit_file
+from biascon.auditing.arrays import code_values
+from biascon.auditing.calibration import ScoreSums, sum_all_scores
 from biascon.auditing.prediction_file import PredictionFile
+from biascon.auditing.row_counts import RowCounts
 from biascon.errors import UsageError
 from tests.auditing.audit_cases import (
     COLUMNS,
@@ -57,9 +60,88 @@ def test_calibration_equals_a_plain_loop_in_every_group() -> None:
 def test_one_column_of_scores_is_the_second_of_two_classes() -> None:
     df = make_scored_rows(classes=2)
     result = audit_rows(df, scores=df["s1"])
-    assert json.dumps(result.data) == json.dumps(audit_rows(df, scores=df[["s0", "s1"]]).data)
+    expected = audit_rows(df, scores=df[["s0", "s1"]]).data
+    assert {**result.data, "notes": []} == {**expected, "notes": []}
     expected = sklearn.metrics.brier_score_loss(df.y, df.s1)
     assert result.overall["brier"] == pytest.approx(2 * expected)
+
+
+def _calibration_notes(result: biascon.Audit) -> list[str]:
+    return [note for note in result.notes if "score" in note]
+
+
+def test_the_class_of_a_single_score_is_noted() -> None:
+    df = make_scored_rows(400, classes=2)
+    result = audit_rows(df, scores=df.s1)
+    note = _calibration_notes(result)[0]
+    assert note == "the score is taken as that of class '1' (the second of '0', '1')"
+    two = audit_rows(df, scores=df[["s0", "s1"]])
+    assert _calibration_notes(result)[1:] == _calibration_notes(two)
+
+
+@pytest.mark.parametrize("positive", ["0", "1"])
+def test_a_single_score_is_of_the_positive_class(positive: str) -> None:
+    df = make_scored_rows(400, classes=2)
+    counts = RowCounts("y", ["g"], "p")
+    columns = [code_values(name, df[name]) for name in counts.names]
+    counts.add(columns)
+    both = df[["s0", "s1"]].to_numpy()
+    expected = sum_all_scores(counts, [(columns, both)])
+    one = sum_all_scores(counts, [(columns, both[:, [int(positive)]])], positive)
+    assert np.allclose(
+        one.by_columns([0], one.groups).squares, expected.by_columns([0], one.groups).squares
+    )
+    assert one.n_other == expected.n_other
+    assert (
+        one.notes()[0] == f"the score is taken as that of class '{positive}' (the positive class)"
+    )
+    with pytest.raises(UsageError, match="positive class to be one of '0', '1', but got '2'"):
+        ScoreSums(counts, 1, "2")
+
+
+def test_rows_whose_highest_score_is_not_the_prediction_are_counted() -> None:
+    df = make_scored_rows(400)
+    scores = df[["s0", "s1", "s2"]].to_numpy()
+    n = int((scores.argmax(axis=1) != df.p).sum())
+    assert 0 < n < 200
+    (note,) = _calibration_notes(audit_rows(df, scores=scores))
+    assert note.startswith(
+        f"in {n} of 400 rows ({n / 4:.1f} %) the class with the highest score is not"
+    )
+    (note,) = _calibration_notes(audit_rows(df, scores=np.roll(scores, 1, axis=1)))
+    assert note.endswith("are the scores in the order of the classes '0', '1', '2'?")
+    assert not _calibration_notes(audit_rows(df, scores=np.eye(3)[df.p]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: 100 * s, r"in 0..1, but got .*are they percent\? pass score / 100"),
+        (np.log, r"are they logarithms of probabilities\? pass exp\(score\)"),
+        (lambda s: 8 * s - 3, "are they logits. pass their softmax"),
+        (lambda s: s / 2 + 0.4, "to sum to 1, but got .*is each a sigmoid of its own"),
+        (lambda s: np.where(s > 0.9, np.inf, s), "infinite scores"),
+    ],
+)
+def test_scores_that_are_no_probabilities_have_a_likely_cause(change: Any, message: str) -> None:
+    df = make_scored_rows(100)
+    with pytest.raises(UsageError, match=message):
+        audit_rows(df, scores=change(df[["s0", "s1", "s2"]].to_numpy()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: 100 * s, "but got .*percent"),
+        (lambda s: 8 * s - 3, r"are they logits\? pass 1 / \(1 \+ exp\(-score\)\)"),
+    ],
+)
+def test_a_single_score_that_is_no_probability_has_a_likely_cause(
+    change: Any, message: str
+) -> None:
+    df = make_scored_rows(100, classes=2)
+    with pytest.raises(UsageError, match=message):
+        audit_rows(df, scores=change(df.s1.to_numpy()))
 
 
 def test_scores_fit_booleans_that_are_taken_as_numbers() -> None:
@@ -110,7 +192,7 @@ def test_rows_without_a_score_are_an_error_or_left_out(cli: Any, tmp_path: Path)
     assert "2 of 400 rows lack a score" in error_line(cli(*words))
     data = json.loads(cli(*words, "--drop-missing", "--json").out)
     assert (data["rows"], data["brier"]["n"], data["top1"]["n"]) == (400, 398, 400)
-    assert data["notes"][0] == "left out of the calibration: 2 of 400 rows lack a score"
+    assert data["notes"][1] == "left out of the calibration: 2 of 400 rows lack a score"
 
 
 @pytest.mark.parametrize(
