@@ -69,7 +69,8 @@ def audit(
             second of two classes.
         aligned: The bias values that go with each label: ``{label: value or values}``. For several
             features: ``{feature: {label: ...}}``. Without it, cells with label = bias are aligned if both
-            columns have the same values. Otherwise alignment is unknown.
+            columns have the same values and these are names, not codes such as 0 and 1. Otherwise alignment is
+            unknown.
         drop_missing: Whether to leave out rows that lack a value. Otherwise such rows are an error.
         keep_words: Words such as "None" or "NA" that are values here. By default, the words that
             ``pandas.read_csv`` reads as missing are missing values, in text of any kind.

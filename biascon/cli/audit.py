@@ -46,7 +46,7 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The bias values that go with each label: TOML or JSON (label = value or values) or CSV with two "
-    "columns.  [default: label = bias, if both columns have the same values]",
+    "columns.  [default: label = bias, if both columns have the same names]",
 )
 @click.option(
     "--drop-missing", is_flag=True, help="Leave out rows that lack a value, and print their number."

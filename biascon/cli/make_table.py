@@ -42,7 +42,7 @@ from biascon.cli.options import FOLDER
     multiple=True,
     metavar="LABEL=BIAS|FILE",
     help="A bias-aligned value of a label; repeat it. Or a TOML, JSON or CSV file of such pairs, as for "
-    "audit.  [default: label = bias, if both columns have the same values]",
+    "audit.  [default: label = bias, if both columns have the same names]",
 )
 @click.option(
     "--val-protocol",

@@ -32,7 +32,7 @@ class TableSpec:
         bias: The bias columns. The first is the bias attribute of the dataset.
         split: The column of split names (train, val or test); None for a seeded split.
         aligned: The bias-aligned values of each label, as for ``audit``. With None, label = bias is aligned
-            if both columns have the same values.
+            if both columns have the same names (``data.alignment.are_codes``).
         name: The first part of the dataset's name.
         seed: Seed of the seeded split.
         val_protocol: Validation protocol of the seeded split: ``held-out`` (10 % of the training images),
