@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from biascon.auditing.alignment_checks import add_doubt
-from biascon.auditing.calibration import ScoreSums, score_matrix, sum_all_scores
-from biascon.auditing.record import PRODUCT, AuditSource, compute_audit
+import numpy as np
+
+from biascon.auditing.build import AuditInput, build_audit
+from biascon.auditing.calibration import score_matrix
+from biascon.auditing.options import make_options
+from biascon.auditing.record import AuditSource
 from biascon.auditing.result import Audit
-from biascon.auditing.row_checks import check_rows
-from biascon.auditing.row_counts import RowCounts
-from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
+from biascon.auditing.second_pass import RowPart
+from biascon.data.alignment import AlignedValues
 from biascon.data.values import CodedColumn, check_keep_words
-from biascon.errors import DataError, UsageError
+from biascon.errors import UsageError
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
+if TYPE_CHECKING:
+    from biascon.auditing.prediction_file import PredictionFile
+
 __all__ = ["Audit", "audit", "audit_file"]
-
-ScoredParts = Callable[[], Iterable[tuple[Sequence[CodedColumn], Array]]]
-
-
-@dataclass(frozen=True)
-class _AuditInput:
-    """What the audits of one set of rows share.
-
-    Attributes:
-        counts: The counts of the rows.
-        aligned: The bias values that go with a label, as the user gave them.
-        source: The predictions.
-        prefix: The file and a colon, in front of error messages; empty for arrays.
-        drop_missing: Whether rows that lack a value are left out.
-        seed: The seed of the bootstrap and of the permutations.
-        notes: How the rows were read.
-    """
-
-    counts: RowCounts
-    aligned: AlignedValues | None
-    source: AuditSource
-    prefix: str
-    drop_missing: bool
-    seed: int
-    notes: Sequence[str] = ()
 
 
 def audit(
@@ -55,6 +35,14 @@ def audit(
     aligned: AlignedValues | None = None,
     drop_missing: bool = False,
     keep_words: Collection[str] = (),
+    positive: Any = None,
+    min_group: int = 0,
+    reference: Any = None,
+    bins: Mapping[str, Sequence[float]] | None = None,
+    pairs: bool = False,
+    sample_weight: Any = None,
+    baseline: Any = None,
+    training: Any = None,
     seed: int = 0,
 ) -> Audit:
     """Measure predictions by groups: accuracy, worst group, fairness, each with its n and 95 % interval.
@@ -65,23 +53,34 @@ def audit(
         sensitive_features: The values that group the rows: ``(N,)`` or ``(N, F)`` values, a Series, a
             DataFrame, a dict of arrays, or a list of arrays. With several features, the groups are the
             combinations that occur, and ``.by_feature`` has the audit by each feature alone.
-        scores: Probabilities for the calibration: ``(N, K)`` for the classes in order, or ``(N,)`` for the
-            second of two classes.
+        scores: Probabilities: ``(N, K)`` for the classes in order, or ``(N,)`` for the positive class.
         aligned: The bias values that go with each label: ``{label: value or values}``. For several
             features: ``{feature: {label: ...}}``. Without it, cells with label = bias are aligned if both
-            columns have the same values and these are names, not codes such as 0 and 1. Otherwise alignment is
-            unknown.
+            columns have the same values and these are names, not codes such as 0 and 1. Otherwise alignment
+            is unknown.
         drop_missing: Whether to leave out rows that lack a value. Otherwise such rows are an error.
         keep_words: Words such as "None" or "NA" that are values here. By default, the words that
             ``pandas.read_csv`` reads as missing are missing values, in text of any kind.
+        positive: The positive class of two classes. None stands for the second in order.
+        min_group: Groups with fewer rows are left out of the comparisons and of the worst group.
+        reference: The reference group: a value; for several features a list with a value for each, or
+            ``{feature: value}``.
+        bins: The edges of the bins of numeric features: ``{feature: edges}``. A bin has its lower edge; the
+            last one has both. Values outside are in bins of their own.
+        pairs: Whether ``.by_pair`` has the audit by every pair of three or more features.
+        sample_weight: The weight of each row, ``(N,)``, at least 0.
+        baseline: The predictions ``(N,)`` of a baseline, compared row by row. Not with weights.
+        training: The training rows ``(labels, features)``, in the forms of ``y_true`` and
+            ``sensitive_features``: every cell then counts in the adjusted average accuracy by its share of
+            them.
         seed: The seed of the bootstrap and of the permutations.
 
     Returns:
         The audit by the combinations of all features.
 
     Raises:
-        UsageError: The arrays differ in length, an array has another shape, or the aligned values do not
-            fit (``AlignmentError``).
+        UsageError: The arrays differ in length, an array has another shape, or the aligned values
+            (``AlignmentError``), the positive class, the reference or the bins do not fit.
         DataError: There are no rows, values are missing, label and prediction write their classes in
             different ways, or there are too many classes or groups.
 
@@ -93,19 +92,85 @@ def audit(
 
     words = check_keep_words(keep_words)
     features = feature_columns(sensitive_features)
-    counts = RowCounts("y_true", list(features), "y_pred")
+    options = make_options(
+        list(features), positive=positive, min_group=min_group, reference=reference, bins=bins,
+        pairs=pairs, seed=seed, keep_words=words,
+    )  # fmt: skip
     columns = [
         code_values("y_true", y_true, words),
         *(code_values(name, values, words) for name, values in features.items()),
         code_values("y_pred", y_pred, words),
     ]
-    lengths = {name: len(c.codes) for name, c in zip(counts.names, columns, strict=True)}
+    other = None if baseline is None else code_values("baseline", baseline, words)
+    names = ["y_true", *features, "y_pred"]
+    lengths = {name: len(c.codes) for name, c in zip(names, columns, strict=True)}
+    if other is not None:
+        lengths["baseline"] = len(other.codes)
     if len(set(lengths.values())) > 1:
         raise UsageError(f"expected equally many rows, but got {lengths}")
-    counts.add(columns)
-    matrix = None if scores is None else score_matrix(scores, counts.n_rows)
-    inputs = _AuditInput(counts, aligned, AuditSource("y_true", "y_pred"), "", drop_missing, seed)
-    return _build_audit(inputs, None if matrix is None else lambda: [(columns, matrix)])
+    n = len(columns[0].codes)
+    weights = None if sample_weight is None else _weight_array(sample_weight, n)
+    train = None if training is None else _training_columns(training, list(features), words)
+    part = RowPart(columns, None if scores is None else score_matrix(scores, n), weights, other)
+    return build_audit(
+        AuditInput(
+            names=names,
+            parts=lambda: [part],
+            aligned=aligned,
+            source=AuditSource("y_true", "y_pred"),
+            prefix="",
+            drop_missing=drop_missing,
+            options=options,
+            n_scores=0 if part.scores is None else part.scores.shape[1],
+            weight=None if weights is None else "sample_weight",
+            baseline=None if other is None else "baseline",
+            training=None if train is None else lambda: [train],
+        )
+    )
+
+
+def _training_columns(
+    training: Any, features: Sequence[str], words: Collection[str]
+) -> list[CodedColumn]:
+    """Return the columns of training rows: label, features.
+
+    Raises:
+        UsageError: They are no pair, have other features, or differ in length.
+    """
+    from biascon.auditing.arrays import code_values, feature_columns
+
+    if not isinstance(training, list | tuple) or len(training) != 2:
+        raise UsageError("expected training rows as a pair (labels, features)")
+    others = feature_columns(training[1])
+    if set(others) != set(features):
+        raise UsageError(
+            f"expected training rows with the features {quote_some(features)}, but got {quote_some(others)}"
+        )
+    columns = [
+        code_values("labels of training", training[0], words),
+        *(code_values(name, others[name], words) for name in features),
+    ]
+    lengths = sorted({len(column.codes) for column in columns})
+    if len(lengths) > 1:
+        raise UsageError(f"expected equally many training rows, but got {lengths}")
+    return columns
+
+
+def _weight_array(sample_weight: Any, n: int) -> Array:
+    """Return weights as float64 ``(N,)``.
+
+    Raises:
+        UsageError: They have another shape or are no numbers.
+    """
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"expected weights to be numbers, but got other values ({error})"
+        ) from error
+    if weights.shape != (n,):
+        raise UsageError(f"expected weights of shape ({n},), but got {weights.shape}")
+    return weights
 
 
 def audit_file(
@@ -120,6 +185,14 @@ def audit_file(
     keep_words: Collection[str] = (),
     delimiter: str | None = None,
     decimal: str | None = None,
+    positive: Any = None,
+    min_group: int = 0,
+    reference: Any = None,
+    bins: Mapping[str, Sequence[float]] | None = None,
+    pairs: bool = False,
+    weight: str | None = None,
+    baseline: str | None = None,
+    training: Path | str | None = None,
     seed: int = 0,
 ) -> Audit:
     """Measure the predictions in a file by groups. The file is read in parts.
@@ -130,19 +203,29 @@ def audit_file(
         label: The column of labels.
         prediction: The column of predicted labels.
         bias: One or more bias columns. With several, the groups are the combinations that occur.
-        scores: Columns of probabilities: one for each class in order, or one for the second of two classes.
+        scores: Columns of probabilities: one for each class in order, or one for the positive class.
         aligned: As for ``audit``.
         drop_missing: As for ``audit``.
         keep_words: As for ``audit``.
         delimiter: The delimiter of a CSV, as itself or ``tab``; None to recognize it from the header.
         decimal: The decimal mark of a CSV, ``.`` or ``,``; None to recognize it from the first rows.
+        positive: As for ``audit``.
+        min_group: As for ``audit``.
+        reference: As for ``audit``.
+        bins: As for ``audit``.
+        pairs: As for ``audit``.
+        weight: The column of weights.
+        baseline: The column of the predictions of a baseline.
+        training: A file of the training rows with the label and the bias columns: every cell then counts in
+            the adjusted average accuracy by its share of them.
         seed: The seed of the bootstrap and of the permutations.
 
     Returns:
         The audit by the combinations of all bias columns.
 
     Raises:
-        UsageError: A column has two roles, or the aligned values do not fit (``AlignmentError``).
+        UsageError: A column has two roles, or the aligned values (``AlignmentError``), the positive class,
+            the reference or the bins do not fit.
         DataError: The file is missing, damaged, of another format, or without rows; a column is missing;
             values are missing; label and prediction write their classes in different ways; or there are
             too many classes or groups.
@@ -150,115 +233,79 @@ def audit_file(
     from biascon.auditing.prediction_file import PredictionFile
 
     path = Path(path)
-    names = [label, *bias, prediction, *scores]
+    options = make_options(
+        bias, positive=positive, min_group=min_group, reference=reference, bins=bins, pairs=pairs,
+        seed=seed, keep_words=keep_words,
+    )  # fmt: skip
+    names = [label, *bias, prediction]
+    _check_roles(bias, [*names, *scores, *(x for x in (weight, baseline) if x is not None)])
+    texts, numbers = _columns_to_read(names, scores, weight, baseline)
+    file = PredictionFile(
+        path,
+        wanted=[*texts, *numbers],
+        delimiter=delimiter,
+        decimal=decimal,
+        keep_words=keep_words,
+    )
+    file.require([*texts, *numbers])
+
+    train = None if training is None else PredictionFile(Path(training), wanted=names[:-1])
+    return build_audit(
+        AuditInput(
+            names=names,
+            parts=lambda: _read_parts(file, names, scores, weight, baseline),
+            aligned=aligned,
+            source=AuditSource(label, prediction, file.name, file.source.sha256),
+            prefix=f"{file.name}: ",
+            drop_missing=drop_missing,
+            options=options,
+            n_scores=len(scores),
+            weight=weight,
+            baseline=baseline,
+            plain_parts=lambda: file.parts(names),
+            notes=file.notes,
+            training=None if train is None else lambda: train.parts(names[:-1]),
+            training_prefix="" if train is None else f"{train.name}: ",
+        )
+    )
+
+
+def _columns_to_read(
+    names: Sequence[str], scores: Sequence[str], weight: str | None, baseline: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the columns of values and the columns of numbers of a file."""
+    texts = [*names, *([] if baseline is None else [baseline])]
+    return texts, [*scores, *([] if weight is None else [weight])]
+
+
+def _read_parts(
+    file: PredictionFile,
+    names: Sequence[str],
+    scores: Sequence[str],
+    weight: str | None,
+    baseline: str | None,
+) -> Iterator[RowPart]:
+    """Yield the rows of a file in parts."""
+    for columns, matrix in file.scored_parts(*_columns_to_read(names, scores, weight, baseline)):
+        yield RowPart(
+            columns[: len(names)],
+            matrix[:, : len(scores)] if scores else None,
+            None if weight is None else matrix[:, -1],
+            None if baseline is None else columns[-1],
+        )
+
+
+def _check_roles(bias: Sequence[str], names: Sequence[str]) -> None:
+    """Check that there is a bias column and that every column has one role.
+
+    Raises:
+        UsageError: This does not hold.
+    """
     if not bias:
         raise UsageError("expected at least one bias column, but got none")
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise UsageError(
-            "expected label, prediction, bias and scores in columns of their own, but got "
+            "expected label, prediction, bias, scores, weight and baseline in columns of their own, but got "
             f"'{duplicates[0]}' twice"
         )
-    file = PredictionFile(
-        path, wanted=names, delimiter=delimiter, decimal=decimal, keep_words=keep_words
-    )
-    file.require(names)
-    counts = RowCounts(label, bias, prediction)
-    for columns in file.parts(counts.names):
-        counts.add(columns)
-    source = AuditSource(label, prediction, file.name, file.source.sha256)
-    inputs = _AuditInput(
-        counts, aligned, source, f"{file.name}: ", drop_missing, seed, tuple(file.notes)
-    )
-    if not scores:
-        return _build_audit(inputs, None)
-    return _build_audit(inputs, lambda: file.scored_parts(counts.names, scores))
-
-
-def _build_audit(inputs: _AuditInput, scored_parts: ScoredParts | None) -> Audit:
-    """Return the audit by all bias columns.
-
-    Args:
-        inputs: The counted rows and the settings.
-        scored_parts: Returns the rows again, with their scores; None without scores.
-    """
-    bias = inputs.counts.bias
-    check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
-    rows = check_rows(inputs.counts, prefix=inputs.prefix, drop_missing=inputs.drop_missing)
-    notes = [*inputs.notes, *rows]
-    scores = None
-    if scored_parts is not None:
-        scores, score_notes = _add_calibration(inputs, scored_parts)
-        notes += score_notes
-    single = {name: _audit_by(inputs, [k], notes, scores, {}) for k, name in enumerate(bias)}
-    if len(bias) == 1:
-        return single[bias[0]]
-    return _audit_by(inputs, range(len(bias)), notes, scores, single)
-
-
-def _add_calibration(inputs: _AuditInput, scored_parts: ScoredParts) -> tuple[ScoreSums, list[str]]:
-    """Return the sums of scores, and notes about scores and about rows without a score.
-
-    Raises:
-        UsageError: Scores of arrays do not fit the classes or are no probabilities.
-        DataError: The same for scores in a file; or rows lack a score and are not to be left out.
-    """
-    prefix = inputs.prefix
-    try:
-        sums = sum_all_scores(inputs.counts, scored_parts())
-    except UsageError as error:
-        if not prefix:
-            raise
-        raise DataError(f"{prefix}{error}") from error
-    notes = sums.notes()
-    if not sums.n_missing:
-        return sums, notes
-    message = f"{sums.n_missing:,} of {inputs.counts.n_complete:,} rows lack a score"
-    if not inputs.drop_missing:
-        raise DataError(
-            f"{prefix}{message}; --drop-missing (drop_missing=True) leaves them out of the calibration"
-        )
-    return sums, [*notes, f"left out of the calibration: {message}"]
-
-
-def _audit_by(
-    inputs: _AuditInput,
-    columns: Sequence[int],
-    notes: Sequence[str],
-    scores: ScoreSums | None,
-    by_feature: dict[str, Audit],
-) -> Audit:
-    """Return the audit by the combinations of the values of some bias columns.
-
-    Args:
-        inputs: The counted rows and the settings.
-        columns: The positions of the bias columns, from 0.
-        notes: Notes about the rows.
-        scores: The sums of scores, None without scores.
-        by_feature: The audits by each of the columns alone; empty for one column.
-    """
-    counts = inputs.counts
-    classes, groups, table = counts.classes, counts.groups(columns), counts.table(columns)
-    names = tuple(counts.bias[k] for k in columns)
-    group_names = [PRODUCT.join(group) for group in groups]
-    alignment = align_cells(
-        PRODUCT.join(names),
-        classes,
-        counts.labels,
-        group_names,
-        inputs.aligned,
-        has_several_biases=counts.n_bias > 1,
-    )
-    record = compute_audit(
-        table,
-        classes,
-        group_names,
-        add_doubt(alignment, table),
-        source=inputs.source,
-        bias=PRODUCT.join(names),
-        dropped=counts.n_incomplete,
-        notes=notes,
-        seed=inputs.seed,
-        scores=None if scores is None else scores.by_columns(columns, groups),
-    )
-    return Audit(record, names, tuple(groups), by_feature)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from biascon.auditing.findings import audit_findings
+from biascon.auditing.legend import audit_legend
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.tables import LEGEND, TextTable, audit_tables, describe_source
+from biascon.auditing.tables import audit_tables, describe_source
+from biascon.auditing.text_table import TextTable
 from biascon.utils.markup import escape_html, escape_latex
 
 _STYLE = (
@@ -19,22 +22,27 @@ _STYLE = (
 
 
 def render_latex(records: Sequence[AuditRecord]) -> str:
-    """Return booktabs tables in floats with captions.
+    """Return booktabs tables in floats with captions, and a paragraph with their legend.
 
     Args:
         records: The records of one audit, by each bias column alone and by their combinations.
     """
     from biascon.version import __version__
 
-    parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs}}."]
+    parts = [rf"% Made by biascon {__version__}. Needs \usepackage{{booktabs,graphicx}}."]
     sha256 = records[-1].source.sha256
     if sha256 is not None:
         parts.append(f"% predictions sha256 {sha256}")
     for record in records:
         first, *others = audit_tables(record)
-        sentences = [f"{describe_source(record)}. {first.title}", *record.notes, LEGEND.rstrip(".")]
+        sentences = [
+            f"{describe_source(record)}. {first.title}",
+            *audit_findings(record),
+            *record.notes,
+        ]
         parts.append(_latex_float(first, sentences))
         parts += [_latex_float(table, [table.title]) for table in others]
+    parts.append(rf"{{\footnotesize\noindent {escape_latex(audit_legend(records))}\par}}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -54,7 +62,8 @@ def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}.}}",
             r"\medskip",
-            tabular.rstrip(),
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            f"{tabular.rstrip()}}}",
             r"\end{table}",
         ]
     )
@@ -68,11 +77,17 @@ def render_html(records: Sequence[AuditRecord]) -> str:
     """
     parts = [f'<section class="biascon-audit">\n<p>{escape_html(describe_source(records[-1]))}</p>']
     for record in records:
-        parts += [_html_table(table) for table in audit_tables(record)]
-        if record.notes:
-            items = "".join(f"<li>{escape_html(note)}</li>" for note in record.notes)
-            parts.append(f"<ul>{items}</ul>")
-    return "\n".join([*parts, f"<p>{escape_html(LEGEND)}</p>", "</section>", ""])
+        first, *others = audit_tables(record)
+        parts += [_html_table(first), _html_list(audit_findings(record))]
+        parts += [_html_table(table) for table in others]
+        parts.append(_html_list(record.notes))
+    legend = f"<p>{escape_html(audit_legend(records))}</p>"
+    return "\n".join([*filter(None, parts), legend, "</section>", ""])
+
+
+def _html_list(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape_html(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def render_page(records: Sequence[AuditRecord]) -> str:

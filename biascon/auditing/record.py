@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.calibration import CALIBRATION_METRICS, calibration_metrics
-from biascon.data.alignment import Alignment
-from biascon.metrics.accuracy import cell_accuracy, correct
-from biascon.metrics.calibration import CalibrationSums
-from biascon.metrics.counts import divide
-from biascon.metrics.intervals import wilson
-from biascon.metrics.records import Cell, Metric, MetricSummary
-from biascon.metrics.summary import (
-    ACCURACIES,
-    COMPARISONS,
-    finite_or_none,
-    make_metric,
-    measure_counts,
-)
-from biascon.utils.text import join_first, quote_some
-from biascon.utils.types import Array
+from biascon.auditing.baseline import BaselineCounts, PairedDifference, compare_with_baseline
+from biascon.auditing.group_rates import RATES, GroupRates, WeightTables, measure_rates
+from biascon.auditing.reference import ReferenceComparison, compare_to_reference
+from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.errors import DataError
+from biascon.metrics.records import Metric, MetricSummary
+from biascon.metrics.summary import ACCURACIES, COMPARISONS
 
+FORMAT = 2  # of the JSON form
 METRICS = (*ACCURACIES, *COMPARISONS)
-MAX_RESAMPLED = 200_000  # cells of a table; the bootstrap of a larger table would take minutes
+EXTRA_METRICS = ("average_odds_difference", "worst_class", "adjusted_average")
 PRODUCT = " x "  # joins the names of bias columns, and the values of a combination
 
 
@@ -94,7 +85,7 @@ class GroupMetrics:
         n: The rows of the group.
         accuracy: The accuracy with its Wilson interval.
         worst_label: The label with the lowest accuracy in the group.
-        calibration: Calibration error and Brier score by name; undefined without scores.
+        calibration: The metrics of ``SCORE_METRICS`` by name; undefined without scores.
     """
 
     bias: str
@@ -121,7 +112,7 @@ class GroupMetrics:
             data["n"],
             Metric.from_json(data["accuracy"]),
             LabelAccuracy.from_json(data["worst_label"]),
-            {name: Metric.from_json(data[name]) for name in CALIBRATION_METRICS},
+            {name: Metric.from_json(data[name]) for name in SCORE_METRICS},
         )
 
 
@@ -132,31 +123,49 @@ class AuditRecord:
     Attributes:
         source: The predictions.
         bias: The name of the bias column, or the names joined by ``" x "``.
+        columns: The bias columns whose combinations are the groups.
         dropped: The rows that were left out because they lack a value.
         rows: The rows that were counted.
         seed: The seed of the bootstrap and of the permutations.
         labels: The K classes.
-        groups: The M groups.
+        groups: The M groups: a value, or the values joined by ``" x "``.
+        group_values: The value of every group in each of the columns.
         aligned: How it was decided which cells are bias-aligned.
         notes: Why metrics are undefined, and which rows were left out.
         summary: The metrics of ``METRICS``, the group metrics of each class, the permutation tests and
             the counts.
-        calibration: Calibration error and Brier score over all rows; undefined without scores.
+        extra: The metrics of ``EXTRA_METRICS``: the average odds difference of the positive class, undefined
+            unless there are two classes; the lowest accuracy of a label; the accuracy averaged with the
+            shares of the training rows, undefined without these.
+        worst_class: The label with the lowest accuracy, None without rows.
+        calibration: The metrics of ``SCORE_METRICS`` over all rows; undefined without scores.
         by_group: The metrics of each group.
+        min_group: The rows that a group needs to be compared.
+        reference: The position of the reference group, None without one.
+        weights: The weights of the rows, None without weights.
+        baseline: The rows by what a baseline got right, None without one.
     """
 
     source: AuditSource
     bias: str
+    columns: tuple[str, ...]
     dropped: int
     rows: int
     seed: int
     labels: tuple[str, ...]
     groups: tuple[str, ...]
+    group_values: tuple[tuple[str, ...], ...]
     aligned: str
     notes: tuple[str, ...]
     summary: MetricSummary
+    extra: Mapping[str, Metric]
+    worst_class: str | None
     calibration: Mapping[str, Metric]
     by_group: tuple[GroupMetrics, ...]
+    min_group: int = 0
+    reference: int | None = None
+    weights: WeightTables | None = None
+    baseline: BaselineCounts | None = None
 
     def __getitem__(self, name: str) -> Metric:
         """Return a metric over all rows by name.
@@ -164,7 +173,10 @@ class AuditRecord:
         Raises:
             KeyError: There is no metric of that name.
         """
-        return self.calibration[name] if name in self.calibration else self.summary[name]
+        for metrics in (self.calibration, self.extra):
+            if name in metrics:
+                return metrics[name]
+        return self.summary[name]
 
     @property
     def has_scores(self) -> bool:
@@ -172,168 +184,146 @@ class AuditRecord:
         return any(metric.n for metric in self.calibration.values())
 
     @property
+    def aligned_is_known(self) -> bool:
+        """Whether some cells are known to be bias-aligned or bias-conflicting."""
+        return self.summary["bias_aligned"].n > 0 or self.summary["bias_conflicting"].n > 0
+
+    @property
+    def positive(self) -> int | None:
+        """The index of the positive class, None if there are not two classes."""
+        name = self.summary.positive
+        return None if name is None else self.labels.index(name)
+
+    @property
     def counts(self) -> npt.NDArray[np.int64]:
         """The table of counts int64 ``(K, M, K)``: label x group x prediction."""
         return np.asarray(self.summary.counts, dtype=np.int64)
+
+    @property
+    def compared(self) -> npt.NDArray[np.bool_]:
+        """The groups that are compared, bool ``(M,)``: those with ``min_group`` rows or more."""
+        return np.array([group.n >= self.min_group for group in self.by_group])
+
+    @property
+    def rates(self) -> GroupRates:
+        """The rates of every class in every group, with their intervals."""
+        return measure_rates(self.counts, self.weights)
+
+    def name_group(self, m: int) -> str:
+        """Return the name of a group with its columns: ``sex=1, age=old``."""
+        pairs = zip(self.columns, self.group_values[m], strict=True)
+        return ", ".join(f"{column}={value}" for column, value in pairs)
+
+    def compare_to_reference(self, class_index: int) -> list[ReferenceComparison]:
+        """Return every other group beside the reference group, for one class against the rest."""
+        if self.reference is None:
+            return []
+        return compare_to_reference(self.rates, self.reference, class_index)
+
+    def compare_with_baseline(self) -> list[PairedDifference]:
+        """Return the differences to the baseline: of all rows, then of each group."""
+        if self.baseline is None:
+            return []
+        return compare_with_baseline(
+            self.baseline, has_positive=self.positive is not None, compared=self.compared
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain data, in the form that ``biascon audit --json`` prints."""
         summary = self.summary.to_json()
         return {
             **self.source.to_json(),
+            "format": FORMAT,
             "bias": self.bias,
+            "columns": list(self.columns),
             "dropped": self.dropped,
             "rows": self.rows,
             "seed": self.seed,
+            "min_group": self.min_group,
             "labels": list(self.labels),
+            "positive": summary["positive"],
             "groups": list(self.groups),
+            "group_values": [list(values) for values in self.group_values],
             "aligned": self.aligned,
             "notes": list(self.notes),
             **{name: summary[name] for name in METRICS},
+            **{name: metric.to_json() for name, metric in self.extra.items()},
+            "worst_class_label": self.worst_class,
             **{name: metric.to_json() for name, metric in self.calibration.items()},
-            "positive": summary["positive"],
             "macro": summary["macro"],
             "disparity": summary["disparity"],
             "by_class": summary["by_class"],
-            "by_group": [group.to_json() for group in self.by_group],
+            "by_group": self._groups_to_json(),
+            "reference": self._reference_to_json(),
+            "baseline": self._baseline_to_json(),
+            "weights": None if self.weights is None else self.weights.to_json(),
             "counts": summary["counts"],
         }
 
+    def _groups_to_json(self) -> list[dict[str, Any]]:
+        """Return the metrics of every group, with the rates of the positive class."""
+        k, rates, compared = self.positive, self.rates, self.compared
+        return [
+            {
+                **group.to_json(),
+                "compared": bool(compared[m]),
+                "rates": None
+                if k is None
+                else {name: rates.by_class[name].metric(k, m).to_json() for name in RATES},
+            }
+            for m, group in enumerate(self.by_group)
+        ]
+
+    def _reference_to_json(self) -> dict[str, Any] | None:
+        """Return the reference group, and every other group beside it for the positive class."""
+        if self.reference is None:
+            return None
+        k = self.positive
+        others = [] if k is None else self.compare_to_reference(k)
+        return {
+            "bias": self.groups[self.reference],
+            "index": self.reference,
+            "groups": [comparison.to_json(self.groups) for comparison in others],
+        }
+
+    def _baseline_to_json(self) -> dict[str, Any] | None:
+        if self.baseline is None:
+            return None
+        differences = [entry.to_json(self.groups) for entry in self.compare_with_baseline()]
+        return {**self.baseline.to_json(), "differences": differences}
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AuditRecord:
-        """Return the record that ``to_json`` wrote."""
+        """Return the record that ``to_json`` wrote.
+
+        Raises:
+            DataError: The data are of another format.
+        """
+        found = data.get("format", 1)
+        if found != FORMAT:
+            raise DataError(
+                f"expected an audit of format {FORMAT}, but got {found}: audit the predictions again"
+            )
+        reference, weights, baseline = (data[name] for name in ("reference", "weights", "baseline"))
         return cls(
             source=AuditSource.from_json(data),
             bias=data["bias"],
+            columns=tuple(data["columns"]),
             dropped=data["dropped"],
             rows=data["rows"],
             seed=data["seed"],
             labels=tuple(data["labels"]),
             groups=tuple(data["groups"]),
+            group_values=tuple(tuple(values) for values in data["group_values"]),
             aligned=data["aligned"],
             notes=tuple(data["notes"]),
             summary=MetricSummary.from_json(data, METRICS),
-            calibration={name: Metric.from_json(data[name]) for name in CALIBRATION_METRICS},
+            extra={name: Metric.from_json(data[name]) for name in EXTRA_METRICS},
+            worst_class=data["worst_class_label"],
+            calibration={name: Metric.from_json(data[name]) for name in SCORE_METRICS},
             by_group=tuple(GroupMetrics.from_json(group) for group in data["by_group"]),
+            min_group=data["min_group"],
+            reference=None if reference is None else reference["index"],
+            weights=None if weights is None else WeightTables.from_json(weights),
+            baseline=None if baseline is None else BaselineCounts.from_json(baseline),
         )
-
-
-def compute_audit(
-    table: Array,
-    classes: Sequence[str],
-    groups: Sequence[str],
-    alignment: Alignment,
-    *,
-    source: AuditSource,
-    bias: str,
-    dropped: int,
-    notes: Sequence[str],
-    seed: int,
-    scores: CalibrationSums | None = None,
-) -> AuditRecord:
-    """Return the record of a table of counts.
-
-    Args:
-        table: int64 ``(K, M, K)``: label x group x prediction.
-        classes: The names of the K classes.
-        groups: The names of the M groups.
-        alignment: Which cells are aligned.
-        source: The predictions.
-        bias: The name of the bias column or combination.
-        dropped: The rows that were left out because they lack a value.
-        notes: The notes about the rows; notes about the table are added.
-        seed: The seed of the bootstrap and of the permutations.
-        scores: The sums of scores by group, None without scores.
-    """
-    has_intervals = table.size <= MAX_RESAMPLED
-    notes = [*notes, *alignment.notes, *_undefined_notes(table, classes, groups)]
-    if not has_intervals:
-        notes.append(
-            f"no intervals: the table has {table.size:,} cells label x group x prediction, and more than "
-            f"{MAX_RESAMPLED:,} are not resampled"
-        )
-    summary = measure_counts(table, classes, alignment.cells, seed=seed, intervals=has_intervals)
-    overall, by_group = calibration_metrics(scores, len(groups))
-    return AuditRecord(
-        source=source,
-        bias=bias,
-        dropped=dropped,
-        rows=int(table.sum()),
-        seed=seed,
-        labels=tuple(classes),
-        groups=tuple(groups),
-        aligned=alignment.source,
-        notes=tuple(notes),
-        summary=_name_worst_group(summary, classes, groups),
-        calibration=overall,
-        by_group=_group_metrics(table, classes, groups, by_group),
-    )
-
-
-def _name_worst_group(
-    summary: MetricSummary, classes: Sequence[str], groups: Sequence[str]
-) -> MetricSummary:
-    """Return the metrics of ``METRICS`` alone, with the cell of the worst group by name."""
-    metrics = {name: summary[name] for name in METRICS}
-    cell = metrics["worst_group"].cell
-    if cell is not None:
-        named = Cell(classes[int(cell.label)], groups[int(cell.bias)])
-        metrics["worst_group"] = dataclasses.replace(metrics["worst_group"], cell=named)
-    return dataclasses.replace(summary, metrics=metrics)
-
-
-def _undefined_notes(table: Array, classes: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Return notes that say which metrics are undefined for lack of rows."""
-    rows = table.sum(axis=-1)  # (K, M)
-    notes = []
-    unlabeled = {k for k in range(len(classes)) if rows[k].sum() == 0}
-    if unlabeled:
-        names = quote_some(classes[k] for k in sorted(unlabeled))
-        notes.append(f"predicted, but the label of no row (n = 0): {names}")
-    if len(groups) == 1:
-        notes.append(f"one group only, '{groups[0]}': differences and ratios are undefined")
-        return notes
-    empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabeled]
-    if empty:
-        cells = join_first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
-        affected = quote_some(dict.fromkeys(classes[k] for k, _ in empty))
-        notes.append(
-            f"labels without a row (n = 0) in a group: {cells}: equal opportunity and equalized odds of "
-            f"class {affected} are undefined"
-        )
-    noted = {k for k, _ in empty}
-    only = [(k, m) for k, m in np.argwhere(rows == rows.sum(axis=0)).tolist() if k not in noted]
-    if only:
-        cells = join_first([f"'{groups[m]}' has only '{classes[k]}'" for k, m in only])
-        affected = quote_some(dict.fromkeys(classes[k] for k, _ in only))
-        notes.append(
-            f"groups of one label: {cells}: equalized odds of class {affected} are undefined"
-        )
-    return notes
-
-
-def _group_metrics(
-    table: Array,
-    classes: Sequence[str],
-    groups: Sequence[str],
-    calibration: Sequence[Mapping[str, Metric]],
-) -> tuple[GroupMetrics, ...]:
-    n = table.sum(axis=(0, 2))  # (M,)
-    n_correct = correct(table).sum(axis=0)
-    accuracy = divide(n_correct, n)
-    low, high = wilson(n_correct, n)
-    cells = cell_accuracy(table)  # (K, M), NaN where empty
-    rows = table.sum(axis=-1)  # (K, M)
-    worst = np.nanargmin(cells, axis=0).tolist()  # every group has a row
-    return tuple(
-        GroupMetrics(
-            bias=group,
-            n=int(n[m]),
-            accuracy=make_metric(accuracy[m], int(n[m]), (low[m], high[m])),
-            worst_label=LabelAccuracy(
-                classes[worst[m]], finite_or_none(cells[worst[m], m]), int(rows[worst[m], m])
-            ),
-            calibration=calibration[m],
-        )
-        for m, group in enumerate(groups)
-    )

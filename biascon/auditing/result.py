@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.calibration import CALIBRATION_METRICS
+from biascon.auditing.frames import (
+    ALL_METRICS,
+    baseline_frame,
+    cell_frame,
+    group_frame,
+    long_frame,
+    reference_frame,
+)
 from biascon.auditing.markup import render_html, render_latex
-from biascon.auditing.record import METRICS, AuditRecord
-from biascon.metrics.accuracy import correct
-from biascon.metrics.counts import divide
-from biascon.metrics.records import Metric
-from biascon.metrics.summary import COMPARISONS
+from biascon.auditing.record import AuditRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +32,14 @@ class Audit:
         columns: The bias columns whose combinations are the groups.
         groups: The M groups, each a value of every column.
         by_feature: The audit by each bias column alone. With one column this is the audit itself.
+        by_pair: The audit by each pair of bias columns; empty unless pairs were asked for.
     """
 
     record: AuditRecord
     columns: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     by_feature: dict[str, Audit] = field(default_factory=dict, repr=False)
+    by_pair: dict[tuple[str, str], Audit] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.by_feature:
@@ -57,8 +62,9 @@ class Audit:
 
     @property
     def records(self) -> list[AuditRecord]:
-        """The records by each bias column alone; for several columns, by their combinations too."""
-        single = [audit.record for audit in self.by_feature.values()]
+        """The records by each bias column alone, by pairs, and by the combinations of all columns."""
+        parts = (*self.by_feature.values(), *self.by_pair.values())
+        single = [audit.record for audit in parts]
         return single if len(self.columns) == 1 else [*single, self.record]
 
     @property
@@ -75,88 +81,66 @@ class Audit:
     def overall(self) -> pd.Series[float]:
         """The metrics over all rows by name, NaN where undefined.
 
-        A comparison between groups is the mean over classes. Calibration error and Brier score are
-        undefined without scores.
+        A comparison between groups is that of the positive class of two classes, and the mean over more
+        classes. The metrics of scores are undefined without scores.
         """
         import pandas as pd
 
-        names = (*METRICS, *CALIBRATION_METRICS)
-        return pd.Series({name: self.record[name].value for name in names}, dtype=float)
+        return pd.Series({name: self.record[name].value for name in ALL_METRICS}, dtype=float)
 
     @property
     def by_group(self) -> pd.DataFrame:
-        """One row for each group: ``n``, ``accuracy`` with its Wilson interval, and the worst label."""
-        import pandas as pd
+        """One row for each group.
 
-        rows = [
-            {
-                "n": group.n,
-                "accuracy": group.accuracy.value,
-                "ci_low": group.accuracy.low,
-                "ci_high": group.accuracy.high,
-                "worst_label": group.worst_label.label,
-                "worst_accuracy": group.worst_label.value,
-                "worst_n": group.worst_label.n,
-                **{name: group.calibration[name].value for name in CALIBRATION_METRICS},
-            }
-            for group in self.record.by_group
-        ]
-        index: pd.Index[Any]
-        if len(self.columns) == 1:
-            index = pd.Index([group[0] for group in self.groups], name=self.columns[0])
-        else:
-            index = pd.MultiIndex.from_tuples(self.groups, names=self.columns)
-        frame = pd.DataFrame(rows, index=index)
-        return frame.astype(dict.fromkeys(CALIBRATION_METRICS, "float64"))
+        The columns are ``n``, ``accuracy`` with its Wilson interval, the worst label, the rates of the
+        positive class of two classes (with ``_low`` and ``_high``), the metrics of the scores,
+        ``effective_n`` (n without weights) and ``compared`` (False for a group below ``min_group``).
+        """
+        return group_frame(self.record)
 
     @property
     def cells(self) -> pd.DataFrame:
         """One row for each class and group: the rates that the comparisons between groups use.
 
-        A rate is NaN where it is undefined. Each rate stands after its n:
+        A rate is NaN where it is undefined. Each rate has its Wilson interval (``_low``, ``_high``) and
+        stands after its n:
 
         - ``n``: the rows of the group; ``selection_rate``: the part of them predicted as the class.
         - ``n_positive``: the rows of the group with the label; ``true_positive_rate``: the part of them
-          predicted as the class (the accuracy of the cell).
+          predicted as the class (the accuracy of the cell). ``false_negative_rate``: the other part.
         - ``n_negative``: the other rows of the group; ``false_positive_rate``: the part of them predicted
           as the class.
+        - ``n_selected``: the rows of the group predicted as the class; ``precision``: the part of them with
+          the label.
         """
-        import pandas as pd
+        return cell_frame(self.record)
 
-        table = self.counts
-        n_positive = table.sum(axis=-1)  # (K, M)
-        n = np.broadcast_to(n_positive.sum(axis=0), n_positive.shape)
-        n_selected = table.sum(axis=0).T
-        n_correct = correct(table)
-        columns = {
-            "n": n,
-            "selection_rate": divide(n_selected, n),
-            "n_positive": n_positive,
-            "true_positive_rate": divide(n_correct, n_positive),
-            "n_negative": n - n_positive,
-            "false_positive_rate": divide(n_selected - n_correct, n - n_positive),
-        }
-        keys = [(label, *group) for label in self.record.labels for group in self.groups]
-        index = pd.MultiIndex.from_tuples(keys, names=["class", *self.columns])
-        return pd.DataFrame({name: c.reshape(-1) for name, c in columns.items()}, index=index)
+    @property
+    def reference(self) -> pd.DataFrame:
+        """One row for each metric of each group beside the reference group; empty without a reference.
+
+        ``difference`` is the rate of the group minus that of the reference, ``ratio`` their quotient. They
+        are of the positive class of two classes, and of every class otherwise.
+        """
+        return reference_frame(self.record)
+
+    @property
+    def baseline(self) -> pd.DataFrame:
+        """One row for each metric of all rows (group None) and of each group beside the baseline.
+
+        ``p`` is McNemar's mid-p-value, ``holm_p`` the same adjusted over the groups and metrics. The frame
+        is empty without a baseline.
+        """
+        return baseline_frame(self.record)
 
     def to_frame(self) -> pd.DataFrame:
         """Return every metric in long form: one row for each bias, metric and class.
 
         The columns are ``bias``, ``metric``, ``class``, ``value``, ``n``, ``ci_low`` and ``ci_high``.
-        ``class`` is missing where the metric is over all classes.
+        ``class`` is missing for the headline: the positive class of two classes, the mean over more classes,
+        or a metric over all classes. The mean over classes has rows of its own.
         """
-        import pandas as pd
-
-        rows = []
-        for record in self.records:
-            rows += [
-                _long_row(record.bias, name, None, record[name])
-                for name in (*METRICS, *CALIBRATION_METRICS)
-            ]
-            for label, metrics in record.summary.by_class.items():
-                rows += [_long_row(record.bias, name, label, metrics[name]) for name in COMPARISONS]
-        return pd.DataFrame(rows).astype(dict.fromkeys(("value", "ci_low", "ci_high"), "float64"))
+        return long_frame(self.records)
 
     def to_latex(self) -> str:
         """Return booktabs tables, to ``\\input`` after ``\\usepackage{booktabs}``; names are escaped."""
@@ -169,15 +153,3 @@ class Audit:
     def _repr_html_(self) -> str:
         """Return the HTML that a notebook shows."""
         return self.to_html()
-
-
-def _long_row(bias: str, name: str, label: str | None, metric: Metric) -> dict[str, Any]:
-    return {
-        "bias": bias,
-        "metric": name,
-        "class": label,
-        "value": metric.value,
-        "n": metric.n,
-        "ci_low": metric.low,
-        "ci_high": metric.high,
-    }

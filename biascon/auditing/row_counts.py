@@ -41,6 +41,7 @@ class RowCounts:
         first_incomplete: The first row that lacks a value, from 1; None if every row is complete.
         n_missing: The number of missing values of each column.
         missing_words: The number of missing values of each column by the word that stood for them.
+        bias_order: The values in order of the bias columns (by position) that have an order of their own.
     """
 
     def __init__(self, label: str, bias: Sequence[str], prediction: str) -> None:
@@ -51,6 +52,7 @@ class RowCounts:
         self.first_incomplete: int | None = None
         self.n_missing = [0] * len(self.names)
         self.missing_words: list[Counter[str]] = [Counter() for _ in self.names]
+        self.bias_order: dict[int, Sequence[str]] = {}
         classes: dict[str, int] = {}  # label and prediction share one dictionary
         self._ids: list[dict[str, int]] = [classes, *({} for _ in bias), classes]
         self._counts: dict[tuple[int, ...], int] = {}  # combination of ids -> number of rows
@@ -189,7 +191,11 @@ class RowCounts:
             DataError: There are too many combinations.
         """
         texts = [list(self._ids[1 + k]) for k in columns]
-        ranks = [{text: r for r, text in enumerate(sort_values(column))} for column in texts]
+        orders = [
+            self.bias_order.get(k) or sort_values(column)
+            for k, column in zip(columns, texts, strict=True)
+        ]
+        ranks = [{text: r for r, text in enumerate(order)} for order in orders]
         combinations = {tuple(ids[1 + k] for k in columns) for ids in self._counts}
         if len(combinations) > MAX_GROUPS:
             product = " x ".join(self.bias[k] for k in columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -69,6 +69,48 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     help="The decimal mark of a CSV.  [default: recognized from the first rows]",
 )
 @click.option(
+    "--positive",
+    metavar="VALUE",
+    help="The positive class of two classes.  [default: the second in order]",
+)
+@click.option(
+    "--min-group",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Leave groups with fewer rows out of the comparisons and of the worst group.",
+)
+@click.option(
+    "--reference",
+    multiple=True,
+    metavar="VALUE",
+    help="The reference group: signed differences and ratios of every group to it. With several bias "
+    "columns, repeat the option for each of them in order.",
+)
+@click.option(
+    "--bins",
+    multiple=True,
+    metavar="COLUMN=EDGE,...",
+    help="The edges of the bins of a numeric bias column: age=0,18,40 makes [0, 18) and [18, 40]. Values "
+    "outside are in bins of their own. Repeat the option for several columns.",
+)
+@click.option("--pairs", is_flag=True, help="Audit every pair of three or more bias columns too.")
+@click.option("--weight", metavar="COLUMN", help="The column of weights of the rows.")
+@click.option(
+    "--baseline-prediction",
+    "baseline",
+    metavar="COLUMN",
+    help="The column of the predictions of a baseline, compared row by row in each group.",
+)
+@click.option(
+    "--training",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The training rows, with the label and the bias columns: adds the accuracy in which every cell has "
+    "its share of the training rows as its weight.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -89,24 +131,20 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 )
 def command(
     predictions: Path,
-    label: str,
-    prediction: str,
-    bias: tuple[str, ...],
     scores: str | None,
     aligned: Path | None,
-    drop_missing: bool,
-    keep_words: tuple[str, ...],
-    delimiter: str | None,
-    decimal: str | None,
-    seed: int,
+    reference: tuple[str, ...],
+    bins: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Measure the PREDICTIONS of any model by groups, with n and intervals.
 
     PREDICTIONS is a CSV, JSON lines, Parquet or Arrow (Feather) file, or - for standard input.
     """
     from biascon.auditing.api import audit_file
+    from biascon.auditing.options import parse_bins
     from biascon.data.alignment import read_aligned_values
     from biascon.errors import AlignmentError, DataError
 
@@ -116,16 +154,11 @@ def command(
     try:
         audit = audit_file(
             predictions,
-            label=label,
-            prediction=prediction,
-            bias=bias,
             scores=scores.split(",") if scores else (),
             aligned=aligned_values,
-            drop_missing=drop_missing,
-            keep_words=keep_words,
-            delimiter=delimiter,
-            decimal=decimal,
-            seed=seed,
+            reference=reference or None,
+            bins=parse_bins(bins),
+            **settings,
         )
     except AlignmentError as error:
         if aligned is None:
@@ -157,17 +190,25 @@ def format_audit(records: Sequence[AuditRecord]) -> str:
     """Return the records of an audit as tables of text."""
     import textwrap
 
-    from biascon.auditing.tables import LEGEND, audit_tables, describe_source
+    from biascon.auditing.findings import audit_findings
+    from biascon.auditing.legend import audit_legend
+    from biascon.auditing.tables import audit_tables, describe_source
     from biascon.utils.markup import visible
 
     parts = [visible(describe_source(records[-1]))]
     for record in records:
-        for table in audit_tables(record):
+        findings = "\n".join(
+            textwrap.fill(f"- {visible(sentence)}", 110, subsequent_indent="  ")
+            for sentence in audit_findings(record)
+        )
+        for k, table in enumerate(audit_tables(record)):
             header, *rows = [[visible(cell) for cell in row] for row in [table.header, *table.rows]]
             parts.append(f"{visible(table.title)}\n{format_table(header, rows, left=table.left)}")
+            if k == 0 and findings:
+                parts.append(findings)
         if record.notes:
             parts.append("\n".join(f"note: {visible(note)}" for note in record.notes))
-    return "\n\n".join([*parts, textwrap.fill(LEGEND, 110)]) + "\n"
+    return "\n\n".join([*parts, textwrap.fill(audit_legend(records), 110)]) + "\n"
 
 
 def format_json(records: Sequence[AuditRecord]) -> str:

@@ -1,0 +1,134 @@
+"""The groups beside a reference group: signed differences and ratios; and the average odds difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from biascon.auditing.group_rates import GroupRates, Rate
+from biascon.metrics.intervals import LEVEL
+from biascon.metrics.records import Metric
+from biascon.metrics.summary import finite_or_none
+from biascon.metrics.two_rates import difference_limits, range_limits, ratio_limits
+from biascon.utils.types import Array
+
+COMPARED_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision")
+
+
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """One group beside the reference group.
+
+    Attributes:
+        group: The position of the group.
+        differences: Rate of the group minus rate of the reference, by name of the rate: those of
+            ``COMPARED_RATES`` for one class against the rest, and ``accuracy``. Newcombe's intervals.
+        ratios: Rate of the group divided by rate of the reference, by name.
+        average_odds_difference: The mean of the differences of the true positive rate and of the false
+            positive rate (signed, as in AIF360).
+    """
+
+    group: int
+    differences: Mapping[str, Metric]
+    ratios: Mapping[str, Metric]
+    average_odds_difference: Metric
+
+    def to_json(self, groups: tuple[str, ...]) -> dict[str, Any]:
+        """Return the comparison as plain data, with the name of the group."""
+        return {
+            "bias": groups[self.group],
+            "difference": {name: metric.to_json() for name, metric in self.differences.items()},
+            "ratio": {name: metric.to_json() for name, metric in self.ratios.items()},
+            "average_odds_difference": self.average_odds_difference.to_json(),
+        }
+
+
+def compare_to_reference(
+    rates: GroupRates, reference: int, class_index: int
+) -> list[ReferenceComparison]:
+    """Return the comparison of every other group with the reference.
+
+    n is the number of rows of the two rates together.
+
+    Args:
+        rates: The rates of all groups.
+        reference: The position of the reference group.
+        class_index: The class that is compared with the rest.
+    """
+    chosen = {name: rates.by_class[name].choose(class_index) for name in COMPARED_RATES}
+    chosen["accuracy"] = rates.accuracy
+    differences, ratios = {}, {}
+    for name, rate in chosen.items():
+        own, other = (rate.hits, rate.effective), (rate.hits[reference], rate.effective[reference])
+        base = rate.value[reference]
+        n = rate.n + rate.n[reference]
+        differences[name] = _metrics(rate.value - base, n, difference_limits(*own, *other))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = rate.value / base
+        ratios[name] = _metrics(ratio, n, ratio_limits(*own, *other))
+    average = _average_odds(chosen, reference)
+    return [
+        ReferenceComparison(
+            m,
+            {name: metrics[m] for name, metrics in differences.items()},
+            {name: metrics[m] for name, metrics in ratios.items()},
+            average[m],
+        )
+        for m in range(len(rates.accuracy.n))
+        if m != reference
+    ]
+
+
+def _metrics(values: Array, n: Array, limits: tuple[Array, Array]) -> list[Metric]:
+    """Return records; an undefined value has no limits, and an infinite limit is None."""
+    rows = zip(values, n, *limits, strict=True)
+    return [
+        Metric(None, int(count))
+        if finite_or_none(value) is None
+        else Metric(float(value), int(count), finite_or_none(low), finite_or_none(high))
+        for value, count, low, high in rows
+    ]
+
+
+def _average_odds(rates: Mapping[str, Rate], reference: int) -> list[Metric]:
+    """Return the signed average odds differences; the limits join those of both differences (MOVER)."""
+    zero = np.zeros(len(rates["true_positive_rate"].n))
+    value, below, above, n = zero, zero, zero, zero.astype(np.int64)
+    for name in ("true_positive_rate", "false_positive_rate"):
+        rate = rates[name]
+        difference = rate.value - rate.value[reference]
+        low, high = difference_limits(
+            rate.hits, rate.effective, rate.hits[reference], rate.effective[reference]
+        )
+        value, n = value + difference / 2, n + rate.n + rate.n[reference]
+        below, above = below + (difference - low) ** 2 / 4, above + (high - difference) ** 2 / 4
+    return _metrics(value, n, (value - np.sqrt(below), value + np.sqrt(above)))
+
+
+def average_odds_difference(rates: GroupRates, class_index: int, compared: Array) -> Metric:
+    """Return the mean of the ranges of the true and of the false positive rate over the groups.
+
+    The range is the largest rate minus the smallest. The limits are the means of the limits of both ranges,
+    each at a level of 97.5 %, so that both hold together.
+
+    Args:
+        rates: The rates of all groups.
+        class_index: The class that is compared with the rest.
+        compared: bool ``(M,)``, the groups that are compared.
+    """
+    value, low, high = 0.0, 0.0, 0.0
+    n = int(rates.accuracy.n[compared].sum())
+    if compared.sum() < 2:
+        return Metric(None, n)
+    for name in ("true_positive_rate", "false_positive_rate"):
+        rate = rates.by_class[name].choose(class_index)
+        of_groups = rate.value[compared]
+        limits = range_limits(rate.hits[compared], rate.effective[compared], 1 - (1 - LEVEL) / 2)
+        value += float(of_groups.max() - of_groups.min()) / 2
+        low, high = low + float(limits[0]) / 2, high + float(limits[1]) / 2
+    if finite_or_none(value) is None:
+        return Metric(None, n)
+    return Metric(value, n, low, high)

@@ -1,0 +1,107 @@
+"""The training rows of each cell, and the accuracy averaged with their shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from biascon.auditing.group_rates import Rate
+from biascon.data.values import CodedColumn
+from biascon.errors import DataError
+from biascon.metrics.intervals import wilson
+from biascon.metrics.records import UNDEFINED, Metric
+from biascon.utils.text import join_first
+from biascon.utils.types import Array
+
+Cells = Mapping[tuple[str, ...], float]  # (label, a value of every bias column) -> number of rows
+
+
+def count_cells(
+    parts: Iterable[Sequence[CodedColumn]], *, prefix: str, drop_missing: bool
+) -> dict[tuple[str, ...], float]:
+    """Return the number of rows of each combination of values.
+
+    Args:
+        parts: The label and the bias columns of the training rows, in parts.
+        prefix: The start of an error message.
+        drop_missing: Whether rows that lack a value are left out.
+
+    Raises:
+        DataError: There are no rows, or rows lack a value and are not to be left out.
+    """
+    cells: dict[tuple[str, ...], float] = {}
+    missing = 0
+    for columns in parts:
+        codes = np.stack([_code_missing(column) for column in columns], axis=1)
+        combinations, n = np.unique(codes, axis=0, return_counts=True)
+        for combination, count in zip(combinations.tolist(), n.tolist(), strict=True):
+            if min(combination) < 0:
+                missing += count
+                continue
+            key = tuple(str(c.texts[k]) for c, k in zip(columns, combination, strict=True))
+            cells[key] = cells.get(key, 0) + count
+    if missing and not drop_missing:
+        raise DataError(
+            f"{prefix}{missing:,} training rows lack a value; --drop-missing (drop_missing=True) leaves "
+            "them out"
+        )
+    if not cells:
+        raise DataError(f"{prefix}expected training rows, but there are none")
+    return cells
+
+
+def _code_missing(column: CodedColumn) -> Array:
+    """Return the codes of a column, -1 for every missing value."""
+    lookup = [-1 if text is None else k for k, text in enumerate(column.texts)]
+    return np.array([*lookup, -1], dtype=np.int64)[column.codes]
+
+
+def adjusted_average(
+    rate: Rate,
+    cells: Cells,
+    classes: Sequence[str],
+    groups: Sequence[tuple[str, ...]],
+    columns: Sequence[int],
+) -> tuple[Metric, list[str]]:
+    """Return the accuracy with every cell weighted by its share of the training rows, and notes.
+
+    With accuracy a_i, Wilson's limits (l_i, u_i) and training share s_i of cell i::
+
+        value = sum s_i a_i,   value - sqrt(sum (s_i (a_i - l_i))^2),   value + sqrt(sum (s_i (u_i - a_i))^2)
+
+    This is the adjusted average accuracy of Sagawa et al., "Distributionally robust neural networks for group
+    shifts", ICLR 2020. It is undefined if a cell has training rows but no test rows.
+
+    Args:
+        rate: The accuracy of every cell, ``(K, M)``.
+        cells: The training rows of each combination of a label and a value of every bias column.
+        classes: The K classes.
+        groups: The M groups by some of the bias columns.
+        columns: The positions of these columns among all bias columns.
+    """
+    class_index = {name: k for k, name in enumerate(classes)}
+    group_index = {group: m for m, group in enumerate(groups)}
+    shares = np.zeros(rate.n.shape)
+    lacking: dict[str, None] = {}
+    total = sum(cells.values())
+    for (label, *values), count in cells.items():
+        group = tuple(values[c] for c in columns)
+        k, m = class_index.get(label), group_index.get(group)
+        if k is None or m is None or rate.n[k, m] == 0:
+            lacking[f"'{label}' in '{' x '.join(group)}'"] = None
+        else:
+            shares[k, m] += count / total
+    if lacking:
+        note = f"cells with training rows but without rows here: {join_first(list(lacking))}"
+        return UNDEFINED, [f"{note}: the adjusted average accuracy is undefined"]
+    used = shares > 0
+    accuracy, share = rate.value[used], shares[used]
+    low, high = wilson(rate.hits[used], rate.effective[used])
+    value = float((share * accuracy).sum())
+    below = float(np.sqrt(((share * (accuracy - low)) ** 2).sum()))
+    above = float(np.sqrt(((share * (high - accuracy)) ** 2).sum()))
+    metric = Metric(
+        value, int(rate.n[used].sum()), max(value - below, 0.0), min(value + above, 1.0)
+    )
+    return metric, []

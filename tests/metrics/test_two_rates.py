@@ -1,0 +1,98 @@
+"""Intervals of two rates: published examples, scipy, and coverage in small groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from biascon.metrics.intervals import wilson
+from biascon.metrics.two_rates import (
+    MAX_PAIRED_GROUPS,
+    difference_limits,
+    paired_difference_limits,
+    range_limits,
+    range_ratio_limits,
+    ratio_limits,
+)
+
+
+def test_difference_has_the_limits_of_newcombes_paper() -> None:
+    """Newcombe 1998, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
+    assert difference_limits(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert difference_limits(9, 10, 3, 10) == pytest.approx((0.1705, 0.8090), abs=5e-5)
+
+
+def test_ratio_is_the_reciprocal_of_the_swapped_ratio() -> None:
+    low, high = ratio_limits(20, 200, 30, 150)
+    swapped_low, swapped_high = ratio_limits(30, 150, 20, 200)
+    assert (low, high) == pytest.approx((1 / swapped_high, 1 / swapped_low))
+
+
+def test_ratio_of_undefined_rates_is_undefined() -> None:
+    low, high = ratio_limits([0, 5, 0, 5], [10, 10, 0, 10], [5, 0, 5, 1], [10, 10, 10, 10])
+    assert low[0] == 0 and 0 < high[0] < 1
+    assert np.isnan(low[1:3]).all() and np.isnan(high[1:3]).all()
+    assert low[3] < 5 < high[3]
+
+
+@pytest.mark.parametrize(("n", "rates"), [((20, 20), (0.2, 0.5)), ((10, 200), (0.1, 0.1))])
+def test_difference_and_ratio_cover_the_truth(
+    n: tuple[int, int], rates: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.binomial(n[0], rates[0], 4000), rng.binomial(n[1], rates[1], 4000)
+    low, high = difference_limits(x, n[0], y, n[1])
+    assert ((low <= rates[0] - rates[1]) & (rates[0] - rates[1] <= high)).mean() > 0.93
+    low, high = ratio_limits(x, n[0], y, n[1])
+    defined = y > 0
+    ratio = rates[0] / rates[1]
+    assert ((low <= ratio) & (ratio <= high))[defined].mean() > 0.93
+
+
+def test_range_of_two_groups_is_their_difference() -> None:
+    hits, n = np.array([30, 20]), np.array([200, 200])
+    low, high = difference_limits(30, 200, 20, 200)
+    assert range_limits(hits, n) == pytest.approx((max(low, 0), high))
+    low, high = ratio_limits(20, 200, 30, 200)
+    assert range_ratio_limits(hits, n) == pytest.approx((float(low), min(float(high), 1)))
+
+
+def test_range_of_many_groups_covers_the_truth() -> None:
+    rng = np.random.default_rng(1)
+    rates, n = np.array([0.3, 0.3, 0.4, 0.5, 0.5]), np.array([20, 400, 50, 30, 100])
+    found = ratios = 0
+    for hits in rng.binomial(n, rates, (300, 5)):
+        low, high = range_limits(hits, n)
+        found += low <= 0.2 <= high
+        low, high = range_ratio_limits(hits, n)
+        ratios += low <= 0.6 <= high
+    assert min(found, ratios) > 0.95 * 300
+
+
+def test_very_many_groups_need_no_pairs() -> None:
+    m = MAX_PAIRED_GROUPS + 1
+    hits, n = np.full(m, 50), np.full(m, 100)
+    low, high = wilson(50, 100, 0.95 ** (1 / m))
+    assert range_limits(hits, n) == pytest.approx((0, high - low))
+    assert range_ratio_limits(hits, n) == pytest.approx((low / high, 1))
+
+
+def test_a_range_needs_two_groups_with_rows() -> None:
+    for hits, n in (([1], [2]), ([1, 0], [2, 0])):
+        assert np.isnan(range_limits(np.array(hits), np.array(n))).all()
+        assert np.isnan(range_ratio_limits(np.array(hits), np.array(n))).all()
+    assert np.isnan(range_ratio_limits(np.array([0, 0]), np.array([5, 5]))).all()
+
+
+def test_paired_difference_covers_the_truth_and_uses_the_pairs() -> None:
+    rng = np.random.default_rng(2)
+    cells = (0.6, 0.2, 0.1, 0.1)
+    tables = rng.multinomial(30, cells, 4000).T
+    low, high = paired_difference_limits(*tables)
+    assert ((low <= 0.1) & (high >= 0.1)).mean() > 0.93
+    low, high = paired_difference_limits(800, 12, 8, 180)
+    free_low, free_high = difference_limits(812, 1000, 808, 1000)
+    assert high - low < 0.5 * (free_high - free_low)
+    normal = scipy.stats.norm.ppf(0.975) * np.sqrt(20 / 1000**2)
+    assert high - low == pytest.approx(2 * normal, rel=0.15)
