@@ -9,7 +9,8 @@ import numpy as np
 
 from biascon.auditing.group_rates import GroupRates, Rate, WeightTables, measure_rates
 from biascon.metrics import fairness
-from biascon.metrics.intervals import LEVEL, mean_of_rates, wilson
+from biascon.metrics.intervals import LEVEL, wilson
+from biascon.metrics.rate_intervals import mean_of_rates
 from biascon.metrics.records import Cell, Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, accuracy_metrics, make_metric
 from biascon.metrics.two_rates import Limits, range_limits, range_ratio_limits

@@ -149,7 +149,8 @@ def command(
     from biascon.errors import AlignmentError, DataError
 
     if out is not None:
-        _check_out(out, [predictions] if aligned is None else [predictions, aligned])
+        inputs = (predictions, aligned, settings["training"])
+        _check_out(out, [path for path in inputs if path is not None])
     aligned_values = None if aligned is None else read_aligned_values(aligned)
     try:
         audit = audit_file(

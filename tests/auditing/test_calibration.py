@@ -14,10 +14,7 @@ import sklearn.metrics
 
 import biascon
 from biascon.auditing import audit_file
-from biascon.auditing.arrays import code_values
-from biascon.auditing.calibration import ScoreSums, sum_all_scores
 from biascon.auditing.prediction_file import PredictionFile
-from biascon.auditing.row_counts import RowCounts
 from biascon.errors import UsageError
 from tests.auditing.audit_cases import (
     COLUMNS,
@@ -82,21 +79,15 @@ def test_the_class_of_a_single_score_is_noted() -> None:
 @pytest.mark.parametrize("positive", ["0", "1"])
 def test_a_single_score_is_of_the_positive_class(positive: str) -> None:
     df = make_scored_rows(400, classes=2)
-    counts = RowCounts("y", ["g"], "p")
-    columns = [code_values(name, df[name]) for name in counts.names]
-    counts.add(columns)
-    both = df[["s0", "s1"]].to_numpy()
-    expected = sum_all_scores(counts, [(columns, both)])
-    one = sum_all_scores(counts, [(columns, both[:, [int(positive)]])], positive)
-    assert np.allclose(
-        one.by_columns([0], one.groups).squares, expected.by_columns([0], one.groups).squares
-    )
-    assert one.n_other == expected.n_other
-    assert (
-        one.notes()[0] == f"the score is taken as that of class '{positive}' (the positive class)"
-    )
-    with pytest.raises(UsageError, match="positive class to be one of '0', '1', but got '2'"):
-        ScoreSums(counts, 1, "2")
+    both = df[["s0", "s1"]]
+    expected = audit_rows(df, scores=both, positive=positive)
+    one = audit_rows(df, scores=both.iloc[:, int(positive)], positive=positive)
+    assert one.data["brier"]["value"] == pytest.approx(expected.data["brier"]["value"])
+    assert one.data["auc"]["value"] == pytest.approx(expected.data["auc"]["value"])
+    note = f"the score is taken as that of class '{positive}' (the positive class)"
+    assert _calibration_notes(one) == [note, *_calibration_notes(expected)]
+    with pytest.raises(UsageError, match="positive class '2' is none of the classes '0', '1'"):
+        audit_rows(df, scores=df.s1, positive=2)
 
 
 def test_rows_whose_highest_score_is_not_the_prediction_are_counted() -> None:
