@@ -26,9 +26,8 @@ from biascon.utils.types import Array
 
 MAX_COUNTS = 20_000  # larger tables of counts are not part of a record
 PAIR_ROWS = 10_000  # rows whose pairs are measured, at most: 50 million pairs
-_SAFE = (
-    1e15  # squares of larger features, and of features below 1 / _SAFE, leave the range of float32
-)
+# Squares of features above _SAFE or below 1 / _SAFE leave the range of float32.
+_TINY, _SAFE = 1e-6, 1e15
 
 
 def measure_features(
@@ -56,9 +55,10 @@ def measure_features(
     for column in columns:
         check_column(column, folds)
     label, *biases = columns
+    x = _scale_columns(features)
     _, strata = np.unique(np.stack([b.codes for b in biases]), axis=1, return_inverse=True)
     of_label = predict_held_out(
-        features,
+        x,
         label.codes,
         strata.reshape(-1),
         len(label.values),
@@ -71,7 +71,7 @@ def measure_features(
     records = []
     for b in biases:
         of_bias = predict_held_out(
-            features,
+            x,
             b.codes,
             label.codes,
             len(b.values),
@@ -122,6 +122,21 @@ def _readout(predictions: HeldOutPredictions, target: Column, other: Column) -> 
         converged=predictions.converged,
         counts=table.tolist() if table.size <= MAX_COUNTS else None,
     )
+
+
+def _scale_columns(features: Features) -> Features:
+    """Return features whose tiny and huge columns are multiplied by a power of two.
+
+    The probes standardize the features, so that their result is the same. Without this, they would take a
+    column of tiny values for a constant one.
+    """
+    largest = np.abs(features).max(axis=0)
+    is_far = (largest > 0) & ((largest < _TINY) | (largest > _SAFE))
+    if not is_far.any():
+        return features
+    exponent = np.where(is_far, np.frexp(largest)[1], 0)
+    scaled: Features = np.ldexp(features, -exponent).astype(np.float32)
+    return scaled
 
 
 def _in_range(features: Features) -> Array:
