@@ -35,6 +35,7 @@ def measure_features(
     columns: Sequence[Column],
     source: FeatureSource,
     *,
+    notes: Sequence[str],
     dropped: int,
     folds: int,
     seed: int,
@@ -45,6 +46,7 @@ def measure_features(
         features: float32 ``(N, D)``, finite.
         columns: The label, then the bias columns; no value is missing.
         source: Where the rows come from; the name of the bias is that of each column.
+        notes: How the table was read.
         dropped: The rows that were left out.
         folds: The number of outer folds.
         seed: The seed of the folds, and of the rows whose pairs are measured.
@@ -99,7 +101,7 @@ def measure_features(
             similarities=_similarities(geometry),
             notes=(),
         )
-        records.append(replace(record, notes=tuple(_notes(record, label, b))))
+        records.append(replace(record, notes=(*notes, *_notes(record, label, b))))
     return tuple(records)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from biascon.probing.nested import FOLDS, MIN_FOLDS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from biascon.auditing.prediction_file import PredictionFile
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def audit_features(
     *,
     folds: int = FOLDS,
     drop_missing: bool = False,
+    keep_words: Collection[str] = (),
     seed: int = 0,
 ) -> FeatureAudit:
     """Measure how well label and bias are read out of features by linear probes, and their geometry.
@@ -79,6 +82,7 @@ def audit_features(
         folds: The number of outer folds, 3 or more.
         drop_missing: Whether to leave out rows that lack a label or a bias value. Otherwise such rows are an
             error.
+        keep_words: Words such as ``None`` or ``NA`` that are values here, not missing values.
         seed: The seed of the folds, and of the rows whose pairs are measured.
 
     Returns:
@@ -92,10 +96,12 @@ def audit_features(
     from biascon.auditing.arrays import code_values, feature_columns
 
     named = feature_columns(bias)
-    label = Column.of("labels", [code_values("labels", labels)])
-    columns = [Column.of(name, [code_values(name, values)]) for name, values in named.items()]
+    columns = [
+        Column.of(name, [code_values(name, values, keep_words)])
+        for name, values in (("labels", labels), *named.items())
+    ]
     path = Path(features) if isinstance(features, str | Path) else None
-    return _audit(features, path, [label, *columns], None, folds, drop_missing, seed)
+    return _audit(features, path, columns, None, folds, drop_missing, seed)
 
 
 def audit_feature_file(
@@ -106,6 +112,9 @@ def audit_feature_file(
     bias: Sequence[str],
     folds: int = FOLDS,
     drop_missing: bool = False,
+    keep_words: Collection[str] = (),
+    delimiter: str | None = None,
+    decimal: str | None = None,
     seed: int = 0,
 ) -> FeatureAudit:
     """Measure features in a file, with labels and bias values in the same order of rows in another one.
@@ -117,6 +126,9 @@ def audit_feature_file(
         bias: Its bias columns. The audit is by each column alone.
         folds: As for ``audit_features``.
         drop_missing: As for ``audit_features``.
+        keep_words: As for ``audit_features``.
+        delimiter: As for ``audit_file``.
+        decimal: As for ``audit_file``.
         seed: As for ``audit_features``.
 
     Raises:
@@ -131,18 +143,20 @@ def audit_feature_file(
         raise UsageError(
             f"expected label and bias in columns of their own, but got '{repeated[0]}' twice"
         )
-    file = PredictionFile(columns)
+    file = PredictionFile(
+        columns, wanted=names, delimiter=delimiter, decimal=decimal, keep_words=keep_words
+    )
     file.require(names)
     parts = list(file.parts(names))
     coded = [Column.of(name, [part[k] for part in parts]) for k, name in enumerate(names)]
-    return _audit(features, features, coded, columns, folds, drop_missing, seed)
+    return _audit(features, features, coded, file, folds, drop_missing, seed)
 
 
 def _audit(
     features: Any,
     path: Path | None,
     columns: Sequence[Column],
-    table: Path | None,
+    table: PredictionFile | None,
     folds: int,
     drop_missing: bool,
     seed: int,
@@ -167,13 +181,14 @@ def _audit(
         "",
         None if path is None else str(path),
         None if path is None else sha256_file(path),
-        None if table is None else str(table),
+        None if table is None else table.name,
     )
     return FeatureAudit(
         measure_features(
             x if len(kept) == len(x) else x[kept],
             [column.take(kept) for column in columns],
             source,
+            notes=() if table is None else table.notes,
             dropped=len(x) - len(kept),
             folds=folds,
             seed=seed,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 FORMATS = (".json", ".csv", ".txt")
 # The options of the command that an audit of features uses too.
 _SHARED = (
-    "predictions", "label", "bias", "drop_missing", "seed", "out", "as_json", "features", "folds",
+    "predictions", "label", "bias", "drop_missing", "keep_words", "delimiter", "decimal", "seed", "out",
+    "as_json",
 )  # fmt: skip
 
 
@@ -80,6 +81,9 @@ def _audit(
     label: str,
     bias: tuple[str, ...],
     drop_missing: bool,
+    keep_words: tuple[str, ...],
+    delimiter: str | None,
+    decimal: str | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -102,6 +106,9 @@ def _audit(
         bias=bias,
         folds=folds,
         drop_missing=drop_missing,
+        keep_words=keep_words,
+        delimiter=delimiter,
+        decimal=decimal,
         seed=seed,
     )
     if out is not None:

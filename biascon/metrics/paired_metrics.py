@@ -7,9 +7,9 @@ It needs no approximation, so that it also holds for a maximum minus a minimum o
 for a weaker hypothesis: two classifiers may have the same disparity although their predictions are not
 exchangeable.
 
-**Interval.** A paired bootstrap for rates and means of rates. The worst group and the comparisons of groups
-have no interval over rows: the percentile bootstrap of a maximum or a minimum is biased, and the bias of two
-classifiers does not cancel if their worst groups differ.
+**Interval.** That of ``paired_difference`` for rates and means of rates. The worst group and the comparisons
+of groups have no interval over rows: the percentile bootstrap of a maximum or a minimum is biased, and the
+bias of two classifiers does not cancel if their worst groups differ.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from biascon.errors import unknown_name
-from biascon.metrics import accuracy, fairness
+from biascon.metrics import fairness
 from biascon.metrics.intervals import REPLICATES
 from biascon.metrics.joint_counts import JointCounts
-from biascon.metrics.paired_accuracy import paired_accuracy_bootstrap
+from biascon.metrics.paired_difference import paired_accuracy_difference
 from biascon.metrics.paired_tests import MetricDifference
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, NEED_ALIGNED, accuracy_metrics
 from biascon.utils.types import Array
 
 PAIRED_METRICS = (*ACCURACIES, *COMPARISONS)
-# Rates and means of rates: a bootstrap of their difference is valid.
+# Rates and means of rates: their difference has an interval over rows.
 SMOOTH_METRICS = tuple(name for name in ACCURACIES if name != "worst_group")
 MAX_ENTRIES = (
     200_000  # of a table label x bias x prediction: the exchanges of a larger one take minutes
@@ -173,31 +172,21 @@ def _pool_orders(counts: JointCounts) -> tuple[JointCounts, Array]:
     return JointCounts(cells, rows, counts.n_labels, counts.n_bias), n
 
 
-def bootstrap_difference(
-    counts: JointCounts, name: str, aligned: Array | None, rng: np.random.Generator
-) -> MetricDifference:
-    """Return the difference of a metric of ``SMOOTH_METRICS`` with a paired bootstrap interval over rows.
+def accuracy_difference(counts: JointCounts, name: str, aligned: Array | None) -> MetricDifference:
+    """Return the difference of a metric of ``SMOOTH_METRICS`` with its interval over rows.
+
+    The interval is that of ``paired_difference``, which also holds in small cells.
 
     Args:
         counts: The joint counts of a and b.
         name: The metric.
         aligned: bool ``(K, M)``, the bias-aligned cells; None if they are unknown.
-        rng: The generator of the bootstrap; no other computation may use it.
     """
-    shape = (counts.n_labels, counts.n_bias)
-    chosen = np.ones(shape, dtype=bool)
+    chosen = None
     if name in NEED_ALIGNED:
         if aligned is None:
             undefined = np.asarray(np.nan)
             return MetricDifference(undefined, undefined, undefined)
         chosen = aligned if name.startswith("bias_aligned") else ~aligned
     over_rows = name == "top1" or name.endswith("_samples")
-    reduce = accuracy.top1_of_cells if over_rows else accuracy.unbiased_of_cells
-    return paired_accuracy_bootstrap(counts, partial(_reduce_chosen, reduce, chosen), rng)
-
-
-def _reduce_chosen(
-    reduce: Callable[[Array, Array], Array], chosen: Array, hits: Array, rows: Array
-) -> Array:
-    """Return the accuracy of the chosen cells: a cell without rows does not count."""
-    return reduce(np.where(chosen, hits, 0), np.where(chosen, rows, 0))
+    return paired_accuracy_difference(counts, chosen, over_rows=over_rows)

@@ -15,7 +15,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_metrics import (
     MAX_ENTRIES,
     SMOOTH_METRICS,
-    bootstrap_difference,
+    accuracy_difference,
     compute_metrics,
     exchange_test,
 )
@@ -47,8 +47,8 @@ class MetricImageTest:
         seed: The seed of both runs.
         n: The number of test images.
         difference: The metric of a minus that of b.
-        low: The lower limit of its 95 % interval, a paired bootstrap over the images; NaN for the worst group
-            and for comparisons of groups.
+        low: The lower limit of its 95 % interval over the images, as in ``paired_difference``; NaN for the
+            worst group and for comparisons of groups.
         high: The upper limit, likewise.
         p: The two-sided p-value of the test by exchange.
         p_holm: The same p-value, adjusted by Holm over all image tests of the same call.
@@ -234,8 +234,7 @@ def compare_metrics_on_images(
     for name, test in tests.items():
         low = high = math.nan
         if name in SMOOTH_METRICS:
-            rng = numpy_generator(a.seed, "bootstrap/paired")
-            interval = bootstrap_difference(counts, name, aligned, rng)
+            interval = accuracy_difference(counts, name, aligned)
             low, high = float(interval.low), float(interval.high)
         n = int(counts.n.sum())
         found[name] = MetricImageTest(a.seed, n, test.difference, low, high, test.p)
