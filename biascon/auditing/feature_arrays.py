@@ -63,6 +63,8 @@ def convert_features(values: Any, prefix: str = "") -> Features:
     if hasattr(values, "detach"):  # a tensor of PyTorch
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(np.float64).filled(np.nan)
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -115,7 +117,8 @@ def _read_npy(path: Path, start: bytes) -> Array:
             "numpy.save(FILE, features)"
         )
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # the product of an absurd shape
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (
         ValueError,
         OSError,
@@ -128,7 +131,9 @@ def _read_npy(path: Path, start: bytes) -> Array:
         message = " ".join(str(error).split())
         if "Object arrays" in message or "Python objects" in message:
             message = "it has an array of Python objects, which would need a pickle"
-        raise DataError(f"cannot read {path}: {message[:200] or type(error).__name__}") from error
+        elif not message or "pickle" in message:  # numpy's advice is to unpickle
+            message = "its header is damaged"
+        raise DataError(f"cannot read {path}: {message[:200]}") from error
     return array
 
 

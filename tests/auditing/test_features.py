@@ -161,6 +161,7 @@ def with_value(value: float) -> np.ndarray:
         (np.array([["a", "b"]]), "expected features of a numeric type"),
         (np.array([[1, None]]), "expected features of a numeric type, but got object"),
         ([[1.0, 2.0], [3.0]], "the rows differ in length"),
+        (np.ma.masked_array([[1.0, 2.0]], [[True, False]]), "1 value is not finite"),
         (np.zeros((2, 2), complex), "expected features of a numeric type, but got complex128"),
     ],
 )  # fmt: skip
@@ -206,6 +207,7 @@ def write_null_list(path: Path) -> None:
         ("a.npy", write_pickle, "it is no NumPy array file; a pickle is not read"),
         ("a.npy", write_cut, "cannot read"),
         ("a.npy", lambda path: path.write_bytes(b""), "it is empty"),
+        ("a.npy", lambda path: path.write_bytes(b"\x93NUM"), "its header is damaged"),
         ("a.npy", lambda path: None, "No such file"),
         ("a.npz", lambda path: np.savez(path, NOISE), "expected features in .npy, .parquet"),
         ("a.parquet", lambda path: path.write_bytes(b"PAR1 and more"), "cannot read"),
