@@ -29,10 +29,6 @@ _SMALL = 5  # maximum number of rows of a table entry that is drawn row by row
 def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterator[Array]:
     """Yield multinomial resamples of a table of counts in blocks.
 
-    All table entries with few rows are first drawn together as one entry. Each row of this entry is then
-    assigned to one of them. The distribution is the same. It is faster than one binomial draw for each of
-    many small entries.
-
     Args:
         counts: int, a table of any shape with at least one row.
         rng: The random generator.
@@ -42,23 +38,48 @@ def resample(counts: Array, rng: np.random.Generator, replicates: int) -> Iterat
         int64 ``(R, *counts.shape)``. Each resample has as many rows as ``counts``.
     """
     flat = counts.reshape(-1)
-    small = np.flatnonzero((flat > 0) & (flat <= _SMALL))
-    large = np.flatnonzero(flat > _SMALL)
-    small_rows = np.repeat(np.arange(len(small)), flat[small])  # index of the small entry, by row
-    n = int(flat.sum())
-    share = (np.append(flat[large], len(small_rows)) if len(small_rows) else flat[large]) / n
-    step = max(1, min(_BLOCK, _BLOCK_CELLS // flat.size))
-    for start in range(0, replicates, step):
-        size = min(step, replicates - start)
+    filled = np.flatnonzero(flat)
+    for entries in draw_entries(flat[filled], rng, replicates, flat.size):
         # Replicates are adjacent in memory, so that a sum over cells adds long contiguous vectors.
-        block = np.zeros((flat.size, size), dtype=np.int64)
-        drawn = rng.multinomial(n, share, size=size)
+        block = np.zeros((flat.size, entries.shape[1]), dtype=np.int64)
+        block[filled] = entries
+        yield block.T.reshape(-1, *counts.shape)
+
+
+def draw_entries(
+    filled: Array, rng: np.random.Generator, replicates: int, size: int
+) -> Iterator[Array]:
+    """Yield multinomial resamples of the table entries that have rows, in blocks.
+
+    All table entries with few rows are first drawn together as one entry. Each row of this entry is then
+    assigned to one of them. The distribution is the same. It is faster than one binomial draw for each of
+    many small entries.
+
+    Args:
+        filled: int ``(F,)``, the numbers of rows of the entries, at least 1 each.
+        rng: The random generator.
+        replicates: The number of resamples in all blocks together.
+        size: The number of entries of the table, with those without rows: it sets the size of a block.
+
+    Yields:
+        int64 ``(F, R)``.
+    """
+    small, large = np.flatnonzero(filled <= _SMALL), np.flatnonzero(filled > _SMALL)
+    small_rows = np.repeat(np.arange(len(small)), filled[small])  # index of the small entry, by row
+    n = int(filled.sum())
+    share = (np.append(filled[large], len(small_rows)) if len(small_rows) else filled[large]) / n
+    step = max(1, min(_BLOCK, _BLOCK_CELLS // size))
+    for start in range(0, replicates, step):
+        width = min(step, replicates - start)
+        block = np.empty((len(filled), width), dtype=np.int64)
+        drawn = rng.multinomial(n, share, size=width)
         block[large] = drawn[:, : len(large)].T
         if len(small_rows):
-            entries = small_rows[rng.integers(0, len(small_rows), drawn[:, -1].sum())]
-            index = entries * size + np.repeat(np.arange(size), drawn[:, -1])  # (entry, replicate)
-            block[small] = np.bincount(index, minlength=len(small) * size).reshape(-1, size)
-        yield block.T.reshape(size, *counts.shape)
+            # (entry, replicate) of each row
+            index = (small_rows * width)[rng.integers(0, len(small_rows), drawn[:, -1].sum())]
+            index += np.repeat(np.arange(width), drawn[:, -1])
+            block[small] = np.bincount(index, minlength=len(small) * width).reshape(-1, width)
+        yield block
 
 
 def bootstrap(

@@ -4,37 +4,56 @@ The percentile bootstrap is not valid for a maximum or a minimum over groups. No
 lowers a minimum, first in the data and again in every resample. In a simulation with 100 cells of 100
 rows, the bootstrap intervals of the mean demographic parity difference covered the true value in none of
 200 tables, and often did not contain their own estimate. The intervals of this module are conservative:
-their coverage is designed to be at least the requested level, and they are wide where cells are small.
+their coverage is designed to be at least the requested level. ``docs/coverage.md`` counts it.
 
 - Worst group: the exact interval of each cell (Clopper and Pearson, Biometrika 26, 1934) at Sidak's
   level (Sidak, Journal of the American Statistical Association 62, 1967). All cells are then covered
   together. The limits are the smallest lower limit and the smallest upper limit. Wilson's interval is not
   used: at Sidak's level, with 100 cells of 4 rows, its coverage was 73 %.
-- Difference over groups, D = max_g r_g - min_g r_g. Let e_g be the error of the estimated rate of group g.
-  The error of D is at most E = max_g e_g - min_g e_g in either direction, for any rates. The limits are
-  the estimate -+ the 95 % quantile of E under the bootstrap, clipped to 0..1. For a mean over classes, E is
-  the mean of the classes' E. For equalized odds, E is the larger of its two E. With two groups
-  E = |e_1 - e_2|, which gives the usual interval.
-- Ratio over groups, min_g r_g / max_g r_g: the same method on the errors of log r. The result is a factor.
-
-In simulations of many designs the coverage was 94 % or more. The exception is the equalized odds ratio of
-a single class with false positive rates near 0.01: its coverage was 92 to 94 %.
+- Difference over groups, D = max_g r_g - min_g r_g, and ratio min_g r_g / max_g r_g: the limits of all
+pairs
+  of groups at a common critical value (``pair_limits``). For equalized odds, both rates hold together, and
+  the worse of the limits counts.
+- Difference over three or more groups of nearly equal size: the bootstrap of the range of errors, which is
+  narrower. Let e_g be the error of the estimated rate of group g. The error of D is at most E = max_g e_g -
+  min_g e_g in either direction, for any rates. The limits are the estimate -+ the 95 % quantile of E under
+  the bootstrap, clipped to 0..1. "Nearly equal" is decided by the rows of each label in each group, before
+  any prediction is seen: the largest denominator of the rate is at most ``EQUAL`` times the smallest one,
+  and the smallest is at least ``MIN_ROWS``. The denominators of the precision depend on the predictions;
+  those of equalized odds decide in their place.
+- Mean over classes of D: each class has the lower limit of one pair and the upper limit of all pairs as
+  functions of its critical value. In each replicate, the critical values of the classes are quantiles of T
+  (``pair_limits``), at the ranks that their ranges of errors E have among the replicates of the bootstrap.
+  So each class has the distribution of T, and classes depend on each other as in the data. The limits are
+  the quantiles (1 - level) and level of the means over classes. For the ratio, upper and lower change
+  roles.
 
 A rate of 0 or 1 has no error under the bootstrap. Therefore one right row and one wrong row are added to
-every cell before resampling (Agresti and Coull, The American Statistician 52, 1998, add two of each), and
-logarithms are taken of (hits + 1/2) / (rows + 1).
+every cell before resampling (Agresti and Coull, The American Statistician 52, 1998, add two of each).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from biascon.metrics import fairness
 from biascon.metrics.accuracy import correct
-from biascon.metrics.counts import divide
-from biascon.metrics.intervals import LEVEL, REPLICATES, resample
+from biascon.metrics.intervals import LEVEL, REPLICATES
+from biascon.metrics.margins import Margins, resample_margins
+from biascon.metrics.pair_limits import (
+    critical_value,
+    critical_values,
+    find_pair,
+    find_ratio_pair,
+    largest_difference,
+    pair_difference,
+    pair_ratio,
+    smallest_ratio,
+)
 from biascon.utils.types import Array
 
 Limits = tuple[Array, Array]
@@ -46,6 +65,13 @@ COMPARED = {
     "equal_opportunity": ("true_positive",),
     "predictive_parity": ("precision",),
 }
+# The denominators that decide whether groups are of nearly equal size: they do not depend on predictions.
+_SIZES = {**COMPARED, "predictive_parity": COMPARED["equalized_odds"]}
+EQUAL = 2.0  # groups of nearly equal size: the largest has at most so many times the rows of the smallest
+MIN_ROWS = 10  # ... and the smallest at least so many rows
+_CRITICAL = np.linspace(
+    0.0, 7.0, 15
+)  # critical values for which the limits of a class are computed
 
 
 def worst_group_limits(counts: Array, level: float = LEVEL) -> Limits:
@@ -95,73 +121,205 @@ def comparison_limits(
         for the mean over classes and float ``(K,)`` for the classes.
     """
     present = counts.sum(axis=(0, 2)) > 0
-    counts = counts[:, present]
     if present.sum() < 2:
         return {
             name: (np.full(shape, np.nan),) * 2
             for metric, value in points.items()
             for name, shape in ((metric, ()), (f"class/{metric}", value.shape))
         }
-    rate_errors, log_errors = _bootstrap_error_ranges(counts, rng, replicates)
-    ratios = {
-        name: np.exp(-_range(_log_rate(hits, rows)))
-        for name, (hits, rows) in _hits_and_rows(counts).items()
-    }
+    counts = counts[:, present]
+    rates = Margins.of(counts).numerators_and_denominators()
+    errors = _bootstrap_error_ranges(counts, rng, replicates)
     limits: dict[str, Limits] = {}
     for metric, value in points.items():
         comparison, _, kind = metric.rpartition("_")
-        rate_names = COMPARED[comparison]
-        defined = ~np.isnan(value)
-        mean = fairness.average_labeled(value, counts)
-        if kind == "difference":
-            error = np.maximum.reduce([rate_errors[name] for name in rate_names])
-            limits[f"class/{metric}"] = _difference_limits(value, error, level)
-            limits[metric] = _difference_limits(mean, _mean_over_classes(error, defined), level)
+        names = COMPARED[comparison]
+        sizes = [rates[name][1] for name in _SIZES[comparison]]
+        compared = _Compared(
+            [rates[name] for name in names],
+            _find_equal_groups(sizes, value),
+            np.maximum.reduce([errors[name] for name in names]),
+            value,
+            fairness.average_labeled(value, counts),
+            level,
+        )
+        if kind == "ratio":
+            class_limits, mean_limits = compared.limit_ratio(), compared.limit_mean_ratio()
+        elif compared.has_equal_groups:
+            class_limits, mean_limits = compared.limit_range(), compared.limit_mean_range()
         else:
-            error = np.maximum.reduce([log_errors[name] for name in rate_names])
-            ratio = np.minimum.reduce([ratios[name] for name in rate_names])
-            low, high = ratio * np.exp(-error), ratio * np.exp(error)
-            limits[f"class/{metric}"] = _ratio_limits(value, low, high, level)
-            limits[metric] = _ratio_limits(
-                mean, _mean_over_classes(low, defined), _mean_over_classes(high, defined), level
+            class_limits, mean_limits = (
+                compared.limit_difference(),
+                compared.limit_mean_difference(),
             )
+        limits[f"class/{metric}"], limits[metric] = class_limits, mean_limits
     return limits
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """One comparison of groups.
+
+    Attributes:
+        rates: The numerators and denominators ``(K, M)`` of the compared rates. has_equal_groups: Whether
+        the groups are of nearly equal size, for each class with a defined estimate. error: float ``(R,
+        K)``, the largest range over the groups of the bootstrap errors of the rates. value: float ``(K,)``,
+        the estimates; NaN where undefined. mean: float ``()``, the mean of the estimates over classes.
+        level: The minimum coverage.
+    """
+
+    rates: list[tuple[Array, Array]]
+    has_equal_groups: bool
+    error: Array
+    value: Array
+    mean: Array
+    level: float
+
+    @property
+    def defined(self) -> npt.NDArray[np.bool_]:
+        """bool ``(K,)``, the classes whose estimate is defined."""
+        return ~np.isnan(self.value)
+
+    @property
+    def groups(self) -> int:
+        """M."""
+        return int(self.rates[0][0].shape[-1])
+
+    def limit_range(self) -> Limits:
+        """Return the estimate of each class -+ the quantile of the range of errors."""
+        return _subtract_and_add(self.value, self.error, self.level)
+
+    def limit_mean_range(self) -> Limits:
+        """Return the mean over classes -+ the quantile of the mean range of errors."""
+        if not self.defined.any():
+            return _undefined()
+        return _subtract_and_add(self.mean, self.error[:, self.defined].mean(axis=1), self.level)
+
+    def limit_difference(self) -> Limits:
+        """Return the limits of the largest difference of each class, from all pairs."""
+        if not self.defined.any():
+            return self._fill(np.nan), self._fill(np.nan)
+        c = critical_value(self.groups, self.level, len(self.rates))
+        low, high = self._largest_difference(self._defined_rates(), np.asarray(c))
+        return self._fill(low), self._fill(high)
+
+    def limit_mean_difference(self) -> Limits:
+        """Return the limits of the mean over classes of the largest difference."""
+        if np.isnan(self.mean):
+            return _undefined()
+        rates, c = self._defined_rates(), self._draw_critical_values()
+        lower = self._follow_pair(rates)
+        upper = self._largest_difference(_repeat(rates), _CRITICAL)[1]
+        return self._average(lower, upper, c)
+
+    def limit_ratio(self) -> Limits:
+        """Return the limits of the smallest ratio of each class, from all pairs."""
+        if not self.defined.any():
+            return self._fill(np.nan), self._fill(np.nan)
+        c = critical_value(self.groups, self.level, len(self.rates))
+        limits = [smallest_ratio(k, n, np.asarray(c)) for k, n in self._defined_rates()]
+        low, high = (np.minimum.reduce(side) for side in zip(*limits, strict=True))
+        value = self.value[self.defined]
+        return self._fill(np.minimum(low, value)), self._fill(np.maximum(high, value))
+
+    def limit_mean_ratio(self) -> Limits:
+        """Return the limits of the mean over classes of the smallest ratio."""
+        if np.isnan(self.mean):
+            return _undefined()
+        rates, c = self._defined_rates(), self._draw_critical_values()
+        lower = np.minimum.reduce([smallest_ratio(k, n, _CRITICAL)[0] for k, n in _repeat(rates)])
+        upper = self._follow_ratio(rates)
+        return self._average(lower, upper, c)
+
+    def _defined_rates(self) -> list[tuple[Array, Array]]:
+        return [
+            (k[self.defined].astype(float), n[self.defined].astype(float)) for k, n in self.rates
+        ]
+
+    def _fill(self, values: Array | float) -> Array:
+        """Return values of the defined classes as float ``(K,)``, NaN for the others."""
+        filled = np.full(self.value.shape, np.nan)
+        filled[self.defined] = values
+        return filled
+
+    def _largest_difference(self, rates: list[tuple[Array, Array]], c: Array) -> Limits:
+        limits = [largest_difference(k, n, c) for k, n in rates]
+        low, high = (np.maximum.reduce(side) for side in zip(*limits, strict=True))
+        return low, high
+
+    def _draw_critical_values(self) -> Array:
+        """Return a critical value for each replicate and each defined class, float ``(R, K)``."""
+        error = self.error[:, self.defined]
+        ranks = error.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+        return critical_values(self.groups, (ranks + 0.5) / len(error), len(self.rates))
+
+    def _follow_pair(self, rates: list[tuple[Array, Array]]) -> Array:
+        """Return the lower limit of one pair at each of ``_CRITICAL``, float ``(K, C)``.
+
+        The pair of a class is the one with the largest lower limit at the critical value of the level. It
+        is one pair for all critical values: the largest of several would be biased upward in the mean.
+        """
+        c = critical_value(self.groups, self.level, len(rates))
+        pairs = [(k, n, *find_pair(k, n, c)) for k, n in rates]
+        curves = np.stack([pair_difference(k, n, g, h, _CRITICAL) for k, n, g, h in pairs])
+        at_level = np.stack([pair_difference(k, n, g, h, np.asarray([c])) for k, n, g, h in pairs])
+        best: Array = at_level[..., 0].argmax(axis=0)
+        return np.asarray(np.take_along_axis(curves, best[None, :, None], axis=0)[0])
+
+    def _follow_ratio(self, rates: list[tuple[Array, Array]]) -> Array:
+        """Return the upper limit of the ratio of one pair at each of ``_CRITICAL``, float ``(K, C)``."""
+        c = critical_value(self.groups, self.level, len(rates))
+        pairs = [(k, n, *find_ratio_pair(k, n, c)) for k, n in rates]
+        curves = np.stack([pair_ratio(k, n, g, h, _CRITICAL) for k, n, g, h in pairs])
+        at_level = np.stack([pair_ratio(k, n, g, h, np.asarray([c])) for k, n, g, h in pairs])
+        best: Array = at_level[..., 0].argmin(axis=0)
+        return np.asarray(np.take_along_axis(curves, best[None, :, None], axis=0)[0])
+
+    def _average(self, lower: Array, upper: Array, c: Array) -> Limits:
+        """Return quantiles of the mean over classes of limits ``(K, C)`` at critical values ``(R, K)``."""
+        low, high = (
+            np.mean([np.interp(c[:, k], _CRITICAL, curve) for k, curve in enumerate(side)], axis=0)
+            for side in (lower, upper)
+        )
+        return (
+            np.clip(np.quantile(low, 1 - self.level), 0.0, self.mean),
+            np.clip(np.quantile(high, self.level), self.mean, 1.0),
+        )
+
+
+def _find_equal_groups(sizes: list[Array], value: Array) -> bool:
+    """Return whether the groups are of nearly equal size in the denominators ``(K, M)`` of every defined class."""
+    rows = np.stack(sizes)[:, ~np.isnan(value)]
+    smallest, largest = rows.min(axis=-1), rows.max(axis=-1)
+    is_equal = (largest <= EQUAL * smallest) & (smallest >= MIN_ROWS)
+    return rows.shape[-1] > 2 and bool(is_equal.all())
 
 
 def _bootstrap_error_ranges(
     counts: Array, rng: np.random.Generator, replicates: int
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the range over groups of the bootstrap errors of each rate, and of its logarithm.
-
-    Returns:
-        Two dictionaries by name of the rate, float64 ``(R, K)``.
-    """
+) -> dict[str, Array]:
+    """Return the range over groups of the bootstrap errors of each rate, float64 ``(R, K)``, by name."""
     extended = _add_rows(counts)
-    reference = _hits_and_rows(extended)
-    rates = {name: divide(hits, rows) for name, (hits, rows) in reference.items()}
-    log_rates = {name: _log_rate(hits, rows) for name, (hits, rows) in reference.items()}
+    reference = Margins.of(extended).numerators_and_denominators()
+    rates = {name: hits / np.maximum(rows, 1) for name, (hits, rows) in reference.items()}
     # Adding rows narrows the intervals of small cells. The errors are scaled by (rows with the added
     # ones) / (rows). The square root of this factor would restore the variance; the factor itself also
     # keeps the coverage of cells of 2 to 5 rows.
     scale = {
         name: reference[name][1] / np.maximum(rows, 1)
-        for name, (_, rows) in _hits_and_rows(counts).items()
+        for name, (_, rows) in Margins.of(counts).numerators_and_denominators().items()
     }
-    rate_errors: dict[str, list[Array]] = {name: [] for name in reference}
-    log_errors: dict[str, list[Array]] = {name: [] for name in reference}
-    for block in resample(extended, rng, replicates):
-        for name, (hits, rows) in _hits_and_rows(block).items():
+    errors: dict[str, list[Array]] = {name: [] for name in reference}
+    for block in resample_margins(extended, rng, replicates):
+        for name, (hits, rows) in block.numerators_and_denominators().items():
             rate = rates[name]
             # A group that lost all rows in the resample gets the largest possible error.
             error = np.where(
                 rows > 0, hits / np.maximum(rows, 1) - rate, np.where(rate < 0.5, 1.0, -1.0)
             )
-            rate_errors[name].append(_range(error * scale[name]))
-            log_errors[name].append(_range((_log_rate(hits, rows) - log_rates[name]) * scale[name]))
-    return (
-        {name: np.concatenate(blocks) for name, blocks in rate_errors.items()},
-        {name: np.concatenate(blocks) for name, blocks in log_errors.items()},
-    )
+            error *= scale[name]
+            errors[name].append(error.max(axis=-1) - error.min(axis=-1))
+    return {name: np.concatenate(blocks) for name, blocks in errors.items()}
 
 
 def _add_rows(counts: Array) -> Array:
@@ -176,50 +334,16 @@ def _add_rows(counts: Array) -> Array:
     return extended
 
 
-def _hits_and_rows(counts: Array) -> dict[str, tuple[Array, Array]]:
-    """Return the numerator and the denominator ``(..., K, M)`` of each rate that is compared."""
-    total = counts.sum(axis=-1)
-    group = np.broadcast_to(total.sum(axis=-2)[..., None, :], total.shape)
-    selected = np.swapaxes(counts.sum(axis=-3), -1, -2)
-    hits = correct(counts)
-    return {
-        "selection": (selected, group),
-        "true_positive": (hits, total),
-        "false_positive": (selected - hits, group - total),
-        "precision": (hits, selected),
-    }
+def _repeat(rates: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+    """Return the rates with one axis more, for the critical values: ``(K, 1, M)``."""
+    return [(hits[:, None], rows[:, None]) for hits, rows in rates]
 
 
-def _log_rate(hits: Array, rows: Array) -> Array:
-    logs: Array = np.log((hits + 0.5) / (rows + 1.0))
-    return logs
-
-
-def _range(values: Array) -> Array:
-    """Return the maximum minus the minimum over the groups (last axis)."""
-    width: Array = values.max(axis=-1) - values.min(axis=-1)
-    return width
-
-
-def _mean_over_classes(values: Array, defined: Array) -> Array:
-    """Return the mean over the classes (last axis) for which the metric is defined."""
-    if not defined.any():
-        return np.full(values.shape[:-1], np.nan)
-    mean: Array = values[..., defined].mean(axis=-1)
-    return mean
-
-
-def _difference_limits(value: Array, error: Array, level: float) -> Limits:
+def _subtract_and_add(value: Array, error: Array, level: float) -> Limits:
     """Return value -+ the quantile of the errors ``(R, ...)``, clipped to 0..1."""
     radius = np.quantile(error, level, axis=0)
     return np.maximum(value - radius, 0.0), np.minimum(value + radius, 1.0)
 
 
-def _ratio_limits(value: Array, low: Array, high: Array, level: float) -> Limits:
-    """Return the lower quantile of ``low`` and the upper quantile of ``high``.
-
-    The limits are moved where necessary so that they enclose the value, and the upper one is at most 1.
-    """
-    tail = (1 - level) / 2
-    lower, upper = np.quantile(low, tail, axis=0), np.quantile(high, 1 - tail, axis=0)
-    return np.minimum(lower, value), np.minimum(np.maximum(upper, value), 1.0)
+def _undefined() -> Limits:
+    return np.asarray(np.nan), np.asarray(np.nan)
