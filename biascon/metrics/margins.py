@@ -72,12 +72,10 @@ def resample_margins(counts: Array, rng: np.random.Generator, replicates: int) -
         [label * m + group, k * m + (label * m + group)[is_hit], 2 * k * m + prediction * m + group]
     )
     columns = np.concatenate([entry, entry[is_hit], entry])
-    kind = (
-        np.int32 if counts.sum() < 2**31 else np.int64
-    )  # products of 32 bits take a third of the time
-    ones = np.ones(len(rows), kind)
+    # Products of 32 bits take a third of the time.
+    ones: Array = np.ones(len(rows), np.int32 if counts.sum() < 2**31 else np.int64)
     adder = sparse.csr_matrix((ones, (rows, columns)), shape=(3 * k * m, len(entry)))
     for entries in draw_entries(counts[label, group, prediction], rng, replicates, counts.size):
-        sums = (adder @ entries.astype(kind)).reshape(3, k, m, -1)
+        sums = (adder @ entries.astype(ones.dtype)).reshape(3, k, m, -1)
         total, hits, selected = np.moveaxis(sums, -1, 1)
         yield Margins(total, hits, selected)

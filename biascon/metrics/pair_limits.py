@@ -2,36 +2,42 @@
 
 Each pair of groups has an interval at a common critical value c, so that all of them hold together. With
 standard errors s_gh, c is the quantile of T = max_gh |e_gh| / s_gh. For M independent normal rates the
-quantile of (range of M standard normal numbers) / sqrt(2) is an upper bound of it, and equal to it where
-all standard errors are equal (Hayter, "A proof of the conjecture that the Tukey-Kramer multiple comparisons
+quantile of (range of M standard normal numbers) / sqrt(2) is an upper bound of it, and equal to it where all
+standard errors are equal (Hayter, "A proof of the conjecture that the Tukey-Kramer multiple comparisons
 procedure is conservative", Annals of Statistics 12, 1984). It is 1.96 for two groups at 95 %. No step needs
 resampling.
 
-- Difference of a pair: Newcombe's interval (Statistics in Medicine 17, 1998, method 10) from Wilson's
-limits
-  at c. The limits of the largest difference are the largest lower and the largest upper limit of all pairs.
-- Ratio of a pair: the score interval of Koopman (Biometrics 40, 1984) at c. The limits of the smallest
-ratio
-  are the smallest lower and the smallest upper limit of all pairs.
+Each rate r has the limits l and u at c: the wider of Wilson's and Jeffreys' limits. Wilson's alone are too
+narrow for large c and few rows (c = 3.2 for ten groups). A pair (g, h) has the limits of MOVER (Zou and
+Donner, Statistics in Medicine 27, 2008), which with Wilson's limits are those of Newcombe (Statistics in
+Medicine 17, 1998, method 10)::
+
+    r_g - r_h - sqrt((r_g - l_g)^2 + (u_h - r_h)^2),   r_g - r_h + sqrt((u_g - r_g)^2 + (r_h - l_h)^2)
+
+The ratio r_g / r_h has the same limits on the scale of logarithms (same paper). There, a rate is replaced by
+(hits + 1/2) / (rows + 1) where that lies within its limits, so that 0 has a logarithm.
+
+The limits of the largest difference are the largest lower and the largest upper limit of all pairs; those of
+the smallest ratio are the smallest ones.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from biascon.metrics.rate_intervals import jeffreys_quantiles
 from biascon.utils.types import Array
 
 Limits = tuple[Array, Array]
 
 MAX_PAIRED = 40  # groups; of more groups, those that can be in an extreme pair are compared
-MAX_RATIO = 1e6
 _ANGLES = np.linspace(0.0, np.pi / 2, 9)
-_STEPS = 32  # halvings of 0..1: q / (1 + q) is exact to 1e-9
-_PAIRS = 8  # pairs of each end whose ratio gets a score interval
 _GRID = np.linspace(0.0, 8.0, 401)  # critical values for which the distribution of T is tabulated
+_SMALLEST = 1e-12  # in place of a limit of 0 in logarithms
 
 
 def critical_value(groups: int, level: float, rates: int = 1) -> float:
@@ -64,147 +70,97 @@ def _tabulate_distribution(groups: int) -> npt.NDArray[np.float64]:
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
     within = special.ndtr(x + np.sqrt(2) * _GRID[:, None]) - special.ndtr(x)
     steps = density * within ** (groups - 1) * (x[1] - x[0])
-    return np.clip(groups * steps.sum(axis=1), 0.0, 1.0)
+    return np.asarray(np.clip(groups * steps.sum(axis=1), 0.0, 1.0), dtype=np.float64)
 
 
-def score_limits(rate: Array, n: Array, c: Array | float) -> Limits:
-    """Return Wilson's limits of rates at the critical value c, for any shapes that broadcast."""
-    extra = np.asarray(c) ** 2 / n
-    center = (rate + extra / 2) / (1 + extra)
-    radius = np.sqrt(extra * (rate * (1 - rate) + extra / 4)) / (1 + extra)
-    low = np.where(rate == 0, 0.0, np.maximum(center - radius, 0.0))
-    return low, np.where(rate == 1, 1.0, np.minimum(center + radius, 1.0))
+@dataclass(frozen=True, eq=False)
+class GroupLimits:
+    """The rates of several groups with limits at one or several critical values.
 
-
-def largest_difference(hits: Array, n: Array, c: Array | float) -> Limits:
-    """Return the limits of the largest minus the smallest rate.
-
-    Args:
-        hits: float ``(..., M)``, the numerators of the rates.
-        n: float ``(..., M)``, the denominators, above 0.
-        c: The critical value, of a shape that broadcasts with ``(...)``.
-
-    Returns:
-        (low, high), float64 ``(...)`` within 0..1 each.
+    Attributes:
+        rate: float ``(..., M)``.
+        low: float ``(..., M)``, l.
+        high: float ``(..., M)``, u.
+        center: float ``(..., M)``, the rate that has a logarithm.
     """
-    rate = hits / n
-    low, high = score_limits(rate, n, np.asarray(c)[..., None])
-    below, above = rate - low, high - rate
-    lower = _largest_over_pairs(rate, below, -rate, above, -1.0)
-    upper = _largest_over_pairs(rate, above, -rate, below, 1.0)
-    return np.maximum(lower, 0.0), np.minimum(upper, 1.0)
 
+    rate: Array
+    low: Array
+    high: Array
+    center: Array
 
-def find_pair(hits: Array, n: Array, c: float) -> tuple[Array, Array]:
-    """Return the groups g and h whose difference of rates has the largest lower limit at c.
+    @classmethod
+    def of(cls, hits: Array, n: Array, c: Array | float) -> GroupLimits:
+        """Return the limits of the rates hits / n.
 
-    Args:
-        hits: float ``(..., M)``, the numerators of the rates.
-        n: float ``(..., M)``, the denominators, above 0.
-        c: The critical value.
+        Args:
+            hits: float ``(..., M)``, the numerators.
+            n: float ``(..., M)``, the denominators, above 0.
+            c: The critical value, of a shape that broadcasts with ``(...)``.
+        """
+        from scipy import special
 
-    Returns:
-        g and h, int ``(...)`` each, with the larger rate in g.
-    """
-    rate = hits / n
-    low, high = score_limits(rate, n, c)
-    pairs = _pair_limits(rate, rate - low, -rate, high - rate, -1.0)
-    flat = pairs.reshape(*pairs.shape[:-2], -1).argmax(axis=-1)
-    return flat // n.shape[-1], flat % n.shape[-1]
+        critical = np.asarray(c, np.float64)[..., None]
+        rate = hits / n
+        extra = critical**2 / n
+        middle = (rate + extra / 2) / (1 + extra)
+        radius = np.sqrt(extra * (rate * (1 - rate) + extra / 4)) / (1 + extra)
+        low, high = jeffreys_quantiles(*np.broadcast_arrays(hits, n, special.ndtr(-critical)))
+        low, high = np.minimum(low, middle - radius), np.maximum(high, middle + radius)
+        low = np.where(hits == 0, 0.0, np.clip(low, 0.0, rate))
+        high = np.where(hits == n, 1.0, np.clip(high, rate, 1.0))
+        return cls(rate, low, high, np.clip((hits + 0.5) / (n + 1), low, high))
 
+    def limit_difference(self) -> Limits:
+        """Return the limits of the largest minus the smallest rate, float ``(...)`` within 0..1 each."""
+        below, above = self.rate - self.low, self.high - self.rate
+        lower = _largest_over_pairs(self.rate, below, -self.rate, above, -1.0)
+        upper = _largest_over_pairs(self.rate, above, -self.rate, below, 1.0)
+        return np.maximum(lower, 0.0), np.minimum(upper, 1.0)
 
-def pair_difference(hits: Array, n: Array, g: Array, h: Array, c: Array) -> Array:
-    """Return the lower Newcombe limit of r_g - r_h at each critical value, float ``(..., C)``.
+    def limit_ratio(self) -> Limits:
+        """Return the limits of the smallest rate / the largest rate, float ``(...)`` within 0..1 each."""
+        log, below, above = self._logarithms()
+        lower = np.exp(-_largest_over_pairs(-log, below, log, above, 1.0))
+        # The upper limit of r_g / r_h is 1 / (the lower limit of r_h / r_g).
+        upper = np.exp(-_largest_over_pairs(log, below, -log, above, -1.0))
+        lower = np.where((self.low == 0).any(axis=-1), 0.0, lower)
+        return np.minimum(lower, 1.0), np.minimum(upper, 1.0)
 
-    Args:
-        hits: float ``(..., M)``.
-        n: float ``(..., M)``, above 0.
-        g: int ``(...)``, as ``find_pair`` returns it.
-        h: int ``(...)``.
-        c: float ``(C,)``, the critical values.
-    """
-    (rate_g, n_g), (rate_h, n_h) = (_take(hits / n, n, index) for index in (g, h))
-    below, above = score_limits(rate_g, n_g, c)[0], score_limits(rate_h, n_h, c)[1]
-    lower: Array = rate_g - rate_h - np.hypot(rate_g - below, above - rate_h)
-    return lower
+    def find_pair(self) -> tuple[Array, Array]:
+        """Return the groups g and h, int ``(...)``, for which the lower limit of r_g - r_h is largest."""
+        return _find_largest(self.rate, self.rate - self.low, -self.rate, self.high - self.rate)
 
+    def find_ratio_pair(self) -> tuple[Array, Array]:
+        """Return the groups g and h, int ``(...)``, for which the upper limit of r_h / r_g is smallest."""
+        log, below, above = self._logarithms()
+        return _find_largest(log, below, -log, above)
 
-def pair_ratio(hits: Array, n: Array, g: Array, h: Array, c: Array) -> Array:
-    """Return the upper score limit of the ratio r_h / r_g at each critical value, float ``(..., C)``.
+    def limit_pair_difference(self, g: Array, h: Array) -> Array:
+        """Return the lower limit of r_g - r_h, float ``(...)``, of two groups int ``(...)``."""
+        below, above = self.rate - self.low, self.high - self.rate
+        rate, other = _take(self.rate, g), _take(self.rate, h)
+        lower: Array = rate - other - np.hypot(_take(below, g), _take(above, h))
+        return lower
 
-    The arguments are those of ``pair_difference``. The limit may be above 1, and is at most ``MAX_RATIO``.
-    """
-    (hits_g, n_g), (hits_h, n_h) = (_take(hits, n, index) for index in (g, h))
-    return np.asarray(1 / np.maximum(ratio_limit(hits_g, n_g, hits_h, n_h, c), 1 / MAX_RATIO))
+    def limit_pair_ratio(self, g: Array, h: Array) -> Array:
+        """Return the upper limit of r_h / r_g of two groups int ``(...)``, float ``(...)``, also above 1."""
+        log, below, above = self._logarithms()
+        lower = _take(log, g) - _take(log, h) - np.hypot(_take(below, g), _take(above, h))
+        return np.asarray(np.exp(-lower))
 
-
-def smallest_ratio(hits: Array, n: Array, c: Array | float) -> Limits:
-    """Return the limits of the smallest rate divided by the largest rate.
-
-    Args:
-        hits: float ``(..., M)``, the numerators of the rates.
-        n: float ``(..., M)``, the denominators, above 0.
-        c: The critical value, of a shape that broadcasts with ``(...)``.
-
-    Returns:
-        (low, high), float64 ``(...)`` within 0..1 each.
-    """
-    hits, n = _keep_extreme(hits, n, c)
-    first, second = _find_ratio_pairs(hits, n, np.asarray(c))
-    shape = np.broadcast_shapes(hits.shape[:-1], first.shape[:-1])
-    hits, n = (np.broadcast_to(x, (*shape, x.shape[-1])) for x in (hits, n))
-    of_first, of_second = (
-        [np.take_along_axis(x, index, axis=-1) for x in (hits, n)] for index in (first, second)
-    )
-    lower = ratio_limit(*of_first, *of_second, np.asarray(c)[..., None])
-    # The upper limit of r_g / r_h is 1 / (the lower limit of r_h / r_g).
-    return np.minimum(lower.min(axis=-1), 1.0), 1 / np.maximum(lower.max(axis=-1), 1.0)
-
-
-def find_ratio_pair(hits: Array, n: Array, c: float) -> tuple[Array, Array]:
-    """Return the groups g and h whose ratio r_h / r_g has the smallest upper limit at c, as ``find_pair``."""
-    lower = _approximate_log_ratio(hits, n, np.asarray(c))
-    flat = lower.reshape(*lower.shape[:-2], -1).argmax(axis=-1)
-    return flat // n.shape[-1], flat % n.shape[-1]
-
-
-def ratio_limit(hits: Array, n: Array, other_hits: Array, other_n: Array, c: Array) -> Array:
-    """Return Koopman's lower limit of the ratio of two rates.
-
-    For a ratio q, let p and p' be the maximum likelihood rates with p = q p'. The limit is the q for which
-    (r - q r') / sqrt(p (1 - p) / n + q^2 p' (1 - p') / n') = c, found by bisection of q / (1 + q).
-
-    Args:
-        hits: float, the numerator of the rate r.
-        n: float, its denominator.
-        other_hits: float, the numerator of the rate r'.
-        other_n: float, its denominator.
-        c: float, the critical value. All shapes broadcast.
-
-    Returns:
-        float64; 0 where r is 0.
-
-    >>> float(np.round(ratio_limit(*(np.asarray(x) for x in (36.0, 40.0, 16.0, 80.0, 1.96))), 3))
-    2.939
-    """
-    x, m, y, k, c = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (hits, n, other_hits, other_n,
-    c))) rate, other = x / m, y / k total, both = m + k, x + y low, high = np.zeros(x.shape),
-    np.ones(x.shape) for _ in range(_STEPS):
-        middle = (low + high) / 2
-        q = middle / (1 - middle)
-        b = q * (y + m) + x + k
-        p_other = 2 * both / (b + np.sqrt(np.maximum(b * b - 4 * total * q * both, 0.0)))
-        p = np.minimum(q * p_other, 1.0)
-        variance = p * (1 - p) / m + q * q * p_other * (1 - np.minimum(p_other, 1.0)) / k
-        is_below = rate - q * other > c * np.sqrt(np.maximum(variance, 0.0))
-        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    return np.where(x == 0, 0.0, low / (1 - low))
+    def _logarithms(self) -> tuple[Array, Array, Array]:
+        """Return log r, log r - log l and log u - log r, float ``(..., M)`` each."""
+        low, center, high = (
+            np.log(np.maximum(x, _SMALLEST)) for x in (self.low, self.center, self.high)
+        )
+        return center, center - low, high - center
 
 
 def is_uninformative(low: float | None, high: float | None, *, width: float = 0.75) -> bool:
     """Return whether an interval within 0..1 leaves so much open that the rows say nothing.
 
-    A difference of two groups of one row each has the interval 0 to 0.79 even if both rows are right. Print
+    A difference of two groups of one row each has the interval 0 to 0.8 even if both rows are right. Print
     "too few rows" in place of such limits.
 
     Args:
@@ -221,93 +177,55 @@ def is_uninformative(low: float | None, high: float | None, *, width: float = 0.
     return low is not None and high is not None and high - low >= width
 
 
-def _take(values: Array, n: Array, index: Array) -> tuple[Array, Array]:
-    """Return the value and the rows of one group, float ``(..., 1)`` each."""
-    at = index[..., None]
-    return np.take_along_axis(values, at, axis=-1), np.take_along_axis(n, at, axis=-1)
+def _take(values: Array, index: Array) -> Array:
+    """Return the value of one group, float ``(...)``."""
+    shape = (*np.broadcast_shapes(values.shape[:-1], index.shape), values.shape[-1])
+    at = np.broadcast_to(index, shape[:-1])[..., None]
+    taken: Array = np.take_along_axis(np.broadcast_to(values, shape), at, axis=-1)[..., 0]
+    return taken
 
 
 def _pair_limits(first: Array, a: Array, second: Array, b: Array, sign: float) -> Array:
-    """Return first_g + second_h + sign sqrt(a_g^2 + b_h^2) for all pairs, ``(..., G, H)``, -inf for g = h."""
-    limits: Array = first[..., :, None] + second[..., None, :]
-    limits = limits + sign * np.sqrt((a * a)[..., :, None] + (b * b)[..., None, :])
+    """Return first_g + second_h + sign sqrt(a_g^2 + b_h^2) for all pairs, ``(..., M, M)``, -inf for g = h."""
+    limits: Array = np.sqrt((a * a)[..., :, None] + (b * b)[..., None, :])
+    limits *= sign
+    limits += first[..., :, None]
+    limits += second[..., None, :]
     diagonal = np.arange(first.shape[-1])
     limits[..., diagonal, diagonal] = -np.inf
     return limits
 
 
+def _find_largest(first: Array, a: Array, second: Array, b: Array) -> tuple[Array, Array]:
+    """Return the groups of the largest of ``_pair_limits`` with the sign -1, int ``(...)`` each."""
+    kept = _find_extreme(first, a, second, b, -1.0)
+    first, a, second, b = (x[..., kept] for x in (first, a, second, b))
+    limits = _pair_limits(first, a, second, b, -1.0)
+    flat = limits.reshape(*limits.shape[:-2], len(kept) ** 2).argmax(axis=-1)
+    return kept[flat // len(kept)], kept[flat % len(kept)]
+
+
 def _largest_over_pairs(first: Array, a: Array, second: Array, b: Array, sign: float) -> Array:
     """Return the maximum of ``_pair_limits`` over all pairs."""
-    if first.shape[-1] > MAX_PAIRED:
-        kept = _find_extreme(first, a, second, b, sign)
-        first, a, second, b = (np.take_along_axis(x, kept, axis=-1) for x in (first, a, second, b))
-    limits: Array = _pair_limits(first, a, second, b, sign).max(axis=(-2, -1))
-    return limits
+    kept = _find_extreme(first, a, second, b, sign)
+    first, a, second, b = (x[..., kept] for x in (first, a, second, b))
+    return np.asarray(_pair_limits(first, a, second, b, sign).max(axis=(-2, -1)))
 
 
-def _find_extreme(first: Array, a: Array, second: Array, b: Array, sign: float) -> Array:
-    """Return the groups that can be in the largest pair, int ``(..., G)`` in order.
+def _find_extreme(
+    first: Array, a: Array, second: Array, b: Array, sign: float
+) -> npt.NDArray[np.intp]:
+    """Return the groups that can be in the largest pair, in order; all of up to ``MAX_PAIRED`` groups.
 
-    sqrt(a^2 + b^2) is the maximum over t of a cos t + b sin t. For each of several t, the groups with the
-    two largest values of first + sign a cos t and of second + sign b sin t are kept.
+    sqrt(a^2 + b^2) is the maximum over t of a cos t + b sin t. For each of several t, the groups with the two
+    largest values of first + sign a cos t and of second + sign b sin t are kept.
     """
+    groups = a.shape[-1]
+    if groups <= MAX_PAIRED:
+        return np.arange(groups)
     kept = [
-        np.argpartition(value + sign * radius * factor, -2, axis=-1)[..., -2:]
+        np.argpartition(value + sign * radius * factor, -2, axis=-1)[..., -2:].reshape(-1)
         for value, radius, factors in ((first, a, np.cos(_ANGLES)), (second, b, np.sin(_ANGLES)))
         for factor in factors
     ]
-    return _unique_rows(np.concatenate(kept, axis=-1), first.shape[-1])
-
-
-def _unique_rows(kept: Array, groups: int) -> Array:
-    """Return the different groups of all rows of ``kept`` together, broadcast to its leading shape."""
-    every = np.unique(kept)
-    if len(every) >= groups:
-        every = np.arange(groups)
-    return np.broadcast_to(every, (*kept.shape[:-1], len(every)))
-
-
-def _keep_extreme(hits: Array, n: Array, c: Array | float) -> tuple[Array, Array]:
-    """Return the rates that can be in the smallest ratio, by approximate limits of the logarithm."""
-    if n.shape[-1] <= MAX_PAIRED:
-        return hits, n
-    log, below, above = _log_limits(hits, n, np.asarray(c))
-    kept = np.concatenate(
-        [
-            _find_extreme(log, below, -log, above, -1.0),
-            _find_extreme(-log, below, log, above, 1.0),
-        ],
-        axis=-1,
-    )
-    kept = _unique_rows(kept, n.shape[-1])
-    return np.take_along_axis(hits, kept, axis=-1), np.take_along_axis(n, kept, axis=-1)
-
-
-def _approximate_log_ratio(hits: Array, n: Array, c: Array) -> Array:
-    """Return approximate lower limits of log(r_g / r_h) of all pairs, ``(..., M, M)``, -inf for g = h."""
-    log, below, above = _log_limits(hits, n, c)
-    return _pair_limits(log, below, -log, above, -1.0)
-
-
-def _log_limits(hits: Array, n: Array, c: Array) -> tuple[Array, Array, Array]:
-    """Return the logarithm of the rates, and the distances to the logarithms of Wilson's limits."""
-    rate = hits / n
-    low, high = score_limits(rate, n, c[..., None])
-    low, center, high = (
-        np.maximum(limit, 1e-12) for limit in (low, np.clip((hits + 0.5) / (n + 1), low, high), high)
-    )
-    return np.log(center), np.log(center / low), np.log(high / center)
-
-
-def _find_ratio_pairs(hits: Array, n: Array, c: Array) -> tuple[Array, Array]:
-    """Return the pairs (g, h) whose approximate limits are the smallest or the largest, int ``(..., P)`` each."""
-    groups = n.shape[-1]
-    every = np.flatnonzero(~np.eye(groups, dtype=bool))
-    lower = _approximate_log_ratio(hits, n, c)
-    lower = lower.reshape(*lower.shape[:-2], -1)[..., every]
-    if len(every) <= 2 * _PAIRS:
-        chosen = np.broadcast_to(every, lower.shape)
-    else:
-        order = np.argpartition(lower, [_PAIRS, len(every) - _PAIRS], axis=-1)
-        chosen = every[np.concatenate([order[..., :_PAIRS], order[..., -_PAIRS:]], axis=-1)]
-    return chosen // groups, chosen % groups
+    return np.unique(np.concatenate(kept))

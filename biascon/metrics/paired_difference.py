@@ -50,10 +50,8 @@ def mean_paired_difference(
     >>> print(f"{difference.value:.2f} {difference.low:.2f} {difference.high:.2f}")
     0.10 -0.11 0.31
     """
-    x, y, rows = (
-        array.astype(np.float64)
-        for array in np.broadcast_arrays(*(np.asarray(values) for values in (only_a, only_b, n)))
-    )
+    arrays = (np.asarray(values, np.float64) for values in (only_a, only_b, n))
+    x, y, rows = np.broadcast_arrays(*arrays)
     if not ((x >= 0) & (y >= 0) & (x + y <= rows)).all():
         raise UsageError("expected numbers of rows, with only_a + only_b <= n in each cell")
     mean_a, low_a, high_a = mean_limits(x, rows, level)
@@ -99,7 +97,8 @@ def paired_accuracy_difference(
         sums = [values[chosen.reshape(-1)] for values in sums]
     if over_rows:
         sums = [values.sum(keepdims=True) for values in sums]
-    return mean_paired_difference(*sums, level=level)
+    only_a, only_b, rows = sums
+    return mean_paired_difference(only_a, only_b, rows, level)
 
 
 def _correlate(x: Array, y: Array, rows: Array) -> Array:
@@ -109,4 +108,4 @@ def _correlate(x: Array, y: Array, rows: Array) -> Array:
     weight = used / n
     covariance = -((weight * n) ** 2 * shrink(x, rows) * shrink(y, rows) / n).sum(axis=-1)
     scale = np.sqrt(mean_variance(x, rows, weight) * mean_variance(y, rows, weight))
-    return np.clip(np.nan_to_num(divide(covariance, scale)), -1.0, 0.0)
+    return np.asarray(np.clip(np.nan_to_num(divide(covariance, scale)), -1.0, 0.0))

@@ -42,15 +42,22 @@ def jeffreys(
     >>> print(f"{low[0]:.3f} {high[0]:.3f}, {low[1]:.3f} {high[1]:.3f}")
     0.000 0.217, 0.783 1.000
     """
+    k, rows = check_successes(successes, n, level)
+    rows_or_nan = np.where(rows > 0, rows, np.nan)
+    low, high = jeffreys_quantiles(k, rows_or_nan, np.asarray((1 - level) / 2))
+    return (
+        np.where(k == 0, 0 * rows_or_nan, low),
+        np.where(k == rows, 1 + 0 * rows_or_nan, high),
+    )
+
+
+def jeffreys_quantiles(k: Array, rows: Array, tail: Array) -> tuple[Array, Array]:
+    """Return the quantiles ``tail`` and 1 - ``tail`` of Beta(k + 1/2, rows - k + 1/2)."""
     from scipy import special
 
-    k, rows = check_successes(successes, n, level)
-    tail, rows_or_nan = (1 - level) / 2, np.where(rows > 0, rows, np.nan)
-    a, b = k + 0.5, rows_or_nan - k + 0.5
-    low = np.where(k == 0, 0 * rows_or_nan, special.betaincinv(a, b, tail))
-    # The upper quantile by symmetry: betaincinv is exact for small results.
-    high = np.where(k == rows, 1 + 0 * rows_or_nan, 1 - special.betaincinv(b, a, tail))
-    return low, high
+    a, b = k + 0.5, rows - k + 0.5
+    # The upper quantile by symmetry: small results are exact.
+    return special.betaincinv(a, b, tail), 1 - special.betaincinv(b, a, tail)
 
 
 def mean_of_rates(

@@ -44,16 +44,7 @@ from biascon.metrics import fairness
 from biascon.metrics.accuracy import correct
 from biascon.metrics.intervals import LEVEL, REPLICATES
 from biascon.metrics.margins import Margins, resample_margins
-from biascon.metrics.pair_limits import (
-    critical_value,
-    critical_values,
-    find_pair,
-    find_ratio_pair,
-    largest_difference,
-    pair_difference,
-    pair_ratio,
-    smallest_ratio,
-)
+from biascon.metrics.pair_limits import GroupLimits, critical_value, critical_values
 from biascon.utils.types import Array
 
 Limits = tuple[Array, Array]
@@ -199,25 +190,34 @@ class _Compared:
         """Return the limits of the largest difference of each class, from all pairs."""
         if not self.defined.any():
             return self._fill(np.nan), self._fill(np.nan)
-        c = critical_value(self.groups, self.level, len(self.rates))
-        low, high = self._largest_difference(self._defined_rates(), np.asarray(c))
+        limits = [rate.limit_difference() for rate in self._limit_rates(self._critical_value)]
+        low, high = (np.maximum.reduce(side) for side in zip(*limits, strict=True))
         return self._fill(low), self._fill(high)
 
     def limit_mean_difference(self) -> Limits:
         """Return the limits of the mean over classes of the largest difference."""
         if np.isnan(self.mean):
             return _undefined()
-        rates, c = self._defined_rates(), self._draw_critical_values()
-        lower = self._follow_pair(rates)
-        upper = self._largest_difference(_repeat(rates), _CRITICAL)[1]
-        return self._average(lower, upper, c)
+        rates = self._limit_rates(_CRITICAL)
+        upper = np.maximum.reduce([rate.limit_difference()[1] for rate in rates])
+        # The lower limit is that of one pair for all critical values: the pair with the largest limit at
+        # the level. The largest limit of several pairs would be biased upward in the mean.
+        at_level = self._limit_rates(self._critical_value)
+        pairs = [rate.find_pair() for rate in at_level]
+        best = np.stack(
+            [r.limit_pair_difference(*pair) for r, pair in zip(at_level, pairs, strict=True)]
+        ).argmax(axis=0)
+        curves = [
+            rate.limit_pair_difference(g[:, None], h[:, None])
+            for rate, (g, h) in zip(rates, pairs, strict=True)
+        ]
+        return self._average(_choose(curves, best), upper)
 
     def limit_ratio(self) -> Limits:
         """Return the limits of the smallest ratio of each class, from all pairs."""
         if not self.defined.any():
             return self._fill(np.nan), self._fill(np.nan)
-        c = critical_value(self.groups, self.level, len(self.rates))
-        limits = [smallest_ratio(k, n, np.asarray(c)) for k, n in self._defined_rates()]
+        limits = [rate.limit_ratio() for rate in self._limit_rates(self._critical_value)]
         low, high = (np.minimum.reduce(side) for side in zip(*limits, strict=True))
         value = self.value[self.defined]
         return self._fill(np.minimum(low, value)), self._fill(np.maximum(high, value))
@@ -226,15 +226,35 @@ class _Compared:
         """Return the limits of the mean over classes of the smallest ratio."""
         if np.isnan(self.mean):
             return _undefined()
-        rates, c = self._defined_rates(), self._draw_critical_values()
-        lower = np.minimum.reduce([smallest_ratio(k, n, _CRITICAL)[0] for k, n in _repeat(rates)])
-        upper = self._follow_ratio(rates)
-        return self._average(lower, upper, c)
+        rates = self._limit_rates(_CRITICAL)
+        lower = np.minimum.reduce([rate.limit_ratio()[0] for rate in rates])
+        at_level = self._limit_rates(self._critical_value)
+        pairs = [rate.find_ratio_pair() for rate in at_level]
+        best = np.stack(
+            [r.limit_pair_ratio(*pair) for r, pair in zip(at_level, pairs, strict=True)]
+        ).argmin(axis=0)
+        curves = [
+            rate.limit_pair_ratio(g[:, None], h[:, None])
+            for rate, (g, h) in zip(rates, pairs, strict=True)
+        ]
+        return self._average(lower, _choose(curves, best))
 
-    def _defined_rates(self) -> list[tuple[Array, Array]]:
-        return [
+    @property
+    def _critical_value(self) -> npt.NDArray[np.float64]:
+        """c of the level, float ``(1,)``."""
+        return np.asarray([critical_value(self.groups, self.level, len(self.rates))])
+
+    def _limit_rates(self, c: npt.NDArray[np.float64]) -> list[GroupLimits]:
+        """Return limits of the rates of the defined classes at C critical values: ``(K, C, M)``.
+
+        With one critical value, the axis of the critical values is left out.
+        """
+        defined = [
             (k[self.defined].astype(float), n[self.defined].astype(float)) for k, n in self.rates
         ]
+        if len(c) == 1:
+            return [GroupLimits.of(k, n, c[0]) for k, n in defined]
+        return [GroupLimits.of(k[:, None], n[:, None], c) for k, n in defined]
 
     def _fill(self, values: Array | float) -> Array:
         """Return values of the defined classes as float ``(K,)``, NaN for the others."""
@@ -242,41 +262,15 @@ class _Compared:
         filled[self.defined] = values
         return filled
 
-    def _largest_difference(self, rates: list[tuple[Array, Array]], c: Array) -> Limits:
-        limits = [largest_difference(k, n, c) for k, n in rates]
-        low, high = (np.maximum.reduce(side) for side in zip(*limits, strict=True))
-        return low, high
-
     def _draw_critical_values(self) -> Array:
         """Return a critical value for each replicate and each defined class, float ``(R, K)``."""
         error = self.error[:, self.defined]
         ranks = error.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
         return critical_values(self.groups, (ranks + 0.5) / len(error), len(self.rates))
 
-    def _follow_pair(self, rates: list[tuple[Array, Array]]) -> Array:
-        """Return the lower limit of one pair at each of ``_CRITICAL``, float ``(K, C)``.
-
-        The pair of a class is the one with the largest lower limit at the critical value of the level. It
-        is one pair for all critical values: the largest of several would be biased upward in the mean.
-        """
-        c = critical_value(self.groups, self.level, len(rates))
-        pairs = [(k, n, *find_pair(k, n, c)) for k, n in rates]
-        curves = np.stack([pair_difference(k, n, g, h, _CRITICAL) for k, n, g, h in pairs])
-        at_level = np.stack([pair_difference(k, n, g, h, np.asarray([c])) for k, n, g, h in pairs])
-        best: Array = at_level[..., 0].argmax(axis=0)
-        return np.asarray(np.take_along_axis(curves, best[None, :, None], axis=0)[0])
-
-    def _follow_ratio(self, rates: list[tuple[Array, Array]]) -> Array:
-        """Return the upper limit of the ratio of one pair at each of ``_CRITICAL``, float ``(K, C)``."""
-        c = critical_value(self.groups, self.level, len(rates))
-        pairs = [(k, n, *find_ratio_pair(k, n, c)) for k, n in rates]
-        curves = np.stack([pair_ratio(k, n, g, h, _CRITICAL) for k, n, g, h in pairs])
-        at_level = np.stack([pair_ratio(k, n, g, h, np.asarray([c])) for k, n, g, h in pairs])
-        best: Array = at_level[..., 0].argmin(axis=0)
-        return np.asarray(np.take_along_axis(curves, best[None, :, None], axis=0)[0])
-
-    def _average(self, lower: Array, upper: Array, c: Array) -> Limits:
-        """Return quantiles of the mean over classes of limits ``(K, C)`` at critical values ``(R, K)``."""
+    def _average(self, lower: Array, upper: Array) -> Limits:
+        """Return quantiles over the replicates of the mean over classes of limits ``(K, C)``."""
+        c = self._draw_critical_values()
         low, high = (
             np.mean([np.interp(c[:, k], _CRITICAL, curve) for k, curve in enumerate(side)], axis=0)
             for side in (lower, upper)
@@ -288,7 +282,7 @@ class _Compared:
 
 
 def _find_equal_groups(sizes: list[Array], value: Array) -> bool:
-    """Return whether the groups are of nearly equal size in the denominators ``(K, M)`` of every defined class."""
+    """Return whether the denominators ``(K, M)`` of every defined class are nearly equal over groups."""
     rows = np.stack(sizes)[:, ~np.isnan(value)]
     smallest, largest = rows.min(axis=-1), rows.max(axis=-1)
     is_equal = (largest <= EQUAL * smallest) & (smallest >= MIN_ROWS)
@@ -334,9 +328,9 @@ def _add_rows(counts: Array) -> Array:
     return extended
 
 
-def _repeat(rates: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
-    """Return the rates with one axis more, for the critical values: ``(K, 1, M)``."""
-    return [(hits[:, None], rows[:, None]) for hits, rows in rates]
+def _choose(curves: list[Array], best: Array) -> Array:
+    """Return, for each class, the curve ``(K, C)`` of the rate with the index ``best`` ``(K,)``."""
+    return np.stack(curves)[best, np.arange(len(best))]
 
 
 def _subtract_and_add(value: Array, error: Array, level: float) -> Limits:

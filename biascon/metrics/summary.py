@@ -128,7 +128,7 @@ def measure_counts(
         },
     }
     if intervals:
-        limits = estimate_intervals(table, compared_table, aligned, per_class, compute_smooth, seed)
+        limits = estimate_intervals(table, compared_table, aligned, per_class, training, seed)
     else:
         limits = undefined_intervals(points, per_class)
     metrics = _assemble_metrics(

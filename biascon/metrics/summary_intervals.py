@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from biascon.metrics import accuracy
-from biascon.metrics.intervals import bootstrap, mean_of_rates, wilson
+from biascon.metrics import accuracy, amplification
+from biascon.metrics.estimates import AMPLIFICATIONS, NEED_ALIGNED
+from biascon.metrics.intervals import bootstrap, wilson
+from biascon.metrics.rate_intervals import mean_of_rates
 from biascon.metrics.simultaneous_intervals import Limits, comparison_limits, worst_group_limits
 from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
@@ -18,7 +20,7 @@ def estimate_intervals(
     compared_table: Array,
     aligned: Array | None,
     per_class: Mapping[str, Array],
-    smooth_metrics: Callable[[Array], dict[str, Array]],
+    training: Array | None,
     seed: int,
 ) -> dict[str, Limits]:
     """Return the 95 % interval of every metric.
@@ -26,26 +28,24 @@ def estimate_intervals(
     The method depends on the metric:
 
     - a single rate (top-1, accuracy over the rows of a set of cells): Wilson's interval
-    - a mean of rates, and the amplifications: the percentile bootstrap; ``mean_of_rates`` where the
-      bootstrap interval has no width
+    - a mean over cells (unbiased, bias-aligned, bias-conflicting): ``mean_of_rates``
     - the worst group and the comparisons of groups: ``simultaneous_intervals``
+    - the amplifications: the percentile bootstrap
 
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
         compared_table: The same without the rows of groups that are not compared.
         aligned: bool ``(K, M)``, the bias-aligned cells, or None.
         per_class: float ``(K,)`` by metric of ``COMPARISONS``, of ``compared_table``.
-        smooth_metrics: Returns the metrics of the percentile bootstrap.
+        training: int ``(K, M)``, the number of training rows of each cell, or None.
         seed: The random seed.
 
     Returns:
         (low, high): float ``()`` by metric name, and float ``(K,)`` by ``"class/" + name`` for the
         comparisons of groups.
     """
-    limits: dict[str, Limits] = {
-        **bootstrap(table, smooth_metrics, numpy_generator(seed, "bootstrap"))
-    }
-    limits |= _rate_intervals(table, aligned, limits)
+    limits = limit_rates(table, aligned)
+    limits |= _limit_amplifications(table, training, seed)
     limits["worst_group"] = worst_group_limits(compared_table)
     limits |= comparison_limits(compared_table, per_class, numpy_generator(seed, "comparisons"))
     return limits
@@ -61,18 +61,16 @@ def undefined_intervals(
     return limits
 
 
-def _rate_intervals(
-    table: Array, aligned: Array | None, limits: Mapping[str, Limits]
-) -> dict[str, tuple[Array, Array]]:
-    """Return Wilson's interval of single rates, and ``mean_of_rates`` where a mean has no width.
-
-    The bootstrap interval of a mean of rates has no width where every row is right or every row is
-    wrong: resamples of such rows do not vary.
+def limit_rates(table: Array, aligned: Array | None) -> dict[str, Limits]:
+    """Return the intervals of single rates and of means over cells, which need no resampling.
 
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
-        aligned: bool ``(K, M)``, the bias-aligned cells, or None.
-        limits: The bootstrap intervals by metric name.
+        aligned: bool ``(K, M)``, the bias-aligned cells. None if they are unknown: the limits of the metrics
+            of ``NEED_ALIGNED`` are then NaN.
+
+    Returns:
+        (low, high), float ``()`` each, for every metric of ``ACCURACIES`` but the worst group.
     """
     hits, rows = accuracy.correct(table), table.sum(axis=-1)
     # (single rate, mean of rates, cells)
@@ -82,11 +80,21 @@ def _rate_intervals(
             ("bias_aligned_samples", "bias_aligned", aligned),
             ("bias_conflicting_samples", "bias_conflicting", ~aligned),
         ]
-    intervals: dict[str, Limits] = {}
+    intervals: dict[str, Limits] = {name: (np.full((), np.nan),) * 2 for name in NEED_ALIGNED}
     for rate_name, mean_name, cells in families:
         intervals[rate_name] = wilson(hits[cells].sum(), rows[cells].sum())
-        low, high = limits[mean_name]
-        if low == high:
-            low_mean, high_mean = mean_of_rates(hits[cells], rows[cells])
-            intervals[mean_name] = np.asarray(low_mean), np.asarray(high_mean)
+        intervals[mean_name] = mean_of_rates(hits[cells], rows[cells])
     return intervals
+
+
+def _limit_amplifications(table: Array, training: Array | None, seed: int) -> dict[str, Limits]:
+    """Return the bootstrap intervals of ``AMPLIFICATIONS``; NaN without training rows."""
+    if training is None:
+        return {name: (np.full((), np.nan),) * 2 for name in AMPLIFICATIONS}
+    rows = training
+
+    def compute_amplifications(tables: Array) -> dict[str, Array]:
+        values = amplification.from_counts(rows, tables)
+        return {name: values[name] for name in AMPLIFICATIONS}
+
+    return dict(bootstrap(table, compute_amplifications, numpy_generator(seed, "bootstrap")))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from biascon.metrics import accuracy, fairness
-from biascon.metrics.intervals import mean_of_rates, wilson
 from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
-from biascon.metrics.summary import COMPARISONS
 from biascon.utils.seeds import numpy_generator
 from tests.metrics.count_tables import expand_rows
 
