@@ -31,11 +31,11 @@ class Design:
     @property
     def n(self) -> int:
         """The number of rows of a table."""
-        return int(round(float(np.broadcast_to(self.rows, self.shape).sum())))
+        return round(float(np.broadcast_to(self.rows, self.shape).sum()))
 
     @property
     def probabilities(self) -> Array:
-        """The probability of each table entry ``(K, M, K)``; errors are spread evenly over the other classes."""
+        """The probability of each table entry ``(K, M, K)``; all other classes have the same errors."""
         rows, right = (np.broadcast_to(x, self.shape) for x in (self.rows, self.accuracy))
         labels = self.shape[0]
         p = np.repeat(((1 - right) / (labels - 1))[..., None], labels, axis=-1)
@@ -71,7 +71,9 @@ DESIGNS = (
         0.9,
         (2, 10),
     ),
-    Design("a cell of 3 rows at 50 %", [[2000, 3], [2000, 400]], [[0.99, 0.5], [0.99, 0.99]], (2, 2)),
+    Design(
+        "a cell of 3 rows at 50 %", [[2000, 3], [2000, 400]], [[0.99, 0.5], [0.99, 0.99]], (2, 2)
+    ),
     Design("groups of nearly one label (case 01)", [[0.6, 19.4], [19.4, 0.6]], 0.5, (2, 2)),
     Design(
         "three classes, four unequal groups with gaps",
@@ -79,9 +81,7 @@ DESIGNS = (
         [[0.9, 0.8, 0.7, 0.6], [0.8] * 4, [0.95, 0.9, 0.9, 0.9]],
         (3, 4),
     ),
-    Design(
-        "five classes, six unequal groups", [[200, 120, 80, 50, 30, 20]] * 5, 0.8, (5, 6)
-    ),
+    Design("five classes, six unequal groups", [[200, 120, 80, 50, 30, 20]] * 5, 0.8, (5, 6)),
     Design("ten classes, ten groups of 100 rows a cell, 98.5 %", 100, 0.985, (10, 10)),
     Design(
         "ten classes, ten groups of 10 rows a cell, 60 to 95 %",
@@ -114,7 +114,10 @@ DESIGNS = (
     ),
     Design(
         "ten unequal groups with true differences",
-        [[900, 700, 500, 300, 200, 150, 100, 60, 40, 25], [300, 250, 200, 90, 80, 50, 40, 25, 20, 12]],
+        [
+            [900, 700, 500, 300, 200, 150, 100, 60, 40, 25],
+            [300, 250, 200, 90, 80, 50, 40, 25, 20, 12],
+        ],
         [
             [0.95, 0.94, 0.95, 0.9, 0.92, 0.9, 0.88, 0.9, 0.9, 0.85],
             [0.8, 0.82, 0.8, 0.75, 0.7, 0.75, 0.8, 0.65, 0.7, 0.6],

@@ -41,7 +41,11 @@ def mean_limits(
 
     limits: dict[str, Limits] = dict(bootstrap(table, compute, rng, replicates=replicates))
     hits, rows = correct(table), table.sum(axis=-1)
-    cells = {"unbiased": np.ones_like(aligned), "bias_aligned": aligned, "bias_conflicting": ~aligned}
+    cells = {
+        "unbiased": np.ones_like(aligned),
+        "bias_aligned": aligned,
+        "bias_conflicting": ~aligned,
+    }
     for name, chosen in cells.items():
         if limits[name][0] == limits[name][1]:
             low, high = mean_of_rates(hits[chosen], rows[chosen])

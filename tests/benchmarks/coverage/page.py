@@ -1,2 +1,182 @@
-"""stub"""
-def write_page(data, folder): pass
+"""docs/coverage.md and its figure from the results of the coverage study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.coverage.designs import DESIGNS, PAIRED, Design, PairedDesign
+
+METRICS = {
+    "top1": "top-1 accuracy",
+    "unbiased": "unbiased accuracy",
+    "bias_aligned": "bias-aligned accuracy",
+    "bias_conflicting": "bias-conflicting accuracy",
+    "worst_group": "worst group",
+    "demographic_parity_difference": "demographic parity difference",
+    "demographic_parity_ratio": "demographic parity ratio",
+    "equalized_odds_difference": "equalized odds difference",
+    "equalized_odds_ratio": "equalized odds ratio",
+    "equal_opportunity_difference": "equal opportunity difference",
+    "predictive_parity_difference": "predictive parity difference",
+    "predictive_parity_ratio": "predictive parity ratio",
+    "multiclass_equalized_odds": "multi-class equalized odds",
+    "paired": "paired difference of unbiased accuracies",
+}
+METHODS = {"new": "this version", "first": "first version", "percentile": "percentile bootstrap"}
+COLORS = {"new": "#1b6ca8", "first": "#d1495b", "percentile": "#8d99ae"}
+NEEDED = 0.93
+FEWEST = 40  # tables in which the metric is defined, below which no coverage is given
+INTRODUCTION = """# Coverage of the intervals
+
+A 95 % interval should hold the true value in at least 95 % of the data sets. This page counts it. Written by
+`python tests/benchmarks/coverage_study.py`; the numbers are in [coverage.json](coverage.json), the designs in
+`tests/benchmarks/coverage/designs.py`. A small version runs in `tests/metrics/test_coverage.py`.
+
+Each design has true cell accuracies. {tables} tables of counts are drawn from it, and each interval is
+computed for each table, with {replicates} replicates where it resamples. *First version* is the method of the
+first release ("-" where nothing changed or there was none); *percentile bootstrap* is the usual interval of
+resampled rows. Two classes: the metric of the second one. More classes: the mean over classes. A table in
+which the metric is undefined does not count. The standard error of a coverage of 95 % is {error:.1f} points,
+so that one in six values of an exact method is below {one_error:.1f} %.
+
+**Which designs were seen before.** The methods were chosen with the designs that have no star, and with some
+smaller ones. The designs with a star were added after that, and drawn once.
+"""
+
+
+def write_page(data: Mapping[str, Any], folder: Path) -> None:
+    """Write coverage.md and coverage.svg.
+
+    Args:
+        data: The results: ``{"settings", "designs": {name: {metric: {method: {...}}}}}``.
+        folder: The folder of both files.
+    """
+    settings, results = data["settings"], data["designs"]
+    designs: list[Design | PairedDesign] = [d for d in (*DESIGNS, *PAIRED) if d.name in results]
+    error = 100 * (0.95 * 0.05 / settings["tables"]) ** 0.5
+    parts = [
+        INTRODUCTION.format(error=error, one_error=95 - error, **settings),
+        *_describe_summary(designs, results),
+        "![Coverage of each metric in each design, by method](coverage.svg)\n",
+        *_describe_failures(designs, results),
+        "## Each design\n",
+        "Coverage in percent / mean width in points (of ratios: hundredths).\n",
+    ]
+    for design in designs:
+        parts += [f"### {_name(design)}\n", _format_design(results[design.name])]
+    (folder / "coverage.md").write_text("\n".join(parts))
+    _draw(designs, results, folder / "coverage.svg")
+
+
+def _name(design: Design | PairedDesign) -> str:
+    return design.name + (" *" if design.fresh else "")
+
+
+def _find(
+    results: Mapping[str, Any], name: str, metric: str, method: str
+) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = results[name].get(metric, {}).get(method)
+    return found if found is not None and found["tables"] >= FEWEST else None
+
+
+def _describe_summary(
+    designs: list[Design | PairedDesign], results: Mapping[str, Any]
+) -> list[str]:
+    """Return the table of the lowest coverage over designs of each metric and method."""
+    lines = [
+        "## Lowest coverage over all designs\n",
+        "In brackets: the number of designs below 93 %, of those in which the metric is defined; then the "
+        "mean width.\n",
+        "| metric | " + " | ".join(METHODS.values()) + " |",
+        "|---|" + "---|" * len(METHODS),
+    ]
+    for metric, title in METRICS.items():
+        cells = []
+        for method in METHODS:
+            found = [f for d in designs if (f := _find(results, d.name, metric, method))]
+            if not found:
+                cells.append("-")
+                continue
+            below = sum(f["coverage"] < NEEDED for f in found)
+            width = 100 * sum(f["width"] for f in found) / len(found)
+            lowest = 100 * min(f["coverage"] for f in found)
+            cells.append(f"{lowest:.1f} ({below} of {len(found)}; {width:.1f})")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return ["\n".join(lines) + "\n"]
+
+
+def _describe_failures(
+    designs: list[Design | PairedDesign], results: Mapping[str, Any]
+) -> list[str]:
+    """Return the list of the metrics of this version whose coverage is below 93 %."""
+    failures = [
+        f"- {METRICS[metric]}, {_name(d)}: {100 * found['coverage']:.1f} % of {found['tables']} tables"
+        for d in designs
+        for metric in METRICS
+        if (found := _find(results, d.name, metric, "new")) and found["coverage"] < NEEDED
+    ]
+    if not failures:
+        return ["No interval of this version is below 93 % in any design.\n"]
+    return ["## Below 93 %\n", "\n".join(failures) + "\n"]
+
+
+def _format_design(found: Mapping[str, Any]) -> str:
+    lines = ["| metric | tables | " + " | ".join(METHODS.values()) + " |"]
+    lines.append("|---|---|" + "---|" * len(METHODS))
+    for metric, title in METRICS.items():
+        methods = found.get(metric)
+        if not methods or max(m["tables"] for m in methods.values()) < FEWEST:
+            continue
+        cells = [
+            f"{100 * methods[m]['coverage']:.1f} / {100 * methods[m]['width']:.1f}"
+            if m in methods and methods[m]["tables"] >= FEWEST
+            else "-"
+            for m in METHODS
+        ]
+        tables = methods["new"]["tables"] if "new" in methods else 0
+        lines.append(f"| {title} | {tables} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _draw(designs: list[Design | PairedDesign], results: Mapping[str, Any], path: Path) -> None:
+    """Draw one row of points a metric: the coverage in each design, by method."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "coverage"
+    from matplotlib import pyplot as plt
+
+    names = [m for m in METRICS if any(_find(results, d.name, m, "new") for d in designs)]
+    figure, axes = plt.subplots(figsize=(8, 6.2), layout="constrained")
+    axes.axvline(95, color="black", linewidth=0.8)
+    axes.axvline(93, color="black", linewidth=0.6, linestyle=":")
+    for offset, (method, title) in zip((-0.22, 0.0, 0.22), METHODS.items(), strict=True):
+        for fresh, marker in ((False, "o"), (True, "*")):
+            points = [
+                (max(100 * found["coverage"], 49), row + offset)
+                for row, metric in enumerate(names)
+                for d in designs
+                if d.fresh is fresh and (found := _find(results, d.name, metric, method))
+            ]
+            axes.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                marker,
+                color=COLORS[method],
+                alpha=0.65,
+                markersize=4 if marker == "o" else 7,
+                markeredgewidth=0,
+                label=title if not fresh else None,
+            )
+    axes.set_yticks(range(len(names)), [METRICS[name] for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(48, 100.6)
+    axes.set_xlabel(
+        "tables whose interval holds the truth, in percent (49 and less: at the left); star: fresh design"
+    )
+    axes.grid(axis="x", linewidth=0.3)
+    axes.legend(loc="lower left", frameon=True)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
