@@ -157,6 +157,20 @@ def worst_group(counts: Array) -> Array:
     return _reduce_without_warning(np.nanmin, cells.reshape(*cells.shape[:-2], -1))
 
 
+def worst_of_cells(hits: Array, rows: Array) -> Array:
+    """Return the worst-group accuracy: the smallest hits / rows over the cells that have rows.
+
+    Args:
+        hits: int ``(..., K, M)``, the correct rows of each cell.
+        rows: int ``(..., K, M)``, the rows of each cell.
+
+    Returns:
+        float64 ``(...)``; NaN without rows.
+    """
+    cells = divide(hits, rows)
+    return _reduce_without_warning(np.nanmin, cells.reshape(*cells.shape[:-2], -1))
+
+
 def worst_cell(counts: Array) -> tuple[int, int] | None:
     """Return the cell (label, bias) with the worst-group accuracy, None without rows.
 

@@ -60,11 +60,24 @@ def from_counts(counts: Array) -> dict[str, Array]:
     Returns:
         float64 ``(..., K)`` by metric name; NaN where the metric is undefined.
     """
-    total = counts.sum(axis=-1)  # (..., K, M): rows with label k in group b
-    group = total.sum(axis=-2)  # (..., M)
     selected = np.swapaxes(counts.sum(axis=-3), -1, -2)  # (..., K, M): predicted k in group b
     hits = np.moveaxis(np.diagonal(counts, axis1=-3, axis2=-1), -1, -2)  # (..., K, M)
-    present = np.broadcast_to((group > 0)[..., None, :], total.shape)
+    return from_sums(counts.sum(axis=-1), hits, selected)
+
+
+def from_sums(total: Array, hits: Array, selected: Array) -> dict[str, Array]:
+    """Return every metric of ``METRICS`` for each class, computed from sums of tables of counts.
+
+    Args:
+        total: int ``(..., K, M)``, the rows with label k in group b.
+        hits: int ``(..., K, M)``, the rows with label k and prediction k in group b.
+        selected: int ``(..., K, M)``, the rows with prediction k in group b.
+
+    Returns:
+        float64 ``(..., K)`` by metric name; NaN where the metric is undefined.
+    """
+    group = total.sum(axis=-2)  # (..., M)
+    present = np.broadcast_to((group > 0)[..., None, :], selected.shape)
     selection = divide(selected, group[..., None, :])
     true_positive = divide(hits, total)
     false_positive = divide(selected - hits, group[..., None, :] - total)

@@ -1,9 +1,9 @@
 """Equalized odds of several classes, over all predictions: P(prediction = j | label = k, group).
 
-With more than two classes, the false positive rate of one class against the rest, P(p = k | y != k, b), depends
-on the mix of the other labels in the group. Groups with different mixes then differ in equalized odds even if
-the prediction is independent of the group given the label. The rates of this module have one label each, so
-that such a predictor has a difference of 0.
+With more than two classes, the false positive rate of one class against the rest, P(p = k | y != k, b),
+depends on the mix of the other labels in the group. Groups with different mixes then differ in equalized
+odds even if the prediction is independent of the group given the label. The rates of this module have one
+label each, so that such a predictor has a difference of 0.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ MULTICLASS_METRICS = ("multiclass_equalized_odds_difference",)
 def multiclass_equalized_odds(counts: Array) -> Array:
     """Return the multi-class equalized odds difference.
 
-    With r(j, k, g) = P(p = j | y = k, b = g), it is the largest difference of any of these rates over groups::
+    With r(j, k, g) = P(p = j | y = k, b = g), it is the largest difference of a rate over groups::
 
         max over k and j of  max_g r(j, k, g) - min_g r(j, k, g)
 
-    The maximum is over the groups with rows and the labels with rows. For two classes it is the equalized odds
-    difference of either class.
+    The maximum is over the groups with rows and the labels with rows. For two classes it is the equalized
+    odds difference of either class.
 
     Args:
         counts: int ``(..., K, M, K)``: label x bias x prediction.
 
     Returns:
-        float64 ``(...)``; NaN where fewer than two groups have rows, and where a group with rows lacks a label
-        that another group has.
+        float64 ``(...)``; NaN where fewer than two groups have rows, and where a group with rows lacks a
+        label that another group has.
     """
     rows = counts.sum(axis=-1)  # (..., K, M)
     labeled, present = rows.sum(axis=-1) > 0, rows.sum(axis=-2) > 0
@@ -50,9 +50,9 @@ def multiclass_equalized_odds(counts: Array) -> Array:
 def multiclass_limits(counts: Array, level: float = LEVEL) -> Limits:
     """Return the interval of the multi-class equalized odds difference, without resampling.
 
-    All pairs of groups have limits that hold together for every label and every prediction (``pair_limits``).
-    The rows of different labels are independent. For one label, the predictions are counted as independent sets
-    of rates, one fewer than there are predictions.
+    All pairs of groups have limits that hold together for every label and every prediction
+    (``pair_limits``). The rows of different labels are independent. For one label, the predictions are
+    counted as independent sets of rates, one fewer than there are predictions.
 
     Args:
         counts: int ``(K, M, K)``: label x bias x prediction.

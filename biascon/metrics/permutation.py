@@ -16,7 +16,7 @@ with the margins of the observed table, and is drawn directly with ``scipy.stats
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from biascon.errors import UsageError
 from biascon.metrics.intervals import REPLICATES
+from biascon.metrics.margins import Margins
 from biascon.utils.types import Array
 
 WITHIN = ("labels", "rows")
@@ -90,6 +91,55 @@ def permute_bias(
         yield block
 
 
+def permute_margins(
+    counts: Array, within: str, rng: np.random.Generator, replicates: int
+) -> Iterator[Margins]:
+    """Yield the margins of tables of counts with permuted bias values, as ``permute_bias``, in blocks.
+
+    No full table is made. The draws differ from those of ``permute_bias``; the distribution is the same.
+    Among all rows (``"rows"``), only the sums of predictions are drawn: the labels and the correct rows are
+    those of ``counts``.
+
+    Args:
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        within: ``"labels"`` or ``"rows"``.
+        rng: The random generator.
+        replicates: The number of tables in all blocks together.
+
+    Yields:
+        Margins of arrays int64 ``(R, K, M)``.
+
+    Raises:
+        UsageError: ``within`` is not one of these values.
+    """
+    from scipy import stats
+
+    if within not in WITHIN:
+        raise UsageError(f"expected within to be one of {list(WITHIN)}, but got '{within}'")
+    k, m, _ = counts.shape
+    observed = Margins.of(counts)
+    for start in range(0, replicates, _BLOCK):
+        shape = (min(_BLOCK, replicates - start), k, m)
+        total, hits = (np.broadcast_to(x, shape) for x in (observed.total, observed.hits))
+        if within == "rows":
+            distribution = stats.random_table(counts.sum(axis=(0, 1)), counts.sum(axis=(0, 2)))
+            selected = np.asarray(distribution.rvs(shape[0], random_state=rng)).astype(np.int64)
+            yield Margins(total, hits, selected)
+            continue
+        hits, selected = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for label, table in enumerate(counts):
+            predictions, groups = table.sum(axis=0), table.sum(axis=1)
+            predicted = np.flatnonzero(predictions)
+            if not len(predicted):
+                continue
+            distribution = stats.random_table(predictions[predicted], groups)
+            drawn = np.asarray(distribution.rvs(shape[0], random_state=rng)).astype(np.int64)
+            selected[:, predicted] += drawn
+            if predictions[label]:
+                hits[:, label] = drawn[:, np.searchsorted(predicted, label)]
+        yield Margins(total, hits, selected)
+
+
 def permutation_test(
     counts: Array,
     metrics: Callable[[Array], Mapping[str, Array]],
@@ -124,17 +174,62 @@ def permutation_test(
     Raises:
         UsageError: ``within`` is unknown, ``replicates`` is below 1, or ``lower`` has unknown metrics.
     """
+    _check_replicates(replicates)
+    blocks = (metrics(tables) for tables in permute_bias(counts, within, rng, replicates))
+    return _compare_with_null(metrics(counts[None]), blocks, replicates, lower)
+
+
+def margins_permutation_test(
+    counts: Array,
+    metrics: Callable[[Margins], Mapping[str, Array]],
+    rng: np.random.Generator,
+    *,
+    within: str,
+    replicates: int = REPLICATES,
+    lower: Collection[str] = (),
+) -> dict[str, NullDistribution]:
+    """Return the permutation test of metrics of margins: ``permutation_test`` for large tables.
+
+    Args:
+        counts: int ``(K, M, K)``: label x bias x prediction.
+        metrics: A function from margins of arrays ``(R, K, M)`` to float arrays ``(R, ...)`` by metric name.
+        rng: The generator of the permutations; no other computation may use it.
+        within: ``"labels"`` or ``"rows"``, as for ``permute_margins``.
+        replicates: The number of permuted tables, at least 1.
+        lower: Names of the metrics for which small values are extreme.
+
+    Returns:
+        The test by metric name.
+
+    Raises:
+        UsageError: As for ``permutation_test``.
+    """
+    _check_replicates(replicates)
+    blocks = (metrics(sums) for sums in permute_margins(counts, within, rng, replicates))
+    return _compare_with_null(metrics(Margins.of(counts[None])), blocks, replicates, lower)
+
+
+def _check_replicates(replicates: int) -> None:
     if replicates < 1:
         raise UsageError(f"expected at least one replicate, but got {replicates}")
-    observed = {name: np.asarray(value)[0] for name, value in metrics(counts[None]).items()}
+
+
+def _compare_with_null(
+    of_table: Mapping[str, Array],
+    blocks: Iterable[Mapping[str, Array]],
+    replicates: int,
+    lower: Collection[str],
+) -> dict[str, NullDistribution]:
+    """Return the test of each metric of one table ``(1, ...)`` against permuted tables ``(R, ...)``."""
+    observed = {name: np.asarray(value)[0] for name, value in of_table.items()}
     if not set(lower) <= set(observed):
         names = f"{sorted(observed)}, but got {sorted(lower)}"
         raise UsageError(f"expected lower to hold only names of {names}")
     extreme = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
     total = {name: np.zeros(value.shape) for name, value in observed.items()}
     defined = {name: np.zeros(value.shape, np.int64) for name, value in observed.items()}
-    for tables in permute_bias(counts, within, rng, replicates):
-        for name, permuted in metrics(tables).items():
+    for block in blocks:
+        for name, permuted in block.items():
             undefined = np.isnan(permuted)
             excess = observed[name] - permuted if name in lower else permuted - observed[name]
             extreme[name] += ((excess >= -_TIE) | undefined).sum(axis=0)

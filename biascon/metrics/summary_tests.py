@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.estimates import finite_or_none
-from biascon.metrics.permutation import permutation_test
+from biascon.metrics.margins import Margins
+from biascon.metrics.permutation import margins_permutation_test, permutation_test
 from biascon.metrics.records import PermutationResult
 from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
@@ -17,8 +18,10 @@ NULLS = {
     "rows": ("demographic_parity_difference",),
     "labels": ("worst_group", "equalized_odds_difference", "equal_opportunity_difference"),
 }
-# Tables with more entries are not tested: the permutations would take minutes.
-MAX_PERMUTED = 20_000
+# Above this number of table entries, sums are permuted and not tables (``permute_margins``).
+MAX_TABLES = 20_000
+# Tables with more entries are not tested: the permutations would take longer than all intervals.
+MAX_PERMUTED = 100_000
 
 
 def run_permutation_tests(
@@ -34,22 +37,35 @@ def run_permutation_tests(
     results = {}
     for within, names in NULLS.items():
 
-        def compute_metrics(tables: Array, names: Sequence[str] = names) -> dict[str, Array]:
-            values = {"worst_group": accuracy.worst_group(tables)}
-            for name, per_class in fairness.from_counts(tables).items():
-                values[name] = (
-                    fairness.average_labeled(per_class, table)
-                    if positive is None
-                    else per_class[..., positive]
-                )
-            return {name: values[name] for name in names}
+        def select(values: Mapping[str, Array], names: Sequence[str] = names) -> dict[str, Array]:
+            return {
+                name: values[name]
+                if values[name].ndim == 1
+                else fairness.average_labeled(values[name], table)
+                if positive is None
+                else values[name][..., positive]
+                for name in names
+            }
 
-        null_distributions = permutation_test(
-            table,
-            compute_metrics,
-            numpy_generator(seed, f"permutation/{within}"),
-            within=within,
-            lower={"worst_group"} & set(names),
+        def compute_metrics(
+            tables: Array, select: Callable[..., dict[str, Array]] = select
+        ) -> dict[str, Array]:
+            worst = accuracy.worst_group(tables)
+            return select({"worst_group": worst, **fairness.from_counts(tables)})
+
+        def compute_sums(
+            sums: Margins, select: Callable[..., dict[str, Array]] = select
+        ) -> dict[str, Array]:
+            worst = accuracy.worst_of_cells(sums.hits, sums.total)
+            return select(
+                {"worst_group": worst, **fairness.from_sums(sums.total, sums.hits, sums.selected)}
+            )
+
+        rng, lower = numpy_generator(seed, f"permutation/{within}"), {"worst_group"} & set(names)
+        null_distributions = (
+            permutation_test(table, compute_metrics, rng, within=within, lower=lower)
+            if table.size <= MAX_TABLES
+            else margins_permutation_test(table, compute_sums, rng, within=within, lower=lower)
         )
         for name, null in null_distributions.items():
             results[name] = PermutationResult(

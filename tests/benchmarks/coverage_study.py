@@ -4,8 +4,8 @@
 
 Each design is drawn ``--tables`` times. The share of tables whose interval holds the true value is compared
 with 95 %, for the intervals of this version, of the first version, and for the percentile bootstrap. Results
-are kept in docs/coverage.json, and a design that is in it with the same settings is not drawn again. ``--page``
-writes the page from the file alone.
+are kept in docs/coverage.json, and a design that is in it with the same settings is not drawn again.
+``--page`` writes the page from the file alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
@@ -35,7 +34,8 @@ from tests.benchmarks.coverage import first_version
 from tests.benchmarks.coverage.designs import DESIGNS, PAIRED, Design, PairedDesign
 from tests.benchmarks.coverage.page import write_page
 
-DATA = ROOT / "docs" / "coverage.json"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DATA = DOCS / "coverage.json"
 SEED = 20
 Limits = Mapping[str, tuple[Any, Any]]
 
@@ -178,7 +178,7 @@ def main() -> None:
             data["designs"][design.name] = run(design, options.tables, options.replicates)
             print(f"{design.name}: {time.process_time() - started:.0f} s of processor", flush=True)
             DATA.write_text(json.dumps(data, indent=1) + "\n")
-    write_page(data, ROOT / "docs")
+    write_page(data, DOCS)
 
 
 if __name__ == "__main__":
