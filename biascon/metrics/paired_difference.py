@@ -48,7 +48,7 @@ def mean_paired_difference(
 
     >>> difference = mean_paired_difference([3, 0], [1, 0], [10, 10])
     >>> print(f"{difference.value:.2f} {difference.low:.2f} {difference.high:.2f}")
-    0.10 -0.11 0.31
+    0.10 -0.12 0.32
     """
     arrays = (np.asarray(values, np.float64) for values in (only_a, only_b, n))
     x, y, rows = np.broadcast_arrays(*arrays)

@@ -123,7 +123,7 @@ def study(design: Design, tables: int, replicates: int) -> dict[str, Any]:
     aligned = np.eye(*design.shape, dtype=bool)
     truth = compute_all(design.probabilities, aligned)
     tally = Tally()
-    for table in design.draw(rng, tables):
+    for table in design.draw(rng, min(tables, design.most_tables)):
         for method, limits in compute_intervals(table, aligned, rng, replicates).items():
             for metric, value in truth.items():
                 if metric in limits:
@@ -169,7 +169,7 @@ def main() -> None:
             data = {"settings": settings, "designs": {}}
         jobs: list[tuple[Any, Callable[..., dict[str, Any]]]] = [
             *((design, study_pairs) for design in PAIRED),
-            *((design, study) for design in DESIGNS),
+            *((design, study) for design in sorted(DESIGNS, key=lambda d: d.shape)),
         ]
         for design, run in jobs:
             if design.name in data["designs"]:

@@ -20,6 +20,7 @@ class Design:
         accuracy: The probability that a row of the cell is right, ``(K, M)`` or less.
         shape: (K, M).
         fresh: Whether the design was first looked at after the methods were finished.
+        most_tables: The number of tables to draw at most, fewer where a table takes long.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Design:
     accuracy: Sequence[Sequence[float]] | Sequence[float] | float
     shape: tuple[int, int]
     fresh: bool = False
+    most_tables: int = 10_000
 
     @property
     def n(self) -> int:
@@ -82,18 +84,26 @@ DESIGNS = (
         (3, 4),
     ),
     Design("five classes, six unequal groups", [[200, 120, 80, 50, 30, 20]] * 5, 0.8, (5, 6)),
-    Design("ten classes, ten groups of 100 rows a cell, 98.5 %", 100, 0.985, (10, 10)),
+    Design(
+        "ten classes, ten groups of 100 rows a cell, 98.5 %",
+        100,
+        0.985,
+        (10, 10),
+        most_tables=100,
+    ),
     Design(
         "ten classes, ten groups of 10 rows a cell, 60 to 95 %",
         10,
         (0.775 + 0.175 * np.sin(np.add.outer(_LINE, 2 * _LINE))).tolist(),
         (10, 10),
+        most_tables=100,
     ),
     Design(
         "ten classes, biased: 180 aligned rows at 99 %, 3 others at 70 %",
         (3 + 177 * _ALIGNED).tolist(),
         (0.7 + 0.29 * _ALIGNED).tolist(),
         (10, 10),
+        most_tables=100,
     ),
     Design(
         "as Waterbirds", [[2255, 2255], [642, 642]], [[0.99, 0.8], [0.75, 0.96]], (2, 2), fresh=True
