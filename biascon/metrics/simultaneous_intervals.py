@@ -34,7 +34,8 @@ every cell before resampling (Agresti and Coull, The American Statistician 52, 1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,7 +121,7 @@ def comparison_limits(
         }
     counts = counts[:, present]
     rates = Margins.of(counts).numerators_and_denominators()
-    errors = _bootstrap_error_ranges(counts, rng, replicates)
+    errors = functools.cache(lambda: _bootstrap_error_ranges(counts, rng, replicates))
     limits: dict[str, Limits] = {}
     for metric, value in points.items():
         comparison, _, kind = metric.rpartition("_")
@@ -129,7 +130,7 @@ def comparison_limits(
         compared = _Compared(
             [rates[name] for name in names],
             _find_equal_groups(sizes, value),
-            np.maximum.reduce([errors[name] for name in names]),
+            functools.partial(_take_largest, errors, names),
             value,
             fairness.average_labeled(value, counts),
             level,
@@ -161,7 +162,7 @@ class _Compared:
 
     rates: list[tuple[Array, Array]]
     has_equal_groups: bool
-    error: Array
+    error: Callable[[], Array]
     value: Array
     mean: Array
     level: float
@@ -178,13 +179,13 @@ class _Compared:
 
     def limit_range(self) -> Limits:
         """Return the estimate of each class -+ the quantile of the range of errors."""
-        return _subtract_and_add(self.value, self.error, self.level)
+        return _subtract_and_add(self.value, self.error(), self.level)
 
     def limit_mean_range(self) -> Limits:
         """Return the mean over classes -+ the quantile of the mean range of errors."""
         if not self.defined.any():
             return _undefined()
-        return _subtract_and_add(self.mean, self.error[:, self.defined].mean(axis=1), self.level)
+        return _subtract_and_add(self.mean, self.error()[:, self.defined].mean(axis=1), self.level)
 
     def limit_difference(self) -> Limits:
         """Return the limits of the largest difference of each class, from all pairs."""
@@ -264,7 +265,7 @@ class _Compared:
 
     def _draw_critical_values(self) -> Array:
         """Return a critical value for each replicate and each defined class, float ``(R, K)``."""
-        error = self.error[:, self.defined]
+        error = self.error()[:, self.defined]
         ranks = error.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
         return critical_values(self.groups, (ranks + 0.5) / len(error), len(self.rates))
 
@@ -279,6 +280,12 @@ class _Compared:
             np.clip(np.quantile(low, 1 - self.level), 0.0, self.mean),
             np.clip(np.quantile(high, self.level), self.mean, 1.0),
         )
+
+
+def _take_largest(errors: Callable[[], dict[str, Array]], names: Sequence[str]) -> Array:
+    """Return the largest error of the named rates, float ``(R, K)``."""
+    largest: Array = np.maximum.reduce([errors()[name] for name in names])
+    return largest
 
 
 def _find_equal_groups(sizes: list[Array], value: Array) -> bool:

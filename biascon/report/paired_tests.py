@@ -11,17 +11,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from biascon.metrics import accuracy
 from biascon.metrics.intervals import Mean, t_interval
 from biascon.metrics.joint_counts import count_jointly
-from biascon.metrics.paired_accuracy import paired_accuracy_bootstrap
+from biascon.metrics.paired_difference import paired_accuracy_difference
 from biascon.metrics.paired_tests import holm, mcnemar, paired_t, wilcoxon
 from biascon.report.experiments import Experiment
 from biascon.report.predictions import Predictions, read_predictions
 from biascon.runs.finished import FinishedRun
 from biascon.utils.devices import count_cpus
 from biascon.utils.progress import Say, say_nothing, with_progress
-from biascon.utils.seeds import numpy_generator
 
 T = TypeVar("T")
 
@@ -37,7 +35,7 @@ class ImageTest:
         only_b: The number of images that only b classifies correctly.
         mcnemar: The two-sided mid-p-value of McNemar's test.
         difference: The headline accuracy of a minus that of b.
-        low: The lower limit of its 95 % interval, a paired bootstrap over the images.
+        low: The lower limit of its 95 % interval over the images (``paired_difference``).
         high: The upper limit.
     """
 
@@ -238,11 +236,7 @@ def _compare(
     _, labels, bias = a.rows
     counts = count_jointly(labels, bias, a.predicted, b.predicted, n_labels=n_labels, n_bias=n_bias)
     only_a, only_b = counts.discordant
-    difference = paired_accuracy_bootstrap(
-        counts,
-        accuracy.unbiased_of_cells if has_bias else accuracy.top1_of_cells,
-        numpy_generator(seed, "bootstrap/paired"),
-    )
+    difference = paired_accuracy_difference(counts, over_rows=not has_bias)
     return ImageTest(
         seed=seed,
         n=int(counts.n.sum()),

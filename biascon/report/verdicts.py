@@ -55,7 +55,7 @@ class LossDifference:
         """The method of the interval, in words."""
         if self.unit == "seeds":
             return f"paired t over {self.n} seeds"
-        return f"bootstrap over the {self.n:,} test images"
+        return f"over the {self.n:,} test images"
 
 
 def summarize_seeds(experiment: Experiment, label: str, metric: str) -> Mean | None:

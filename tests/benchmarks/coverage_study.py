@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from biascon.metrics import accuracy, fairness
-from biascon.metrics.intervals import bootstrap, percentile_limits
+from biascon.metrics.intervals import percentile_limits, resample
 from biascon.metrics.multiclass import multiclass_equalized_odds, multiclass_limits
 from biascon.metrics.paired_difference import mean_paired_difference
 from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
@@ -81,13 +81,16 @@ def compute_intervals(
         "multiclass_equalized_odds": multiclass_limits(table),
         **pick_headline(comparison_limits(table, points, rng, replicates=replicates), labels),
     }
+    draws = np.concatenate(list(resample(table, rng, replicates)))
+    values = compute_all(draws, aligned)
+    low, high = percentile_limits(np.stack(list(values.values()), axis=-1), 0.95)
+    percentile = {name: (low[i], high[i]) for i, name in enumerate(values)}
     first = {
-        **first_version.mean_limits(table, aligned, rng, replicates),
+        **first_version.mean_limits(table, aligned, percentile),
         **pick_headline(
             first_version.comparison_limits(table, points, rng, replicates=replicates), labels
         ),
     }
-    percentile = bootstrap(table, lambda t: compute_all(t, aligned), rng, replicates=replicates)
     return {"new": new, "first": first, "percentile": percentile}
 
 

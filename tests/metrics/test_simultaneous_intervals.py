@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.simultaneous_intervals import comparison_limits, worst_group_limits
+from biascon.metrics.summary import COMPARISONS
 from biascon.utils.seeds import numpy_generator
 from tests.metrics.count_tables import expand_rows
 
@@ -203,24 +205,38 @@ def test_worst_group_limits_equal_exact_intervals_of_scipy() -> None:
     assert high == pytest.approx(min(pair.high for pair in cells))
 
 
-@pytest.mark.parametrize(
-    ("mean_accuracy", "min_coverage"), [(0.7, 0.93), (0.97, 0.93), (0.995, 0.9)]
-)
-def test_mean_of_rates_coverage_is_close_to_its_level(
-    mean_accuracy: float, min_coverage: float
-) -> None:
-    rng = numpy_generator(0, f"mean of rates/{mean_accuracy}")
-    n = np.array([20, 50, 100, 30, 200])
-    rates = np.clip(mean_accuracy + np.linspace(-0.02, 0.004, 5), 0, 1)
-    is_covered = []
-    for hits in rng.binomial(n, rates, (1000, 5)):
-        low, high = mean_of_rates(hits, n)
-        is_covered.append(low <= rates.mean() <= high)
-    assert np.mean(is_covered) >= min_coverage
+def test_interval_of_unequal_groups_is_that_of_newcombe() -> None:
+    """Newcombe, Statistics in Medicine 17, 1998, method 10: 56 of 70 against 48 of 80."""
+    table = np.array([[[75, 5], [85, 5]], [[14, 56], [32, 48]]])
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["class/equal_opportunity_difference"]
+    # Newcombe: 0.0524 to 0.3339. Here, the wider of Wilson's and Jeffreys' limits.
+    assert 0.050 < low[1] <= 0.0525
+    assert 0.3338 <= high[1] < 0.336
 
 
-def test_mean_of_rates_ignores_rates_without_rows() -> None:
-    assert np.isnan(mean_of_rates([0, 0], [0, 0])).all()
-    assert mean_of_rates([5, 0], [10, 0]) == pytest.approx(mean_of_rates([5], [10]))
-    low, high = mean_of_rates(8, 10)
-    assert (low, high) == pytest.approx(tuple(float(x) for x in wilson(8, 10)))
+def test_a_small_group_does_not_hide_the_gap_of_large_ones() -> None:
+    rates, rows = np.array([0.9, 0.8, 0.85]), np.array([2500, 2500, 60])
+    right = np.rint(rates * rows).astype(int)
+    table = np.array([np.stack([right, rows - right], -1), np.stack([rows - right, right], -1)])
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["class/equal_opportunity_difference"]
+    assert 0.06 < low[1] < 0.1 < high[1] < 0.25
+    assert 0.06 < limits["equal_opportunity_difference"][0] < 0.1
+
+
+def test_precision_without_a_common_label_has_an_interval_of_some_width() -> None:
+    """8 right rows of 8 against 0 of 8: exact limits allow a difference of 0.16."""
+    table = np.array([[[0, 0], [12, 8]], [[12, 8], [0, 0]]])
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["class/predictive_parity_difference"]
+    assert 0.4 < low[1] < 0.7
+    assert high[1] == 1
+
+
+def test_ratio_of_a_rate_of_zero_has_an_upper_limit_above_zero() -> None:
+    table = np.array([[[100, 0], [90, 10]], [[50, 50], [50, 50]]])
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["class/equalized_odds_ratio"]
+    assert low[1] == 0
+    assert 0.1 < high[1] < 0.7

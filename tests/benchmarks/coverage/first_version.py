@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from biascon.metrics import accuracy, fairness
+from biascon.metrics import fairness
 from biascon.metrics.accuracy import correct
 from biascon.metrics.counts import divide
-from biascon.metrics.intervals import LEVEL, REPLICATES, bootstrap, resample, wilson
+from biascon.metrics.intervals import LEVEL, REPLICATES, resample, wilson
 from biascon.metrics.simultaneous_intervals import COMPARED, Limits
 from biascon.utils.types import Array
 
@@ -28,18 +28,16 @@ def mean_of_rates(hits: Array, rows: Array) -> tuple[float, float]:
 
 
 def mean_limits(
-    table: Array, aligned: Array, rng: np.random.Generator, replicates: int
+    table: Array, aligned: Array, percentile: Mapping[str, Limits]
 ) -> dict[str, Limits]:
-    """Return the intervals of the three means over cells."""
+    """Return the intervals of the three means over cells.
 
-    def compute(tables: Array) -> dict[str, Array]:
-        return {
-            "unbiased": accuracy.unbiased(tables),
-            "bias_aligned": accuracy.bias_aligned(tables, aligned),
-            "bias_conflicting": accuracy.bias_conflicting(tables, aligned),
-        }
-
-    limits: dict[str, Limits] = dict(bootstrap(table, compute, rng, replicates=replicates))
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        aligned: bool ``(K, M)``, the bias-aligned cells.
+        percentile: The percentile bootstrap intervals by metric.
+    """
+    limits: dict[str, Limits] = {}
     hits, rows = correct(table), table.sum(axis=-1)
     cells = {
         "unbiased": np.ones_like(aligned),
@@ -47,6 +45,7 @@ def mean_limits(
         "bias_conflicting": ~aligned,
     }
     for name, chosen in cells.items():
+        limits[name] = percentile[name]
         if limits[name][0] == limits[name][1]:
             low, high = mean_of_rates(hits[chosen], rows[chosen])
             limits[name] = np.asarray(low), np.asarray(high)
