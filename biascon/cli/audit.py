@@ -38,8 +38,8 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 @click.option(
     "--scores",
     metavar="COLUMN,...",
-    help="Columns of probabilities, for the calibration: one for each class in order, or one for the second "
-    "of two classes.",
+    help="Columns of probabilities, for AUC and calibration: one for each class in order, or one for the "
+    "positive class.",
 )
 @click.option(
     "--aligned",

@@ -83,7 +83,7 @@ def test_too_many_cells_are_an_error(cli: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--label", "y"], "Missing option '--prediction'"),
+        (["--label", "y", "--bias", "g"], "Missing option '--prediction'"),
         (["--label", "y", "--prediction", "y", "--bias", "g"], "but got 'y' twice"),
         ([*COLUMNS, "--bias", "g"], "but got 'g' twice"),
         ([*COLUMNS, "--out", "x.docx"], "expected --out to end in"),
