@@ -64,7 +64,7 @@ def convert_features(values: Any, prefix: str = "") -> Features:
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths

@@ -20,6 +20,7 @@ from biascon.metrics.records import Metric
 from biascon.metrics.representation import PairMean
 from biascon.metrics.summary import make_metric
 from biascon.probing.nested import SELECTION_ROWS, HeldOutPredictions, predict_held_out
+from biascon.utils.progress import Say, say_nothing
 from biascon.utils.seeds import permutation
 from biascon.utils.text import join_first
 from biascon.utils.types import Array
@@ -39,6 +40,7 @@ def measure_features(
     dropped: int,
     folds: int,
     seed: int,
+    say: Say = say_nothing,
 ) -> tuple[FeatureRecord, ...]:
     """Return the record of each bias column.
 
@@ -50,6 +52,7 @@ def measure_features(
         dropped: The rows that were left out.
         folds: The number of outer folds.
         seed: The seed of the folds, and of the rows whose pairs are measured.
+        say: Called with a line of progress every few seconds.
 
     Raises:
         DataError: A column has one value only, or a value in fewer rows than there are folds.
@@ -67,6 +70,7 @@ def measure_features(
         folds=folds,
         seed=seed,
         purpose="features/label",
+        say=say,
     )
     pairs = np.sort(permutation(len(features), seed, "features/pairs")[:PAIR_ROWS])
     unit = _in_range(features[pairs])
@@ -80,6 +84,7 @@ def measure_features(
             folds=folds,
             seed=seed,
             purpose=f"features/bias/{b.name}",
+            say=say,
         )
         geometry = measure_geometry(unit, label.codes[pairs], b.codes[pairs])
         record = FeatureRecord(

@@ -14,6 +14,7 @@ from biascon.auditing.feature_record import FeatureRecord, FeatureSource
 from biascon.auditing.feature_text import list_numbers, render_features
 from biascon.errors import UsageError
 from biascon.probing.nested import FOLDS, MIN_FOLDS
+from biascon.utils.progress import Say, say_nothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +117,7 @@ def audit_feature_file(
     delimiter: str | None = None,
     decimal: str | None = None,
     seed: int = 0,
+    say: Say = say_nothing,
 ) -> FeatureAudit:
     """Measure features in a file, with labels and bias values in the same order of rows in another one.
 
@@ -130,6 +132,7 @@ def audit_feature_file(
         delimiter: As for ``audit_file``.
         decimal: As for ``audit_file``.
         seed: As for ``audit_features``.
+        say: Called with a line of progress every few seconds.
 
     Raises:
         UsageError: A column has two roles, or there are fewer than 3 folds.
@@ -149,7 +152,7 @@ def audit_feature_file(
     file.require(names)
     parts = list(file.parts(names))
     coded = [Column.of(name, [part[k] for part in parts]) for k, name in enumerate(names)]
-    return _audit(features, features, coded, file, folds, drop_missing, seed)
+    return _audit(features, features, coded, file, folds, drop_missing, seed, say)
 
 
 def _audit(
@@ -160,6 +163,7 @@ def _audit(
     folds: int,
     drop_missing: bool,
     seed: int,
+    say: Say = say_nothing,
 ) -> FeatureAudit:
     """Return the audit of features by bias columns; the first column is the label."""
     from biascon.utils.files import sha256_file
@@ -192,5 +196,6 @@ def _audit(
             dropped=len(x) - len(kept),
             folds=folds,
             seed=seed,
+            say=say,
         )
     )

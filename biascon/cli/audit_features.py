@@ -110,6 +110,7 @@ def _audit(
         delimiter=delimiter,
         decimal=decimal,
         seed=seed,
+        say=print_note,
     )
     if out is not None:
         from biascon.utils.files import write_atomic

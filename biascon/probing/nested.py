@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from biascon.errors import DataError, UsageError
 from biascon.probing.linear_probe import fit_penalties
+from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -75,6 +76,7 @@ def predict_held_out(
     folds: int = FOLDS,
     seed: int = 0,
     purpose: str = "probe",
+    say: Say = say_nothing,
 ) -> HeldOutPredictions:
     """Return the prediction of each row by a probe that has not seen it.
 
@@ -86,6 +88,7 @@ def predict_held_out(
         folds: The number of outer folds.
         seed: The random seed of the folds.
         purpose: What is predicted, for the random generators.
+        say: Called with a line of progress every few seconds.
 
     Raises:
         UsageError: There are fewer than ``MIN_FOLDS`` folds.
@@ -99,7 +102,7 @@ def predict_held_out(
     fold = assign_folds(targets, other, folds, seed=seed, purpose=f"{purpose}/folds")
     predicted = np.empty(len(targets), np.int64)
     penalties, converged = [], True
-    for k in range(folds):
+    for k in with_progress(range(folds), f"folds of the probe ({purpose})", folds, say):
         fitted, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         x, y = features[fitted], targets[fitted]
         c = _choose_penalty(x, y, other[fitted], n_classes, seed, f"{purpose}/{k}")
