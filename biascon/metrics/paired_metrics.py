@@ -26,12 +26,20 @@ from biascon.metrics.intervals import REPLICATES
 from biascon.metrics.joint_counts import JointCounts
 from biascon.metrics.paired_difference import paired_accuracy_difference
 from biascon.metrics.paired_tests import MetricDifference
-from biascon.metrics.summary import ACCURACIES, COMPARISONS, NEED_ALIGNED, accuracy_metrics
+from biascon.metrics.summary import ACCURACIES, COMPARISONS, accuracy_metrics
 from biascon.utils.types import Array
 
 PAIRED_METRICS = (*ACCURACIES, *COMPARISONS)
-# Rates and means of rates: their difference has an interval over rows.
-SMOOTH_METRICS = tuple(name for name in ACCURACIES if name != "worst_group")
+# The metrics whose difference has an interval over rows: their cells, and whether the mean is over rows.
+_MEANS = {
+    "top1": ("all", True),
+    "unbiased": ("all", False),
+    "bias_aligned": ("aligned", False),
+    "bias_conflicting": ("conflicting", False),
+    "bias_aligned_samples": ("aligned", True),
+    "bias_conflicting_samples": ("conflicting", True),
+}
+MEAN_METRICS = tuple(_MEANS)
 MAX_ENTRIES = (
     200_000  # of a table label x bias x prediction: the exchanges of a larger one take minutes
 )
@@ -173,7 +181,7 @@ def _pool_orders(counts: JointCounts) -> tuple[JointCounts, Array]:
 
 
 def accuracy_difference(counts: JointCounts, name: str, aligned: Array | None) -> MetricDifference:
-    """Return the difference of a metric of ``SMOOTH_METRICS`` with its interval over rows.
+    """Return the difference of a metric of ``MEAN_METRICS`` with its interval over rows.
 
     The interval is that of ``paired_difference``, which also holds in small cells.
 
@@ -182,11 +190,11 @@ def accuracy_difference(counts: JointCounts, name: str, aligned: Array | None) -
         name: The metric.
         aligned: bool ``(K, M)``, the bias-aligned cells; None if they are unknown.
     """
-    chosen = None
-    if name in NEED_ALIGNED:
-        if aligned is None:
-            undefined = np.asarray(np.nan)
-            return MetricDifference(undefined, undefined, undefined)
-        chosen = aligned if name.startswith("bias_aligned") else ~aligned
-    over_rows = name == "top1" or name.endswith("_samples")
+    cells, over_rows = _MEANS[name]
+    if cells == "all":
+        return paired_accuracy_difference(counts, over_rows=over_rows)
+    if aligned is None:
+        undefined = np.asarray(np.nan)
+        return MetricDifference(undefined, undefined, undefined)
+    chosen = aligned if cells == "aligned" else ~aligned
     return paired_accuracy_difference(counts, chosen, over_rows=over_rows)

@@ -14,7 +14,7 @@ from biascon.metrics.joint_counts import count_jointly
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_metrics import (
     MAX_ENTRIES,
-    SMOOTH_METRICS,
+    MEAN_METRICS,
     accuracy_difference,
     compute_metrics,
     exchange_test,
@@ -233,7 +233,7 @@ def compare_metrics_on_images(
     found = {}
     for name, test in tests.items():
         low = high = math.nan
-        if name in SMOOTH_METRICS:
+        if name in MEAN_METRICS:
             interval = accuracy_difference(counts, name, aligned)
             low, high = float(interval.low), float(interval.high)
         n = int(counts.n.sum())

@@ -11,8 +11,8 @@ import pytest
 from biascon.errors import UsageError
 from biascon.metrics.joint_counts import JointCounts, count_jointly
 from biascon.metrics.paired_metrics import (
+    MEAN_METRICS,
     PAIRED_METRICS,
-    SMOOTH_METRICS,
     accuracy_difference,
     check_metrics,
     compute_metrics,
@@ -126,14 +126,14 @@ def test_undefined_difference_has_no_p() -> None:
 def test_differences_of_means_are_those_of_the_tables_within_their_intervals() -> None:
     counts = joint(400, 0.2, 0.1, 4, 3)
     of_a, of_b = (
-        compute_metrics(table, SMOOTH_METRICS, ALIGNED, None) for table in counts.tables(counts.n)
+        compute_metrics(table, MEAN_METRICS, ALIGNED, None) for table in counts.tables(counts.n)
     )
     bootstrap = paired_bootstrap(
         counts,
-        lambda tables: compute_metrics(tables, SMOOTH_METRICS, ALIGNED, None),
+        lambda tables: compute_metrics(tables, MEAN_METRICS, ALIGNED, None),
         np.random.default_rng(7),
     )
-    for name in SMOOTH_METRICS:
+    for name in MEAN_METRICS:
         found = accuracy_difference(counts, name, ALIGNED)
         assert float(found.value) == pytest.approx(float(of_a[name] - of_b[name]))
         assert found.low < found.value < found.high
