@@ -108,6 +108,8 @@ class QuoteChecker:
         """Check the quotes among the first n bytes; return whether byte n - 1 is a quote as a character."""
         values = np.frombuffer(data, dtype=np.uint8)
         positions = np.flatnonzero(values[:n] == _QUOTE)
+        if self._alternates(values, positions):
+            return False
         before = values[positions - 1]
         if positions[0] == 0:
             before[0] = self._before
@@ -129,6 +131,23 @@ class QuoteChecker:
         self._note_opening(quotes, first, n_quotes, parity)
         self._is_open = (n_quotes - parity) % 2 == 1
         return is_literal and first == n_quotes and int(quotes.positions[-1]) == n - 1
+
+    def _alternates(self, values: Array, positions: Array) -> bool:
+        """Return whether every second quote opens a value and the others close it; if so, go on after them.
+
+        This is the usual case, without quotes in values. It needs half the memory accesses.
+        """
+        is_open = int(self._is_open)
+        opening, closing = positions[is_open::2], positions[1 - is_open :: 2]
+        before = values[opening - 1]
+        if len(opening) and opening[0] == 0:
+            before[0] = self._before
+        if not (self._starts[before].all() and self._ends[values[closing + 1]].all()):
+            return False
+        if len(opening):
+            self._opened = self._position + int(opening[-1])
+        self._is_open = (len(positions) + is_open) % 2 == 1
+        return True
 
     def _drop_characters(self, quotes: _Quotes) -> _Quotes:
         """Drop the quotes inside of unquoted text at once, if all other quotes alternate."""
