@@ -162,6 +162,8 @@ class PredictionFile:
                 array = array.dictionary_encode()
             codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
             values = array.dictionary.to_pylist()
+            if len(codes) and not -1 <= codes.min() <= codes.max() < len(values):
+                raise DataError("the file is damaged (a value is not in its dictionary)")
             if isinstance(self._rows, CsvRows) and self._rows.dialect.decimal == ",":
                 values = [self._rows.dialect.normalize_number(value) for value in values]
             return code_values(codes, values, self._keep_words)

@@ -20,6 +20,7 @@ import pyarrow.feather
 import pytest
 
 from biascon.auditing import audit_file, input_source
+from biascon.auditing.arrow_rows import ArrowRows
 from biascon.auditing.prediction_file import PredictionFile
 from biascon.errors import DataError, UsageError
 from tests.auditing.audit_cases import (
@@ -248,3 +249,15 @@ def test_a_line_of_json_longer_than_a_part_is_an_error(tmp_path: Path) -> None:
     path.write_text('{"y": 1}\n' + '{"y": "' + "a" * 5000 + '"}\n')
     with pytest.raises(DataError, match="a line is longer than"):
         list(PredictionFile(path).parts(["y"], part_bytes=1000))
+
+
+def test_a_value_outside_of_its_dictionary_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow does not compare the indices of a damaged Parquet file with the size of its dictionary."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 5]), pa.array(["a"]), safe=False)
+    batch = pa.RecordBatch.from_arrays([column], ["y"])
+    file = PredictionFile(write_table(tmp_path, "x.parquet", ROWS))
+    monkeypatch.setattr(ArrowRows, "batches", lambda *_: [batch])
+    with pytest.raises(DataError, match=r"x.parquet: column 'y' cannot be counted: .*damaged"):
+        list(file.parts(["y"]))
