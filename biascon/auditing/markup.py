@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 
 from biascon.auditing.findings import audit_findings
@@ -9,6 +11,8 @@ from biascon.auditing.legend import audit_legend
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.tables import audit_tables, describe_source
 from biascon.auditing.text_table import TextTable
+from biascon.auditing.verdicts import Verdict, describe_verdicts
+from biascon.errors import UsageError
 from biascon.utils.markup import escape_html, escape_latex
 
 _STYLE = (
@@ -21,11 +25,15 @@ _STYLE = (
 )
 
 
-def render_latex(records: Sequence[AuditRecord]) -> str:
+def render_latex(records: Sequence[AuditRecord], *, label: str | None = None) -> str:
     """Return booktabs tables in floats with captions, and a paragraph with their legend.
 
     Args:
         records: The records of one audit, by each bias column alone and by their combinations.
+        label: The label of the first table, for ``\\ref``; the others have ``-2``, ``-3``, ... after it.
+
+    Raises:
+        UsageError: The label has other signs than letters, digits and ``:._-/``.
     """
     from biascon.version import __version__
 
@@ -43,7 +51,21 @@ def render_latex(records: Sequence[AuditRecord]) -> str:
         parts.append(_latex_float(first, sentences))
         parts += [_latex_float(table, [table.title]) for table in others]
     parts.append(rf"{{\footnotesize\noindent {escape_latex(audit_legend(records))}\par}}")
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text if label is None else _add_labels(text, label)
+
+
+def _add_labels(text: str, label: str) -> str:
+    """Return LaTeX code with a label after the caption of every table; a caption is a line of its own."""
+    if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9:._/-]+", label):
+        raise UsageError(f"expected a label of letters, digits and :._-/, but got {label!r}")
+    numbers = itertools.count(1)
+
+    def add(match: re.Match[str]) -> str:
+        k = next(numbers)
+        return f"{match[0]}\\label{{{label if k == 1 else f'{label}-{k}'}}}"
+
+    return re.sub(r"^\\caption\{.*\}$", add, text, flags=re.MULTILINE)
 
 
 def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
@@ -69,13 +91,16 @@ def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
     )
 
 
-def render_html(records: Sequence[AuditRecord]) -> str:
-    """Return an HTML fragment: one section, with a caption on every table.
+def render_html(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
+    """Return an HTML fragment: one section, with the verdicts first and a caption on every table.
 
     Args:
         records: The records of one audit, by each bias column alone and by their combinations.
+        verdicts: The verdicts against tolerances.
     """
     parts = [f'<section class="biascon-audit">\n<p>{escape_html(describe_source(records[-1]))}</p>']
+    if verdicts:
+        parts.append(f"<p>Verdicts</p>\n{_html_list(describe_verdicts(verdicts))}")
     for record in records:
         first, *others = audit_tables(record)
         parts += [_html_table(first), _html_list(audit_findings(record))]
@@ -90,13 +115,13 @@ def _html_list(sentences: Sequence[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def render_page(records: Sequence[AuditRecord]) -> str:
+def render_page(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
     """Return a complete HTML page with the fragment of ``render_html``."""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>Audit by {escape_html(records[-1].bias)}</title>\n<style>{_STYLE}</style>\n"
-        f"{render_html(records)}</html>\n"
+        f"{render_html(records, verdicts)}</html>\n"
     )
 
 

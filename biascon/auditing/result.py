@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,15 @@ from biascon.auditing.frames import (
 )
 from biascon.auditing.markup import render_html, render_latex
 from biascon.auditing.record import AuditRecord
+from biascon.auditing.text import render_text
+from biascon.auditing.tolerance import make_tolerances
+from biascon.auditing.verdicts import Verdict, judge_records
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from biascon.auditing.plots import PlotKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +57,26 @@ class Audit:
             f"<Audit of {self.record.rows:,} rows by {self.record.bias}: {len(self.groups):,} groups, "
             f"{len(self.record.labels):,} classes>"
         )
+
+    def __str__(self) -> str:
+        """Return the tables of ``biascon audit`` as text."""
+        return render_text(self.records)
+
+    def judge(self, tolerances: Mapping[str, float]) -> list[Verdict]:
+        """Return the verdict of each metric by each bias column: within, exceeds or inconclusive.
+
+        The verdict follows from the 95 % interval. A difference or an error is within its tolerance if the
+        upper limit is at most the tolerance, and exceeds it if the lower limit is above. An accuracy or a
+        ratio is within if the lower limit is at least the tolerance, and exceeds it if the upper limit is
+        below. Otherwise, and where a metric is undefined, the verdict is inconclusive.
+
+        Args:
+            tolerances: The tolerance by metric name: ``{"equalized_odds_difference": 0.05}``.
+
+        Raises:
+            UsageError: A metric is unknown, or a tolerance is not among its possible values.
+        """
+        return judge_records(self.records, make_tolerances(tolerances))
 
     @property
     def data(self) -> dict[str, Any]:
@@ -142,9 +169,32 @@ class Audit:
         """
         return long_frame(self.records)
 
-    def to_latex(self) -> str:
-        """Return booktabs tables, to ``\\input`` after ``\\usepackage{booktabs}``; names are escaped."""
-        return render_latex(self.records)
+    def plot(self, ax: Axes | None = None, *, kind: PlotKind = "rates") -> Axes:
+        """Draw the audit with matplotlib, with 95 % intervals, and return the axes.
+
+        Args:
+            ax: The axes to draw on; None for those of a new figure (``axes.figure.savefig`` writes it).
+            kind: ``"rates"``: accuracy, and with two classes the selection, true positive and false positive
+                rate of the positive class, of every group. ``"accuracy"``: the accuracy of every group.
+                ``"differences"``: the differences between groups, with their value by chance.
+
+        Raises:
+            UsageError: ``kind`` is another text.
+        """
+        from biascon.auditing.plots import draw_audit
+
+        return draw_audit(self.record, kind, ax)
+
+    def to_latex(self, *, label: str | None = None) -> str:
+        """Return booktabs tables, to ``\\input`` after ``\\usepackage{booktabs}``; names are escaped.
+
+        Args:
+            label: The label of the first table, for ``\\ref``; the others have ``-2``, ``-3``, ... after it.
+
+        Raises:
+            UsageError: The label has other signs than letters, digits and ``:._-/``.
+        """
+        return render_latex(self.records, label=label)
 
     def to_html(self) -> str:
         """Return tables as an HTML fragment; names are escaped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biascon.cli.audit_features import with_features
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import print_note
 
 if TYPE_CHECKING:
     from biascon.auditing.record import AuditRecord
     from biascon.auditing.result import Audit
+    from biascon.auditing.verdicts import Verdict
 
 FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 
@@ -111,6 +113,22 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     "its share of the training rows as its weight.",
 )
 @click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="A metric to judge against the --tolerance that follows, by its name in the JSON.",
+)
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="[NAME=]LIMIT",
+    help="Judge a metric by its interval: a difference or an error must be at most, an accuracy or a ratio "
+    "at least LIMIT (0.05 is 5 points). The exit code is 0 if all are within, 3 if one exceeds its limit, 4 "
+    "if one is inconclusive. Repeat the option for several metrics.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -135,6 +153,8 @@ def command(
     aligned: Path | None,
     reference: tuple[str, ...],
     bins: tuple[str, ...],
+    metrics: tuple[str, ...],
+    tolerances: tuple[str, ...],
     out: Path | None,
     as_json: bool,
     **settings: Any,
@@ -145,9 +165,13 @@ def command(
     """
     from biascon.auditing.api import audit_file
     from biascon.auditing.options import parse_bins
+    from biascon.auditing.text import render_text
+    from biascon.auditing.tolerance import EXIT_CODES, parse_tolerances
+    from biascon.auditing.verdicts import judge_records, worst_outcome
     from biascon.data.alignment import read_aligned_values
     from biascon.errors import AlignmentError, DataError
 
+    limits = parse_tolerances(metrics, tolerances)
     if out is not None:
         inputs = (predictions, aligned, settings["training"])
         _check_out(out, [path for path in inputs if path is not None])
@@ -165,12 +189,16 @@ def command(
         if aligned is None:
             raise
         raise DataError(f"{aligned}: {error}") from error
+    verdicts = judge_records(audit.records, limits)
     if out is not None:
         from biascon.utils.files import write_atomic
 
-        write_atomic(out, render_audit(audit, out.suffix.lower()))
+        write_atomic(out, render_audit(audit, out.suffix.lower(), verdicts))
         print_note(f"{out}: written")
-    click.echo(format_json(audit.records) if as_json else format_audit(audit.records), nl=False)
+    render = format_json if as_json else render_text
+    click.echo(render(audit.records, verdicts), nl=False)
+    if verdicts:
+        sys.exit(EXIT_CODES[worst_outcome(verdicts)])
 
 
 def _check_out(out: Path, inputs: Sequence[Path]) -> None:
@@ -187,47 +215,29 @@ def _check_out(out: Path, inputs: Sequence[Path]) -> None:
         raise UsageError(f"--out {out} would overwrite an input file")
 
 
-def format_audit(records: Sequence[AuditRecord]) -> str:
-    """Return the records of an audit as tables of text."""
-    import textwrap
-
-    from biascon.auditing.findings import audit_findings
-    from biascon.auditing.legend import audit_legend
-    from biascon.auditing.tables import audit_tables, describe_source
-    from biascon.utils.markup import visible
-
-    parts = [visible(describe_source(records[-1]))]
-    for record in records:
-        findings = "\n".join(
-            textwrap.fill(f"- {visible(sentence)}", 110, subsequent_indent="  ")
-            for sentence in audit_findings(record)
-        )
-        for k, table in enumerate(audit_tables(record)):
-            header, *rows = [[visible(cell) for cell in row] for row in [table.header, *table.rows]]
-            parts.append(f"{visible(table.title)}\n{format_table(header, rows, left=table.left)}")
-            if k == 0 and findings:
-                parts.append(findings)
-        if record.notes:
-            parts.append("\n".join(f"note: {visible(note)}" for note in record.notes))
-    return "\n\n".join([*parts, textwrap.fill(audit_legend(records), 110)]) + "\n"
-
-
-def format_json(records: Sequence[AuditRecord]) -> str:
-    """Return the records of an audit as JSON, one line for each record."""
+def format_json(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
+    """Return the records of an audit as JSON, one line for each record, with its verdicts if any."""
     import json
 
-    return "".join(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
+    lines = []
+    for record in records:
+        data = record.to_json()
+        if verdicts:
+            data["verdicts"] = [v.to_json() for v in verdicts if v.bias == record.bias]
+        lines.append(json.dumps(data, allow_nan=False) + "\n")
+    return "".join(lines)
 
 
-def render_audit(audit: Audit, suffix: str) -> str:
-    """Return an audit in the format of a suffix of ``FORMATS``."""
+def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) -> str:
+    """Return an audit in the format of a suffix of ``FORMATS``; .tex and .csv have no verdicts."""
     from biascon.auditing.markup import render_page
+    from biascon.auditing.text import render_text
 
     formats: dict[str, Callable[[], str]] = {
-        ".json": lambda: format_json(audit.records),
-        ".html": lambda: render_page(audit.records),
+        ".json": lambda: format_json(audit.records, verdicts),
+        ".html": lambda: render_page(audit.records, verdicts),
         ".tex": audit.to_latex,
         ".csv": lambda: audit.to_frame().to_csv(index=False, lineterminator="\n"),
-        ".txt": lambda: format_audit(audit.records),
+        ".txt": lambda: render_text(audit.records, verdicts),
     }
     return formats[suffix]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from biascon.auditing import Audit
 from biascon.auditing.record import METRICS
+from biascon.errors import UsageError
 from tests.auditing.audit_cases import COLUMNS, OK, audit_rows, make_rows, write_table
 
 
@@ -121,3 +123,23 @@ def test_a_notebook_shows_the_html_tables() -> None:
     result = audit_rows(make_rows())
     assert result._repr_html_() == result.to_html()
     assert repr(result) == "<Audit of 400 rows by g: 4 groups, 3 classes>"
+
+
+def test_print_shows_the_tables_of_the_command(cli: Any, tmp_path: Path) -> None:
+    df = make_rows()
+    result = audit_rows(df)
+    outcome = cli("audit", write_table(tmp_path, "x.parquet", df), *COLUMNS)
+    assert outcome.out.splitlines()[2:] == str(result).splitlines()[2:]
+    assert str(result).splitlines()[0] == "400 rows, label 'y_true', prediction 'y_pred', 3 classes"
+
+
+def test_latex_tables_have_labels() -> None:
+    result = audit_rows(make_rows(), "g", "h")
+    text = result.to_latex(label="tab:audit")
+    labels = re.findall(r"\\caption\{.*\}\\label\{(.*)\}$", text, re.MULTILINE)
+    n = text.count(r"\begin{table}")
+    assert labels == ["tab:audit", *(f"tab:audit-{k}" for k in range(2, n + 1))]
+    assert re.sub(r"\\label\{.*\}", "", text) == result.to_latex()
+    for bad in ("a}b", "a b", "", 7):
+        with pytest.raises(UsageError, match="expected a label"):
+            result.to_latex(label=bad)  # type: ignore[arg-type]

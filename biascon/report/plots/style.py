@@ -1,23 +1,18 @@
-"""Colors, sizes, labels and notes that the plots share.
-
-Every plot function takes ``ax`` and returns it; with ``ax=None`` it draws on a new figure. Colors are always
-paired with a marker or a line style, so that the plots can be read without color.
-"""
+"""Series, labels and notes that the plots of runs share; ``biascon.utils.figures`` has those of all plots."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from biascon.report.experiments import Experiment
 from biascon.runs.records import Classifier
+from biascon.utils.figures import COLORS as COLORS
+from biascon.utils.figures import COLUMN as COLUMN
+from biascon.utils.figures import MARKERS as MARKERS
+from biascon.utils.figures import PAGE as PAGE
+from biascon.utils.figures import escape_math as escape_math
+from biascon.utils.figures import make_axes as make_axes
+from biascon.utils.figures import new_figure as new_figure
+from biascon.utils.figures import plain_label as plain_label
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# The colors of Okabe and Ito, which color-blind readers can distinguish.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # Metric, name in the legend, color and marker of the accuracies that are plotted.
 ACCURACY_SERIES = (
     ("bias_aligned", "bias-aligned cells", "#E69F00", "^"),
@@ -28,28 +23,6 @@ ACCURACY_SERIES_WITHOUT_BIAS = (
     ("top1", "top-1", "#0072B2", "o"),
     ("top5", "top-5", "#E69F00", "^"),
 )
-# Widths in inches: of a column, and of a page.
-COLUMN, PAGE = 3.4, 7.0
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches; it needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def make_axes(ax: Axes | None, width: float = PAGE, height: float = 3.0) -> Axes:
-    """Return ``ax``, or the axes of a new figure if it is None."""
-    return new_figure(width, height).subplots() if ax is None else ax
-
-
-def escape_math(text: str) -> str:
-    """Return a text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")
 
 
 def loss_label(experiment: Experiment, label: str) -> str:
@@ -57,18 +30,6 @@ def loss_label(experiment: Experiment, label: str) -> str:
     run = experiment.losses[label][0]
     own = " (c)" if run.evaluated_by is Classifier.OWN else ""
     return escape_math(label) + own + " †" * run.uses_bias_labels
-
-
-def plain_label(name: object, max_length: int = 24) -> str:
-    """Return the name of a value for a plot: in one line, shortened, and never taken for a formula.
-
-    >>> plain_label("$x$" + chr(10) + "y"), plain_label("_"), plain_label("a" * 30)
-    ('\\\\$x\\\\$ y', ' _', 'aaaaaaaaaaaaaaaaaaaaaaa…')
-    """
-    text = " ".join(str(name).split())
-    text = text if len(text) <= max_length else text[: max_length - 1] + "…"
-    # A legend leaves out every name that starts with "_".
-    return " " * text.startswith("_") + escape_math(text)
 
 
 def legend_notes(experiment: Experiment) -> str:

@@ -1,0 +1,46 @@
+"""The records of an audit as plain text: tables, findings, notes, the legend, and the verdicts."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from biascon.auditing.findings import audit_findings
+from biascon.auditing.legend import audit_legend
+from biascon.auditing.record import AuditRecord
+from biascon.auditing.tables import audit_tables, describe_source
+from biascon.auditing.verdicts import Verdict, describe_verdicts
+from biascon.utils.markup import visible
+from biascon.utils.text import format_table
+
+_WIDTH = 110  # letters in a line of a paragraph
+
+
+def render_text(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
+    """Return the records of an audit as tables of text, then the verdicts.
+
+    Args:
+        records: The records of one audit, by each bias column alone and by their combinations.
+        verdicts: The verdicts against tolerances.
+    """
+    parts = [visible(describe_source(records[-1]))]
+    for record in records:
+        findings = _fill(f"- {sentence}" for sentence in audit_findings(record))
+        for k, table in enumerate(audit_tables(record)):
+            header, *rows = [[visible(cell) for cell in row] for row in [table.header, *table.rows]]
+            parts.append(f"{visible(table.title)}\n{format_table(header, rows, left=table.left)}")
+            if k == 0 and findings:
+                parts.append(findings)
+        if record.notes:
+            parts.append("\n".join(f"note: {visible(note)}" for note in record.notes))
+    parts.append(textwrap.fill(audit_legend(records), _WIDTH))
+    if verdicts:
+        parts.append(f"Verdicts\n{_fill(describe_verdicts(verdicts))}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _fill(sentences: Iterable[str]) -> str:
+    """Return sentences in lines, with an indent after the first line of each."""
+    return "\n".join(
+        textwrap.fill(visible(sentence), _WIDTH, subsequent_indent="  ") for sentence in sentences
+    )

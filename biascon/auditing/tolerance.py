@@ -1,0 +1,138 @@
+"""Tolerances of metrics: the largest difference or error, the smallest accuracy or ratio."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from biascon.auditing.record import EXTRA_METRICS, METRICS
+from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.errors import UsageError, unknown_name
+from biascon.metrics.names import METRIC_NAMES
+from biascon.metrics.records import Metric
+
+# A signed metric, which has no direction, has no tolerance.
+TOLERABLE = (
+    *METRICS,
+    *EXTRA_METRICS,
+    *(name for name in SCORE_METRICS if name != "calibration_in_the_large"),
+)
+_LARGEST = {"brier": 2.0}  # of the values of a metric; 1 for all others
+
+
+class Outcome(enum.Enum):
+    """What the interval of a metric says about a tolerance."""
+
+    WITHIN = "within"
+    EXCEEDS = "exceeds"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Bound(enum.Enum):
+    """Which values of a metric are tolerated."""
+
+    AT_MOST = "at most"
+    AT_LEAST = "at least"
+
+
+EXIT_CODES = {Outcome.WITHIN: 0, Outcome.EXCEEDS: 3, Outcome.INCONCLUSIVE: 4}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest tolerated value of a difference or an error, or the smallest of an accuracy or a ratio.
+
+    Attributes:
+        metric: The name of the metric.
+        limit: The tolerated value, in the unit of the metric: 0.05 is 5 points, 0.8 of a ratio is
+            four fifths.
+
+    Raises:
+        UsageError: There is no such metric, or the limit is not among its possible values.
+    """
+
+    metric: str
+    limit: float
+
+    def __post_init__(self) -> None:
+        known = TOLERABLE
+        if self.metric not in known:
+            raise unknown_name("metric", self.metric, known)
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int | float | np.number):
+            raise UsageError(
+                f"expected a number as tolerance of {self.metric}, but got {self.limit!r}"
+            )
+        largest = _LARGEST.get(self.metric, 1.0)
+        if not 0 <= self.limit <= largest:
+            raise UsageError(
+                f"expected a tolerance of {self.metric} in 0..{largest:g} (0.05 is 5 points), but got "
+                f"{self.limit:g}"
+            )
+
+    @property
+    def bound(self) -> Bound:
+        """Whether the metric shall be at most or at least the limit."""
+        is_lower_better = METRIC_NAMES[self.metric].lower_is_better
+        return Bound.AT_MOST if is_lower_better else Bound.AT_LEAST
+
+    def judge(self, result: Metric) -> Outcome:
+        """Return what the interval of a metric says: inconclusive without an interval."""
+        if result.value is None or result.interval is None:
+            return Outcome.INCONCLUSIVE
+        low, high = result.interval
+        if self.bound is Bound.AT_MOST:
+            is_within, exceeds = high <= self.limit, low > self.limit
+        else:
+            is_within, exceeds = low >= self.limit, high < self.limit
+        if is_within:
+            return Outcome.WITHIN
+        return Outcome.EXCEEDS if exceeds else Outcome.INCONCLUSIVE
+
+
+def make_tolerances(limits: Mapping[str, float]) -> list[Tolerance]:
+    """Return the tolerances of ``{metric: limit}``.
+
+    Raises:
+        UsageError: There is none, no such metric, or a limit is not among the metric's possible values.
+    """
+    if not isinstance(limits, Mapping) or not limits:
+        raise UsageError(f"expected tolerances as {{metric: limit}}, but got {limits!r}")
+    return [Tolerance(name, limit) for name, limit in limits.items()]
+
+
+def parse_tolerances(metrics: Sequence[str], words: Sequence[str]) -> list[Tolerance]:
+    """Return the tolerances of the options ``--metric`` and ``--tolerance``.
+
+    Args:
+        metrics: The values of ``--metric``, in order.
+        words: The values of ``--tolerance``, in order: ``NAME=LIMIT``, or a limit for the metric at the same
+            place.
+
+    Raises:
+        UsageError: The options do not fit together, or a metric or a limit is not known.
+    """
+    named = [word for word in words if "=" in word]
+    plain = [word for word in words if "=" not in word]
+    if len(plain) != len(metrics):
+        raise UsageError(
+            f"expected one --tolerance for each --metric, but got {len(metrics)} x --metric and "
+            f"{len(plain)} x --tolerance without a name (--tolerance equalized_odds_difference=0.05 names "
+            "its metric)"
+        )
+    pairs = [*zip(metrics, plain, strict=True), *(word.split("=", 1) for word in named)]
+    tolerances = [Tolerance(name.strip(), _parse_number(text)) for name, text in pairs]
+    names = [tolerance.metric for tolerance in tolerances]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"expected one tolerance a metric, but got several of {repeated[0]}")
+    return tolerances
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"expected a number as --tolerance, but got '{text}'") from error

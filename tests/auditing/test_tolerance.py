@@ -1,0 +1,217 @@
+"""Verdicts against tolerances: what an interval says, the exit codes, the sentences and the JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import biascon
+from biascon import errors
+from biascon.auditing.tolerance import EXIT_CODES, Outcome, Tolerance, parse_tolerances
+from biascon.auditing.verdicts import Verdict, describe_verdicts, worst_outcome
+from biascon.errors import BiasconError, UsageError
+from biascon.metrics.records import Metric
+from tests.auditing.audit_cases import COLUMNS, audit_rows, error_line, make_rows, write_table
+
+EOD = "equalized_odds_difference"
+
+
+def parity_rows(rates: tuple[float, ...], n: int = 4000) -> pd.DataFrame:
+    """Groups a, b, ... of n rows each, half of either label, with given rates of the prediction 1."""
+    parts = [
+        pd.DataFrame(
+            {
+                "y": np.arange(n) % 2,
+                "p": (np.arange(n) // 2 % 100 < 100 * rate).astype(int),
+                "g": "abcdefgh"[k],
+            }
+        )
+        for k, rate in enumerate(rates)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "interval", "expected"),
+    [
+        (EOD, 0.05, (0.0, 0.05), Outcome.WITHIN),
+        (EOD, 0.05, (0.0, 0.0501), Outcome.INCONCLUSIVE),
+        (EOD, 0.05, (0.05, 0.2), Outcome.INCONCLUSIVE),
+        (EOD, 0.05, (0.0501, 0.2), Outcome.EXCEEDS),
+        ("calibration_error", 0.1, (0.2, 0.3), Outcome.EXCEEDS),
+        ("demographic_parity_ratio", 0.8, (0.8, 0.9), Outcome.WITHIN),
+        ("demographic_parity_ratio", 0.8, (0.7, 0.8), Outcome.INCONCLUSIVE),
+        ("demographic_parity_ratio", 0.8, (0.7, 0.79), Outcome.EXCEEDS),
+        ("worst_group", 0.6, (0.61, 0.9), Outcome.WITHIN),
+        ("top1", 0.6, (0.1, 0.59), Outcome.EXCEEDS),
+    ],
+)
+def test_the_interval_decides(
+    metric: str, limit: float, interval: tuple[float, float], expected: Outcome
+) -> None:
+    assert Tolerance(metric, limit).judge(Metric(sum(interval) / 2, 100, *interval)) is expected
+
+
+@pytest.mark.parametrize("result", [Metric(None, 0), Metric(0.01, 10), Metric(0.01, 10, 0.0, None)])
+def test_without_value_or_interval_the_verdict_is_inconclusive(result: Metric) -> None:
+    assert Tolerance(EOD, 0.9).judge(result) is Outcome.INCONCLUSIVE
+
+
+def test_the_exit_codes_are_no_codes_of_errors() -> None:
+    def subclasses(cls: type[BiasconError]) -> set[type[BiasconError]]:
+        return {cls}.union(*map(subclasses, cls.__subclasses__()))
+
+    codes = {cls.exit_code for cls in subclasses(BiasconError)} | {130}  # 130: interrupted
+    assert EXIT_CODES == {Outcome.WITHIN: 0, Outcome.EXCEEDS: 3, Outcome.INCONCLUSIVE: 4}
+    assert not codes & set(EXIT_CODES.values())
+    assert "0, 3 or 4" in (errors.__doc__ or "")
+
+
+def test_the_worst_of_several_counts() -> None:
+    def verdict(outcome: Outcome) -> Verdict:
+        return Verdict("g", ("a",), Tolerance(EOD, 0.1), outcome, Metric(0.1, 1))
+
+    order = [Outcome.WITHIN, Outcome.INCONCLUSIVE, Outcome.EXCEEDS]
+    for k, worst in enumerate(order):
+        assert worst_outcome(map(verdict, order[: k + 1])) is worst
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words", "expected"),
+    [
+        ([EOD], ["0.05"], {EOD: 0.05}),
+        ([], [f"{EOD}=0.05", "top1=.9"], {EOD: 0.05, "top1": 0.9}),
+        (["top1", EOD], ["0.9", "worst_group=0.5", "0.1"], {"top1": 0.9, EOD: 0.1, "worst_group": 0.5}),
+        ([], [], {}),
+    ],
+)  # fmt: skip
+def test_both_forms_of_the_options(
+    metrics: list[str], words: list[str], expected: dict[str, float]
+) -> None:
+    assert {t.metric: t.limit for t in parse_tolerances(metrics, words)} == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tolerance", "0.05"], "expected one --tolerance for each --metric"),
+        (["--metric", EOD], "expected one --tolerance for each --metric"),
+        (["--metric", EOD, "--tolerance", "x"], "expected a number as --tolerance, but got 'x'"),
+        (["--tolerance", f"{EOD}=5"], "in 0..1 (0.05 is 5 points), but got 5"),
+        (["--tolerance", f"{EOD}=nan"], "in 0..1"),
+        (["--tolerance", "equalised_odds_difference=0.1"], f"did you mean '{EOD}'?"),
+        (["--tolerance", "top1=0.1", "--tolerance", "top1=0.2"], "got several of top1"),
+    ],
+)
+def test_options_that_do_not_fit_are_a_usage_error(
+    cli: Any, tmp_path: Path, options: list[str], message: str
+) -> None:
+    path = write_table(tmp_path, "x.csv", make_rows(40))
+    assert message in error_line(cli("audit", path, *COLUMNS, *options), 2)
+
+
+def test_a_limit_that_is_no_number_is_a_usage_error() -> None:
+    for limit in (True, "0.1", None):
+        with pytest.raises(UsageError, match="expected a number"):
+            Tolerance("top1", limit)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected tolerances as"):
+        audit_rows(make_rows()).judge({})
+
+
+@pytest.mark.parametrize(
+    ("rates", "limit", "code", "word"),
+    [
+        ((0.5, 0.5), 0.1, 0, "WITHIN"),
+        ((0.5, 0.8), 0.1, 3, "EXCEEDS"),
+        ((0.5, 0.58), 0.1, 4, "INCONCLUSIVE"),
+    ],
+)
+def test_the_exit_code_of_the_command(
+    cli: Any, tmp_path: Path, rates: tuple[float, float], limit: float, code: int, word: str
+) -> None:
+    path = write_table(tmp_path, "x.csv", parity_rows(rates, 1200))
+    words = ["--metric", "demographic_parity_difference", "--tolerance", str(limit)]
+    outcome = cli("audit", path, *COLUMNS, *words, "--out", "report.html")
+    assert outcome.code == code
+    verdicts = outcome.out.split("\nVerdicts\n")[1]
+    assert verdicts.startswith(f"by g, {word}: demographic parity difference")
+    assert "tolerated: at most 10.0 points" in " ".join(verdicts.split())
+    assert max(map(len, verdicts.splitlines())) <= 110
+    assert f"by g, {word}: " in (tmp_path / "report.html").read_text()
+    plain = cli("audit", path, *COLUMNS)
+    assert plain.code == 0 and "Verdicts" not in plain.out
+
+
+def test_json_has_the_verdicts_of_each_bias_column(cli: Any, tmp_path: Path) -> None:
+    rows = parity_rows((0.4, 0.7), 400)
+    rows["h"] = np.arange(len(rows)) // 2 % 2
+    path = write_table(tmp_path, "x.csv", rows)
+    outcome = cli(
+        "audit", path, *COLUMNS, "--bias", "h", "--json",
+        "--tolerance", "demographic_parity_difference=0.1", "--tolerance", "top1=0.3",
+    )  # fmt: skip
+    assert outcome.code == 3
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    found = {(r["bias"], v["metric"]): v["verdict"] for r in records for v in r["verdicts"]}
+    assert found["g", "demographic_parity_difference"] == "exceeds"
+    assert found["h", "demographic_parity_difference"] in ("within", "inconclusive")
+    assert found["g x h", "top1"] == "within"
+    for record in records:
+        verdict = record["verdicts"][0]
+        metric = record["demographic_parity_difference"]
+        assert verdict["ci"] == metric["ci"] and verdict["value"] == metric["value"]
+        assert (verdict["bound"], verdict["tolerance"]) == ("at most", 0.1)
+
+
+def test_the_detectable_difference_stands_with_the_verdict() -> None:
+    (verdict,) = audit_rows(parity_rows((0.5, 0.6), 200)).judge(
+        {"demographic_parity_difference": 0.05}
+    )
+    found = verdict.to_json()["detectable"]
+    assert found["groups"] == ["a", "b"] and found["n"] == [200, 200]
+    assert (found["power"], found["level"], found["tests"]) == (0.8, 0.05, 1)
+    # 2.8 standard errors of the difference of two rates of 0.55
+    assert found["value"] == pytest.approx(2.8 * (0.55 * 0.45 / 100) ** 0.5, rel=0.02)
+    text = verdict.describe_detectable() or ""
+    assert text.endswith("selection rates of class '1' in 'a' (n = 200) and 'b' (n = 200)")
+    first, last = describe_verdicts([verdict])
+    assert first == f"{verdict}; {text}" and "80 % power" in last
+
+
+def test_three_classes_and_accuracies_have_no_detectable_difference() -> None:
+    verdicts = audit_rows(make_rows()).judge({EOD: 0.1, "top1": 0.5})
+    assert [v.detectable for v in verdicts] == [None, None]
+    assert describe_verdicts(verdicts) == list(map(str, verdicts))
+
+
+@pytest.mark.parametrize(
+    ("rows", "metric", "reason"),
+    [
+        ({"g": "aaaa", "y": "0101", "p": "0101"}, EOD, "there are no two groups"),
+        ({"g": "aabb", "y": "0100", "p": "0101"}, EOD, "no row with label '1' in group 'b'"),
+        ({"g": "aabb", "y": "0101", "p": "0101"}, "brier", "there are no scores"),
+        ({"g": "aabb", "y": "0101", "p": "0101"}, "bias_aligned", "aligned values"),
+    ],
+)
+def test_an_undefined_metric_says_why(rows: dict[str, str], metric: str, reason: str) -> None:
+    columns = {name: list(text) for name, text in rows.items()}
+    audit = biascon.audit(columns["y"], columns["p"], sensitive_features={"g": columns["g"]})
+    (verdict,) = audit.judge({metric: 0.5})
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert reason in (verdict.reason or "")
+    assert reason in str(verdict)
+
+
+def test_limits_that_round_to_the_tolerance_have_more_digits() -> None:
+    metric = Metric(0.07, 100, 0.0502, 0.09)
+    text = str(Verdict("g", ("a",), Tolerance(EOD, 0.05), Outcome.EXCEEDS, metric))
+    assert "5.02 to 9.00" in text
+    text = str(
+        Verdict("g", ("a",), Tolerance(EOD, 0.0525), Outcome.WITHIN, Metric(0.01, 9, 0, 0.02))
+    )
+    assert text.endswith("at most 5.25 points")  # fmt: skip
