@@ -11,11 +11,13 @@ import biascon
 
 SCRIPT = """
 import biascon
+from biascon.testing import assert_within
 from pathlib import Path
 import torch
 
 reveal_type(biascon.get_loss("contex"))
 reveal_type(biascon.audit([0, 1], [0, 1], sensitive_features=["a", "b"]))
+reveal_type(assert_within([0, 1], [0, 1], sensitive_features=["a", "b"], tolerance=0.1))
 reveal_type(biascon.audit_file("p.csv", label="y", prediction="p", bias=["b"]))
 data = biascon.load_dataset("data/bmnist-0.997")
 reveal_type(data)
@@ -34,6 +36,7 @@ biascon.no_such_name
 EXPECTED = [
     "biascon.losses.loss.Loss",
     "biascon.auditing.result.Audit",
+    "list[biascon.auditing.tolerance.Verdict]",
     "biascon.auditing.result.Audit",
     "biascon.data.split.BiasedDataset",
     "biascon.config.run_config.RunConfig",
