@@ -88,20 +88,26 @@ def audit(
     >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
-    from biascon.auditing.arrays import code_values, feature_columns
+    from biascon.auditing.array_input import (
+        code_array,
+        host_scores,
+        host_values,
+        named_features,
+        reading_arrays,
+    )
 
     words = check_keep_words(keep_words)
-    features = feature_columns(sensitive_features)
+    features = named_features(sensitive_features)
     options = make_options(
         list(features), positive=positive, min_group=min_group, reference=reference, bins=bins,
         pairs=pairs, seed=seed, keep_words=words,
     )  # fmt: skip
     columns = [
-        code_values("y_true", y_true, words),
-        *(code_values(name, values, words) for name, values in features.items()),
-        code_values("y_pred", y_pred, words),
+        code_array("y_true", y_true, words),
+        *(code_array(name, values, words) for name, values in features.items()),
+        code_array("y_pred", y_pred, words),
     ]
-    other = None if baseline is None else code_values("baseline", baseline, words)
+    other = None if baseline is None else code_array("baseline", baseline, words)
     names = ["y_true", *features, "y_pred"]
     lengths = {name: len(c.codes) for name, c in zip(names, columns, strict=True)}
     if other is not None:
@@ -109,9 +115,15 @@ def audit(
     if len(set(lengths.values())) > 1:
         raise UsageError(f"expected equally many rows, but got {lengths}")
     n = len(columns[0].codes)
-    weights = None if sample_weight is None else _weight_array(sample_weight, n)
+    with reading_arrays():
+        weights = (
+            None
+            if sample_weight is None
+            else _weight_array(host_values("sample_weight", sample_weight), n)
+        )
+        matrix = None if scores is None else score_matrix(host_scores(scores), n)
     train = None if training is None else _training_columns(training, list(features), words)
-    part = RowPart(columns, None if scores is None else score_matrix(scores, n), weights, other)
+    part = RowPart(columns, matrix, weights, other)
     return build_audit(
         AuditInput(
             names=names,
@@ -137,18 +149,18 @@ def _training_columns(
     Raises:
         UsageError: They are no pair, have other features, or differ in length.
     """
-    from biascon.auditing.arrays import code_values, feature_columns
+    from biascon.auditing.array_input import code_array, named_features
 
     if not isinstance(training, list | tuple) or len(training) != 2:
         raise UsageError("expected training rows as a pair (labels, features)")
-    others = feature_columns(training[1])
+    others = named_features(training[1])
     if set(others) != set(features):
         raise UsageError(
             f"expected training rows with the features {quote_some(features)}, but got {quote_some(others)}"
         )
     columns = [
-        code_values("labels of training", training[0], words),
-        *(code_values(name, others[name], words) for name in features),
+        code_array("labels of training", training[0], words),
+        *(code_array(name, others[name], words) for name in features),
     ]
     lengths = sorted({len(column.codes) for column in columns})
     if len(lengths) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from biascon.auditing.group_rates import RATES
@@ -53,16 +53,36 @@ def group_frame(record: AuditRecord) -> pd.DataFrame:
             {**row, "effective_n": float(rates.effective_n[m]), "compared": bool(compared[m])}
         )
     texts = ("n", "worst_label", "worst_n", "compared")
-    frame = pd.DataFrame(rows, index=_group_index(record))
+    frame = pd.DataFrame(rows, index=_group_index(record, rows[0]))
     return frame.astype({name: "float64" for name in frame.columns if name not in texts})
 
 
-def _group_index(record: AuditRecord) -> pd.Index[Any]:
+def _group_index(record: AuditRecord, taken: Iterable[str]) -> pd.Index[Any]:
     import pandas as pd
 
+    names = level_names(record.columns, taken)
     if len(record.columns) == 1:
-        return pd.Index([values[0] for values in record.group_values], name=record.columns[0])
-    return pd.MultiIndex.from_tuples(record.group_values, names=record.columns)
+        return pd.Index([values[0] for values in record.group_values], name=names[0])
+    return pd.MultiIndex.from_tuples(record.group_values, names=names)
+
+
+def level_names(columns: Sequence[str], taken: Iterable[str]) -> list[str]:
+    """Return the names of the levels of an index: of bias columns, with "bias " where a name is taken.
+
+    Without it, ``reset_index`` and ``sort_values`` of pandas fail for a bias column of the name ``n``.
+
+    >>> level_names(["sex", "n"], ["n", "accuracy"])
+    ['sex', 'bias n']
+    """
+    names: list[str] = []
+    occupied = set(taken)
+    for column in columns:
+        name = column
+        while name in occupied:
+            name = f"bias {name}"
+        occupied.add(name)
+        names.append(name)
+    return names
 
 
 def cell_frame(record: AuditRecord) -> pd.DataFrame:
@@ -77,7 +97,8 @@ def cell_frame(record: AuditRecord) -> pd.DataFrame:
         for key, values in ((name, rate.value), (f"{name}_low", low), (f"{name}_high", high)):
             columns[key] = values.reshape(-1)
     keys = [(label, *values) for label in record.labels for values in record.group_values]
-    index = pd.MultiIndex.from_tuples(keys, names=["class", *record.columns])
+    names = level_names(record.columns, [*columns, "class"])
+    index = pd.MultiIndex.from_tuples(keys, names=["class", *names])
     return pd.DataFrame(columns, index=index)
 
 
@@ -92,8 +113,9 @@ def reference_frame(record: AuditRecord) -> pd.DataFrame:
         for c in record.compare_to_reference(k)
         for row in _reference_rows(record, k, c)
     ]
-    names = ["class", *record.columns, "metric", "difference", "difference_low", "difference_high",
-             "ratio", "ratio_low", "ratio_high", "n"]  # fmt: skip
+    others = ["metric", "difference", "difference_low", "difference_high", "ratio", "ratio_low",
+              "ratio_high", "n"]  # fmt: skip
+    names = ["class", *level_names(record.columns, ["class", *others]), *others]
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[-7:-1], "float64"))
 
 

@@ -168,6 +168,10 @@ def check_aligned_values(aligned_values: AlignedValues | None, names: Sequence[s
     Raises:
         AlignmentError: They are a mixture of both forms, or name a column that is no bias column.
     """
+    given: object = aligned_values
+    if given is not None and not isinstance(given, Mapping):
+        got = type(given).__name__
+        raise AlignmentError(f"expected aligned values as {{label: value}}, but got a {got}")
     values = () if aligned_values is None else aligned_values.values()
     is_nested = [isinstance(value, Mapping) for value in values]
     if aligned_values is None or not any(is_nested):
