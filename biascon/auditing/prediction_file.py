@@ -14,7 +14,7 @@ from biascon.auditing.csv_rows import CsvRows
 from biascon.auditing.input_source import Format, InputSource
 from biascon.auditing.json_lines import JsonLines
 from biascon.auditing.reading_errors import convert_errors
-from biascon.data.values import CodedColumn, check_keep_words, code_values
+from biascon.data.values import MISSING_WORDS, CodedColumn, check_keep_words, code_values
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
@@ -143,9 +143,23 @@ class PredictionFile:
         return self._rows.batches(names, scores, part_bytes)
 
     def _read_scores(self, name: str, array: Any) -> Array:
+        """Return a column of scores as float64 ``(N,)``, NaN for a missing score.
+
+        Raises:
+            DataError: The column holds other values than numbers.
+        """
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         try:
+            if pa.types.is_dictionary(array.type):
+                array = array.cast(array.type.value_type)
+            if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+                text = pc.utf8_trim_whitespace(array)
+                words = pa.array(sorted(MISSING_WORDS), text.type)
+                array = pc.if_else(
+                    pc.is_in(text, value_set=words), pa.scalar(None, text.type), text
+                )
             numbers: Array = array.cast("float64", safe=False).to_numpy(zero_copy_only=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(

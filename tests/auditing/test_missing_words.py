@@ -15,6 +15,7 @@ from PIL import Image
 
 import biascon
 from biascon.auditing import audit_file
+from biascon.auditing.prediction_file import PredictionFile
 from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import DataError
 from tests.auditing.audit_cases import COLUMNS, error_line, write_table
@@ -69,6 +70,16 @@ def test_files_have_the_rule_of_arrays(tmp_path: Path, kind: str) -> None:
         assert run(drop_missing=True).data["groups"] == ["a", "b"]
         kept = run(drop_missing=True, keep_words=["None", "NULL"])
         assert kept.data["groups"] == ["NULL", "None", "a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "category"])
+def test_scores_have_the_same_words(tmp_path: Path, kind: str) -> None:
+    rows = pd.DataFrame({"y": [0, 1, 0, 1], "s": ["0.25", "NA", "", " 1 "]})
+    if kind == "category":
+        rows["s"] = rows.s.astype("category")
+    path = _write(rows, tmp_path, "parquet" if kind == "category" else kind)
+    ((_, scores),) = PredictionFile(path).scored_parts(["y"], ["s"])
+    assert np.array_equal(scores[:, 0], [0.25, np.nan, np.nan, 1], equal_nan=True)
 
 
 @pytest.mark.parametrize(
