@@ -88,7 +88,13 @@ def audit(
     >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
-    from biascon.auditing.array_input import code_array, named_features
+    from biascon.auditing.array_input import (
+        code_array,
+        host_scores,
+        host_values,
+        named_features,
+        reading_arrays,
+    )
 
     words = check_keep_words(keep_words)
     features = named_features(sensitive_features)
@@ -103,9 +109,21 @@ def audit(
     ]
     other = None if baseline is None else code_array("baseline", baseline, words)
     names = ["y_true", *features, "y_pred"]
-    n = _common_length(dict(zip(names, columns, strict=True)), other)
+    lengths = {name: len(c.codes) for name, c in zip(names, columns, strict=True)}
+    if other is not None:
+        lengths["baseline"] = len(other.codes)
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"expected equally many rows, but got {lengths}")
+    n = len(columns[0].codes)
+    with reading_arrays():
+        weights = (
+            None
+            if sample_weight is None
+            else _weight_array(host_values("sample_weight", sample_weight), n)
+        )
+        matrix = None if scores is None else score_matrix(host_scores(scores), n)
     train = None if training is None else _training_columns(training, list(features), words)
-    part = _row_part(columns, scores, sample_weight, other, n)
+    part = RowPart(columns, matrix, weights, other)
     return build_audit(
         AuditInput(
             names=names,
@@ -116,49 +134,11 @@ def audit(
             drop_missing=drop_missing,
             options=options,
             n_scores=0 if part.scores is None else part.scores.shape[1],
-            weight=None if sample_weight is None else "sample_weight",
+            weight=None if weights is None else "sample_weight",
             baseline=None if other is None else "baseline",
             training=None if train is None else lambda: [train],
         )
     )
-
-
-def _row_part(
-    columns: Sequence[CodedColumn],
-    scores: Any,
-    sample_weight: Any,
-    baseline: CodedColumn | None,
-    n: int,
-) -> RowPart:
-    """Return all N rows as one part.
-
-    Raises:
-        UsageError: Scores or weights have another shape or are no numbers.
-    """
-    from biascon.auditing.array_input import host_scores, host_values, reading_arrays
-
-    with reading_arrays():
-        weights = (
-            None
-            if sample_weight is None
-            else _weight_array(host_values("sample_weight", sample_weight), n)
-        )
-        matrix = None if scores is None else score_matrix(host_scores(scores), n)
-    return RowPart(columns, matrix, weights, baseline)
-
-
-def _common_length(columns: Mapping[str, CodedColumn], baseline: CodedColumn | None) -> int:
-    """Return the number of rows of all columns.
-
-    Raises:
-        UsageError: The columns differ in length.
-    """
-    lengths = {name: len(column.codes) for name, column in columns.items()}
-    if baseline is not None:
-        lengths["baseline"] = len(baseline.codes)
-    if len(set(lengths.values())) > 1:
-        raise UsageError(f"expected equally many rows, but got {lengths}")
-    return next(iter(lengths.values()))
 
 
 def _training_columns(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -63,13 +62,30 @@ def measure_features(
     label, *biases = columns
     x = _scale_columns(features)
     _, strata = np.unique(np.stack([b.codes for b in biases]), axis=1, return_inverse=True)
-    predict = partial(predict_held_out, x, folds=folds, seed=seed, say=say)
-    of_label = predict(label.codes, strata.reshape(-1), len(label.values), purpose="features/label")
+    of_label = predict_held_out(
+        x,
+        label.codes,
+        strata.reshape(-1),
+        len(label.values),
+        folds=folds,
+        seed=seed,
+        purpose="features/label",
+        say=say,
+    )
     pairs = np.sort(permutation(len(features), seed, "features/pairs")[:PAIR_ROWS])
     unit = _in_range(features[pairs])
     records = []
     for b in biases:
-        of_bias = predict(b.codes, label.codes, len(b.values), purpose=f"features/bias/{b.name}")
+        of_bias = predict_held_out(
+            x,
+            b.codes,
+            label.codes,
+            len(b.values),
+            folds=folds,
+            seed=seed,
+            purpose=f"features/bias/{b.name}",
+            say=say,
+        )
         geometry = measure_geometry(unit, label.codes[pairs], b.codes[pairs])
         record = FeatureRecord(
             source=replace(source, bias=b.name),
