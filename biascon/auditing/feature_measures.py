@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -62,30 +64,14 @@ def measure_features(
     label, *biases = columns
     x = _scale_columns(features)
     _, strata = np.unique(np.stack([b.codes for b in biases]), axis=1, return_inverse=True)
-    of_label = predict_held_out(
-        x,
-        label.codes,
-        strata.reshape(-1),
-        len(label.values),
-        folds=folds,
-        seed=seed,
-        purpose="features/label",
-        say=say,
-    )
+    predict = partial(predict_held_out, x, folds=folds, seed=seed, say=say)
+    of_label = predict(label.codes, strata.reshape(-1), len(label.values), purpose="features/label")
     pairs = np.sort(permutation(len(features), seed, "features/pairs")[:PAIR_ROWS])
     unit = _in_range(features[pairs])
     records = []
     for b in biases:
-        of_bias = predict_held_out(
-            x,
-            b.codes,
-            label.codes,
-            len(b.values),
-            folds=folds,
-            seed=seed,
-            purpose=f"features/bias/{b.name}",
-            say=say,
-        )
+        of_bias = predict(b.codes, label.codes, len(b.values), purpose=f"features/bias/{b.name}")
+        readouts = _readout(of_label, label, b), _readout(of_bias, b, label)
         geometry = measure_geometry(unit, label.codes[pairs], b.codes[pairs])
         record = FeatureRecord(
             source=replace(source, bias=b.name),
@@ -96,18 +82,24 @@ def measure_features(
             seed=seed,
             labels=label.values,
             bias_values=b.values,
-            label_readout=_readout(of_label, label, b),
-            bias_readout=_readout(of_bias, b, label),
+            label_readout=readouts[0],
+            bias_readout=readouts[1],
             pair_rows=len(pairs),
-            without_direction=geometry.without_direction,
-            class_alignment=_pair_metric(geometry.class_alignment),
-            bias_alignment=_pair_metric(geometry.bias_alignment),
-            uniformity=_pair_metric(geometry.uniformity),
-            similarities=_similarities(geometry),
             notes=(),
+            **_geometry_fields(geometry),
         )
         records.append(replace(record, notes=(*notes, *_notes(record, label, b))))
     return tuple(records)
+
+
+def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
+    return {
+        "without_direction": geometry.without_direction,
+        "class_alignment": _pair_metric(geometry.class_alignment),
+        "bias_alignment": _pair_metric(geometry.bias_alignment),
+        "uniformity": _pair_metric(geometry.uniformity),
+        "similarities": _similarities(geometry),
+    }
 
 
 def _readout(predictions: HeldOutPredictions, target: Column, other: Column) -> Readout:
