@@ -88,20 +88,15 @@ def audit(
     >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
-    from biascon.auditing.array_input import (
-        code_array,
-        host_scores,
-        host_values,
-        named_features,
-        reading_arrays,
-    )
+    from biascon.auditing.array_input import code_array, named_features, reading
 
-    words = check_keep_words(keep_words)
     features = named_features(sensitive_features)
-    options = make_options(
-        list(features), positive=positive, min_group=min_group, reference=reference, bins=bins,
-        pairs=pairs, seed=seed, keep_words=words,
-    )  # fmt: skip
+    with reading("settings"):
+        words = check_keep_words(keep_words)
+        options = make_options(
+            list(features), positive=positive, min_group=min_group, reference=reference, bins=bins,
+            pairs=pairs, seed=seed, keep_words=words,
+        )  # fmt: skip
     columns = [
         code_array("y_true", y_true, words),
         *(code_array(name, values, words) for name, values in features.items()),
@@ -115,15 +110,9 @@ def audit(
     if len(set(lengths.values())) > 1:
         raise UsageError(f"expected equally many rows, but got {lengths}")
     n = len(columns[0].codes)
-    with reading_arrays():
-        weights = (
-            None
-            if sample_weight is None
-            else _weight_array(host_values("sample_weight", sample_weight), n)
-        )
-        matrix = None if scores is None else score_matrix(host_scores(scores), n)
+    weights = None if sample_weight is None else _weight_array(sample_weight, n)
     train = None if training is None else _training_columns(training, list(features), words)
-    part = RowPart(columns, matrix, weights, other)
+    part = RowPart(columns, None if scores is None else _score_array(scores, n), weights, other)
     return build_audit(
         AuditInput(
             names=names,
@@ -168,18 +157,29 @@ def _training_columns(
     return columns
 
 
+def _score_array(scores: Any, n: int) -> Array:
+    """Return scores as ``score_matrix`` does, of any library."""
+    from biascon.auditing.array_input import host_scores, reading
+
+    with reading("arrays"):
+        return score_matrix(host_scores(scores), n)
+
+
 def _weight_array(sample_weight: Any, n: int) -> Array:
     """Return weights as float64 ``(N,)``.
 
     Raises:
         UsageError: They have another shape or are no numbers.
     """
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"expected weights to be numbers, but got other values ({error})"
-        ) from error
+    from biascon.auditing.array_input import host_values, reading
+
+    with reading("arrays"):
+        try:
+            weights = np.asarray(host_values("sample_weight", sample_weight), dtype=np.float64)
+        except TypeError as error:
+            raise UsageError(
+                f"expected weights to be numbers, but got other values ({error})"
+            ) from error
     if weights.shape != (n,):
         raise UsageError(f"expected weights of shape ({n},), but got {weights.shape}")
     return weights

@@ -17,17 +17,20 @@ _NO_COLUMNS = (str, bytes, bytearray, Mapping, Set)
 
 
 @contextlib.contextmanager
-def reading_arrays() -> Iterator[None]:
-    """Turn the errors of other libraries on the values of a user into a ``UsageError``.
+def reading(what: str) -> Iterator[None]:
+    """Turn other errors on what a user gave into a ``UsageError``.
 
     Values may be objects of any class, whose comparison or conversion may raise anything.
+
+    Args:
+        what: The name of what is read, in the plural.
     """
     try:
         yield
     except BiasconError:
         raise
     except Exception as error:
-        message = f"the arrays cannot be read ({type(error).__name__}: {error})"
+        message = f"the {what} cannot be read ({type(error).__name__}: {error})"
         raise UsageError(message) from error
 
 
@@ -100,7 +103,7 @@ def named_features(features: Any) -> dict[str, Any]:
     Raises:
         UsageError: As for ``host_values`` and ``feature_columns``, or the values cannot be read.
     """
-    with reading_arrays():
+    with reading("arrays"):
         return feature_columns(host_features(features))
 
 
@@ -111,7 +114,7 @@ def code_array(name: str, values: Any, keep_words: Collection[str] = ()) -> Code
         UsageError: As for ``host_values`` and ``code_values``, or the values cannot be read.
         DataError: As for ``code_values``.
     """
-    with reading_arrays():
+    with reading("arrays"):
         return code_values(name, host_values(name, values), keep_words)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from biascon.data.values import normalize_value
 from biascon.errors import UsageError, did_you_mean
 from biascon.utils.text import quote_some
@@ -62,8 +64,7 @@ def make_options(
     Raises:
         UsageError: A setting does not fit the bias columns.
     """
-    if min_group < 0:
-        raise UsageError(f"expected min_group of at least 0, but got {min_group}")
+    _check_types(min_group, bins)
     if pairs and len(bias) < 3:
         raise UsageError(
             f"expected at least three bias columns for pairs, but got {len(bias)}: "
@@ -91,6 +92,13 @@ def _normalize(what: str, value: Any, keep_words: Collection[str]) -> str:
     if text is None:
         raise UsageError(f"expected {what} to be a value, but '{value}' stands for a missing value")
     return text
+
+
+def _check_types(min_group: object, bins: object) -> None:
+    if not isinstance(min_group, int | np.integer) or min_group < 0:
+        raise UsageError(f"expected min_group of at least 0, but got {min_group!r}")
+    if bins is not None and not isinstance(bins, Mapping):
+        raise UsageError(f"expected bins as {{column: edges}}, but got a {type(bins).__name__}")
 
 
 def _read_reference(
