@@ -101,7 +101,10 @@ def _draw_groups(record: AuditRecord, series: Sequence[Series], ax: Axes | None)
         offset = (k - (len(series) - 1) / 2) * step
         positions = [(row + offset, part.groups[m]) for row, m in enumerate(shown)]
         _draw_points(ax, positions, color, marker, plain_label(part.name))
-    names = [f"{_shorten(record.groups[m])}  (n = {record.by_group[m].n:,})" for m in shown]
+    marks = ["" if is_compared else ", not compared" for is_compared in record.compared]
+    names = [
+        f"{_shorten(record.groups[m])}  (n = {record.by_group[m].n:,}{marks[m]})" for m in shown
+    ]
     for row in range(1, len(shown), 2):  # stripes keep the points of a group together
         ax.axhspan(row - 0.5, row + 0.5, color="black", alpha=0.04, lw=0, zorder=0)
     _finish(ax, names, 101)

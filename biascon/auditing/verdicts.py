@@ -21,6 +21,7 @@ from biascon.metrics.summary import COMPARISONS, NEED_ALIGNED
 from biascon.utils.text import join_first
 
 _SEVERITY = (Outcome.WITHIN, Outcome.INCONCLUSIVE, Outcome.EXCEEDS)
+_SCORES = ("brier", "auc")  # printed in 0..1 or 0..2 with three digits, as in the tables
 _MAX_DIGITS = 6  # after the point, of a percentage or a ratio
 DETECTABLE_LEGEND = (
     f"Detectable: the smallest difference between the two groups with the fewest rows that a z test at level "
@@ -201,10 +202,10 @@ def _explain(record: AuditRecord, metric: str) -> str:
 
 
 def _format(name: str, value: float | None, digits: int | None = None) -> str:
-    """Return a value in the unit of the tables: a ratio and a Brier score as they are, others in percent."""
+    """Return a value in the unit of the tables: ratio, Brier score and AUC as they are, others in percent."""
     if value is None:
         return "-"
-    if name == "brier":
+    if name in _SCORES:
         return f"{value:.{3 if digits is None else digits}f}"
     if METRIC_NAMES[name].is_ratio:
         return f"{value:.{2 if digits is None else digits}f}"
@@ -213,7 +214,7 @@ def _format(name: str, value: float | None, digits: int | None = None) -> str:
 
 def _unit(name: str) -> str:
     """Return the unit of a value as ``_format`` writes it: a difference of rates is in percentage points."""
-    if name == "brier" or METRIC_NAMES[name].is_ratio:
+    if name in _SCORES or METRIC_NAMES[name].is_ratio:
         return ""
     return " points" if name.endswith("_difference") else " %"
 
@@ -225,9 +226,9 @@ def _count_digits(name: str, values: Sequence[float]) -> int:
         name: The name of the metric.
         values: The tolerance, and the limits of the interval.
     """
-    digits = 3 if name == "brier" else 2 if METRIC_NAMES[name].is_ratio else 1
+    digits = 3 if name in _SCORES else 2 if METRIC_NAMES[name].is_ratio else 1
     tolerance, *limits = values
-    factor = 1 if name == "brier" or METRIC_NAMES[name].is_ratio else 100
+    factor = 1 if name in _SCORES or METRIC_NAMES[name].is_ratio else 100
     while digits < _MAX_DIGITS:
         shown = _format(name, tolerance, digits)
         hides = any(

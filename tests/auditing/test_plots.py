@@ -105,6 +105,22 @@ def test_of_many_groups_the_worst_are_drawn_and_long_names_keep_their_end() -> N
     ax.figure.canvas.draw()  # no name is taken for a formula
 
 
+def test_a_group_that_is_too_small_to_compare_is_marked() -> None:
+    rows = make_rows(classes=2, groups=2)
+    rows.loc[:4, "g"] = "tiny"
+    names = [t.get_text() for t in audit_rows(rows, min_group=10).plot().get_yticklabels()]
+    assert names[-1] == "tiny  (n = 5, not compared)"
+    assert not any("compared" in name for name in names[:-1])
+
+
+def test_weights_have_no_line_over_all_rows_but_for_the_accuracy() -> None:
+    rows = make_rows(classes=2, groups=2)
+    weights = np.arange(1, len(rows) + 1)
+    audit = biascon.audit(rows.y, rows.p, sensitive_features=rows.g, sample_weight=weights)
+    points = drawn_points(audit.plot())
+    assert points["selection rate"] == pytest.approx((100 * audit.by_group.selection_rate).tolist())
+
+
 def test_more_classes_have_the_accuracy_only() -> None:
     ax = audit_rows(make_rows()).plot()
     assert len(ax.containers) == 1 and ax.get_legend() is None

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import biascon
 from biascon.auditing.tolerance import EXIT_CODES, Outcome, parse_tolerances
+from biascon.auditing.verdicts import describe_verdicts
 from biascon.errors import BiasconWarning, UsageError
 from biascon.testing import assert_within
 from tests.auditing.audit_cases import write_table
@@ -120,6 +122,18 @@ def test_the_command_of_the_workflow_runs(cli: Any, tmp_path: Path) -> None:
     assert command is not None
     assert cli(*command[1].split()).code == EXIT_CODES[Outcome.EXCEEDS]
     assert "Verdicts" in (tmp_path / "audit.html").read_text()
+
+
+def test_the_verdict_of_the_page_has_the_form_of_a_verdict() -> None:
+    rows = parity_rows((0.5, 0.6), 400)
+    audit = biascon.audit(rows.y, rows.p, sensitive_features={"sex": rows.g})
+    shown = describe_verdicts(audit.judge({"equalized_odds_difference": 0.05}))
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    for sentence in shown:
+        pattern = re.sub(r"'[^']*'", "'.*?'", re.escape(sentence).replace(r"\ ", " "))
+        pattern = re.sub(r"\d+(\\\.\d+)?", r"[\\d.]+", pattern)
+        pattern = pattern.replace("true positive", "(true|false) positive")
+        assert re.search(pattern, text), pattern
 
 
 def test_the_commands_and_exit_codes_of_the_page() -> None:

@@ -215,3 +215,15 @@ def test_limits_that_round_to_the_tolerance_have_more_digits() -> None:
         Verdict("g", ("a",), Tolerance(EOD, 0.0525), Outcome.WITHIN, Metric(0.01, 9, 0, 0.02))
     )
     assert text.endswith("at most 5.25 points")  # fmt: skip
+
+
+def test_values_have_the_unit_of_the_tables() -> None:
+    def sentence(metric: str) -> str:
+        result = Metric(0.742, 9, 0.719, 0.764)
+        return str(Verdict("g", ("a",), Tolerance(metric, 0.7), Outcome.WITHIN, result))
+
+    assert "0.742, 95 % interval 0.719 to 0.764; tolerated: at least 0.700" in sentence("auc")
+    assert "74.2 %, 95 % interval 71.9 to 76.4; tolerated: at least 70.0 %" in sentence("top1")
+    assert "0.74, 95 % interval 0.72 to 0.76; tolerated: at least 0.70" in sentence(
+        "demographic_parity_ratio"
+    )

@@ -109,8 +109,8 @@ def vfairness_numbers(y: Any, p: Any, group: Any) -> Numbers:
 
 
 def sklearn_numbers(y: Any, p: Any, group: Any, scores: Any) -> Numbers:
-    """Return the accuracies and the Brier score by scikit-learn."""
-    from sklearn.metrics import accuracy_score, brier_score_loss, recall_score
+    """Return the accuracies, the Brier score and the AUC by scikit-learn."""
+    from sklearn.metrics import accuracy_score, brier_score_loss, recall_score, roc_auc_score
 
     recalls = np.concatenate(
         [
@@ -128,6 +128,7 @@ def sklearn_numbers(y: Any, p: Any, group: Any, scores: Any) -> Numbers:
     if scores is not None:  # biascon sums over both classes
         positive = y == np.unique(y)[1]
         numbers["brier"] = 2 * float(brier_score_loss(positive, scores))
+        numbers["auc"] = float(roc_auc_score(positive, scores))
     return numbers
 
 
@@ -166,7 +167,12 @@ def _compare(
 ) -> Comparison:
     y, p, group, scores = rows
     record = audit.record
-    accuracies = ("top1", "unbiased", "worst_group", *(["brier"] if scores is not None else []))
+    accuracies = (
+        "top1",
+        "unbiased",
+        "worst_group",
+        *(["brier", "auc"] if scores is not None else []),
+    )
     own = {n: record[n].value for n in accuracies}
     own |= {n: record.summary.by_class[label][n].value for n in DIFFERENCES}
     binary = (y == label).astype(int), (p == label).astype(int), group
