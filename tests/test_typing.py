@@ -36,7 +36,7 @@ biascon.no_such_name
 EXPECTED = [
     "biascon.losses.loss.Loss",
     "biascon.auditing.result.Audit",
-    "list[biascon.auditing.tolerance.Verdict]",
+    "list[biascon.auditing.verdicts.Verdict]",
     "biascon.auditing.result.Audit",
     "biascon.data.split.BiasedDataset",
     "biascon.config.run_config.RunConfig",

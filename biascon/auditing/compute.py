@@ -38,7 +38,7 @@ from biascon.metrics.summary import (
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
-MAX_RESAMPLED = 200_000  # cells of a table; the bootstrap of a larger table would take minutes
+MAX_RESAMPLED = 1_000_000  # cells of a table; the comparisons of a larger one would take a minute
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +188,8 @@ def _measure(
     if has_intervals:
         return summary, []
     return summary, [
-        f"no intervals: the table has {size:,} cells label x group x prediction, and more than "
-        f"{MAX_RESAMPLED:,} are not resampled"
+        f"no intervals of comparisons: the table has {size:,} cells label x group x prediction, and more "
+        f"than {MAX_RESAMPLED:,} are not resampled"
     ]
 
 

@@ -29,7 +29,7 @@ _ADJUSTED = (
 )
 _RATES = (
     "TPR, FPR, FNR: true positive, false positive and false negative rate (FNR = 1 - TPR). Intervals (95 %): "
-    "Wilson for single rates, bootstrap over rows for means. The intervals of the worst group, of "
+    "Wilson for single rates, a beta interval for means over cells. The intervals of the worst group, of "
     "differences and of ratios are wide: they are made to cover the true value in 95 % of samples or more. "
     "Too few rows: the interval is everything that is possible."
 )

@@ -1,7 +1,7 @@
 """The interval of the difference of two accuracies on the same rows, as a mean over cells or over rows.
 
-The paired bootstrap of a mean over cells is too narrow in small cells: with cells of 10 rows, its 95 %
-interval excludes 0 in 12.5 % of the ties.
+The paired bootstrap of a mean over cells is too narrow in small cells: with four cells of 10 rows,
+its 95 % interval excludes 0 in 8 % of the ties (docs/coverage.md).
 """
 
 from __future__ import annotations

@@ -21,7 +21,11 @@ from biascon.metrics.estimates import (
 from biascon.metrics.intervals import wilson
 from biascon.metrics.records import Cell, Metric, MetricSummary
 from biascon.metrics.simultaneous_intervals import Limits
-from biascon.metrics.summary_intervals import estimate_intervals, undefined_intervals
+from biascon.metrics.summary_intervals import (
+    estimate_intervals,
+    limit_without_resampling,
+    undefined_intervals,
+)
 from biascon.metrics.summary_tests import MAX_PERMUTED, run_permutation_tests
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
@@ -107,7 +111,8 @@ def measure_counts(
             for all groups.
         training: int ``(K, M)``, the number of training rows of each cell. None if it is unknown: the
             metrics of ``AMPLIFICATIONS`` are then None, with n = 0.
-        intervals: Whether to compute the intervals and the permutation tests. If not, they are None.
+        intervals: Whether to compute the intervals that may resample (comparisons, amplifications) and the
+            permutation tests. If not, they are None. All other intervals are always computed.
 
     Raises:
         UsageError: ``positive`` is none of two classes.
@@ -130,7 +135,9 @@ def measure_counts(
     if intervals:
         limits = estimate_intervals(table, compared_table, aligned, per_class, training, seed)
     else:
-        limits = undefined_intervals(points, per_class)
+        limits = undefined_intervals(points, per_class) | limit_without_resampling(
+            table, compared_table, aligned
+        )
     metrics = _assemble_metrics(
         table, compared_table, aligned, points, limits, has_training=training is not None
     )

@@ -44,9 +44,8 @@ def estimate_intervals(
         (low, high): float ``()`` by metric name, and float ``(K,)`` by ``"class/" + name`` for the
         comparisons of groups.
     """
-    limits = limit_rates(table, aligned)
+    limits = limit_without_resampling(table, compared_table, aligned)
     limits |= _limit_amplifications(table, training, seed)
-    limits["worst_group"] = worst_group_limits(compared_table)
     limits |= comparison_limits(compared_table, per_class, numpy_generator(seed, "comparisons"))
     return limits
 
@@ -59,6 +58,19 @@ def undefined_intervals(
     for name, value in per_class.items():
         limits[f"class/{name}"] = (np.full(value.shape, np.nan),) * 2
     return limits
+
+
+def limit_without_resampling(
+    table: Array, compared_table: Array, aligned: Array | None
+) -> dict[str, Limits]:
+    """Return the intervals of every metric of ``ACCURACIES``: they take no time at any size of the table.
+
+    Args:
+        table: int ``(K, M, K)``: label x bias x prediction.
+        compared_table: The same for the groups that the worst group is about.
+        aligned: bool ``(K, M)``, the bias-aligned cells, or None.
+    """
+    return limit_rates(table, aligned) | {"worst_group": worst_group_limits(compared_table)}
 
 
 def limit_rates(table: Array, aligned: Array | None) -> dict[str, Limits]:

@@ -28,7 +28,7 @@ class LossDifference:
         mean: The difference.
         low: The lower limit of the interval.
         high: The upper limit of the interval.
-        unit: What the interval is over: a t interval over seeds, or a bootstrap over test images.
+        unit: What the interval is over: a t interval over seeds, or an interval over test images.
         n: The number of seeds or of test images.
         gap: The same difference in the gap between bias-aligned and bias-conflicting accuracy, over seeds.
         note: In what else the two methods differ.

@@ -17,9 +17,9 @@ import torch
 from biascon.config.factory import make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save, view_by_attributes
 from biascon.errors import BiasconError, RunError, UsageError
-from biascon.probing.linear_probe import fit
 from biascon.evaluation.transfer import EncoderSource, read_source, transfer_config
 from biascon.models.features import extract_features
+from biascon.probing.linear_probe import fit
 from biascon.report.convergence import convergence_speeds, validation_curve
 from biascon.report.experiments import find_runs, group_runs
 from biascon.report.html import render_html
