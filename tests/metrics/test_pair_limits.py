@@ -1,4 +1,4 @@
-"""Limits of all pairs of groups, margins, resamples, multi-class equalized odds, permuted margins."""
+"""Limits of all pairs of groups, sums of tables and their resamples, multi-class equalized odds."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class TestMargins:
 
 class TestMulticlass:
     def test_a_predictor_that_depends_on_the_label_alone_has_a_difference_of_zero(self) -> None:
-        """The false positive rates of one class against the rest differ, as the groups mix labels."""
+        """The false positive rates of one class against the rest differ: the mixes of labels differ."""
         confusion = np.array([[8, 1, 1], [4, 5, 1], [0, 2, 8]])
         mixes = np.array([[10, 30], [50, 10], [20, 40]])
         table = mixes[:, :, None] * confusion[:, None, :]
