@@ -27,6 +27,11 @@ from biascon.auditing.training_cells import Cells, adjusted_average
 from biascon.auditing.weighted import lowest_rate, measure_weighted
 from biascon.data.alignment import Alignment
 from biascon.errors import UsageError
+from biascon.metrics.multiclass import (
+    MULTICLASS_METRICS,
+    multiclass_equalized_odds,
+    multiclass_limits,
+)
 from biascon.metrics.records import UNDEFINED, Cell, Metric, MetricSummary
 from biascon.metrics.summary import (
     COMPARISONS,
@@ -131,6 +136,7 @@ def compute_audit(
             "average_odds_difference": average_odds,
             "worst_class": lowest,
             "adjusted_average": adjusted,
+            MULTICLASS_METRICS[0]: _multiclass_odds(table, compared, weights),
         },
         worst_class=worst_class,
         calibration=overall,
@@ -246,6 +252,15 @@ def _worst_class(table: AuditTable, weights: WeightTables | None) -> tuple[str |
     rate = measure_rates(by_label, pooled).by_class["true_positive_rate"]
     index, metric = lowest_rate(rate)
     return (None if index is None else table.classes[index[0]]), metric
+
+
+def _multiclass_odds(table: AuditTable, compared: Array, weights: WeightTables | None) -> Metric:
+    """Return the multi-class equalized odds difference of more than two classes; undefined with weights."""
+    counts = table.counts[:, compared]
+    if len(table.classes) <= 2 or weights is not None or compared.sum() < 2:
+        return UNDEFINED
+    value = multiclass_equalized_odds(counts)
+    return make_metric(value, int(counts.sum()), multiclass_limits(counts))
 
 
 def _adjusted_average(table: AuditTable, rates: GroupRates) -> tuple[Metric, list[str]]:

@@ -42,7 +42,8 @@ _CHANCE_OF_MANY = (
     "By chance is thus what is expected if predictions do not depend on the group given the label. With more "
     "than two classes the false positive rate of one class against the rest mixes the other labels. Groups "
     "with other shares of labels then differ in it. This difference of composition is a part of equalized "
-    "odds, and of its value by chance."
+    "odds, and of its value by chance. Multi-class equalized odds has no such part: it is the largest "
+    "difference of P(prediction | label) over the groups, for any prediction and label."
 )
 _REFERENCE = (
     "Differences to the reference: rate of the group minus rate of the reference, with Newcombe's interval "

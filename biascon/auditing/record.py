@@ -14,12 +14,13 @@ from biascon.auditing.group_rates import RATES, GroupRates, WeightTables, measur
 from biascon.auditing.reference import ReferenceComparison, compare_to_reference
 from biascon.auditing.score_metrics import SCORE_METRICS
 from biascon.errors import DataError
+from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.records import Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, COMPARISONS
 
 FORMAT = 2  # of the JSON form
 METRICS = (*ACCURACIES, *COMPARISONS)
-EXTRA_METRICS = ("average_odds_difference", "worst_class", "adjusted_average")
+EXTRA_METRICS = ("average_odds_difference", "worst_class", "adjusted_average", *MULTICLASS_METRICS)
 PRODUCT = " x "  # joins the names of bias columns, and the values of a combination
 
 
@@ -136,7 +137,8 @@ class AuditRecord:
             the counts.
         extra: The metrics of ``EXTRA_METRICS``: the average odds difference of the positive class, undefined
             unless there are two classes; the lowest accuracy of a label; the accuracy averaged with the
-            shares of the training rows, undefined without these.
+            shares of the training rows, undefined without these; the multi-class equalized odds difference,
+            undefined unless there are more than two classes.
         worst_class: The label with the lowest accuracy, None without rows.
         calibration: The metrics of ``SCORE_METRICS`` over all rows; undefined without scores.
         by_group: The metrics of each group.

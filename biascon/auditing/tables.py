@@ -21,6 +21,7 @@ from biascon.auditing.group_tables import (
 from biascon.auditing.record import METRICS, AuditRecord
 from biascon.auditing.score_metrics import SCORE_METRICS
 from biascon.auditing.text_table import TextTable
+from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
 from biascon.metrics.records import Metric
@@ -73,6 +74,8 @@ def _metrics_table(record: AuditRecord) -> TextTable:
         names.insert(names.index("unbiased") + 1, "adjusted_average")
     if record.positive is not None:
         names.insert(names.index("equal_opportunity_difference"), "average_odds_difference")
+    if record[MULTICLASS_METRICS[0]].n:
+        names.insert(names.index("equal_opportunity_difference"), MULTICLASS_METRICS[0])
     names += [name for name in SCORE_METRICS if record[name].n]
     tests = record.summary.disparity or {}
     tested = [name for name in names if name in tests]

@@ -79,6 +79,7 @@ _NAMES = (
     ),
     MetricName("adjusted_average", "adjusted average accuracy", "adjusted average"),
     MetricName("worst_class", "worst class", "worst class"),
+    _difference("multiclass_equalized_odds", "multi-class equalized odds", "multi-class EO"),
     _difference("average_odds", "average odds", "AO"),
     MetricName("selection_rate", "selection rate", "selection"),
     MetricName("true_positive_rate", "true positive rate", "TPR"),

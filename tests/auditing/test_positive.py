@@ -155,3 +155,23 @@ def test_an_older_record_is_refused() -> None:
     del data["format"]
     with pytest.raises(DataError, match="expected an audit of format 2, but got 1"):
         type(audit_rows(hiring()).record).from_json(data)
+
+
+def test_multiclass_equalized_odds_does_not_depend_on_the_mix_of_labels() -> None:
+    """Predictions depend on the label alone; the groups have other shares of the labels."""
+    rates = np.array([[8, 1, 1], [0, 10, 0], [0, 0, 10]])  # label x prediction, of 10 rows
+    mixes = {"a": (10, 50, 10), "b": (50, 10, 10)}
+    rows = [
+        (k, j, g)
+        for g, mix in mixes.items()
+        for k, n in enumerate(mix)
+        for j in range(3)
+        for _ in range(n * rates[k, j])
+    ]
+    y, p, g = zip(*rows, strict=True)
+    result = biascon.audit(y, p, sensitive_features=g)
+    assert result.overall["multiclass_equalized_odds_difference"] == pytest.approx(0)
+    assert result.overall["equalized_odds_difference"] > 0.03
+    assert result.data["multiclass_equalized_odds_difference"]["ci"][1] < 0.2
+    two = audit_rows(make_rows(classes=2)).data["multiclass_equalized_odds_difference"]
+    assert two == {"value": None, "n": 0, "ci": [None, None]}
