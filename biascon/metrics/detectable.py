@@ -135,7 +135,7 @@ def smallest_difference(
         The difference, None if no case has a result.
 
     >>> round(smallest_difference(0.5, (100, 100)), 3), smallest_difference(0.5, (3, 3))
-    (0.191, None)
+    (0.194, None)
     """
     from scipy import stats
 
