@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,15 @@ from biascon.metrics.simultaneous_intervals import COMPARED
 from biascon.metrics.summary import COMPARISONS, NEED_ALIGNED
 from biascon.utils.text import join_first
 
+# Metrics that need more than predictions of groups: what is missing, and whether it is given.
+_NEEDS: dict[str, tuple[str, Callable[[AuditRecord], bool]]] = {
+    "adjusted_average": ("no training rows", lambda record: record["adjusted_average"].n > 0),
+    "average_odds_difference": ("not two classes", lambda record: len(record.labels) == 2),
+    "multiclass_equalized_odds_difference": (
+        "not more than two classes",
+        lambda record: len(record.labels) > 2,
+    ),
+}
 _SEVERITY = (Outcome.WITHIN, Outcome.INCONCLUSIVE, Outcome.EXCEEDS)
 _SCORES = ("brier", "auc")  # printed in 0..1 or 0..2 with three digits, as in the tables
 _MAX_DIGITS = 6  # after the point, of a percentage or a ratio
@@ -183,6 +192,10 @@ def _explain(record: AuditRecord, metric: str) -> str:
         return "undefined, as there are no scores"
     if metric in NEED_ALIGNED:
         return "undefined, as no row is known to be of that kind (aligned values)"
+    if metric in _NEEDS:
+        needed, is_given = _NEEDS[metric]
+        if not is_given(record):
+            return f"undefined, as there are {needed}"
     if record.compared.sum() < 2:
         few = "" if record.min_group == 0 else f" of {record.min_group:,} rows or more"
         return f"undefined, as there are no two groups{few}"

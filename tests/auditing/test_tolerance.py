@@ -196,6 +196,8 @@ def test_three_classes_and_accuracies_have_no_detectable_difference() -> None:
         ({"g": "aabb", "y": "0100", "p": "0101"}, EOD, "no row with label '1' in group 'b'"),
         ({"g": "aabb", "y": "0101", "p": "0101"}, "brier", "there are no scores"),
         ({"g": "aabb", "y": "0101", "p": "0101"}, "bias_aligned", "aligned values"),
+        ({"g": "aabb", "y": "0101", "p": "0101"}, "adjusted_average", "there are no training rows"),
+        ({"g": "aabb", "y": "0121", "p": "0101"}, "average_odds_difference", "not two classes"),
     ],
 )
 def test_an_undefined_metric_says_why(rows: dict[str, str], metric: str, reason: str) -> None:
