@@ -13,7 +13,7 @@ from biascon.utils.seeds import numpy_generator
 from tests.metrics.count_tables import expand_rows
 
 TABLES = 100
-REPLICATES = 300
+REPLICATES = 200
 
 
 def draw_truth(
@@ -36,7 +36,6 @@ def compare_groups(table: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("rows", "n_labels", "n_bias", "mean_accuracy", "sd"),
     [
-        (10_000, 10, 10, 0.8, 0.1),  # some groups differ by much
         (10_000, 10, 10, 0.8, 0.0),  # all true differences are 0
         (10_000, 10, 10, 0.985, 0.01),  # nearly all rows are correct
         (1_000, 10, 10, 0.8, 0.1),  # ten rows per cell
@@ -52,7 +51,8 @@ def test_coverage_is_at_least_the_level(
     truth = {name: float(value.mean()) for name, value in compare_groups(p).items()}
     truth["worst_group"] = float(accuracy.worst_group(p))
     is_covered: dict[str, list[bool]] = {name: [] for name in truth}
-    for table in rng.multinomial(rows, p.reshape(-1), TABLES).reshape(-1, *p.shape):
+    tables = TABLES if n_labels < 10 else 50  # a table of a hundred cells takes longer
+    for table in rng.multinomial(rows, p.reshape(-1), tables).reshape(-1, *p.shape):
         per_class = compare_groups(table)
         limits = comparison_limits(table, per_class, rng, replicates=REPLICATES)
         limits["worst_group"] = worst_group_limits(table)
@@ -68,8 +68,8 @@ def test_coverage_is_at_least_the_level(
             assert 0 <= low <= estimates[name] + 1e-12 and estimates[name] - 1e-12 <= high <= 1
             is_covered[name].append(low - 1e-12 <= value <= high + 1e-12)
     for name, flags in is_covered.items():
-        if len(flags) > TABLES / 2:
-            assert np.mean(flags) >= 0.9, name  # 0.95 minus 2.3 standard errors
+        if len(flags) > tables / 2:
+            assert np.mean(flags) >= 0.88, name  # 0.95 minus 2.3 standard errors of 50 tables
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,9 @@ def test_coverage_is_at_least_the_level_with_few_rows_in_a_cell(
     n_covered = dict.fromkeys(names, 0)
     for _ in range(TABLES):
         table = rng.multinomial(rows, p)
-        limits = comparison_limits(table, compare_groups(table), rng, replicates=REPLICATES)
-        limits["worst_group"] = worst_group_limits(table)
+        limits = {"worst_group": worst_group_limits(table)}
+        if names != {"worst_group"}:
+            limits |= comparison_limits(table, compare_groups(table), rng, replicates=REPLICATES)
         for name in names:
             n_covered[name] += limits[name][0] <= truth[name] <= limits[name][1]
     assert min(n_covered.values()) >= 0.9 * TABLES, n_covered
