@@ -38,7 +38,7 @@ def multiclass_equalized_odds(counts: Array) -> Array:
     labeled, present = rows.sum(axis=-1) > 0, rows.sum(axis=-2) > 0
     is_counted = labeled[..., :, None] & present[..., None, :]
     undefined = ((rows == 0) & is_counted).any(axis=(-1, -2)) | (present.sum(axis=-1) < 2)
-    rate = counts / np.maximum(rows, 1)[..., None]
+    rate = counts / np.where(rows > 0, rows, 1)[..., None]
     used = np.broadcast_to(is_counted[..., None], rate.shape)
     high = np.where(used, rate, -np.inf).max(axis=-2)  # (..., K, K)
     low = np.where(used, rate, np.inf).min(axis=-2)

@@ -27,6 +27,16 @@ METRICS = {
 METHODS = {"new": "this version", "first": "first version", "percentile": "percentile bootstrap"}
 COLORS = {"new": "#1b6ca8", "first": "#d1495b", "percentile": "#8d99ae"}
 NEEDED = 0.93
+REASONS = {
+    "predictive_parity_difference": "two precisions near 0 and 1, of some ten rows each: a difference that "
+    "is nearly as large as possible has few possible estimates, and both limits of the pair are short where "
+    "the rates end",
+    "top1": "Wilson's interval of 30 rows; the coverage of a single rate goes up and down around 95 % with "
+    "the rate, as the number of right rows is whole",
+    "unbiased": "cells of 3 expected rows are without a row in 5 % of the tables; the mean is then over the "
+    "other cells, which is another true value",
+    "bias_conflicting": "as for the unbiased accuracy: a cell is without a row in 5 % of the tables",
+}
 FEWEST = 40  # tables in which the metric is defined, below which no coverage is given
 INTRODUCTION = """# Coverage of the intervals
 
@@ -39,10 +49,12 @@ computed for each table, with {replicates} replicates where it resamples. *First
 first release ("-" where nothing changed or there was none); *percentile bootstrap* is the usual interval of
 resampled rows. Two classes: the metric of the second one. More classes: the mean over classes. A table in
 which the metric is undefined does not count. The standard error of a coverage of 95 % is {error:.1f} points,
-so that one in six values of an exact method is below {one_error:.1f} %.
+so that one in six values of an exact method is below {one_error:.1f} %. Rates and means of this version are
+counted over 10,000 tables (2,000 with ten classes; of ten classes, the others are counted over 100).
 
 **Which designs were seen before.** The methods were chosen with the designs that have no star, and with some
-smaller ones. The designs with a star were added after that, and drawn once.
+smaller ones. The designs with a star were added after that, and drawn once; no method was changed after they
+were seen. (The true value of the multi-class metric was first computed wrongly and then corrected.)
 """
 
 
@@ -112,7 +124,8 @@ def _describe_failures(
 ) -> list[str]:
     """Return the list of the metrics of this version whose coverage is below 93 %."""
     failures = [
-        f"- {METRICS[metric]}, {_name(d)}: {100 * found['coverage']:.1f} % of {found['tables']} tables"
+        f"- {METRICS[metric]}, {_name(d)}: {100 * found['coverage']:.1f} % of {found['tables']} tables. "
+        f"Reason: {REASONS.get(metric, 'not found')}."
         for d in designs
         for metric in METRICS
         if (found := _find(results, d.name, metric, "new")) and found["coverage"] < NEEDED
