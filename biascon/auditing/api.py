@@ -176,7 +176,7 @@ def _weight_array(sample_weight: Any, n: int) -> Array:
     with reading("arrays"):
         try:
             weights = np.asarray(host_values("sample_weight", sample_weight), dtype=np.float64)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(
                 f"expected weights to be numbers, but got other values ({error})"
             ) from error
