@@ -15,6 +15,7 @@ from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.errors import UsageError
 from biascon.utils.markup import escape_html, escape_latex
 
+_WORD = 12  # letters of a caption that stay on one line
 _STYLE = (
     ":root{color-scheme:light dark}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -77,10 +78,10 @@ def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
     )
     alignment = "l" * table.left + "r" * (len(table.header) - table.left)
     tabular: str = frame.style.hide(axis="index").to_latex(hrules=True, column_format=alignment)
-    caption = ". ".join(escape_latex(sentence) for sentence in sentences)
+    caption = ". ".join(_escape_breakable(sentence) for sentence in sentences)
     return "\n".join(
         [
-            r"\begin{table}",
+            r"\begin{table}\sloppy",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}.}}",
             r"\medskip",
@@ -89,6 +90,15 @@ def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
             r"\end{table}",
         ]
     )
+
+
+def _escape_breakable(text: str) -> str:
+    """Return LaTeX code of a text whose long words, such as paths, may be broken."""
+    words = []
+    for word in text.split(" "):
+        parts = [word[k : k + _WORD] for k in range(0, len(word), _WORD)]
+        words.append(r"\allowbreak{}".join(map(escape_latex, parts)) if parts else "")
+    return " ".join(words)
 
 
 def render_html(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,21 @@ def test_latex_tables_have_labels() -> None:
     for bad in ("a}b", "a b", "", 7):
         with pytest.raises(UsageError, match="expected a label"):
             result.to_latex(label=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+def test_latex_compiles_without_an_overfull_box(tmp_path: Path) -> None:
+    df = make_rows(classes=2)
+    df["g"] = df.g.map(dict(zip("abcd", (*STRANGE, "x" * 60), strict=True)))
+    result = audit_rows(
+        df, "g", "h", scores=0.2 + 0.6 * df.p, baseline=df.y, reference=[STRANGE[0], 1]
+    )
+    source = (
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
+        f"{result.to_latex()}\n\\end{{document}}\n"
+    )
+    (tmp_path / "a.tex").write_text(source, encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    log = (tmp_path / "a.log").read_text(encoding="utf-8", errors="replace")
+    assert "Overfull" not in log and "too large" not in log
