@@ -163,7 +163,7 @@ def test_a_named_pipe_is_read(tmp_path: Path) -> None:
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    content = gzip.compress(ROWS.to_csv(index=False).encode())
+    content = gzip.compress(ROWS.to_csv(index=False, mtime=0).encode())
     thread = threading.Thread(target=pipe.write_bytes, args=(content,))
     thread.start()
     result = audit_file(pipe, label="y", prediction="p", bias=["g"])
@@ -210,8 +210,8 @@ def test_a_pipe_beyond_the_limit_or_the_disk_is_one_line(
         ("a.arrow", b"ARROW1\0\0rest of a file", "cannot read a.arrow"),
         ("a.arrow", b"\xff\xff\xff\xff\x10\0\0\0", "cannot read a.arrow"),
         ("a.feather", b"FEA1rest", "a Feather file of version 1"),
-        ("a.gz", gzip.compress(b"PAR1abc"), "it is a gzip-compressed Parquet; decompress it first"),
-        ("a.gz", gzip.compress(b"PK\x03\x04abc"), "a zip archive"),
+        ("a.gz", gzip.compress(b"PAR1abc", mtime=0), "it is a gzip-compressed Parquet; decompress it first"),
+        ("a.gz", gzip.compress(b"PK\x03\x04abc", mtime=0), "a zip archive"),
         ("a.pkl", b"\x80\x04\x95abc", "a pickle, which is never loaded"),
         ("a.html", b"<!DOCTYPE html>", "an HTML page"),
     ],
