@@ -72,6 +72,7 @@ def write_page(data: Mapping[str, Any], folder: Path) -> None:
         INTRODUCTION.format(error=error, one_error=95 - error, **settings),
         *_describe_summary(designs, results),
         "![Coverage of each metric in each design, by method](coverage.svg)\n",
+        "A point is a design, a star one that was not seen before. Values below 49 % are at the left edge.\n",
         *_describe_failures(designs, results),
         "## Each design\n",
         "Coverage in percent / mean width in points (of ratios: hundredths).\n",
@@ -186,9 +187,7 @@ def _draw(designs: list[Design | PairedDesign], results: Mapping[str, Any], path
     axes.set_yticks(range(len(names)), [METRICS[name] for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(48, 100.6)
-    axes.set_xlabel(
-        "tables whose interval holds the truth, in percent (49 and less: at the left); star: fresh design"
-    )
+    axes.set_xlabel("tables whose interval holds the truth, in percent")
     axes.grid(axis="x", linewidth=0.3)
     axes.legend(loc="lower left", frameon=True)
     figure.savefig(path, metadata={"Date": None})
