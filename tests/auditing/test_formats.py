@@ -163,7 +163,7 @@ def test_a_named_pipe_is_read(tmp_path: Path) -> None:
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    content = gzip.compress(ROWS.to_csv(index=False, mtime=0).encode())
+    content = gzip.compress(ROWS.to_csv(index=False).encode())
     thread = threading.Thread(target=pipe.write_bytes, args=(content,))
     thread.start()
     result = audit_file(pipe, label="y", prediction="p", bias=["g"])
