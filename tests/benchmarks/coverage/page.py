@@ -34,9 +34,9 @@ REASONS = {
     "top1": "Wilson's interval of 30 rows; the coverage of a single rate goes up and down around 95 % with "
     "the rate, as the number of right rows is whole",
     "unbiased": "the small cells have 3 expected rows. Where such a cell has no row (5 % of the draws), the "
-    "mean is over the other cells, which have another true mean. A cell of one or two rows takes its variance "
-    "from the pooled rate, which the rows of large cells dominate; with the mean of the rates of the cells in "
-    "its place, the coverage with ten biased classes was 95 % in 3,000 tables",
+    "mean is over the other cells, which have another true mean. A cell of one or two rows takes its "
+    "variance from the pooled rate, which large cells dominate; with the mean of the rates of the "
+    "cells in its place, the coverage with ten biased classes was 95 % in 3,000 tables",
     "bias_conflicting": "as for the unbiased accuracy, a cell is without a row in 5 % of the tables",
 }
 FEWEST = 40  # tables in which the metric is defined, below which no coverage is given
