@@ -48,7 +48,7 @@ NOT_CALLED = {
     "make-standard": {"torch"},
     "inspect": {"torch"},
     "train": {"pandas", "pyarrow"},
-    "audit": {"torch"},
+    "audit": {"matplotlib"},
     "compare": {"torch", "safetensors", "PIL", "matplotlib", "sklearn", "threadpoolctl"},
     "list": {"PIL", "pandas", "pyarrow", "safetensors", "scipy"},
     "prune": {"PIL", "pandas", "pyarrow", "safetensors", "scipy", "torch"},
