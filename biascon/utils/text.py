@@ -44,25 +44,3 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     return "\n".join(
         [layout(header), layout(["-" * width for width in widths]), *map(layout, rows)]
     )
-
-
-def format_p(p: float | None, replicates: int | None = None) -> str:
-    """Return a p-value with three digits, or with four below 0.01; ``-`` where it is undefined.
-
-    The p-value of a permutation test is at least 1 / (1 + replicates). At this floor it is printed as "<"
-    with 1 / replicates: all permutations were less extreme, and the true p-value may be smaller.
-
-    Args:
-        p: The p-value; None or NaN where it is undefined.
-        replicates: The number of permutations. None for a test without permutations.
-
-    >>> format_p(0.25), format_p(1 / 2001, 2000), format_p(0.00002), format_p(None)
-    ('0.250', '< 0.0005', '< 0.0001', '-')
-    """
-    if p is None or p != p:
-        return "-"
-    if replicates is not None and p <= 1.000001 / (1 + replicates):
-        return f"< {1 / replicates:.1g}" if replicates >= 10_000 else f"< {1 / replicates:.4f}"
-    if p < 0.0001:
-        return "< 0.0001"
-    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
