@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from biascon.auditing import Audit as Audit
     from biascon.auditing import audit as audit
     from biascon.auditing import audit_file as audit_file
-    from biascon.auditing.features import FeatureAudit as FeatureAudit
-    from biascon.auditing.features import audit_features as audit_features
+    from biascon.auditing.features.api import FeatureAudit as FeatureAudit
+    from biascon.auditing.features.api import audit_features as audit_features
     from biascon.config.factory import make_config as make_config
     from biascon.config.run_config import RunConfig as RunConfig
     from biascon.data.builders.biased_mnist import BiasedMNISTSpec as BiasedMNISTSpec
@@ -40,7 +40,7 @@ _PUBLIC = {
     "BiasedDataset": "biascon.data.dataset:BiasedDataset",
     "BiasedMNISTSpec": "biascon.data.builders.biased_mnist:BiasedMNISTSpec",
     "Evaluation": "biascon.runs.evaluation:Evaluation",
-    "FeatureAudit": "biascon.auditing.features:FeatureAudit",
+    "FeatureAudit": "biascon.auditing.features.api:FeatureAudit",
     "FinishedRun": "biascon.runs.finished:FinishedRun",
     "Loss": "biascon.losses:Loss",
     "Metric": "biascon.metrics.records:Metric",
@@ -48,7 +48,7 @@ _PUBLIC = {
     "RunConfig": "biascon.config.run_config:RunConfig",
     "RunResult": "biascon.runs.finished:RunResult",
     "audit": "biascon.auditing:audit",
-    "audit_features": "biascon.auditing.features:audit_features",
+    "audit_features": "biascon.auditing.features.api:audit_features",
     "audit_file": "biascon.auditing:audit_file",
     "evaluate": "biascon.evaluation.pipeline:evaluate",
     "evaluate_run": "biascon.evaluation.pipeline:evaluate",  # the name in earlier versions

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biascon.auditing.build import AuditInput, build_audit
-from biascon.auditing.calibration import score_matrix
 from biascon.auditing.options import make_options
 from biascon.auditing.record import AuditSource
 from biascon.auditing.result import Audit
-from biascon.auditing.second_pass import RowPart
+from biascon.auditing.rows.calibration import score_matrix
+from biascon.auditing.rows.second_pass import RowPart
 from biascon.data.alignment import AlignedValues
 from biascon.data.values import CodedColumn, check_keep_words
 from biascon.errors import UsageError
@@ -21,7 +21,7 @@ from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 if TYPE_CHECKING:
-    from biascon.auditing.prediction_file import PredictionFile
+    from biascon.auditing.reading.prediction_file import PredictionFile
 
 __all__ = ["Audit", "audit", "audit_file"]
 
@@ -88,7 +88,7 @@ def audit(
     >>> float(result.overall["top1"]), result.by_group["accuracy"].to_dict()
     (0.75, {'a': 1.0, 'b': 0.5})
     """
-    from biascon.auditing.array_input import code_array, named_features, reading
+    from biascon.auditing.reading.array_input import code_array, named_features, reading
 
     features = named_features(sensitive_features)
     with reading("settings"):
@@ -138,7 +138,7 @@ def _training_columns(
     Raises:
         UsageError: They are no pair, have other features, or differ in length.
     """
-    from biascon.auditing.array_input import code_array, named_features
+    from biascon.auditing.reading.array_input import code_array, named_features
 
     if not isinstance(training, list | tuple) or len(training) != 2:
         raise UsageError("expected training rows as a pair (labels, features)")
@@ -159,7 +159,7 @@ def _training_columns(
 
 def _score_array(scores: Any, n: int) -> Array:
     """Return scores as ``score_matrix`` does, of any library."""
-    from biascon.auditing.array_input import host_scores, reading
+    from biascon.auditing.reading.array_input import host_scores, reading
 
     with reading("arrays"):
         return score_matrix(host_scores(scores), n)
@@ -171,7 +171,7 @@ def _weight_array(sample_weight: Any, n: int) -> Array:
     Raises:
         UsageError: They have another shape or are no numbers.
     """
-    from biascon.auditing.array_input import host_values, reading
+    from biascon.auditing.reading.array_input import host_values, reading
 
     with reading("arrays"):
         try:
@@ -242,7 +242,7 @@ def audit_file(
             values are missing; label and prediction write their classes in different ways; or there are
             too many classes or groups.
     """
-    from biascon.auditing.prediction_file import PredictionFile
+    from biascon.auditing.reading.prediction_file import PredictionFile
 
     path = Path(path)
     options = make_options(

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from biascon.auditing.alignment_checks import add_doubt
-from biascon.auditing.bins import BinnedColumn
 from biascon.auditing.compute import AuditTable, compute_audit
 from biascon.auditing.options import AuditOptions
 from biascon.auditing.record import PRODUCT, AuditRecord, AuditSource
 from biascon.auditing.result import Audit
-from biascon.auditing.row_checks import check_rows
-from biascon.auditing.row_counts import RowCounts
-from biascon.auditing.second_pass import RowPart, RowSums
-from biascon.auditing.training_cells import Cells, count_cells
+from biascon.auditing.rows.alignment_checks import add_doubt
+from biascon.auditing.rows.bins import BinnedColumn
+from biascon.auditing.rows.row_checks import check_rows
+from biascon.auditing.rows.row_counts import RowCounts
+from biascon.auditing.rows.second_pass import RowPart, RowSums
+from biascon.auditing.rows.training_cells import Cells, count_cells
 from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
 from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError

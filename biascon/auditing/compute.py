@@ -21,9 +21,9 @@ from biascon.auditing.record import (
     LabelAccuracy,
 )
 from biascon.auditing.reference import average_odds_difference
+from biascon.auditing.rows.second_pass import RowSums
+from biascon.auditing.rows.training_cells import Cells, adjusted_average
 from biascon.auditing.score_metrics import score_metrics
-from biascon.auditing.second_pass import RowSums
-from biascon.auditing.training_cells import Cells, adjusted_average
 from biascon.auditing.weighted import lowest_rate, measure_weighted
 from biascon.data.alignment import Alignment
 from biascon.errors import UsageError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.frames import (
+from biascon.auditing.display.frames import (
     ALL_METRICS,
     baseline_frame,
     cell_frame,
@@ -17,9 +17,9 @@ from biascon.auditing.frames import (
     long_frame,
     reference_frame,
 )
-from biascon.auditing.markup import render_html, render_latex
+from biascon.auditing.display.markup import render_html, render_latex
+from biascon.auditing.display.text import render_text
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.text import render_text
 from biascon.auditing.tolerance import make_tolerances
 from biascon.auditing.verdicts import Verdict, judge_records
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from biascon.auditing.plots import PlotKind
+    from biascon.auditing.display.plots import PlotKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ class Audit:
         Raises:
             UsageError: ``kind`` is another text.
         """
-        from biascon.auditing.plots import draw_audit
+        from biascon.auditing.display.plots import draw_audit
 
         return draw_audit(self.record, kind, ax)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from biascon.auditing.positive_scores import POSITIVE_METRICS
-from biascon.auditing.second_pass import RowSums
+from biascon.auditing.rows.positive_scores import POSITIVE_METRICS
+from biascon.auditing.rows.second_pass import RowSums
 from biascon.metrics import calibration
 from biascon.metrics.records import UNDEFINED, Metric
 from biascon.metrics.summary import finite_or_none

@@ -164,8 +164,8 @@ def command(
     PREDICTIONS is a CSV, JSON lines, Parquet or Arrow (Feather) file, or - for standard input.
     """
     from biascon.auditing.api import audit_file
+    from biascon.auditing.display.text import render_text
     from biascon.auditing.options import parse_bins
-    from biascon.auditing.text import render_text
     from biascon.auditing.tolerance import EXIT_CODES, parse_tolerances
     from biascon.auditing.verdicts import judge_records, worst_outcome
     from biascon.data.alignment import read_aligned_values
@@ -230,8 +230,8 @@ def format_json(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
 
 def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) -> str:
     """Return an audit in the format of a suffix of ``FORMATS``; .tex and .csv have no verdicts."""
-    from biascon.auditing.markup import render_page
-    from biascon.auditing.text import render_text
+    from biascon.auditing.display.markup import render_page
+    from biascon.auditing.display.text import render_text
 
     formats: dict[str, Callable[[], str]] = {
         ".json": lambda: format_json(audit.records, verdicts),

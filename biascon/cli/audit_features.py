@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from biascon.cli.output import print_note
 
 if TYPE_CHECKING:
-    from biascon.auditing.features import FeatureAudit
+    from biascon.auditing.features.api import FeatureAudit
 
 FORMATS = (".json", ".csv", ".txt")
 # The options of the command that an audit of features uses too.
@@ -88,7 +88,7 @@ def _audit(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from biascon.auditing.features import audit_feature_file
+    from biascon.auditing.features.api import audit_feature_file
     from biascon.errors import UsageError
 
     if out is not None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import biascon
-from biascon.auditing.array_input import host_values
+from biascon.auditing.reading.array_input import host_values
 from biascon.errors import AlignmentError, BiasconError, UsageError
 
 Y, P, G = [0, 1, 0, 1, 1, 0], [0, 1, 1, 1, 0, 0], [1, 1, 1, 2, 2, 2]

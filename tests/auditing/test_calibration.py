@@ -14,7 +14,7 @@ import sklearn.metrics
 
 import biascon
 from biascon.auditing import audit_file
-from biascon.auditing.prediction_file import PredictionFile
+from biascon.auditing.reading.prediction_file import PredictionFile
 from biascon.errors import UsageError
 from tests.auditing.audit_cases import (
     COLUMNS,

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from biascon.auditing.csv_quotes import QuoteChecker, QuoteError
-from biascon.auditing.prediction_file import PredictionFile
+from biascon.auditing.reading.csv_quotes import QuoteChecker, QuoteError
+from biascon.auditing.reading.prediction_file import PredictionFile
 from biascon.errors import DataError
 from tests.auditing.audit_cases import COLUMNS, error_line, write_table
 

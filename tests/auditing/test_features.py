@@ -18,9 +18,9 @@ import torch
 from safetensors.numpy import save_file
 
 import biascon
-from biascon.auditing import feature_arrays
-from biascon.auditing.feature_arrays import convert_features, read_features
-from biascon.auditing.features import FeatureAudit
+from biascon.auditing.features import arrays as feature_arrays
+from biascon.auditing.features.api import FeatureAudit
+from biascon.auditing.features.arrays import convert_features, read_features
 from biascon.config.run_config import ProbeConfig
 from biascon.data.dataset import Split
 from biascon.errors import BiasconError, DataError, UsageError

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
-from biascon.auditing import audit_file, input_source
-from biascon.auditing.arrow_rows import ArrowRows
-from biascon.auditing.prediction_file import PredictionFile
+from biascon.auditing import audit_file
+from biascon.auditing.reading import input_source
+from biascon.auditing.reading.arrow_rows import ArrowRows
+from biascon.auditing.reading.prediction_file import PredictionFile
 from biascon.errors import DataError, UsageError
 from tests.auditing.audit_cases import (
     COLUMNS,

@@ -14,8 +14,8 @@ import sklearn.metrics
 
 import biascon
 from biascon.auditing import audit_file
-from biascon.auditing.positive_scores import ScoreCounts
 from biascon.auditing.record import AuditRecord
+from biascon.auditing.rows.positive_scores import ScoreCounts
 from biascon.errors import DataError, UsageError
 from biascon.metrics.intervals import wilson
 from tests.auditing.audit_cases import (
@@ -102,7 +102,7 @@ def test_the_auc_of_very_many_scores_is_close_and_in_any_order(
     df = scored_rows(3000)
     scores = np.random.default_rng(1).random(3000) * 0.5 + 0.5 * df.y * 0.4
     exact = audit_rows(df, scores=scores).by_group["auc"]
-    monkeypatch.setattr("biascon.auditing.positive_scores.MAX_EXACT", 500)
+    monkeypatch.setattr("biascon.auditing.rows.positive_scores.MAX_EXACT", 500)
     result = audit_rows(df, scores=scores)
     assert result.by_group["auc"].tolist() == pytest.approx(exact.tolist(), abs=2e-5)
     assert any(note.startswith("AUC: from scores in steps") for note in result.notes)
@@ -111,7 +111,7 @@ def test_the_auc_of_very_many_scores_is_close_and_in_any_order(
 
 
 def test_score_counts_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("biascon.auditing.positive_scores.MAX_EXACT", 300)
+    monkeypatch.setattr("biascon.auditing.rows.positive_scores.MAX_EXACT", 300)
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 3, 1000), rng.random(1000), rng.random(1000) < 0.5
     results = []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import biascon
-from biascon.auditing.label_mismatch import check_labels
+from biascon.auditing.rows.label_mismatch import check_labels
 from biascon.errors import DataError
 from tests.auditing.audit_cases import COLUMNS, error_line, write_table
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import biascon
 from biascon.auditing import audit_file
-from biascon.auditing.prediction_file import PredictionFile
+from biascon.auditing.reading.prediction_file import PredictionFile
 from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import DataError
 from tests.auditing.audit_cases import COLUMNS, error_line, write_table

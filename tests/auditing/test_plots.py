@@ -13,7 +13,7 @@ import pytest
 
 import biascon
 from biascon.auditing import Audit
-from biascon.auditing.plots import MAX_GROUPS
+from biascon.auditing.display.plots import MAX_GROUPS
 from biascon.errors import UsageError
 from tests.auditing.audit_cases import audit_one_group, audit_rows, make_rows
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import biascon
-from biascon.auditing.findings import audit_findings
-from biascon.auditing.formats import format_interval, format_permutation, format_rate
+from biascon.auditing.display.findings import audit_findings
+from biascon.auditing.display.formats import format_interval, format_permutation, format_rate
 from biascon.errors import DataError, UsageError
 from biascon.metrics.fairness import METRICS as FAIRNESS
 from biascon.metrics.records import Metric, PermutationResult

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biascon.auditing import audit_file, row_counts
-from biascon.auditing.arrays import code_values
-from biascon.auditing.prediction_file import PredictionFile
-from biascon.auditing.row_counts import RowCounts
+from biascon.auditing import audit_file
+from biascon.auditing.reading.arrays import code_values
+from biascon.auditing.reading.prediction_file import PredictionFile
+from biascon.auditing.rows import row_counts
+from biascon.auditing.rows.row_counts import RowCounts
 from tests.auditing.audit_cases import audit_rows, data_without_source, make_rows, write_table
 
 

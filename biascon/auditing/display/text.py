@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from biascon.auditing.findings import audit_findings
-from biascon.auditing.legend import audit_legend
+from biascon.auditing.display.findings import audit_findings
+from biascon.auditing.display.legend import audit_legend
+from biascon.auditing.display.tables import audit_tables, describe_source
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.tables import audit_tables, describe_source
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.utils.markup import visible
 from biascon.utils.text import format_table

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from biascon.auditing.feature_record import FeatureRecord, Readout
+from biascon.auditing.features.record import FeatureRecord, Readout
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 from biascon.utils.markup import visible

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.auditing.formats import format_percent, says_nothing
+from biascon.auditing.display.formats import format_percent, says_nothing
 from biascon.auditing.record import AuditRecord
 from biascon.metrics.records import Metric
 

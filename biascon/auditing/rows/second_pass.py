@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biascon.auditing.calibration import ScoreSums
-from biascon.auditing.positive_scores import PositiveSums
-from biascon.auditing.row_counts import RowCounts
-from biascon.auditing.row_index import RowIndexer, add_by_index
+from biascon.auditing.rows.calibration import ScoreSums
+from biascon.auditing.rows.positive_scores import PositiveSums
+from biascon.auditing.rows.row_counts import RowCounts
+from biascon.auditing.rows.row_index import RowIndexer, add_by_index
 from biascon.data.values import CodedColumn
 from biascon.errors import UsageError
 from biascon.utils.types import Array

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.auditing.row_counts import RowCounts
+from biascon.auditing.rows.row_counts import RowCounts
 from biascon.data.values import CodedColumn
 from biascon.utils.types import Array
 

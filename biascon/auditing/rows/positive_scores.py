@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from biascon.auditing.row_index import add_by_index
+from biascon.auditing.rows.row_index import add_by_index
 from biascon.metrics.auc import roc_area
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import wilson

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from biascon.auditing.baseline_table import baseline_table
-from biascon.auditing.formats import (
+from biascon.auditing.display.baseline_table import baseline_table
+from biascon.auditing.display.formats import (
     format_interval,
     format_permutation,
     format_value,
 )
-from biascon.auditing.group_tables import (
+from biascon.auditing.display.group_tables import (
     MAX_ROWS,
     error_table,
     format_limit,
@@ -18,9 +18,9 @@ from biascon.auditing.group_tables import (
     reference_tables,
     scores_table,
 )
+from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import METRICS, AuditRecord
 from biascon.auditing.score_metrics import SCORE_METRICS
-from biascon.auditing.text_table import TextTable
 from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm

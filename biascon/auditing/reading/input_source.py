@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from biascon.auditing.reading_errors import convert_errors
+from biascon.auditing.reading.reading_errors import convert_errors
 from biascon.errors import DataError
 from biascon.utils.files import sha256_file
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.auditing.formats import (
+from biascon.auditing.display.formats import (
     format_percent,
     format_rate,
     format_ratio,
     format_score,
     format_value,
 )
+from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.reference import COMPARED_RATES, ReferenceComparison
 from biascon.auditing.score_metrics import CALIBRATION_METRICS
-from biascon.auditing.text_table import TextTable
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.arrays import code_values, feature_columns
+from biascon.auditing.reading.arrays import code_values, feature_columns
 from biascon.data.values import CodedColumn
 from biascon.errors import BiasconError, UsageError
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from biascon.auditing.formats import format_p, format_percent, format_rate
-from biascon.auditing.group_tables import MAX_ROWS, format_limit
+from biascon.auditing.display.formats import format_p, format_percent, format_rate
+from biascon.auditing.display.group_tables import MAX_ROWS, format_limit
+from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.text_table import TextTable
 from biascon.metrics.names import METRIC_NAMES
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biascon.auditing.input_source import HEAD_BYTES, InputSource
+from biascon.auditing.reading.input_source import HEAD_BYTES, InputSource
 from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import DataError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from biascon.auditing.label_mismatch import check_labels
-from biascon.auditing.row_counts import RowCounts
+from biascon.auditing.rows.label_mismatch import check_labels
+from biascon.auditing.rows.row_counts import RowCounts
 from biascon.errors import DataError
 from biascon.utils.text import join_first
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.row_index import add_by_index
-from biascon.auditing.score_checks import check_one_score, explain_scores, score_notes
+from biascon.auditing.rows.row_index import add_by_index
+from biascon.auditing.rows.score_checks import check_one_score, explain_scores, score_notes
 from biascon.errors import UsageError
 from biascon.metrics import calibration
 from biascon.utils.text import quote_some

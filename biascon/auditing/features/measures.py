@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.feature_arrays import Features
-from biascon.auditing.feature_columns import Column, check_column
-from biascon.auditing.feature_record import FeatureRecord, FeatureSource, PairSimilarity, Readout
+from biascon.auditing.features.arrays import Features
+from biascon.auditing.features.columns import Column, check_column
+from biascon.auditing.features.record import FeatureRecord, FeatureSource, PairSimilarity, Readout
 from biascon.metrics import accuracy
 from biascon.metrics.counts import count
 from biascon.metrics.estimates import finite_or_none

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from biascon.auditing.value_forms import (
+from biascon.auditing.rows.value_forms import (
     DATE,
     FORMS,
     MAX_LENGTH,

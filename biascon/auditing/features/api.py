@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biascon.auditing.feature_arrays import convert_features, read_features
-from biascon.auditing.feature_columns import Column, find_complete_rows
-from biascon.auditing.feature_measures import measure_features
-from biascon.auditing.feature_record import FeatureRecord, FeatureSource
-from biascon.auditing.feature_text import list_numbers, render_features
+from biascon.auditing.features.arrays import convert_features, read_features
+from biascon.auditing.features.columns import Column, find_complete_rows
+from biascon.auditing.features.measures import measure_features
+from biascon.auditing.features.record import FeatureRecord, FeatureSource
+from biascon.auditing.features.text import list_numbers, render_features
 from biascon.errors import UsageError
 from biascon.probing.nested import FOLDS, MIN_FOLDS
 from biascon.utils.progress import Say, say_nothing
@@ -19,7 +19,7 @@ from biascon.utils.progress import Say, say_nothing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from biascon.auditing.prediction_file import PredictionFile
+    from biascon.auditing.reading.prediction_file import PredictionFile
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def audit_features(
         DataError: Features are not numbers ``(N, D)`` or not finite; values are missing; a column has one
             value only, or a value in fewer rows than there are folds; or the file cannot be read.
     """
-    from biascon.auditing.arrays import code_values, feature_columns
+    from biascon.auditing.reading.arrays import code_values, feature_columns
 
     named = feature_columns(bias)
     columns = [
@@ -138,7 +138,7 @@ def audit_feature_file(
         UsageError: A column has two roles, or there are fewer than 3 folds.
         DataError: As for ``audit_features``, or the table cannot be read.
     """
-    from biascon.auditing.prediction_file import PredictionFile
+    from biascon.auditing.reading.prediction_file import PredictionFile
 
     names = [label, *bias]
     repeated = sorted({name for name in names if names.count(name) > 1})

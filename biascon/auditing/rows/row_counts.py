@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.auditing.value_forms import is_fraction
+from biascon.auditing.rows.value_forms import is_fraction
 from biascon.data.values import CodedColumn, sort_values
 from biascon.errors import DataError
 from biascon.utils.types import Array

@@ -6,11 +6,11 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from biascon.auditing.findings import audit_findings
-from biascon.auditing.legend import audit_legend
+from biascon.auditing.display.findings import audit_findings
+from biascon.auditing.display.legend import audit_legend
+from biascon.auditing.display.tables import audit_tables, describe_source
+from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.tables import audit_tables, describe_source
-from biascon.auditing.text_table import TextTable
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.errors import UsageError
 from biascon.utils.markup import escape_html, escape_latex

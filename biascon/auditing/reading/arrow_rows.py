@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biascon.auditing.input_source import Format, InputSource
+from biascon.auditing.reading.input_source import Format, InputSource
 
 
 class ArrowRows:

@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biascon.auditing.csv_dialect import Dialect, recognize_dialect
-from biascon.auditing.csv_quotes import QuoteChecker, QuoteError
-from biascon.auditing.input_source import InputSource
+from biascon.auditing.reading.csv_dialect import Dialect, recognize_dialect
+from biascon.auditing.reading.csv_quotes import QuoteChecker, QuoteError
+from biascon.auditing.reading.input_source import InputSource
 from biascon.data.values import MISSING_WORDS
 from biascon.errors import DataError
 

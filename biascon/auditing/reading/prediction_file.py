@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from biascon.auditing.arrow_rows import ArrowRows
-from biascon.auditing.csv_dialect import check_decimal, check_delimiter
-from biascon.auditing.csv_rows import CsvRows
-from biascon.auditing.input_source import Format, InputSource
-from biascon.auditing.json_lines import JsonLines
-from biascon.auditing.reading_errors import convert_errors
+from biascon.auditing.reading.arrow_rows import ArrowRows
+from biascon.auditing.reading.csv_dialect import check_decimal, check_delimiter
+from biascon.auditing.reading.csv_rows import CsvRows
+from biascon.auditing.reading.input_source import Format, InputSource
+from biascon.auditing.reading.json_lines import JsonLines
+from biascon.auditing.reading.reading_errors import convert_errors
 from biascon.data.values import MISSING_WORDS, CodedColumn, check_keep_words, code_values
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.text import quote_some

@@ -1,0 +1,1 @@
+"""An audit as text, HTML, LaTeX, data frames and plots."""

@@ -1,0 +1,1 @@
+"""Audits of the features of an encoder."""

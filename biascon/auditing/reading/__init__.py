@@ -1,0 +1,1 @@
+"""Reading of predictions: files in parts, and arrays."""

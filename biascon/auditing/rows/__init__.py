@@ -1,0 +1,1 @@
+"""The rows of an audit: counts, checks, bins, scores."""
