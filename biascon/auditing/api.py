@@ -61,7 +61,8 @@ def audit(
         drop_missing: Whether to leave out rows that lack a value. Otherwise such rows are an error.
         keep_words: Words such as "None" or "NA" that are values here. By default, the words that
             ``pandas.read_csv`` reads as missing are missing values, in text of any kind.
-        positive: The positive class of two classes. None stands for the second in order.
+        positive: The positive class. None stands for the second of two labels, and for the mean over classes
+            with more labels.
         min_group: Groups with fewer rows are left out of the comparisons and of the worst group.
         reference: The reference group: a value; for several features a list with a value for each, or
             ``{feature: value}``.

@@ -152,7 +152,9 @@ def build_audit(inputs: AuditInput) -> Audit:
     check_aligned_values(inputs.aligned, [*bias, PRODUCT.join(bias)])
     checks = check_rows(counts, prefix=inputs.prefix, drop_missing=inputs.drop_missing)
     notes = [*inputs.notes, *rows.notes, *checks]
-    sums = rows.sum(find_positive_class(counts.classes, inputs.options.positive))
+    labels = set(counts.labels)
+    is_label = [name in labels for name in counts.classes]
+    sums = rows.sum(find_positive_class(counts.classes, is_label, inputs.options.positive))
     training = rows.count_training()
     if sums is not None:
         notes += _check_second_pass(inputs, counts, sums)
@@ -197,7 +199,9 @@ def _check_second_pass(inputs: AuditInput, counts: RowCounts, sums: RowSums) -> 
             )
         notes.append(f"left out of the {where}: {message}")
     if sums.scores is not None and sums.positive is None:
-        notes.append("AUC and calibration of the positive class: only with two classes")
+        notes.append(
+            "AUC and calibration need a positive class: name it with --positive (positive=)"
+        )
     if sums.positive is not None and not sums.positive.counts.is_exact:
         notes.append(
             "AUC: from scores in steps of 1/65,536, because there are very many different scores"

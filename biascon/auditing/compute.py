@@ -101,7 +101,8 @@ def compute_audit(
     names = tuple(PRODUCT.join(group) for group in table.groups)
     compared = table.counts.sum(axis=(0, 2)) >= options.min_group
     weights, baseline = _weights(table), _baseline(table)
-    positive = find_positive_class(table.classes, options.positive)
+    is_label = (table.counts.sum(axis=(1, 2)) > 0).tolist()
+    positive = find_positive_class(table.classes, is_label, options.positive)
     summary, size_notes = _measure(table, options, weights, positive, compared)
     rates = measure_rates(table.counts, weights)
     overall, by_group = score_metrics(table.sums, len(names))

@@ -21,7 +21,7 @@ class AuditOptions:
     """The settings of an audit.
 
     Attributes:
-        positive: The positive class of two classes; None for the second in order.
+        positive: The positive class; None for the second of two labels.
         min_group: Groups with fewer rows are left out of the comparisons and of the worst group.
         reference: The value of the reference group in each bias column, None without a reference.
         bins: The edges of the bins of a numeric bias column, by column.

@@ -192,7 +192,7 @@ class AuditRecord:
 
     @property
     def positive(self) -> int | None:
-        """The index of the positive class, None if there are not two classes."""
+        """The index of the positive class, None without one (more than two labels, none named)."""
         name = self.summary.positive
         return None if name is None else self.labels.index(name)
 

@@ -42,7 +42,7 @@ def measure_weighted(
         weights: The weights of the same rows.
         labels: The names of the K classes.
         aligned: bool ``(K, M)``, the bias-aligned cells, or None.
-        positive: The index of the positive class, None if there are not two classes.
+        positive: The index of the positive class, None without one.
         compared: bool ``(M,)``, the groups of the comparisons and of the worst group.
     """
     table = np.asarray(weights.sums, np.float64)

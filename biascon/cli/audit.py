@@ -73,7 +73,7 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
 @click.option(
     "--positive",
     metavar="VALUE",
-    help="The positive class of two classes.  [default: the second in order]",
+    help="The positive class.  [default: the second of two labels; the mean over classes with more labels]",
 )
 @click.option(
     "--min-group",

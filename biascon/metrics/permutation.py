@@ -71,8 +71,6 @@ def permute_bias(
     Raises:
         UsageError: ``within`` is not one of these values.
     """
-    from scipy import stats
-
     if within not in WITHIN:
         raise UsageError(f"expected within to be one of {list(WITHIN)}, but got '{within}'")
     k, m, _ = counts.shape
@@ -81,12 +79,10 @@ def permute_bias(
         if within == "labels":
             block = np.empty((size, k, m, k), np.int64)
             for label, table in enumerate(counts):
-                distribution = stats.random_table(table.sum(axis=1), table.sum(axis=0))
-                block[:, label] = distribution.rvs(size, random_state=rng)
+                block[:, label] = _draw_tables(table.sum(axis=1), table.sum(axis=0), size, rng)
         else:
             cells = counts.sum(axis=1).reshape(-1)  # (label, prediction)
-            distribution = stats.random_table(counts.sum(axis=(0, 2)), cells)
-            tables = np.asarray(distribution.rvs(size, random_state=rng)).astype(np.int64)
+            tables = _draw_tables(counts.sum(axis=(0, 2)), cells, size, rng)
             block = tables.reshape(size, m, k, k).swapaxes(1, 2)
         yield block
 
@@ -112,8 +108,6 @@ def permute_margins(
     Raises:
         UsageError: ``within`` is not one of these values.
     """
-    from scipy import stats
-
     if within not in WITHIN:
         raise UsageError(f"expected within to be one of {list(WITHIN)}, but got '{within}'")
     k, m, _ = counts.shape
@@ -122,8 +116,7 @@ def permute_margins(
         shape = (min(_BLOCK, replicates - start), k, m)
         total, hits = (np.broadcast_to(x, shape) for x in (observed.total, observed.hits))
         if within == "rows":
-            distribution = stats.random_table(counts.sum(axis=(0, 1)), counts.sum(axis=(0, 2)))
-            selected = np.asarray(distribution.rvs(shape[0], random_state=rng)).astype(np.int64)
+            selected = _draw_tables(counts.sum(axis=(0, 1)), counts.sum(axis=(0, 2)), shape[0], rng)
             yield Margins(total, hits, selected)
             continue
         hits, selected = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -132,12 +125,28 @@ def permute_margins(
             predicted = np.flatnonzero(predictions)
             if not len(predicted):
                 continue
-            distribution = stats.random_table(predictions[predicted], groups)
-            drawn = np.asarray(distribution.rvs(shape[0], random_state=rng)).astype(np.int64)
+            drawn = _draw_tables(predictions[predicted], groups, shape[0], rng)
             selected[:, predicted] += drawn
             if predictions[label]:
                 hits[:, label] = drawn[:, np.searchsorted(predicted, label)]
         yield Margins(total, hits, selected)
+
+
+def _draw_tables(
+    rows: Array, columns: Array, size: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return random tables with fixed margins, int64 ``(R, len(rows), len(columns))``.
+
+    With one row or one column, the table is the other margin. ``scipy.stats.random_table`` (1.17.1) returns
+    negative entries for such margins.
+    """
+    from scipy import stats
+
+    if len(rows) == 1 or len(columns) == 1:
+        table = np.multiply.outer(rows, columns) // max(int(rows.sum()), 1)
+        return np.broadcast_to(table, (size, *table.shape)).astype(np.int64)
+    tables = np.asarray(stats.random_table(rows, columns).rvs(size, random_state=rng))
+    return tables.astype(np.int64)
 
 
 def permutation_test(

@@ -113,14 +113,14 @@ class MetricSummary:
     """All metrics of the predictions on one split.
 
     Attributes:
-        metrics: The metrics by name. A comparison of groups is that of the positive class if there are two
-            classes, and the mean over classes if there are more.
+        metrics: The metrics by name. A comparison of groups is that of the positive class if there is one,
+            and the mean over classes otherwise.
         by_class: The comparisons of groups for each class, by label and metric name.
         disparity: The permutation tests by metric name, None if they were not computed.
         counts: The table of counts ``(K, M, K)`` as nested lists: label x bias x prediction. None without a
             bias attribute.
-        positive: The positive class of two classes. None for another number of classes, and without a
-            bias attribute.
+        positive: The positive class: the one that was named, or the second of two labels. None for another
+            number of labels, and without a bias attribute.
         macro: The comparisons of groups as means over classes, by metric name.
     """
 

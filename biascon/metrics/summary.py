@@ -55,32 +55,36 @@ def measure_rate(is_correct: Array) -> Metric:
     return make_metric(value, rows, wilson(int(is_correct.sum()), rows))
 
 
-def find_positive_class(labels: Sequence[str], positive: str | None) -> int | None:
-    """Return the index of the positive class of two classes, None for another number of classes.
+def find_positive_class(
+    classes: Sequence[str], is_label: Sequence[bool], positive: str | None
+) -> int | None:
+    """Return the index of the positive class, None for the mean over classes.
 
     Args:
-        labels: The names of the K classes.
-        positive: The name of the positive class. None stands for the second of two classes.
+        classes: The names of the K classes.
+        is_label: Whether a class is the label of a row, K values. A class may be predicted only.
+        positive: The name of the positive class. None stands for the second of two labels, and for the mean
+            over classes with another number of labels.
 
     Raises:
-        UsageError: There are not two classes, or none has the name.
+        UsageError: No class has the name.
 
-    >>> find_positive_class(["no", "yes"], None), find_positive_class(["no", "yes"], "no")
-    (1, 0)
+    >>> find_positive_class(["no", "yes"], [True, True], None)
+    1
+    >>> find_positive_class(["no", "refused", "yes"], [True, False, True], None)
+    2
     """
     if positive is None:
-        return 1 if len(labels) == 2 else None
-    if len(labels) != 2:
+        if len(classes) == 2:
+            return 1
+        labels = [k for k, is_one in enumerate(is_label) if is_one]
+        return labels[1] if len(labels) == 2 else None
+    if positive not in classes:
         raise UsageError(
-            f"expected two classes for a positive class, but there are {len(labels):,}: "
-            f"{quote_some(labels)}"
+            f"the positive class '{positive}' is none of the classes {quote_some(classes)}"
+            f"{did_you_mean(positive, classes)}"
         )
-    if positive not in labels:
-        raise UsageError(
-            f"the positive class '{positive}' is none of the classes {quote_some(labels)}"
-            f"{did_you_mean(positive, labels)}"
-        )
-    return list(labels).index(positive)
+    return list(classes).index(positive)
 
 
 def measure_counts(
@@ -96,9 +100,9 @@ def measure_counts(
 ) -> MetricSummary:
     """Return every metric of a table of counts.
 
-    With two classes, a comparison of groups is that of the positive class, as in fairlearn. With more
-    classes, it is the mean over classes. This mean is undefined where the metric is undefined for a class
-    that is the label of a row.
+    With two labels, a comparison of groups is that of the positive class, as in fairlearn. With more
+    labels, it is the mean over classes, unless a positive class is named. The mean is undefined where the
+    metric is undefined for a class that is the label of a row.
 
     Args:
         table: int64 ``(K, M, K)``: label x bias x prediction.
@@ -106,7 +110,7 @@ def measure_counts(
         aligned: bool ``(K, M)``, the bias-aligned cells. None if they are unknown: the metrics of
             ``NEED_ALIGNED`` are then None, with n = 0.
         seed: The random seed of the bootstrap and of the permutation tests.
-        positive: The positive class of two classes. None stands for the second one.
+        positive: The positive class. None stands for the second of two labels.
         compared: bool ``(M,)``, the groups that the worst group and the comparisons are about. None stands
             for all groups.
         training: int ``(K, M)``, the number of training rows of each cell. None if it is unknown: the
@@ -115,9 +119,10 @@ def measure_counts(
             permutation tests. If not, they are None. All other intervals are always computed.
 
     Raises:
-        UsageError: ``positive`` is none of two classes.
+        UsageError: ``positive`` is none of the classes.
     """
-    positive_class = find_positive_class(labels, positive)
+    is_label = (table.sum(axis=(1, 2)) > 0).tolist()
+    positive_class = find_positive_class(labels, is_label, positive)
     compared_table = table if compared is None else np.where(compared[:, None], table, 0)
     per_class = {
         **fairness.from_counts(compared_table),

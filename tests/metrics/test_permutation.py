@@ -14,7 +14,8 @@ from scipy import stats
 from biascon.errors import UsageError
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.counts import count
-from biascon.metrics.permutation import permutation_test, permute_bias
+from biascon.metrics.margins import Margins
+from biascon.metrics.permutation import permutation_test, permute_bias, permute_margins
 from tests.metrics.count_tables import expand_rows
 
 TABLE = np.array([[[20, 5], [6, 4]], [[3, 7], [4, 21]]])
@@ -197,3 +198,37 @@ def test_false_positive_rate_is_near_five_percent() -> None:
 def test_false_positive_rate_is_five_percent_over_many_tables() -> None:
     assert 0.04 <= measure_false_positives("labels", 3000, 399)[EOD] <= 0.06
     assert 0.04 <= measure_false_positives("rows", 3000, 399)[DPD] <= 0.06
+
+
+def test_margins_of_a_label_with_one_prediction_equal_those_of_whole_tables() -> None:
+    """All rows of label 0 are right, so that the table of this label has one row of predictions."""
+    table = np.zeros((3, 2, 3), dtype=np.int64)
+    table[0, :, 0] = 10, 30
+    table[1, :, 1] = 25, 5
+    table[1, :, 0] = 5, 25
+    table[2, 0, 2] = 20  # in one group only
+    for within in ("labels", "rows"):
+        drawn = np.concatenate(
+            [
+                Margins.of(t).selected
+                for t in permute_bias(table, within, np.random.default_rng(0), 400)
+            ]
+        )
+        sums = np.concatenate(
+            [m.selected for m in permute_margins(table, within, np.random.default_rng(1), 400)]
+        )
+        assert (sums >= 0).all() and (sums.sum(axis=2) == table.sum(axis=(0, 1))).all()
+        np.testing.assert_allclose(sums.mean(axis=0), drawn.mean(axis=0), atol=0.7)
+    (margins,) = permute_margins(table, "labels", np.random.default_rng(0), 50)
+    assert (margins.hits[:, 0] == [10, 30]).all() and (margins.hits[:, 2] == [20, 0]).all()
+    assert (margins.hits[:, 1].sum(axis=1) == 30).all()
+
+
+def test_tables_of_one_group_or_one_class_stay_what_they_are() -> None:
+    for table in (
+        np.array([[[8, 2]], [[1, 9]]]),  # one group
+        np.array([[[5], [7]]]),  # one class
+    ):
+        for within in ("labels", "rows"):
+            for tables in permute_bias(table, within, np.random.default_rng(0), 5):
+                assert (tables == table).all()

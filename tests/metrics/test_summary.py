@@ -35,12 +35,30 @@ def test_the_positive_class_can_be_named() -> None:
     assert summary.macro == measure(SELECTION).macro
 
 
-def test_a_positive_class_needs_two_classes_and_a_name_of_one() -> None:
+def test_a_positive_class_is_one_of_the_classes() -> None:
     with pytest.raises(UsageError, match="none of the classes"):
-        find_positive_class(LABELS, "Yes")
-    with pytest.raises(UsageError, match="two classes"):
-        find_positive_class(["a", "b", "c"], "a")
-    assert find_positive_class(["a"], None) is None
+        find_positive_class(LABELS, [True, True], "Yes")
+    assert find_positive_class(["a", "b", "c"], [True] * 3, "a") == 0
+    assert find_positive_class(["a", "b", "c"], [True] * 3, None) is None
+    assert find_positive_class(["a"], [True], None) is None
+
+
+def test_a_value_that_is_only_predicted_leaves_two_labels_two_classes() -> None:
+    """One row of each group is predicted as "refused", which is the label of no row."""
+    table = np.zeros((3, 2, 3), dtype=int)
+    table[np.ix_([0, 2], [0, 1], [0, 2])] = SELECTION
+    table[0, :, 1] = 1
+    names = ["no", "refused", "yes"]
+    summary = measure_counts(table, names, None, seed=0, intervals=False)
+    assert summary.positive == "yes"
+    assert summary["demographic_parity_ratio"].value == pytest.approx((20 / 201) / (30 / 201))
+
+
+def test_a_named_class_of_three_is_compared_with_the_rest() -> None:
+    table = np.random.default_rng(0).integers(5, 50, (3, 2, 3))
+    summary = measure(table, positive="class 1")
+    assert summary.positive == "class 1"
+    assert all(summary[name] == summary.by_class["class 1"][name] for name in COMPARISONS)
 
 
 def test_headline_of_more_classes_is_the_mean() -> None:

@@ -84,7 +84,7 @@ def _metrics_table(record: AuditRecord) -> TextTable:
     what = (
         f"comparisons for the positive class '{record.summary.positive}'"
         if record.positive is not None
-        else f"comparisons are means over {len(record.labels):,} classes"
+        else "comparisons are means over classes"
     )
     aligned = f"aligned: {record.aligned}" if record.aligned_is_known else "aligned cells not known"
     header = ["metric", "value", "95 % interval", "n"]

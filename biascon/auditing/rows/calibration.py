@@ -22,7 +22,7 @@ class ScoreSums:
         classes: The names of the K classes.
         n_groups: The number M of groups.
         n_scores: The number of scores of a row: one for each class in order, or one for the positive class.
-        positive: The index of the positive class, None if there are not two classes.
+        positive: The index of the positive class, None without one.
         is_chosen: Whether the positive class was chosen by the user.
 
     Attributes:
