@@ -76,7 +76,7 @@ DESIGNS = (
     Design(
         "a cell of 3 rows at 50 %", [[2000, 3], [2000, 400]], [[0.99, 0.5], [0.99, 0.99]], (2, 2)
     ),
-    Design("groups of nearly one label (case 01)", [[0.6, 19.4], [19.4, 0.6]], 0.5, (2, 2)),
+    Design("groups of nearly one label", [[0.6, 19.4], [19.4, 0.6]], 0.5, (2, 2)),
     Design(
         "three classes, four unequal groups with gaps",
         [[300, 100, 50, 30]] * 3,
