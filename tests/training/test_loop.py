@@ -166,29 +166,23 @@ def test_resuming_after_every_epoch_gives_the_same_weights(
             assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
-def test_unused_bias_labels_do_not_change_the_weights(data: BiasedDataset, tmp_path: Path) -> None:
-    split = data.splits["train"]
-    other = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
-    without = dataclasses.replace(data, splits={"train": other})
-    for loss, entry in TRAINED.items():
-        config = smoke_config(loss, "train.epochs=1")
-        same = train_weights(config, data, tmp_path / loss) == train_weights(
-            config, without, tmp_path / f"{loss}-b"
-        )
-        # The bias changes the first-stage network of some, but not what is trained here.
-        assert same == (not entry.uses_bias_labels), loss
-
-
-def test_labels_change_only_the_losses_that_use_them(data: BiasedDataset, tmp_path: Path) -> None:
+def test_labels_and_bias_labels_change_only_the_losses_that_use_them(
+    data: BiasedDataset, tmp_path: Path
+) -> None:
     split = data.splits["train"]
     shuffled = dataclasses.replace(split, labels=np.roll(split.labels, 1))
-    other = dataclasses.replace(data, splits={"train": shuffled})
+    no_bias = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
+    other_labels, without_bias = (
+        dataclasses.replace(data, splits={"train": changed}) for changed in (shuffled, no_bias)
+    )
     for loss, entry in TRAINED.items():
         config = smoke_config(loss, "train.epochs=1")
-        same = train_weights(config, data, tmp_path / loss) == train_weights(
-            config, other, tmp_path / f"{loss}-l"
-        )
-        assert same == ("labels" not in entry.batch_inputs), loss
+        weights = train_weights(config, data, tmp_path / loss)
+        of_other_labels = train_weights(config, other_labels, tmp_path / f"{loss}-l")
+        assert (weights == of_other_labels) == ("labels" not in entry.batch_inputs), loss
+        # The bias changes the first-stage network of some, but not what is trained here.
+        of_no_bias = train_weights(config, without_bias, tmp_path / f"{loss}-b")
+        assert (weights == of_no_bias) == (not entry.uses_bias_labels), loss
 
 
 def test_a_batch_not_larger_than_the_number_of_classes_gives_a_warning(
