@@ -13,15 +13,28 @@ from biascon.cli.output import format_p, format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
-    from biascon.report.metric_tests import MetricImageTest, MetricTest
+    from biascon.report.metric_tests import ExcessTest, MetricImageTest, MetricTest
 
 SEED_COLUMNS = (
     "metric", "loss", "against", "seeds", "difference", "95 %", "p (t)", "p (Holm)", "p (Wilcoxon)",
     "better",
 )  # fmt: skip
+EXCESS_COLUMNS = (
+    "metric", "loss", "against", "seeds", "difference", "95 %", "p (t)", "p (Holm)",
+)  # fmt: skip
 IMAGE_COLUMNS = (
     "metric", "loss", "against", "seed", "n", "difference", "95 %", "p (exchange)", "p (Holm)",
 )  # fmt: skip
+
+# Why a loss is named as better or not, by ``MetricTest.basis``.
+NOTES: dict[str, str] = {
+    "difference": "better is named where p (Holm) is at most 0.05",
+    "difference and excess": "better is named where p (Holm) is at most 0.05 for the difference and for that "
+    "of the excess over the value by chance, in the same direction, because a loss with more errors "
+    "has a larger disparity by chance alone",
+    "none": "no better loss is named: a larger disparity may come from lower accuracy alone, and there is "
+    "no value by chance to subtract",
+}
 
 
 def compare_in_metrics(
@@ -57,6 +70,7 @@ def compare_in_metrics(
                 "recipe": experiment.identity.recipe,
                 "positive": experiment.metadata.summary.positive,
                 **test.to_json(),
+                "note": NOTES[test.basis],
             }
             click.echo(json.dumps(data))
 
@@ -84,6 +98,13 @@ def format_metric_tests(experiment: Experiment, tests: Sequence[MetricTest]) -> 
         "over seeds: loss minus against, paired; rates in points, ratios in 0..1",
         format_table(SEED_COLUMNS, [_seed_row(test) for test in tests], left=3),
     ]
+    excess_rows = [_excess_row(test, test.excess) for test in tests if test.excess is not None]
+    if excess_rows:
+        lines += [
+            "",
+            "over seeds: the same for the excess over the value by chance; lower is better in every row",
+            format_table(EXCESS_COLUMNS, excess_rows, left=3),
+        ]
     image_rows = [_image_row(test, each) for test in tests for each in test.images]
     if image_rows:
         lines += [
@@ -112,17 +133,60 @@ def _explain(tests: Sequence[MetricTest]) -> list[str]:
     higher = [metric for metric in metrics if metric not in lower]
     lines = [f"lower is better: {', '.join(map(_name, lower))}"] if lower else []
     lines += [f"higher is better: {', '.join(map(_name, higher))}"] if higher else []
-    pairs = len({(test.a, test.b) for test in tests})
-    family = f"{len(metrics)} metric{'s' * (len(metrics) != 1)} x {pairs} pair{'s' * (pairs != 1)} of losses"
     lines += [
-        f"Holm: adjusted over {family} of the table over seeds, and over {family} and seeds for the images",
-        "better: the loss whose Holm-adjusted p-value over seeds is at most 0.05; undecided: neither",
+        *_explain_family(tests, len(metrics)),
+        *_explain_better(tests),
         "95 %: t interval over seeds, for one comparison alone",
     ]
     if any(test.images for test in tests):
         lines.append(
             "p (exchange): the two predictions of each image are exchanged at random. 95 % over images: "
             "paired, for accuracies; none for the worst group and for comparisons of groups"
+        )
+    return lines
+
+
+def _explain_family(tests: Sequence[MetricTest], metrics: int) -> list[str]:
+    """Return a line about the number of tests that Holm adjusts over: those that have a p-value."""
+    pairs = len({(test.a, test.b) for test in tests})
+    counts = [
+        (_count_defined([test.p_t for test in tests]), "of the first table"),
+        (
+            _count_defined([test.excess.p_t for test in tests if test.excess is not None]),
+            "of the excess",
+        ),
+        (_count_defined([each.p for test in tests for each in test.images]), "on the images"),
+    ]
+    families = [f"the {n} {of}" for n, of in counts if n]
+    if not families:
+        return []
+    of_all = f"{metrics} metric{'s' * (metrics != 1)} x {pairs} pair{'s' * (pairs != 1)} of losses"
+    return [f"Holm: adjusted over the tests that have a p-value ({of_all}): {'; '.join(families)}"]
+
+
+def _count_defined(values: Sequence[float]) -> int:
+    return sum(not math.isnan(value) for value in values)
+
+
+def _explain_better(tests: Sequence[MetricTest]) -> list[str]:
+    """Return when a loss is named as better, a line for each rule that the tests use."""
+    lines = ["undecided: neither loss is shown to be better"]
+    for basis, note in NOTES.items():
+        names = dict.fromkeys(_name(test.metric) for test in tests if test.basis == basis)
+        if names:
+            lines.append(f"{', '.join(names)}: {note}")
+    excesses = dict.fromkeys(test.metric for test in tests if test.excess is not None)
+    if excesses:
+        worst = "; of the worst group, the value by chance minus the value" * (
+            "worst_group" in excesses
+        )
+        lines.append(
+            f"excess: the value minus the mean over permutations of the bias values{worst}"
+        )
+    if "worst_group" in excesses:
+        lines.append(
+            "worst group: a loss that is equally better in every group has the better value, but no lower "
+            "excess; the first table tests the value alone"
         )
     return lines
 
@@ -144,7 +208,26 @@ def _seed_row(test: MetricTest) -> list[str]:
         format_p(test.p_t),
         format_p(test.p_t_holm),
         format_p(test.p_wilcoxon),
-        test.better or ("-" if math.isnan(test.p_t) else "undecided"),
+        test.better or _unnamed(test),
+    ]
+
+
+def _unnamed(test: MetricTest) -> str:
+    if math.isnan(test.p_t):
+        return "-"
+    return "not judged" if test.basis == "none" else "undecided"
+
+
+def _excess_row(test: MetricTest, excess: ExcessTest) -> list[str]:
+    return [
+        _name(test.metric),
+        test.a,
+        test.b,
+        str(excess.seeds),
+        _format_value(test.metric, excess.difference),
+        _format_interval(test.metric, excess.low, excess.high),
+        format_p(excess.p_t),
+        format_p(excess.p_t_holm),
     ]
 
 

@@ -1,4 +1,9 @@
-"""Paired tests between the losses of an experiment in any metrics of counts, with Holm over all of them."""
+"""Paired tests between the losses of an experiment in any metrics of counts, with Holm over all of them.
+
+A maximum minus a minimum over groups is above 0 by chance alone, and it is larger for a loss that makes more
+errors. Two losses without any disparity therefore differ in it if they differ in accuracy. The permutation
+test of a run gives the value by chance of that run. ``ExcessTest`` compares what the metric has beyond it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +25,11 @@ from biascon.metrics.paired_metrics import (
     exchange_test,
 )
 from biascon.metrics.paired_tests import holm
+from biascon.metrics.summary import COMPARISONS
 from biascon.report.experiments import Experiment
 from biascon.report.paired_tests import (
     compare_over_seeds,
+    compare_values_over_seeds,
     list_pairs,
     map_pairs,
     pair_runs,
@@ -36,6 +43,9 @@ from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
 
 ALPHA = 0.05
+# The metrics in which losses may differ because of their accuracy alone.
+NEED_CHANCE = ("worst_group", *COMPARISONS)
+Basis = Literal["difference", "difference and excess", "none"]
 _SAME = 1e-9  # two computations of one metric differ by less
 
 
@@ -64,6 +74,31 @@ class MetricImageTest:
 
 
 @dataclass(frozen=True)
+class ExcessTest:
+    """Loss a against loss b in the excess of a metric over its value by chance.
+
+    The value by chance c of a run is the mean of the metric v over permutations of the bias values
+    (``PermutationResult.expected``). The excess is v - c where a lower value is better, and c - v for the
+    worst group. A lower excess is better for every metric.
+
+    Attributes:
+        seeds: The number of seeds for which both losses have a value and a value by chance.
+        difference: The mean of the excess of a minus that of b over these seeds.
+        low: The lower limit of its 95 % t interval; NaN below two seeds.
+        high: The upper limit.
+        p_t: The p-value of the paired t test.
+        p_t_holm: The same p-value, adjusted by Holm over all tests of an excess of the same call.
+    """
+
+    seeds: int
+    difference: float
+    low: float
+    high: float
+    p_t: float
+    p_t_holm: float = math.nan
+
+
+@dataclass(frozen=True)
 class MetricTest:
     """Loss a against loss b in a metric.
 
@@ -79,7 +114,11 @@ class MetricTest:
         p_t: The p-value of the paired t test.
         p_t_holm: The same p-value, adjusted by Holm over all metrics and pairs of the same call.
         p_wilcoxon: The p-value of Wilcoxon's signed-rank test.
-        better: The loss that is better at the 5 % level of the whole family, None if neither is shown to be.
+        better: The loss that is better at the 5 % level, None if neither is shown to be.
+        basis: What names the better loss. ``"difference"``: p_t_holm is at most 0.05. ``"difference and
+            excess"``: that of ``excess`` is too, in the same direction. ``"none"``: no loss is named, as the
+            metric depends on the accuracy and has no value by chance.
+        excess: The test of the excess over the value by chance, None without such values.
         images: One test for each seed that both losses have and whose test images agree.
     """
 
@@ -95,12 +134,16 @@ class MetricTest:
     p_t_holm: float
     p_wilcoxon: float
     better: str | None
+    basis: Basis
+    excess: ExcessTest | None
     images: tuple[MetricImageTest, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the test as plain data; NaN is None."""
         data = asdict(self)
         data["images"] = [without_nan(image_test) for image_test in data["images"]]
+        if self.excess is not None:
+            data["excess"] = without_nan(data["excess"])
         return without_nan(data)
 
 
@@ -113,7 +156,8 @@ def run_metric_tests(
 ) -> list[MetricTest]:
     """Return the tests of each pair of losses in each metric; Holm adjusts over all of them.
 
-    The tests over seeds are one family. The tests on test images are another one: they compare encoders.
+    The tests over seeds are one family, those of the excess over the value by chance are a second one. The
+    tests on test images are a third one: they compare encoders. A test without a p-value does not count.
 
     Args:
         experiment: Runs of one dataset and recipe.
@@ -132,16 +176,24 @@ def run_metric_tests(
         for pair in pairs
     ]
     adjusted = holm(np.array([test.p_t for test in tests], dtype=float)).tolist()
+    p_excess = [math.nan if test.excess is None else test.excess.p_t for test in tests]
+    adjusted_excess = holm(np.array(p_excess, dtype=float)).tolist()
     return [
-        replace(test, p_t_holm=p, better=_better(test, p))
-        for test, p in zip(tests, adjusted, strict=True)
+        _with_better(test, p, p_of_excess)
+        for test, p, p_of_excess in zip(tests, adjusted, adjusted_excess, strict=True)
     ]
 
 
-def _better(test: MetricTest, p: float) -> str | None:
-    if not p <= ALPHA:  # also NaN
-        return None
-    return test.a if (test.difference > 0) != test.lower_is_better else test.b
+def _with_better(test: MetricTest, p: float, p_of_excess: float) -> MetricTest:
+    """Return the test with its adjusted p-values and the better loss."""
+    excess = None if test.excess is None else replace(test.excess, p_t_holm=p_of_excess)
+    better = None
+    if test.basis != "none" and p <= ALPHA:  # NaN is not
+        better = test.a if (test.difference > 0) != test.lower_is_better else test.b
+    if better is not None and excess is not None:
+        agrees = (test.a if excess.difference < 0 else test.b) == better
+        better = better if agrees and p_of_excess <= ALPHA else None
+    return replace(test, p_t_holm=p, excess=excess, better=better)
 
 
 def _compare_over_seeds(
@@ -150,6 +202,8 @@ def _compare_over_seeds(
     """Return the test before Holm's adjustment."""
     found = compare_over_seeds(experiment, a, b, metric)
     mean = found.mean
+    excess = _compare_excess(experiment, metric, a, b) if metric in NEED_CHANCE else None
+    basis: Basis = "difference" if metric not in NEED_CHANCE else "none"
     return MetricTest(
         metric=metric,
         lower_is_better=METRIC_NAMES[metric].lower_is_better,
@@ -163,8 +217,32 @@ def _compare_over_seeds(
         p_t_holm=math.nan,
         p_wilcoxon=found.p_wilcoxon,
         better=None,
+        basis=basis if excess is None else "difference and excess",
+        excess=excess,
         images=images,
     )
+
+
+def _compare_excess(experiment: Experiment, metric: str, a: str, b: str) -> ExcessTest | None:
+    """Return the test of the excess before Holm's adjustment, None without a seed that has it."""
+    found = compare_values_over_seeds(
+        a, b, *(_excesses(experiment.losses[label], metric) for label in (a, b))
+    )
+    if found.mean is None:
+        return None
+    return ExcessTest(found.seeds, found.mean.mean, found.mean.low, found.mean.high, found.p_t)
+
+
+def _excesses(runs: Sequence[FinishedRun], metric: str) -> dict[int, float]:
+    """Return the excess of a metric over its value by chance by seed, where both are defined."""
+    sign = 1 if METRIC_NAMES[metric].lower_is_better else -1
+    excesses = {}
+    for run in runs:
+        value = run.value(metric)
+        test = (run.evaluation.summary.disparity or {}).get(metric)
+        if value is not None and test is not None and test.expected is not None:
+            excesses[run.seed] = sign * (value - test.expected)
+    return excesses
 
 
 def _compare_on_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -150,8 +150,15 @@ def list_pairs(experiment: Experiment, against: str | None) -> list[tuple[str, s
 
 def compare_over_seeds(experiment: Experiment, a: str, b: str, metric: str) -> SeedTest:
     """Return the tests of two losses in a metric over the seeds for which both have a value."""
-    values_a = experiment.values(a, metric)
-    values_b = experiment.values(b, metric)
+    return compare_values_over_seeds(
+        a, b, experiment.values(a, metric), experiment.values(b, metric)
+    )
+
+
+def compare_values_over_seeds(
+    a: str, b: str, values_a: Mapping[int, float], values_b: Mapping[int, float]
+) -> SeedTest:
+    """Return the tests of two losses, given the value of each by seed, over the seeds that both have."""
     common = sorted(values_a.keys() & values_b.keys())
     x = np.array([values_a[seed] for seed in common])
     y = np.array([values_b[seed] for seed in common])

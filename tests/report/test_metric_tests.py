@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from biascon.cli.metric_output import format_metric_tests
+from biascon.metrics import accuracy, fairness
 from biascon.metrics.paired_metrics import PAIRED_METRICS
 from biascon.metrics.paired_tests import holm
-from biascon.metrics.records import Metric
+from biascon.metrics.permutation import permutation_test
+from biascon.metrics.records import Metric, PermutationResult
 from biascon.report.experiments import Experiment, find_runs
 from biascon.report.metric_tests import compare_metrics_on_images, run_metric_tests
 from biascon.report.paired_tests import run_paired_tests
@@ -25,13 +28,26 @@ from tests.report.made_study import make_study_table
 GAP, WORST = "equalized_odds_difference", "worst_group"
 
 
-def experiment_of(values: dict[str, list[float]], metric: str) -> Experiment:
-    """Return an experiment whose losses have these values of a metric by seed, and 0.5 in the others."""
+def by_chance(expected: float | None, *metrics: str) -> dict[str, PermutationResult]:
+    return {metric: PermutationResult(expected, 0.5, "labels", 2000) for metric in metrics}
+
+
+def experiment_of(
+    values: dict[str, list[float]], metric: str, chance: dict[str, float | None] | None = None
+) -> Experiment:
+    """Return an experiment whose losses have these values of a metric by seed, and 0.5 in the others.
+
+    ``chance`` has the value by chance of each loss; it is 0.05 where the loss is not in it.
+    """
     runs = [
-        made_up(loss, seed, 0.5, metrics={metric: Metric(value, 1000)})
+        made_up(
+            loss, seed, 0.5,
+            metrics={metric: Metric(value, 1000)},
+            disparity=by_chance((chance or {}).get(loss, 0.05), metric),
+        )
         for loss, each in values.items()
         for seed, value in enumerate(each)
-    ]
+    ]  # fmt: skip
     return one_experiment(*runs)
 
 
@@ -78,6 +94,7 @@ def test_equal_losses_are_rarely_called_different_and_a_gap_is_found() -> None:
             made_up(
                 loss, seed, 0.5,
                 metrics={n: Metric(float(rng.normal(0.3 + k * shift, 0.02)), 1000) for n in names},
+                disparity=by_chance(0.05, *names),
             )
             for k, loss in enumerate(("supcon", "contex"))
             for seed in range(5)
@@ -87,6 +104,124 @@ def test_equal_losses_are_rarely_called_different_and_a_gap_is_found() -> None:
     # 5 % and three standard deviations of 150 experiments
     assert np.mean([finds(0.0) for _ in range(150)]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
     assert np.mean([finds(0.2) for _ in range(20)]) > 0.9
+
+
+def run_of_groups(
+    loss: str, seed: int, rates: tuple[float, float], rng: np.random.Generator
+) -> FinishedRun:
+    """A run with two labels and groups of 500 and 50 rows of each label, with these accuracies."""
+    counts = np.zeros((2, 2, 2), np.int64)
+    for label in range(2):
+        for group, (n, rate) in enumerate(zip((500, 50), rates, strict=True)):
+            hits = rng.binomial(n, rate)
+            counts[label, group, label], counts[label, group, 1 - label] = hits, n - hits
+    tests = permutation_test(
+        counts,
+        lambda tables: {
+            GAP: fairness.from_counts(tables)[GAP][..., 1], WORST: accuracy.worst_group(tables),
+        },
+        rng, within="labels", replicates=50, lower=(WORST,),
+    )  # fmt: skip
+    return made_up(
+        loss, seed, 0.5,
+        metrics={name: Metric(float(test.observed), 1100) for name, test in tests.items()},
+        disparity={
+            name: PermutationResult(float(test.expected), float(test.p), "labels", 50)
+            for name, test in tests.items()
+        },
+    )  # fmt: skip
+
+
+def test_a_loss_that_only_makes_fewer_errors_is_not_named_and_a_true_gap_is_found() -> None:
+    """The groups have equal rates in both losses, .95 and .80; the difference alone names 15 to 25 %."""
+    rng = np.random.default_rng(5)
+
+    def named(supcon: tuple[float, float], contex: tuple[float, float], times: int) -> list[Any]:
+        return [
+            run_metric_tests(
+                one_experiment(
+                    *(
+                        run_of_groups(loss, seed, rates, rng)
+                        for loss, rates in (("supcon", supcon), ("contex", contex))
+                        for seed in range(5)
+                    )
+                ),
+                [GAP],
+            )[0]
+            for _ in range(times)
+        ]
+
+    tests = named((0.80, 0.80), (0.95, 0.95), 100)
+    assert np.mean([test.p_t_holm <= 0.05 for test in tests]) > 0.1
+    assert np.mean([test.better is not None for test in tests]) <= 0.07
+    found = named((0.95, 0.65), (0.95, 0.95), 15)
+    assert np.mean([test.better == "contex" for test in found]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("metric", "chance", "better"),
+    [
+        (GAP, {"supcon": 0.25, "contex": 0.05}, None),  # as far above chance as the other
+        (GAP, {"supcon": 0.31, "contex": 0.05}, None),  # less above chance, although larger
+        (GAP, {"supcon": 0.05, "contex": 0.05}, "contex"),
+        (GAP, {"supcon": None, "contex": 0.05}, None),
+        (WORST, {"supcon": 0.40, "contex": 0.20}, None),
+        (WORST, {"supcon": 0.50, "contex": 0.20}, None),
+        (WORST, {"supcon": 0.40, "contex": 0.40}, "supcon"),
+    ],
+)
+def test_the_difference_and_the_excess_have_to_agree(
+    metric: str, chance: dict[str, float | None], better: str | None
+) -> None:
+    values = {"supcon": [0.30, 0.33, 0.29, 0.32], "contex": [0.10, 0.12, 0.11, 0.13]}
+    experiment = experiment_of(values, metric, chance)
+    (test,) = run_metric_tests(experiment, [metric])
+    assert test.p_t_holm < 0.05
+    assert test.better == better
+    text, data = format_metric_tests(experiment, [test]), test.to_json()
+    if chance["supcon"] is None:
+        assert (test.basis, test.excess, data["excess"]) == ("none", None, None)
+        assert "a larger disparity may come from lower accuracy alone" in text
+        return
+    assert test.excess is not None
+    sign = 1 if metric == GAP else -1
+    expected = sign * (test.difference - (chance["contex"] - chance["supcon"]))
+    assert test.excess.difference == pytest.approx(expected)
+    assert data["excess"]["p_t_holm"] == test.excess.p_t
+    assert "more errors has a larger disparity by chance alone" in text
+
+
+def test_a_comparison_without_a_value_by_chance_names_no_loss(runs: Path, cli: Any) -> None:
+    low, high = [0.10, 0.12, 0.11, 0.13], [0.31, 0.34, 0.30, 0.33]
+    for metric in ("equalized_odds_ratio", "predictive_parity_difference"):
+        experiment = experiment_of({"supcon": high, "contex": low}, metric)
+        experiment = one_experiment(
+            *(
+                FinishedRun(
+                    run.folder,
+                    replace(run.evaluation, summary=replace(run.evaluation.summary, disparity={})),
+                )
+                for run in experiment.runs
+            )
+        )
+        (test,) = run_metric_tests(experiment, [metric])
+        assert test.p_t_holm < 0.05
+        assert (test.better, test.basis) == (None, "none")
+        text = format_metric_tests(experiment, [test])
+        assert next(line for line in text.splitlines() if " 4 " in line).endswith("not judged")
+    _, out, _ = cli("compare", str(runs), "--metric", "equalized_odds_ratio", "--json")
+    record = json.loads(out.splitlines()[0])
+    assert record["better"] is record["excess"] is None
+    assert "lower accuracy alone" in record["note"]
+
+
+def test_holm_is_said_to_adjust_over_the_tests_that_have_a_p_value() -> None:
+    rng = np.random.default_rng(2)
+    values = {loss: list(0.5 + 0.02 * rng.random(4)) for loss in ("ce", "supcon", "contex")}
+    experiment = experiment_of(values, GAP)
+    tests = run_metric_tests(experiment, [GAP, "top1"])  # top1 does not vary: no p-value
+    text = format_metric_tests(experiment, tests)
+    assert "(2 metrics x 3 pairs of losses): the 3 of the first table; the 3 of the excess" in text
 
 
 def test_tests_on_images_are_those_of_the_predictions(runs: Path) -> None:
