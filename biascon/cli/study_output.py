@@ -95,6 +95,7 @@ def format_metrics(
 ) -> str:
     """Return the comparisons in chosen metrics as text: a table for each rule and color correlation."""
     from biascon.metrics.names import METRIC_NAMES
+    from biascon.metrics.summary import COMPARISONS
     from biascon.report.document import cell_text
     from biascon.report.study_comparison import COMPARISON_COLUMNS, comparison_rows
     from biascon.report.study_verdicts import describe_group
@@ -130,4 +131,9 @@ def format_metrics(
         "\nHolm: adjusted over the metrics and methods of a table; level: smaller than "
         f"{100 * study.margin:.1f} points"
     )
+    if any(c.metric in COMPARISONS for _, comparisons in groups for c in comparisons):
+        lines.append(
+            "comparisons of groups: a smaller disparity may come from higher accuracy alone, as a study has "
+            "no value by chance to subtract"
+        )
     return "\n".join(lines)

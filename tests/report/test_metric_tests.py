@@ -320,6 +320,7 @@ def test_study_is_compared_in_its_metrics_as_one_family(tmp_path: Path, cli: Any
     assert "equalized odds difference (lower is better)" in text
     assert "worst group (higher is better)" in text
     assert "Holm: adjusted over the metrics and methods of a table" in text
+    assert "a smaller disparity may come from higher accuracy alone" in text
     code, text, _ = cli(*words, "--json", "--out", str(out))
     records = [json.loads(line) for line in text.splitlines()]
     assert code == 0
