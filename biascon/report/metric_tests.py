@@ -43,8 +43,8 @@ from biascon.utils.seeds import numpy_generator
 from biascon.utils.types import Array
 
 ALPHA = 0.05
-# The metrics in which losses may differ because of their accuracy alone.
-NEED_CHANCE = ("worst_group", *COMPARISONS)
+# The metrics in which losses may differ because of their accuracy alone. The worst group is an accuracy.
+NEED_CHANCE = COMPARISONS
 Basis = Literal["difference", "difference and excess", "none"]
 _SAME = 1e-9  # two computations of one metric differ by less
 
@@ -78,8 +78,7 @@ class ExcessTest:
     """Loss a against loss b in the excess of a metric over its value by chance.
 
     The value by chance c of a run is the mean of the metric v over permutations of the bias values
-    (``PermutationResult.expected``). The excess is v - c where a lower value is better, and c - v for the
-    worst group. A lower excess is better for every metric.
+    (``PermutationResult.expected``). The excess is v - c. A lower excess is better.
 
     Attributes:
         seeds: The number of seeds for which both losses have a value and a value by chance.
@@ -235,13 +234,12 @@ def _compare_excess(experiment: Experiment, metric: str, a: str, b: str) -> Exce
 
 def _excesses(runs: Sequence[FinishedRun], metric: str) -> dict[int, float]:
     """Return the excess of a metric over its value by chance by seed, where both are defined."""
-    sign = 1 if METRIC_NAMES[metric].lower_is_better else -1
     excesses = {}
     for run in runs:
         value = run.value(metric)
         test = (run.evaluation.summary.disparity or {}).get(metric)
         if value is not None and test is not None and test.expected is not None:
-            excesses[run.seed] = sign * (value - test.expected)
+            excesses[run.seed] = value - test.expected
     return excesses
 
 
