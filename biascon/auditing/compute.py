@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from biascon.auditing.baseline import BaselineCounts
-from biascon.auditing.group_rates import GroupRates, WeightTables, measure_rates
+from biascon.auditing.group_rates import (
+    GroupRates,
+    WeightTables,
+    find_compared,
+    measure_rates,
+)
 from biascon.auditing.notes import describe_undefined, describe_weights
 from biascon.auditing.options import AuditOptions
 from biascon.auditing.record import (
@@ -40,6 +45,7 @@ from biascon.metrics.summary import (
     make_metric,
     measure_counts,
 )
+from biascon.metrics.summary_tests import MAX_PERMUTED
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
@@ -99,8 +105,8 @@ def compute_audit(
         UsageError: The positive class or the reference group does not occur.
     """
     names = tuple(PRODUCT.join(group) for group in table.groups)
-    compared = table.counts.sum(axis=(0, 2)) >= options.min_group
     weights, baseline = _weights(table), _baseline(table)
+    compared = find_compared(table.counts, weights, options.min_group)
     is_label = (table.counts.sum(axis=(1, 2)) > 0).tolist()
     positive = find_positive_class(table.classes, is_label, options.positive)
     summary, size_notes = _measure(table, options, weights, positive, compared)
@@ -127,7 +133,9 @@ def compute_audit(
         notes=(
             *notes,
             *table.alignment.notes,
-            *describe_undefined(table.counts, table.classes, names, compared, options.min_group),
+            *describe_undefined(
+                table.counts, table.classes, names, compared, options.min_group, weights
+            ),
             *([] if weights is None else describe_weights(weights)),
             *training_notes,
             *size_notes,
@@ -170,7 +178,7 @@ def _measure(
     positive: int | None,
     compared: Array,
 ) -> tuple[MetricSummary, list[str]]:
-    """Return the metrics, and a note if the table is too large for intervals."""
+    """Return the metrics, and a note if the table is too large for intervals or permutation tests."""
     aligned = table.alignment.cells
     if not compared.any():  # the metrics need a group; one group has no comparisons
         first = np.arange(len(compared)) == 0
@@ -192,12 +200,18 @@ def _measure(
         compared=compared,
         intervals=has_intervals,
     )
-    if has_intervals:
-        return summary, []
-    return summary, [
-        f"no intervals of comparisons: the table has {size:,} cells label x group x prediction, and more "
-        f"than {MAX_RESAMPLED:,} are not resampled"
-    ]
+    note = None
+    if not has_intervals:
+        note = (
+            f"no intervals of comparisons and no permutation tests: the table has {size:,} cells label x "
+            f"group x prediction, and more than {MAX_RESAMPLED:,} are not resampled"
+        )
+    elif summary.disparity is None:
+        note = (
+            f"no permutation tests: the table has {table.counts[:, compared].size:,} cells label x compared "
+            f"group x prediction, and more than {MAX_PERMUTED:,} are not permuted"
+        )
+    return summary, [] if note is None else [note]
 
 
 def _without_comparisons(summary: MetricSummary) -> MetricSummary:

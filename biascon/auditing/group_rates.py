@@ -131,6 +131,26 @@ def measure_rates(counts: Array, weights: WeightTables | None = None) -> GroupRa
     return GroupRates(rates, accuracy, accuracy.effective)
 
 
+def find_compared(counts: Array, weights: WeightTables | None, min_group: int) -> Array:
+    """Return the groups that take part in comparisons: bool ``(M,)``.
+
+    These are the groups with ``min_group`` rows or more and, with weights, a weight above 0 in some row.
+
+    Args:
+        counts: int64 ``(K, M, K)``: label x group x prediction.
+        weights: The weights of the same rows, None for weights of 1.
+        min_group: The rows that a group needs.
+    """
+    compared: Array = counts.sum(axis=(0, 2)) >= min_group
+    return compared if weights is None else compared & has_weight(weights)
+
+
+def has_weight(weights: WeightTables) -> Array:
+    """Return which groups have a row with a weight above 0: bool ``(M,)``."""
+    positive: Array = np.asarray(weights.sums).sum(axis=(0, 2)) > 0
+    return positive
+
+
 Parts = Mapping[str, tuple[Array, Array]]
 
 

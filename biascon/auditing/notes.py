@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biascon.auditing.group_rates import WeightTables
+from biascon.auditing.group_rates import WeightTables, has_weight
 from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
@@ -17,6 +17,7 @@ def describe_undefined(
     groups: Sequence[str],
     compared: Array,
     min_group: int,
+    weights: WeightTables | None = None,
 ) -> list[str]:
     """Return notes about groups that are not compared, and about metrics that lack rows.
 
@@ -26,6 +27,7 @@ def describe_undefined(
         groups: The names of the M groups.
         compared: bool ``(M,)``, the groups that are compared.
         min_group: The rows that a group needs to be compared.
+        weights: The weights of the rows, None for weights of 1.
     """
     rows = counts.sum(axis=-1)  # (K, M)
     notes = []
@@ -33,35 +35,59 @@ def describe_undefined(
     if unlabeled:
         unused = quote_some(classes[k] for k in sorted(unlabeled))
         notes.append(f"predicted, but the label of no row (n = 0): {unused}")
-    if not compared.all():
-        n = rows.sum(axis=0)
-        left_out = join_first(
-            [f"'{groups[m]}' ({n[m]:,})" for m in np.flatnonzero(~compared).tolist()]
-        )
-        notes.append(
-            f"left out of the comparisons and of the worst group: {(~compared).sum():,} of "
-            f"{len(groups):,} groups, with fewer than {min_group:,} rows: {left_out}"
-        )
+    notes += _describe_left_out(rows.sum(axis=0), groups, min_group, weights)
     chosen = np.flatnonzero(compared).tolist()
     if len(chosen) < 2:
         only = f"one group only, '{groups[chosen[0]]}'" if len(chosen) else "no group to compare"
         return [*notes, f"{only}: differences and ratios are undefined"]
     names = [groups[m] for m in chosen]
-    return [*notes, *_describe_cells(rows[:, chosen], classes, names, unlabeled)]
+    if weights is not None:  # a label with rows of weight 0 only has no rates either
+        rows = np.where(np.asarray(weights.sums).sum(axis=-1) > 0, rows, 0)
+    return [*notes, *_describe_cells(rows[:, chosen], classes, names, unlabeled, weights)]
+
+
+def _describe_left_out(
+    n: Array, groups: Sequence[str], min_group: int, weights: WeightTables | None
+) -> list[str]:
+    """Return notes about the groups with too few rows, and about those without weight."""
+    left_out = "left out of the comparisons and of the worst group"
+    notes = []
+
+    def list_groups(chosen: Array) -> str:
+        return join_first([f"'{groups[m]}' ({n[m]:,})" for m in np.flatnonzero(chosen).tolist()])
+
+    small = n < min_group
+    if small.any():
+        notes.append(
+            f"{left_out}: {small.sum():,} of {len(groups):,} groups, with fewer than {min_group:,} rows: "
+            f"{list_groups(small)}"
+        )
+    if weights is not None and not has_weight(weights).all():
+        weightless = ~has_weight(weights)
+        notes.append(
+            f"{left_out}: {weightless.sum():,} of {len(groups):,} groups, in which every weight is 0: "
+            f"{list_groups(weightless)}; n counts their rows"
+        )
+    return notes
 
 
 def _describe_cells(
-    rows: Array, classes: Sequence[str], groups: Sequence[str], unlabeled: set[int]
+    rows: Array,
+    classes: Sequence[str],
+    groups: Sequence[str],
+    unlabeled: set[int],
+    weights: WeightTables | None,
 ) -> list[str]:
     """Return notes about labels that a compared group lacks, and about groups of one label."""
     notes = []
+    lacks = "without a row (n = 0)" if weights is None else "without a row or without weight"
     is_mean = "" if len(classes) == 2 else ", and so is their mean over classes"
     empty = [(k, m) for k, m in np.argwhere(rows == 0).tolist() if k not in unlabeled]
     if empty:
         cells = join_first([f"'{classes[k]}' in '{groups[m]}'" for k, m in empty])
         affected = quote_some(dict.fromkeys(classes[k] for k, _ in empty))
         notes.append(
-            f"labels without a row (n = 0) in a group: {cells}: equal opportunity and equalized odds of "
+            f"labels {lacks} in a group: {cells}: equal opportunity and equalized odds of "
             f"class {affected} are undefined{is_mean}"
         )
     noted = {k for k, _ in empty}

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.auditing.baseline import BaselineCounts, PairedDifference, compare_with_baseline
-from biascon.auditing.group_rates import RATES, GroupRates, WeightTables, measure_rates
+from biascon.auditing.group_rates import (
+    RATES,
+    GroupRates,
+    WeightTables,
+    find_compared,
+    measure_rates,
+)
 from biascon.auditing.reference import ReferenceComparison, compare_to_reference
 from biascon.auditing.score_metrics import SCORE_METRICS
 from biascon.errors import DataError
@@ -203,8 +209,8 @@ class AuditRecord:
 
     @property
     def compared(self) -> npt.NDArray[np.bool_]:
-        """The groups that are compared, bool ``(M,)``: those with ``min_group`` rows or more."""
-        return np.array([group.n >= self.min_group for group in self.by_group])
+        """The groups that are compared, bool ``(M,)``; see ``find_compared``."""
+        return find_compared(self.counts, self.weights, self.min_group)
 
     @property
     def rates(self) -> GroupRates:

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import biascon
 from biascon.auditing.record import METRICS
+from biascon.metrics.summary import COMPARISONS
 from tests.auditing.audit_cases import (
     COLUMNS,
     OK,
@@ -84,4 +87,43 @@ def test_a_large_table_has_no_intervals_of_comparisons(monkeypatch: pytest.Monke
     assert None not in result.data["top1"]["ci"] + result.data["worst_group"]["ci"]
     assert result.data["by_class"]["0"]["equalized_odds_difference"]["ci"] == [None, None]
     assert result.overall["top1"] == audit_rows(make_rows()).overall["top1"]
-    assert result.notes[-1].startswith("no intervals of comparisons: the table has 36 cells")
+    assert result.data["disparity"] is None
+    assert result.notes[-1].startswith(
+        "no intervals of comparisons and no permutation tests: the table has 36 cells"
+    )
+
+
+def test_a_large_table_has_no_permutation_tests_and_a_note() -> None:
+    rows = pd.DataFrame({"y": range(100), "p": range(100), "g": [k % 11 for k in range(100)]})
+    result = audit_rows(rows)
+    assert result.data["disparity"] is None
+    assert result.notes[-1] == (
+        "no permutation tests: the table has 110,000 cells label x compared group x prediction, and more "
+        "than 100,000 are not permuted"
+    )
+
+
+def test_a_group_without_weight_is_not_compared_and_noted() -> None:
+    rows = make_rows(classes=2)
+    without = rows[rows.g != "a"]
+    result = audit_rows(rows, sample_weight=(rows.g != "a").astype(float))
+    expected = audit_rows(without, sample_weight=np.ones(len(without)))
+    n = len(rows) - len(without)
+    assert (
+        "left out of the comparisons and of the worst group: 1 of 4 groups, in which every weight is 0: "
+        f"'a' ({n}); n counts their rows"
+    ) in result.notes
+    assert result.by_group["compared"].tolist() == [False, True, True, True]
+    for name in (*COMPARISONS, "worst_group", "average_odds_difference"):
+        assert result.data[name] == expected.data[name]
+
+
+def test_a_label_without_weight_in_a_group_is_noted() -> None:
+    rows = make_rows(classes=2)
+    weights = np.where((rows.g == "a") & (rows.y == 1), 0.0, 1.0)
+    result = audit_rows(rows, sample_weight=weights)
+    assert np.isnan(result.overall["equal_opportunity_difference"])
+    assert (
+        "labels without a row or without weight in a group: '1' in 'a': equal opportunity and equalized odds "
+        "of class '1' are undefined"
+    ) in result.notes
