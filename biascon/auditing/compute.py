@@ -102,7 +102,7 @@ def compute_audit(
         notes: The notes about the rows; notes about the table are added.
 
     Raises:
-        UsageError: The positive class or the reference group does not occur.
+        UsageError: The positive class or the reference group does not occur, or the reference is left out.
     """
     names = tuple(PRODUCT.join(group) for group in table.groups)
     weights, baseline = _weights(table), _baseline(table)
@@ -151,7 +151,7 @@ def compute_audit(
         calibration=overall,
         by_group=_group_metrics(table, names, weights, by_group),
         min_group=options.min_group,
-        reference=_find_reference(table, reference),
+        reference=_find_reference(table, reference, compared),
         weights=weights,
         baseline=baseline,
     )
@@ -238,11 +238,13 @@ def _name_worst_group(
     return dataclasses.replace(summary, metrics=metrics)
 
 
-def _find_reference(table: AuditTable, reference: tuple[str, ...] | None) -> int | None:
+def _find_reference(
+    table: AuditTable, reference: tuple[str, ...] | None, compared: Array
+) -> int | None:
     """Return the position of the reference group.
 
     Raises:
-        UsageError: No row has its values.
+        UsageError: No row has its values, or it is left out of the comparisons.
     """
     if reference is None:
         return None
@@ -251,7 +253,14 @@ def _find_reference(table: AuditTable, reference: tuple[str, ...] | None) -> int
             f"the reference '{PRODUCT.join(reference)}' is no group of '{PRODUCT.join(table.columns)}': "
             f"expected one of {quote_some(PRODUCT.join(group) for group in table.groups)}"
         )
-    return list(table.groups).index(reference)
+    position = list(table.groups).index(reference)
+    if not compared[position]:
+        n = int(table.counts[:, position].sum())
+        raise UsageError(
+            f"the reference '{PRODUCT.join(reference)}' of '{PRODUCT.join(table.columns)}' has {n:,} rows and "
+            "is left out of the comparisons (too few rows for the smallest group, or no weight above 0)"
+        )
+    return position
 
 
 def _worst_class(table: AuditTable, weights: WeightTables | None) -> tuple[str | None, Metric]:

@@ -223,10 +223,10 @@ class AuditRecord:
         return ", ".join(f"{column}={value}" for column, value in pairs)
 
     def compare_to_reference(self, class_index: int) -> list[ReferenceComparison]:
-        """Return every other group beside the reference group, for one class against the rest."""
+        """Return every other compared group beside the reference, for one class against the rest."""
         if self.reference is None:
             return []
-        return compare_to_reference(self.rates, self.reference, class_index)
+        return compare_to_reference(self.rates, self.reference, class_index, self.compared)
 
     def compare_with_baseline(self) -> list[PairedDifference]:
         """Return the differences to the baseline: of all rows, then of each group."""

@@ -47,9 +47,9 @@ class ReferenceComparison:
 
 
 def compare_to_reference(
-    rates: GroupRates, reference: int, class_index: int
+    rates: GroupRates, reference: int, class_index: int, compared: Array
 ) -> list[ReferenceComparison]:
-    """Return the comparison of every other group with the reference.
+    """Return the comparison of every other compared group with the reference.
 
     n is the number of rows of the two rates together.
 
@@ -57,6 +57,7 @@ def compare_to_reference(
         rates: The rates of all groups.
         reference: The position of the reference group.
         class_index: The class that is compared with the rest.
+        compared: bool ``(M,)``, the groups that are compared.
     """
     chosen = {name: rates.by_class[name].choose(class_index) for name in COMPARED_RATES}
     chosen["accuracy"] = rates.accuracy
@@ -77,7 +78,7 @@ def compare_to_reference(
             {name: metrics[m] for name, metrics in ratios.items()},
             average[m],
         )
-        for m in range(len(rates.accuracy.n))
+        for m in np.flatnonzero(compared).tolist()
         if m != reference
     ]
 

@@ -85,10 +85,28 @@ def test_small_groups_are_not_compared_but_shown(cli: Any, tmp_path: Path) -> No
     note = (
         "left out of the comparisons and of the worst group: 1 of 5 groups, with fewer than 4 rows"
     )
-    assert f"{note}: 'z' (3)" in result.notes
+    stay = (
+        "They stay in the accuracies over all rows, and their cells in the means over cells (unbiased "
+        "accuracy)"
+    )
+    assert f"{note}: 'z' (3). {stay}" in result.notes
     outcome = cli("audit", write_table(tmp_path, "x.csv", both), *COLUMNS, "--min-group", "4")
     rows = [line.split() for line in outcome.out.splitlines()]
     assert next(row[-1] for row in rows if row[:2] == ["z", "3"]) == "no"
+    (mean,) = [row for row in rows if row[:3] == ["mean", "over", "classes"]]
+    assert mean[3] == str(len(df))  # without the group that is left out
+    assert "Comparison of the compared groups of g" in outcome.out
+
+
+def test_small_groups_are_not_compared_with_the_reference(cli: Any, tmp_path: Path) -> None:
+    small = pd.DataFrame({"y": [1, 1, 1], "p": [0, 0, 0], "g": "z", "h": 0})
+    both = pd.concat([make_rows(classes=2), small])
+    result = audit_rows(both, min_group=4, reference="a")
+    assert sorted(set(result.reference["g"])) == ["b", "c", "d"]
+    assert [group["bias"] for group in result.data["reference"]["groups"]] == ["b", "c", "d"]
+    path = write_table(tmp_path, "x.csv", both)
+    line = error_line(cli("audit", path, *COLUMNS, "--min-group", "4", "--reference", "z"), 2)
+    assert "the reference 'z' of 'g' has 3 rows and is left out of the comparisons" in line
 
 
 def test_one_group_left_has_no_comparisons() -> None:

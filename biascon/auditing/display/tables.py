@@ -136,7 +136,7 @@ def _classes_table(record: AuditRecord) -> TextTable:
         value = by_class[label]["equalized_odds_difference"].value
         return -1.0 if value is None else value
 
-    n_rows = record.counts.sum(axis=(1, 2)).tolist()
+    n_rows = record.counts[:, record.compared].sum(axis=(1, 2)).tolist()
     shown = set(sorted(record.labels, key=disparity, reverse=True)[:MAX_ROWS])
     rows = [
         [
@@ -151,12 +151,13 @@ def _classes_table(record: AuditRecord) -> TextTable:
     rows.append(
         [
             "mean over classes",
-            f"{record.rows:,}",
+            f"{sum(n_rows):,}",
             *(format_value(name, macro[name].value) for name in CLASS_METRICS),
         ]
     )
     return TextTable(
-        f"Comparison of the groups of {record.bias}, each class against the rest"
+        f"Comparison of the {'' if record.compared.all() else 'compared '}groups of {record.bias}, each class "
+        "against the rest"
         + format_limit(len(record.labels), "the largest equalized odds difference"),
         ["class", "n", *(METRIC_NAMES[name].short for name in CLASS_METRICS)],
         rows,
