@@ -257,8 +257,8 @@ def _find_reference(
     if not compared[position]:
         n = int(table.counts[:, position].sum())
         raise UsageError(
-            f"the reference '{PRODUCT.join(reference)}' of '{PRODUCT.join(table.columns)}' has {n:,} rows and "
-            "is left out of the comparisons (too few rows for the smallest group, or no weight above 0)"
+            f"the reference '{PRODUCT.join(reference)}' of '{PRODUCT.join(table.columns)}' has {n:,} rows "
+            "and is left out of the comparisons (fewer rows than the smallest group, or no weight above 0)"
         )
     return position
 

@@ -18,7 +18,7 @@ from biascon.auditing.group_rates import (
     measure_rates,
 )
 from biascon.auditing.reference import ReferenceComparison, compare_to_reference
-from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.auditing.score_metrics import SCORE_VALUES
 from biascon.errors import DataError
 from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.records import Metric, MetricSummary
@@ -92,7 +92,7 @@ class GroupMetrics:
         n: The rows of the group.
         accuracy: The accuracy with its Wilson interval.
         worst_label: The label with the lowest accuracy in the group.
-        calibration: The metrics of ``SCORE_METRICS`` by name; undefined without scores.
+        calibration: The metrics of ``SCORE_VALUES`` by name; undefined without scores.
     """
 
     bias: str
@@ -119,7 +119,7 @@ class GroupMetrics:
             data["n"],
             Metric.from_json(data["accuracy"]),
             LabelAccuracy.from_json(data["worst_label"]),
-            {name: Metric.from_json(data[name]) for name in SCORE_METRICS},
+            {name: Metric.from_json(data[name]) for name in SCORE_VALUES},
         )
 
 
@@ -146,7 +146,7 @@ class AuditRecord:
             shares of the training rows, undefined without these; the multi-class equalized odds difference,
             undefined unless there are more than two classes.
         worst_class: The label with the lowest accuracy, None without rows.
-        calibration: The metrics of ``SCORE_METRICS`` over all rows; undefined without scores.
+        calibration: The metrics of ``SCORE_VALUES`` over all rows; undefined without scores.
         by_group: The metrics of each group.
         min_group: The rows that a group needs to be compared.
         reference: The position of the reference group, None without one.
@@ -328,7 +328,7 @@ class AuditRecord:
             summary=MetricSummary.from_json(data, METRICS),
             extra={name: Metric.from_json(data[name]) for name in EXTRA_METRICS},
             worst_class=data["worst_class_label"],
-            calibration={name: Metric.from_json(data[name]) for name in SCORE_METRICS},
+            calibration={name: Metric.from_json(data[name]) for name in SCORE_VALUES},
             by_group=tuple(GroupMetrics.from_json(group) for group in data["by_group"]),
             min_group=data["min_group"],
             reference=None if reference is None else reference["index"],

@@ -77,6 +77,18 @@ _NAMES = (
         "cal. error, positive",
         lower_is_better=True,
     ),
+    MetricName(
+        "calibration_error_if_calibrated",
+        "expected calibration error, if calibrated",
+        "if calibrated",
+        "calibration error, if calibrated",
+    ),
+    MetricName(
+        "positive_calibration_error_if_calibrated",
+        "calibration error of the positive class, if calibrated",
+        "if calibrated",
+        "cal. error, positive, if calibrated",
+    ),
     MetricName("adjusted_average", "adjusted average accuracy", "adjusted average"),
     MetricName("worst_class", "worst class", "worst class"),
     _difference("multiclass_equalized_odds", "multi-class equalized odds", "multi-class EO"),

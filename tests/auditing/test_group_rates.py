@@ -82,6 +82,56 @@ def test_scores_of_the_positive_class_by_group() -> None:
                 assert row["positive_calibration_error"] == pytest.approx(expected)
 
 
+def test_the_error_of_calibrated_scores_is_the_mean_over_drawn_labels() -> None:
+    """Calibrated scores: the error of the small group is large, and no larger than expected."""
+    rng = np.random.default_rng(0)
+    g = np.array(["big"] * 3000 + ["small"] * 60)
+    s = rng.beta(1, 2, len(g))
+    result = biascon.audit(rng.random(len(g)) < s, s > 0.5, sensitive_features=g, scores=s)
+    frame = result.by_group
+    for group in ("big", "small"):
+        score = s[g == group]
+        bins = np.clip(np.ceil(score * 15), 1, 15).astype(int)
+        gaps = score - (rng.random((1000, len(score))) < score)
+        sums = np.stack([gaps[:, bins == b].sum(axis=1) for b in range(1, 16)])
+        expected = (np.abs(sums).sum(axis=0) / len(score)).mean()
+        chance = frame.loc[group, "positive_calibration_error_if_calibrated"]
+        assert chance == pytest.approx(expected, rel=0.02)
+        # The predicted class has the score s or 1 - s.
+        score = np.maximum(score, 1 - score)
+        bins = np.clip(np.ceil(score * 15), 1, 15).astype(int)
+        gaps = score - (rng.random((1000, len(score))) < score)
+        sums = np.stack([gaps[:, bins == b].sum(axis=1) for b in range(1, 16)])
+        expected = (np.abs(sums).sum(axis=0) / len(score)).mean()
+        chance = frame.loc[group, "calibration_error_if_calibrated"]
+        assert chance == pytest.approx(expected, rel=0.02)
+    error = frame["positive_calibration_error"]
+    assert error["small"] > 4 * error["big"]
+    assert error["small"] < 1.5 * frame.loc["small", "positive_calibration_error_if_calibrated"]
+    record = result.record
+    assert AuditRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    equal = biascon.audit(
+        rng.random(len(g)) < s,
+        s > 0.5,
+        sensitive_features=g,
+        scores=s,
+        sample_weight=np.full(len(g), 0.25),
+    )
+    name = "positive_calibration_error_if_calibrated"
+    assert equal.by_group[name].tolist() == pytest.approx(frame[name].tolist())
+
+
+def test_the_table_of_scores_has_the_error_of_calibrated_scores(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.csv", scored_rows())
+    outcome = cli("audit", path, *COLUMNS, "--scores", "s")
+    table = outcome.out[outcome.out.index("Scores by group") :].splitlines()
+    assert table[1].count("if calibrated") == 2
+    assert "-" not in table[3].split()
+    assert "If calibrated: the mean calibration error of calibrated scores" in " ".join(
+        outcome.out.split()
+    )
+
+
 def test_a_shift_in_opposite_directions_is_seen() -> None:
     """Every score is 10 points off: up in one group, down in the other."""
     rng = np.random.default_rng(0)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from biascon.auditing.group_rates import RATES
 from biascon.auditing.record import EXTRA_METRICS, METRICS, AuditRecord
 from biascon.auditing.reference import ReferenceComparison
-from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.auditing.score_metrics import SCORE_VALUES
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import COMPARISONS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL_METRICS = (*METRICS, *EXTRA_METRICS, *SCORE_METRICS)
+ALL_METRICS = (*METRICS, *EXTRA_METRICS, *SCORE_VALUES)
 _ROWS_OF = {
     "selection_rate": "n",
     "true_positive_rate": "n_positive",
@@ -44,7 +44,7 @@ def group_frame(record: AuditRecord) -> pd.DataFrame:
             for name in RATES:
                 metric = rates.by_class[name].metric(k, m)
                 row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
-        for name in SCORE_METRICS:
+        for name in SCORE_VALUES:
             metric = group.calibration[name]
             row[name] = metric.value
             if name in ("auc", "calibration_in_the_large"):

@@ -16,7 +16,7 @@ from biascon.auditing.display.formats import (
 from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.reference import COMPARED_RATES, ReferenceComparison
-from biascon.auditing.score_metrics import CALIBRATION_METRICS
+from biascon.auditing.score_metrics import IF_CALIBRATED
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 
@@ -118,10 +118,11 @@ def scores_table(record: AuditRecord) -> TextTable:
     header = [*record.columns, "n"]
     has_positive = record["auc"].n > 0
     if has_positive:
-        header += ["AUC [95 %]", "score - rate [95 %]", "cal. error, positive"]
+        header += ["AUC [95 %]", "score - rate [95 %]", "cal. error, positive", "if calibrated"]
+    predicted = ("calibration_error", IF_CALIBRATED["calibration_error"], "brier")
     has_predicted = record["calibration_error"].n > 0
     if has_predicted:
-        header += [METRIC_NAMES[name].short for name in CALIBRATION_METRICS]
+        header += [METRIC_NAMES[name].short for name in predicted]
     rows = []
     for m in _shown_groups(record):
         metrics = record.by_group[m].calibration
@@ -131,9 +132,10 @@ def scores_table(record: AuditRecord) -> TextTable:
                 format_score(metrics["auc"]),
                 format_rate(metrics["calibration_in_the_large"]),
                 format_percent(metrics["positive_calibration_error"].value),
+                format_percent(metrics[IF_CALIBRATED["positive_calibration_error"]].value),
             ]
         if has_predicted:
-            row += [format_value(name, metrics[name].value) for name in CALIBRATION_METRICS]
+            row += [format_value(name, metrics[name].value) for name in predicted]
         rows.append(row)
     return TextTable(
         "Scores by group" + format_limit(len(record.groups), "the lowest accuracy"),

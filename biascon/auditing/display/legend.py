@@ -49,10 +49,15 @@ _REFERENCE = (
     "Differences to the reference: rate of the group minus rate of the reference, with Newcombe's interval "
     "of one comparison. Average odds: mean of the differences of TPR and FPR, as in AIF360."
 )
-_SCORES = (
+_POSITIVE_SCORES = (
     "AUC: probability that a row of the positive class has a higher score than another row. Score - rate: "
-    "mean score of the positive class minus its share of the labels (calibration in the large). Cal. error: "
-    "of the predicted class. Cal. error, positive: of the score of the positive class."
+    "mean score of the positive class minus its share of the labels (calibration in the large). Cal. error, "
+    "positive: of the score of the positive class."
+)
+_SCORES = (
+    "Cal. error: of the predicted class. If calibrated: the mean calibration error of calibrated scores with "
+    "these values; it is larger for fewer rows, so that calibration errors of groups of different sizes "
+    "cannot be compared without it."
 )
 _BASELINE = (
     "Baseline: difference of two rates on the same rows with Newcombe's paired interval. Its p: McNemar's "
@@ -75,7 +80,8 @@ def audit_legend(records: Sequence[AuditRecord]) -> str:
         (_CHANCE, has_tests),
         (_CHANCE_OF_MANY, has_tests and not is_binary),
         (_REFERENCE, record.reference is not None),
-        (_SCORES, record.has_scores and is_binary),
+        (_POSITIVE_SCORES, record.has_scores and is_binary),
+        (_SCORES, record.has_scores),
         (_BASELINE, record.baseline is not None),
     ]
     return " ".join(text for text, is_shown in parts if is_shown)

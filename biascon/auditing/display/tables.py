@@ -20,7 +20,7 @@ from biascon.auditing.display.group_tables import (
 )
 from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import METRICS, AuditRecord
-from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.auditing.score_metrics import IF_CALIBRATED, SCORE_METRICS
 from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
@@ -76,7 +76,13 @@ def _metrics_table(record: AuditRecord) -> TextTable:
         names.insert(names.index("equal_opportunity_difference"), "average_odds_difference")
     if record[MULTICLASS_METRICS[0]].n:
         names.insert(names.index("equal_opportunity_difference"), MULTICLASS_METRICS[0])
-    names += [name for name in SCORE_METRICS if record[name].n]
+    names += [
+        shown
+        for name in SCORE_METRICS
+        if record[name].n
+        for shown in (name, IF_CALIBRATED.get(name))
+        if shown is not None
+    ]
     tests = record.summary.disparity or {}
     tested = [name for name in names if name in tests]
     raw = np.array([tests[name].p for name in tested], dtype=np.float64)  # NaN where undefined
@@ -155,9 +161,9 @@ def _classes_table(record: AuditRecord) -> TextTable:
             *(format_value(name, macro[name].value) for name in CLASS_METRICS),
         ]
     )
+    which = "groups" if record.compared.all() else "compared groups"
     return TextTable(
-        f"Comparison of the {'' if record.compared.all() else 'compared '}groups of {record.bias}, each class "
-        "against the rest"
+        f"Comparison of the {which} of {record.bias}, each class against the rest"
         + format_limit(len(record.labels), "the largest equalized odds difference"),
         ["class", "n", *(METRIC_NAMES[name].short for name in CLASS_METRICS)],
         rows,

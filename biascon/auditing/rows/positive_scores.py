@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 from biascon.auditing.rows.row_index import add_by_index
 from biascon.metrics.auc import roc_area
+from biascon.metrics.calibration_chance import expected_error
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import wilson
 from biascon.metrics.records import UNDEFINED, Metric
 from biascon.utils.types import Array
 
 POSITIVE_METRICS = ("auc", "calibration_in_the_large", "positive_calibration_error")
+POSITIVE_IF_CALIBRATED = "positive_calibration_error_if_calibrated"
 MAX_EXACT = (
     1_000_000  # different pairs (group, score) up to which the AUC uses the scores as they are
 )
@@ -127,7 +129,8 @@ class PositiveSums:
         # Sums of w, w^2, w d, w^2 d, w^2 d^2 with d = score minus label, and of w and w^2 by label.
         self._moments = np.zeros((n_groups, 5))
         self._weights = np.zeros((n_groups, 2, 2))  # group x label x (w, w^2)
-        self._bins = np.zeros((n_groups, BINS))  # the sum of w d in each bin of the score
+        # Sums of w d, w, w^2 and w times score in each bin of the score.
+        self._bins = np.zeros((n_groups, BINS, 4))
 
     def add(self, groups: Array, scores: Array, is_positive: Array, weights: Array | None) -> None:
         """Add rows.
@@ -148,7 +151,9 @@ class PositiveSums:
         for k, values in enumerate((w, w * w)):
             self._weights[:, :, k] += np.bincount(label_cell, values, 2 * n_groups).reshape(-1, 2)
         bins = np.searchsorted(np.arange(1, BINS) / BINS, scores, side="left")
-        self._bins += np.bincount(groups * BINS + bins, w * d, n_groups * BINS).reshape(-1, BINS)
+        cells = groups * BINS + bins
+        for k, values in enumerate((w * d, w, w * w, w * scores)):
+            self._bins[..., k] += np.bincount(cells, values, n_groups * BINS).reshape(-1, BINS)
         self.counts.add(
             groups, scores, np.where(is_positive, w, 0.0), np.where(is_positive, 0.0, w)
         )
@@ -164,24 +169,27 @@ class PositiveSums:
         return merged
 
     def measure(self) -> list[dict[str, Metric]]:
-        """Return the metrics of ``POSITIVE_METRICS`` of each group."""
+        """Return the metrics of ``POSITIVE_METRICS`` and ``POSITIVE_IF_CALIBRATED`` of each group."""
         areas = self.counts.by_group()
         return [self._measure_group(m, *areas[m]) for m in range(len(self.n))]
 
     def _measure_group(self, m: int, positives: Array, negatives: Array) -> dict[str, Metric]:
         n = int(self.n[m])
         if n == 0:
-            return dict.fromkeys(POSITIVE_METRICS, UNDEFINED)
+            return dict.fromkeys((*POSITIVE_METRICS, POSITIVE_IF_CALIBRATED), UNDEFINED)
         negative, positive = (
             float(divide(np.asarray(w * w), np.asarray(w2))) for w, w2 in self._weights[m]
         )
         area = roc_area(positives, negatives, effective=(positive, negative))
-        total = self._moments[m, 0]
-        error = float(np.abs(self._bins[m]).sum() / total)
+        gaps, weights, squares, scores = self._bins[m].T
+        error = float(np.abs(gaps).sum() / weights.sum())
+        effective = np.nan_to_num(divide(weights * weights, squares))
+        chance = expected_error(effective, divide(scores, weights), weights)
         return {
             "auc": _round(area.value, n, area.low, area.high),
             "calibration_in_the_large": _round(*self._mean_gap(m)),
             "positive_calibration_error": _round(error, n),
+            POSITIVE_IF_CALIBRATED: _round(float(chance), n),
         }
 
     def _mean_gap(self, m: int) -> tuple[float, int, float, float]:
