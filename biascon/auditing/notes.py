@@ -60,8 +60,11 @@ def _describe_left_out(
     if small.any():
         notes.append(
             f"{left_out}: {small.sum():,} of {len(groups):,} groups, with fewer than {min_group:,} rows: "
-            f"{list_groups(small)}. They stay in the accuracies over all rows, and their cells in the means "
-            "over cells (unbiased accuracy)"
+            f"{list_groups(small)}"
+        )
+        notes.append(
+            "groups that are left out stay in the accuracies over all rows; their cells stay in the means over "
+            "cells, such as the unbiased accuracy"
         )
     if weights is not None and not has_weight(weights).all():
         weightless = ~has_weight(weights)
