@@ -63,8 +63,8 @@ def _describe_left_out(
             f"{list_groups(small)}"
         )
         notes.append(
-            "groups that are left out stay in the accuracies over all rows; their cells stay in the means over "
-            "cells, such as the unbiased accuracy"
+            "groups that are left out stay in the accuracies over all rows; their cells stay in the means "
+            "over cells, such as the unbiased accuracy"
         )
     if weights is not None and not has_weight(weights).all():
         weightless = ~has_weight(weights)

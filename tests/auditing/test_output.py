@@ -115,7 +115,7 @@ def test_json_is_one_line_for_each_bias_column(cli: Any, tmp_path: Path) -> None
 def test_to_frame_has_a_row_for_each_metric_and_class() -> None:
     result = audit_rows(make_rows(), "g", "h")
     long = result.to_frame()
-    assert long.groupby("bias").size().tolist() == [14 + 4 + 5 + 7 + 3 * 7] * 3
+    assert long.groupby("bias").size().tolist() == [14 + 4 + 7 + 7 + 3 * 7] * 3
     first = long[(long.bias == "g x h") & (long.metric == "top1")].iloc[0]
     assert first["value"] == result.overall["top1"]
     assert long["n"].dtype == int
