@@ -208,8 +208,8 @@ def _measure(
         )
     elif summary.disparity is None:
         note = (
-            f"no permutation tests: the table has {table.counts[:, compared].size:,} cells label x compared "
-            f"group x prediction, and more than {MAX_PERMUTED:,} are not permuted"
+            f"no permutation tests: the table has {size:,} cells label x group x prediction, and more than "
+            f"{MAX_PERMUTED:,} are not permuted"
         )
     return summary, [] if note is None else [note]
 

@@ -98,8 +98,8 @@ def test_a_large_table_has_no_permutation_tests_and_a_note() -> None:
     result = audit_rows(rows)
     assert result.data["disparity"] is None
     assert result.notes[-1] == (
-        "no permutation tests: the table has 110,000 cells label x compared group x prediction, and more "
-        "than 100,000 are not permuted"
+        "no permutation tests: the table has 110,000 cells label x group x prediction, and more than 100,000 "
+        "are not permuted"
     )
 
 
