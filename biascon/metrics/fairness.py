@@ -23,7 +23,8 @@ The definitions are those of fairlearn, except where a rate is undefined:
 
 - A rate without rows is NaN, and so is every metric that compares it. fairlearn returns 0.0.
   scikit-learn returns a precision of 0.0 where class k is never predicted.
-- The ratio of two rates of 0 is NaN. fairlearn returns 1.0.
+- The ratio of two rates of 0 is NaN, as in fairlearn 0.15. If only one of the two ratios of equalized odds
+  is one of rates of 0 in every group, the other one counts, as there.
 - A group without rows is ignored.
 
 ``from_counts`` computes the first five metrics from tables of counts, for many bootstrap replicates at
@@ -208,6 +209,23 @@ def _compare(
         "equalized_odds_difference": np.maximum(
             difference["true_positive"], difference["false_positive"]
         ),
-        "equalized_odds_ratio": np.minimum(ratio["true_positive"], ratio["false_positive"]),
+        "equalized_odds_ratio": _smaller_ratio(
+            extremes["true_positive"], extremes["false_positive"]
+        ),
         "equal_opportunity_difference": difference["true_positive"],
     }
+
+
+def _smaller_ratio(first: tuple[Array, Array], second: tuple[Array, Array]) -> Array:
+    """Return the smaller of two ratios low / high; where the rates of one are all 0, the other one.
+
+    Args:
+        first: The extremes (low, high) of one rate, float ``(...)`` each; NaN where it is undefined.
+        second: The extremes of the other rate.
+
+    Returns:
+        float ``(...)``; NaN where a rate is undefined, and where both are 0 in every group.
+    """
+    ratios = [divide(low, high) for low, high in (first, second)]
+    smaller = np.where(first[1] == 0, ratios[1], np.minimum(*ratios))
+    return np.where(second[1] == 0, ratios[0], smaller)

@@ -52,6 +52,11 @@ score of biascon is the sum over both classes: twice scikit-learn's; its sums ar
 depend on how a file is read. vfairness ran with `min_group_size=1`; by default it leaves out groups of fewer
 than 30 rows.
 """
+RATIOS = """
+The ratio of two rates of 0 is undefined, as in fairlearn. Equalized odds have two ratios: if one of them is
+that of rates of 0 in every group, such as a model without a false positive, the other one counts, as in
+fairlearn. The lower limit of its interval is 0, because the rows cannot show that the true rates are 0.
+"""
 Numbers = dict[str, float]
 
 
@@ -282,6 +287,7 @@ def make_page(comparisons: Sequence[Comparison], packages: Sequence[str]) -> str
         "A rate without rows has no value. biascon prints `-`, not a number that looks like parity or "
         "like the largest disparity.",
         _table(header, rows),
+        RATIOS,
         "## Every number",
     ]
     for c in comparisons:

@@ -50,12 +50,13 @@ def _compare_groups(rates: pd.DataFrame) -> dict[str, float]:
         difference[name] = high - low if defined else math.nan
         ratio[name] = low / high if defined and high > 0 else math.nan
     odds = [(difference[name], ratio[name]) for name in ("tpr", "fpr")]
-    undefined = any(math.isnan(rate) for rate, _ in odds), any(math.isnan(rate) for _, rate in odds)
+    undefined = any(math.isnan(rate) for rate, _ in odds)
+    ratios = [rate for _, rate in odds if not math.isnan(rate)]  # without those of rates of 0
     values = (
         difference["selection"],
         ratio["selection"],
-        math.nan if undefined[0] else max(rate for rate, _ in odds),
-        math.nan if undefined[1] else min(rate for _, rate in odds),
+        math.nan if undefined else max(rate for rate, _ in odds),
+        math.nan if undefined else min(ratios, default=math.nan),
         difference["tpr"],
     )
     return dict(zip(METRICS, values, strict=True))

@@ -49,15 +49,13 @@ def compute_with_loops(table: np.ndarray, k: int) -> dict[str, float]:
     selection = compare(lambda y: True)
     tpr, fpr = compare(lambda y: y == k), compare(lambda y: y != k)
 
-    def choose(worse: Callable[[float, float], float], first: float, second: float) -> float:
-        undefined = math.isnan(first) or math.isnan(second)
-        return math.nan if undefined else worse(first, second)
-
+    undefined = math.isnan(tpr[0]) or math.isnan(fpr[0])
+    ratios = [ratio for ratio in (tpr[1], fpr[1]) if not math.isnan(ratio)]
     return {
         DPD: selection[0],
         DPR: selection[1],
-        EOD: choose(max, tpr[0], fpr[0]),
-        EOR: choose(min, tpr[1], fpr[1]),
+        EOD: math.nan if undefined else max(tpr[0], fpr[0]),
+        EOR: math.nan if undefined else min(ratios, default=math.nan),
         EOPP: tpr[0],
     }
 
@@ -173,6 +171,21 @@ def test_both_functions_equal_fairlearn_where_every_rate_is_defined(table: np.nd
             )
             for metrics in results:
                 assert metrics[name][k] == pytest.approx(expected, rel=1e-12, abs=1e-15), (name, k)
+
+
+@pytest.mark.parametrize("hits", [(18, 10), (0, 0)])
+def test_a_rate_of_0_in_every_group_leaves_the_other_ratio(hits: tuple[int, int]) -> None:
+    """No false positive in either group; where no row is selected at all, the ratio is undefined."""
+    table = np.array([[[20, 0], [20, 0]], [[20 - h, h] for h in hits]])
+    label, prediction, bias = expand_rows(table)
+    ratio = fairlearn.metrics.equalized_odds_ratio(label, prediction, sensitive_features=bias)
+    assert ratio == pytest.approx(10 / 18 if hits[0] else math.nan, nan_ok=True)
+    assert from_counts(table)[EOR][1] == pytest.approx(ratio, nan_ok=True)
+
+
+def test_a_false_positive_rate_without_rows_leaves_no_ratio() -> None:
+    table = np.array([[[20, 0], [0, 0]], [[2, 18], [10, 10]]])
+    assert math.isnan(from_counts(table)[EOR][1])
 
 
 def test_metrics_of_a_single_row_are_nan() -> None:

@@ -241,3 +241,12 @@ def test_ratio_of_a_rate_of_zero_has_an_upper_limit_above_zero() -> None:
     low, high = limits["class/equalized_odds_ratio"]
     assert low[1] == 0
     assert 0.1 < high[1] < 0.7
+
+
+def test_a_rate_of_0_in_every_group_leaves_an_upper_limit_of_the_ratio() -> None:
+    """No false positive: the true rates may still differ, so the lower limit is 0."""
+    table = np.array([[[2000, 0], [2000, 0]], [[200, 1800], [1000, 1000]]])
+    limits = comparison_limits(table, compare_groups(table), np.random.default_rng(0))
+    low, high = limits["class/equalized_odds_ratio"]
+    assert low[1] == 0
+    assert 1000 / 1800 < high[1] < 0.62
