@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from biascon.metrics import accuracy, fairness
 from biascon.metrics.estimates import finite_or_none
 from biascon.metrics.margins import Margins
+from biascon.metrics.multiclass import MULTICLASS_METRICS, multiclass_equalized_odds
 from biascon.metrics.permutation import margins_permutation_test, permutation_test
 from biascon.metrics.records import PermutationResult
 from biascon.utils.seeds import numpy_generator
@@ -29,13 +30,19 @@ def run_permutation_tests(
 ) -> dict[str, PermutationResult]:
     """Return the permutation test of every metric of ``NULLS``.
 
+    With more than two classes, and not more than ``MAX_TABLES`` entries, multi-class equalized odds are
+    tested too.
+
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
         seed: The random seed.
         positive: The index of the positive class of two classes. None tests the mean over classes.
     """
     results = {}
-    for within, names in NULLS.items():
+    for within, tested in NULLS.items():
+        names = tested
+        if within == "labels" and len(table) > 2 and table.size <= MAX_TABLES:
+            names = (*tested, *MULTICLASS_METRICS)
 
         def select(values: Mapping[str, Array], names: Sequence[str] = names) -> dict[str, Array]:
             return {
@@ -48,10 +55,14 @@ def run_permutation_tests(
             }
 
         def compute_metrics(
-            tables: Array, select: Callable[..., dict[str, Array]] = select
+            tables: Array,
+            select: Callable[..., dict[str, Array]] = select,
+            names: Sequence[str] = names,
         ) -> dict[str, Array]:
-            worst = accuracy.worst_group(tables)
-            return select({"worst_group": worst, **fairness.from_counts(tables)})
+            values = {"worst_group": accuracy.worst_group(tables), **fairness.from_counts(tables)}
+            if MULTICLASS_METRICS[0] in names:
+                values[MULTICLASS_METRICS[0]] = multiclass_equalized_odds(tables)
+            return select(values)
 
         def compute_sums(
             sums: Margins, select: Callable[..., dict[str, Array]] = select

@@ -111,3 +111,22 @@ def test_intervals_and_tests_are_those_of_the_positive_class() -> None:
         assert value == pytest.approx(10 / 160 - 5 / 165 if positive == "no" else 20 / 40 - 15 / 35)
     copy = MetricSummary.from_json(summary.to_json(), tuple(summary.metrics))
     assert copy.macro == summary.macro and copy.positive == "yes"
+
+
+def test_multi_class_equalized_odds_are_tested_with_more_than_two_classes() -> None:
+    """Predictions that depend on the label alone, in groups with other mixes of labels."""
+    name, odds = "multiclass_equalized_odds_difference", "equalized_odds_difference"
+    rates = np.array([[90, 0, 10], [10, 80, 10], [30, 0, 70]])
+    mix = np.array([[8, 1], [1, 8], [1, 1]])  # label x group
+    table = rates[:, None] * mix[:, :, None]
+    labels = ["a", "b", "c"]
+    composition = measure_counts(table, labels, None, seed=0)
+    assert composition.disparity is not None
+    assert (composition[odds].value or 0) > 0.02
+    assert composition.disparity[name].p == 1
+    other = table.copy()
+    other[0, 0] = [500, 0, 300]
+    found = measure_counts(other, labels, None, seed=0).disparity
+    assert found is not None and (found[name].p or 1) < 0.005
+    assert found[name].within == "labels"
+    assert name not in (measure(SELECTION).disparity or {})
