@@ -13,8 +13,8 @@ The classes and their exit codes::
         └── RunBusyError  exit code 75
     BiasconWarning
 
-``biascon audit --tolerance`` ends with 0, 3 or 4 if there is no error: within, exceeds, inconclusive
-(``biascon.auditing.tolerance.EXIT_CODES``). No error has these codes.
+``biascon audit --tolerance`` ends with 0, 3, 4 or 5 if there is no error: within, exceeds, inconclusive,
+undefined (``biascon.auditing.tolerance.EXIT_CODES``). No error has these codes.
 
 A message is one line. It names the value that was received, the value that was expected, and the next step.
 """

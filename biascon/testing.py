@@ -31,8 +31,8 @@ def assert_within(
 
     A difference or an error is within if the upper limit of its interval is at most the tolerance. An
     accuracy or a ratio is within if the lower limit is at least the tolerance. It exceeds the tolerance if
-    the whole interval is on the other side. Otherwise it is inconclusive: there are too few rows, or the
-    metric is undefined.
+    the whole interval is on the other side. Otherwise it is inconclusive: there are too few rows. A metric
+    without a value or an interval is undefined, and always fails.
 
     Args:
         y_true: Labels ``(N,)``.
@@ -49,8 +49,10 @@ def assert_within(
         The verdicts, one for each feature and one for the combinations of several features.
 
     Raises:
-        AssertionError: The metric exceeds the tolerance, or it is inconclusive. The message is one line.
-        UsageError: A metric, a tolerance or a choice is not known, or the arrays do not fit.
+        AssertionError: The metric exceeds the tolerance, or it is undefined or inconclusive. The message is
+            one line.
+        UsageError: A metric, a tolerance or a choice is not known, the metric has no interval or needs scores
+            or aligned values that are not known, or the arrays do not fit.
         DataError: As for ``biascon.audit``.
 
     >>> y, group = [0, 1] * 600, ["a"] * 600 + ["b"] * 600
@@ -66,7 +68,7 @@ def assert_within(
     result = audit(y_true, y_pred, sensitive_features=sensitive_features, **audit_options)
     verdicts = result.judge({metric: tolerance})
     inconclusive = [v for v in verdicts if v.outcome is Outcome.INCONCLUSIVE]
-    failed = [v for v in verdicts if v.outcome is Outcome.EXCEEDS]
+    failed = [v for v in verdicts if v.outcome in (Outcome.EXCEEDS, Outcome.UNDEFINED)]
     if on_inconclusive == "fail":
         failed += inconclusive
     if failed:

@@ -63,18 +63,19 @@ class Audit:
         return render_text(self.records)
 
     def judge(self, tolerances: Mapping[str, float]) -> list[Verdict]:
-        """Return the verdict of each metric by each bias column: within, exceeds or inconclusive.
+        """Return the verdict of each metric by each bias column: within, exceeds, inconclusive, undefined.
 
         The verdict follows from the 95 % interval. A difference or an error is within its tolerance if the
         upper limit is at most the tolerance, and exceeds it if the lower limit is above. An accuracy or a
         ratio is within if the lower limit is at least the tolerance, and exceeds it if the upper limit is
-        below. Otherwise, and where a metric is undefined, the verdict is inconclusive.
+        below. It is undefined where there is no value or no interval. Otherwise it is inconclusive.
 
         Args:
             tolerances: The tolerance by metric name: ``{"equalized_odds_difference": 0.05}``.
 
         Raises:
-            UsageError: A metric is unknown, or a tolerance is not among its possible values.
+            UsageError: A metric is unknown, it has no interval, it needs scores or aligned values that are
+                not known, or a tolerance is not among its possible values.
         """
         return judge_records(self.records, make_tolerances(tolerances))
 

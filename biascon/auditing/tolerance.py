@@ -14,13 +14,16 @@ from biascon.errors import UsageError, unknown_name
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 
-# A signed metric, which has no direction, has no tolerance.
+# Metrics without an interval: no verdict can follow from them.
+WITHOUT_INTERVAL = ("calibration_error", "brier", "positive_calibration_error")
+_SIGNED = "calibration_in_the_large"  # it has no direction, and so no tolerance
 TOLERABLE = (
     *METRICS,
     *EXTRA_METRICS,
-    *(name for name in SCORE_METRICS if name != "calibration_in_the_large"),
+    *(name for name in SCORE_METRICS if name not in (*WITHOUT_INTERVAL, _SIGNED)),
 )
-_LARGEST = {"brier": 2.0}  # of the values of a metric; 1 for all others
+# Metrics that do not depend on the groups: a verdict on them is over all rows.
+OVER_ALL_ROWS = ("top1", "worst_class", "auc")
 
 
 class Outcome(enum.Enum):
@@ -29,6 +32,7 @@ class Outcome(enum.Enum):
     WITHIN = "within"
     EXCEEDS = "exceeds"
     INCONCLUSIVE = "inconclusive"
+    UNDEFINED = "undefined"  # there is no value or no interval
 
 
 class Bound(enum.Enum):
@@ -38,7 +42,12 @@ class Bound(enum.Enum):
     AT_LEAST = "at least"
 
 
-EXIT_CODES = {Outcome.WITHIN: 0, Outcome.EXCEEDS: 3, Outcome.INCONCLUSIVE: 4}
+EXIT_CODES = {
+    Outcome.WITHIN: 0,
+    Outcome.EXCEEDS: 3,
+    Outcome.INCONCLUSIVE: 4,
+    Outcome.UNDEFINED: 5,
+}
 
 
 @dataclass(frozen=True)
@@ -51,25 +60,27 @@ class Tolerance:
             four fifths.
 
     Raises:
-        UsageError: There is no such metric, or the limit is not among its possible values.
+        UsageError: There is no such metric, it has no interval, or the limit is not among its possible
+            values.
     """
 
     metric: str
     limit: float
 
     def __post_init__(self) -> None:
-        known = TOLERABLE
-        if self.metric not in known:
-            raise unknown_name("metric", self.metric, known)
+        if self.metric in WITHOUT_INTERVAL:
+            raise UsageError(
+                f"{self.metric} has no interval, and so no tolerance: name another metric"
+            )
+        if self.metric not in TOLERABLE:
+            raise unknown_name("metric", self.metric, TOLERABLE)
         if isinstance(self.limit, bool) or not isinstance(self.limit, int | float | np.number):
             raise UsageError(
                 f"expected a number as tolerance of {self.metric}, but got {self.limit!r}"
             )
-        largest = _LARGEST.get(self.metric, 1.0)
-        if not 0 <= self.limit <= largest:
+        if not 0 <= self.limit <= 1:
             raise UsageError(
-                f"expected a tolerance of {self.metric} in 0..{largest:g} (0.05 is 5 points), but got "
-                f"{self.limit:g}"
+                f"expected a tolerance of {self.metric} in 0..1 (0.05 is 5 points), but got {self.limit:g}"
             )
 
     @property
@@ -79,9 +90,9 @@ class Tolerance:
         return Bound.AT_MOST if is_lower_better else Bound.AT_LEAST
 
     def judge(self, result: Metric) -> Outcome:
-        """Return what the interval of a metric says: inconclusive without an interval."""
+        """Return what the interval of a metric says: undefined without a value or an interval."""
         if result.value is None or result.interval is None:
-            return Outcome.INCONCLUSIVE
+            return Outcome.UNDEFINED
         low, high = result.interval
         if self.bound is Bound.AT_MOST:
             is_within, exceeds = high <= self.limit, low > self.limit

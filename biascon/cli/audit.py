@@ -125,8 +125,8 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     multiple=True,
     metavar="[NAME=]LIMIT",
     help="Judge a metric by its interval: a difference or an error must be at most, an accuracy or a ratio "
-    "at least LIMIT (0.05 is 5 points). The exit code is 0 if all are within, 3 if one exceeds its limit, 4 "
-    "if one is inconclusive. Repeat the option for several metrics.",
+    "at least LIMIT (0.05 is 5 points). The exit code is 0 if all are within, 3 if one exceeds its limit, 5 "
+    "if one is undefined, 4 if one is inconclusive. Repeat the option for several metrics.",
 )
 @click.option(
     "--seed",

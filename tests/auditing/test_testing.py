@@ -56,6 +56,17 @@ def test_inconclusive_fails_warns_or_passes() -> None:
         assert check((0.5, 0.6), 0.1, on_inconclusive="pass")[0].outcome is Outcome.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("choice", ["fail", "warn", "pass"])
+def test_an_undefined_metric_always_fails(choice: Any) -> None:
+    with pytest.raises(
+        AssertionError, match=r"by g, UNDEFINED: .*no row with label '1' in group 'b'"
+    ):
+        assert_within(
+            [0, 1, 0, 0], [0, 1, 0, 1], sensitive_features={"g": list("aabb")},
+            tolerance=0.5, on_inconclusive=choice,
+        )  # fmt: skip
+
+
 def test_every_feature_and_their_combinations_must_be_within() -> None:
     rows = parity_rows((0.3, 0.8), 400)
     rows["h"] = np.arange(len(rows)) // 2 % 2
@@ -77,6 +88,8 @@ def test_a_name_with_a_line_break_stays_on_the_line() -> None:
 def test_an_unknown_choice_or_metric_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="on_inconclusive"):
         check((0.5, 0.5), 0.1, on_inconclusive="skip")
+    with pytest.raises(UsageError, match="needs scores"):
+        assert_within([0], [0], sensitive_features=["a"], metric="auc", tolerance=0.1)
     with pytest.raises(UsageError, match="unknown metric"):
         assert_within([0], [0], sensitive_features=["a"], metric="fairness", tolerance=0.1)
 
@@ -107,7 +120,7 @@ def audit_step() -> str:
     return "\n".join(line[10:] for line in lines[1].splitlines())
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0)])
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (5, 5)])
 def test_the_workflow_of_the_page_lets_inconclusive_pass(code: int, expected: int) -> None:
     script = f"biascon() {{ return {code}; }}\n{audit_step()}"
     done = subprocess.run(["bash", "-e", "-c", script], capture_output=True, text=True, check=False)

@@ -12,7 +12,14 @@ import pytest
 
 import biascon
 from biascon import errors
-from biascon.auditing.tolerance import EXIT_CODES, Outcome, Tolerance, parse_tolerances
+from biascon.auditing.tolerance import (
+    EXIT_CODES,
+    TOLERABLE,
+    WITHOUT_INTERVAL,
+    Outcome,
+    Tolerance,
+    parse_tolerances,
+)
 from biascon.auditing.verdicts import Verdict, describe_verdicts, worst_outcome
 from biascon.errors import BiasconError, UsageError
 from biascon.metrics.records import Metric
@@ -43,7 +50,6 @@ def parity_rows(rates: tuple[float, ...], n: int = 4000) -> pd.DataFrame:
         (EOD, 0.05, (0.0, 0.0501), Outcome.INCONCLUSIVE),
         (EOD, 0.05, (0.05, 0.2), Outcome.INCONCLUSIVE),
         (EOD, 0.05, (0.0501, 0.2), Outcome.EXCEEDS),
-        ("calibration_error", 0.1, (0.2, 0.3), Outcome.EXCEEDS),
         ("demographic_parity_ratio", 0.8, (0.8, 0.9), Outcome.WITHIN),
         ("demographic_parity_ratio", 0.8, (0.7, 0.8), Outcome.INCONCLUSIVE),
         ("demographic_parity_ratio", 0.8, (0.7, 0.79), Outcome.EXCEEDS),
@@ -58,8 +64,8 @@ def test_the_interval_decides(
 
 
 @pytest.mark.parametrize("result", [Metric(None, 0), Metric(0.01, 10), Metric(0.01, 10, 0.0, None)])
-def test_without_value_or_interval_the_verdict_is_inconclusive(result: Metric) -> None:
-    assert Tolerance(EOD, 0.9).judge(result) is Outcome.INCONCLUSIVE
+def test_without_value_or_interval_the_verdict_is_undefined(result: Metric) -> None:
+    assert Tolerance(EOD, 0.9).judge(result) is Outcome.UNDEFINED
 
 
 def test_the_exit_codes_are_no_codes_of_errors() -> None:
@@ -67,16 +73,17 @@ def test_the_exit_codes_are_no_codes_of_errors() -> None:
         return {cls}.union(*map(subclasses, cls.__subclasses__()))
 
     codes = {cls.exit_code for cls in subclasses(BiasconError)} | {130}  # 130: interrupted
-    assert EXIT_CODES == {Outcome.WITHIN: 0, Outcome.EXCEEDS: 3, Outcome.INCONCLUSIVE: 4}
+    assert list(EXIT_CODES) == list(Outcome)
+    assert list(EXIT_CODES.values()) == [0, 3, 4, 5]
     assert not codes & set(EXIT_CODES.values())
-    assert "0, 3 or 4" in (errors.__doc__ or "")
+    assert "0, 3, 4 or 5" in (errors.__doc__ or "")
 
 
 def test_the_worst_of_several_counts() -> None:
     def verdict(outcome: Outcome) -> Verdict:
         return Verdict("g", ("a",), Tolerance(EOD, 0.1), outcome, Metric(0.1, 1))
 
-    order = [Outcome.WITHIN, Outcome.INCONCLUSIVE, Outcome.EXCEEDS]
+    order = [Outcome.WITHIN, Outcome.INCONCLUSIVE, Outcome.UNDEFINED, Outcome.EXCEEDS]
     for k, worst in enumerate(order):
         assert worst_outcome(map(verdict, order[: k + 1])) is worst
 
@@ -106,6 +113,13 @@ def test_both_forms_of_the_options(
         (["--tolerance", f"{EOD}=nan"], "in 0..1"),
         (["--tolerance", "equalised_odds_difference=0.1"], f"did you mean '{EOD}'?"),
         (["--tolerance", "top1=0.1", "--tolerance", "top1=0.2"], "got several of top1"),
+        (["--tolerance", "brier=0.01"], "brier has no interval, and so no tolerance"),
+        (["--tolerance", "calibration_error=0.01"], "calibration_error has no interval"),
+        (["--tolerance", "auc=0.99"], "a tolerance of auc needs scores (--scores, scores=)"),
+        (
+            ["--tolerance", "bias_conflicting=0.9"],
+            "bias_conflicting needs aligned values (--aligned",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_a_usage_error(
@@ -184,7 +198,7 @@ def test_the_detectable_difference_stands_with_the_verdict() -> None:
 
 
 def test_three_classes_and_accuracies_have_no_detectable_difference() -> None:
-    verdicts = audit_rows(make_rows()).judge({EOD: 0.1, "top1": 0.5})
+    verdicts = audit_rows(make_rows()).judge({"equal_opportunity_difference": 0.1, "top1": 0.5})
     assert [v.detectable for v in verdicts] == [None, None]
     assert describe_verdicts(verdicts) == list(map(str, verdicts))
 
@@ -194,17 +208,22 @@ def test_three_classes_and_accuracies_have_no_detectable_difference() -> None:
     [
         ({"g": "aaaa", "y": "0101", "p": "0101"}, EOD, "there are no two groups"),
         ({"g": "aabb", "y": "0100", "p": "0101"}, EOD, "no row with label '1' in group 'b'"),
-        ({"g": "aabb", "y": "0101", "p": "0101"}, "brier", "there are no scores"),
-        ({"g": "aabb", "y": "0101", "p": "0101"}, "bias_aligned", "aligned values"),
+        ({"g": "aabb", "y": "0000", "p": "0000"}, EOD, "no row with a label other than '0' in group 'a'"),
+        ({"g": "aabb", "y": "0101", "p": "0000"}, "equalized_odds_ratio",
+         "the compared rates of class '1' are 0 in every group"),
+        ({"g": "aabbaabb", "y": "01010212", "p": "00000000"}, "demographic_parity_ratio",
+         "the compared rates of class '1', '2' are 0 in every group"),
+        ({"g": "aabb", "y": "0101", "p": "0101"}, "multiclass_equalized_odds_difference",
+         "not more than two classes"),
         ({"g": "aabb", "y": "0101", "p": "0101"}, "adjusted_average", "there are no training rows"),
-        ({"g": "aabb", "y": "0121", "p": "0101"}, "average_odds_difference", "not two classes"),
+        ({"g": "aabb", "y": "0121", "p": "0101"}, "average_odds_difference", "no positive class"),
     ],
-)
+)  # fmt: skip
 def test_an_undefined_metric_says_why(rows: dict[str, str], metric: str, reason: str) -> None:
     columns = {name: list(text) for name, text in rows.items()}
     audit = biascon.audit(columns["y"], columns["p"], sensitive_features={"g": columns["g"]})
     (verdict,) = audit.judge({metric: 0.5})
-    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.outcome is Outcome.UNDEFINED
     assert reason in (verdict.reason or "")
     assert reason in str(verdict)
 
@@ -229,3 +248,82 @@ def test_values_have_the_unit_of_the_tables() -> None:
     assert "0.74, 95 % interval 0.72 to 0.76; tolerated: at least 0.70" in sentence(
         "demographic_parity_ratio"
     )
+
+
+def test_groups_too_small_to_compare_are_undefined(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.csv", parity_rows((0.5, 0.5), 400))
+    outcome = cli("audit", path, *COLUMNS, "--min-group", "5000", "--tolerance", f"{EOD}=0.05")
+    assert outcome.code == 5
+    assert "by g, UNDEFINED" in outcome.out
+    assert "no two groups of 5,000 rows or more" in " ".join(outcome.out.split())
+
+
+def test_every_tolerable_metric_has_an_interval() -> None:
+    """With scores, aligned values and training rows, only the multi-class metric is undefined."""
+    y, g = np.arange(800) % 2, np.arange(800) // 2 % 2
+    p = np.where(np.arange(800) % 7 == 0, 1 - y, y)
+    scores = np.where(p == 1, 0.6, 0.3) + np.arange(800) % 10 / 100
+    audit = biascon.audit(
+        y, p, sensitive_features={"g": g}, scores=scores,
+        aligned={"0": "0", "1": "1"}, training=(y, {"g": g}),
+    )  # fmt: skip
+    verdicts = audit.judge(dict.fromkeys(TOLERABLE, 0.5))
+    undefined = [v.tolerance.metric for v in verdicts if v.outcome is Outcome.UNDEFINED]
+    assert undefined == ["multiclass_equalized_odds_difference"]
+    assert all(audit.record[name].interval is None for name in WITHOUT_INTERVAL)
+
+
+def test_a_metric_that_one_column_lacks_is_undefined_by_it() -> None:
+    rows = make_rows(classes=2, groups=2)
+    audit = audit_rows(rows, "g", "h", aligned={"g": {"0": "a", "1": "b"}})
+    verdicts = audit.judge({"bias_conflicting": 0.1})
+    assert verdicts[0].outcome is not Outcome.UNDEFINED
+    assert "aligned values" in (verdicts[1].reason or "")
+
+
+def test_a_verdict_over_all_rows_says_so_once() -> None:
+    verdicts = audit_rows(make_rows(), "g", "h").judge({"top1": 0.3, EOD: 0.9})
+    shown = describe_verdicts(verdicts)
+    assert len(verdicts) == 6 and len(shown) == 4
+    assert [line for line in shown if "top-1" in line] == [str(verdicts[0])]
+    assert str(verdicts[0]).startswith("over all rows, WITHIN: top-1 accuracy")
+
+
+def composition_rows(labels: str) -> pd.DataFrame:
+    """Predictions that depend on the label alone, in groups with other mixes of labels."""
+    rates = {
+        "0": "0" * 90 + "2" * 10,
+        "1": "0" * 10 + "1" * 80 + "2" * 10,
+        "2": "0" * 30 + "2" * 70,
+    }
+    parts = [
+        pd.DataFrame({"y": y, "p": list(rates[y]) * n, "g": g})
+        for y, sizes in zip(labels, ((8, 1), (1, 8), (1, 1)), strict=False)
+        for g, n in zip("ab", sizes, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_equalized_odds_of_three_labels_stand_beside_chance() -> None:
+    verdicts = audit_rows(composition_rows("012")).judge(
+        {EOD: 0.01, "equalized_odds_ratio": 0.8, "demographic_parity_difference": 0.1}
+    )
+    odds, ratio, parity = describe_verdicts(verdicts)
+    hint = (
+        "the false positive rate of a class depends on the shares of the other labels in a group, "
+        "multiclass_equalized_odds_difference does not"
+    )
+    chance = verdicts[0].chance
+    assert chance is not None and chance.expected is not None
+    assert odds.endswith(
+        f"; by chance {100 * chance.expected:.1f} points, p {chance.p:.4f}; {hint}"
+    )
+    assert ratio.endswith(f"; {hint}") and "by chance" not in ratio
+    assert "by chance" not in parity and hint not in parity
+    assert verdicts[0].to_json()["chance"] == chance.to_json()
+    assert verdicts[0].to_json()["mixes_labels"] is True
+
+
+def test_a_third_class_that_is_only_predicted_mixes_no_labels() -> None:
+    (verdict,) = audit_rows(composition_rows("01")).judge({EOD: 0.01})
+    assert not verdict.mixes_labels and verdict.chance is None
