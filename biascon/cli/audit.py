@@ -139,7 +139,8 @@ FORMATS = (".json", ".html", ".tex", ".csv", ".txt")
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Also write the audit to a file. Its suffix is the format: .json, .html, .tex, .csv or .txt.",
+    help="Also write the audit to a file. Its suffix is the format: .json, .html, .tex, .csv or .txt. JSON "
+    "has an array if there are several bias columns.",
 )
 @click.option(
     "--json",
@@ -215,6 +216,12 @@ def _check_out(out: Path, inputs: Sequence[Path]) -> None:
         raise UsageError(f"--out {out} would overwrite an input file")
 
 
+def format_json_file(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
+    """Return the records of an audit as one JSON value: an object, or an array of several objects."""
+    lines = format_json(records, verdicts).splitlines()
+    return (lines[0] if len(lines) == 1 else "[" + ",\n".join(lines) + "]") + "\n"
+
+
 def format_json(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
     """Return the records of an audit as JSON, one line for each record, with its verdicts if any."""
     import json
@@ -234,7 +241,7 @@ def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) ->
     from biascon.auditing.display.text import render_text
 
     formats: dict[str, Callable[[], str]] = {
-        ".json": lambda: format_json(audit.records, verdicts),
+        ".json": lambda: format_json_file(audit.records, verdicts),
         ".html": lambda: render_page(audit.records, verdicts),
         ".tex": audit.to_latex,
         ".csv": lambda: audit.to_frame().to_csv(index=False, lineterminator="\n"),

@@ -112,6 +112,17 @@ def test_json_is_one_line_for_each_bias_column(cli: Any, tmp_path: Path) -> None
         assert len(record["sha256"]) == 64
 
 
+def test_a_json_file_is_one_value(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.parquet", make_rows())
+    judged = [*COLUMNS, "--tolerance", "top1=0.1"]
+    cli("audit", path, *judged, "--out", "one.json")
+    outcome = cli("audit", path, *judged, "--bias", "h", "--json", "--out", "three.json")
+    assert json.loads((tmp_path / "one.json").read_text())["bias"] == "g"
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert len(lines) == 3
+    assert json.loads((tmp_path / "three.json").read_text()) == lines
+
+
 def test_to_frame_has_a_row_for_each_metric_and_class() -> None:
     result = audit_rows(make_rows(), "g", "h")
     long = result.to_frame()
