@@ -236,14 +236,14 @@ def format_json(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
 
 
 def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) -> str:
-    """Return an audit in the format of a suffix of ``FORMATS``; .tex and .csv have no verdicts."""
-    from biascon.auditing.display.markup import render_page
+    """Return an audit in the format of a suffix of ``FORMATS``; .csv has no verdicts."""
+    from biascon.auditing.display.markup import render_latex, render_page
     from biascon.auditing.display.text import render_text
 
     formats: dict[str, Callable[[], str]] = {
         ".json": lambda: format_json_file(audit.records, verdicts),
         ".html": lambda: render_page(audit.records, verdicts),
-        ".tex": audit.to_latex,
+        ".tex": lambda: render_latex(audit.records, verdicts),
         ".csv": lambda: audit.to_frame().to_csv(index=False, lineterminator="\n"),
         ".txt": lambda: render_text(audit.records, verdicts),
     }

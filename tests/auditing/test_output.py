@@ -158,10 +158,43 @@ def test_latex_tables_have_labels() -> None:
             result.to_latex(label=bad)  # type: ignore[arg-type]
 
 
+def test_latex_has_the_verdicts_notes_apart_and_the_name_of_the_file(
+    cli: Any, tmp_path: Path
+) -> None:
+    path = write_table(tmp_path, "my_file.csv", OK)
+    cli("audit", path, *COLUMNS, "--min-group", "3", "--tolerance", "top1=0.99", "--out", "x.tex")
+    cli("audit", path, *COLUMNS, "--out", "x.html")
+    text = (tmp_path / "x.tex").read_text()
+    assert "by g, EXCEEDS: top-1 accuracy" in text
+    captions = re.findall(r"^\\caption\{(.*)\}$", text, re.MULTILINE)
+    assert captions[0].startswith(r"my\_file.csv: 5 rows") and "left out" not in captions[0]
+    assert "Note: left out of the comparisons" in text
+    assert str(tmp_path) not in text
+    assert "<p>my_file.csv: 5 rows" in (tmp_path / "x.html").read_text()
+    assert str(tmp_path) not in (tmp_path / "x.html").read_text()
+
+
+def test_latex_breaks_words_after_signs() -> None:
+    df = make_rows().replace({"g": {k: f"hospital_0{k}" for k in "abcd"}})
+    text = audit_rows(df.rename(columns={"g": "long_site"}), "long_site").to_latex()
+    assert r"site=\allowbreak{}hospital\_\allowbreak{}0" in text
+
+
+def test_a_very_long_name_is_cut_in_tables(cli: Any, tmp_path: Path) -> None:
+    name = "x" * 3000 + "7"
+    df = make_rows(classes=2).replace({"g": {"a": name}}).rename(columns={"g": "g" * 500})
+    result = audit_rows(df, "g" * 500)
+    assert all(len(line) <= 400 for line in str(result).splitlines() if "note:" not in line)
+    assert re.search("^x+…x+7  ", str(result), re.MULTILINE)
+    for text in (result.to_html(), result.to_latex()):
+        assert "x" * 73 not in text and "g" * 73 not in text
+    assert name in result.data["groups"]
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
 def test_latex_compiles_without_an_overfull_box(tmp_path: Path) -> None:
     df = make_rows(classes=2)
-    df["g"] = df.g.map(dict(zip("abcd", (*STRANGE, "x" * 60), strict=True)))
+    df["g"] = df.g.map(dict(zip("abcd", (*STRANGE, "x" * 3000), strict=True)))
     result = audit_rows(
         df, "g", "h", scores=0.2 + 0.6 * df.p, baseline=df.y, reference=[STRANGE[0], 1]
     )

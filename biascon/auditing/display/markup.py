@@ -1,36 +1,43 @@
-"""The tables of an audit as LaTeX and as HTML; every text is escaped."""
+"""The tables of an audit as LaTeX and as HTML; every text is escaped, and long names are cut."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from biascon.auditing.display.findings import audit_findings
 from biascon.auditing.display.legend import audit_legend
 from biascon.auditing.display.tables import audit_tables, describe_source
-from biascon.auditing.display.text_table import TextTable
+from biascon.auditing.display.text_table import TextTable, shorten_words
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.errors import UsageError
 from biascon.utils.markup import escape_html, escape_latex
 
-_WORD = 12  # letters of a caption that stay on one line
+_WORD = 12  # letters of a sentence in LaTeX that stay on one line
+_LONG = 24  # letters that stay on one line if they have no sign to break after
+_BREAK_AFTER = re.compile(r"(?<=[=_/.:-])")
 _STYLE = (
     ":root{color-scheme:light dark}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "section{overflow-x:auto}table{border-collapse:collapse;margin:1.5rem 0}"
+    "section{overflow-x:auto}p,li,caption{overflow-wrap:anywhere}table{border-collapse:collapse;margin:1.5rem 0}"
     "caption{text-align:left;font-weight:600}"
     "th,td{padding:.15rem .6rem;text-align:right;font-variant-numeric:tabular-nums}"
     "tbody th{font-weight:400}th[scope=row],.l{text-align:left}thead th{border-bottom:1px solid}"
 )
 
 
-def render_latex(records: Sequence[AuditRecord], *, label: str | None = None) -> str:
-    """Return booktabs tables in floats with captions, and a paragraph with their legend.
+def render_latex(
+    records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = (), *, label: str | None = None
+) -> str:
+    """Return booktabs tables in floats with captions, and paragraphs with their legend and the verdicts.
 
     Args:
         records: The records of one audit, by each bias column alone and by their combinations.
+        verdicts: The verdicts against tolerances.
         label: The label of the first table, for ``\\ref``; the others have ``-2``, ``-3``, ... after it.
 
     Raises:
@@ -44,14 +51,12 @@ def render_latex(records: Sequence[AuditRecord], *, label: str | None = None) ->
         parts.append(f"% predictions sha256 {sha256}")
     for record in records:
         first, *others = audit_tables(record)
-        sentences = [
-            f"{describe_source(record)}. {first.title}",
-            *audit_findings(record),
-            *record.notes,
-        ]
-        parts.append(_latex_float(first, sentences))
-        parts += [_latex_float(table, [table.title]) for table in others]
-    parts.append(rf"{{\footnotesize\noindent {escape_latex(audit_legend(records))}\par}}")
+        sentences = [*audit_findings(record), *(f"Note: {note}" for note in record.notes)]
+        parts.append(_latex_float(first, f"{_describe_file(record)}. {first.title}", sentences))
+        parts += [_latex_float(table, table.title) for table in others]
+    parts.append(_latex_paragraph([audit_legend(records)]))
+    if verdicts:
+        parts.append(_latex_paragraph(["Verdicts", *describe_verdicts(verdicts)]))
     text = "\n\n".join(parts) + "\n"
     return text if label is None else _add_labels(text, label)
 
@@ -69,36 +74,69 @@ def _add_labels(text: str, label: str) -> str:
     return re.sub(r"^\\caption\{.*\}$", add, text, flags=re.MULTILINE)
 
 
-def _latex_float(table: TextTable, sentences: Sequence[str]) -> str:
+def _describe_file(record: AuditRecord) -> str:
+    """Return the line of ``describe_source`` with the name of the file in place of its path."""
+    path = record.source.path
+    if path is None:
+        return describe_source(record)
+    source = dataclasses.replace(record.source, path=PurePath(path).name)
+    return describe_source(dataclasses.replace(record, source=source))
+
+
+def _latex_paragraph(sentences: Sequence[str]) -> str:
+    lines = "\\par\n\\noindent ".join(_escape_breakable(sentence) for sentence in sentences)
+    return rf"{{\footnotesize\sloppy\noindent {lines}\par}}"
+
+
+def _latex_float(table: TextTable, caption: str, sentences: Sequence[str] = ()) -> str:
+    """Return a float with a caption above the table and sentences below it."""
     import pandas as pd
 
+    table = table.shorten()
     frame = pd.DataFrame(
         [[escape_latex(cell) for cell in row] for row in table.rows],
         columns=[escape_latex(cell) for cell in table.header],
     )
     alignment = "l" * table.left + "r" * (len(table.header) - table.left)
     tabular: str = frame.style.hide(axis="index").to_latex(hrules=True, column_format=alignment)
-    caption = ". ".join(_escape_breakable(sentence) for sentence in sentences)
+    below = (
+        [rf"\par\medskip\raggedright {_escape_breakable(_join(sentences))}"] if sentences else []
+    )
     return "\n".join(
         [
             r"\begin{table}\sloppy",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{{caption}.}}",
+            rf"\caption{{{_escape_breakable(caption)}.}}",
             r"\medskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"{tabular.rstrip()}}}",
+            *below,
             r"\end{table}",
         ]
     )
 
 
+def _join(sentences: Sequence[str]) -> str:
+    return " ".join(f"{sentence.rstrip('.')}." for sentence in sentences)
+
+
 def _escape_breakable(text: str) -> str:
-    """Return LaTeX code of a text whose long words, such as paths, may be broken."""
-    words = []
-    for word in text.split(" "):
-        parts = [word[k : k + _WORD] for k in range(0, len(word), _WORD)]
-        words.append(r"\allowbreak{}".join(map(escape_latex, parts)) if parts else "")
-    return " ".join(words)
+    """Return LaTeX code of a text whose long words may be broken, after ``= _ / . : -`` if they have these."""
+    return " ".join(
+        r"\allowbreak{}".join(map(escape_latex, _split_word(word)))
+        for word in shorten_words(text).split(" ")
+    )
+
+
+def _split_word(word: str) -> list[str]:
+    if len(word) <= _WORD:
+        return [word]
+    parts = [part for part in _BREAK_AFTER.split(word) if part]
+    return [
+        part[k : k + _WORD] if len(part) > _LONG else part
+        for part in parts
+        for k in range(0, len(part) if len(part) > _LONG else 1, _WORD)
+    ]
 
 
 def render_html(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
@@ -108,21 +146,27 @@ def render_html(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
         records: The records of one audit, by each bias column alone and by their combinations.
         verdicts: The verdicts against tolerances.
     """
-    parts = [f'<section class="biascon-audit">\n<p>{escape_html(describe_source(records[-1]))}</p>']
+    parts = [
+        f'<section class="biascon-audit">\n<p>{_escape_sentence(_describe_file(records[-1]))}</p>'
+    ]
     if verdicts:
         parts.append(f"<p>Verdicts</p>\n{_html_list(describe_verdicts(verdicts))}")
     for record in records:
         first, *others = audit_tables(record)
         parts += [_html_table(first), _html_list(audit_findings(record))]
         parts += [_html_table(table) for table in others]
-        parts.append(_html_list(record.notes))
+        parts.append(_html_list([f"Note: {note}" for note in record.notes]))
     legend = f"<p>{escape_html(audit_legend(records))}</p>"
     return "\n".join([*filter(None, parts), legend, "</section>", ""])
 
 
 def _html_list(sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape_html(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{_escape_sentence(sentence)}</li>" for sentence in sentences)
     return f"<ul>{items}</ul>" if items else ""
+
+
+def _escape_sentence(text: str) -> str:
+    return escape_html(shorten_words(text))
 
 
 def render_page(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()) -> str:
@@ -136,6 +180,7 @@ def render_page(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
 
 
 def _html_table(table: TextTable) -> str:
+    table = table.shorten()
     alignments = [' class="l"' if k < table.left else "" for k in range(len(table.header))]
     header = "".join(
         f'<th scope="col"{alignment}>{escape_html(cell)}</th>'

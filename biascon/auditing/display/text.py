@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from biascon.auditing.display.findings import audit_findings
 from biascon.auditing.display.legend import audit_legend
 from biascon.auditing.display.tables import audit_tables, describe_source
+from biascon.auditing.display.text_table import shorten_words
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.utils.markup import visible
@@ -26,9 +27,10 @@ def render_text(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
     parts = [visible(describe_source(records[-1]))]
     for record in records:
         findings = _fill(f"- {sentence}" for sentence in audit_findings(record))
-        for k, table in enumerate(audit_tables(record)):
-            header, *rows = [[visible(cell) for cell in row] for row in [table.header, *table.rows]]
-            parts.append(f"{visible(table.title)}\n{format_table(header, rows, left=table.left)}")
+        for k, table in enumerate(table.shorten() for table in audit_tables(record)):
+            parts.append(
+                f"{table.title}\n{format_table(table.header, table.rows, left=table.left)}"
+            )
             if k == 0 and findings:
                 parts.append(findings)
         if record.notes:
@@ -42,5 +44,6 @@ def render_text(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
 def _fill(sentences: Iterable[str]) -> str:
     """Return sentences in lines, with an indent after the first line of each."""
     return "\n".join(
-        textwrap.fill(visible(sentence), _WIDTH, subsequent_indent="  ") for sentence in sentences
+        textwrap.fill(shorten_words(sentence), _WIDTH, subsequent_indent="  ")
+        for sentence in sentences
     )
