@@ -180,7 +180,7 @@ class Audit:
                 ``"differences"``: the differences between groups, with their value by chance.
 
         Raises:
-            UsageError: ``kind`` is another text.
+            UsageError: ``kind`` is another text, or ``ax`` is no axes.
         """
         from biascon.auditing.display.plots import draw_audit
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from biascon.utils.markup import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -42,10 +44,12 @@ def escape_math(text: str) -> str:
 def plain_label(name: object, max_length: int = 24) -> str:
     """Return the name of a value for a plot: in one line, shortened, and never taken for a formula.
 
+    Control characters are written as escapes.
+
     >>> plain_label("$x$" + chr(10) + "y"), plain_label("_"), plain_label("a" * 30)
     ('\\\\$x\\\\$ y', ' _', 'aaaaaaaaaaaaaaaaaaaaaaa…')
     """
-    text = " ".join(str(name).split())
+    text = visible(" ".join(str(name).split()))
     text = text if len(text) <= max_length else text[: max_length - 1] + "…"
     # A legend leaves out every name that starts with "_".
     return " " * text.startswith("_") + escape_math(text)

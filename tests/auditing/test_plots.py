@@ -89,7 +89,7 @@ def test_an_undefined_rate_is_a_word_and_no_point() -> None:
 
 def test_one_group_is_drawn() -> None:
     audit = audit_one_group()
-    assert [len(points) for points in drawn_points(audit.plot(kind="rates")).values()] == [1]
+    assert [len(points) for points in drawn_points(audit.plot(kind="rates")).values()] == 4 * [1]
     assert all(t.get_text() == "undefined" for t in audit.plot(kind="differences").texts)
 
 
@@ -124,6 +124,30 @@ def test_weights_have_no_line_over_all_rows_but_for_the_accuracy() -> None:
 def test_more_classes_have_the_accuracy_only() -> None:
     ax = audit_rows(make_rows()).plot()
     assert len(ax.containers) == 1 and ax.get_legend() is None
+    assert ax.get_xlabel().startswith("accuracy in percent")
+
+
+def test_more_classes_have_the_multi_class_equalized_odds() -> None:
+    audit = audit_rows(make_rows())
+    ax = audit.plot(kind="differences")
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    found = drawn_points(ax)["found"][names.index("multi-class equalized odds")]
+    assert found == pytest.approx(100 * audit.overall["multiclass_equalized_odds_difference"])
+
+
+def test_control_characters_are_drawn_as_escapes() -> None:
+    names = {"a": "\u202egroup", "b": "\x1b[31mred", "c": "two\nlines"}
+    rows = make_rows(classes=2, groups=3).replace({"g": names}).rename(columns={"g": "\u202eg"})
+    for kind in ("rates", "differences"):
+        ax = audit_rows(rows, "\u202eg").plot(kind=kind)
+        texts = [*(t.get_text() for t in ax.get_yticklabels()), ax.get_title(loc="left")]
+        assert all(text.isprintable() for text in texts)
+        assert r"\u202eg" in texts[-1]
+
+
+def test_ax_must_be_axes() -> None:
+    with pytest.raises(UsageError, match="expected ax to be axes of matplotlib or None, but got 3"):
+        binary_audit().plot(ax=3)  # type: ignore[arg-type]
 
 
 def test_another_kind_is_a_usage_error() -> None:

@@ -23,7 +23,8 @@ _BREAK_AFTER = re.compile(r"(?<=[=_/.:-])")
 _STYLE = (
     ":root{color-scheme:light dark}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "section{overflow-x:auto}p,li,caption{overflow-wrap:anywhere}table{border-collapse:collapse;margin:1.5rem 0}"
+    "section{overflow-x:auto}p,li,caption{overflow-wrap:anywhere}"
+    "table{border-collapse:collapse;margin:1.5rem 0}"
     "caption{text-align:left;font-weight:600}"
     "th,td{padding:.15rem .6rem;text-align:right;font-variant-numeric:tabular-nums}"
     "tbody th{font-weight:400}th[scope=row],.l{text-align:left}thead th{border-bottom:1px solid}"
@@ -121,7 +122,7 @@ def _join(sentences: Sequence[str]) -> str:
 
 
 def _escape_breakable(text: str) -> str:
-    """Return LaTeX code of a text whose long words may be broken, after ``= _ / . : -`` if they have these."""
+    """Return LaTeX code of a text whose long words may be broken, after ``= _ / . : -`` first."""
     return " ".join(
         r"\allowbreak{}".join(map(escape_latex, _split_word(word)))
         for word in shorten_words(text).split(" ")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from biascon.auditing.display.text_table import shorten
 from biascon.auditing.record import AuditRecord
-from biascon.errors import unknown_name
+from biascon.errors import UsageError, unknown_name
+from biascon.metrics.multiclass import MULTICLASS_METRICS
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import COMPARISONS
@@ -56,10 +58,14 @@ def draw_audit(record: AuditRecord, kind: PlotKind = "rates", ax: Axes | None = 
         ax: The axes to draw on; None for those of a new figure.
 
     Raises:
-        UsageError: ``kind`` is another text.
+        UsageError: ``kind`` is another text, or ``ax`` is no axes.
     """
+    from matplotlib.axes import Axes as MatplotlibAxes
+
     if kind not in get_args(PlotKind):
         raise unknown_name("kind of plot", str(kind), get_args(PlotKind))
+    if ax is not None and not isinstance(ax, MatplotlibAxes):
+        raise UsageError(f"expected ax to be axes of matplotlib or None, but got {ax!r}")
     if kind == "differences":
         return _draw_differences(record, ax)
     series = _group_series(record)
@@ -112,7 +118,8 @@ def _draw_groups(record: AuditRecord, series: Sequence[Series], ax: Axes | None)
     of_class = (
         "" if len(series) == 1 or positive is None else f"; rates of '{plain_label(positive)}'"
     )
-    _name_axis(ax, f"percent, with 95 % intervals{of_class}; dotted: over all rows")
+    what = "accuracy in percent" if len(series) == 1 else "percent"
+    _name_axis(ax, f"{what}, with 95 % intervals{of_class}; dotted: over all rows")
     limit = "" if len(shown) == len(record.groups) else (
         f", the {len(shown)} of {len(record.groups):,} with the lowest accuracy"
     )  # fmt: skip
@@ -127,6 +134,9 @@ def _draw_groups(record: AuditRecord, series: Sequence[Series], ax: Axes | None)
 def _draw_differences(record: AuditRecord, ax: Axes | None) -> Axes:
     """Draw a row for each difference between groups, with its interval and its value by chance."""
     names = [name for name in COMPARISONS if name.endswith("_difference")]
+    multiclass = MULTICLASS_METRICS[0]  # the largest difference over all classes: no mean
+    if record[multiclass].n:
+        names.insert(names.index("equal_opportunity_difference"), multiclass)
     ax = _make_axes(ax, 1.25 + 0.34 * len(names))
     positions = [(float(row), record[name]) for row, name in enumerate(names)]
     _draw_points(ax, positions, COLORS[0], MARKERS[0], "found")
@@ -145,6 +155,8 @@ def _draw_differences(record: AuditRecord, ax: Axes | None) -> Axes:
     _finish(ax, rows, min(101, 1.08 * max(right, 5)))
     positive = record.summary.positive
     of_class = "mean over classes" if positive is None else f"class '{plain_label(positive)}'"
+    if multiclass in names:
+        of_class += "; multi-class: largest difference"
     bias = plain_label(record.bias, _MAX_LETTERS)
     _name_axis(ax, f"points, with 95 % intervals; {of_class}")
     title = f"largest difference between groups of {bias}"
@@ -155,10 +167,7 @@ def _draw_differences(record: AuditRecord, ax: Axes | None) -> Axes:
 
 def _shorten(name: str) -> str:
     """Return a name for a plot; a long one is cut in the middle, as names often differ at the end."""
-    if len(name) > _MAX_LETTERS:
-        half = _MAX_LETTERS // 2
-        name = f"{name[: half - 1].rstrip()}…{name[-half:].lstrip()}"
-    return plain_label(name, _MAX_LETTERS)
+    return plain_label(shorten(" ".join(name.split()), _MAX_LETTERS), _MAX_LETTERS)
 
 
 def _make_axes(ax: Axes | None, height: float) -> Axes:
