@@ -14,9 +14,9 @@ from biascon.auditing.display.frames import (
     baseline_frame,
     cell_frame,
     group_frame,
-    long_frame,
     reference_frame,
 )
+from biascon.auditing.display.long_frame import long_frame
 from biascon.auditing.display.markup import render_html, render_latex
 from biascon.auditing.display.text import render_text
 from biascon.auditing.record import AuditRecord
@@ -162,11 +162,20 @@ class Audit:
         return baseline_frame(self.record)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return every metric in long form: one row for each bias, metric and class.
+        """Return every metric in long form: one row for each bias, metric, class and group.
 
-        The columns are ``bias``, ``metric``, ``class``, ``value``, ``n``, ``ci_low`` and ``ci_high``.
-        ``class`` is missing for the headline: the positive class of two classes, the mean over more classes,
-        or a metric over all classes. The mean over classes has rows of its own.
+        The columns are ``bias``, ``metric``, ``class``, ``value``, ``n``, ``ci_low``, ``ci_high``, ``group``,
+        ``by_chance``, ``p`` and ``holm_p``. Where there is nothing to say they are missing.
+
+        - ``class`` is missing for the headline: the positive class of two classes, the mean over more
+          classes, or a metric over all classes. The mean over classes has rows of its own. The worst group
+          and the worst class have their label.
+        - ``group`` is missing for metrics over all groups. Each group has rows of its own: ``accuracy``, the
+          metrics of scores, and the rates of ``cells`` (of the positive class, or of every class without
+          one). The worst group has its name.
+        - ``by_chance``, ``p`` and ``holm_p`` are those of the permutation tests.
+        - With a reference, ``<rate>_difference_to_reference`` and ``<rate>_ratio_to_reference``.
+        - With a baseline, ``<rate>_of_baseline`` and ``<rate>_difference_to_baseline``, the latter with p.
         """
         return long_frame(self.records)
 

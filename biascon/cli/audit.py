@@ -236,7 +236,8 @@ def format_json(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
 
 
 def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) -> str:
-    """Return an audit in the format of a suffix of ``FORMATS``; .csv has no verdicts."""
+    """Return an audit in the format of a suffix of ``FORMATS``."""
+    from biascon.auditing.display.long_frame import long_frame
     from biascon.auditing.display.markup import render_latex, render_page
     from biascon.auditing.display.text import render_text
 
@@ -244,7 +245,9 @@ def render_audit(audit: Audit, suffix: str, verdicts: Sequence[Verdict] = ()) ->
         ".json": lambda: format_json_file(audit.records, verdicts),
         ".html": lambda: render_page(audit.records, verdicts),
         ".tex": lambda: render_latex(audit.records, verdicts),
-        ".csv": lambda: audit.to_frame().to_csv(index=False, lineterminator="\n"),
+        ".csv": lambda: long_frame(audit.records, verdicts).to_csv(
+            index=False, lineterminator="\n"
+        ),
         ".txt": lambda: render_text(audit.records, verdicts),
     }
     return formats[suffix]()

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from biascon.auditing import Audit
@@ -126,10 +127,68 @@ def test_a_json_file_is_one_value(cli: Any, tmp_path: Path) -> None:
 def test_to_frame_has_a_row_for_each_metric_and_class() -> None:
     result = audit_rows(make_rows(), "g", "h")
     long = result.to_frame()
-    assert long.groupby("bias").size().tolist() == [14 + 4 + 7 + 7 + 3 * 7] * 3
+    headline, classes, groups = 14 + 4 + 7, 7 + 3 * 7, {"g": 4, "h": 2, "g x h": 8}
+    n_rows = {bias: headline + classes + n * (1 + 3 * 5) for bias, n in groups.items()}
+    assert long.groupby("bias").size().to_dict() == n_rows
+    assert long.columns[:7].tolist() == [
+        "bias",
+        "metric",
+        "class",
+        "value",
+        "n",
+        "ci_low",
+        "ci_high",
+    ]
     first = long[(long.bias == "g x h") & (long.metric == "top1")].iloc[0]
     assert first["value"] == result.overall["top1"]
     assert long["n"].dtype == int
+
+
+def test_to_frame_has_the_tests_the_groups_and_the_worst_group() -> None:
+    result = audit_rows(make_rows(classes=2))
+    long = result.to_frame().set_index("metric")
+    worst = long.loc["worst_group"]
+    cell = result.record["worst_group"].cell
+    assert cell is not None and (worst["class"], worst["group"]) == (cell.label, cell.bias)
+    tests = result.data["disparity"]
+    tested = long[long.p.notna()]
+    assert set(tested.index) == {name for name in tests if tests[name]["p"] is not None}
+    printed = {line.split("  ")[0]: line.split()[-1] for line in str(result).splitlines() if line}
+    for name in ("equalized_odds_difference", "demographic_parity_difference"):
+        row = tested.loc[name]
+        assert row["by_chance"] == tests[name]["expected"] and row["p"] == tests[name]["p"]
+        assert printed[name.replace("_", " ")] == f"{row['holm_p']:.4f}"
+    for metric in ("accuracy", "selection_rate", "true_positive_rate"):
+        rows = long.loc[metric].set_index("group")
+        assert rows["value"].to_dict() == pytest.approx(result.by_group[metric].to_dict())
+    assert long.loc["selection_rate", "class"].unique().tolist() == ["1"]
+
+
+def test_to_frame_has_the_reference_and_the_baseline() -> None:
+    df = make_rows(classes=2)
+    result = audit_rows(df, reference="b", baseline=df.y)
+    long = result.to_frame().set_index(["metric", "group"])
+    expected = result.reference.set_index(["metric", "g"])
+    for name in ("selection_rate", "accuracy"):
+        for kind in ("difference", "ratio"):
+            row = long.loc[[(f"{name}_{kind}_to_reference", "c")]].iloc[0]
+            assert row["value"] == expected.loc[(name, "c"), kind]
+    paired = result.baseline.set_index(["metric", "group"])
+    row = long.loc[[("accuracy_difference_to_baseline", "c")]].iloc[0]
+    assert (row["p"], row["holm_p"]) == tuple(paired.loc[("accuracy", "c"), ["p", "holm_p"]])
+    assert long.loc[[("accuracy_of_baseline", "c")]].iloc[0]["value"] == 1
+
+
+def test_a_csv_has_the_verdicts(cli: Any, tmp_path: Path) -> None:
+    path = write_table(tmp_path, "x.csv", make_rows())
+    cli("audit", path, *COLUMNS, "--tolerance", "top1=0.99", "--out", "long.csv")
+    long = pd.read_csv(tmp_path / "long.csv")
+    judged = long[long.verdict.notna()]
+    assert judged[["metric", "tolerance", "verdict"]].to_numpy().tolist() == [
+        ["top1", 0.99, "exceeds"]
+    ]
+    cli("audit", path, *COLUMNS, "--out", "long.csv")
+    assert "verdict" not in pd.read_csv(tmp_path / "long.csv")
 
 
 def test_a_notebook_shows_the_html_tables() -> None:

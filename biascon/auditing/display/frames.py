@@ -1,4 +1,4 @@
-"""The results of an audit as data frames."""
+"""The groups, cells and comparisons of an audit as data frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from biascon.auditing.record import EXTRA_METRICS, METRICS, AuditRecord
 from biascon.auditing.reference import ReferenceComparison
 from biascon.auditing.score_metrics import SCORE_VALUES
 from biascon.metrics.records import Metric
-from biascon.metrics.summary import COMPARISONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,30 +146,3 @@ def baseline_frame(record: AuditRecord) -> pd.DataFrame:
         for e in record.compare_with_baseline()
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[3:], "float64"))
-
-
-def long_frame(records: Sequence[AuditRecord]) -> pd.DataFrame:
-    """Return every metric in long form; see ``Audit.to_frame``."""
-    import pandas as pd
-
-    rows = []
-    for record in records:
-        bias = record.bias
-        rows += [_long_row(bias, name, None, record[name]) for name in ALL_METRICS]
-        macro = record.summary.macro
-        rows += [_long_row(bias, name, "mean over classes", macro[name]) for name in COMPARISONS]
-        for label, metrics in record.summary.by_class.items():
-            rows += [_long_row(bias, name, label, metrics[name]) for name in COMPARISONS]
-    return pd.DataFrame(rows).astype(dict.fromkeys(("value", "ci_low", "ci_high"), "float64"))
-
-
-def _long_row(bias: str, name: str, label: str | None, metric: Metric) -> dict[str, Any]:
-    return {
-        "bias": bias,
-        "metric": name,
-        "class": label,
-        "value": metric.value,
-        "n": metric.n,
-        "ci_low": metric.low,
-        "ci_high": metric.high,
-    }
