@@ -224,7 +224,7 @@ def test_latex_has_the_verdicts_notes_apart_and_the_name_of_the_file(
     cli("audit", path, *COLUMNS, "--min-group", "3", "--tolerance", "top1=0.99", "--out", "x.tex")
     cli("audit", path, *COLUMNS, "--out", "x.html")
     text = (tmp_path / "x.tex").read_text()
-    assert "by g, EXCEEDS: top-1 accuracy" in text
+    assert "over all rows, EXCEEDS: top-1 accuracy" in text
     captions = re.findall(r"^\\caption\{(.*)\}$", text, re.MULTILINE)
     assert captions[0].startswith(r"my\_file.csv: 5 rows") and "left out" not in captions[0]
     assert "Note: left out of the comparisons" in text
