@@ -10,9 +10,10 @@ import numpy as np
 
 from biascon.auditing.group_rates import GroupRates, Rate
 from biascon.metrics.intervals import LEVEL
+from biascon.metrics.pair_limits import GroupLimits, critical_value
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import finite_or_none
-from biascon.metrics.two_rates import difference_limits, range_limits, ratio_limits
+from biascon.metrics.two_rates import difference_limits, ratio_limits
 from biascon.utils.types import Array
 
 COMPARED_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision")
@@ -113,7 +114,7 @@ def average_odds_difference(rates: GroupRates, class_index: int, compared: Array
     """Return the mean of the ranges of the true and of the false positive rate over the groups.
 
     The range is the largest rate minus the smallest. The limits are the means of the limits of both ranges,
-    each at a level of 97.5 %, so that both hold together.
+    from all pairs of groups (``pair_limits``), at a critical value with which both ranges hold together.
 
     Args:
         rates: The rates of all groups.
@@ -121,15 +122,15 @@ def average_odds_difference(rates: GroupRates, class_index: int, compared: Array
         compared: bool ``(M,)``, the groups that are compared.
     """
     value, low, high = 0.0, 0.0, 0.0
-    n = int(rates.accuracy.n[compared].sum())
-    if compared.sum() < 2:
+    n, groups = int(rates.accuracy.n[compared].sum()), int(compared.sum())
+    if groups < 2:
         return Metric(None, n)
     for name in ("true_positive_rate", "false_positive_rate"):
-        rate = rates.by_class[name].choose(class_index)
-        of_groups = rate.value[compared]
-        limits = range_limits(rate.hits[compared], rate.effective[compared], 1 - (1 - LEVEL) / 2)
-        value += float(of_groups.max() - of_groups.min()) / 2
+        rate = rates.by_class[name].choose(class_index, compared)
+        if np.isnan(rate.value).any():
+            return Metric(None, n)
+        c = critical_value(groups, LEVEL, 2)
+        limits = GroupLimits.of(rate.hits, rate.effective, c).limit_difference()
+        value += float(rate.value.max() - rate.value.min()) / 2
         low, high = low + float(limits[0]) / 2, high + float(limits[1]) / 2
-    if finite_or_none(value) is None:
-        return Metric(None, n)
     return Metric(value, n, low, high)

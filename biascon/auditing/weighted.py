@@ -10,10 +10,10 @@ import numpy as np
 from biascon.auditing.group_rates import GroupRates, Rate, WeightTables, measure_rates
 from biascon.metrics import fairness
 from biascon.metrics.intervals import LEVEL, wilson
+from biascon.metrics.pair_limits import GroupLimits, Limits, critical_value
 from biascon.metrics.rate_intervals import mean_of_rates
 from biascon.metrics.records import Cell, Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, accuracy_metrics, make_metric
-from biascon.metrics.two_rates import Limits, range_limits, range_ratio_limits
 from biascon.utils.types import Array
 
 UNDEFINED_LIMITS = (np.asarray(np.nan), np.asarray(np.nan))
@@ -52,7 +52,7 @@ def measure_weighted(
     n = int(counts[:, compared].sum())
     by_class = {
         label: {
-            name: make_metric(value[k], n, _comparison_limits(name, rates, k, compared))
+            name: make_metric(value[k], n, _comparison_limits(name, rates, k, compared, value[k]))
             for name, value in per_class.items()
         }
         for k, label in enumerate(labels)
@@ -72,21 +72,29 @@ def measure_weighted(
     )  # fmt: skip
 
 
-def _comparison_limits(metric: str, rates: GroupRates, k: int, compared: Array) -> Limits:
-    """Return the interval of a comparison of the groups for one class."""
+def _comparison_limits(
+    metric: str, rates: GroupRates, k: int, compared: Array, value: Array
+) -> Limits:
+    """Return the interval of a comparison of the groups for one class, from all pairs (``pair_limits``)."""
+    if np.isnan(value):
+        return UNDEFINED_LIMITS
     comparison, _, kind = metric.rpartition("_")
     names = COMPARED[comparison]
-    level = 1 - (1 - LEVEL) / len(names)  # of each rate, so that both hold together
+    used = compared & (rates.effective_n > 0)
+    c = critical_value(int(used.sum()), LEVEL, len(names))
     limits = []
     for name in names:
-        rate = rates.by_class[name]
-        pair = rate.hits[k, compared], rate.effective[k, compared]
+        rate = rates.by_class[name].choose(k, used)
+        if np.isnan(rate.value).any():
+            return UNDEFINED_LIMITS
+        of_groups = GroupLimits.of(rate.hits, rate.effective, c)
         limits.append(
-            range_limits(*pair, level) if kind == "difference" else range_ratio_limits(*pair, level)
+            of_groups.limit_difference() if kind == "difference" else of_groups.limit_ratio()
         )
     lows, highs = zip(*limits, strict=True)
-    worse = np.maximum if kind == "difference" else np.minimum
-    return worse.reduce(lows), worse.reduce(highs)
+    if kind == "difference":
+        return np.maximum.reduce(lows), np.maximum.reduce(highs)
+    return np.minimum(np.minimum.reduce(lows), value), np.maximum(np.minimum.reduce(highs), value)
 
 
 def _accuracies(

@@ -1,4 +1,4 @@
-"""Intervals of two rates compared: difference, ratio, range over groups, and paired difference.
+"""Intervals of two rates compared: difference, ratio and paired difference.
 
 All of them start from Wilson's limits of the single rates (method MOVER: Zou and Donner, Statistics in
 Medicine 27, 2008) and hold in small groups, where the normal approximation does not. Numbers of rows may
@@ -15,7 +15,6 @@ from biascon.metrics.intervals import LEVEL, wilson
 from biascon.utils.types import Array
 
 Limits = tuple[Array, Array]
-MAX_PAIRED_GROUPS = 200  # above it, the limits of a range use no pairs
 
 
 def difference_limits(
@@ -120,66 +119,6 @@ def ratio_limits(
     lower = np.where(is_defined & (rate == 0), 0.0, lower)
     upper = np.where(is_defined, np.where(other_low > 0, upper, np.inf), np.nan)
     return lower, upper
-
-
-def range_limits(hits: Array, n: Array, level: float = LEVEL) -> Limits:
-    """Return the interval of the largest minus the smallest of several rates.
-
-    Every pair of rates has Newcombe's interval at a level such that all of them hold together (Bonferroni).
-    The limits are the largest lower and the largest upper limit of an absolute difference. Above
-    ``MAX_PAIRED_GROUPS`` groups the limits are those of Wilson's intervals of all rates at Sidak's level.
-
-    Args:
-        hits: The numerators, ``(M,)``.
-        n: The numbers of rows, ``(M,)``.
-        level: The minimum coverage.
-
-    Returns:
-        (low, high), float64 ``()`` in 0..1 each; NaN with fewer than two groups, or with a rate without rows.
-    """
-    undefined = np.asarray(np.nan), np.asarray(np.nan)
-    groups = len(n)
-    if groups < 2 or (n <= 0).any():
-        return undefined
-    if groups > MAX_PAIRED_GROUPS:
-        low, high = wilson(hits, n, level ** (1 / groups))
-        return np.maximum(low.max() - high.min(), 0.0), np.asarray(high.max() - low.min())
-    first, second = np.triu_indices(groups, 1)
-    low, high = difference_limits(
-        hits[first], n[first], hits[second], n[second], 1 - (1 - level) / len(first)
-    )
-    lower = np.maximum(np.maximum(low, -high), 0.0).max()
-    return np.asarray(lower), np.asarray(np.minimum(np.maximum(high, -low).max(), 1.0))
-
-
-def range_ratio_limits(hits: Array, n: Array, level: float = LEVEL) -> Limits:
-    """Return the interval of the smallest divided by the largest of several rates.
-
-    As ``range_limits``, with the interval of ``ratio_limits`` for every pair.
-
-    Args:
-        hits: The numerators, ``(M,)``.
-        n: The numbers of rows, ``(M,)``.
-        level: The minimum coverage.
-
-    Returns:
-        (low, high), float64 ``()`` in 0..1 each; NaN with fewer than two groups, with a rate without rows, or
-        where all rates are 0.
-    """
-    groups = len(n)
-    if groups < 2 or (n <= 0).any() or not (hits > 0).any():
-        return np.asarray(np.nan), np.asarray(np.nan)
-    if groups > MAX_PAIRED_GROUPS:
-        low, high = wilson(hits, n, level ** (1 / groups))
-        return np.asarray(low.min() / high.max()), np.minimum(high.min() / low.max(), 1.0)
-    first, second = (index.reshape(-1) for index in np.nonzero(~np.eye(groups, dtype=bool)))
-    keep = hits[second] > 0  # the ratio to a rate of 0 is undefined
-    first, second = first[keep], second[keep]
-    low, high = ratio_limits(
-        hits[first], n[first], hits[second], n[second],
-        1 - (1 - level) / (groups * (groups - 1) / 2),
-    )  # fmt: skip
-    return np.asarray(np.minimum(low.min(), 1.0)), np.asarray(np.minimum(high.min(), 1.0))
 
 
 def paired_difference_limits(

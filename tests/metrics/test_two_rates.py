@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from biascon.metrics.intervals import wilson
 from biascon.metrics.two_rates import (
-    MAX_PAIRED_GROUPS,
     difference_limits,
     paired_difference_limits,
-    range_limits,
-    range_ratio_limits,
     ratio_limits,
 )
 
@@ -48,41 +44,6 @@ def test_difference_and_ratio_cover_the_truth(
     defined = y > 0
     ratio = rates[0] / rates[1]
     assert ((low <= ratio) & (ratio <= high))[defined].mean() > 0.93
-
-
-def test_range_of_two_groups_is_their_difference() -> None:
-    hits, n = np.array([30, 20]), np.array([200, 200])
-    low, high = difference_limits(30, 200, 20, 200)
-    assert range_limits(hits, n) == pytest.approx((max(low, 0), high))
-    low, high = ratio_limits(20, 200, 30, 200)
-    assert range_ratio_limits(hits, n) == pytest.approx((float(low), min(float(high), 1)))
-
-
-def test_range_of_many_groups_covers_the_truth() -> None:
-    rng = np.random.default_rng(1)
-    rates, n = np.array([0.3, 0.3, 0.4, 0.5, 0.5]), np.array([20, 400, 50, 30, 100])
-    found = ratios = 0
-    for hits in rng.binomial(n, rates, (300, 5)):
-        low, high = range_limits(hits, n)
-        found += low <= 0.2 <= high
-        low, high = range_ratio_limits(hits, n)
-        ratios += low <= 0.6 <= high
-    assert min(found, ratios) > 0.95 * 300
-
-
-def test_very_many_groups_need_no_pairs() -> None:
-    m = MAX_PAIRED_GROUPS + 1
-    hits, n = np.full(m, 50), np.full(m, 100)
-    low, high = wilson(50, 100, 0.95 ** (1 / m))
-    assert range_limits(hits, n) == pytest.approx((0, high - low))
-    assert range_ratio_limits(hits, n) == pytest.approx((low / high, 1))
-
-
-def test_a_range_needs_two_groups_with_rows() -> None:
-    for hits, n in (([1], [2]), ([1, 0], [2, 0])):
-        assert np.isnan(range_limits(np.array(hits), np.array(n))).all()
-        assert np.isnan(range_ratio_limits(np.array(hits), np.array(n))).all()
-    assert np.isnan(range_ratio_limits(np.array([0, 0]), np.array([5, 5]))).all()
 
 
 def test_paired_difference_covers_the_truth_and_uses_the_pairs() -> None:
