@@ -10,7 +10,10 @@ import numpy.typing as npt
 from biascon.metrics.intervals import LEVEL
 from biascon.utils.types import Array
 
-_MIN_NORMAL = 30  # rows of each class from which the interval uses DeLong's variance
+# The interval is DeLong's alone from these numbers of the smaller class: rows, and rows times the smaller of
+# AUC and 1 - AUC.
+_MIN_NORMAL = 30
+_MIN_MISPLACED = 10
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,12 @@ def roc_area(
         AUC = sum_i p_i (sum_{j < i} q_j + q_i / 2) / (sum p  sum q)
 
     The interval is that of DeLong's variance on the logit scale (DeLong, DeLong and Clarke-Pearson,
-    Biometrics 44, 1988). Below 30 positive or 30 negative rows, and for an AUC of 0 or 1, it is the score
-    interval with the variance of Hanley and McNeil (Newcombe, "Confidence intervals for an effect size
-    measure based on the Mann-Whitney statistic. Part 2", Statistics in Medicine 25, 2006, method 5).
+    Biometrics 44, 1988). With m the rows of the smaller class, m < 30 or m min(AUC, 1 - AUC) < 10 is too few:
+    with 40 positive and 4,000 negative rows and an AUC of 0.96, its coverage was 90.5 %. Then the limits are
+    the wider ones of DeLong's and of the score interval with the variance of Hanley and McNeil (Newcombe,
+    "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2", Statistics
+    in Medicine 25, 2006, method 5). The score interval alone assumes equally wide scores in both classes:
+    with positive scores three times as wide, its coverage was 83 %. For an AUC of 0 or 1 it stands alone.
 
     Args:
         positives: The number or the weight of the positive rows at each different score, in order of the
@@ -55,7 +61,7 @@ def roc_area(
 
     >>> area = roc_area([0, 1, 1], [1, 1, 0])
     >>> print(f"{area.value:.3f} {area.low:.3f} {area.high:.3f}")
-    0.875 0.300 0.991
+    0.875 0.228 0.994
     """
     from scipy import stats
 
@@ -70,13 +76,32 @@ def roc_area(
     )  # of a negative row: part of the positives above it
     area = float((p * below_p).sum() / total_p)
     z = float(stats.norm.ppf((1 + level) / 2))
-    if min(n_p, n_q) >= _MIN_NORMAL and 0 < area < 1:
-        variance = _variance(p, below_p, area, n_p) + _variance(q, above_q, area, n_q)
-        if variance > 0:
-            logit, width = np.log(area / (1 - area)), z * np.sqrt(variance) / (area * (1 - area))
-            low, high = (1 / (1 + np.exp(-(logit + sign * width))) for sign in (-1, 1))
-            return RocArea(area, float(low), float(high))
-    return RocArea(area, *_score_limits(area, n_p, n_q, z))
+    limits = _delong_limits(p, below_p, n_p, q, above_q, n_q, area, z)
+    rows = min(n_p, n_q)
+    is_small = rows < _MIN_NORMAL or rows * min(area, 1 - area) < _MIN_MISPLACED
+    if limits is None or is_small:
+        low, high = _score_limits(area, n_p, n_q, z)
+        limits = (low, high) if limits is None else (min(low, limits[0]), max(high, limits[1]))
+    return RocArea(area, *limits)
+
+
+def _delong_limits(
+    p: Array,
+    below_p: Array,
+    n_p: float,
+    q: Array,
+    above_q: Array,
+    n_q: float,
+    area: float,
+    z: float,
+) -> tuple[float, float] | None:
+    """Return the limits on the logit scale, None for an AUC of 0 or 1."""
+    variance = _variance(p, below_p, area, n_p) + _variance(q, above_q, area, n_q)
+    if not 0 < area < 1 or variance <= 0:
+        return None
+    logit, width = np.log(area / (1 - area)), z * np.sqrt(variance) / (area * (1 - area))
+    low, high = (1 / (1 + np.exp(-(logit + sign * width))) for sign in (-1, 1))
+    return float(low), float(high)
 
 
 def _variance(weights: Array, placements: Array, mean: float, n: float) -> float:

@@ -36,10 +36,10 @@ def test_area_equals_scikit_learn(decimals: int) -> None:
 def test_the_variance_is_delongs() -> None:
     """A plain loop over the placements of every row."""
     rng = np.random.default_rng(1)
-    x, y = rng.normal(1, 1, 40), rng.normal(0, 1, 60)
+    x, y = rng.normal(1, 1, 60), rng.normal(0, 1, 80)
     wins = x[:, None] > y
-    variance = wins.mean(axis=1).var(ddof=1) / 40 + wins.mean(axis=0).var(ddof=1) / 60
-    area = area_of_rows(np.r_[x, y], np.r_[np.ones(40), np.zeros(60)])
+    variance = wins.mean(axis=1).var(ddof=1) / 60 + wins.mean(axis=0).var(ddof=1) / 80
+    area = area_of_rows(np.r_[x, y], np.r_[np.ones(60), np.zeros(80)])
     a = wins.mean()
     width = 1.959964 * math.sqrt(variance) / (a * (1 - a))
     logit = math.log(a / (1 - a))
@@ -47,14 +47,24 @@ def test_the_variance_is_delongs() -> None:
     assert [area.low, area.high] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("n", "shift"), [((10, 15), 1.0), ((60, 40), 1.0), ((20, 20), 2.0)])
-def test_intervals_cover_the_truth(n: tuple[int, int], shift: float) -> None:
+@pytest.mark.parametrize(
+    ("n", "shift", "width"),
+    [
+        ((10, 15), 1.0, 1.0),
+        ((60, 40), 1.0, 1.0),
+        ((20, 20), 2.0, 1.0),
+        ((30, 1000), 2.5, 1.0),  # 89 % with DeLong's variance alone
+        ((20, 500), 1.0, 3.0),  # 83 % with the score interval alone
+    ],
+)
+def test_intervals_cover_the_truth(n: tuple[int, int], shift: float, width: float) -> None:
+    """Normal scores; those of the positive class have another mean and another standard deviation."""
     rng = np.random.default_rng(2)
-    truth = 0.5 * (1 + math.erf(shift / 2))
+    truth = 0.5 * (1 + math.erf(shift / math.sqrt(2 * (1 + width**2))))
     labels = np.r_[np.ones(n[0]), np.zeros(n[1])]
     found = 0
     for _ in range(300):
-        area = area_of_rows(np.r_[rng.normal(shift, 1, n[0]), rng.normal(0, 1, n[1])], labels)
+        area = area_of_rows(np.r_[rng.normal(shift, width, n[0]), rng.normal(0, 1, n[1])], labels)
         found += area.low <= truth <= area.high
     assert found > 0.92 * 300
 
