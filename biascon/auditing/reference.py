@@ -27,7 +27,8 @@ class ReferenceComparison:
         group: The position of the group.
         differences: Rate of the group minus rate of the reference, by name of the rate: those of
             ``COMPARED_RATES`` for one class against the rest, and ``accuracy``. Newcombe's intervals.
-        ratios: Rate of the group divided by rate of the reference, by name.
+        ratios: Rate of the group divided by rate of the reference, by name. To a reference with a rate of 0
+            the ratio is None and has only a lower limit, unless both rates are 0.
         average_odds_difference: The mean of the differences of the true positive rate and of the false
             positive rate (signed, as in AIF360).
     """
@@ -85,12 +86,15 @@ def compare_to_reference(
 
 
 def _metrics(values: Array, n: Array, limits: tuple[Array, Array]) -> list[Metric]:
-    """Return records; an undefined value has no limits, and an infinite limit is None."""
+    """Return records, with None for what is undefined or infinite.
+
+    An infinite ratio (to a rate of 0) has a lower limit. Another undefined value has no limits.
+    """
     rows = zip(values, n, *limits, strict=True)
     return [
         Metric(None, int(count))
-        if finite_or_none(value) is None
-        else Metric(float(value), int(count), finite_or_none(low), finite_or_none(high))
+        if np.isnan(value)
+        else Metric(finite_or_none(value), int(count), finite_or_none(low), finite_or_none(high))
         for value, count, low, high in rows
     ]
 

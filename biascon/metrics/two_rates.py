@@ -85,8 +85,8 @@ def ratio_limits(
         level: The nominal coverage.
 
     Returns:
-        (low, high), float64 each; NaN where a rate has no rows or s is 0. The upper limit is infinite where
-        s may be 0.
+        (low, high), float64 each; NaN where a rate has no rows or both are 0. The upper limit is infinite
+        where s may be 0. Where s is 0 and r is not, the lower limit is sqrt(l (2 r - l)) / v.
 
     >>> low, high = ratio_limits(20, 200, 30, 200)
     >>> print(f"{low:.2f} {high:.2f}")
@@ -114,10 +114,10 @@ def ratio_limits(
             low * (2 * rate - low) / (2 * product),
         )
         upper = (product + np.sqrt(upper_root)) / (other_low * (2 * other - other_low))
-    is_defined = ~np.isnan(rate) & (other > 0)
+    is_defined = ~np.isnan(rate) & ((other > 0) | (rate > 0) & (other == 0))
     lower = np.where(is_defined, np.maximum(lower, 0.0), np.nan)
     lower = np.where(is_defined & (rate == 0), 0.0, lower)
-    upper = np.where(is_defined, np.where(other_low > 0, upper, np.inf), np.nan)
+    upper = np.where(is_defined, np.where((other > 0) & (other_low > 0), upper, np.inf), np.nan)
     return lower, upper
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from biascon.auditing.display.formats import format_ratio
 from biascon.auditing.group_rates import WeightTables, measure_rates
-from biascon.auditing.reference import average_odds_difference
+from biascon.auditing.reference import average_odds_difference, compare_to_reference
 from biascon.auditing.weighted import measure_weighted
 from biascon.metrics.records import MetricSummary
 from biascon.utils.types import Array
@@ -117,3 +118,15 @@ def test_weights_tied_to_the_outcome_have_intervals_that_cover_the_truth() -> No
         compared=np.ones(1, dtype=bool),
     ).metrics["top1"]
     assert (all_rows.low, all_rows.high) == pytest.approx((metric.low, metric.high))
+
+
+def test_the_ratio_to_a_rate_of_0_keeps_its_lower_limit() -> None:
+    """Groups with a false positive rate of 5/50, of 0/50 and of 0/50, and true positive rates of 1."""
+    counts = np.array([[[45, 5], [50, 0], [50, 0]], [[0, 50], [0, 50], [0, 50]]])
+    first, third = compare_to_reference(measure_rates(counts), 1, 1)
+    ratio = first.ratios["false_positive_rate"]
+    assert ratio.value is None and ratio.high is None and 0 < ratio.low < 2
+    assert format_ratio(ratio) == f"- [{ratio.low:.2f}, -]"
+    undefined = third.ratios["false_positive_rate"]
+    assert (undefined.value, undefined.low, undefined.high) == (None, None, None)
+    assert format_ratio(undefined) == "-"

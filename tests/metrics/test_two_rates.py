@@ -26,10 +26,21 @@ def test_ratio_is_the_reciprocal_of_the_swapped_ratio() -> None:
 
 
 def test_ratio_of_undefined_rates_is_undefined() -> None:
-    low, high = ratio_limits([0, 5, 0, 5], [10, 10, 0, 10], [5, 0, 5, 1], [10, 10, 10, 10])
+    low, high = ratio_limits([0, 0, 0, 5], [10, 10, 0, 10], [5, 0, 5, 1], [10, 10, 10, 10])
     assert low[0] == 0 and 0 < high[0] < 1
     assert np.isnan(low[1:3]).all() and np.isnan(high[1:3]).all()
     assert low[3] < 5 < high[3]
+
+
+def test_ratio_to_a_rate_of_0_has_a_lower_limit() -> None:
+    low, high = ratio_limits(30, 100, 0, 50)
+    near, _ = ratio_limits(30, 100, 1e-9, 50)
+    assert low == pytest.approx(near, rel=1e-4) and high == np.inf
+    rng = np.random.default_rng(3)
+    x, y = rng.binomial(40, 0.3, 4000), rng.binomial(60, 0.02, 4000)
+    low, high = ratio_limits(x, 40, y, 60)
+    assert ((low <= 15) & (high >= 15)).mean() > 0.94
+    assert (low[(y == 0) & (x > 0)] > 0).all() and (y == 0).mean() > 0.2
 
 
 @pytest.mark.parametrize(("n", "rates"), [((20, 20), (0.2, 0.5)), ((10, 200), (0.1, 0.1))])

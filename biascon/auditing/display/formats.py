@@ -50,9 +50,9 @@ def format_rate(metric: Metric) -> str:
 
 
 def format_ratio(metric: Metric) -> str:
-    """Return a ratio with its interval in one cell; an upper limit that does not exist is ``-``."""
-    if metric.value is not None and metric.low is not None and metric.high is None:
-        return f"{metric.value:.2f} [{metric.low:.2f}, -]"
+    """Return a ratio with its interval in one cell; ``-`` for a ratio or an upper limit that is infinite."""
+    if metric.low is not None and metric.high is None:
+        return f"{'-' if metric.value is None else f'{metric.value:.2f}'} [{metric.low:.2f}, -]"
     return _with_interval(metric, lambda x: "-" if x is None else f"{x:.2f}")
 
 
