@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -112,28 +113,36 @@ class _Rows:
         Raises:
             UsageError: Scores of arrays do not fit the classes or are no probabilities, or a weight is not
                 valid.
-            DataError: The same for a file.
+            DataError: The same for a file, or label and baseline write their classes in different ways.
         """
         inputs = self.inputs
         if not inputs.n_scores and inputs.weight is None and inputs.baseline is None:
             return None
-        try:
+        with self._named_errors():
             sums = RowSums(
                 self.counts,
                 positive,
                 n_scores=inputs.n_scores,
                 has_weights=inputs.weight is not None,
-                has_baseline=inputs.baseline is not None,
+                baseline_name=inputs.baseline,
                 is_chosen=inputs.options.positive is not None,
             )
-            for part in inputs.parts():
+        for part in inputs.parts():
+            with self._named_errors():
                 sums.add(replace(part, columns=self._convert(part.columns)))
-            sums.check()
-        except UsageError as error:
-            if not inputs.prefix:
-                raise
-            raise DataError(f"{inputs.prefix}{error}") from error
+        with self._named_errors():
+            sums.finish()
         return sums
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Put the file in front of an error about its rows, which is then a ``DataError``."""
+        try:
+            yield
+        except (UsageError, DataError) as error:
+            if not self.inputs.prefix:
+                raise
+            raise DataError(f"{self.inputs.prefix}{error}") from error
 
 
 def build_audit(inputs: AuditInput) -> Audit:
@@ -185,7 +194,7 @@ def _check_second_pass(inputs: AuditInput, counts: RowCounts, sums: RowSums) -> 
     Raises:
         DataError: There are such rows, and they are not to be left out.
     """
-    notes = [] if sums.scores is None else sums.scores.notes()
+    notes = [*sums.notes, *([] if sums.scores is None else sums.scores.notes())]
     for n, what, where in (
         (sums.n_missing_scores, "a score", "calibration"),
         (sums.n_missing_baseline, "a prediction of the baseline", "comparison with the baseline"),

@@ -35,11 +35,13 @@ class _Columns:
         pairs: The number of rows of each (label, prediction).
         label: The name of the label column.
         prediction: The name of the prediction column.
+        is_baseline: Whether the predictions are those of a baseline.
     """
 
     pairs: Mapping[tuple[str, str], int]
     label: str
     prediction: str
+    is_baseline: bool = False
 
     @cached_property
     def labels(self) -> set[str]:
@@ -59,16 +61,19 @@ class _Columns:
     def swap(self) -> _Columns:
         """Return the columns with their roles exchanged."""
         pairs = {(p, y): n for (y, p), n in self.pairs.items()}
-        return _Columns(pairs, self.prediction, self.label)
+        return _Columns(pairs, self.prediction, self.label, self.is_baseline)
 
 
-def check_labels(pairs: Mapping[tuple[str, str], int], label: str, prediction: str) -> list[str]:
+def check_labels(
+    pairs: Mapping[tuple[str, str], int], label: str, prediction: str, *, is_baseline: bool = False
+) -> list[str]:
     """Check that label and prediction write their classes in the same way.
 
     Args:
         pairs: The number of rows of each (label, prediction).
         label: The name of the label column.
         prediction: The name of the prediction column.
+        is_baseline: Whether the predictions are those of a baseline.
 
     Returns:
         Notes: that no row is right, or that labels may be one class.
@@ -76,17 +81,19 @@ def check_labels(pairs: Mapping[tuple[str, str], int], label: str, prediction: s
     Raises:
         DataError: Values differ by their form only. The message names the likely cause and what to change.
     """
-    columns = _Columns(pairs, label, prediction)
+    columns = _Columns(pairs, label, prediction, is_baseline)
+    role = "baseline" if is_baseline else "prediction"
     checks = (_fractions, _forms, _signs, _shift, _truth_words, _lists, _dates, _positions)
     if columns.labels - columns.predictions or columns.predictions - columns.labels:
         for check in checks:
             message = check(columns)
             if message:
-                raise DataError(f"label and prediction do not match: {message}")
-    notes = _similar_labels(columns)
+                raise DataError(f"label and {role} do not match: {message}")
+    notes = [] if is_baseline else _similar_labels(columns)
     if pairs and columns.is_disjoint:
+        wrong = "no prediction of the baseline is right" if is_baseline else "no row is right"
         notes.append(
-            f"no row is right: label ({quote_some(sort_values(columns.labels))}) and prediction "
+            f"{wrong}: label ({quote_some(sort_values(columns.labels))}) and {role} "
             f"({quote_some(sort_values(columns.predictions))}) have no value in common"
         )
     return notes
@@ -102,12 +109,11 @@ def _fractions(columns: _Columns) -> str | None:
     found = sort_values(filter(is_fraction, predictions))
     if found and all(map(is_whole, labels)):
         is_score = all(0 <= (parse_number(text) or Decimal(0)) <= 1 for text in predictions)
-        way_out = (
-            "are they scores? pass the predicted class, such as score > 0.5, as prediction, and the "
-            "score by --scores (scores=)"
-            if is_score
-            else "pass the predicted class, for example the rounded number"
-        )
+        way_out = "pass the predicted class, for example the rounded number"
+        if is_score:
+            way_out = "are they scores? pass the predicted class, such as score > 0.5"
+            if not columns.is_baseline:
+                way_out += ", as prediction, and the score by --scores (scores=)"
         return (
             f"'{columns.prediction}' has fractions ({quote_some(found, 3)}) where '{columns.label}' has "
             f"whole numbers ({_quote(labels)}); {way_out}"

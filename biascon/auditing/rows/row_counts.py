@@ -242,6 +242,23 @@ class RowCounts:
         return table
 
 
+def unify_truth_values(known: set[str], values: set[str]) -> dict[str, str]:
+    """Return the values by those that they stand for: True for 1 and False for 0, or the reverse.
+
+    Args:
+        known: The values of the label.
+        values: The values of another column, such as a baseline.
+
+    Returns:
+        An empty mapping if the columns have a value in common, or if they have others than these.
+    """
+    numbers = {number: text for text, number in _BOOLEANS.items()}
+    for mapping in (_BOOLEANS, numbers):
+        if known and values and values <= set(mapping) and known <= set(mapping.values()):
+            return dict(mapping)
+    return {}
+
+
 def _count_combinations(
     codes: Sequence[Array], shape: tuple[int, ...], lookups: Sequence[Array]
 ) -> tuple[list[tuple[int, ...]], list[int]]:

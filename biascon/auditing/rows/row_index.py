@@ -37,6 +37,16 @@ class RowIndexer:
         ]
         return np.array([*indices, -1], dtype=np.int64)[column.codes]
 
+    def select(self, column: CodedColumn, keep: Array) -> CodedColumn:
+        """Return some rows of a column, with the values as ``find_classes`` takes them.
+
+        Args:
+            column: N rows.
+            keep: bool ``(N,)``.
+        """
+        texts = [None if t is None else self._counts.class_name(t) for t in column.texts]
+        return CodedColumn(column.codes[keep], texts)
+
     def find_groups(self, columns: Sequence[CodedColumn]) -> Array:
         """Return the group of each row, int64 ``(N,)``; -1 where a value is missing or it is no group."""
         shape = tuple(len(column.texts) + 1 for column in columns)

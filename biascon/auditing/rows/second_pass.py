@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from biascon.auditing.rows.baseline_rows import BaselineRows
 from biascon.auditing.rows.calibration import ScoreSums
 from biascon.auditing.rows.positive_scores import PositiveSums
 from biascon.auditing.rows.row_counts import RowCounts
@@ -41,7 +42,7 @@ class RowSums:
         positive: The index of the positive class, None without one.
         n_scores: The number of scores of a row, 0 without scores.
         has_weights: Whether the rows have weights.
-        has_baseline: Whether the rows have predictions of a baseline.
+        baseline_name: The name of the column of the baseline, None without one.
         is_chosen: Whether the positive class was chosen by the user.
 
     Attributes:
@@ -53,6 +54,7 @@ class RowSums:
             (the baseline is right).
         n_missing_scores: The number of complete rows without a score.
         n_missing_baseline: The number of complete rows without a prediction of the baseline.
+        notes: Notes about the predictions of the baseline.
 
     Raises:
         UsageError: The number of scores does not fit the classes.
@@ -65,7 +67,7 @@ class RowSums:
         *,
         n_scores: int,
         has_weights: bool,
-        has_baseline: bool,
+        baseline_name: str | None,
         is_chosen: bool = False,
     ) -> None:
         self._index = RowIndexer(counts)
@@ -80,14 +82,20 @@ class RowSums:
         shape = (n_classes, n_groups, n_classes)
         self.weights = np.zeros(shape) if has_weights else None
         self.squares = np.zeros(shape) if has_weights else None
-        self.baseline = np.zeros((n_groups, 2, 2, 2), np.int64) if has_baseline else None
+        self.baseline: Array | None = None
+        self._baseline_rows = None
+        if baseline_name is not None:
+            label = counts.names[0]
+            self._baseline_rows = BaselineRows(self._index.classes, n_groups, label, baseline_name)
         self.n_missing_scores = self.n_missing_baseline = 0
+        self.notes: list[str] = []
 
     def add(self, part: RowPart) -> None:
         """Add rows to the sums.
 
         Raises:
             UsageError: Scores are no probabilities, or a weight is negative, infinite or missing.
+            DataError: The baseline has too many different values.
         """
         label, *bias, prediction = part.columns
         labels, predictions = (self._index.find_classes(c) for c in (label, prediction))
@@ -110,8 +118,10 @@ class RowSums:
                     rows[0] == self._positive_class,
                     None if weights is None else weights[has_scores],
                 )
-        if part.baseline is not None:
-            self._add_baseline(labels, groups, predictions, part.baseline, keep)
+        if self._baseline_rows is not None and part.baseline is not None:
+            self._baseline_rows.add(
+                labels, groups, predictions == labels, self._index.select(part.baseline, keep)
+            )
 
     def _add_weights(
         self, labels: Array, groups: Array, predictions: Array, weights: Array
@@ -121,34 +131,17 @@ class RowSums:
         for total, values in ((self.weights, weights), (self.squares, weights * weights)):
             total += np.bincount(cells, values, total.size).reshape(total.shape)
 
-    def _add_baseline(
-        self, labels: Array, groups: Array, predictions: Array, baseline: CodedColumn, keep: Array
-    ) -> None:
-        assert self.baseline is not None
-        is_missing = np.array([text is None for text in baseline.texts] + [True])[baseline.codes][
-            keep
-        ]
-        self.n_missing_baseline += int(is_missing.sum())
-        others = self._index.find_classes(baseline)[keep]  # -1 for a value that is no class: wrong
-        cells = np.ravel_multi_index(
-            (
-                groups,
-                (labels == self._positive_class).astype(np.int64),
-                (predictions == labels).astype(np.int64),
-                (others == labels).astype(np.int64),
-            ),
-            self.baseline.shape,
-        )[~is_missing]
-        self.baseline += np.bincount(cells, minlength=self.baseline.size).reshape(
-            self.baseline.shape
-        )
-
-    def check(self) -> None:
-        """Check the sums over all rows.
+    def finish(self) -> None:
+        """Count the predictions of the baseline, and check the sums over all rows.
 
         Raises:
             UsageError: The weights of all rows are 0.
+            DataError: Label and baseline write their classes in different ways.
         """
+        if self._baseline_rows is not None:
+            self.n_missing_baseline = self._baseline_rows.n_missing
+            self.baseline, notes = self._baseline_rows.count(self._positive_class)
+            self.notes += notes
         if self.weights is not None and self.weights.sum() <= 0:
             raise UsageError("expected weights above 0, but the weights of all rows are 0")
 
