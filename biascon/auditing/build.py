@@ -14,9 +14,9 @@ from biascon.auditing.result import Audit
 from biascon.auditing.rows.alignment_checks import add_doubt
 from biascon.auditing.rows.bins import BinnedColumn
 from biascon.auditing.rows.row_checks import check_rows
-from biascon.auditing.rows.row_counts import RowCounts
+from biascon.auditing.rows.row_counts import RowCounts, unify_truth_values
 from biascon.auditing.rows.second_pass import RowPart, RowSums
-from biascon.auditing.rows.training_cells import Cells, count_cells
+from biascon.auditing.rows.training_cells import Cells, check_training, count_cells
 from biascon.data.alignment import AlignedValues, align_cells, check_aligned_values
 from biascon.data.values import CodedColumn
 from biascon.errors import DataError, UsageError
@@ -101,10 +101,19 @@ class _Rows:
         )
         for column in self._bins.values():
             column.check(inputs.training_prefix)
+        counts = self.counts
         named: dict[tuple[str, ...], float] = {}
+        labels = {counts.class_name(label) for label, *_ in cells}
+        unified = unify_truth_values(set(counts.labels), labels)
         for (label, *values), n in cells.items():
-            key = (self.counts.class_name(label), *values)
+            name = counts.class_name(label)
+            key = (unified.get(name, name), *values)
             named[key] = named.get(key, 0) + n
+        known = [
+            set(counts.labels),
+            *({v for (v,) in counts.groups([k])} for k in range(counts.n_bias)),
+        ]
+        check_training(named, counts.names[:-1], known, prefix=inputs.training_prefix)
         return named
 
     def sum(self, positive: int | None) -> RowSums | None:

@@ -419,3 +419,27 @@ def test_a_training_cell_without_rows_here_has_no_adjusted_average() -> None:
         audit_rows(df, training=(train.y, train[["h"]]))
     with pytest.raises(DataError, match="1 training rows lack a value"):
         audit_rows(df, training=(train.y.where(train.index > 0), train[["g"]]))
+
+
+def test_training_rows_in_another_spelling_are_an_error(cli: Any, tmp_path: Path) -> None:
+    df = make_rows(classes=2)
+    path = write_table(tmp_path, "x.csv", df)
+    for k, (name, change, cause) in enumerate(
+        (
+            ("y", {0: "No", 1: "Yes"}, "two ways of writing yes and no; write both the same way"),
+            ("g", str.upper, "differ in upper and lower case"),
+            ("y", {0: "cat", 1: "dog"}, "names and the positions of names"),
+            ("g", "x{}".format, "has no value in common with that of the audited rows"),
+        )
+    ):
+        train = df.assign(**{name: df[name].map(change)})
+        other = write_table(tmp_path, f"{k}.csv", train)
+        line = error_line(cli("audit", path, *COLUMNS, "--training", other))
+        assert f"{k}.csv: '{name}' of the training rows" in line and cause in line
+
+
+def test_training_labels_of_booleans_count_as_one_and_zero() -> None:
+    df = make_rows(classes=2)
+    expected = audit_rows(df, training=(df.y, df[["g"]])).overall["adjusted_average"]
+    result = audit_rows(df, training=(df.y == 1, df[["g"]]))
+    assert result.overall["adjusted_average"] == expected > 0

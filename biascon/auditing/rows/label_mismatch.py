@@ -99,6 +99,19 @@ def check_labels(
     return notes
 
 
+def explain_difference(known: set[str], values: set[str]) -> str | None:
+    """Return the likely cause why two sets of values have none in common; None if no cause is found."""
+    for name, form in {**FORMS, "in form": all_forms}.items():
+        if {form(t[:MAX_LENGTH]) for t in known} & {form(t[:MAX_LENGTH]) for t in values}:
+            return f"they differ {name}"
+    if {text.casefold() for text in known | values} <= _TRUE | _FALSE:
+        return "they are two ways of writing yes and no"
+    for one, other in ((known, values), (values, known)):
+        if not any(map(is_number, one)) and all(text.isdecimal() for text in other):
+            return "are they names and the positions of names?"
+    return None
+
+
 def _quote(values: set[str]) -> str:
     return quote_some(sort_values(values), 3)
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from biascon.auditing.group_rates import Rate
-from biascon.data.values import CodedColumn
+from biascon.auditing.rows.label_mismatch import explain_difference
+from biascon.data.values import CodedColumn, sort_values
 from biascon.errors import DataError
 from biascon.metrics.intervals import wilson
 from biascon.metrics.records import UNDEFINED, Metric
-from biascon.utils.text import join_first
+from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
 Cells = Mapping[tuple[str, ...], float]  # (label, a value of every bias column) -> number of rows
@@ -49,6 +50,32 @@ def count_cells(
     if not cells:
         raise DataError(f"{prefix}expected training rows, but there are none")
     return cells
+
+
+def check_training(
+    cells: Cells, names: Sequence[str], known: Sequence[set[str]], *, prefix: str
+) -> None:
+    """Check that the training rows write their values as the audited rows do.
+
+    Args:
+        cells: The number of training rows of each combination of a label and bias values.
+        names: The names of these columns.
+        known: The values of the same columns in the audited rows.
+        prefix: The start of an error message.
+
+    Raises:
+        DataError: A column of the training rows has no value in common with that of the audited rows.
+    """
+    for name, here, column in zip(names, known, zip(*cells, strict=True), strict=True):
+        there = set(column)
+        if here & there:
+            continue
+        cause = explain_difference(here, there)
+        raise DataError(
+            f"{prefix}'{name}' of the training rows ({quote_some(sort_values(there), 3)}) has no value in "
+            f"common with that of the audited rows ({quote_some(sort_values(here), 3)})"
+            + (f": {cause}; write both the same way" if cause else "")
+        )
 
 
 def _code_missing(column: CodedColumn) -> Array:
