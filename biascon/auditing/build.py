@@ -70,15 +70,19 @@ class _Rows:
     def __init__(self, inputs: AuditInput) -> None:
         self.inputs = inputs
         label, *bias, prediction = inputs.names
-        self.counts = RowCounts(label, bias, prediction)
+        self.counts = RowCounts(label, bias, prediction, inputs.weight)
         self._bins = {
             1 + bias.index(name): BinnedColumn(name, edges)
             for name, edges in inputs.options.bins.items()
         }
         self.counts.bias_order = {k - 1: column.names for k, column in self._bins.items()}
-        plain = inputs.plain_parts or (lambda: (part.columns for part in inputs.parts()))
-        for columns in plain():
-            self.counts.add(self._convert(columns))
+        if inputs.weight is None and inputs.plain_parts is not None:
+            parts: Iterable[RowPart] = (RowPart(columns) for columns in inputs.plain_parts())
+        else:
+            parts = inputs.parts()
+        for part in parts:
+            with self._named_errors():
+                self.counts.add(self._convert(part.columns), part.weights)
         self.notes = [
             note for column in self._bins.values() for note in column.check(inputs.prefix)
         ]

@@ -317,7 +317,7 @@ def test_equal_weights_have_the_wilson_intervals_of_no_weights() -> None:
     ("weight", "message"),
     [
         (-1.0, "weights of at least 0, but 400 of 400"),
-        (np.nan, "such as nan"),
+        (np.inf, "such as inf"),
         (0.0, "all rows are 0"),
     ],
 )
@@ -421,17 +421,36 @@ def test_a_training_cell_without_rows_here_has_no_adjusted_average() -> None:
         audit_rows(df, training=(train.y.where(train.index > 0), train[["g"]]))
 
 
+def test_a_row_that_lacks_a_weight_lacks_a_value(cli: Any, tmp_path: Path) -> None:
+    df = scored_rows()
+    df.loc[:2, "w"] = np.nan
+    df.loc[4, "g"] = None
+    with pytest.raises(DataError, match=r"4 of 600 rows lack a value .*'g' in 1, the weight 's"):
+        audit_rows(df, sample_weight=df.w)
+    result = audit_rows(df, sample_weight=df.w, scores=df.s, drop_missing=True)
+    kept = df.dropna()
+    expected = audit_rows(kept, sample_weight=kept.w, scores=kept.s)
+    one, two = data_without_source(result), data_without_source(expected)
+    assert one.pop("dropped") == 4 and two.pop("dropped") == 0
+    assert one.pop("notes")[0].startswith("left out: 4 of 600 rows lack a value")
+    del two["notes"]
+    assert one == two
+    path = write_table(tmp_path, "x.csv", df)
+    words = ("audit", path, *COLUMNS, "--weight", "w")
+    assert "the weight 'w' in 3), row 1 first; --drop-missing" in error_line(cli(*words))
+    assert f"{100 * one['top1']['value']:.1f}" in cli(*words, "--drop-missing").out
+
+
 def test_training_rows_in_another_spelling_are_an_error(cli: Any, tmp_path: Path) -> None:
     df = make_rows(classes=2)
     path = write_table(tmp_path, "x.csv", df)
-    for k, (name, change, cause) in enumerate(
-        (
-            ("y", {0: "No", 1: "Yes"}, "two ways of writing yes and no; write both the same way"),
-            ("g", str.upper, "differ in upper and lower case"),
-            ("y", {0: "cat", 1: "dog"}, "names and the positions of names"),
-            ("g", "x{}".format, "has no value in common with that of the audited rows"),
-        )
-    ):
+    cases: list[tuple[str, Any, str]] = [
+        ("y", {0: "No", 1: "Yes"}, "two ways of writing yes and no; write both the same way"),
+        ("g", str.upper, "differ in upper and lower case"),
+        ("y", {0: "cat", 1: "dog"}, "names and the positions of names"),
+        ("g", "x{}".format, "has no value in common with that of the audited rows"),
+    ]
+    for k, (name, change, cause) in enumerate(cases):
         train = df.assign(**{name: df[name].map(change)})
         other = write_table(tmp_path, f"{k}.csv", train)
         line = error_line(cli("audit", path, *COLUMNS, "--training", other))

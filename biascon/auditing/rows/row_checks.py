@@ -45,11 +45,14 @@ def _check_missing(counts: RowCounts, prefix: str, *, drop_missing: bool) -> lis
         raise DataError(f"{prefix}expected predictions, but there are no rows")
     if not counts.n_incomplete:
         return []
-    by_column = ", ".join(
+    columns = [
         f"'{name}' in {n:,}{_list_words(words)}"
         for name, n, words in zip(counts.names, counts.n_missing, counts.missing_words, strict=True)
         if n
-    )
+    ]
+    if counts.n_missing_weights:
+        columns.append(f"the weight '{counts.weight}' in {counts.n_missing_weights:,}")
+    by_column = ", ".join(columns)
     message = f"{counts.n_incomplete:,} of {counts.n_rows:,} rows lack a value ({by_column})"
     if not drop_missing:
         raise DataError(

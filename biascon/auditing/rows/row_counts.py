@@ -32,10 +32,13 @@ class RowCounts:
         label: The name of the label column.
         bias: The names of the bias columns.
         prediction: The name of the prediction column.
+        weight: The name of the column of weights, None without one.
 
     Attributes:
         names: The names of all columns: label, bias ..., prediction.
         bias: The names of the bias columns.
+        weight: The name of the column of weights, None without one.
+        n_missing_weights: The number of rows that lack a weight.
         n_rows: The number of rows.
         n_incomplete: The number of rows that lack a value. These rows are not counted.
         first_incomplete: The first row that lacks a value, from 1; None if every row is complete.
@@ -44,9 +47,13 @@ class RowCounts:
         bias_order: The values in order of the bias columns (by position) that have an order of their own.
     """
 
-    def __init__(self, label: str, bias: Sequence[str], prediction: str) -> None:
+    def __init__(
+        self, label: str, bias: Sequence[str], prediction: str, weight: str | None = None
+    ) -> None:
         self.names = [label, *bias, prediction]
         self.bias = list(bias)
+        self.weight = weight
+        self.n_missing_weights = 0
         self.n_rows = 0
         self.n_incomplete = 0
         self.first_incomplete: int | None = None
@@ -68,11 +75,12 @@ class RowCounts:
         """The number of rows that have a value in every column."""
         return self.n_rows - self.n_incomplete
 
-    def add(self, columns: Sequence[CodedColumn]) -> None:
+    def add(self, columns: Sequence[CodedColumn], weights: Array | None = None) -> None:
         """Add rows to the counts.
 
         Args:
             columns: The columns in the order label, bias ..., prediction, each with N rows.
+            weights: float64 ``(N,)``, NaN for a row that lacks a weight; None without weights.
 
         Raises:
             DataError: A column has too many different values, or there are too many different rows.
@@ -80,7 +88,8 @@ class RowCounts:
         n = len(columns[0].codes)
         codes = []
         lookups = []
-        is_incomplete = np.zeros(n, dtype=bool)
+        is_incomplete = np.zeros(n, dtype=bool) if weights is None else np.isnan(weights)
+        self.n_missing_weights += int(is_incomplete.sum())
         for k, column in enumerate(columns):
             lookup = np.array([self._id(k, text) for text in column.texts] + [-1], dtype=np.int64)
             code = column.codes

@@ -24,7 +24,7 @@ class RowPart:
     Attributes:
         columns: The columns in the order label, bias ..., prediction, each with N rows.
         scores: float64 ``(N, S)``, NaN where a score is missing; None without scores.
-        weights: float64 ``(N,)``, None without weights.
+        weights: float64 ``(N,)``, NaN where a weight is missing; None without weights.
         baseline: The predictions of the baseline, None without one.
     """
 
@@ -94,13 +94,15 @@ class RowSums:
         """Add rows to the sums.
 
         Raises:
-            UsageError: Scores are no probabilities, or a weight is negative, infinite or missing.
+            UsageError: Scores are no probabilities, or a weight is negative or infinite.
             DataError: The baseline has too many different values.
         """
         label, *bias, prediction = part.columns
         labels, predictions = (self._index.find_classes(c) for c in (label, prediction))
         groups = self._index.find_groups(bias)
         keep = (labels >= 0) & (predictions >= 0) & (groups >= 0)
+        if part.weights is not None:
+            keep &= ~np.isnan(part.weights)
         labels, predictions, groups = labels[keep], predictions[keep], groups[keep]
         weights = None if part.weights is None else _check_weights(part.weights[keep])
         if weights is not None:
