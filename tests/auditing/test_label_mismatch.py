@@ -123,3 +123,25 @@ def test_many_scores_as_predictions_have_a_hint(cli: Any, tmp_path: Path) -> Non
     rows = b"y,p,g\n" + b"".join(b"1,%.4f,a\n" % (k / 2000) for k in range(2000))
     line = error_line(cli("audit", write_table(tmp_path, "x.csv", rows), *COLUMNS))
     assert "Pass the predicted class, such as score > 0.5, and the score by --scores" in line
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "note"),
+    [
+        ("0 1", "1 0", "no row is right; are the classes '0' and '1' exchanged?"),
+        ("a b c", "b c a", "no row is right"),
+        (
+            "0 0 0 1 1",
+            "1 1 0 0 0",
+            "the prediction is right in 30 of 150 rows (20.0 %), fewer than by chance (52.0 %); are",
+        ),
+        ("0 1 0 1", "0 1 1 0", None),
+        ("0 0 0 0 1", "0 0 0 1 0", None),
+        ("0 0 0 1", "0 0 0 0", None),
+    ],
+)
+def test_fewer_right_rows_than_by_chance_are_noted(
+    labels: str, predictions: str, note: str | None
+) -> None:
+    notes = check(*right(labels, predictions))
+    assert notes == [] if note is None else note in notes[0]

@@ -90,13 +90,7 @@ def check_labels(
             if message:
                 raise DataError(f"label and {role} do not match: {message}")
     notes = [] if is_baseline else _similar_labels(columns)
-    if pairs and columns.is_disjoint:
-        wrong = "no prediction of the baseline is right" if is_baseline else "no row is right"
-        notes.append(
-            f"{wrong}: label ({quote_some(sort_values(columns.labels))}) and {role} "
-            f"({quote_some(sort_values(columns.predictions))}) have no value in common"
-        )
-    return notes
+    return notes + _few_right_rows(columns)
 
 
 def explain_difference(known: set[str], values: set[str]) -> str | None:
@@ -282,6 +276,42 @@ def _dates(columns: _Columns) -> str | None:
                 f"{_quote(part.predictions)}; are these the right columns?"
             )
     return None
+
+
+def _few_right_rows(columns: _Columns) -> list[str]:
+    """Return a note if no row is right, or, for two classes, fewer than by chance.
+
+    Chance is a permutation of the predictions. The note is made below the mean minus 3 standard deviations,
+    if fewer than half of the rows are right, so that the other class is right more often.
+    """
+    n = sum(columns.pairs.values())
+    n_right = sum(
+        count for (label, prediction), count in columns.pairs.items() if label == prediction
+    )
+    classes = sort_values(columns.labels | columns.predictions)
+    role = "baseline" if columns.is_baseline else "prediction"
+    subject = "prediction of the baseline" if columns.is_baseline else "row"
+    if n and columns.is_disjoint:
+        return [
+            f"no {subject} is right: label ({quote_some(sort_values(columns.labels))}) and {role} "
+            f"({quote_some(sort_values(columns.predictions))}) have no value in common"
+        ]
+    hint = ""
+    if len(classes) == 2:
+        hint = f"; are the classes '{classes[0]}' and '{classes[1]}' exchanged?"
+    if n and not n_right:
+        return [f"no {subject} is right{hint}"]
+    if len(classes) != 2 or n < 2:
+        return []
+    a, b = (sum(k for pair, k in columns.pairs.items() if pair[i] == classes[1]) for i in (0, 1))
+    expected = (a * b + (n - a) * (n - b)) / n
+    spread = 2 * math.sqrt(a * b * (n - a) * (n - b) / (n * n * (n - 1)))
+    if n_right >= min(expected - 3 * spread, n / 2):
+        return []
+    return [
+        f"the {role} is right in {n_right:,} of {n:,} rows ({100 * n_right / n:.1f} %), fewer than by chance "
+        f"({100 * expected / n:.1f} %){hint}"
+    ]
 
 
 def _similar_labels(columns: _Columns) -> list[str]:
