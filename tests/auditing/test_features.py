@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
 import biascon
 from biascon.auditing.features import arrays as feature_arrays
@@ -141,6 +142,18 @@ def test_every_kind_of_array_gives_the_same_features(tmp_path: Path) -> None:
     for values in (x.tolist(), torch.tensor(x, requires_grad=True), pd.DataFrame(x)):
         assert np.array_equal(convert_features(values), x)
     assert convert_features(torch.ones(2, 3, dtype=torch.bfloat16)).tolist() == [[1] * 3] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_types_that_numpy_has_not_are_read_from_safetensors(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    x = torch.tensor(NOISE).to(dtype)
+    save_torch({"features": x, "other": x[:2].clone()}, path)
+    found = read_features(path)
+    assert found.dtype == np.float32
+    assert found.tolist() == x.float().tolist()
 
 
 def with_value(value: float) -> np.ndarray:
@@ -352,5 +365,5 @@ def test_wrong_options_are_an_error_of_one_line(
 def test_table_of_another_length_is_refused(files: tuple[str, str], cli: Any) -> None:
     np.save(files[1], NOISE[:-1])
     outcome = cli("audit", files[0], "--label", "y", "--bias", "a", "--features", files[1])
-    assert outcome.code == 2
+    assert outcome.code == 1
     assert "has 89 rows and 'y' has 90" in only_error(outcome.err)

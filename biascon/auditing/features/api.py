@@ -12,7 +12,7 @@ from biascon.auditing.features.columns import Column, find_complete_rows
 from biascon.auditing.features.measures import measure_features
 from biascon.auditing.features.record import FeatureRecord, FeatureSource
 from biascon.auditing.features.text import list_numbers, render_features
-from biascon.errors import UsageError
+from biascon.errors import DataError, UsageError
 from biascon.probing.nested import FOLDS, MIN_FOLDS
 from biascon.utils.progress import Say, say_nothing
 
@@ -90,9 +90,11 @@ def audit_features(
         The audit, with one record for each bias column.
 
     Raises:
-        UsageError: The numbers of rows differ, an array has another shape, or there are fewer than 3 folds.
+        UsageError: The numbers of rows of arrays differ, an array has another shape, or a setting is not
+            allowed, such as fewer than 3 folds.
         DataError: Features are not numbers ``(N, D)`` or not finite; values are missing; a column has one
-            value only, or a value in fewer rows than there are folds; or the file cannot be read.
+            value only, or a value in fewer rows than there are folds; or the file cannot be read or has
+            another number of rows.
     """
     from biascon.auditing.reading.arrays import code_values, feature_columns
 
@@ -174,7 +176,8 @@ def _audit(
     where = "the features" if path is None else str(path)
     for column in columns:
         if len(column.codes) != len(x):
-            raise UsageError(
+            kind = UsageError if path is None and table is None else DataError
+            raise kind(
                 f"expected one value of '{column.name}' for each row of the features, in the same order, but "
                 f"{where} ha{'ve' if path is None else 's'} {len(x):,} rows and '{column.name}' has "
                 f"{len(column.codes):,}"

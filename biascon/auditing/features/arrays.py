@@ -16,6 +16,7 @@ SUFFIXES = (".npy", ".parquet", ".safetensors")
 NAME = "features"  # of the array of a safetensors file that has several
 MAX_VALUES = 1 << 27  # 512 MiB of float32; the probes need about three times as much
 _NPY = b"\x93NUMPY"
+_NOT_IN_NUMPY = {"BF16", "F8_E4M3", "F8_E5M2"}  # types of safetensors
 _BLOCK_ROWS = 4096  # rows that are converted and checked at a time
 
 Features = npt.NDArray[np.float32]
@@ -137,7 +138,7 @@ def _read_npy(path: Path, start: bytes) -> Array:
     return array
 
 
-def _read_safetensors(path: Path, start: bytes) -> Array:
+def _read_safetensors(path: Path, start: bytes) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -149,10 +150,12 @@ def _read_safetensors(path: Path, start: bytes) -> Array:
                     f"{path}: expected one array, or one named '{NAME}', but it has "
                     f"{quote_some(names) or 'none'}"
                 )
-            array: Array = file.get_tensor(name)
+            if file.get_slice(name).get_dtype() not in _NOT_IN_NUMPY:
+                return file.get_tensor(name)
+        with safe_open(path, framework="pt") as file:  # a tensor of PyTorch
+            return file.get_tensor(name)
     except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
-    return array
 
 
 def _read_parquet(path: Path, start: bytes) -> Array:
