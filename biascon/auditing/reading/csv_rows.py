@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from biascon.data.values import MISSING_WORDS
 from biascon.errors import DataError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The message of pyarrow, with the position of the column in the file, from 0.
+_NO_NUMBER = re.compile(
+    r"In CSV column #(\d+): .* conversion error .*invalid value '(.*)'", re.DOTALL
+)
 _COUNT_BYTES = 1 << 22
 
 
@@ -55,7 +60,7 @@ class CsvRows:
         """Yield batches of columns of text and of columns of numbers.
 
         Raises:
-            DataError: A quote is not closed.
+            DataError: A quote is not closed, or a value of a column of numbers is none.
         """
         checker = QuoteChecker(self.dialect.delimiter)
         try:
@@ -65,6 +70,9 @@ class CsvRows:
             raise DataError(self._describe(error)) from error
         except Exception as error:
             # A row that is longer than a part: pyarrow stops before the end of the file.
+            message = self._describe_number(str(error))
+            if message:
+                raise DataError(message) from error
             if "straddling" in str(error) and checker.opened is not None:
                 raise DataError(self._describe(QuoteError(checker.opened))) from error
             raise
@@ -90,6 +98,22 @@ class CsvRows:
             ),
         ) as reader:
             yield from reader
+
+    def _describe_number(self, error: str) -> str | None:
+        """Return the message for a value that is no number, None for another error of pyarrow."""
+        match = _NO_NUMBER.search(error)
+        if match is None:
+            return None
+        column, value = self.dialect.names[int(match[1])], match[2]
+        hint = ""
+        if "," in value and self.dialect.decimal == "." and self.dialect.delimiter != ",":
+            hint = "; is the decimal mark a comma? --decimal , (decimal=',')"
+        elif "." in value and self.dialect.decimal == ",":
+            hint = "; is the decimal mark a point? --decimal . (decimal='.')"
+        return (
+            f"cannot read {self._source.name}: expected numbers in column '{column}', but got "
+            f"'{value[:100]}'{hint}"
+        )
 
     def _describe(self, error: QuoteError) -> str:
         """Return the message for a wrong quote, with the numbers of its lines."""

@@ -84,14 +84,21 @@ class PredictionFile:
             DataError: Columns are missing (the message names all of them, with similar names), or there are
                 several columns of one name.
         """
+        stripped = {name.strip() for name in self.columns}
+        absent = [name for name in dict.fromkeys(wanted) if name not in self.columns]
         missing = [
-            f"'{name}'{did_you_mean(name, self.columns)}"
-            for name in dict.fromkeys(wanted)
-            if name not in self.columns
+            f"'{name}'{'' if name in stripped else did_you_mean(name, self.columns)}"
+            for name in absent
         ]
         if missing:
-            is_one = len(self.columns) == 1 and isinstance(self._rows, CsvRows)
-            hint = "; --delimiter (delimiter=) sets the delimiter of a CSV" if is_one else ""
+            hint = ""
+            if len(self.columns) == 1 and isinstance(self._rows, CsvRows):
+                hint = "; --delimiter (delimiter=) sets the delimiter of a CSV"
+            elif stripped & set(absent):
+                hint = (
+                    "; names in the header have blanks around them: remove them (pandas: rows.columns = "
+                    "rows.columns.str.strip()), or give the names with the blanks"
+                )
             raise DataError(
                 f"{self.name} lacks column{'s' * (len(missing) > 1)} {', '.join(missing)} "
                 f"(it has {quote_some(self.columns, 20)}){hint}"

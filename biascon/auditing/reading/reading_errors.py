@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from biascon.errors import DataError
 
+_TO_UTF8 = "; convert it, such as iconv -f LATIN1 -t UTF-8 FILE (pandas: read_csv(..., encoding='latin-1'))"
+
 
 @contextmanager
 def convert_errors(name: str) -> Iterator[None]:
@@ -20,12 +22,12 @@ def convert_errors(name: str) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
-        raise DataError(f"cannot read {name}: it is not UTF-8 text") from error
+        raise DataError(f"cannot read {name}: it is not UTF-8 text{_TO_UTF8}") from error
     except (pa.ArrowException, OSError, EOFError, OverflowError) as error:
         # pyarrow raises the same class for all of these, so only its message tells them apart.
         message = " ".join(str(error).split()) or type(error).__name__
         if "utf8" in message.lower():
-            message = f"it is not UTF-8 text ({message})"
+            message = f"it is not UTF-8 text ({message[:150]}){_TO_UTF8}"
         elif "Empty CSV" in message:
             message = "it has no rows"
         elif "straddling" in message:
