@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from biascon.auditing.compute import AuditTable, compute_audit
-from biascon.auditing.options import AuditOptions
+from biascon.auditing.options import AuditOptions, check_flag
 from biascon.auditing.record import PRODUCT, AuditRecord, AuditSource
 from biascon.auditing.result import Audit
 from biascon.auditing.rows.alignment_checks import add_doubt
@@ -165,6 +165,7 @@ def build_audit(inputs: AuditInput) -> Audit:
         UsageError: A setting does not fit the rows.
         DataError: There are no rows, rows lack a value, or a column has values that cannot be used.
     """
+    check_flag("drop_missing", inputs.drop_missing)
     if inputs.weight is not None and inputs.baseline is not None:
         raise UsageError(
             "expected weights or a baseline, but got both: the paired comparison is not weighted"

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from biascon.data.values import normalize_value
-from biascon.errors import UsageError, did_you_mean
+from biascon.data.values import check_keep_words, normalize_value
+from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.text import quote_some
 
 Bins = Mapping[str, tuple[float, ...]]
@@ -64,7 +64,12 @@ def make_options(
     Raises:
         UsageError: A setting does not fit the bias columns.
     """
-    _check_types(min_group, bins)
+    check_whole("min_group", min_group)
+    check_whole("seed", seed)
+    check_flag("pairs", pairs)
+    if bins is not None and not isinstance(bins, Mapping):
+        raise UsageError(f"expected bins as {{column: edges}}, but got a {type(bins).__name__}")
+    keep_words = check_keep_words(keep_words)
     if pairs and len(bias) < 3:
         raise UsageError(
             f"expected at least three bias columns for pairs, but got {len(bias)}: "
@@ -74,11 +79,11 @@ def make_options(
         positive=None
         if positive is None
         else _normalize("the positive class", positive, keep_words),
-        min_group=min_group,
+        min_group=int(min_group),
         reference=None if reference is None else _read_reference(bias, reference, keep_words),
         bins=_read_bins(bias, bins or {}),
-        pairs=pairs,
-        seed=seed,
+        pairs=bool(pairs),
+        seed=int(seed),
     )
 
 
@@ -86,19 +91,38 @@ def _normalize(what: str, value: Any, keep_words: Collection[str]) -> str:
     """Return a value as text.
 
     Raises:
-        UsageError: It is a missing value.
+        UsageError: It is a missing value, or several values.
     """
-    text = normalize_value(value, keep_words)
+    try:
+        text = normalize_value(value, keep_words)
+    except DataError as error:
+        raise UsageError(f"expected {what} to be one value, but got {value!r}") from error
     if text is None:
         raise UsageError(f"expected {what} to be a value, but '{value}' stands for a missing value")
     return text
 
 
-def _check_types(min_group: object, bins: object) -> None:
-    if not isinstance(min_group, int | np.integer) or min_group < 0:
-        raise UsageError(f"expected min_group of at least 0, but got {min_group!r}")
-    if bins is not None and not isinstance(bins, Mapping):
-        raise UsageError(f"expected bins as {{column: edges}}, but got a {type(bins).__name__}")
+def check_whole(name: str, value: object, least: int = 0) -> None:
+    """Check that a setting is a whole number of at least ``least``.
+
+    Raises:
+        UsageError: It is another number, a truth value or something else.
+    """
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < least:  # type: ignore[operator]
+        raise UsageError(
+            f"expected {name} to be a whole number of at least {least}, but got {value!r}"
+        )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that a setting is True or False.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"expected {name} to be True or False, but got {value!r}")
 
 
 def _read_reference(

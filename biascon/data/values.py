@@ -72,6 +72,8 @@ def check_keep_words(words: Collection[str]) -> frozenset[str]:
     """
     if isinstance(words, str):
         words = [words]
+    if not isinstance(words, Collection) or not all(isinstance(word, str) for word in words):
+        raise UsageError(f"expected keep_words to be words, such as ['None'], but got {words!r}")
     for word in words:
         if word not in MISSING_WORDS or not word:
             known = sorted(MISSING_WORDS - {""})

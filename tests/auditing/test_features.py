@@ -265,7 +265,7 @@ FEW = np.where(np.arange(N) < 2, "rare", LABELS)
         (["x"] * N, BIAS, {}, DataError, "two or more values of 'labels', but every row has 'x'"),
         (FEW, BIAS, {}, DataError, r"5 rows or more of each value of 'labels'.* fewer of 'rare' \(2\)"),
         (np.arange(N), BIAS, {}, DataError, "and 85 more"),
-        (LABELS, BIAS, {"folds": 2}, UsageError, "expected 3 folds or more, but got 2"),
+        (LABELS, BIAS, {"folds": 2}, UsageError, "folds to be a whole number of at least 3, but got 2"),
         (["", *LABELS[1:]], BIAS, {}, DataError, r"1 of 90 rows lack a value \('labels' in 1\), row 1 first"),
         (LABELS, np.zeros((N, 1, 1)), {}, UsageError, "of shape"),
     ],

@@ -12,6 +12,8 @@ from biascon.auditing.features.columns import Column, find_complete_rows
 from biascon.auditing.features.measures import measure_features
 from biascon.auditing.features.record import FeatureRecord, FeatureSource
 from biascon.auditing.features.text import list_numbers, render_features
+from biascon.auditing.options import check_flag, check_whole
+from biascon.data.values import check_keep_words
 from biascon.errors import DataError, UsageError
 from biascon.probing.nested import FOLDS, MIN_FOLDS
 from biascon.utils.progress import Say, say_nothing
@@ -98,9 +100,10 @@ def audit_features(
     """
     from biascon.auditing.reading.arrays import code_values, feature_columns
 
+    words = check_keep_words(keep_words)
     named = feature_columns(bias)
     columns = [
-        Column.of(name, [code_values(name, values, keep_words)])
+        Column.of(name, [code_values(name, values, words)])
         for name, values in (("labels", labels), *named.items())
     ]
     path = Path(features) if isinstance(features, str | Path) else None
@@ -170,8 +173,9 @@ def _audit(
     """Return the audit of features by bias columns; the first column is the label."""
     from biascon.utils.files import sha256_file
 
-    if folds < MIN_FOLDS:
-        raise UsageError(f"expected {MIN_FOLDS} folds or more, but got {folds}")
+    check_whole("folds", folds, MIN_FOLDS)
+    check_whole("seed", seed)
+    check_flag("drop_missing", drop_missing)
     x = convert_features(features) if path is None else read_features(path)
     where = "the features" if path is None else str(path)
     for column in columns:
