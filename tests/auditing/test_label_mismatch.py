@@ -33,6 +33,10 @@ def right(labels: str, predictions: str, n: int = 30) -> tuple[list[str], list[s
     ("labels", "predictions", "message"),
     [
         ("0 1 1", "0.1 0.9 0.7", "'p' has fractions .'0.1', '0.7', '0.9'. where 'y' has whole.*--scores"),
+        ("0 1 1", "-3.2 0.4 2.5", "are they logits. pass the predicted class, such as score > 0, as pred"),
+        ("0 1 1", "-0.1 0.4 1.2", "the rounded number"),
+        ("cafe\u0301 x", "caf\u00e9 x", r"rows\['p'\].str.normalize\('NFC'\) for both columns"),
+        ("\uff11a x", "1a x", r"str.normalize\('NFKC'\)"),
         ("1 2 3", "1.5 2.25 3", "'p' has fractions.*the rounded number"),
         ("0.5 1.5", "1 2", "'y' has fractions .'0.5', '1.5'.*classes"),
         ("0 1", "tensor(0) tensor(1)", "brackets, quotes or the name of a tensor.*'tensor.0.' for '0'"),
@@ -122,7 +126,10 @@ def test_the_error_names_the_file_and_the_columns(cli: Any, tmp_path: Path) -> N
 def test_many_scores_as_predictions_have_a_hint(cli: Any, tmp_path: Path) -> None:
     rows = b"y,p,g\n" + b"".join(b"1,%.4f,a\n" % (k / 2000) for k in range(2000))
     line = error_line(cli("audit", write_table(tmp_path, "x.csv", rows), *COLUMNS))
-    assert "Pass the predicted class, such as score > 0.5, and the score by --scores" in line
+    assert (
+        "Pass the predicted class, such as score > 0.5 (logits: score > 0), and the score by --scores"
+        in line
+    )
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,11 @@ class BaselineRows:
         if text is None:
             return -1
         if text not in self._ids and len(self._ids) == MAX_CLASSES:
-            hint = "; pass the predicted class, such as score > 0.5" if is_fraction(text) else ""
+            hint = (
+                "; pass the predicted class, such as score > 0.5 (logits: score > 0)"
+                if is_fraction(text)
+                else ""
+            )
             raise DataError(
                 f"expected at most {MAX_CLASSES:,} classes, but the baseline '{self._baseline}' has more "
                 f"different values, such as '{text}'{hint}"

@@ -13,11 +13,13 @@ from biascon.auditing.rows.value_forms import (
     DATE,
     FORMS,
     MAX_LENGTH,
+    UNICODE_FORM,
     all_forms,
     is_fraction,
     is_number,
     is_whole,
     parse_number,
+    unicode_form,
 )
 from biascon.data.values import sort_values
 from biascon.errors import DataError
@@ -115,12 +117,16 @@ def _fractions(columns: _Columns) -> str | None:
     labels, predictions = columns.labels, columns.predictions
     found = sort_values(filter(is_fraction, predictions))
     if found and all(map(is_whole, labels)):
-        is_score = all(0 <= (parse_number(text) or Decimal(0)) <= 1 for text in predictions)
+        numbers = [parse_number(text) or Decimal(0) for text in predictions]
         way_out = "pass the predicted class, for example the rounded number"
-        if is_score:
+        if min(numbers) >= 0 and max(numbers) <= 1:
             way_out = "are they scores? pass the predicted class, such as score > 0.5"
             if not columns.is_baseline:
                 way_out += ", as prediction, and the score by --scores (scores=)"
+        elif len(labels) <= 2 and not -1 <= min(numbers) <= max(numbers) <= 2:
+            way_out = "are they logits? pass the predicted class, such as score > 0"
+            if not columns.is_baseline:
+                way_out += ", as prediction, and 1 / (1 + exp(-score)) by --scores (scores=)"
         return (
             f"'{columns.prediction}' has fractions ({quote_some(found, 3)}) where '{columns.label}' has "
             f"whole numbers ({_quote(labels)}); {way_out}"
@@ -148,10 +154,14 @@ def _forms(columns: _Columns) -> str | None:
         variants = {p: by_key[key(p)] for p in sort_values(unknown) if key(p) in by_key}
         if variants and not _are_letters(variants, columns):
             written = join_first([f"'{p}' for '{y}'" for p, y in variants.items()], 3)
-            mapping = join_first([f"{p!r}: {y!r}" for p, y in variants.items()], 3)
+            if name == UNICODE_FORM:
+                call = f"str.normalize({unicode_form(variants.items())!r}) for both columns"
+            else:
+                mapping = join_first([f"{p!r}: {y!r}" for p, y in variants.items()], 3)
+                call = f"replace({{{mapping}}})"
             return (
                 f"values differ {name}: '{columns.prediction}' has {written} in '{columns.label}'; "
-                f"write both the same way (pandas: rows[{columns.prediction!r}].replace({{{mapping}}}))"
+                f"write both the same way (pandas: rows[{columns.prediction!r}].{call})"
             )
     return None
 

@@ -18,7 +18,10 @@ MAX_GROUPS = 10_000
 MAX_CELLS = 10_000_000  # of a table label x group x prediction: 80 MB
 MAX_COMBINATIONS = 1_000_000  # different rows, over all columns
 _MAX_DENSE = 1 << 20  # possible combinations up to which counting uses one array
-_SCORE_HINT = " Pass the predicted class, such as score > 0.5, and the score by --scores (scores=)"
+_SCORE_HINT = (
+    " Pass the predicted class, such as score > 0.5 (logits: score > 0), and the score by --scores "
+    "(scores=)"
+)
 _BOOLEANS = {"True": "1", "False": "0"}
 
 

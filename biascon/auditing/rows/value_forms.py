@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 
 MAX_LENGTH = 200  # of a value whose form is compared
@@ -74,16 +74,25 @@ def _visible(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).split())
 
 
+UNICODE_FORM = "in Unicode form (such as NFC and NFD)"
 # What differs -> the function that gives equal values the same text
 FORMS: dict[str, Callable[[str], str]] = {
     "in upper and lower case": str.casefold,
     "in blanks or invisible characters": _visible,
-    "in Unicode form (such as NFC and NFD)": lambda text: unicodedata.normalize("NFKC", text),
+    UNICODE_FORM: lambda text: unicodedata.normalize("NFKC", text),
     "in the form of numbers": _plain_number,
     "in brackets, quotes or the name of a tensor": _unwrap,
     "in the form of dates": _iso_date,
     "in blanks, hyphens or underscores": lambda text: _SEPARATORS.sub("_", text),
 }
+
+
+def unicode_form(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return the Unicode form in which the values of each pair are equal: NFC if it suffices, or NFKC."""
+    is_enough = all(
+        unicodedata.normalize("NFC", a) == unicodedata.normalize("NFC", b) for a, b in pairs
+    )
+    return "NFC" if is_enough else "NFKC"
 
 
 def all_forms(text: str) -> str:
