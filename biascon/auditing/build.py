@@ -12,7 +12,7 @@ from biascon.auditing.options import AuditOptions, check_flag
 from biascon.auditing.record import PRODUCT, AuditRecord, AuditSource
 from biascon.auditing.result import Audit
 from biascon.auditing.rows.alignment_checks import add_doubt
-from biascon.auditing.rows.bins import BinnedColumn
+from biascon.auditing.rows.bins import BinnedColumn, suggest_bins
 from biascon.auditing.rows.row_checks import check_rows
 from biascon.auditing.rows.row_counts import RowCounts, unify_truth_values
 from biascon.auditing.rows.second_pass import RowPart, RowSums
@@ -86,6 +86,9 @@ class _Rows:
         self.notes = [
             note for column in self._bins.values() for note in column.check(inputs.prefix)
         ]
+        for k, name in enumerate(bias):
+            if 1 + k not in self._bins:
+                self.notes += suggest_bins(name, {value for (value,) in self.counts.groups([k])})
 
     def _convert(self, columns: Sequence[CodedColumn]) -> list[CodedColumn]:
         return [
@@ -250,7 +253,10 @@ def _audit_by(
         sums: The sums of the second pass, None without one.
         training: The training rows of each cell of all bias columns; empty if they are not known.
     """
-    classes, groups, table = counts.classes, counts.groups(columns), counts.table(columns)
+    try:
+        classes, groups, table = counts.classes, counts.groups(columns), counts.table(columns)
+    except DataError as error:
+        raise DataError(f"{inputs.prefix}{error}") from error
     names = tuple(counts.bias[k] for k in columns)
     alignment = align_cells(
         PRODUCT.join(names),

@@ -417,7 +417,7 @@ def test_a_training_cell_without_rows_here_has_no_adjusted_average() -> None:
         audit_rows(df, training=train)
     with pytest.raises(UsageError, match="with the features 'g'"):
         audit_rows(df, training=(train.y, train[["h"]]))
-    with pytest.raises(DataError, match="1 training rows lack a value"):
+    with pytest.raises(DataError, match="a value is missing in 1 training row;"):
         audit_rows(df, training=(train.y.where(train.index > 0), train[["g"]]))
 
 
@@ -462,3 +462,15 @@ def test_training_labels_of_booleans_count_as_one_and_zero() -> None:
     expected = audit_rows(df, training=(df.y, df[["g"]])).overall["adjusted_average"]
     result = audit_rows(df, training=(df.y == 1, df[["g"]]))
     assert result.overall["adjusted_average"] == expected > 0
+
+
+def test_a_column_of_many_numbers_has_a_note_about_bins() -> None:
+    df = scored_rows()
+    notes = " ".join(audit_rows(df, "age").notes)
+    assert "'age' has 62 different numbers" in notes and "--bins age=EDGE" in notes
+    for result in (
+        audit_rows(df, "age", bins={"age": [18, 40, 90]}),
+        audit_rows(df.assign(age=df.age % 20), "age"),
+        audit_rows(df.assign(age="a" + df.age.astype(str)), "age"),
+    ):
+        assert "different numbers" not in " ".join(result.notes)

@@ -90,12 +90,13 @@ def test_too_many_combinations_are_an_error(cli: Any, tmp_path: Path) -> None:
     text = b"y,p,g,h\n" + b"".join(b"1,1,%d,%d\n" % (k % 150, k // 150) for k in range(150**2))
     path = write_table(tmp_path, "many.csv", text)
     line = error_line(cli("audit", path, *COLUMNS, "--bias", "h"))
-    assert "at most 10,000 groups, but g x h has 22,500" in line
+    assert "many.csv: expected at most 10,000 groups, but g x h has 22,500" in line
 
 
 def test_too_many_cells_are_an_error(cli: Any, tmp_path: Path) -> None:
     text = b"y,p,g\n" + b"".join(b"%d,%d,%d\n" % (k % 900, k % 900, k % 20) for k in range(900))
     line = error_line(cli("audit", write_table(tmp_path, "cells.csv", text), *COLUMNS))
+    assert "cells.csv: expected" in line
     assert "900 classes and 20 groups of g make 16,200,000" in line
 
 

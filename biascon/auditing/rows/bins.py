@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from biascon.auditing.rows.value_forms import is_number
 from biascon.data.values import CodedColumn
 from biascon.errors import DataError
 from biascon.utils.text import quote_some
+
+_MANY_NUMBERS = 20  # groups of a numeric column above which a note names the bins
+
+
+def suggest_bins(name: str, values: Collection[str]) -> list[str]:
+    """Return a note about a column without bins that has more than 20 values, all of them numbers.
+
+    Args:
+        name: The name of the column.
+        values: Its different values.
+    """
+    if len(values) <= _MANY_NUMBERS or not all(map(is_number, values)):
+        return []
+    return [
+        f"'{name}' has {len(values):,} different numbers, each a group of its own: --bins "
+        f"{name}=EDGE,EDGE,... (bins=) makes ranges of them, --min-group N (min_group=) leaves small groups "
+        "out of the comparisons"
+    ]
 
 
 class BinnedColumn:
@@ -86,7 +105,9 @@ class BinnedColumn:
             )
         if not self.n_outside:
             return []
+        subject = "rows are outside the bins and are groups of their own"
+        if self.n_outside == 1:
+            subject = "row is outside the bins; such rows are groups of their own"
         return [
-            f"'{self.name}': {self.n_outside:,} rows are outside the bins and are groups of their own, "
-            f"'{self.names[0]}' and '{self.names[-1]}'"
+            f"'{self.name}': {self.n_outside:,} {subject}, '{self.names[0]}' and '{self.names[-1]}'"
         ]

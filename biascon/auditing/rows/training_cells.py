@@ -44,8 +44,8 @@ def count_cells(
             cells[key] = cells.get(key, 0) + count
     if missing and not drop_missing:
         raise DataError(
-            f"{prefix}{missing:,} training rows lack a value; --drop-missing (drop_missing=True) leaves "
-            "them out"
+            f"{prefix}a value is missing in {missing:,} training row{'s' * (missing != 1)}; --drop-missing "
+            "(drop_missing=True) leaves them out"
         )
     if not cells:
         raise DataError(f"{prefix}expected training rows, but there are none")
