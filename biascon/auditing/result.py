@@ -22,6 +22,7 @@ from biascon.auditing.display.text import render_text
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.tolerance import make_tolerances
 from biascon.auditing.verdicts import Verdict, judge_records
+from biascon.utils.text import count_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,8 @@ class Audit:
 
     def __repr__(self) -> str:
         return (
-            f"<Audit of {self.record.rows:,} rows by {self.record.bias}: {len(self.groups):,} groups, "
-            f"{len(self.record.labels):,} classes>"
+            f"<Audit of {count_of(self.record.rows, 'row')} by {self.record.bias}: "
+            f"{count_of(len(self.groups), 'group')}, {count_of(len(self.record.labels), 'class', 'classes')}>"
         )
 
     def __str__(self) -> str:

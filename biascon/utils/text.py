@@ -24,6 +24,15 @@ def join_first(parts: Sequence[str], most: int = 5) -> str:
     return ", ".join(parts[:most]) + more
 
 
+def count_of(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun; the plural adds "s" unless it is given.
+
+    >>> count_of(1, "row"), count_of(1200, "row"), count_of(0, "class", "classes")
+    ('1 row', '1,200 rows', '0 classes')
+    """
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a table as text, with a line below the header.
 

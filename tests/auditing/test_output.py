@@ -13,9 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import biascon
 from biascon.auditing import Audit
+from biascon.auditing.display.findings import audit_findings
+from biascon.auditing.display.formats import format_interval, format_rate
 from biascon.auditing.record import METRICS
 from biascon.errors import UsageError
+from biascon.metrics.records import Metric
 from tests.auditing.audit_cases import COLUMNS, OK, audit_rows, make_rows, write_table
 
 
@@ -189,6 +193,25 @@ def test_a_csv_has_the_verdicts(cli: Any, tmp_path: Path) -> None:
     ]
     cli("audit", path, *COLUMNS, "--out", "long.csv")
     assert "verdict" not in pd.read_csv(tmp_path / "long.csv")
+
+
+def test_an_interval_that_is_printed_as_0_to_100_is_too_few_rows() -> None:
+    text = str(biascon.audit([1], [1], sensitive_features=["a"]))
+    assert re.search(r"^unbiased accuracy +100.0 +too few rows +1$", text, re.MULTILINE)
+    low = Metric(1.0, 1, 1e-8, 1.0)
+    assert format_interval("unbiased", low) == "too few rows"
+    assert format_rate(low) == "100.0 [too few rows]"
+    assert format_interval("unbiased", Metric(1.0, 1, 0.001, 1.0)) == "0.1 to 100.0"
+    assert format_rate(Metric(0.5, 1, -0.5, 1.0)) == "50.0 [-50.0, 100.0]"
+    assert format_rate(Metric(0.5, 1, -0.9999, 1.0)) == "50.0 [too few rows]"
+
+
+def test_one_row_is_no_rows() -> None:
+    one = biascon.audit([1], [1], sensitive_features=["a"])
+    assert repr(one) == "<Audit of 1 row by sensitive_feature_0: 1 group, 1 class>"
+    two = biascon.audit([1, 0, 1], [1, 0, 0], sensitive_features=["a", "a", "b"])
+    findings = " ".join(audit_findings(two.record))
+    assert "(0.0 % of 1 row, " in findings and "1 rows" not in findings
 
 
 def test_a_notebook_shows_the_html_tables() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from biascon.auditing.display.formats import format_percent, says_nothing
 from biascon.auditing.record import AuditRecord
 from biascon.metrics.records import Metric
+from biascon.utils.text import count_of
 
 FOUR_FIFTHS = 0.8
 ALPHA = 0.05
@@ -46,7 +47,8 @@ def _describe_extremes(
             if metric.interval is None
             else f", {format_percent(metric.low)} to {format_percent(metric.high)}"
         )
-        return f"{record.name_group(m)} ({format_percent(metric.value)} % of {metric.n:,} rows{interval})"
+        rows = count_of(metric.n, "row")
+        return f"{record.name_group(m)} ({format_percent(metric.value)} % of {rows}{interval})"
 
     return f"{what}: lowest in {describe(low)}, highest in {describe(high)}"
 
@@ -87,5 +89,6 @@ def _describe_baseline(record: AuditRecord) -> list[str]:
         return [f"{name}: significantly worse (Holm p < {ALPHA}) in {'; '.join(losing)}"]
     return [
         f"{name}: no group is significantly worse; {len(lower):,} of "
-        f"{len({e.group for e in entries}):,} groups are lower in some metric"
+        f"{count_of(len({e.group for e in entries}), 'group')} {'is' if len(lower) == 1 else 'are'} "
+        "lower in some metric"
     ]

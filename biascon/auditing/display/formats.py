@@ -8,6 +8,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric, PermutationResult
 
 TOO_FEW = "too few rows"
+_ROUNDED = 0.0005  # a limit nearer than this to the end of the range is printed as the end
 # Printed with three decimals: scores, not rates in percent.
 _SCORES = ("brier", "auc")
 
@@ -40,8 +41,11 @@ def format_interval(name: str, metric: Metric) -> str:
 
 
 def says_nothing(metric: Metric) -> bool:
-    """Return whether the interval is 0 to 1."""
-    return metric.interval is not None and metric.interval[0] <= 0 and metric.interval[1] >= 1
+    """Return whether the interval is printed as the whole range: 0 to 1, or -1 to 1."""
+    if metric.interval is None:
+        return False
+    low, high = metric.interval
+    return high > 1 - _ROUNDED and (abs(low) < _ROUNDED or low < -1 + _ROUNDED)
 
 
 def format_rate(metric: Metric) -> str:
@@ -65,7 +69,7 @@ def _with_interval(metric: Metric, form: Callable[[float | None], str]) -> str:
     text = form(metric.value)
     if metric.value is None or metric.interval is None:
         return text
-    if says_nothing(metric) or metric.interval == (-1.0, 1.0):
+    if says_nothing(metric):
         return f"{text} [{TOO_FEW}]"
     return f"{text} [{form(metric.low)}, {form(metric.high)}]"
 
