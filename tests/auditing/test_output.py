@@ -18,6 +18,7 @@ from biascon.auditing import Audit
 from biascon.auditing.display.findings import audit_findings
 from biascon.auditing.display.formats import format_interval, format_rate
 from biascon.auditing.record import METRICS
+from biascon.auditing.score_metrics import SCORE_VALUES
 from biascon.errors import UsageError
 from biascon.metrics.records import Metric
 from tests.auditing.audit_cases import COLUMNS, OK, audit_rows, make_rows, write_table
@@ -181,6 +182,15 @@ def test_to_frame_has_the_reference_and_the_baseline() -> None:
     row = long.loc[[("accuracy_difference_to_baseline", "c")]].iloc[0]
     assert (row["p"], row["holm_p"]) == tuple(paired.loc[("accuracy", "c"), ["p", "holm_p"]])
     assert long.loc[[("accuracy_of_baseline", "c")]].iloc[0]["value"] == 1
+
+
+def test_to_frame_has_the_scores_of_every_group() -> None:
+    df = make_rows(classes=2)
+    result = audit_rows(df, scores=0.2 + 0.6 * df.p)
+    long = result.to_frame()
+    for name in SCORE_VALUES:
+        rows = long[(long.metric == name) & long.group.notna()].set_index("group")
+        assert rows["value"].to_dict() == pytest.approx(result.by_group[name].to_dict())
 
 
 def test_a_csv_has_the_verdicts(cli: Any, tmp_path: Path) -> None:

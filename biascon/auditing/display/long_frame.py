@@ -10,7 +10,7 @@ import numpy as np
 from biascon.auditing.display.frames import ALL_METRICS
 from biascon.auditing.group_rates import RATES
 from biascon.auditing.record import AuditRecord
-from biascon.auditing.score_metrics import SCORE_METRICS
+from biascon.auditing.score_metrics import SCORE_VALUES
 from biascon.auditing.verdicts import Verdict
 from biascon.metrics.paired_tests import holm
 from biascon.metrics.records import Metric
@@ -112,7 +112,7 @@ def _group_rows(record: AuditRecord) -> Iterator[Row]:
     for name, group in zip(record.groups, record.by_group, strict=True):
         yield _row("accuracy", group.accuracy, group=name)
         if record.has_scores:
-            yield from (_row(key, group.calibration[key], group=name) for key in SCORE_METRICS)
+            yield from (_row(key, group.calibration[key], group=name) for key in SCORE_VALUES)
 
 
 def _rates_frame(record: AuditRecord) -> pd.DataFrame:
