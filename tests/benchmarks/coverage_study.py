@@ -199,7 +199,7 @@ def main() -> None:
     data = json.loads(DATA.read_text()) if DATA.exists() else {}
     if not options.page:
         if data.get("settings") != settings:
-            data = {"settings": settings, "designs": {}}
+            data = {"settings": settings, "designs": {}, "others": data.get("others", [])}
         jobs: list[tuple[Any, Callable[..., dict[str, Any]]]] = [
             *((design, study_pairs) for design in PAIRED),
             *((design, study) for design in sorted(DESIGNS, key=lambda d: d.shape)),
