@@ -86,7 +86,7 @@ _NAMES = (
     MetricName(
         "positive_calibration_error_if_calibrated",
         "calibration error of the positive class, if calibrated",
-        "if calibrated",
+        "positive, if calibrated",
         "cal. error, positive, if calibrated",
     ),
     MetricName("adjusted_average", "adjusted average accuracy", "adjusted average"),

@@ -123,7 +123,9 @@ def test_weights_tied_to_the_outcome_have_intervals_that_cover_the_truth() -> No
 def test_the_ratio_to_a_rate_of_0_keeps_its_lower_limit() -> None:
     """Groups with a false positive rate of 5/50, of 0/50 and of 0/50, and true positive rates of 1."""
     counts = np.array([[[45, 5], [50, 0], [50, 0]], [[0, 50], [0, 50], [0, 50]]])
-    first, third = compare_to_reference(measure_rates(counts), 1, 1)
+    first, third = compare_to_reference(
+        measure_rates(counts), 1, 1, np.ones(counts.shape[1], dtype=bool)
+    )
     ratio = first.ratios["false_positive_rate"]
     assert ratio.value is None and ratio.high is None and 0 < ratio.low < 2
     assert format_ratio(ratio) == f"- [{ratio.low:.2f}, -]"

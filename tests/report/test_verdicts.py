@@ -110,4 +110,5 @@ def test_difference_over_images_is_that_of_the_unbiased_accuracies(runs: Path) -
     assert difference.low <= difference.mean <= difference.high
     same = difference_over_images(by_loss["ce"], by_loss["ce"])
     assert same is not None
-    assert (same.mean, same.low, same.high) == (0, 0, 0)
+    # No image tells the two apart. Other images might, so that the interval has a width.
+    assert same.mean == 0 and -0.05 < same.low == -same.high < 0
