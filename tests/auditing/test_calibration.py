@@ -193,7 +193,7 @@ def test_rows_without_a_score_are_an_error_or_left_out(cli: Any, tmp_path: Path)
         ("s0,s1,s3", "lacks column 's3' (it has "),
         ("s0,s1,h2", "expected the scores of a row to sum to 1"),
         ("s0,s1,big", "expected scores in 0..1"),
-        ("s0,s1,word", "invalid value 'a'"),
+        ("s0,s1,word", "expected numbers in column 'word', but got 'a'"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
