@@ -42,7 +42,7 @@ def test_a_baseline_of_booleans_counts_as_one_and_zero(
     assert 0 < rate < 1
     result = audit_rows(df, baseline=base.map(names))
     assert result.baseline.equals(expected)
-    assert "baseline 'baseline': True as 1 and False as 0" in result.notes
+    assert "baseline 'baseline': True and False are taken as 1 and 0" in result.notes
     booleans = df.assign(y=df.y.map(names), p=df.p.map(names))
     assert audit_rows(booleans, baseline=base).baseline.equals(expected)
     path = write_table(tmp_path, "x.csv", df.assign(base=base.map(names)))

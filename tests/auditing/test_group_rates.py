@@ -474,3 +474,10 @@ def test_a_column_of_many_numbers_has_a_note_about_bins() -> None:
         audit_rows(df.assign(age="a" + df.age.astype(str)), "age"),
     ):
         assert "different numbers" not in " ".join(result.notes)
+
+
+def test_one_row_outside_the_bins_is_one_row() -> None:
+    df = scored_rows().assign(age=30)
+    df.loc[0, "age"] = 95
+    note = audit_rows(df, "age", bins={"age": [18, 40, 90]}).notes[0]
+    assert note.startswith("'age': 1 row is outside the bins; such rows are groups of their own")

@@ -54,11 +54,14 @@ class BaselineRows:
         others = lookup[column.codes]
         has_value = others >= 0
         self.n_missing += int((~has_value).sum())
+        if not has_value.any():
+            return
+        shape = (self._n_groups, len(self._classes), 2, len(self._ids))
         parts = (groups, labels, is_right.astype(np.int64), others)
-        rows = np.stack([part[has_value] for part in parts], axis=1)
-        keys, counts = np.unique(rows, axis=0, return_counts=True)
-        for (group, label, right, other), n in zip(keys.tolist(), counts.tolist(), strict=True):
-            key = (group, label, right, other)
+        flat = np.ravel_multi_index([part[has_value] for part in parts], shape)
+        cells, counts = np.unique(flat, return_counts=True)
+        keys = [part.tolist() for part in np.unravel_index(cells, shape)]
+        for key, n in zip(zip(*keys, strict=True), counts.tolist(), strict=True):
             self._counts[key] = self._counts.get(key, 0) + n
 
     def _id(self, text: str | None) -> int:
@@ -104,6 +107,6 @@ class BaselineRows:
             table[group, int(label == positive), right, int(pair[0] == pair[1])] += n
         notes = check_labels(pairs, self._label, self._baseline, is_baseline=True)
         if unified:
-            written = " and ".join(f"{a} as {b}" for a, b in unified.items())
-            notes = [f"baseline '{self._baseline}': {written}", *notes]
+            names = [" and ".join(words) for words in (unified, unified.values())]
+            notes = [f"baseline '{self._baseline}': {names[0]} are taken as {names[1]}", *notes]
         return table, notes
