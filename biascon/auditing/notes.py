@@ -34,7 +34,7 @@ def describe_undefined(
     unlabeled = {k for k in range(len(classes)) if rows[k].sum() == 0}
     if unlabeled:
         unused = quote_some(classes[k] for k in sorted(unlabeled))
-        notes.append(f"predicted, but the label of no row (n = 0): {unused}")
+        notes.append(f"classes that are predicted but are the label of no row (n = 0): {unused}")
     notes += _describe_left_out(rows.sum(axis=0), groups, min_group, weights)
     chosen = np.flatnonzero(compared).tolist()
     if len(chosen) < 2:

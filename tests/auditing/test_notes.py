@@ -71,7 +71,7 @@ def test_a_value_that_is_only_predicted_is_a_class_without_rows() -> None:
     assert result.overall["top1"] == 0.75
     assert result.cells.loc["2", "n_positive"].tolist() == [0, 0]
     assert result.cells.loc["2", "true_positive_rate"].isna().all()
-    assert result.notes == ("predicted, but the label of no row (n = 0): '2'",)
+    assert result.notes == ("classes that are predicted but are the label of no row (n = 0): '2'",)
 
 
 def test_label_and_prediction_without_a_common_value_are_noted() -> None:

@@ -31,7 +31,7 @@ _RATES = (
     "TPR, FPR, FNR: true positive, false positive and false negative rate (FNR = 1 - TPR). Intervals (95 %): "
     "Wilson for single rates, a beta interval for means over cells. The intervals of the worst group, of "
     "differences and of ratios are wide: they are made to cover the true value in 95 % of samples or more. "
-    "Too few rows: the interval is everything that is possible."
+    "Too few rows: the interval has every possible value."
 )
 _CHANCE = (
     "By chance: mean of the metric when the bias values are permuted, among all rows for demographic parity, "

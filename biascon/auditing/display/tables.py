@@ -26,6 +26,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import NEED_ALIGNED
+from biascon.utils.text import count_of
 
 CLASS_METRICS = (
     "demographic_parity_difference",
@@ -45,8 +46,8 @@ def describe_source(record: AuditRecord) -> str:
     positive = record.summary.positive
     weights = "" if record.weights is None else f", weighted by '{record.weights.column}'"
     return (
-        f"{path}{record.rows:,} rows, label '{source.label}', prediction '{source.prediction}', "
-        f"{len(record.labels):,} classes"
+        f"{path}{count_of(record.rows, 'row')}, label '{source.label}', prediction '{source.prediction}', "
+        f"{count_of(len(record.labels), 'class', 'classes')}"
         + ("" if positive is None else f", positive class '{positive}'")
         + weights
     )
@@ -102,7 +103,7 @@ def _metrics_table(record: AuditRecord) -> TextTable:
             for row, name in zip(rows, names, strict=True)
         ]
     return TextTable(
-        f"By {record.bias}: {len(record.groups):,} groups; {what}; {aligned}",
+        f"By {record.bias}: {count_of(len(record.groups), 'group')}; {what}; {aligned}",
         header,
         rows,
     )
