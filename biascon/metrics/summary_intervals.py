@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from biascon.metrics import accuracy, amplification
-from biascon.metrics.estimates import AMPLIFICATIONS, NEED_ALIGNED
+from biascon.metrics.estimates import ACCURACIES, AMPLIFICATIONS, NEED_ALIGNED, accuracy_metrics
 from biascon.metrics.intervals import bootstrap, wilson
 from biascon.metrics.rate_intervals import mean_of_rates
 from biascon.metrics.simultaneous_intervals import Limits, comparison_limits, worst_group_limits
@@ -30,7 +30,7 @@ def estimate_intervals(
     - a single rate (top-1, accuracy over the rows of a set of cells): Wilson's interval
     - a mean over cells (unbiased, bias-aligned, bias-conflicting): ``mean_of_rates``
     - the worst group and the comparisons of groups: ``simultaneous_intervals``
-    - the amplifications: the percentile bootstrap
+    - the amplifications, and any other accuracy: the percentile bootstrap
 
     Args:
         table: int ``(K, M, K)``: label x bias x prediction.
@@ -45,6 +45,13 @@ def estimate_intervals(
         comparisons of groups.
     """
     limits = limit_without_resampling(table, compared_table, aligned)
+    others = [name for name in ACCURACIES if name not in limits]
+    if others:
+        limits |= bootstrap(
+            table,
+            lambda tables: {name: accuracy_metrics(tables, aligned)[name] for name in others},
+            numpy_generator(seed, "bootstrap/accuracies"),
+        )
     limits |= _limit_amplifications(table, training, seed)
     limits |= comparison_limits(compared_table, per_class, numpy_generator(seed, "comparisons"))
     return limits

@@ -54,14 +54,17 @@ def write_dataset(folder: Path, side: int) -> Path:
 @pytest.mark.parametrize(
     ("preset", "side", "protocol", "settings"),
     [
-        # The cases with fine-tuning train the same encoders first.
+        # The slow cases train the same kind of encoder for another protocol, or a larger one.
         pytest.param("utkface", 64, "linear", [], marks=pytest.mark.slow),
         ("utkface", 64, "finetune", ["finetune.epochs=1", "finetune.batch_size=8"]),
         ("celeba", 96, "knn", ["probe.k=5"]),
         # A ResNet-50 takes a minute.
         pytest.param("cifar", 32, "linear", ["model.encoder=resnet18"], marks=pytest.mark.slow),
-        ("cifar", 32, "finetune",
-         ["model.encoder=resnet18", "finetune.epochs=1", "finetune.batch_size=8"]),
+        pytest.param(
+            "cifar", 32, "finetune",
+            ["model.encoder=resnet18", "finetune.epochs=1", "finetune.batch_size=8"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:the linear probe did not converge")

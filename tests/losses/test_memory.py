@@ -70,6 +70,7 @@ def test_step_on_8192_anchors_needs_less_memory_than_their_similarities():
     assert max(peaks.values()) < full_matrix_mib(8192) / 4, peaks
 
 
+@pytest.mark.slow
 @linux
 def test_step_on_two_classes_needs_less_memory_than_its_similarities():
     # Half of the batch then has the label of an anchor. Its pairs must not be kept, nor fragment the heap.
