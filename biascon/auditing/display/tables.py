@@ -93,7 +93,7 @@ def _metrics_table(record: AuditRecord) -> TextTable:
         if record.positive is not None
         else "comparisons are means over classes"
     )
-    aligned = f"aligned: {record.aligned}" if record.aligned_is_known else "aligned cells not known"
+    aligned = f"; aligned: {record.aligned}" if record.aligned_is_known else ""
     header = ["metric", "value", "95 % interval", "n"]
     rows = [[_name_metric(record, name), *_format_metric(name, record[name])] for name in names]
     if tests:
@@ -103,7 +103,7 @@ def _metrics_table(record: AuditRecord) -> TextTable:
             for row, name in zip(rows, names, strict=True)
         ]
     return TextTable(
-        f"By {record.bias}: {count_of(len(record.groups), 'group')}; {what}; {aligned}",
+        f"By {record.bias}: {count_of(len(record.groups), 'group')}; {what}{aligned}",
         header,
         rows,
     )
