@@ -279,9 +279,10 @@ def _worst_class(table: AuditTable, weights: WeightTables | None) -> tuple[str |
 
 
 def _multiclass_odds(table: AuditTable, compared: Array, weights: WeightTables | None) -> Metric:
-    """Return the multi-class equalized odds difference of more than two classes; undefined with weights."""
+    """Return the multi-class equalized odds difference of more than two labels; undefined with weights."""
     counts = table.counts[:, compared]
-    if len(table.classes) <= 2 or weights is not None or compared.sum() < 2:
+    n_labels = int((table.counts.sum(axis=(1, 2)) > 0).sum())
+    if n_labels <= 2 or weights is not None or compared.sum() < 2:
         return UNDEFINED
     value = multiclass_equalized_odds(counts)
     return make_metric(value, int(counts.sum()), multiclass_limits(counts))

@@ -41,6 +41,11 @@ def describe_undefined(
         only = f"one group only, '{groups[chosen[0]]}'" if len(chosen) else "no group to compare"
         return [*notes, f"{only}: differences and ratios are undefined"]
     names = [groups[m] for m in chosen]
+    absent = {k for k in range(len(classes)) if rows[k, chosen].sum() == 0} - unlabeled
+    if absent:
+        labels = quote_some(classes[k] for k in sorted(absent))
+        notes.append(f"labels of left-out groups alone, which are not compared: {labels}")
+    unlabeled |= absent
     if weights is not None:  # a label with rows of weight 0 only has no rates either
         rows = np.where(np.asarray(weights.sums).sum(axis=-1) > 0, rows, 0)
     return [*notes, *_describe_cells(rows[:, chosen], classes, names, unlabeled, weights)]

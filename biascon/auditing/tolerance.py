@@ -90,7 +90,11 @@ class Tolerance:
         return Bound.AT_MOST if is_lower_better else Bound.AT_LEAST
 
     def judge(self, result: Metric) -> Outcome:
-        """Return what the interval of a metric says: undefined without a value or an interval."""
+        """Return what the interval of a metric says.
+
+        It is undefined without a value or an interval, and for a ratio above 0 with a lower limit of 0: one
+        of its rates is then 0 in every group, and no number of rows can show that the ratio is within.
+        """
         if result.value is None or result.interval is None:
             return Outcome.UNDEFINED
         low, high = result.interval
@@ -98,9 +102,10 @@ class Tolerance:
             is_within, exceeds = high <= self.limit, low > self.limit
         else:
             is_within, exceeds = low >= self.limit, high < self.limit
-        if is_within:
-            return Outcome.WITHIN
-        return Outcome.EXCEEDS if exceeds else Outcome.INCONCLUSIVE
+        if is_within or exceeds:
+            return Outcome.WITHIN if is_within else Outcome.EXCEEDS
+        has_no_lower_limit = METRIC_NAMES[self.metric].is_ratio and low == 0 < result.value
+        return Outcome.UNDEFINED if has_no_lower_limit else Outcome.INCONCLUSIVE
 
 
 def make_tolerances(limits: Mapping[str, float]) -> list[Tolerance]:

@@ -134,21 +134,23 @@ def average_classes(per_class: Array) -> Array:
 
 
 def average_labeled(per_class: Array, counts: Array) -> Array:
-    """Return the mean over classes, NaN where the metric of a labeled class is undefined.
+    """Return the mean over the labeled classes, NaN where the metric of one of them is undefined.
 
-    A labeled class is the label of at least one row. A class that is only predicted is part of the mean
-    where its metric is defined.
+    A labeled class is the label of at least one row. A class that is only predicted is not part of the
+    mean: a stray prediction would otherwise change the classes that the mean is over.
 
     Args:
         per_class: float ``(..., K)``, NaN where the metric is undefined.
         counts: int ``(K, M, K)``: label x bias x prediction.
 
     Returns:
-        float ``(...)``.
+        float ``(...)``; NaN without rows.
     """
     is_labeled = counts.sum(axis=(1, 2)) > 0
-    is_undefined = (np.isnan(per_class) & is_labeled).any(axis=-1)
-    return np.where(is_undefined, np.nan, average_classes(per_class))
+    if not is_labeled.any():
+        return np.full(per_class.shape[:-1], np.nan)
+    mean: Array = per_class[..., is_labeled].mean(axis=-1)
+    return mean
 
 
 def select_positive_class(per_class: Array) -> Array:

@@ -34,6 +34,7 @@ every cell before resampling (Agresti and Coull, The American Statistician 52, 1
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ def comparison_limits(
             for name, shape in ((metric, ()), (f"class/{metric}", value.shape))
         }
     counts = counts[:, present]
+    is_label = counts.sum(axis=(1, 2)) > 0  # the mean is over these classes
     rates = Margins.of(counts).numerators_and_denominators()
     errors = functools.cache(lambda: _bootstrap_error_ranges(counts, rng, replicates))
     limits: dict[str, Limits] = {}
@@ -135,15 +137,13 @@ def comparison_limits(
             fairness.average_labeled(value, counts),
             level,
         )
+        labels = dataclasses.replace(compared, value=np.where(is_label, value, np.nan))
         if kind == "ratio":
-            class_limits, mean_limits = compared.limit_ratio(), compared.limit_mean_ratio()
+            class_limits, mean_limits = compared.limit_ratio(), labels.limit_mean_ratio()
         elif compared.has_equal_groups:
-            class_limits, mean_limits = compared.limit_range(), compared.limit_mean_range()
+            class_limits, mean_limits = compared.limit_range(), labels.limit_mean_range()
         else:
-            class_limits, mean_limits = (
-                compared.limit_difference(),
-                compared.limit_mean_difference(),
-            )
+            class_limits, mean_limits = compared.limit_difference(), labels.limit_mean_difference()
         limits[f"class/{metric}"], limits[metric] = class_limits, mean_limits
     return limits
 

@@ -30,7 +30,7 @@ def run_permutation_tests(
 ) -> dict[str, PermutationResult]:
     """Return the permutation test of every metric of ``NULLS``.
 
-    With more than two classes, and not more than ``MAX_TABLES`` entries, multi-class equalized odds are
+    With more than two labels, and not more than ``MAX_TABLES`` entries, multi-class equalized odds are
     tested too.
 
     Args:
@@ -38,10 +38,11 @@ def run_permutation_tests(
         seed: The random seed.
         positive: The index of the positive class of two classes. None tests the mean over classes.
     """
+    n_labels = int((table.sum(axis=(1, 2)) > 0).sum())
     results = {}
     for within, tested in NULLS.items():
         names = tested
-        if within == "labels" and len(table) > 2 and table.size <= MAX_TABLES:
+        if within == "labels" and n_labels > 2 and table.size <= MAX_TABLES:
             names = (*tested, *MULTICLASS_METRICS)
 
         def select(values: Mapping[str, Array], names: Sequence[str] = names) -> dict[str, Array]:

@@ -211,6 +211,8 @@ def test_three_classes_and_accuracies_have_no_detectable_difference() -> None:
         ({"g": "aabb", "y": "0000", "p": "0000"}, EOD, "no row with a label other than '0' in group 'a'"),
         ({"g": "aabb", "y": "0101", "p": "0000"}, "equalized_odds_ratio",
          "the compared rates of class '1' are 0 in every group"),
+        ({"g": "a" * 40 + "b" * 40, "y": "01" * 40, "p": ("01" * 18 + "00" * 2) * 2},
+         "equalized_odds_ratio", "the lower limit is 0 for any number of rows"),
         ({"g": "aabbaabb", "y": "01010212", "p": "00000000"}, "demographic_parity_ratio",
          "the compared rates of class '1', '2' are 0 in every group"),
         ({"g": "aabb", "y": "0101", "p": "0101"}, "multiclass_equalized_odds_difference",

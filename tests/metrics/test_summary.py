@@ -54,6 +54,26 @@ def test_a_value_that_is_only_predicted_leaves_two_labels_two_classes() -> None:
     assert summary["demographic_parity_ratio"].value == pytest.approx((20 / 201) / (30 / 201))
 
 
+def test_a_value_that_is_only_predicted_changes_no_mean() -> None:
+    """One row of four classes is predicted as the fourth one, which is the label of no row."""
+    table = np.zeros((4, 2, 4), dtype=int)
+    table[:3, :, :3] = np.random.default_rng(0).integers(500, 900, (3, 2, 3))
+    before = measure_counts(table[:3, :, :3], ["a", "b", "c"], None, seed=0)
+    table[0, 0, 3] = 1
+    after = measure_counts(table, ["a", "b", "c", "d"], None, seed=0)
+    for name in ("demographic_parity_difference", "equalized_odds_ratio"):
+        value, low, high = after[name].value, after[name].low, after[name].high
+        assert value == pytest.approx(before[name].value, abs=0.002)
+        assert (low, high) == pytest.approx((before[name].low, before[name].high), abs=0.01)
+    alone = measure_counts(
+        np.concatenate([table, np.zeros((4, 1, 4), int)], axis=1),
+        ["a", "b", "c", "d"], None, seed=0, compared=np.array([True, True, False]),
+    )  # fmt: skip
+    assert (
+        alone["demographic_parity_difference"].value == after["demographic_parity_difference"].value
+    )
+
+
 def test_a_named_class_of_three_is_compared_with_the_rest() -> None:
     table = np.random.default_rng(0).integers(5, 50, (3, 2, 3))
     summary = measure(table, positive="class 1")
