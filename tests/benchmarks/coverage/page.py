@@ -56,8 +56,8 @@ counted over 10,000 tables (2,000 with ten classes; of ten classes, the others a
 
 **Which designs were seen before.** The methods were chosen with the designs that have no star, and with some
 smaller ones. The designs with a star were added after that, and drawn once; no method was changed after they
-were seen. Two definitions were changed later, and the study was made anew: the true value of the multi-class metric,
-and the equalized odds ratio where one of its rates is 0 in every group.
+were seen. Two definitions were changed later, and the study was made anew: the true value of the multi-class
+metric, and the equalized odds ratio where one of its rates is 0 in every group.
 """
 OTHERS = """## Intervals in no design
 
