@@ -267,7 +267,7 @@ def worst_outcome(verdicts: Iterable[Verdict]) -> Outcome:
 def _explain(record: AuditRecord, metric: str) -> str:
     """Return why a metric has no value or no interval."""
     if record[metric].interval is not None:
-        return "undefined, as one of its rates is 0 in every group: the lower limit is 0 for any number of rows"
+        return "undefined: one of its rates is 0 in every group, so the lower limit is 0 for any number of rows"
     if record[metric].value is not None:
         weighted = "" if record.weights is None else " with weights"
         return f"no interval was computed{weighted}"

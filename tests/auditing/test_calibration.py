@@ -13,7 +13,7 @@ import pytest
 import sklearn.metrics
 
 import biascon
-from biascon.auditing import audit_file
+from biascon.auditing import audit, audit_file
 from biascon.auditing.reading.prediction_file import PredictionFile
 from biascon.errors import UsageError
 from tests.auditing.audit_cases import (
@@ -217,3 +217,15 @@ def test_scores_of_another_shape_are_a_usage_error() -> None:
         audit_rows(make_rows(), scores=[0.5])
     with pytest.raises(UsageError, match="expected scores to be numbers"):
         audit_rows(make_rows(), scores=["a"] * 400)
+
+
+def test_a_value_that_is_only_predicted_needs_no_score() -> None:
+    y, p, g = [0, 1, 0, 1] * 30, [0, 1, 1, 1] * 30, ["a", "b"] * 60
+    score = [0.1, 0.8, 0.6, 0.9] * 30
+    both = audit(y, p, sensitive_features=g, scores=score)
+    stray = audit(y, [*p[:-1], "refused"], sensitive_features=g, scores=score)
+    assert stray.data["positive"] == "1"
+    assert stray.overall["auc"] == both.overall["auc"]
+    pair = audit(y, [*p[:-1], "refused"], sensitive_features=g, scores=[(1 - s, s) for s in score])
+    assert pair.overall["auc"] == both.overall["auc"]
+    assert pair.overall["brier"] == stray.overall["brier"]

@@ -23,6 +23,8 @@ class ScoreSums:
         n_groups: The number M of groups.
         n_scores: The number of scores of a row: one for each class in order, or one for the positive class.
         positive: The index of the positive class, None without one.
+        labels: The indices of the classes that are the label of a row; None for all classes. Scores may be
+            given for these alone: a class that is only predicted then has a score of 0.
         is_chosen: Whether the positive class was chosen by the user.
 
     Attributes:
@@ -40,16 +42,19 @@ class ScoreSums:
         n_scores: int,
         positive: int | None = None,
         *,
+        labels: Sequence[int] | None = None,
         is_chosen: bool = False,
     ) -> None:
-        if n_scores != len(classes) and (n_scores, len(classes)) != (1, 2):
+        labels = list(range(len(classes))) if labels is None or len(labels) < 2 else list(labels)
+        if n_scores not in (len(classes), len(labels)) and (n_scores, len(labels)) != (1, 2):
             raise UsageError(
                 f"expected one score for each of the {len(classes):,} classes {quote_some(classes)}, or one "
                 f"for the second of two, but got {n_scores:,}"
             )
         self._classes = classes
+        self._labels = labels
         self._is_chosen = is_chosen
-        self._scored = positive if n_scores < len(classes) else None
+        self._scored = positive if n_scores == 1 and len(classes) > 1 else None
         self.sums = calibration.CalibrationSums.empty(n_groups)
         self.n_other = 0
 
@@ -71,7 +76,12 @@ class ScoreSums:
         if self._scored is not None:
             check_one_score(scores)
             pair = [1.0 - scores, scores]
-            scores = np.concatenate(pair if self._scored else pair[::-1], axis=1)
+            is_second = self._scored == self._labels[1]
+            scores = np.concatenate(pair if is_second else pair[::-1], axis=1)
+        if scores.shape[1] < len(self._classes):  # a class that is only predicted has no score
+            of_labels = scores
+            scores = np.zeros((len(scores), len(self._classes)))
+            scores[:, self._labels] = of_labels
         try:
             self.sums += calibration.sum_scores(
                 labels, groups, scores, n_bias=len(self.sums.rows), predictions=predictions

@@ -75,8 +75,14 @@ class RowSums:
         n_classes, n_groups = len(self._index.classes), len(self._index.groups)
         self.scores = None
         if n_scores:
+            names = set(counts.labels)
             self.scores = ScoreSums(
-                self._index.classes, n_groups, n_scores, positive, is_chosen=is_chosen
+                self._index.classes,
+                n_groups,
+                n_scores,
+                positive,
+                labels=[k for k, name in enumerate(self._index.classes) if name in names],
+                is_chosen=is_chosen,
             )
         self.positive = PositiveSums(n_groups) if n_scores and positive is not None else None
         shape = (n_classes, n_groups, n_classes)
