@@ -59,6 +59,7 @@ DETECTABLE_LEGEND = (
     f"Detectable: the smallest difference between the two groups with the fewest rows that a z test at level "
     f"{100 * LEVEL:.0f} % finds with {100 * POWER:.0f} % power, if the rates are near the pooled one."
 )
+_NO_LOWER_LIMIT = "the lower limit is 0 for any number of rows"
 _RATE_NAMES = {
     "selection": "selection rates",
     "true_positive": "true positive rates",
@@ -267,7 +268,7 @@ def worst_outcome(verdicts: Iterable[Verdict]) -> Outcome:
 def _explain(record: AuditRecord, metric: str) -> str:
     """Return why a metric has no value or no interval."""
     if record[metric].interval is not None:
-        return "undefined: one of its rates is 0 in every group, so the lower limit is 0 for any number of rows"
+        return f"undefined, as one of its rates is 0 in every group: {_NO_LOWER_LIMIT}"
     if record[metric].value is not None:
         weighted = "" if record.weights is None else " with weights"
         return f"no interval was computed{weighted}"
