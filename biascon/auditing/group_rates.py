@@ -127,8 +127,9 @@ def measure_rates(counts: Array, weights: WeightTables | None = None) -> GroupRa
     """
     sums = None if weights is None else np.asarray(weights.sums, np.float64)
     squares = None if weights is None else np.asarray(weights.squares, np.float64)
-    parts = [None if table is None else _numerators(table) for table in (counts, sums, squares)]
-    rates = {name: _make_rate(name, *parts) for name in (*RATES, "accuracy")}
+    weighted = [None if table is None else _numerators(table) for table in (sums, squares)]
+    of_counts = _numerators(counts)
+    rates = {name: _make_rate(name, of_counts, *weighted) for name in (*RATES, "accuracy")}
     accuracy = rates.pop("accuracy")
     effective = accuracy.effective
     if sums is not None and squares is not None:
@@ -160,8 +161,7 @@ def has_weight(weights: WeightTables) -> Array:
 Parts = Mapping[str, tuple[Array, Array]]
 
 
-def _make_rate(name: str, counts: Parts | None, sums: Parts | None, squares: Parts | None) -> Rate:
-    assert counts is not None
+def _make_rate(name: str, counts: Parts, sums: Parts | None, squares: Parts | None) -> Rate:
     hits, n = counts[name]
     if sums is None or squares is None:
         return Rate(n, divide(hits, n), n.astype(np.float64), hits.astype(np.float64))

@@ -157,26 +157,6 @@ class GroupLimits:
         return center, center - low, high - center
 
 
-def is_uninformative(low: float | None, high: float | None, *, width: float = 0.75) -> bool:
-    """Return whether an interval within 0..1 leaves so much open that the rows say nothing.
-
-    A difference of two groups of one row each has the interval 0 to 0.8 even if both rows are right. Print
-    "too few rows" in place of such limits.
-
-    Args:
-        low: The lower limit of a rate, difference or ratio; None or NaN if it is undefined.
-        high: The upper limit.
-        width: The width from which an interval says nothing.
-
-    Returns:
-        Whether the interval is at least that wide; False for an undefined one.
-
-    >>> is_uninformative(0.0, 0.79), is_uninformative(0.1, 0.4), is_uninformative(None, None)
-    (True, False, False)
-    """
-    return low is not None and high is not None and high - low >= width
-
-
 def _take(values: Array, index: Array) -> Array:
     """Return the value of one group, float ``(...)``."""
     shape = (*np.broadcast_shapes(values.shape[:-1], index.shape), values.shape[-1])
