@@ -36,8 +36,8 @@ def format_study_file(description: Mapping[str, Any]) -> str:
         if description.get(key) is not None:
             lines.append(f"{key} = {_toml(description[key])}")
     lines.append("\n[confirm]")
-    for key in ("seeds", "rules", "reference", "margin", "rho", "variance", "variance_of"):
-        if key in confirm:
+    for key in ("seeds", "rules", "reference", "margin", "rho", "data", "variance", "variance_of"):
+        if confirm.get(key) or (key != "data" and key in confirm):
             lines.append(f"{key} = {_toml(confirm[key])}")
     for method, entry in description["methods"].items():
         table, loss = f"methods.{_toml(method)}", str(entry.get("loss", method))

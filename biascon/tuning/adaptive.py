@@ -21,8 +21,9 @@ from biascon.studies.records import StudyRun
 from biascon.studies.selection import RULES, Rule, choose
 from biascon.studies.table import StudyTable
 from biascon.tuning.checks import check_method, check_runs
+from biascon.tuning.datasets import StudyDataset
 from biascon.tuning.draws import MAX_TRIALS
-from biascon.tuning.plan import PlannedRun, Planner, StudyDataset
+from biascon.tuning.plan import PlannedRun, Planner
 from biascon.tuning.run import StudySession
 from biascon.tuning.space import Method, complete
 from biascon.tuning.study import ADAPTIVE

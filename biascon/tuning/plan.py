@@ -16,35 +16,18 @@ from biascon.config.factory import make_config
 from biascon.config.run_config import RECIPE_VERSION, RunConfig
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.dataset import dataset_digest, read_manifest
-from biascon.data.manifest import Manifest
 from biascon.errors import UsageError
 from biascon.runs.environment import package_versions
 from biascon.studies.records import Stage, StudyRun
 from biascon.sweep.grid import Job, plan_job
 from biascon.tuning.checks import check_method, check_rules, check_runs, naming
+from biascon.tuning.datasets import StudyDataset, check_confirm_datasets, read_dataset
 from biascon.tuning.draws import MAX_TRIALS, assign_dimensions, draw_trials
 from biascon.tuning.space import Method, make_method, to_settings
 from biascon.tuning.study import MAX_SEEDS, MethodSpec, StudySpec
 
 SEEDS_OF_STUDY = 2 * MAX_TRIALS  # training seeds that a search uses: trials, then fresh ones
 VARIANCE_SEEDS = MAX_TRIALS + MAX_SEEDS
-
-
-@dataclass(frozen=True)
-class StudyDataset:
-    """A dataset of a study.
-
-    Attributes:
-        folder: The dataset folder.
-        manifest: Its manifest.
-        rho: The color correlation, None where the study does not build the dataset.
-        seed: The seed of the dataset, None likewise.
-    """
-
-    folder: Path
-    manifest: Manifest
-    rho: float | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,18 +78,24 @@ class Planner:
                 that no trial can be chosen.
         """
         spec = self.spec
-        if spec.rho is not None:
-            dataset = self._build(spec.rho, 0)
-        else:
-            folder = spec.data or Path()
-            dataset = StudyDataset(folder, read_manifest(folder))
+        rho, folder = spec.rho, spec.data or Path()
+        dataset = read_dataset(folder) if rho is None else self._build(rho, 0)
         if "val" not in dataset.manifest.counts:
             raise UsageError(
                 f"{dataset.folder} has no validation split, and a study never selects on the test split; "
                 "build the dataset with a validation split"
             )
         check_rules(spec.confirm.rules, dataset.manifest, dataset.folder, spec.bias)
+        check_confirm_datasets([d.manifest for d in self.confirm_datasets()], dataset.manifest)
         return dataset
+
+    def confirm_datasets(self) -> list[StudyDataset]:
+        """Return the datasets of ``confirm.data``, one for each fresh seed.
+
+        Raises:
+            DataError: A folder holds no dataset.
+        """
+        return [read_dataset(folder) for folder in self.spec.confirm.data]
 
     def _build(self, rho: float, seed: int) -> StudyDataset:
         spec = BiasedMNISTSpec(rho, seed=seed, val_protocol=self.spec.val_protocol)
@@ -163,10 +152,14 @@ class Planner:
             choices: The chosen trials, each once.
             trial_dataset: The dataset of the trials, for a study that cannot color its dataset anew.
         """
+        resplit = self.confirm_datasets()
         for rho in self.rhos():
             for pair in range(self.spec.confirm.seeds):
                 fresh = MAX_TRIALS + pair
-                dataset = trial_dataset if rho is None else self._build(rho, fresh)
+                if rho is not None:
+                    dataset = self._build(rho, fresh)
+                else:
+                    dataset = resplit[pair] if resplit else trial_dataset
                 yield [
                     self._confirm(Stage.CONFIRMATION, choice, dataset, pair, fresh)
                     for choice in choices
@@ -294,6 +287,7 @@ class Planner:
                 "reference": confirm.reference or self.methods[0].name,
                 "margin": confirm.margin,
                 "rho": list(confirm.rho) or ([] if spec.rho is None else [spec.rho]),
+                "data": [f"data/{dataset.manifest.name}" for dataset in self.confirm_datasets()],
                 "variance": confirm.variance,
                 "variance_of": list(confirm.variance_of),
             },

@@ -50,6 +50,8 @@ class ConfirmSpec:
         reference: The method that the others are compared with; ``""`` for the first one.
         margin: The margin of the equivalence test, as a difference of accuracies: 0.01 is one point.
         rho: The color correlations of the datasets; empty for that of the trials.
+        data: The dataset folder of each fresh seed, for a study with ``data``: the same dataset with other
+            seeds of its split. Empty for the dataset of the trials.
         variance: The number of runs for each source of variance; 0 for none.
         variance_of: The methods whose variance is split; empty for all.
     """
@@ -59,6 +61,7 @@ class ConfirmSpec:
     reference: str = ""
     margin: float = 0.01
     rho: tuple[float, ...] = ()
+    data: tuple[Path, ...] = ()
     variance: int = 0
     variance_of: tuple[str, ...] = ()
 
@@ -109,7 +112,7 @@ _KEYS = (
     "name", "losses", "methods", "trials", "studies", "seed", "rho", "data", "bias", "preset", "settings",
     "val_protocol", "budget_seconds", "space", "confirm", "search",
 )  # fmt: skip
-_CONFIRM_KEYS = ("seeds", "rules", "reference", "margin", "rho", "variance", "variance_of")
+_CONFIRM_KEYS = ("seeds", "rules", "reference", "margin", "rho", "data", "variance", "variance_of")
 _METHOD_KEYS = ("loss", "settings", "space")
 
 
@@ -192,6 +195,7 @@ def _read_confirm(table: Mapping[str, Any]) -> ConfirmSpec:
         reference=_typed("confirm.reference", table.get("reference", ""), str),
         margin=_number("confirm.margin", table.get("margin", default.margin)),
         rho=tuple(_number("confirm.rho", value) for value in rho),
+        data=tuple(Path(folder) for folder in _strings("confirm.data", table.get("data", []))),
         variance=_typed("confirm.variance", table.get("variance", 0), int),
         variance_of=_strings("confirm.variance_of", table.get("variance_of", [])),
     )
@@ -238,6 +242,7 @@ def _check(spec: StudySpec) -> None:
         (0 < confirm.margin < 1, f"confirm.margin in (0, 1), but got {confirm.margin}"),
         (bool(confirm.rules), "confirm.rules to have a rule"),
         (not confirm.rho or spec.rho is not None, "rho of the study with confirm.rho"),
+        *_check_confirm_data(spec),
         (
             confirm.variance == 0 or 2 <= confirm.variance <= confirm.seeds,
             f"confirm.variance to be 0 or in 2..confirm.seeds, but got {confirm.variance}",
@@ -253,6 +258,22 @@ def _check(spec: StudySpec) -> None:
             raise UsageError(f"the study has no method '{name}'{did_you_mean(name, names)}")
     if Path(spec.name).name != spec.name or spec.name in ("", ".", ".."):
         raise UsageError(f"expected name to be the name of a folder, but got '{spec.name}'")
+
+
+def _check_confirm_data(spec: StudySpec) -> list[tuple[bool, str]]:
+    """Return (is allowed, what was expected) of the dataset folders of the confirmation."""
+    folders, seeds = spec.confirm.data, spec.confirm.seeds
+    if not folders:
+        return []
+    return [
+        (spec.data is not None, "data of the study with confirm.data"),
+        (
+            len(folders) == seeds,
+            f"confirm.data to have one folder for each of the {seeds} confirm.seeds, but got {len(folders)}",
+        ),
+        (len(set(folders)) == len(folders), "each folder of confirm.data once"),
+        (spec.confirm.variance == 0, "no confirm.variance with confirm.data"),
+    ]
 
 
 def _check_space_tables(space: Mapping[str, Any], methods: Sequence[str]) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from biascon.config.factory import make_config
-from biascon.data.dataset import read_manifest
+from biascon.data.builders import biased_mnist
+from biascon.data.builders.biased_mnist import BiasedMNISTSpec
+from biascon.data.builders.mnist_source import Digits
+from biascon.data.dataset import read_manifest, save
 from biascon.errors import UsageError
 from biascon.studies.records import Stage
 from biascon.tuning.plan import PlannedRun
@@ -172,3 +175,51 @@ def test_a_view_by_another_attribute_is_planned_for_that_view(tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"method 'biascon', trial 0: loss\.oversample"):
         plan(faces, tmp_path, bias="age", losses=["ce", "biascon"], **changes)
     assert read_manifest(faces).bias is not None
+
+
+def write_digits(folder: Path, digits: Digits, seed: int, rho: float = 0.9) -> str:
+    """Write a BiasedMNIST of the given seed; return its folder as text."""
+    spec = BiasedMNISTSpec(rho, seed=seed)
+    description = biased_mnist.describe_biased_mnist(digits, spec)
+    save(folder / str(seed), biased_mnist.build_splits(digits, spec), description, replace=False)
+    return str(folder / str(seed))
+
+
+def test_the_confirmation_takes_one_dataset_for_each_fresh_seed(
+    data: Path, tmp_path: Path, digits: Digits
+) -> None:
+    folders = [write_digits(tmp_path / "data", digits, seed) for seed in (1, 2)]
+    planner = make_planner(make_spec(data, confirm={"seeds": 2, "data": folders}), tmp_path)
+    trial_dataset = planner.trial_dataset()
+    choices = [run.record for run in planner.plan_trials(trial_dataset)[:2]]
+    groups = list(planner.plan_confirmation(choices, trial_dataset))
+    assert [[run.record.dataset_seed for run in group] for group in groups] == [[1, 1], [2, 2]]
+    digests = [{run.record.dataset_digest for run in group} for group in groups]
+    assert [len(group) for group in digests] == [1, 1] and digests[0] != digests[1]
+    assert planner.describe(trial_dataset)["confirm"]["data"] == [
+        "data/bmnist5k-0.9-seed1", "data/bmnist5k-0.9-seed2"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rhos", "words"),
+    [
+        ((1, 2), (0.9, 0.8), "to differ from bmnist5k-0.9 in its seed only"),
+        ((1, 1), (0.9, 0.9), "same"),
+    ],
+)
+def test_another_dataset_in_the_confirmation_is_refused_before_the_trials(
+    seeds: tuple[int, int],
+    rhos: tuple[float, float],
+    words: str,
+    data: Path,
+    tmp_path: Path,
+    digits: Digits,
+) -> None:
+    folders = [
+        write_digits(tmp_path / str(k), digits, *values)
+        for k, values in enumerate(zip(seeds, rhos, strict=True))
+    ]
+    planner = make_planner(make_spec(data, confirm={"seeds": 2, "data": folders}), tmp_path)
+    with pytest.raises(UsageError, match=words):
+        planner.trial_dataset()

@@ -14,6 +14,8 @@ from biascon.utils.distributions import Choice, Uniform
 
 GOOD = 'losses = ["ce", "supcon"]\nrho = 0.9\n'
 
+DATA = 'losses = ["ce", "supcon"]\ndata = "faces"\n[confirm]\n'
+
 
 def read(tmp_path: Path, text: str, **overrides: Any) -> Any:
     path = tmp_path / "fight.toml"
@@ -95,6 +97,10 @@ def test_options_replace_keys_and_data_replaces_rho(tmp_path: Path) -> None:
         ),
         (GOOD + "budget_seconds = 0", "budget_seconds above 0, but got 0"),
         (GOOD + "budget_seconds = inf", "budget_seconds above 0, but got inf"),
+        (GOOD + '[confirm]\nseeds = 2\ndata = ["a", "b"]', r"data of the study with confirm\.data"),
+        (DATA + 'seeds = 3\ndata = ["a", "b"]', r"one folder for each of the 3 confirm\.seeds, but got 2"),
+        (DATA + 'seeds = 2\ndata = ["a", "a"]', r"each folder of confirm\.data once"),
+        (DATA + 'seeds = 2\nvariance = 2\ndata = ["a", "b"]', r"no confirm\.variance with confirm\.data"),
         (GOOD + "[confirm]\nseeds = 1", r"confirm\.seeds to be 0 or in 2\.\."),
         (GOOD + "[confirm]\nmargin = 0", r"confirm\.margin in \(0, 1\)"),
         (GOOD + "[confirm]\nrules = []", r"confirm\.rules to have a rule"),
