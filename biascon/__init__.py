@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from biascon.runs.evaluation import Evaluation as Evaluation
     from biascon.runs.finished import FinishedRun as FinishedRun
     from biascon.runs.finished import RunResult as RunResult
+    from biascon.runs.preset_choice import default_preset as default_preset
 
 
 _PUBLIC = {
@@ -50,6 +51,7 @@ _PUBLIC = {
     "audit": "biascon.auditing:audit",
     "audit_features": "biascon.auditing.features.api:audit_features",
     "audit_file": "biascon.auditing:audit_file",
+    "default_preset": "biascon.runs.preset_choice:default_preset",
     "evaluate": "biascon.evaluation.pipeline:evaluate",
     "evaluate_run": "biascon.evaluation.pipeline:evaluate",  # the name in earlier versions
     "get_loss": "biascon.losses:get_loss",
@@ -62,8 +64,8 @@ _PUBLIC = {
 __all__ = [
     "Audit", "BiasedDataset", "BiasedMNISTSpec", "Evaluation", "FeatureAudit", "FinishedRun", "Loss",
     "Metric", "MetricSummary", "RunConfig", "RunResult", "__version__", "audit", "audit_features",
-    "audit_file", "evaluate", "evaluate_run", "get_loss", "load_dataset", "make_biased_mnist", "make_config",
-    "measure", "validate",
+    "audit_file", "default_preset", "evaluate", "evaluate_run", "get_loss", "load_dataset",
+    "make_biased_mnist", "make_config", "measure", "validate",
 ]  # fmt: skip
 
 

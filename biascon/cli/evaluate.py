@@ -13,6 +13,9 @@ import click
 
 from biascon.cli.options import (
     FOLDER,
+    check_losses,
+    choose_dataset,
+    choose_run_preset,
     load_dataset,
     make_configs,
     no_features_option,
@@ -69,14 +72,17 @@ def command(
     evaluations: list[Evaluation] = []
     with distributed_session(pick_device(device)) as session_device:
         jobs: list[Job] = []
+        check_losses(losses)
+        encoder_sources = [read_source(path) for path in dict.fromkeys(sources)]
+        folder = choose_dataset(data)
         if losses:
+            run_preset = choose_run_preset(preset, folder, session_device.type)
             configs = make_configs(
-                losses, seeds, preset, settings, session_device.type,
+                losses, seeds, run_preset, settings,
                 compiled=compiled, weights=weights, protocol=protocol,
             )  # fmt: skip
             jobs = [(config, None) for config in configs]
-        encoder_sources = [read_source(folder) for folder in dict.fromkeys(sources)]
-        dataset = load_dataset(data, bias)
+        dataset = load_dataset(folder, bias)
         for source in encoder_sources:
             config = transfer_config(
                 source, dataset, protocol=protocol, preset=preset, settings=settings

@@ -109,7 +109,8 @@ def training_options(command: F, *, requires_loss: bool = True) -> F:
                      help="Dataset folder.  [default: the newest dataset in ./data]"),
         bias_option,
         click.option("--preset", metavar="NAME|FILE",
-                     help="Preset with all settings.  [default: cpu; gpu on CUDA]"),
+                     help="Preset with all settings.  [default: cpu for digits, faces-cpu for other "
+                          "pictures; gpu on CUDA]"),
         click.option("--weights", type=FILE, metavar="FILE",
                      help="Initial weights of the encoder: safetensors, or a plain state dict."),
         click.option("--protocol", type=click.Choice(["linear", "knn", "finetune"]),
@@ -132,9 +133,8 @@ def training_options(command: F, *, requires_loss: bool = True) -> F:
 def make_configs(
     losses: Sequence[str],
     seeds: Sequence[int],
-    preset: str | None,
+    preset: str,
     settings: Sequence[str],
-    device: str,
     *,
     compiled: bool = False,
     weights: Path | None = None,
@@ -145,9 +145,8 @@ def make_configs(
     Args:
         losses: The names of the losses.
         seeds: The seeds.
-        preset: The name or file of the preset; None for the default of the device.
+        preset: The name or file of the preset.
         settings: Settings that override the preset, as ``section.key=value``.
-        device: The type of the device.
         compiled: Whether the network is compiled.
         weights: A file with the initial weights of the encoder.
         protocol: The evaluation protocol; None for the protocol of the preset.
@@ -157,21 +156,31 @@ def make_configs(
     """
     from biascon.config.factory import make_config
     from biascon.config.resolve import resolve_weights
-    from biascon.config.settings import default_preset
-    from biascon.errors import UsageError
     from biascon.losses.loss import canonical_name
+
+    settings = [*settings, *(["train.compile=true"] if compiled else [])]
+    settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
+    return [
+        resolve_weights(make_config(loss, seed=seed, preset=preset, settings=settings), weights)
+        for loss in dict.fromkeys(map(canonical_name, losses))
+        for seed in seeds
+    ]
+
+
+def check_losses(losses: Sequence[str]) -> None:
+    """Refuse unknown losses, all of them in one message, before the dataset is read.
+
+    Raises:
+        UsageError: There is no loss of a name.
+    """
+    from biascon.errors import UsageError
+    from biascon.losses.loss import get_entry
 
     unknown = [message for message in map(_unknown_loss, losses) if message]
     if len(unknown) > 1:
         raise UsageError(f"unknown losses: {', '.join(unknown)} (biascon list losses shows all)")
-    name = preset or default_preset(device)
-    settings = [*settings, *(["train.compile=true"] if compiled else [])]
-    settings = [*settings, *([] if protocol is None else [f"probe.kind={protocol}"])]
-    return [
-        resolve_weights(make_config(loss, seed=seed, preset=name, settings=settings), weights)
-        for loss in dict.fromkeys(map(canonical_name, losses))
-        for seed in seeds
-    ]
+    for name in losses:
+        get_entry(name)
 
 
 def _unknown_loss(name: str) -> str:
@@ -195,6 +204,29 @@ def choose_dataset(folder: Path | None) -> Path:
     newest = find_latest(Path("data"))
     print_note(f"dataset: {newest} (the last made; --data chooses another)")
     return newest
+
+
+def choose_run_preset(preset: str | None, folder: Path, device: str) -> str:
+    """Return the preset of the option, or the default preset of a dataset, which is printed with its reason.
+
+    Args:
+        preset: The value of the option ``--preset``.
+        folder: The dataset folder.
+        device: The type of the device.
+
+    Raises:
+        DataError: The folder is not a dataset folder.
+    """
+    from biascon.data.dataset import read_manifest
+    from biascon.runs.preset_choice import choose_preset
+    from biascon.utils.distributed import is_main_process
+
+    if preset is not None:
+        return preset
+    choice = choose_preset(read_manifest(folder), device)
+    if is_main_process():
+        print_note(choice.describe())
+    return choice.name
 
 
 def load_dataset(

@@ -47,8 +47,8 @@ def command(
     come before those of the next seed.
 
     Finished runs are skipped. A failed run is started up to three times and resumes from its last epoch; a
-    run whose memory does not suffice is not started again. Without the key preset, the preset is that of the
-    device. On GPUs, each GPU has one run at a time.
+    run whose memory does not suffice is not started again. Without the key preset, each dataset has its
+    default, as in evaluate. On GPUs, each GPU has one run at a time.
     The key data, for example data = ["data/utkface-race-0.9"], names dataset folders, in addition to rho or
     instead of it. The key bias, for example bias = ["race", "race,age"], lists values of the option --bias.
 
@@ -77,7 +77,9 @@ def command(
     planned: dict[Path, Job] = {}
     for grid in grids:
         folders = prepare_datasets(grid, data_root, log=print_note)
-        jobs = plan_jobs(grid, folders, root, device=device_type, threads=run_threads)
+        jobs = plan_jobs(
+            grid, folders, root, device=device_type, threads=run_threads, log=print_note
+        )
         planned |= {job.folder: job for job in jobs}
     jobs = [replace(job, keep_features=not no_features) for job in planned.values()]
     if dry_run:

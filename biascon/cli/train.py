@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import load_dataset, make_configs, training_options
+from biascon.cli.options import (
+    check_losses,
+    choose_dataset,
+    choose_run_preset,
+    load_dataset,
+    make_configs,
+    training_options,
+)
 from biascon.cli.output import Progress, format_table
 from biascon.cli.processes import train_in_processes
 
@@ -44,11 +51,13 @@ def command(
     rows: list[list[str]] = []
     notes: list[str] = []
     with distributed_session(pick_device(device)) as session_device:
+        check_losses(losses)
+        folder = choose_dataset(data)
+        preset = choose_run_preset(preset, folder, session_device.type)
         configs = make_configs(
-            losses, seeds, preset, settings, session_device.type,
-            compiled=compiled, weights=weights, protocol=protocol,
-        )  # fmt: skip
-        dataset = load_dataset(data, bias, only=("train", "val"))
+            losses, seeds, preset, settings, compiled=compiled, weights=weights, protocol=protocol
+        )
+        dataset = load_dataset(folder, bias, only=("train", "val"))
         if world_size() > 1:
             configs = train_in_processes(
                 configs, dataset, root=root, device=session_device, resume=resume

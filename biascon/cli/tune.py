@@ -90,7 +90,7 @@ def command(
             "losses": [name.strip() for name in options["losses"].split(",")],
             "methods": {},
         }
-    spec = read_study(study_path, overrides)
+    spec = read_study(study_path, overrides, log=print_note)
     folder = out or Path("studies") / spec.name
     if spec.search == "adaptive":
         _search_adaptively(spec, options, folder / TABLE, oracle=oracle, dry_run=dry_run)

@@ -158,8 +158,3 @@ def format_setting(key: str, value: Any) -> str:
     if isinstance(value, str) and parse_settings([f"a.b={value}"]) == {"a": {"b": value}}:
         text = value
     return f"{key}={text}"
-
-
-def default_preset(device_type: str) -> str:
-    """Return the default preset of a device: ``gpu`` on CUDA, ``cpu`` elsewhere."""
-    return "gpu" if device_type == "cuda" else "cpu"

@@ -14,12 +14,14 @@ from biascon.config.factory import make_config
 from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
-from biascon.config.settings import default_preset, read_toml
+from biascon.config.settings import read_toml
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.manifest import Manifest
 from biascon.errors import UsageError, did_you_mean
 from biascon.runs.folder import run_folder
+from biascon.runs.preset_choice import choose_preset
+from biascon.utils.progress import say_nothing
 
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
 _LIST_TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -41,7 +43,7 @@ class Grid:
         rho: The color correlation of each BiasedMNIST. A missing dataset is built.
         data: Dataset folders, in addition to the BiasedMNISTs of ``rho``.
         bias: Values of the option ``--bias``. Empty: the bias attribute of each dataset itself.
-        preset: The preset of all runs; None for the default of the device, as in ``evaluate``.
+        preset: The preset of all runs; None for the default of each dataset, as in ``evaluate``.
         settings: The values of each setting, by ``section.key``.
     """
 
@@ -155,7 +157,13 @@ def prepare_datasets(grid: Grid, root: Path, *, log: Callable[[str], None]) -> l
 
 
 def plan_jobs(
-    grid: Grid, folders: Sequence[Path], root: Path, *, device: str, threads: int | None
+    grid: Grid,
+    folders: Sequence[Path],
+    root: Path,
+    *,
+    device: str,
+    threads: int | None,
+    log: Callable[[str], None] = say_nothing,
 ) -> list[Job]:
     """Return the runs of a grid, each with a resolved configuration: all runs of a seed, then the next seed.
 
@@ -167,6 +175,7 @@ def plan_jobs(
         root: The folder of runs.
         device: The type of the device that the runs use.
         threads: CPU threads of each run; None for the value of the preset.
+        log: Called with a line for each preset that is chosen because the grid names none.
 
     Raises:
         BiasconError: A name or a value is wrong, or a folder is not a dataset folder.
@@ -176,8 +185,8 @@ def plan_jobs(
         [f"{key}={_to_toml(value)}" for value in values]
         for key, values in (grid.settings or {}).items()
     ]
-    preset = grid.preset or default_preset(device)
     manifests = {folder: dataset.read_manifest(folder) for folder in folders}
+    presets = _choose_presets(grid, manifests, device, log)
     jobs = []
     for seed, (folder, manifest), bias, loss, choice in itertools.product(
         grid.seeds,
@@ -186,12 +195,25 @@ def plan_jobs(
         grid.losses,
         list(itertools.product(*choices)),
     ):
-        settings = (*choice, *thread_setting)
+        settings, preset = (*choice, *thread_setting), presets[folder]
         config = make_config(loss, seed=seed, preset=preset, settings=settings)
         jobs.append(
             plan_job(config, folder, manifest, root, device, settings, bias=bias, preset=preset)
         )
     return list({job.folder: job for job in jobs}.values())
+
+
+def _choose_presets(
+    grid: Grid, manifests: Mapping[Path, Manifest], device: str, log: Callable[[str], None]
+) -> dict[Path, str]:
+    """Return the preset of each dataset, and log each default preset once."""
+    if grid.preset:
+        return dict.fromkeys(manifests, grid.preset)
+    choices = {folder: choose_preset(manifest, device) for folder, manifest in manifests.items()}
+    for choice in dict.fromkeys(choices.values()):
+        names = [folder.name for folder, other in choices.items() if other == choice]
+        log(f"{', '.join(names)}: {choice.describe('the key preset')}")
+    return {folder: choice.name for folder, choice in choices.items()}
 
 
 def plan_job(

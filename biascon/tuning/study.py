@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from biascon.config.settings import read_toml
+from biascon.data.dataset import read_manifest
 from biascon.errors import UsageError, did_you_mean
 from biascon.losses.loss import list_losses
+from biascon.runs.preset_choice import choose_preset
 from biascon.studies.selection import RULES, check_rule
 from biascon.tuning.draws import MAX_TRIALS
 from biascon.utils.distributions import Distribution, read_distribution
+from biascon.utils.progress import Say, say_nothing
 
 VAL_PROTOCOLS = ("held-out", "biased")
 PAIRED, ADAPTIVE = SEARCHES = ("paired", "adaptive")
@@ -116,25 +119,36 @@ _CONFIRM_KEYS = ("seeds", "rules", "reference", "margin", "rho", "data", "varian
 _METHOD_KEYS = ("loss", "settings", "space")
 
 
-def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+def read_study(
+    path: Path, overrides: Mapping[str, Any] | None = None, *, log: Say = say_nothing
+) -> StudySpec:
     """Read a study file.
+
+    A study that names no preset has the default preset of its dataset on the CPU, whatever the device is.
 
     Args:
         path: The TOML file.
         overrides: Values that replace keys of the file, such as ``{"trials": 12}``.
+        log: Called with a line about the preset, if the study names none.
 
     Raises:
         UsageError: The file is not valid TOML, has an unknown key, or has a value that is not allowed.
         BiasconError: The file cannot be read.
+        DataError: The study names no preset, and the manifest of its dataset is damaged.
     """
     tree = read_toml(path)
     tree = {"name": path.stem, **tree, **(overrides or {})}
     if "data" in (overrides or {}):
         tree.pop("rho", None)
     try:
-        return parse_study(tree)
+        spec = parse_study(tree)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    if "preset" in tree or spec.data is None or not (spec.data / "manifest.json").is_file():
+        return spec
+    choice = choose_preset(read_manifest(spec.data), "cpu")
+    log(f"{spec.data.name}: {choice.describe('the key preset')}")
+    return replace(spec, preset=choice.name)
 
 
 def parse_study(tree: Mapping[str, Any]) -> StudySpec:

@@ -13,7 +13,7 @@ from biascon.version import __version__
 def test_it_lists_the_presets(cli: Any) -> None:
     assert cli("list", "presets") == (
         0,
-        "celeba\ncifar\ncontex-paper\ncpu\ngpu\npaper-barbano\npaper-hong\nsmoke\nutkface\n",
+        "celeba\ncifar\ncontex-paper\ncpu\nfaces-cpu\ngpu\npaper-barbano\npaper-hong\nsmoke\nutkface\n",
         "",
     )
 

@@ -23,7 +23,6 @@ from biascon.config.run_config import (
     read_config,
 )
 from biascon.config.settings import (
-    default_preset,
     format_setting,
     list_presets,
     load_preset,
@@ -80,13 +79,11 @@ def other_value(section: str, name: str, value: Any) -> Any:
 
 
 class TestPresets:
-    def test_presets_are_listed_by_name_and_chosen_by_device(self) -> None:
+    def test_presets_are_listed_by_name(self) -> None:
         assert list_presets() == [
-            "celeba", "cifar", "contex-paper", "cpu", "gpu", "paper-barbano", "paper-hong",
+            "celeba", "cifar", "contex-paper", "cpu", "faces-cpu", "gpu", "paper-barbano", "paper-hong",
             "smoke", "utkface",
         ]  # fmt: skip
-        assert (default_preset("cpu"), default_preset("mps")) == ("cpu", "cpu")
-        assert default_preset("cuda") == "gpu"
 
     @pytest.mark.parametrize("preset", list_presets())
     @pytest.mark.parametrize("loss", LOSSES)
