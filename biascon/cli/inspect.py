@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCoun
 
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
+    from biascon.data.joint_counts import JointCounts
 
 
 @click.command(name="inspect")
@@ -40,7 +42,6 @@ def command(
     The default FOLDER is the dataset that was made or used last.
     """
     from biascon.data import dataset
-    from biascon.utils.files import pretty_json
 
     folder = choose_dataset(folder)
     manifest = dataset.read_manifest(folder)
@@ -54,32 +55,81 @@ def command(
 
         draw_contact_sheet(data, split, png)
         print_note(f"{png}: written")
-    click.echo(
-        pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
-    )
+    _print_manifest(folder, manifest, as_json=as_json)
 
 
 def print_result(result: BuildResult, *, as_json: bool) -> None:
     """Print the result of a build: its state to standard error, its manifest to standard output."""
+    print_note(f"{result.folder}: {'exists already and is intact' if result.reused else 'written'}")
+    _print_manifest(result.folder, result.manifest, as_json=as_json)
+
+
+def _print_manifest(folder: Path, manifest: Manifest, *, as_json: bool) -> None:
+    """Print a manifest as JSON or as text, with the joint counts of several bias attributes."""
+    from biascon.data.joint_counts import read_joint_counts
     from biascon.utils.files import pretty_json
 
-    manifest = result.manifest
-    print_note(f"{result.folder}: {'exists already and is intact' if result.reused else 'written'}")
-    click.echo(
-        pretty_json(manifest.to_json()) if as_json else format_manifest(manifest), nl=not as_json
-    )
+    if as_json:
+        click.echo(pretty_json(manifest.to_json()), nl=False)
+        return
+    click.echo(format_description(manifest, manifest.counts))
+    counts = read_joint_counts(folder, manifest)
+    if counts:
+        click.echo(f"\n{format_joint_counts(manifest, counts)}")
 
 
-def format_manifest(manifest: Manifest) -> str:
-    """Format a manifest as text, see ``format_description``."""
-    return format_description(manifest, manifest.counts)
+def format_joint_counts(manifest: Manifest, counts: Mapping[str, JointCounts]) -> str:
+    """Format the joint counts of several bias attributes as text.
+
+    Args:
+        manifest: The manifest of the dataset.
+        counts: The counts of each split. All have the same attributes.
+    """
+    names = list(counts["train"].by_attribute)
+    combinations = list(product((1, 0), repeat=len(names)))
+    header = [
+        " + ".join(name for name, is_aligned in zip(names, combination, strict=True) if is_aligned)
+        or "none of them"
+        for combination in combinations
+    ]
+    shown = None if manifest.bias is None else manifest.bias.name
+    lines = [
+        "images by the attributes with which they are bias-aligned",
+        format_table(
+            ["split", *(name if " + " in name or name == header[-1] else f"only {name}" for name in header)],
+            [
+                [split, *(f"{part.by_alignment[combination]:,}" for combination in combinations)]
+                for split, part in counts.items()
+            ],
+        ),
+    ]  # fmt: skip
+    for name, cells in counts["train"].by_attribute.items():
+        if name != shown:
+            values = (manifest.attributes or {})[name].values
+            lines += ["", *_format_cells(manifest.labels, name, values, cells.tolist())]
+    return "\n".join(lines)
+
+
+def _format_cells(
+    labels: Sequence[str], name: str | None, values: Sequence[str], cells: Sequence[Sequence[int]]
+) -> list[str]:
+    """Format the training cells of the labels and an attribute; ``name`` is None without one."""
+    axes = "" if name is None else f" (row) and {name} (column)"
+    rows = [
+        [label, *(f"{n:,}" if n else "." for n in row)]
+        for label, row in zip(labels, cells, strict=True)
+    ]
+    return [
+        f"train, images per label{axes}; . is an empty cell",
+        format_table(["label", *values], rows),
+    ]
 
 
 def format_description(description: DatasetDescription, counts: Mapping[str, SplitCounts]) -> str:
     """Format a dataset as text: its description, the counts of each split, and the training cells."""
     bias, labels = description.bias, description.labels
     values = ["images"] if bias is None else bias.values
-    axes = "" if bias is None else f" (row) and {bias.name} (column)"
+    name = None if bias is None else bias.name
     lines = [
         f"{description.name}: {description.origin}",
         *(f"  {part}: {text}" for part, text in description.protocol.items()),
@@ -94,14 +144,7 @@ def format_description(description: DatasetDescription, counts: Mapping[str, Spl
             ],
         ),
         "",
-        f"train, images per label{axes}; . is an empty cell",
-        format_table(
-            ["label", *values],
-            [
-                [label, *(f"{n:,}" if n else "." for n in row)]
-                for label, row in zip(labels, counts["train"].cells, strict=True)
-            ],
-        ),
+        *_format_cells(labels, name, values, counts["train"].cells),
     ]  # fmt: skip
     return "\n".join(lines)
 

@@ -11,6 +11,23 @@ from biascon.cli.options import FOLDER
 from biascon.cli.output import print_note
 
 
+class ClassesType(click.ParamType):  # type: ignore[type-arg]
+    """Classes by number, separated by commas: ``0,1,2``."""
+
+    name = "classes"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the classes in the order of the option."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() for part in parts):
+            self.fail(f"expected classes by number, like 0,1,2, but got '{value}'", param, ctx)
+        return tuple(map(int, parts))
+
+
 @click.command(name="make-bmnist")
 @click.option(
     "--rho",
@@ -63,6 +80,19 @@ from biascon.cli.output import print_note
     default="chunk",
     show_default=True,
     help="How bias-conflicting images are divided among the colors (chunk: as published).",
+)
+@click.option(
+    "--foreground-rho",
+    type=click.FloatRange(0, 1),
+    metavar="A",
+    help="FB-Biased-MNIST: the digit is colored too, in the digit color of the class in this share of its "
+    "images. Attributes background and foreground.",
+)
+@click.option(
+    "--biased-classes",
+    type=ClassesType(),
+    metavar="0,1,2",
+    help="Only these classes are colored at RHO in training; the others at 0.1.  [default: all]",
 )
 @click.option("--out", type=FOLDER, help="Folder of the dataset.  [default: data/<name>]")
 @click.option(
