@@ -246,8 +246,10 @@ _COLOR_NETWORK = FirstStage("ce", "features", kernel_1x1=True)
 _BIAS_NETWORK = FirstStage("bias-ce", "features", kernel_1x1=True)
 _OWN_CLASSIFIER: Any = {"input_kind": "logits", "evaluated_by": "classifier"}
 
+# Not an FB-Biased-MNIST, and not a sparse bias: the manifest of a BiasedMNIST does not have these keys.
+_PLAIN_BMNIST: dict[str, Any] = {"foreground_rho": None, "biased_classes": None}
 _FLAC_DEFAULTS = (
-    *(DatasetDefaults("bmnist", {"alpha": alpha, "delta": 0.5}, {"rho": rho})
+    *(DatasetDefaults("bmnist", {"alpha": alpha, "delta": 0.5}, {"rho": rho, **_PLAIN_BMNIST})
       for rho, alpha in ((0.99, 110.0), (0.995, 1500.0), (0.997, 2000.0), (0.999, 10000.0))),
     DatasetDefaults("utkface", {"alpha": 1000.0, "delta": 1.0}),
     DatasetDefaults("celeba", {"alpha": 30000.0, "delta": 0.5}, {"target": "Blond_Hair"}),

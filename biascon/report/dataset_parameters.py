@@ -15,10 +15,13 @@ class BiasedMNISTParameters:
     Attributes:
         rho: The share of the training images of a class that have its color, as text: ``"0.997"``.
         source_kind: The set of digits: ``mnist``, ``mnist5k``, ``fashion-mnist`` or ``kmnist``.
+        variation: What makes it another dataset than a BiasedMNIST at this rho, as in its name:
+            ``"fg0.9"`` (FB-Biased-MNIST), ``"biased0.1.2"`` (sparse bias), or both, joined by ``"-"``.
     """
 
     rho: str
     source_kind: str
+    variation: str = ""
 
 
 def biased_mnist_parameters(identity: RunIdentity) -> BiasedMNISTParameters | None:
@@ -27,8 +30,12 @@ def biased_mnist_parameters(identity: RunIdentity) -> BiasedMNISTParameters | No
         return parameters_of_old_run(identity.dataset)
     if identity.builder != "bmnist":
         return None
+    parameters = identity.dataset_parameters
+    foreground, classes = (parameters.get(key) for key in ("foreground_rho", "biased_classes"))
+    parts = [] if foreground is None else [f"fg{float(foreground)!r}"]
+    parts += [] if classes is None else [f"biased{'.'.join(map(str, classes))}"]
     return BiasedMNISTParameters(
-        repr(float(identity.dataset_parameters["rho"])), identity.source_kind
+        repr(float(parameters["rho"])), identity.source_kind, "-".join(parts)
     )
 
 

@@ -287,24 +287,30 @@ def convergence_figures(experiment: Experiment) -> list[Figure]:
 
 def cross_experiment_figures(experiments: Sequence[Experiment]) -> list[Figure]:
     """Return the figures of accuracy against rho, one for each recipe that was run with two or more rhos."""
-    by_recipe: dict[tuple[str, str, str], dict[float, list[Experiment]]] = {}
+    by_recipe: dict[tuple[str, str, str, str], dict[float, list[Experiment]]] = {}
     for experiment in experiments:
         parameters = biased_mnist_parameters(experiment.identity)
         if parameters is not None:
-            key = (experiment.preset, experiment.identity.recipe, parameters.source_kind)
+            view = f"by-{'-'.join(experiment.bias.chosen)}" if experiment.bias.chosen else ""
+            variation = "-".join(part for part in (parameters.variation, view) if part)
+            key = (
+                experiment.preset, experiment.identity.recipe, parameters.source_kind, variation,
+            )  # fmt: skip
             by_rho = by_recipe.setdefault(key, {})
             by_rho.setdefault(float(parameters.rho), []).append(experiment)
     figures = []
-    for (preset, recipe, source_kind), by_rho in by_recipe.items():
+    for (preset, recipe, source_kind, variation), by_rho in by_recipe.items():
         if len(by_rho) < 2:
             continue
         in_order = [experiment for rho in sorted(by_rho) for experiment in by_rho[rho]]
         prefix = "" if source_kind == "mnist" else f"{source_kind.replace('mnist', 'bmnist')}-"
+        prefix += f"{variation}-" if variation else ""
+        of = f" ({variation})" if variation else ""
         figures.append(
             Figure(
                 f"rho-{prefix}{recipe[:8]}",
-                f"Unbiased accuracy against rho, preset {preset}, mean over seeds with 95 % t intervals, "
-                f"n = {in_order[0].test_n:,} test images.",
+                f"Unbiased accuracy against rho{of}, preset {preset}, mean over seeds with 95 % t "
+                f"intervals, n = {in_order[0].test_n:,} test images.",
                 list_digests(run for experiment in in_order for run in experiment.runs),
                 partial(accuracy.draw_against_rho, in_order),
                 (PAGE, accuracy.rho_figure_height(in_order)),

@@ -27,6 +27,8 @@ _BMNIST_OPTIONS: dict[str, tuple[str, Any]] = {
     "n_confusing": ("--n-confusing", 9),
     "val_protocol": ("--val-protocol", "held-out"),
     "leftover": ("--leftover", "chunk"),
+    "foreground_rho": ("--foreground-rho", None),
+    "biased_classes": ("--biased-classes", None),
 }
 _PROTOCOL_SECTIONS = ("probe.", "finetune.")
 
@@ -66,10 +68,15 @@ def format_repeat_commands(experiment: Experiment) -> str:
 def _bmnist_options(parameters: Mapping[str, Any]) -> str:
     """Return the options of make-bmnist that differ from their defaults."""
     return "".join(
-        f" {option} {shlex.quote(str(parameters[name]))}"
+        f" {option} {shlex.quote(_format_option(parameters[name]))}"
         for name, (option, default) in _BMNIST_OPTIONS.items()
         if parameters.get(name, default) != default
     )
+
+
+def _format_option(value: Any) -> str:
+    """Return a parameter as the text of its option; the items of a list are separated by commas."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _training_options(identity: RunIdentity) -> str:

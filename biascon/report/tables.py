@@ -237,7 +237,7 @@ def describe_classifiers(experiment: Experiment) -> list[tuple[str, str]]:
 def published_rows(experiment: Experiment) -> list[tuple[str, str, str]]:
     """Return method, unbiased accuracy and source of the published results on this dataset."""
     parameters = biased_mnist_parameters(experiment.identity)
-    if parameters is None or parameters.source_kind != "mnist":
+    if parameters is None or parameters.source_kind != "mnist" or parameters.variation:
         return []
     rho = parameters.rho
     text = (resources.files("biascon.report") / "published.toml").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 from biascon.data.builders import mnist_source
 from biascon.data.builders.mnist_source import SHA256
-from tests.cli.outcomes import failure
+from tests.cli.outcomes import failure, usage_error
 
 
 def test_it_writes_a_dataset_under_its_name_and_prints_it(
@@ -46,6 +46,57 @@ def test_every_option_reaches_the_builder(cli: Any, small_digits: None, tmp_path
         "rho": 0.5, "seed": 2, "variant": "fairkl", "colour": "digit", "n_confusing": 3,
         "val_protocol": "hong", "leftover": "even",
     }  # fmt: skip
+
+
+def test_two_attributes_and_biased_classes_reach_the_builder(
+    cli: Any, small_digits: None, tmp_path: Path
+) -> None:
+    outcome = cli(
+        "make-bmnist", "--rho", "0.9", "--foreground-rho", "0.5", "--biased-classes", "3, 1"
+    )
+    assert outcome.code == 0
+    name = "bmnist5k-0.9-fg0.5-biased1.3"
+    assert outcome.err.splitlines()[1] == f"data/{name}: written"
+    manifest = json.loads((tmp_path / "data" / name / "manifest.json").read_text())
+    assert manifest["parameters"]["foreground_rho"] == 0.5
+    assert manifest["parameters"]["biased_classes"] == [1, 3]
+    lines = outcome.out.splitlines()
+    start = lines.index("images by the attributes with which they are bias-aligned")
+    title = "split  background + foreground  only background  only foreground  none of them"
+    assert lines[start + 1] == title
+    rows = [line.split() for line in lines[start + 3 : start + 6]]
+    assert [row[0] for row in rows] == ["train", "val", "test"]
+    for row, split in zip(rows, ("train", "val", "test"), strict=True):
+        counts = manifest["counts"][split]
+        numbers = [int(text) for text in row[1:]]
+        assert sum(numbers) == counts["n"]
+        assert numbers[0] + numbers[1] == counts["aligned"]
+    # Background: 81 of 90 images in two classes, 9 in the eight others. Foreground: 45, and 9.
+    assert sum(map(int, rows[0][1:3])) == 2 * 81 + 8 * 9
+    assert int(rows[0][1]) + int(rows[0][3]) == 2 * 45 + 8 * 9
+    assert [line.split()[0] for line in lines[-10:]] == list("0123456789")
+    assert lines[-10:][3].split()[4] == "45"  # label 3, foreground value of class 3
+    assert cli("inspect", f"data/{name}").out == outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--foreground-rho", "1.5"], "'--foreground-rho'"),
+        (["--foreground-rho", "nan"], "expected foreground_rho in [0, 1], but got nan"),
+        (["--foreground-rho", "0.9", "--color", "digit"], "expected color 'background'"),
+        (["--biased-classes", ""], "expected classes by number, like 0,1,2, but got ''"),
+        (["--biased-classes", "0,,1"], "expected classes by number, like 0,1,2, but got '0,,1'"),
+        (["--biased-classes", "zero"], "expected classes by number, like 0,1,2, but got 'zero'"),
+        (["--biased-classes", "0,10"], "expected biased_classes to be numbers in 0..9, but got 10"),
+        (["--biased-classes", "4,4"], "each class once in biased_classes, but got 4 twice"),
+    ],
+)
+def test_bad_options_are_wrong_usage_and_nothing_is_written(
+    cli: Any, small_digits: None, tmp_path: Path, options: list[str], message: str
+) -> None:
+    assert message in usage_error(cli("make-bmnist", *options))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_the_only_text_on_stdout(cli: Any, small_digits: None, tmp_path: Path) -> None:

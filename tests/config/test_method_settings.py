@@ -154,7 +154,14 @@ class TestParametersByDataset:
 
     @pytest.mark.parametrize(
         ("builder", "dataset"),
-        [("bmnist", {"rho": 0.9}), ("celeba", {"target": "Smiling"}), ("made", {}), ("bmnist", {})],
+        [
+            ("bmnist", {"rho": 0.9}),
+            ("bmnist", {"rho": 0.99, "foreground_rho": 0.9}),
+            ("bmnist", {"rho": 0.99, "biased_classes": [0]}),
+            ("celeba", {"target": "Smiling"}),
+            ("made", {}),
+            ("bmnist", {}),
+        ],
     )
     def test_another_dataset_keeps_the_defaults_of_the_loss(
         self, builder: str, dataset: dict[str, Any]

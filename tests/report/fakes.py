@@ -27,14 +27,14 @@ NO_FOLDER = Path("nowhere")
 PROTOCOL = ProtocolRecord("rho 0.5", "none", "100 % made_up", "none", "linear probe")
 
 
-def bmnist(rho: float, source_kind: str = "mnist") -> dict[str, Any]:
+def bmnist(rho: float, source_kind: str = "mnist", **parameters: Any) -> dict[str, Any]:
     """The identity of a BiasedMNIST with this rho, as changes of ``made_up``."""
     return {
         "dataset": f"{source_kind.replace('mnist', 'bmnist')}-{rho}",
         "dataset_digest": f"{rho}".replace(".", "").ljust(64, "d"),
         "builder": "bmnist",
         "source_kind": source_kind,
-        "dataset_parameters": {"rho": rho},
+        "dataset_parameters": {"rho": rho, **parameters},
     }
 
 

@@ -22,6 +22,21 @@ def test_name_and_parameters_of_a_dataset_agree(source_kind: str) -> None:
     assert parameters_of(**bmnist(0.997, source_kind) | old) == expected
 
 
+@pytest.mark.parametrize(
+    ("parameters", "variation"),
+    [
+        ({"foreground_rho": 0.9}, "fg0.9"),
+        ({"biased_classes": [0, 1, 2]}, "biased0.1.2"),
+        ({"foreground_rho": 1.0, "biased_classes": [7]}, "fg1.0-biased7"),
+    ],
+)
+def test_two_attributes_or_few_biased_classes_are_another_dataset(
+    parameters: dict[str, Any], variation: str
+) -> None:
+    identity = bmnist(0.997, **parameters)
+    assert parameters_of(**identity) == BiasedMNISTParameters("0.997", "mnist", variation)
+
+
 def test_name_of_a_new_run_decides_nothing() -> None:
     assert parameters_of(**bmnist(0.9) | {"dataset": "a-name"}) == BiasedMNISTParameters(
         "0.9", "mnist"

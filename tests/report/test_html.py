@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from biascon.metrics.records import UNDEFINED
+from biascon.report.experiments import group_runs
+from biascon.report.figures import cross_experiment_figures
 from biascon.report.paired_tests import run_paired_tests
 from biascon.runs.identity import BiasRecord
 from tests.report.fakes import CLEAR, bmnist, made_up, one_experiment, page_of
@@ -144,6 +146,29 @@ def test_accuracy_is_drawn_against_rho_for_two_rhos(monkeypatch: pytest.MonkeyPa
     other_digits = [made_up("supcon", s, 0.7, **bmnist(0.9, "kmnist")) for s in (0, 1)]
     page = page_of(*CLEAR, *other_digits, monkeypatch=monkeypatch)
     assert "Unbiased accuracy against rho" not in page
+
+
+def test_only_datasets_that_differ_in_rho_alone_are_in_one_figure() -> None:
+    background = BiasRecord("background", ["red", "green"])
+    foreground = BiasRecord("foreground", ["red", "green"], chosen=["foreground"], base="b")
+    runs = [
+        made_up(
+            "ce",
+            0,
+            0.7,
+            **bmnist(rho, foreground_rho=0.9) | {"dataset": f"{rho}-{bias.name}"},
+            bias=bias,
+        )
+        for rho in (0.9, 0.99)
+        for bias in (background, foreground)
+    ]
+    plain = made_up("ce", 0, 0.7, **bmnist(0.95))
+    sparse = made_up("ce", 0, 0.7, **bmnist(0.95, biased_classes=[0]))
+    figures = cross_experiment_figures(group_runs([*runs, plain, sparse]))
+    assert [figure.name.rsplit("-", 1)[0] for figure in figures] == [
+        "rho-fg0.9", "rho-fg0.9-by-foreground",
+    ]  # fmt: skip
+    assert "against rho (fg0.9-by-foreground)" in figures[1].caption
 
 
 def test_paired_tests_are_shown_with_holm(page: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,13 @@ def test_commands_make_the_dataset_and_run_every_seed() -> None:
     ]
 
 
+def test_commands_state_the_second_attribute_and_the_biased_classes() -> None:
+    parameters = {"foreground_rho": 0.95, "biased_classes": [0, 1, 2]}
+    assert commands_of(**bmnist(0.9, **parameters))[0] == (
+        "biascon make-bmnist --rho 0.9 --foreground-rho 0.95 --biased-classes 0,1,2"
+    )
+
+
 def test_overrides_and_changed_parameters_are_set() -> None:
     overrides = {"augment.rotation": 0.0, "model.head": [32, 32], "train.compile": True}
     parameters = {"temperature": 0.2, "wa": 0.5, "wb": 0.5, "clip": False}

@@ -82,6 +82,8 @@ def test_published_results_are_shown_for_their_rho_with_a_warning() -> None:
     for other in (
         bmnist(0.9),
         bmnist(0.997, "mnist5k"),
+        bmnist(0.997, foreground_rho=0.9),
+        bmnist(0.997, biased_classes=[0, 1]),
         {"dataset": "celeba", "builder": "celeba"},
     ):
         assert "Published" not in markdown_of(made_up("biasbal", 0, 0.5, **other))

@@ -89,6 +89,7 @@ class TestFolder:
         assert on_disk["parameters"] == {
             ("colour" if key == "color" else key): value
             for key, value in asdict(BiasedMNISTSpec(0.997, seed=3, color="digit")).items()
+            if value is not None
         }
         assert on_disk["source"]["sha256"] == digits.sha256
         assert on_disk["source"]["origin"] == digits.origin
