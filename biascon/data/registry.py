@@ -42,7 +42,7 @@ _COLOR, _NONE = "color, at --rho", "none"
 
 # fmt: off
 BUILDERS: dict[str, Builder] = {
-    "bmnist": Builder("10", _COLOR, "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
+    "bmnist": Builder("10", f"{_COLOR}; or background, foreground", "nothing (MNIST, or 5,000 embedded digits)", "make-bmnist"),
     "fashion-bmnist": Builder("10", _COLOR, "FashionMNIST's IDX files, or a network", "make-bmnist --source fashion"),
     "kbmnist": Builder("10", _COLOR, "KMNIST's IDX files, or a network", "make-bmnist --source kmnist"),
     "utkface": Builder("2 (gender)", "race, age", "the cropped images of UTKFace", "make-utkface RAW"),
