@@ -45,7 +45,7 @@ def parameters_of_old_run(dataset: str) -> BiasedMNISTParameters | None:
     Only for evaluations of format 1, which have no parameters of the dataset.
 
     >>> parameters_of_old_run("fashion-bmnist-0.9-fairkl")
-    BiasedMNISTParameters(rho='0.9', source_kind='fashion-mnist')
+    BiasedMNISTParameters(rho='0.9', source_kind='fashion-mnist', variation='')
     """
     match = re.match(r"((?:fashion-|k)?bmnist(?:5k)?)-(\d\.\d+)", dataset)
     if match is None:
