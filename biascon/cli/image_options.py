@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,6 +108,17 @@ def build_dataset(
         progress.close()
     print_result(result, as_json=as_json)
     return result
+
+
+def preview_or_build(
+    raw: Path, plan: BuildPlan, image_spec: ImageSpec, options: Mapping[str, Any]
+) -> None:
+    """Print the preview of a plan, or build it, by the options of ``image_options``."""
+    if options["dry_run"]:
+        print_preview(plan, as_json=options["as_json"])
+        return
+    names = ("out", "max_rejected", "threads", "store", "force", "as_json")
+    build_dataset(raw, plan, image_spec, **{name: options[name] for name in names})
 
 
 class Progress:

@@ -1,25 +1,27 @@
-"""A user's own images: a CSV file with a column of files, one of labels, and one or more bias columns."""
+"""The plan of a table of images: its splits, and the bias-aligned cells of each bias column.
+
+The table is a user's CSV file, a folder whose file names hold the values, or one of the sets of
+``waterbirds``, ``urbancars``, ``fairface`` and ``debias_folders``.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from biascon.data.alignment import (
-    AlignedValues,
-    Alignment,
-    align_cells,
-    check_aligned_values,
-    read_aligned_values,
-)
-from biascon.data.builders.csv_table import CsvTable, TableSpec
+from biascon.data.alignment import AlignedValues, Alignment, align_cells, check_aligned_values
+from biascon.data.builders.table_rows import SPLIT_CODES, SPLIT_NAMES, ImageTable, TableSpec
 from biascon.data.building.plan import BuildPlan, SplitPlan
-from biascon.data.building.splitting import NO_VALIDATION, seeded_split
+from biascon.data.building.splitting import (
+    NO_VALIDATION,
+    describe_splits,
+    hold_out,
+    seeded_split,
+)
 from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
 from biascon.data.values import sort_values
 from biascon.errors import DataError, UsageError
@@ -27,11 +29,6 @@ from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 MAX_VALUES = 1000  # different values in a column
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class _BiasColumn:
         return [[label_values[k], self.values[m]] for k, m in np.argwhere(cells).tolist()]
 
 
-def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
+def plan_table(table: ImageTable, spec: TableSpec, *, origin: str) -> BuildPlan:
     """Assign the images of a table to splits.
 
     Args:
@@ -78,24 +75,25 @@ def plan_table(table: CsvTable, spec: TableSpec, *, origin: str) -> BuildPlan:
     check_aligned_values(spec.aligned, spec.bias)
     label_values, label = _encode_column(spec.label, table.columns[spec.label])
     bias_columns = _encode_bias_columns(table, spec, label_values)
-    first = bias_columns[spec.bias[0]]
+    first = bias_columns[spec.bias[0]] if spec.bias else None
+    zero = np.zeros(len(label), dtype=np.int64)
     splits = {
         name: SplitPlan(
             [table.files[row] for row in rows],
             label[rows],
-            first.codes[rows],
-            first.mark_aligned(label, rows),
+            (zero if first is None else first.codes)[rows],
+            zero[rows] > 0 if first is None else first.mark_aligned(label, rows),
             table.index[rows],
             {bias: column.codes[rows] for bias, column in bias_columns.items()},
         )
-        for name, rows in _split_rows(table, spec).items()
+        for name, rows in _split_rows(table, spec, label, len(label_values)).items()
     }
     description = describe_table(table, spec, label_values, bias_columns, splits, origin)
     return BuildPlan(description, splits, table.left_out)
 
 
 def describe_table(
-    table: CsvTable,
+    table: ImageTable,
     spec: TableSpec,
     label_values: list[str],
     bias_columns: Mapping[str, _BiasColumn],
@@ -103,37 +101,55 @@ def describe_table(
     origin: str,
 ) -> DatasetDescription:
     """Describe the dataset of a table."""
-    first = bias_columns[spec.bias[0]]
     attributes = {
         name: Attribute(column.values, column.aligned_pairs(label_values))
         for name, column in bias_columns.items()
     }
-    pairs = attributes[spec.bias[0]].aligned_pairs
+    reasons = dict(sorted(Counter(reason for _, reason in table.left_out).items()))
+    names: dict[str, Any] = {
+        "read": len(table.files) + len(table.left_out) + sum(table.dropped.values()),
+        "left_out": len(table.left_out),
+        "reasons": reasons,
+    }
+    if table.dropped:
+        names["dropped"] = dict(table.dropped)
+    return DatasetDescription(
+        name=spec.full_name(),
+        builder=spec.builder,
+        protocol={
+            **_describe_protocol(table, spec, splits),
+            "pictures": spec.image_spec.describe(),
+        },
+        parameters=_describe_parameters(spec),
+        source={
+            "kind": spec.builder,
+            "origin": origin,
+            "sha256": dict(table.sha256),
+            "names": names,
+        },
+        labels=label_values,
+        bias=_describe_bias(spec, bias_columns, label_values),
+        attributes=attributes or None,
+    )
+
+
+def _describe_bias(
+    spec: TableSpec, bias_columns: Mapping[str, _BiasColumn], label_values: Sequence[str]
+) -> BiasAttribute | None:
+    """Describe the first bias column; None without one."""
+    if not spec.bias:
+        return None
+    first = bias_columns[spec.bias[0]]
+    pairs = first.aligned_pairs(label_values)
     aligned = None
     if pairs is not None:
         texts = [f"{label} = {value}" for label, value in pairs]
         aligned = f"{', '.join(texts)} ({first.alignment.source})"
-    reasons = dict(sorted(Counter(reason for _, reason in table.left_out).items()))
-    n_read = len(table.files) + len(table.left_out)
-    return DatasetDescription(
-        name=spec.full_name(),
-        builder="table",
-        protocol={**_describe_protocol(spec, splits), "pictures": spec.image_spec.describe()},
-        parameters=_describe_parameters(spec),
-        source={
-            "kind": "table",
-            "origin": origin,
-            "sha256": {"table": table.sha256},
-            "names": {"read": n_read, "left_out": len(table.left_out), "reasons": reasons},
-        },
-        labels=label_values,
-        bias=BiasAttribute(spec.bias[0], first.values, aligned=aligned),
-        attributes=attributes,
-    )
+    return BiasAttribute(spec.bias[0], first.values, aligned=aligned)
 
 
 def _encode_bias_columns(
-    table: CsvTable, spec: TableSpec, label_values: Sequence[str]
+    table: ImageTable, spec: TableSpec, label_values: Sequence[str]
 ) -> dict[str, _BiasColumn]:
     """Encode the bias columns by name, with their bias-aligned cells."""
     columns = {}
@@ -166,66 +182,102 @@ def _encode_column(name: str, texts: Sequence[str]) -> tuple[list[str], Array]:
     return values, np.array([position[text] for text in texts], dtype=np.int64)
 
 
-def _split_rows(table: CsvTable, spec: TableSpec) -> dict[str, Array]:
+def _split_rows(
+    table: ImageTable, spec: TableSpec, label: Array, n_labels: int
+) -> dict[str, Array]:
     """Return the rows of each split, by the split column or by a seeded split."""
     if spec.split is None:
         return seeded_split(len(table.files), spec.seed, spec.val_protocol, "table/split")
-    texts = [text.lower() for text in table.columns[spec.split]]
-    unknown = sorted(set(texts) - set(SPLIT_NAMES))
-    if unknown:
-        raise DataError(
-            f"expected train, val or test in column '{spec.split}', but got {quote_some(unknown, 3)}"
-        )
-    codes = np.array([SPLIT_NAMES[text] for text in texts])
+    split_of = _map_splits(table, spec)
+    codes = np.array([split_of[text] for text in table.columns[spec.split]])
     parts = {name: np.flatnonzero(codes == name) for name in ("train", "val", "test")}
+    if _holds_out(table, spec):
+        train = parts["train"]
+        is_val = hold_out(label[train], n_labels, spec.seed, spec.val_protocol)
+        parts |= {"train": train[~is_val], "val": train[is_val]}
     return {name: rows for name, rows in parts.items() if len(rows) or name != "val"}
 
 
-def _describe_protocol(spec: TableSpec, splits: Mapping[str, SplitPlan]) -> dict[str, str]:
-    """Return the manifest texts of the splits."""
+def _map_splits(table: ImageTable, spec: TableSpec) -> dict[str, str]:
+    """Return the split of every value of the split column.
+
+    Values that ``split_map`` does not hold are all names, or all codes.
+
+    Raises:
+        DataError: A value is no split.
+    """
+    values = set(table.columns[str(spec.split)])
+    open_values = values - set(spec.split_map)
+    are_codes = bool(open_values) and open_values <= set(SPLIT_CODES)
+    known = SPLIT_CODES if are_codes else SPLIT_NAMES
+    split_of = {text: known.get(text.lower(), "") for text in open_values}
+    unknown = sorted(text for text, split in split_of.items() if not split)
+    if unknown:
+        raise DataError(
+            f"expected train, val or test in column '{spec.split}', or 0, 1 and 2 for them, but got "
+            f"{quote_some(unknown, 3)}; --split-map '{unknown[0]}=val' assigns a value to a split, "
+            f"--split-map '{unknown[0]}=' leaves its rows out"
+        )
+    return split_of | {text: spec.split_map[text] for text in values & set(spec.split_map)}
+
+
+def _holds_out(table: ImageTable, spec: TableSpec) -> bool:
+    """Whether validation images are held out of the training images of a split column."""
+    return spec.hold_out_val and "val" not in _map_splits(table, spec).values()
+
+
+def _describe_protocol(
+    table: ImageTable, spec: TableSpec, splits: Mapping[str, SplitPlan]
+) -> dict[str, str]:
+    """Return the manifest texts of the splits, with the notes of the settings."""
     if spec.split is not None:
-        protocol = dict.fromkeys(splits, f"column {spec.split}")
-        return protocol if "val" in protocol else {**protocol, "val": NO_VALIDATION}
-    validation = {
-        "held-out": "10 % of the training pictures",
-        "hong": "10 % of the training pictures, kept in training (leaks)",
-        "none": NO_VALIDATION,
-    }
+        protocol = _describe_split_column(table, spec, splits)
+    else:
+        validation = {
+            "held-out": "10 % of the training pictures",
+            "hong": "10 % of the training pictures, kept in training (leaks)",
+            "none": NO_VALIDATION,
+        }
+        protocol = {
+            "train": "seeded 80/20 split of the sorted files",
+            "val": validation[spec.val_protocol],
+            "test": "20 % of the files",
+        }
+    notes = spec.protocol_notes
     return {
-        "train": "seeded 80/20 split of the sorted files",
-        "val": validation[spec.val_protocol],
-        "test": "20 % of the files",
+        name: f"{text}; {notes[name]}" if name in notes else text for name, text in protocol.items()
     }
+
+
+def _describe_split_column(
+    table: ImageTable, spec: TableSpec, splits: Mapping[str, SplitPlan]
+) -> dict[str, str]:
+    """Return the manifest texts of the splits of a split column."""
+    protocol = dict.fromkeys(splits, f"column {spec.split}")
+    split_of = _map_splits(table, spec)
+    if spec.split_map or set(split_of) <= set(SPLIT_CODES):
+        for name in protocol:
+            values = sort_values(text for text, split in split_of.items() if split == name)
+            protocol[name] = f"column {spec.split} = {', '.join(values)}"
+    if _holds_out(table, spec):
+        protocol |= describe_splits(protocol["train"], spec.val_protocol)
+    return protocol if "val" in protocol else {**protocol, "val": NO_VALIDATION}
 
 
 def _describe_parameters(spec: TableSpec) -> dict[str, Any]:
-    seeded = {} if spec.split else {"seed": spec.seed, "val_protocol": spec.val_protocol}
-    words = {"keep_words": sorted(spec.keep_words)} if spec.keep_words else {}
-    return {
+    seeded = {"seed": spec.seed, "val_protocol": spec.val_protocol} if spec.is_seeded else {}
+    parameters = {
         "image": spec.image, "label": spec.label, "bias": list(spec.bias), "split": spec.split, **seeded,
         "size": spec.image_spec.size, "resize": spec.image_spec.resize, "decode": spec.image_spec.decode,
-        **words,
     }  # fmt: skip
-
-
-def parse_aligned_options(words: Sequence[str]) -> AlignedValues | None:
-    """Parse the aligned values of a command line: ``label=bias`` words, or the path of one file.
-
-    >>> parse_aligned_options(["cat=indoor", "dog=outdoor", "dog=beach"])
-    {'cat': ['indoor'], 'dog': ['outdoor', 'beach']}
-
-    Raises:
-        UsageError: A word has another form.
-        DataError: The file is missing or malformed.
-    """
-    if not words:
-        return None
-    if len(words) == 1 and "=" not in words[0]:
-        return read_aligned_values(Path(words[0]))
-    pairs: dict[str, list[str]] = {}
-    for word in words:
-        label, equals, value = word.partition("=")
-        if not (equals and label.strip() and value.strip()):
-            raise UsageError(f"expected --aligned label=bias or one file, but got '{word}'")
-        pairs.setdefault(label.strip(), []).append(value.strip())
-    return pairs
+    optional: dict[str, Any] = {
+        "keep_words": sorted(spec.keep_words),
+        "split_map": dict(sorted(spec.split_map.items())),
+        "leave_out": {name: list(values) for name, values in sorted(spec.leave_out.items())},
+        "rename": {
+            name: dict(sorted(names.items())) for name, names in sorted(spec.rename.items())
+        },
+        "patterns": list(spec.patterns),
+        "ignore": list(spec.ignore),
+    }
+    return parameters | {key: value for key, value in optional.items() if value}
