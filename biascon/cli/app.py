@@ -28,6 +28,10 @@ COMMANDS = {
     "make-utkface": "biascon.cli.make_utkface:command",
     "make-celeba": "biascon.cli.make_celeba:command",
     "make-table": "biascon.cli.make_table:command",
+    "make-waterbirds": "biascon.cli.make_waterbirds:command",
+    "make-urbancars": "biascon.cli.make_urbancars:command",
+    "make-fairface": "biascon.cli.make_fairface:command",
+    "make-debias": "biascon.cli.make_debias:command",
     "make-standard": "biascon.cli.make_standard:command",
     "inspect": "biascon.cli.inspect:command",
     "train": "biascon.cli.train:command",
@@ -42,6 +46,12 @@ COMMANDS = {
     "doctor": "biascon.cli.doctor:command",
     "demo": "biascon.cli.demo:command",
 }
+
+
+_RESUMABLE = {
+    "make-utkface", "make-celeba", "make-table", "make-waterbirds", "make-urbancars", "make-fairface",
+    "make-debias",
+}  # fmt: skip
 
 
 class LazyGroup(click.Group):
@@ -115,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
             hint = "; the same command resumes from the last finished epoch"
         if {"sweep", "tune"} & set(words):
             hint = "; the same command resumes: it skips the runs that are finished"
-        if {"make-utkface", "make-celeba", "make-table"} & set(words):
+        if _RESUMABLE & set(words):
             hint = "; the same command resumes after the last finished image"
         _fail(f"interrupted{hint}", INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:

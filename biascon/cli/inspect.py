@@ -160,6 +160,10 @@ def format_attributes(description: DatasetDescription) -> list[str]:
     for name, attribute in (description.attributes or {}).items():
         lines.append(f"  attribute {name}: {', '.join(attribute.values)}")
     if rejected is not None:
+        dropped = description.source.get("names", {}).get("dropped", {})
+        if dropped:
+            counts = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
+            lines.append(f"  left out on purpose: {counts}")
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.by_reason.items())
         lines.append(f"  left out: {rejected.n:,}{f' ({reasons})' if reasons else ''}")
     return lines

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from biascon.data.builders.folder_hints import suggest_command
 from biascon.data.builders.folder_layouts import FOLDERS, FolderListing, LabeledPaths
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import (
@@ -76,7 +77,11 @@ def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPl
         DataError: RAW does not have the layout of the set, or a class has too few images.
     """
     layout = FOLDERS[spec.name]
-    listing = layout.find(raw, spec.title, spec.val_protocol != "none")
+    try:
+        listing = layout.find(raw, spec.title, spec.val_protocol != "none")
+    except DataError as error:
+        hint = suggest_command(raw) if raw.is_dir() else ""
+        raise DataError(f"{error}{hint}") from error
     parts = dict(listing.parts)
     protocol = dict(listing.protocol)
     if "all" in parts:

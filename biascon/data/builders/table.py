@@ -229,23 +229,18 @@ def _holds_out(table: ImageTable, spec: TableSpec) -> bool:
 def _describe_protocol(
     table: ImageTable, spec: TableSpec, splits: Mapping[str, SplitPlan]
 ) -> dict[str, str]:
-    """Return the manifest texts of the splits, with the notes of the settings."""
+    """Return the manifest texts of the splits."""
     if spec.split is not None:
-        protocol = _describe_split_column(table, spec, splits)
-    else:
-        validation = {
-            "held-out": "10 % of the training pictures",
-            "hong": "10 % of the training pictures, kept in training (leaks)",
-            "none": NO_VALIDATION,
-        }
-        protocol = {
-            "train": "seeded 80/20 split of the sorted files",
-            "val": validation[spec.val_protocol],
-            "test": "20 % of the files",
-        }
-    notes = spec.protocol_notes
+        return _describe_split_column(table, spec, splits)
+    validation = {
+        "held-out": "10 % of the training pictures",
+        "hong": "10 % of the training pictures, kept in training (leaks)",
+        "none": NO_VALIDATION,
+    }
     return {
-        name: f"{text}; {notes[name]}" if name in notes else text for name, text in protocol.items()
+        "train": "seeded 80/20 split of the sorted files",
+        "val": validation[spec.val_protocol],
+        "test": "20 % of the files",
     }
 
 
@@ -259,6 +254,7 @@ def _describe_split_column(
         for name in protocol:
             values = sort_values(text for text, split in split_of.items() if split == name)
             protocol[name] = f"column {spec.split} = {', '.join(values)}"
+    protocol |= {name: text for name, text in spec.split_texts.items() if name in protocol}
     if _holds_out(table, spec):
         protocol |= describe_splits(protocol["train"], spec.val_protocol)
     return protocol if "val" in protocol else {**protocol, "val": NO_VALIDATION}

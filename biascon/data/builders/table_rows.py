@@ -60,7 +60,7 @@ class TableSpec:
         patterns: The patterns of file names, for a folder without a CSV file; see ``file_patterns``.
         ignore: Patterns, as in a shell, of the files of that folder that are no images of the set.
         builder: The name of the builder.
-        protocol_notes: Texts that are appended to the manifest text of a split.
+        split_texts: The manifest texts of splits, in place of the values of the split column.
     """
 
     image: str
@@ -80,7 +80,7 @@ class TableSpec:
     patterns: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     builder: str = "table"
-    protocol_notes: Mapping[str, str] = field(default_factory=dict)
+    split_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_keep_words(self.keep_words)

@@ -1,0 +1,27 @@
+"""``biascon make-waterbirds``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from biascon.cli.image_options import image_options, preview_or_build
+from biascon.cli.options import FOLDER
+
+
+@click.command(name="make-waterbirds")
+@click.argument("raw", type=FOLDER)
+@image_options
+def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> None:
+    """Build Waterbirds from the folder RAW of metadata.csv and its images.
+
+    The label is landbird or waterbird, the bias attribute is the place, land or water.
+    """
+    from biascon.data.builders.waterbirds import plan_waterbirds
+    from biascon.data.images.decoding import ImageSpec
+
+    spec = ImageSpec(size, resize, decode)
+    folder, plan = plan_waterbirds(raw, spec)
+    preview_or_build(folder, plan, spec, options)
