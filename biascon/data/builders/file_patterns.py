@@ -116,7 +116,7 @@ def _compile(text: str, *, lazy: bool, linked: bool) -> str:
         body = {"": f"[^/]{many}", "#": f"[0-9]{many}"}.get("|".join(words)) or "|".join(
             map(re.escape, words)
         )
-        if linked and name in seen:
+        if linked and name and name in seen:
             body = f"(?P={name})"
         else:
             body = f"(?P<{name}>{body})" if linked and name else f"({body})"

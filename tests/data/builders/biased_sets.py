@@ -53,7 +53,7 @@ def make_fairface(raw: Path) -> Path:
 
 
 def make_disent(raw: Path, *, valid_in_percent: bool, nested: bool) -> Path:
-    """Write a set of DisEnt: two labels, and 8 aligned and 2 conflicting images of each at 0.5pct and 1pct."""
+    """Write a set of DisEnt: 8 aligned and 2 conflicting images of each of two labels, at 0.5 and 1 %."""
     for percent, y, k in product(("0.5pct", "1pct"), (0, 1), range(10)):
         part, bias = ("align", y) if k < 8 else ("conflict", 1 - y)
         write_image(raw / percent / part / str(y) / f"{k}_a_{y}_{bias}.png", k)
