@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -110,15 +110,29 @@ def build_dataset(
     return result
 
 
-def preview_or_build(
-    raw: Path, plan: BuildPlan, image_spec: ImageSpec, options: Mapping[str, Any]
+def build_or_preview(
+    raw: Path,
+    plan: BuildPlan,
+    image_spec: ImageSpec,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    **build_options: Any,
 ) -> None:
-    """Print the preview of a plan, or build it, by the options of ``image_options``."""
-    if options["dry_run"]:
-        print_preview(plan, as_json=options["as_json"])
-        return
-    names = ("out", "max_rejected", "threads", "store", "force", "as_json")
-    build_dataset(raw, plan, image_spec, **{name: options[name] for name in names})
+    """Build a dataset as ``build_dataset``, or print the preview of its plan.
+
+    Args:
+        raw: The folder of images.
+        plan: The plan of the dataset.
+        image_spec: How an image becomes an array.
+        dry_run: Print the preview.
+        as_json: Print JSON instead of tables.
+        build_options: The other arguments of ``build_dataset``.
+    """
+    if dry_run:
+        print_preview(plan, as_json=as_json)
+    else:
+        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
 
 
 class Progress:

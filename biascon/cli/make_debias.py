@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import image_options, preview_or_build
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 
@@ -27,7 +27,16 @@ from biascon.cli.options import FOLDER
     help="For a set without validation images. held-out: hold out 10 % of the training images of each label.",
 )
 @image_options
-def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> None:
+def command(
+    raw: Path,
+    percent: str,
+    val_protocol: str,
+    size: int,
+    resize: int,
+    decode: str,
+    seed: int,
+    **build_options: Any,
+) -> None:
     """Build a set of debiasing papers from the folder RAW: labels and bias stand in the names of its files.
 
     Read are the sets of DisEnt (Colored MNIST, Corrupted CIFAR-10, bFFHQ: 0.5pct/align/0/1_0_0.png) and BAR
@@ -40,8 +49,8 @@ def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> N
     folder, plan = plan_debias(
         raw,
         spec,
-        percent=options["percent"],
-        seed=options["seed"],
-        val_protocol=options["val_protocol"],
+        percent=percent,
+        seed=seed,
+        val_protocol=val_protocol,
     )
-    preview_or_build(folder, plan, spec, options)
+    build_or_preview(folder, plan, spec, **build_options)

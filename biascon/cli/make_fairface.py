@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import image_options, preview_or_build
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 
@@ -36,7 +36,17 @@ from biascon.cli.options import FOLDER
     "the test images.",
 )
 @image_options
-def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> None:
+def command(
+    raw: Path,
+    label: str,
+    bias: str,
+    val_protocol: str,
+    size: int,
+    resize: int,
+    decode: str,
+    seed: int,
+    **build_options: Any,
+) -> None:
     """Build FairFace from the folder RAW of its two tables and its images."""
     from biascon.data.builders.fairface import plan_fairface
     from biascon.data.images.decoding import ImageSpec
@@ -45,9 +55,9 @@ def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> N
     folder, plan = plan_fairface(
         raw,
         spec,
-        label=options["label"],
-        bias=options["bias"],
-        seed=options["seed"],
-        val_protocol=options["val_protocol"],
+        label=label,
+        bias=bias,
+        seed=seed,
+        val_protocol=val_protocol,
     )
-    preview_or_build(folder, plan, spec, options)
+    build_or_preview(folder, plan, spec, **build_options)

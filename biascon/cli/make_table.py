@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biascon.cli.image_options import image_options, preview_or_build
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ def command(context: click.Context, /, table: Path, root: Path | None, **options
     else:
         folder, rows = root or table.parent, read_csv_table(table, spec)
         origin = f"{table.name} and its pictures"
-    preview_or_build(folder, plan_table(rows, spec, origin=origin), spec.image_spec, options)
+    names = ("out", "max_rejected", "threads", "store", "force", "dry_run", "as_json")
+    plan = plan_table(rows, spec, origin=origin)
+    build_or_preview(folder, plan, spec.image_spec, **{name: options[name] for name in names})
 
 
 def _read_spec(

@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import image_options, preview_or_build
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 
 @click.command(name="make-waterbirds")
 @click.argument("raw", type=FOLDER)
 @image_options
-def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> None:
+def command(
+    raw: Path, size: int, resize: int, decode: str, seed: int, **build_options: Any
+) -> None:
     """Build Waterbirds from the folder RAW of metadata.csv and its images.
 
     The label is landbird or waterbird, the bias attribute is the place, land or water.
@@ -22,6 +24,8 @@ def command(raw: Path, size: int, resize: int, decode: str, **options: Any) -> N
     from biascon.data.builders.waterbirds import plan_waterbirds
     from biascon.data.images.decoding import ImageSpec
 
+    if seed:
+        raise click.UsageError("the splits of Waterbirds are official: leave out --seed")
     spec = ImageSpec(size, resize, decode)
     folder, plan = plan_waterbirds(raw, spec)
-    preview_or_build(folder, plan, spec, options)
+    build_or_preview(folder, plan, spec, **build_options)

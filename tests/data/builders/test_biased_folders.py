@@ -154,6 +154,7 @@ def test_a_percentage_of_disent_has_to_be_chosen(tmp_path: Path, cli: Cli) -> No
     assert code == 2
     assert "expected --percent to be one of '0.5pct', '1pct', but got none" in err
     assert cli("make-debias", raw / "1pct", "--percent", "0.5pct", "--dry-run")[0] == 2
+    assert cli("make-waterbirds", raw, "--seed", "1", "--dry-run")[0] == 2
     code, _, err = cli("make-debias", raw / "test", "--dry-run")
     assert code == 1
     assert "has no folder with align and conflict" in err
@@ -164,7 +165,7 @@ def test_a_folder_and_a_name_of_disent_that_disagree_are_told(tmp_path: Path, cl
     folder = raw / "1pct"
     (folder / "align/0/0_a_0_0.png").rename(folder / "align/0/0_a_0_1.png")
     (folder / "align/0/1_a_0_0.png").rename(folder / "align/0/1_a_1_1.png")
-    code, out, err = cli("make-debias", folder, "--dry-run", "--json")
+    code, out, err = cli("make-debias", folder, "--max-rejected", "10%", "--dry-run", "--json")
     assert code == 0
     assert "warning: 1 file of align or conflict" in err
     assert "'1pct/align/0/0_a_0_1.png'" in err

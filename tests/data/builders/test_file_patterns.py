@@ -77,6 +77,8 @@ def test_hidden_other_and_ignored_files_are_passed_over(folder: Path, cli: Cli) 
         PATTERN,
         "--ignore",
         "*_mask.png",
+        "--max-rejected",
+        "20%",
         "--dry-run",
         "--json",
     )

@@ -16,11 +16,13 @@ PARTS = ("id_train", "id_val", "id_test", "ood_test")
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Write a CSV file of 48 rows; its images are not needed for a preview."""
+    """Write a CSV file of 48 rows; a preview needs files, but opens none."""
     rows = ["file,y,place,part,code,site"]
     rows += [
         f"{k:02d}.jpg,{k % 3},{k // 3 % 2},{PARTS[k % 4]},{k % 3},{'AB'[k % 2]}" for k in range(48)
     ]
+    for k in range(48):
+        (tmp_path / f"{k:02d}.jpg").write_bytes(b"no image")
     path = tmp_path / "set.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
