@@ -26,6 +26,7 @@ from biascon.utils.text import quote_some
 
 FILE = "file"  # the column of files of such a table
 NO_MATCH, LINKED_FOLDER = "the pattern does not match", "a link to a folder"
+NOT_UTF8 = "its name is not UTF-8"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PASSED_OVER = ("__MACOSX",)  # folders; names that begin with a dot are passed over too
@@ -75,6 +76,10 @@ def parse_pattern(text: str) -> FilePattern:
             f"expected a pattern of files below the folder, such as '{{label}}/{{id}}.png', but got '{text}'"
         )
     occurrences = tuple(_parse_field(text, word)[0] for word in _FIELD.findall(text))
+    if re.search(r"\{[^{}:]*\}\{[^{}:]*\}", text):  # also slow on long names
+        raise UsageError(
+            f"expected text between two fields, but got '{text}'; {{id:#}} is a field of digits"
+        )
     if re.search(r"[{}]", _FIELD.sub("", text)) or not any(occurrences):
         raise UsageError(f"expected fields such as {{label}} in the pattern, but got '{text}'")
     return FilePattern(
@@ -200,6 +205,8 @@ def _read_path(
 ) -> list[str] | str:
     """Return the texts of the columns in a path, or the reason why it is left out."""
     reason = NO_MATCH
+    if not _is_utf8(path):
+        return NOT_UTF8
     for pattern in patterns:
         greedy, lazy = pattern.greedy.fullmatch(path), pattern.lazy.fullmatch(path)
         if greedy is None or lazy is None:
@@ -217,6 +224,14 @@ def _read_path(
             )
         return texts
     return reason
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _explain_no_match(folder: Path, patterns: Sequence[FilePattern], paths: Sequence[str]) -> str:

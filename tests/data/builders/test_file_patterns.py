@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,8 +98,10 @@ def test_files_that_do_not_match_or_disagree_are_named(folder: Path, cli: Cli) -
         "2 or more of 18 images cannot be used (1 the pattern does not match, 1 two values of label)"
         in err
     )
+    (folder / "train" / "cat" / os.fsdecode(b"no_18\xe9_cat_in.png")).write_bytes(b"")
     assert cli(*words, "--max-rejected", "20%")[0] == 0
     assert Path("data/set-8/rejected.csv").read_text().splitlines()[1:] == [
+        "train/cat/no_18\\udce9_cat_in.png,its name is not UTF-8",
         "train/cat/no_16_dog_in.png,two values of label",
         "train/no_17_dog_in.png,the pattern does not match",
     ]
@@ -120,6 +123,7 @@ def test_files_that_do_not_match_or_disagree_are_named(folder: Path, cli: Cli) -
         ("../{label}/{id}.png", 2, "expected a pattern of files below the folder"),
         ("/{label}/{id}.png", 2, "expected a pattern of files below the folder"),
         ("{label", 2, "expected fields such as {label}"),
+        ("{split}/{label}/{a}{*}.png", 2, "expected text between two fields"),
         ("{la bel}/{id}.png", 2, "but got '{la bel}'"),
         ("{label:a||b}/{id}.png", 2, "but got '{label:a||b}'"),
         ("a/b.png", 2, "expected fields such as {label}"),
