@@ -101,8 +101,8 @@ def test_files_that_do_not_match_or_disagree_are_named(folder: Path, cli: Cli) -
     (folder / "train" / "cat" / os.fsdecode(b"no_18\xe9_cat_in.png")).write_bytes(b"")
     assert cli(*words, "--max-rejected", "20%")[0] == 0
     assert Path("data/set-8/rejected.csv").read_text().splitlines()[1:] == [
-        "train/cat/no_18\\udce9_cat_in.png,its name is not UTF-8",
         "train/cat/no_16_dog_in.png,two values of label",
+        "train/cat/no_18\\udce9_cat_in.png,its name is not UTF-8",
         "train/no_17_dog_in.png,the pattern does not match",
     ]
 
