@@ -19,7 +19,8 @@ def table(tmp_path: Path) -> Path:
     """Write a CSV file of 48 rows; a preview needs files, but opens none."""
     rows = ["file,y,place,part,code,site"]
     rows += [
-        f"{k:02d}.jpg,{k % 3},{k // 3 % 2},{PARTS[k % 4]},{k % 3},{'AB'[k % 2]}" for k in range(48)
+        f"{k:02d}.jpg,{k % 3},{k // 3 % 2},{PARTS[k % 4]},{k // 6 % 3},{'AB'[k % 2]}"
+        for k in range(48)
     ]
     for k in range(48):
         (tmp_path / f"{k:02d}.jpg").write_bytes(b"no image")
