@@ -73,7 +73,7 @@ def plan_table(table: ImageTable, spec: TableSpec, *, origin: str) -> BuildPlan:
         UsageError: A column has too many values, or the aligned values do not match the table.
     """
     check_aligned_values(spec.aligned, spec.bias)
-    label_values, label = _encode_column(spec.label, table.columns[spec.label])
+    label_values, label = _encode_column(spec.label, table)
     bias_columns = _encode_bias_columns(table, spec, label_values)
     first = bias_columns[spec.bias[0]] if spec.bias else None
     zero = np.zeros(len(label), dtype=np.int64)
@@ -154,7 +154,7 @@ def _encode_bias_columns(
     """Encode the bias columns by name, with their bias-aligned cells."""
     columns = {}
     for name in spec.bias:
-        values, codes = _encode_column(name, table.columns[name])
+        values, codes = _encode_column(name, table)
         # A plain mapping label -> bias value is about the first bias column only.
         applies = name == spec.bias[0] or _is_by_column(spec.aligned)
         aligned = spec.aligned if applies else None
@@ -170,9 +170,10 @@ def _is_by_column(aligned: AlignedValues | None) -> bool:
     return aligned is not None and any(isinstance(value, Mapping) for value in aligned.values())
 
 
-def _encode_column(name: str, texts: Sequence[str]) -> tuple[list[str], Array]:
-    """Return the sorted values of a column, and its codes, int64 ``(N,)``."""
-    values = sort_values(set(texts))
+def _encode_column(name: str, table: ImageTable) -> tuple[list[str], Array]:
+    """Return the values of a column, sorted if no order is known, and its codes, int64 ``(N,)``."""
+    texts = table.columns[name]
+    values = list(table.values[name]) if name in table.values else sort_values(set(texts))
     if len(values) > MAX_VALUES:
         raise UsageError(
             f"expected at most {MAX_VALUES:,} values in column '{name}', but got {len(values):,} "

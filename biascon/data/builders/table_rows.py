@@ -145,16 +145,19 @@ class ImageTable:
         columns: Text values by column: label, bias columns, and the split column if there is one.
         index: int64 ``(N,)``: the row in the source, from 0.
         left_out: (file or row, reason) of the rows that lack a value, and of files that cannot be used.
-        dropped: The number of rows that are left out on purpose, by reason.
         sha256: Digests of the files of the table, by name.
+        values: The values of a column in the order of their codes, where it is known; other columns are
+            sorted.
+        dropped: The number of rows that are left out on purpose, by reason.
     """
 
     files: Sequence[str]
     columns: Mapping[str, Sequence[str]]
     index: Array
     left_out: Sequence[tuple[str, str]]
-    dropped: Mapping[str, int]
     sha256: Mapping[str, str]
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def select_rows(
@@ -215,7 +218,8 @@ def select_rows(
         raise DataError(f"{where}: no row has a file, a label and a bias value")
     texts = {name: [values[name] for _, _, values in kept] for name in spec.roles}
     index = np.array([number for _, number, _ in kept], dtype=np.int64)
-    return ImageTable(files, texts, index, incomplete, dict(sorted(counts.items())), sha256)
+    purposes = dict(sorted(counts.items()))
+    return ImageTable(files, texts, index, incomplete, sha256, dropped=purposes)
 
 
 def _find_purpose(values: Mapping[str, str | None], spec: TableSpec) -> str:

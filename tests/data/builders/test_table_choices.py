@@ -19,7 +19,7 @@ def table(tmp_path: Path) -> Path:
     """Write a CSV file of 48 rows; a preview needs files, but opens none."""
     rows = ["file,y,place,part,code,site"]
     rows += [
-        f"{k:02d}.jpg,{k % 3},{k // 3 % 2},{PARTS[k % 4]},{k // 6 % 3},{'AB'[k % 2]}"
+        f"{k:02d}.jpg,{k % 3},{k // 3 % 2},{PARTS[k % 4]},{k // 3 % 3},{'AB'[k % 2]}"
         for k in range(48)
     ]
     for k in range(48):
@@ -41,7 +41,7 @@ MAP = [word for value in ("id_train=train", "id_val=val", "id_test=test", "ood_t
 
 def test_a_split_column_of_codes_is_read(table: Path, cli: Cli) -> None:
     plan = preview(cli, table, "--split-col", "code")
-    assert [plan["counts"][name]["n"] for name in ("train", "val", "test")] == [16, 16, 16]
+    assert [plan["counts"][name]["n"] for name in ("train", "val", "test")] == [18, 15, 15]
     assert plan["protocol"]["test"] == "column code = 2"
     assert "split_map" not in plan["parameters"]
 
