@@ -33,6 +33,7 @@ COMMANDS = {
     "make-fairface": "biascon.cli.make_fairface:command",
     "make-debias": "biascon.cli.make_debias:command",
     "make-standard": "biascon.cli.make_standard:command",
+    "make-cifar-c": "biascon.cli.make_cifar_c:command",
     "inspect": "biascon.cli.inspect:command",
     "train": "biascon.cli.train:command",
     "evaluate": "biascon.cli.evaluate:command",

@@ -85,6 +85,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     "make-fairface": Requirements(IMAGES, {}),
     "make-debias": Requirements(IMAGES, {}),
     "make-standard": Requirements(IMAGES, {}),
+    "make-cifar-c": Requirements(("numpy", "PIL", "scipy", "safetensors"), {}),
     "inspect": Requirements(("numpy", "safetensors"), _LAZY_IMAGES, _for_inspect),
     "train": Requirements(TRAINING, {**_RESNET, **_LAZY_IMAGES}),
     "evaluate": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES}),

@@ -55,6 +55,7 @@ BUILDERS: dict[str, Builder] = {
     "bar": Builder("6 (actions)", _NONE, "train and test of BAR", "make-debias RAW"),
     "cifar10": Builder("10", _NONE, "the binary version of CIFAR-10", "make-standard cifar10 RAW"),
     "cifar100": Builder("100", _NONE, "the binary version of CIFAR-100", "make-standard cifar100 RAW"),
+    "corrupted-cifar10": Builder("10", "corruption, at --conflicting", "the binary version of CIFAR-10, pictures of frost", "make-cifar-c RAW"),
     "caltech101": Builder("101", _NONE, "101_ObjectCategories", "make-standard caltech101 RAW"),
     "caltech256": Builder("256", _NONE, "256_ObjectCategories", "make-standard caltech256 RAW"),
     "imagenet": Builder("1,000", _NONE, "ILSVRC 2012, train and val", "make-standard imagenet RAW"),
