@@ -29,6 +29,11 @@ NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder"
     help="Caltech: number of training images per class.  [default: 30 for 101, 60 for 256]",
 )
 @click.option("--name", "title", help="folder: name of the dataset.  [default: the name of RAW]")
+@click.option(
+    "--native",
+    is_flag=True,
+    help="Keep the size of the images, which must be squares of one size: no pixel is changed.",
+)
 @image_options
 @click.pass_context
 def command(
@@ -39,6 +44,7 @@ def command(
     val_protocol: str,
     per_class: int | None,
     title: str | None,
+    native: bool,
     size: int,
     resize: int,
     decode: str,
@@ -55,9 +61,24 @@ def command(
     from biascon.data.builders import image_folders
     from biascon.data.images.decoding import ImageSpec
 
+    passed = [
+        key
+        for key in ("size", "resize", "decode", "per_class", "title", "dry_run", "native")
+        if context.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
+    ]
     if not name.startswith("cifar"):
+        useless = [f"--{key}" for key in passed if key in ("size", "resize", "decode")]
+        if native and useless:
+            raise click.UsageError(
+                f"--native keeps the size of the images: leave out {', '.join(useless)}"
+            )
+        image_spec = (
+            image_folders.find_native_spec(raw, name, title or "")
+            if native
+            else ImageSpec(size, resize, decode)
+        )
         spec = image_folders.ImageFoldersSpec(
-            name, seed, val_protocol, per_class or 0, title or "", ImageSpec(size, resize, decode)
+            name, seed, val_protocol, per_class or 0, title or "", image_spec
         )
         folder, plan = image_folders.plan_image_folders(raw, spec)
         if dry_run:
@@ -66,11 +87,6 @@ def command(
             build_dataset(folder, plan, spec.image_spec, as_json=as_json, **build_options)
         return
 
-    passed = [
-        key
-        for key in ("size", "resize", "decode", "per_class", "title", "dry_run")
-        if context.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
-    ]
     if [key for key in passed if (key, size) != ("size", 32)]:
         options = ", ".join(
             "--name" if k == "title" else f"--{k.replace('_', '-')}" for k in passed

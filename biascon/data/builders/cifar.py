@@ -27,6 +27,7 @@ from biascon.errors import DataError, UsageError
 from biascon.utils.types import Array
 
 PIXELS = 3 * 32 * 32
+_FOLDER_COMMAND = "'biascon make-standard folder RAW --native'"
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,13 @@ def _find_folder(layout: CifarLayout, raw: Path) -> Path:
     if any((folder / stem).is_file() for folder in pickled for stem in stems):
         raise DataError(
             f"{raw} holds the Python version of {layout.title}, which is pickled and is not read; "
-            f"get the binary version (the folder {layout.folder})"
+            f"get the binary version (the folder {layout.folder}), or class folders of PNG files, "
+            f"which {_FOLDER_COMMAND} reads"
+        )
+    if (raw / "train").is_dir() and (raw / "test").is_dir():
+        raise DataError(
+            f"{raw} holds class folders, not the binary version of {layout.title}; build them with "
+            f"{_FOLDER_COMMAND.replace('RAW', str(raw))}"
         )
     raise DataError(
         f"{raw} has neither the folder {layout.folder} nor its files (expected {layout.train[0]}, ..., "

@@ -143,7 +143,7 @@ def compute_counts(n: int, label: int, share: Fraction) -> list[int]:
     """Return how many of the ``n`` images of a class get each corruption; halves are rounded to even.
 
     >>> compute_counts(5000, 0, Fraction(1, 200))
-    [4975, 3, 3, 2, 3, 3, 3, 3, 2, 3]
+    [4975, 3, 3, 2, 3, 3, 3, 2, 3, 3]
     >>> compute_counts(1000, 3, EVEN)
     [100, 100, 100, 100, 100, 100, 100, 100, 100, 100]
     """

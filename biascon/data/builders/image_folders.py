@@ -7,12 +7,14 @@ its own reader (``biascon.data.builders.cifar``).
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from biascon.data.builders.folder_hints import suggest_command
 from biascon.data.builders.folder_layouts import FOLDERS, FolderListing, LabeledPaths
@@ -24,7 +26,7 @@ from biascon.data.building.splitting import (
     draw_per_class,
     hold_out,
 )
-from biascon.data.images.decoding import ImageSpec
+from biascon.data.images.decoding import ImageFolder, ImageSpec, UnusableImageError
 from biascon.data.manifest import SPLITS, DatasetDescription
 from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.types import Array
@@ -60,6 +62,37 @@ class ImageFoldersSpec:
             raise UsageError(f"{self.name} has official training images: leave out --per-class")
         if self.title and self.name != "folder":
             raise UsageError(f"{self.name} has a fixed name: leave out --name")
+
+
+def find_native_spec(raw: Path, name: str, title: str = "") -> ImageSpec:
+    """Return the specification that keeps the images of a set as they are.
+
+    The first image that can be opened has the size. An image of another size is then left out.
+
+    Args:
+        raw: The folder of the set.
+        name: A key of ``FOLDERS``.
+        title: Name of the dataset, for a user's own folder; "" for the folder's name.
+
+    Raises:
+        UsageError: Four does not divide the size.
+        DataError: RAW does not have the layout of the set, no image can be opened, or the first is no square.
+    """
+    listing = FOLDERS[name].find(raw, title, False)
+    folder = ImageFolder(listing.folder)
+    for path, _ in listing.parts.get("train", listing.parts.get("all", [])):
+        try:
+            with Image.open(io.BytesIO(folder.read(folder.find(path)))) as image:
+                width, height = image.size
+        except (UnusableImageError, OSError, ValueError, Image.DecompressionBombError):
+            continue
+        if width != height:
+            raise DataError(
+                f"{listing.folder / path} has {width} x {height} pixels, but --native needs squares; "
+                "pass --size instead"
+            )
+        return ImageSpec(width, width, "native")
+    raise DataError(f"{listing.folder} has no training image that can be opened")
 
 
 def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPlan]:

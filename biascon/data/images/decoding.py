@@ -39,7 +39,7 @@ try:
 except ImportError:  # Pillow decodes JPEGs then: the same pixels, in more time
     simplejpeg = None
 
-DECODE_MODES = ("full", "scaled")
+DECODE_MODES = ("full", "scaled", "native")
 MAX_PIXELS = 1 << 26  # 8,192 x 8,192; a larger image is not decoded
 MAX_BYTES = 1 << 27  # size of a file
 # Images with more pixels are decoded one at a time, so that memory stays bounded.
@@ -49,7 +49,7 @@ ALONE_FROM_PIXELS = 1 << 22
 MISSING, OUTSIDE, NO_FILE = "missing", "outside the folder", "not a file"
 EMPTY, NOT_AN_IMAGE, TRUNCATED, DAMAGED = "empty", "not a picture", "truncated", "damaged"
 TOO_MANY_PIXELS, TOO_LARGE, UNSUPPORTED = "too many pixels", "file too large", "unsupported pixels"
-UNREADABLE = "unreadable"
+UNREADABLE, OTHER_SIZE = "unreadable", "another size"
 
 # Formats that Pillow decodes by itself. Formats that start a program (EPS) or follow a link are excluded.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -70,6 +70,7 @@ class ImageSpec:
         resize: R, the length of the shorter side before the center is cut out; 0 for the default.
         decode: ``full``, or ``scaled``: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, if the shorter
             side is still R or more. This is faster, but gives other pixels than those of the papers.
+            ``native``: an image of another size than S x S cannot be used, so that no pixel is changed.
     """
 
     size: int
@@ -84,7 +85,11 @@ class ImageSpec:
         if not self.size <= self.resize <= 8192:
             raise UsageError(f"expected resize in {self.size}..8192, but got {self.resize}")
         if self.decode not in DECODE_MODES:
-            raise UsageError(f"expected decode to be full or scaled, but got '{self.decode}'")
+            raise UsageError(
+                f"expected decode to be one of {', '.join(DECODE_MODES)}, but got '{self.decode}'"
+            )
+        if self.decode == "native" and self.resize != self.size:
+            raise UsageError("images of their native size are not resized: leave out resize")
         if self.decode == "scaled" and simplejpeg is None:
             raise missing_packages(["simplejpeg"], "--decode scaled")
 
@@ -98,13 +103,19 @@ class ImageSpec:
 
         >>> ImageSpec(64).name_suffixes(), ImageSpec(128, 128, "scaled").name_suffixes()
         ([], ['128', 'resize128', 'scaled'])
+        >>> ImageSpec(32, 32, "native").name_suffixes()
+        ['native']
         """
+        if self.decode == "native":
+            return ["native"]
         parts = [str(self.size)] if self.size != 64 else []
         parts += [f"resize{self.resize}"] if self.resize != get_default_resize(self.size) else []
         return [*parts, *([self.decode] if self.decode != "full" else [])]
 
     def describe(self) -> str:
         """Return the manifest text of these settings."""
+        if self.decode == "native":
+            return f"{self.size} x {self.size}, not resized"
         decode = {"full": "", "scaled": ", JPEGs decoded at 1/2, 1/4 or 1/8"}[self.decode]
         return f"shorter side to {self.resize}, centre {self.size} x {self.size}{decode}"
 
@@ -289,6 +300,8 @@ def _convert_to_rgb(image: Image.Image) -> Image.Image:
 
 def _check_pixels(width: int, height: int, image_spec: ImageSpec) -> bool:
     """Check the number of pixels before and after resizing; return whether the image is decoded alone."""
+    if image_spec.decode == "native" and (width, height) != image_spec.array_shape[:0:-1]:
+        raise UnusableImageError(OTHER_SIZE)
     short, long = min(width, height), max(width, height)
     n_pixels = max(width * height, image_spec.resize * image_spec.resize * long // max(short, 1))
     if n_pixels > MAX_PIXELS:
