@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ FILES = {
 }
 STEP, FIRST = 5, 2  # of every five rows and columns, the third is kept
 MIN_SIDE = 33  # of the reduced picture
-_MAX_BYTES, _MAX_PIXELS = 1 << 27, 1 << 26
+_MAX_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,13 @@ def _read_file(path: Path) -> bytes:
 
 def _decode(path: Path, blob: bytes) -> Array:
     try:
-        with Image.open(io.BytesIO(blob), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise DataError(f"{path} has too many pixels for a picture of frost")
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (DataError, MemoryError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(blob), formats=("PNG", "JPEG")) as image:
+                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except MemoryError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path} has too many pixels for a picture of frost") from error
     except Exception as error:  # a decoder may fail on broken data in any way
         raise DataError(f"{path} is no picture, or it is damaged or truncated") from error

@@ -86,7 +86,7 @@ class ImageSpec:
             raise UsageError(f"expected resize in {self.size}..8192, but got {self.resize}")
         if self.decode not in DECODE_MODES:
             raise UsageError(
-                f"expected decode to be one of {', '.join(DECODE_MODES)}, but got '{self.decode}'"
+                f"expected decode to be full, scaled or native, but got '{self.decode}'"
             )
         if self.decode == "native" and self.resize != self.size:
             raise UsageError("images of their native size are not resized: leave out resize")

@@ -166,7 +166,7 @@ def test_scaled_decoding_is_close_but_not_equal() -> None:
         ((63,), "expected a size of 4..4096 that 4 divides, but got 63"),
         ((0,), "expected a size"),
         ((64, 60), "expected resize in 64..8192, but got 60"),
-        ((64, 72, "half"), "expected decode to be full or scaled, but got 'half'"),
+        ((64, 72, "half"), "expected decode to be full, scaled or native, but got 'half'"),
     ],
 )
 def test_invalid_specs_are_refused(arguments: tuple[Any, ...], message: str) -> None:
