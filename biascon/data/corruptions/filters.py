@@ -30,7 +30,7 @@ def fold(index: Array, size: int, border: str) -> Array:
         border: ``nearest`` repeats the last pixel (aaa|abc), ``reflect`` mirrors with it (cba|abc), and
             ``mirror`` without it (dcb|abc).
 
-    >>> [list(fold(np.arange(-2, 2), 3, border)) for border in BORDERS]
+    >>> [fold(np.arange(-2, 2), 3, border).tolist() for border in BORDERS]
     [[0, 0, 0, 1], [1, 0, 0, 1], [2, 1, 0, 1]]
     """
     if border == "nearest":
