@@ -188,6 +188,8 @@ def make_corrupted_cifar(
         say(
             f"these pictures of frost are not those of CIFAR-10-C: the dataset is called {description.name}"
         )
+    if spec.conflicting and not plans["train"].count().conflicting:
+        say("no training image is bias-conflicting: the images are too few for this share")
     return build_or_reuse(
         out if out is not None else root / description.name,
         description,

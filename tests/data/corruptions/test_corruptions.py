@@ -12,8 +12,8 @@ from biascon.data.corruptions.registry import CORRUPTIONS, FROST, LISTS
 from tests.data.corruptions.drawn import corrupt, draw_images
 
 # For each corruption at the levels 2 to 5: the mean of the pixels, and the mean of the pixels times a
-# pattern, which changes if pixels move. They were computed with the published code of LfF, which is that of
-# CIFAR-10-C (with OpenCV 4.6, scikit-image 0.22, ImageMagick 6.9.11), on these images with these random numbers.
+# pattern, which changes if pixels move. They were computed on these images, with these random numbers, by the
+# published code of LfF, which is that of CIFAR-10-C (OpenCV 4.6, scikit-image 0.22, ImageMagick 6.9.11).
 PUBLISHED = json.loads((Path(__file__).parents[2] / "golden" / "corruptions.json").read_text())
 RANDOM = ("snow", "fog", "frost", "spatter", "elastic_transform", "gaussian_noise", "shot_noise",
           "impulse_noise", "speckle_noise", "glass_blur", "motion_blur")  # fmt: skip
