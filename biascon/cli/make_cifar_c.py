@@ -119,7 +119,7 @@ def command(
 
     spec = CorruptedCIFARSpec(type=int(kind), **parameters)
     if dry_run:
-        description, counts = cifar_c.preview_corrupted_cifar(raw, spec)
+        description, counts = cifar_c.preview_corrupted_cifar(raw, spec, frost_dir)
         if as_json:
             parts = {name: part.to_json() for name, part in counts.items()}
             click.echo(pretty_json({**description.to_json(), "counts": parts}), nl=False)

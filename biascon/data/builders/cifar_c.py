@@ -116,33 +116,39 @@ def describe_corrupted_cifar(
     )
 
 
-def check_frost(spec: CorruptedCIFARSpec, folder: Path | None) -> None:
-    """Check that a folder of pictures of frost is given if, and only if, it is needed.
+def _read_given_frost(spec: CorruptedCIFARSpec, folder: Path | None) -> FrostPictures | None:
+    """Read the pictures of frost if a folder is given.
 
     Raises:
-        UsageError: It is missing, or has no use.
+        UsageError: They have no use.
+        DataError: A file is missing, is no picture, is damaged, or is too small.
     """
-    if spec.needs_frost and folder is None:
-        raise UsageError(
-            f"the corruption frost needs pictures: pass --frost DIR with {', '.join(FILES)} of CIFAR-10-C, "
-            "or build another dataset with --replace frost=gaussian_blur"
-        )
-    if not spec.needs_frost and folder is not None:
+    if folder is None:
+        return None
+    if not spec.needs_frost:
         raise UsageError("no class has the corruption frost: leave out --frost")
+    return read_frost(folder)
 
 
 def preview_corrupted_cifar(
-    raw: Path, spec: CorruptedCIFARSpec
+    raw: Path, spec: CorruptedCIFARSpec, frost_dir: Path | None = None
 ) -> tuple[DatasetDescription, dict[str, SplitCounts]]:
     """Return the description and the counts of a Corrupted CIFAR-10; no image is corrupted.
 
+    Args:
+        raw: The folder of CIFAR-10's binary version, or the folder that contains it.
+        spec: The settings.
+        frost_dir: The folder of the pictures of frost. A preview does not need them.
+
     Raises:
+        UsageError: Pictures of frost are given, but not needed.
         DataError: A file is missing, truncated or not of this form.
     """
+    frost = _read_given_frost(spec, frost_dir)
     cifar = read_cifar(LAYOUTS["cifar10"], raw)
     plans = plan_corrupted_cifar(cifar.train[1], cifar.test[1], spec)
     counts = {name: plan.count() for name, plan in plans.items()}
-    return describe_corrupted_cifar(cifar, spec, None), counts
+    return describe_corrupted_cifar(cifar, spec, frost), counts
 
 
 def make_corrupted_cifar(
@@ -173,8 +179,12 @@ def make_corrupted_cifar(
         DataError: A file is missing, truncated or not of its form.
         BiasconError: The folder is not writable, or it holds another dataset.
     """
-    check_frost(spec, frost_dir)
-    frost = None if frost_dir is None else read_frost(frost_dir)
+    frost = _read_given_frost(spec, frost_dir)
+    if spec.needs_frost and frost is None:
+        raise UsageError(
+            f"the corruption frost needs pictures: pass --frost DIR with {', '.join(FILES)} of CIFAR-10-C, "
+            "or build another dataset with --replace frost=gaussian_blur"
+        )
     cifar = read_cifar(LAYOUTS["cifar10"], raw)
     plans = plan_corrupted_cifar(cifar.train[1], cifar.test[1], spec)
     description = describe_corrupted_cifar(cifar, spec, frost)
