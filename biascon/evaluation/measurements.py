@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from biascon.metrics.summary import (
     measure_counts,
     measure_rate,
 )
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE, measure_adjusted_average
 from biascon.runs.evaluation import CalibrationRecord, GroupCalibration
 from biascon.runs.records import Accuracies
 from biascon.utils.types import Array
@@ -76,7 +78,8 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
     known alignment the metrics of aligned and conflicting cells are undefined, of 0 rows.
 
     Args:
-        data: The dataset. Its training counts are the reference of bias amplification.
+        data: The dataset. Its training counts are the reference of bias amplification, and the weights of the
+            adjusted average accuracy.
         part: The name of the split, ``"test"`` or ``"val"``.
         predictions: int ``(N,)`` in 0..K-1, in the order of the split.
         seed: The seed of the bootstrap and of the permutations.
@@ -100,18 +103,21 @@ def measure(data: BiasedDataset, part: str, predictions: Array, *, seed: int = 0
         return _without_bias(split, predictions, labels)
     n_labels, n_bias = data.n_labels, data.n_bias
     table = count(split.labels, split.bias, predictions, n_labels=n_labels, n_bias=n_bias)
-    return measure_counts(
+    training = np.array(data.manifest.counts["train"].cells)
+    summary = measure_counts(
         table,
         labels,
         aligned_cells(split, n_labels, n_bias) if data.knows_aligned else None,
         seed=seed,
-        training=np.array(data.manifest.counts["train"].cells),
+        training=training,
     )
+    adjusted = measure_adjusted_average(table, training)
+    return dataclasses.replace(summary, metrics={**summary.metrics, ADJUSTED_AVERAGE: adjusted})
 
 
 def _without_bias(split: Split, predictions: Array, labels: Sequence[str]) -> MetricSummary:
     is_correct = np.asarray(predictions) == split.labels
-    names = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
+    names = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, ADJUSTED_AVERAGE)
     return MetricSummary(
         dict.fromkeys(names, UNDEFINED) | {"top1": measure_rate(is_correct)},
         {label: dict.fromkeys(COMPARISONS, UNDEFINED) for label in labels},

@@ -20,6 +20,7 @@ from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.evaluation.features import two_view_features
+from biascon.evaluation.joint_bias import measure_joint
 from biascon.evaluation.measurements import (
     measure,
     measure_accuracies,
@@ -257,7 +258,7 @@ def _measure(
     """
     context = encoder.context
     data, headline = context.data, classifiers[0]
-    test = data.splits["test"]
+    test, predictions = data.splits["test"], scores.argmax(axis=1)
     others = [
         OtherClassifier(
             classifier.kind,
@@ -273,10 +274,11 @@ def _measure(
         other_classifiers=others,
         encoder_from=encoder_reference(context),
         features=_measure_features(encoder),
-        summary=measure(data, "test", scores.argmax(axis=1), seed=context.config.seed),
+        summary=measure(data, "test", predictions, seed=context.config.seed),
         top5=measure_top5(test.labels, scores),
         calibration=measure_calibration(test, scores, data.n_bias),
         selected_images=read_selected_images(context.folder),
+        joint_bias=measure_joint(data, "test", predictions),
     )
 
 

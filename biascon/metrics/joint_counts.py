@@ -39,6 +39,22 @@ class JointCounts:
         only_b = self.n[b_is_correct & ~a_is_correct].sum()
         return int(only_a), int(only_b)
 
+    @property
+    def discordant_cells(self) -> tuple[Array, Array, Array]:
+        """The rows of each cell: those that only a predicts correctly, only b does, and all of them.
+
+        Returns:
+            float64 ``(K, M)`` three times.
+        """
+        label, bias, a, b = self.cells.T
+        index = label * self.n_bias + bias
+        only_a, only_b, rows = (
+            np.bincount(index, self.n * is_counted, self.n_labels * self.n_bias)
+            for is_counted in ((a == label) & (b != label), (b == label) & (a != label), a == a)
+        )
+        shape = (self.n_labels, self.n_bias)
+        return only_a.reshape(shape), only_b.reshape(shape), rows.reshape(shape)
+
     def tables(self, n: Array) -> tuple[Array, Array]:
         """Return the table of counts of a and the table of counts of b.
 

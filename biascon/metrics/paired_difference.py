@@ -19,7 +19,11 @@ from biascon.utils.types import Array
 
 
 def mean_paired_difference(
-    only_a: npt.ArrayLike, only_b: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL
+    only_a: npt.ArrayLike,
+    only_b: npt.ArrayLike,
+    n: npt.ArrayLike,
+    level: float = LEVEL,
+    shares: Array | None = None,
 ) -> MetricDifference:
     """Return the mean over cells of the paired difference of two accuracies, with its interval.
 
@@ -39,6 +43,8 @@ def mean_paired_difference(
         only_b: The rows that b alone predicts correctly, ``(..., C)``.
         n: The number of rows, of a shape that broadcasts with the others.
         level: The nominal coverage.
+        shares: float64 ``(C,)``, the share of each cell in the mean, as in ``mean_limits``. None stands for
+            the unweighted mean over the cells with rows.
 
     Returns:
         The difference, float64 ``(...)`` within -1..1; NaN where no cell has rows.
@@ -54,9 +60,9 @@ def mean_paired_difference(
     x, y, rows = np.broadcast_arrays(*arrays)
     if not ((x >= 0) & (y >= 0) & (x + y <= rows)).all():
         raise UsageError("expected numbers of rows, with only_a + only_b <= n in each cell")
-    mean_a, low_a, high_a = mean_limits(x, rows, level)
-    mean_b, low_b, high_b = mean_limits(y, rows, level)
-    correlation = _correlate(x, y, rows)
+    mean_a, low_a, high_a = mean_limits(x, rows, level, shares)
+    mean_b, low_b, high_b = mean_limits(y, rows, level, shares)
+    correlation = _correlate(x, y, rows, np.ones(1) if shares is None else shares)
 
     def join(of_a: Array, of_b: Array) -> Array:
         square = of_a**2 - 2 * correlation * of_a * of_b + of_b**2
@@ -87,12 +93,7 @@ def paired_accuracy_difference(
     Returns:
         The difference; NaN where the chosen cells have no rows.
     """
-    label, bias, a, b = counts.cells.T
-    index = label * counts.n_bias + bias
-    sums = [
-        np.bincount(index, counts.n * is_counted, counts.n_labels * counts.n_bias)
-        for is_counted in ((a == label) & (b != label), (b == label) & (a != label), a == a)
-    ]
+    sums = [values.reshape(-1) for values in counts.discordant_cells]
     if chosen is not None:
         sums = [values[chosen.reshape(-1)] for values in sums]
     if over_rows:
@@ -101,11 +102,11 @@ def paired_accuracy_difference(
     return mean_paired_difference(only_a, only_b, rows, level)
 
 
-def _correlate(x: Array, y: Array, rows: Array) -> Array:
+def _correlate(x: Array, y: Array, rows: Array, shares: Array) -> Array:
     """Return the correlation of the means of x / n and y / n over cells, in -1..0."""
     used = rows > 0
     n = np.where(used, rows, 1.0)
-    weight = used / n
+    weight = used * shares / n
     covariance = -((weight * n) ** 2 * shrink(x, rows) * shrink(y, rows) / n).sum(axis=-1)
     scale = np.sqrt(mean_variance(x, rows, weight) * mean_variance(y, rows, weight))
     return np.asarray(np.clip(np.nan_to_num(divide(covariance, scale)), -1.0, 0.0))

@@ -119,13 +119,18 @@ def check_successes(
     return k, rows
 
 
-def mean_limits(k: Array, rows: Array, level: float) -> tuple[Array, Array, Array]:
+def mean_limits(
+    k: Array, rows: Array, level: float, shares: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Return the mean of rates and its limits, as ``mean_of_rates`` defines them.
 
     Args:
         k: float64 ``(..., C)``, hits.
         rows: float64 ``(..., C)``.
         level: The nominal coverage.
+        shares: float64 ``(C,)`` that add up to 1, the share s_i of each rate: w_i is then s_i / n_i. Every
+            share is above 0 and every rate has rows. None stands for the unweighted mean over the rates that
+            have rows.
 
     Returns:
         (mean, low, high), float64 ``(...)`` each; NaN where no rate has rows.
@@ -133,7 +138,10 @@ def mean_limits(k: Array, rows: Array, level: float) -> tuple[Array, Array, Arra
     from scipy import special
 
     used = rows > 0
-    weight = divide(used / np.where(used, rows, 1.0), used.sum(axis=-1, keepdims=True))
+    if shares is None:
+        weight = divide(used / np.where(used, rows, 1.0), used.sum(axis=-1, keepdims=True))
+    else:
+        weight = divide(shares, rows)
     mean = np.where(used.any(axis=-1), (weight * k).sum(axis=-1), np.nan)
     largest = weight.max(axis=-1, initial=0.0)
     variance = mean_variance(k, rows, weight)

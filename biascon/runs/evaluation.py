@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from biascon.metrics.joint_bias import JointBias
 from biascon.metrics.records import Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
-from biascon.runs.evaluation_formats import add_positive_class, upgrade
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE
+from biascon.runs.evaluation_formats import add_adjusted_average, add_positive_class, upgrade
 from biascon.runs.identity import (
     ProtocolRecord,
     RunIdentity,
@@ -18,7 +20,7 @@ from biascon.runs.identity import (
 from biascon.runs.records import Accuracies, Classifier, SelectedImages
 
 FORMAT = 3
-SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS)
+SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, ADJUSTED_AVERAGE)
 # An evaluation without one of these is no evaluation.
 REQUIRED = (
     *ACCURACIES[:5],
@@ -207,6 +209,8 @@ class Evaluation:
         calibration: Calibration on the test split; None in old evaluations.
         selected_images: The training images that the first-stage network singles out; None for a method
             that does not use such a choice.
+        joint_bias: The metrics of several bias attributes; None for a dataset with fewer than two attributes
+            that have alignment pairs, and in old evaluations.
     """
 
     identity: RunIdentity
@@ -220,6 +224,7 @@ class Evaluation:
     top5: Metric | None = None
     calibration: CalibrationRecord | None = None
     selected_images: SelectedImages | None = None
+    joint_bias: JointBias | None = None
 
     @property
     def headline(self) -> str:
@@ -228,12 +233,16 @@ class Evaluation:
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, None where an old evaluation lacks it."""
-        return self.top5 if name == "top5" else self.summary.metrics.get(name)
+        if name == "top5":
+            return self.top5
+        if name in self.summary.metrics or self.joint_bias is None:
+            return self.summary.metrics.get(name)
+        return self.joint_bias.metric(name)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``evaluation.json`` holds."""
         validation, encoder, calibration = self.validation, self.encoder_from, self.calibration
-        selected = self.selected_images
+        selected, joint = self.selected_images, self.joint_bias
         return {
             "format": FORMAT,
             **identity_to_json(self.identity, self.protocol),
@@ -246,6 +255,7 @@ class Evaluation:
             **self.summary.to_json(),
             **({} if self.top5 is None else {"top5": self.top5.to_json()}),
             **({} if calibration is None else {"calibration": calibration.to_json()}),
+            **({} if joint is None else {"joint_bias": joint.to_json()}),
         }
 
     @classmethod
@@ -263,6 +273,7 @@ class Evaluation:
             data = add_positive_class(data)
         if data["format"] != FORMAT:
             raise ValueError(f"unknown format {data['format']!r}")
+        data = add_adjusted_average(data)
         validation, encoder = data.get("validation"), data.get("encoder_from")
         calibration = data.get("calibration")
         missing = [name for name in REQUIRED if name not in data]
@@ -282,4 +293,5 @@ class Evaluation:
             SelectedImages.from_json(data["selected_images"])
             if "selected_images" in data
             else None,
+            JointBias.from_json(data["joint_bias"]) if "joint_bias" in data else None,
         )

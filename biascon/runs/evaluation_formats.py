@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from biascon.metrics.summary import COMPARISONS
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE, measure_adjusted_average
 from biascon.runs.records import Classifier
 
 _OLD_KEYS = {
@@ -88,3 +89,18 @@ def add_positive_class(data: Mapping[str, Any]) -> dict[str, Any]:
         test = tests["equal_opportunity_difference"] | {"expected": None, "p": None}
         new["disparity"] = {**tests, "equal_opportunity_difference": test}
     return new
+
+
+def add_adjusted_average(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an evaluation of format 3 with its adjusted average accuracy.
+
+    Evaluations of earlier versions do not hold it. They hold what it is computed from: the table of counts
+    and the training images of each cell.
+    """
+    counts, cells = data["counts"], data["training"]["cells"]
+    if ADJUSTED_AVERAGE in data or counts is None or data["bias"] is None:
+        return data
+    table, training = np.asarray(counts), np.asarray(cells)
+    if table.ndim != 3 or table.shape[:2] != training.shape:
+        return data
+    return {**data, ADJUSTED_AVERAGE: measure_adjusted_average(table, training).to_json()}
