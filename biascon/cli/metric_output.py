@@ -13,7 +13,9 @@ from biascon.cli.output import format_p, format_table, print_note
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
-    from biascon.report.metric_tests import ExcessTest, MetricImageTest, MetricTest
+    from biascon.report.image_metric_tests import MetricImageTest
+    from biascon.report.metric_tests import ExcessTest, MetricTest
+    from biascon.runs.finished import FinishedRun
 
 SEED_COLUMNS = (
     "metric", "loss", "against", "seeds", "difference", "95 %", "p (t)", "p (Holm)", "p (Wilcoxon)",
@@ -32,6 +34,8 @@ NOTES: dict[str, str] = {
     "difference and excess": "better is named where p (Holm) is at most 0.05 for the difference and for that "
     "of the excess over the value by chance, in the same direction, because a loss with more errors "
     "has a larger disparity by chance alone",
+    "gap": "no better loss is named: a gap is also nearer to 0 where the in-distribution accuracy is lower; "
+    "compare in in_distribution and in joint:ATTRIBUTE too",
     "none": "no better loss is named: a larger disparity may come from lower accuracy alone, and there is "
     "no value by chance to subtract",
 }
@@ -48,7 +52,7 @@ def compare_in_metrics(
 
     Args:
         experiments: The experiments.
-        metrics: Names of ``PAIRED_METRICS``.
+        metrics: Names as ``paired_metrics.check_metrics`` takes them.
         against: The loss that the others are compared with; None for every pair.
         as_json: Whether a JSON object is printed for each metric and pair, instead of tables.
 
@@ -84,7 +88,28 @@ def _check_measured(experiments: Sequence[Experiment], metric: str) -> None:
     reason = "it is undefined in each of them"
     if not any(run.has_bias for run in runs):
         reason = "their dataset has no bias attribute"
+    elif ":" in metric or metric == "in_distribution":
+        reason = _explain_joint(runs, metric.partition(":")[2])
     raise UsageError(f"no run has a value of '{metric}': {reason}")
+
+
+def _explain_joint(runs: Sequence[FinishedRun], attribute: str) -> str:
+    """Return why no run has a value of a metric of several bias attributes."""
+    from biascon.errors import did_you_mean
+
+    records = [run.evaluation.joint_bias for run in runs]
+    names = list(dict.fromkeys(name for each in records if each is not None for name in each.names))
+    if not names:
+        return (
+            "none was measured with two or more attributes that have alignment pairs "
+            "(runs of earlier versions were not)"
+        )
+    if attribute in ("", "all", "none", *names):
+        return "it is undefined in each of them"
+    return (
+        f"there is no attribute '{attribute}'{did_you_mean(attribute, names)} "
+        f"(attributes with alignment pairs: {', '.join(names)})"
+    )
 
 
 def format_metric_tests(experiment: Experiment, tests: Sequence[MetricTest]) -> str:
@@ -182,9 +207,9 @@ def _explain_better(tests: Sequence[MetricTest]) -> list[str]:
 
 
 def _name(metric: str) -> str:
-    from biascon.metrics.names import METRIC_NAMES
+    from biascon.metrics.names import metric_name
 
-    return METRIC_NAMES[metric].name
+    return metric_name(metric).name
 
 
 def _seed_row(test: MetricTest) -> list[str]:
@@ -205,7 +230,9 @@ def _seed_row(test: MetricTest) -> list[str]:
 def _unnamed(test: MetricTest) -> str:
     if math.isnan(test.p_t):
         return "-"
-    return "not judged" if test.basis == "none" else "undecided"
+    from biascon.report.metric_tests import NOT_JUDGED
+
+    return "not judged" if test.basis in NOT_JUDGED else "undecided"
 
 
 def _excess_row(test: MetricTest, excess: ExcessTest) -> list[str]:
@@ -236,11 +263,11 @@ def _image_row(test: MetricTest, image_test: MetricImageTest) -> list[str]:
 
 
 def _format_value(metric: str, value: float) -> str:
-    from biascon.metrics.names import METRIC_NAMES
+    from biascon.metrics.names import metric_name
 
     if math.isnan(value):
         return "-"
-    return f"{value:+.3f}" if METRIC_NAMES[metric].is_ratio else f"{100 * value:+.1f}"
+    return f"{value:+.3f}" if metric_name(metric).is_ratio else f"{100 * value:+.1f}"
 
 
 def _format_interval(metric: str, low: float, high: float) -> str:

@@ -8,13 +8,9 @@ import numpy as np
 
 from biascon.data.manifest import Attribute, Manifest
 from biascon.data.split import BiasedDataset, Split, find_aligned_rows
+from biascon.metrics.alignment_patterns import pattern_of_rows
 from biascon.metrics.counts import count
-from biascon.metrics.joint_bias import (
-    AttributeTable,
-    JointBias,
-    measure_joint_bias,
-    pattern_of_rows,
-)
+from biascon.metrics.joint_bias import AttributeTable, JointBias, measure_joint_bias
 from biascon.utils.types import Array
 
 MAX_JOINT = 4  # attributes whose combinations are measured: 16 patterns
@@ -75,7 +71,7 @@ def measure_joint(data: BiasedDataset, part: str, predictions: Array) -> JointBi
 def alignment_patterns(
     split: Split, labels: list[str], attributes: Mapping[str, Attribute]
 ) -> Array:
-    """Return the alignment pattern of each image of a split, int64 ``(N,)`` (``metrics.joint_bias``).
+    """Return the alignment pattern of each image of a split, int64 ``(N,)`` (``metrics.alignment_patterns``).
 
     Args:
         split: The split.

@@ -311,7 +311,9 @@ def _measure_features(encoder: EncoderEvaluation) -> FeatureMetrics:
 def _write_results(context: RunContext, evaluation: Evaluation, scores: Array) -> None:
     """Write predictions and evaluation, mark the run as finished, and delete its checkpoints."""
     folder = context.folder
-    table = predictions_to_parquet(context.data.splits["test"], scores)
+    joint = evaluation.joint_bias
+    attributes = [] if joint is None else joint.names
+    table = predictions_to_parquet(context.data.splits["test"], scores, attributes)
     write_atomic(folder / PREDICTIONS, table)
     write_atomic(folder / EVALUATION, pretty_json(evaluation.to_json()))
     if not context.keep_features:

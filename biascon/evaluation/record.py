@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from biascon.config.factory import find_overrides
 from biascon.config.first_stage import first_stage_config
 from biascon.config.method_settings import parameters_for_dataset
 from biascon.config.run_config import RECIPE_VERSION, EncoderOrigin, RunConfig
-from biascon.data.dataset import BiasedDataset, Split
+from biascon.data.dataset import ATTRIBUTE, BiasedDataset, Split
 from biascon.evaluation.protocols import FittedClassifier
 from biascon.evaluation.transfer import EncoderSource
 from biascon.losses.loss import get_entry, uses_bias_labels
@@ -140,8 +140,14 @@ def _label(config: RunConfig, data: BiasedDataset) -> str:
     return f"{config.loss} ({', '.join(changed)})" if changed else config.loss
 
 
-def predictions_to_parquet(split: Split, scores: Array) -> bytes:
-    """Return the predictions as a Parquet file: one row an image, one score a class."""
+def predictions_to_parquet(split: Split, scores: Array, attributes: Sequence[str] = ()) -> bytes:
+    """Return the predictions as a Parquet file: one row an image, one score a class.
+
+    Args:
+        split: The rows that were predicted.
+        scores: float ``(N, K)``.
+        attributes: The attributes of the split that the file has as columns ``attribute.NAME``.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -151,6 +157,7 @@ def predictions_to_parquet(split: Split, scores: Array) -> bytes:
         "bias": split.bias,
         "aligned": split.aligned,
         "prediction": scores.argmax(axis=1),
+        **{f"{ATTRIBUTE}{name}": split.attributes[name] for name in attributes},
         **{f"score_{k}": scores[:, k] for k in range(scores.shape[1])},
     }
     buffer = io.BytesIO()

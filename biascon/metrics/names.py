@@ -90,6 +90,7 @@ _NAMES = (
         "cal. error, positive, if calibrated",
     ),
     MetricName("adjusted_average", "adjusted average accuracy", "adjusted average"),
+    MetricName("in_distribution", "in-distribution accuracy", "I.D."),
     MetricName("worst_class", "worst class", "worst class"),
     _difference("multiclass_equalized_odds", "multi-class equalized odds", "multi-class EO"),
     _difference("average_odds", "average odds", "AO"),
@@ -128,4 +129,26 @@ _NAMES = (
     ),
     MetricName("uniformity", "uniformity", "uniformity", "uniformity"),
 )
+_OF_PATTERNS = {"gap": "gap, {} conflicting", "joint": "accuracy, {} conflicting"}
 METRIC_NAMES = {metric.key: metric for metric in _NAMES}
+
+
+def metric_name(key: str) -> MetricName:
+    """Return the display name of a metric, also of one of several attributes, such as ``gap:background``.
+
+    Raises:
+        KeyError: There is no metric of this key.
+    """
+    if key in METRIC_NAMES:
+        return METRIC_NAMES[key]
+    kind, _, attribute = key.partition(":")
+    if kind in _OF_PATTERNS:
+        name = _OF_PATTERNS[kind].format(attribute)
+        return MetricName(key, name, name)
+    of = METRIC_NAMES[kind]
+    return MetricName(
+        key,
+        f"{of.name}: {attribute}",
+        f"{of.short}: {attribute}",
+        lower_is_better=of.lower_is_better,
+    )

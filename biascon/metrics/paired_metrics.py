@@ -22,11 +22,13 @@ import numpy as np
 
 from biascon.errors import unknown_name
 from biascon.metrics import fairness
+from biascon.metrics.alignment_patterns import IN_DISTRIBUTION, KINDS
 from biascon.metrics.intervals import REPLICATES
 from biascon.metrics.joint_counts import JointCounts
 from biascon.metrics.paired_difference import paired_accuracy_difference
 from biascon.metrics.paired_tests import MetricDifference
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, accuracy_metrics
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE
 from biascon.utils.types import Array
 
 PAIRED_METRICS = (*ACCURACIES, *COMPARISONS)
@@ -67,12 +69,22 @@ def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of metrics, each once.
 
     Raises:
-        UsageError: A name is not one of ``PAIRED_METRICS``.
+        UsageError: A name is neither a paired metric nor one of several bias attributes
+            (``JointBias.metric``). Whether a dataset has the attribute of such a name is not checked.
     """
+    known = (*PAIRED_METRICS, ADJUSTED_AVERAGE, IN_DISTRIBUTION)
     for name in names:
-        if name not in PAIRED_METRICS:
-            raise unknown_name("metric", name, PAIRED_METRICS)
+        kind, colon, attribute = name.partition(":")
+        if colon and kind in KINDS and attribute:
+            continue
+        if name not in known:
+            raise unknown_name("metric", name, (*known, *(f"{kind}:ATTRIBUTE" for kind in KINDS)))
     return tuple(dict.fromkeys(names))
+
+
+def is_paired_metric(name: str) -> bool:
+    """Return whether a metric is computed from the counts by label, bias attribute and prediction."""
+    return name in PAIRED_METRICS or name == ADJUSTED_AVERAGE
 
 
 def compute_metrics(

@@ -15,62 +15,28 @@ from typing import Any, Literal
 
 import numpy as np
 
-from biascon.metrics.joint_counts import count_jointly
-from biascon.metrics.names import METRIC_NAMES
-from biascon.metrics.paired_metrics import (
-    MAX_ENTRIES,
-    MEAN_METRICS,
-    accuracy_difference,
-    compute_metrics,
-    exchange_test,
-)
+from biascon.metrics.alignment_patterns import GAP
+from biascon.metrics.names import metric_name
 from biascon.metrics.paired_tests import holm
 from biascon.metrics.summary import COMPARISONS
 from biascon.report.experiments import Experiment
+from biascon.report.image_metric_tests import MetricImageTest, compare_metrics_on_images
 from biascon.report.paired_tests import (
     compare_over_seeds,
     compare_values_over_seeds,
     list_pairs,
     map_pairs,
     pair_runs,
-    same_rows,
     without_nan,
 )
-from biascon.report.predictions import read_aligned_cells, read_predictions
 from biascon.runs.finished import FinishedRun
 from biascon.utils.progress import Say, say_nothing
-from biascon.utils.seeds import numpy_generator
-from biascon.utils.types import Array
 
 ALPHA = 0.05
 # The metrics in which losses may differ because of their accuracy alone. The worst group is an accuracy.
 NEED_CHANCE = COMPARISONS
-Basis = Literal["difference", "difference and excess", "none"]
-_SAME = 1e-9  # two computations of one metric differ by less
-
-
-@dataclass(frozen=True)
-class MetricImageTest:
-    """Two runs of one seed, a and b, compared in a metric on the same test images.
-
-    Attributes:
-        seed: The seed of both runs.
-        n: The number of test images.
-        difference: The metric of a minus that of b.
-        low: The lower limit of its 95 % interval over the images, as in ``paired_difference``; NaN for the
-            worst group and for comparisons of groups.
-        high: The upper limit, likewise.
-        p: The two-sided p-value of the test by exchange.
-        p_holm: The same p-value, adjusted by Holm over all image tests of the same call.
-    """
-
-    seed: int
-    n: int
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float = math.nan
+Basis = Literal["difference", "difference and excess", "gap", "none"]
+NOT_JUDGED: tuple[Basis, ...] = ("gap", "none")
 
 
 @dataclass(frozen=True)
@@ -116,7 +82,8 @@ class MetricTest:
         better: The loss that is better at the 5 % level, None if neither is shown to be.
         basis: What names the better loss. ``"difference"``: p_t_holm is at most 0.05. ``"difference and
             excess"``: that of ``excess`` is too, in the same direction. ``"none"``: no loss is named, as the
-            metric depends on the accuracy and has no value by chance.
+            metric depends on the accuracy and has no value by chance. ``"gap"``: no loss is named, as a
+            gap is also nearer to 0 where the in-distribution accuracy is lower.
         excess: The test of the excess over the value by chance, None without such values.
         images: One test for each seed that both losses have and whose test images agree.
     """
@@ -160,7 +127,7 @@ def run_metric_tests(
 
     Args:
         experiment: Runs of one dataset and recipe.
-        metrics: Names of ``PAIRED_METRICS``, each once.
+        metrics: Names as ``paired_metrics.check_metrics`` takes them, each once.
         against: The label of the loss that the others are tested against; None tests every pair.
         say: Called with a line of progress every few seconds.
 
@@ -187,7 +154,7 @@ def _with_better(test: MetricTest, p: float, p_of_excess: float) -> MetricTest:
     """Return the test with its adjusted p-values and the better loss."""
     excess = None if test.excess is None else replace(test.excess, p_t_holm=p_of_excess)
     better = None
-    if test.basis != "none" and p <= ALPHA:  # NaN is not
+    if test.basis not in NOT_JUDGED and p <= ALPHA:  # NaN is not
         better = test.a if (test.difference > 0) != test.lower_is_better else test.b
     if better is not None and excess is not None:
         agrees = (test.a if excess.difference < 0 else test.b) == better
@@ -203,9 +170,10 @@ def _compare_over_seeds(
     mean = found.mean
     excess = _compare_excess(experiment, metric, a, b) if metric in NEED_CHANCE else None
     basis: Basis = "difference" if metric not in NEED_CHANCE else "none"
+    basis = "gap" if metric.startswith(f"{GAP}:") else basis
     return MetricTest(
         metric=metric,
-        lower_is_better=METRIC_NAMES[metric].lower_is_better,
+        lower_is_better=metric_name(metric).lower_is_better,
         a=a,
         b=b,
         seeds=found.seeds,
@@ -264,58 +232,3 @@ def _compare_on_images(
     for (metric, pair, test), p in zip(tests, adjusted, strict=True):
         found[metric, pair] += (replace(test, p_holm=p),)
     return found
-
-
-def compare_metrics_on_images(
-    a: FinishedRun, b: FinishedRun, metrics: Sequence[str]
-) -> dict[str, MetricImageTest]:
-    """Return the comparison of two runs on their test images, by metric.
-
-    A metric is left out where a run has no value of it, where the predictions do not give the value that the
-    run records, and where the table of counts has more than ``MAX_ENTRIES`` entries. The result is empty
-    unless both runs have the same images in the same order.
-    """
-    read_a, read_b = read_predictions(a), read_predictions(b)
-    if read_a is None or read_b is None or not same_rows(read_a, read_b):
-        return {}
-    identity = a.evaluation.identity
-    bias = identity.bias
-    n_labels, n_bias = len(identity.labels), 1 if bias is None else len(bias.values)
-    if n_labels**2 * n_bias > MAX_ENTRIES:
-        return {}
-    knows_aligned = bias is not None and bias.knows_aligned
-    aligned = read_aligned_cells(a, n_labels, n_bias) if knows_aligned else None
-    _, labels, bias_values = read_a.rows
-    counts = count_jointly(
-        labels, bias_values, read_a.predicted, read_b.predicted, n_labels=n_labels, n_bias=n_bias
-    )
-    positive_name = a.evaluation.summary.positive
-    positive = None if positive_name is None else list(identity.labels).index(positive_name)
-    of_a, of_b = (
-        compute_metrics(table, metrics, aligned, positive) for table in counts.tables(counts.n)
-    )
-    names = [
-        name
-        for name in metrics
-        if _is_same(of_a[name], a.value(name)) and _is_same(of_b[name], b.value(name))
-    ]
-    if not names:
-        return {}
-    tests = exchange_test(
-        counts,
-        partial(compute_metrics, names=names, aligned=aligned, positive=positive),
-        numpy_generator(a.seed, "exchange/paired"),
-    )
-    found = {}
-    for name, test in tests.items():
-        low = high = math.nan
-        if name in MEAN_METRICS:
-            interval = accuracy_difference(counts, name, aligned)
-            low, high = float(interval.low), float(interval.high)
-        n = int(counts.n.sum())
-        found[name] = MetricImageTest(a.seed, n, test.difference, low, high, test.p)
-    return found
-
-
-def _is_same(computed: Array, recorded: float | None) -> bool:
-    return recorded is not None and abs(float(computed) - recorded) <= _SAME

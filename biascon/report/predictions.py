@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from biascon.data.split import ATTRIBUTE
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import PREDICTIONS
 from biascon.utils.types import Array
@@ -57,6 +59,26 @@ def read_aligned_cells(run: FinishedRun, n_labels: int, n_bias: int) -> Array:
     cells = np.zeros((n_labels, n_bias), dtype=bool)
     cells[labels[aligned], bias[aligned]] = True
     return cells
+
+
+def read_attributes(run: FinishedRun, names: Sequence[str]) -> Mapping[str, Array] | None:
+    """Return the values of attributes of the test images, int64 ``(N,)`` by name.
+
+    Args:
+        run: A run whose folder has predictions.
+        names: The names of the attributes.
+
+    Returns:
+        The values; None where the predictions do not have every attribute (runs of earlier versions).
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(run.folder / PREDICTIONS)
+    columns = [f"{ATTRIBUTE}{name}" for name in names]
+    if not set(columns) <= set(file.schema_arrow.names):
+        return None
+    table = file.read(columns=columns, use_threads=False)
+    return {name: table[column].to_numpy() for name, column in zip(names, columns, strict=True)}
 
 
 @functools.lru_cache(maxsize=_MAX_RUNS)
