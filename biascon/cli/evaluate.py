@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from biascon.cli.joint_output import format_image_averages, format_joint_bias
 from biascon.cli.options import (
     FOLDER,
     check_losses,
@@ -178,6 +179,8 @@ def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
         format_table(header, rows),
         "",
         *_legend(identity.bias, first.summary.positive),
+        *format_image_averages(evaluations),
+        *format_joint_bias(evaluations),
     ]
     for evaluation in evaluations:
         if evaluation.selected_images is not None:

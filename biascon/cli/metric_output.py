@@ -166,7 +166,7 @@ def _explain(tests: Sequence[MetricTest]) -> list[str]:
     if any(test.images for test in tests):
         lines.append(
             "p (exchange): the two predictions of each image are exchanged at random. 95 % over images: "
-            "paired, for accuracies; none for the worst group and for comparisons of groups"
+            "paired, for accuracies and gaps; none for the worst group and for comparisons of groups"
         )
     return lines
 

@@ -129,7 +129,7 @@ _NAMES = (
     ),
     MetricName("uniformity", "uniformity", "uniformity", "uniformity"),
 )
-_OF_PATTERNS = {"gap": "gap, {} conflicting", "joint": "accuracy, {} conflicting"}
+_PATTERNS = {"all": "all conflict", "none": "none conflicts"}
 METRIC_NAMES = {metric.key: metric for metric in _NAMES}
 
 
@@ -142,9 +142,11 @@ def metric_name(key: str) -> MetricName:
     if key in METRIC_NAMES:
         return METRIC_NAMES[key]
     kind, _, attribute = key.partition(":")
-    if kind in _OF_PATTERNS:
-        name = _OF_PATTERNS[kind].format(attribute)
-        return MetricName(key, name, name)
+    if kind == "gap":
+        return MetricName(key, f"gap: {attribute}", f"gap: {attribute}")
+    if kind == "joint":
+        short = _PATTERNS.get(attribute, f"only {attribute} conflicts")
+        return MetricName(key, f"accuracy where {short}", short)
     of = METRIC_NAMES[kind]
     return MetricName(
         key,

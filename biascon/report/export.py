@@ -10,11 +10,14 @@ from typing import Any
 
 from biascon.errors import UsageError
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE
 from biascon.report.experiments import METRICS
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import write_atomic
 
-LONG_METRICS = tuple(dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5")))
+LONG_METRICS = tuple(
+    dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5", ADJUSTED_AVERAGE))
+)
 
 
 def long_rows(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
@@ -22,9 +25,15 @@ def long_rows(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     return [
         row
         for run in runs
-        for metric in LONG_METRICS
+        for metric in _metrics_of(run)
         if (row := _long_row(run, metric)) is not None
     ]
+
+
+def _metrics_of(run: FinishedRun) -> list[str]:
+    """Return the metrics of a run; those of several bias attributes are the last ones."""
+    joint = run.evaluation.joint_bias
+    return [*LONG_METRICS, *([] if joint is None else joint.metric_names)]
 
 
 def _long_row(run: FinishedRun, metric: str) -> dict[str, Any] | None:

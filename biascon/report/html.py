@@ -23,6 +23,7 @@ from biascon.report.disparities import (
     run_seed_tests,
 )
 from biascon.report.experiments import Experiment, list_digests
+from biascon.report.extra_tables import extra_tables
 from biascon.report.figures import Figure, cross_experiment_figures, experiment_figures
 from biascon.report.repeat_commands import format_repeat_commands
 from biascon.report.tables import (
@@ -100,6 +101,15 @@ def _section(experiment: Experiment, test_splits: Mapping[str, Split] | None) ->
             for cells in rows
         ],
         "permutations": f"{count_permutations(experiment):,}",
+        "extra_tables": [
+            {
+                "title": table.title,
+                "note": table.note,
+                "columns": table.header,
+                "rows": _rows_by_loss(experiment, table.rows),
+            }
+            for table in extra_tables(experiment)
+        ],
         "disparities": _rows_by_loss(experiment, measure_disparities(experiment)),
         "features": _rows_by_loss(experiment, feature_rows(experiment)),
         "probe_split": describe_probe_split(experiment),

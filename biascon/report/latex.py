@@ -13,6 +13,7 @@ from biascon.report.disparities import (
     paired_cells,
 )
 from biascon.report.experiments import LOWER_IS_BETTER, Experiment
+from biascon.report.extra_tables import extra_tables
 from biascon.report.figures import Figure, cross_experiment_figures, experiment_figures
 from biascon.report.plots.style import PAGE
 from biascon.report.tables import (
@@ -50,6 +51,7 @@ def render_latex(
         floats += [
             _results_table(experiment),
             *_seed_test_tables(experiment),
+            *_extra_tables(experiment),
             *_disparity_tables(experiment),
             *(_figure(figure) for figure in experiment_figures(experiment, test_splits)),
         ]
@@ -116,6 +118,22 @@ def _seed_test_tables(experiment: Experiment) -> list[str]:
     )
     data = {escape_latex(label): [escape_latex(cell) for cell in cells] for label, *cells in rows}
     return [_format_table(escape_latex(caption), data, [PAIRED_COLUMNS[1:]])]
+
+
+def _extra_tables(experiment: Experiment) -> list[str]:
+    """Return the tables beside the table of results."""
+    texts = []
+    for table in extra_tables(experiment):
+        data = {
+            escape_latex(label): [
+                r"$\pm$".join(escape_latex(part) for part in cell.text.split("±")) for cell in cells
+            ]
+            for label, cells in table.rows
+        }
+        caption = escape_latex(f"{experiment.title}: {table.title}. {table.note}")
+        headers = [[escape_latex(name) for name in group] for group in table.columns]
+        texts.append(_format_table(caption, data, headers))
+    return texts
 
 
 def _disparity_tables(experiment: Experiment) -> list[str]:

@@ -14,6 +14,7 @@ from biascon.report.disparities import (
     paired_cells,
 )
 from biascon.report.experiments import Experiment
+from biascon.report.extra_tables import extra_tables
 from biascon.report.tables import (
     ResultRow,
     describe_comparisons,
@@ -70,6 +71,18 @@ def _section(experiment: Experiment) -> dict[str, Any]:
         "description": [
             (escape_markdown(name), escape_markdown(text))
             for name, text in describe_experiment(experiment)
+        ],
+        "extra_tables": [
+            {
+                "title": table.title,
+                "note": escape_markdown(table.note),
+                "columns": [escape_markdown(name) for name in table.header],
+                "rows": [
+                    [escape_markdown(label), *(cell.text for cell in cells)]
+                    for label, cells in table.rows
+                ],
+            }
+            for table in extra_tables(experiment)
         ],
         "disparities": [
             [escape_markdown(label), *(cell.text for cell in cells)]

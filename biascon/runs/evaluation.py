@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from biascon.metrics.joint_bias import JointBias
 from biascon.metrics.records import Metric, MetricSummary
 from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
-from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE, training_shares
 from biascon.runs.evaluation_formats import add_adjusted_average, add_positive_class, upgrade
 from biascon.runs.identity import (
     ProtocolRecord,
@@ -28,6 +30,7 @@ REQUIRED = (
     "equalized_odds_difference",
     "equal_opportunity_difference",
 )
+_SAME_SHARES = 0.01  # total variation distance of the cells of test and training images
 FEATURE_METRICS = (
     "label_readout",
     "bias_readout",
@@ -230,6 +233,20 @@ class Evaluation:
     def headline(self) -> str:
         """The accuracy that losses are compared in: ``unbiased``, or ``top1`` without a bias attribute."""
         return "unbiased" if self.identity.bias is not None else "top1"
+
+    @property
+    def adjusted_differs(self) -> bool:
+        """Whether the adjusted average accuracy can differ from top-1 accuracy by more than a point.
+
+        Their difference is at most the total variation distance between the shares of the cells among the
+        test images and among the training images. False where the adjusted average is undefined.
+        """
+        adjusted = self.summary.metrics.get(ADJUSTED_AVERAGE)
+        if adjusted is None or adjusted.value is None or self.summary.counts is None:
+            return False
+        tested = training_shares(np.asarray(self.summary.counts).sum(axis=-1))
+        trained = training_shares(np.asarray(self.identity.training_cells))
+        return float(np.abs(tested - trained).sum()) / 2 > _SAME_SHARES
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, None where an old evaluation lacks it."""
