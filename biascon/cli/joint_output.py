@@ -64,7 +64,7 @@ def format_joint_bias(evaluations: Sequence[Evaluation]) -> list[str]:
             "in-distribution: groups of one label and one set of conflicting attributes, weighted by their "
             "shares of the training images",
             "gap NAME: accuracy where this attribute alone conflicts with the label (all: where all do) "
-            "minus in-distribution accuracy, in points; below 0: the model relies on the attribute",
+            "minus in-distribution accuracy, in points; below 0: the model loses accuracy there",
         ]
     return lines
 

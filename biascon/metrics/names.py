@@ -90,7 +90,7 @@ _NAMES = (
         "cal. error, positive, if calibrated",
     ),
     MetricName("adjusted_average", "adjusted average accuracy", "adjusted average"),
-    MetricName("in_distribution", "in-distribution accuracy", "I.D."),
+    MetricName("in_distribution", "in-distribution accuracy", "in-distribution"),
     MetricName("worst_class", "worst class", "worst class"),
     _difference("multiclass_equalized_odds", "multi-class equalized odds", "multi-class EO"),
     _difference("average_odds", "average odds", "AO"),

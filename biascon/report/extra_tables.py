@@ -101,8 +101,8 @@ def _joint_bias(experiment: Experiment) -> ExtraTable | None:
             "In-distribution accuracy: groups of one label and one set of conflicting attributes, weighted "
             "by their shares of the training images. Conflicting: the accuracy on the images on which this "
             "attribute alone, all, or none of the attributes conflict with the label, as a mean over labels. "
-            "Gap: that accuracy minus the in-distribution accuracy, in points; below 0: the model relies on "
-            f"the attribute (Li et al., 2023). {note}"
+            "Gap: that accuracy minus the in-distribution accuracy, in points; below 0: the model loses "
+            f"accuracy where the attribute conflicts (Li et al., 2023). {note}"
         )
     header = [[_column_name(metric, joint) for metric in group] for group in groups]
     return ExtraTable("Several bias attributes", note, header, _rows(experiment, metrics))
@@ -142,7 +142,7 @@ def _cell(experiment: Experiment, label: str, metric: str) -> TableCell:
     mean = summarize_seeds(experiment, label, metric)
     if mean is None:
         return UNDEFINED_CELL
-    text = f"{100 * mean.mean:.1f}"
+    text = f"{round(100 * mean.mean, 1) + 0.0:.1f}"  # never -0.0
     if mean.n > 1:
         text += f" ± {100 * mean.sd:.1f}"
     if mean.n < len(experiment.losses[label]):
