@@ -10,8 +10,9 @@ from biascon.auditing.group_rates import Rate
 from biascon.auditing.rows.label_mismatch import explain_difference
 from biascon.data.values import CodedColumn, sort_values
 from biascon.errors import DataError
-from biascon.metrics.intervals import wilson
 from biascon.metrics.records import UNDEFINED, Metric
+from biascon.metrics.summary import finite_or_none
+from biascon.metrics.weighted_averages import measure_weighted_sum
 from biascon.utils.text import join_first, quote_some
 from biascon.utils.types import Array
 
@@ -93,12 +94,9 @@ def adjusted_average(
 ) -> tuple[Metric, list[str]]:
     """Return the accuracy with every cell weighted by its share of the training rows, and notes.
 
-    With accuracy a_i, Wilson's limits (l_i, u_i) and training share s_i of cell i::
-
-        value = sum s_i a_i,   value - sqrt(sum (s_i (a_i - l_i))^2),   value + sqrt(sum (s_i (u_i - a_i))^2)
-
     This is the adjusted average accuracy of Sagawa et al., "Distributionally robust neural networks for group
-    shifts", ICLR 2020. It is undefined if a cell has training rows but no test rows.
+    shifts", ICLR 2020. It is undefined if a cell has training rows but no test rows. Value and interval are
+    those of ``weighted_averages.measure_weighted_sum``; weighted rows count as effective rows.
 
     Args:
         rate: The accuracy of every cell, ``(K, M)``.
@@ -123,12 +121,6 @@ def adjusted_average(
         note = f"cells with training rows but without rows here: {join_first(list(lacking))}"
         return UNDEFINED, [f"{note}: the adjusted average accuracy is undefined"]
     used = shares > 0
-    accuracy, share = rate.value[used], shares[used]
-    low, high = wilson(rate.hits[used], rate.effective[used])
-    value = float((share * accuracy).sum())
-    below = float(np.sqrt(((share * (accuracy - low)) ** 2).sum()))
-    above = float(np.sqrt(((share * (high - accuracy)) ** 2).sum()))
-    metric = Metric(
-        value, int(rate.n[used].sum()), max(value - below, 0.0), min(value + above, 1.0)
-    )
-    return metric, []
+    limits = measure_weighted_sum(rate.hits, rate.effective, shares)
+    value = finite_or_none((shares[used] * rate.value[used]).sum())
+    return Metric(value, int(rate.n[used].sum()), limits.low, limits.high), []
