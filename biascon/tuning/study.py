@@ -15,6 +15,13 @@ from biascon.losses.loss import list_losses
 from biascon.runs.preset_choice import choose_preset
 from biascon.studies.selection import RULES, check_rule
 from biascon.tuning.draws import MAX_TRIALS
+from biascon.tuning.study_values import (
+    check_keys,
+    read_mapping,
+    read_number,
+    read_strings,
+    read_typed,
+)
 from biascon.utils.distributions import Distribution, read_distribution
 from biascon.utils.progress import Say, say_nothing
 
@@ -157,18 +164,18 @@ def parse_study(tree: Mapping[str, Any]) -> StudySpec:
     Raises:
         UsageError: A key is unknown, or a value is not allowed.
     """
-    _check_keys("", tree, _KEYS)
+    check_keys("", tree, _KEYS)
     space = _read_space("space", tree.get("space", {}))
-    losses = _strings("losses", tree.get("losses", []))
+    losses = read_strings("losses", tree.get("losses", []))
     methods = [MethodSpec(loss, loss, (), _space_of(loss, space)) for loss in dict.fromkeys(losses)]
-    for name, table in _table("methods", tree.get("methods", {})).items():
-        _check_keys(f"methods.{name}", _table(f"methods.{name}", table), _METHOD_KEYS)
+    for name, table in read_mapping("methods", tree.get("methods", {})).items():
+        check_keys(f"methods.{name}", read_mapping(f"methods.{name}", table), _METHOD_KEYS)
         own = _read_space(f"methods.{name}.space", table.get("space", {}))
         methods.append(
             MethodSpec(
                 name,
-                _typed(f"methods.{name}.loss", table.get("loss", name), str),
-                _strings(f"methods.{name}.settings", table.get("settings", [])),
+                read_typed(f"methods.{name}.loss", table.get("loss", name), str),
+                read_strings(f"methods.{name}.settings", table.get("settings", [])),
                 {**_space_of(name, space), **_space_of(name, own)},
             )
         )
@@ -180,38 +187,38 @@ def parse_study(tree: Mapping[str, Any]) -> StudySpec:
     budget = tree.get("budget_seconds")
     rho = tree.get("rho")
     return StudySpec(
-        name=_typed("name", tree.get("name", "study"), str),
+        name=read_typed("name", tree.get("name", "study"), str),
         methods=tuple(methods),
-        trials=_typed("trials", tree.get("trials", 24), int),
-        studies=_typed("studies", tree.get("studies", 1), int),
-        seed=_typed("seed", tree.get("seed", 0), int),
-        rho=None if rho is None else _number("rho", rho),
-        data=None if data is None else Path(_typed("data", data, (str, Path))),
-        bias=_typed("bias", tree.get("bias", ""), str),
-        preset=_typed("preset", tree.get("preset", "cpu"), str),
-        settings=_strings("settings", tree.get("settings", [])),
-        val_protocol=_typed("val_protocol", tree.get("val_protocol", "held-out"), str),
-        budget_seconds=None if budget is None else _number("budget_seconds", budget),
-        confirm=_read_confirm(_table("confirm", tree.get("confirm", {}))),
-        search=_typed("search", tree.get("search", PAIRED), str),
+        trials=read_typed("trials", tree.get("trials", 24), int),
+        studies=read_typed("studies", tree.get("studies", 1), int),
+        seed=read_typed("seed", tree.get("seed", 0), int),
+        rho=None if rho is None else read_number("rho", rho),
+        data=None if data is None else Path(read_typed("data", data, (str, Path))),
+        bias=read_typed("bias", tree.get("bias", ""), str),
+        preset=read_typed("preset", tree.get("preset", "cpu"), str),
+        settings=read_strings("settings", tree.get("settings", [])),
+        val_protocol=read_typed("val_protocol", tree.get("val_protocol", "held-out"), str),
+        budget_seconds=None if budget is None else read_number("budget_seconds", budget),
+        confirm=_read_confirm(read_mapping("confirm", tree.get("confirm", {}))),
+        search=read_typed("search", tree.get("search", PAIRED), str),
     )
 
 
 def _read_confirm(table: Mapping[str, Any]) -> ConfirmSpec:
-    _check_keys("confirm", table, _CONFIRM_KEYS)
+    check_keys("confirm", table, _CONFIRM_KEYS)
     default = ConfirmSpec()
     rho = table.get("rho", [])
     if not isinstance(rho, list):
         raise UsageError(f"expected confirm.rho to be a list, but got {rho!r}")
     return ConfirmSpec(
-        seeds=_typed("confirm.seeds", table.get("seeds", default.seeds), int),
-        rules=_strings("confirm.rules", table.get("rules", list(default.rules))),
-        reference=_typed("confirm.reference", table.get("reference", ""), str),
-        margin=_number("confirm.margin", table.get("margin", default.margin)),
-        rho=tuple(_number("confirm.rho", value) for value in rho),
-        data=tuple(Path(folder) for folder in _strings("confirm.data", table.get("data", []))),
-        variance=_typed("confirm.variance", table.get("variance", 0), int),
-        variance_of=_strings("confirm.variance_of", table.get("variance_of", [])),
+        seeds=read_typed("confirm.seeds", table.get("seeds", default.seeds), int),
+        rules=read_strings("confirm.rules", table.get("rules", list(default.rules))),
+        reference=read_typed("confirm.reference", table.get("reference", ""), str),
+        margin=read_number("confirm.margin", table.get("margin", default.margin)),
+        rho=tuple(read_number("confirm.rho", value) for value in rho),
+        data=tuple(Path(folder) for folder in read_strings("confirm.data", table.get("data", []))),
+        variance=read_typed("confirm.variance", table.get("variance", 0), int),
+        variance_of=read_strings("confirm.variance_of", table.get("variance_of", [])),
     )
 
 
@@ -316,41 +323,9 @@ def _read_space(where: str, table: Any) -> dict[str, Any]:
     The value ``false`` stands for a parameter that is not searched.
     """
     result: dict[str, Any] = {}
-    for key, value in _table(where, table).items():
+    for key, value in read_mapping(where, table).items():
         if "." in key:
             result[key] = None if value is False else read_distribution(f"{where}.{key}", value)
         else:
             result[key] = _read_space(f"{where}.{key}", value)
     return result
-
-
-def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
-    prefix = f"{where}." if where else ""
-    unknown = [f"'{prefix}{key}'{did_you_mean(key, known)}" for key in table if key not in known]
-    if unknown:
-        raise UsageError(f"unknown key: {', '.join(unknown)} (known: {', '.join(known)})")
-
-
-def _table(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"expected {name} to be a table, but got {value!r}")
-    return value
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"expected {name} to be a list of texts, but got {value!r}")
-    return tuple(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"expected {name} to be a number, but got {value!r}")
-    return float(value)
-
-
-def _typed(name: str, value: Any, kind: type | tuple[type, ...]) -> Any:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        expected = kind.__name__ if isinstance(kind, type) else "text"
-        raise UsageError(f"expected {name} to be of type {expected}, but got {value!r}")
-    return value

@@ -1,0 +1,79 @@
+"""Accuracy by gender, race and age of the confirmation runs of a study of UTKFace.
+
+    python docs/results/utkface/groups.py studies/race runs data docs/results/utkface/race-groups.csv
+
+Each row is a group of one gender, race and age: its test images in all runs of a method, how many are
+classified correctly, and the mean accuracy over the runs with its 95 % t interval. The runs have different
+splits of the images.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy import stats
+
+from biascon.data.dataset import load
+from biascon.studies.records import Stage
+from biascon.studies.table import read_table
+
+FIELDS = ("method", "gender", "race", "age", "runs", "images", "correct", "accuracy", "low", "high")
+
+
+def count_groups(folder: Path, data: Path) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """Return (images, correct) of a run by (gender, race, age)."""
+    dataset = load(data, only=("test",))
+    split = dataset.splits["test"]
+    predictions = pq.read_table(folder / "predictions.parquet")
+    if not np.array_equal(predictions["index"].to_numpy(), split.index):
+        raise SystemExit(f"{folder} has predictions of other images than {data}")
+    is_correct = predictions["prediction"].to_numpy() == split.labels
+    attributes = dataset.manifest.attributes or {}
+    groups = {}
+    for y, gender in enumerate(dataset.manifest.labels):
+        for r, race in enumerate(attributes["race"].values):
+            for a, age in enumerate(attributes["age_group"].values):
+                rows = (split.labels == y) & (split.attributes["race"] == r)
+                rows &= split.attributes["age_group"] == a
+                groups[gender, race, age] = (int(rows.sum()), int(is_correct[rows].sum()))
+    return groups
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the 95 % t interval of a mean, NaN with fewer than two values."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def main() -> None:
+    """Write the groups of every method."""
+    study, runs, data, out = map(Path, sys.argv[1:])
+    table = read_table(study / "study.parquet")
+    rows = []
+    for method in table.methods:
+        loss = table.description["methods"][method]["loss"]
+        counts: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+        for run in table.select(Stage.CONFIRMATION, method):
+            folder = runs / run.dataset / loss / f"seed{run.seed}-{run.run[:8]}"
+            for group, values in count_groups(folder, data / run.dataset).items():
+                counts.setdefault(group, []).append(values)
+        for group, values in counts.items():
+            images, correct = (sum(part) for part in zip(*values, strict=True))
+            accuracies = [c / n for n, c in values if n]
+            mean = float(np.mean(accuracies)) if accuracies else float("nan")
+            numbers = [f"{value:.4f}" for value in (mean, *interval(accuracies))]
+            rows.append((method, *group, len(accuracies), images, correct, *numbers))
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FIELDS)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
