@@ -60,7 +60,8 @@ def image_options(command: F) -> F:
         click.option("--store", type=click.Choice(["pixels", "files"]), default="pixels", show_default=True,
                      help="files: store an index of the files, and decode them when they are read."),
         click.option("--force", is_flag=True, help="Replace an existing dataset that differs or is damaged."),
-        click.option("--dry-run", is_flag=True, help="Print the counts; open no image, write nothing."),
+        click.option("--dry-run", is_flag=True,
+                     help="Print the counts, and the error if the build will fail; open no image, write nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -110,31 +111,6 @@ def build_dataset(
     return result
 
 
-def build_or_preview(
-    raw: Path,
-    plan: BuildPlan,
-    image_spec: ImageSpec,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    **build_options: Any,
-) -> None:
-    """Build a dataset as ``build_dataset``, or print the preview of its plan.
-
-    Args:
-        raw: The folder of images.
-        plan: The plan of the dataset.
-        image_spec: How an image becomes an array.
-        dry_run: Print the preview.
-        as_json: Print JSON instead of tables.
-        build_options: The other arguments of ``build_dataset``.
-    """
-    if dry_run:
-        print_preview(plan, as_json=as_json)
-    else:
-        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
-
-
 class Progress:
     """Progress on standard error: a bar on a terminal, otherwise a line every ten seconds."""
 
@@ -164,23 +140,76 @@ class Progress:
             self.bar.close()
 
 
-def print_preview(plan: BuildPlan, *, as_json: bool) -> None:
-    """Print the preview of a plan: the numbers of names read and left out, and the counts of each split."""
+def build_or_preview(
+    raw: Path | None,
+    plan: BuildPlan,
+    image_spec: ImageSpec,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    **build_options: Any,
+) -> None:
+    """Build a dataset as ``build_dataset``, or print the preview of the build.
+
+    Args:
+        raw: The folder of images; with ``dry_run``, None if there is only a list of names.
+        plan: The plan of the dataset.
+        image_spec: How an image becomes an array.
+        dry_run: Print the preview.
+        as_json: Print JSON instead of tables.
+        build_options: The other arguments of ``build_dataset``.
+    """
+    if dry_run:
+        if build_options["store"] == "files":
+            plan = plan.as_file_index(image_spec)
+        keys = ("out", "max_rejected", "force")
+        print_preview(plan, raw, as_json=as_json, **{key: build_options[key] for key in keys})
+    elif raw is not None:
+        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
+
+
+def print_preview(
+    plan: BuildPlan,
+    raw: Path | None = None,
+    *,
+    as_json: bool,
+    out: Path | None = None,
+    max_rejected: float = 0.01,
+    force: bool = False,
+) -> None:
+    """Print the preview of a plan: the numbers of names read and left out, and the counts of each split.
+
+    Args:
+        plan: The plan of the dataset.
+        raw: The folder of images; None if there is only a list of names.
+        as_json: Print JSON instead of tables.
+        out: The dataset folder; None for ``data/<name>``.
+        max_rejected: The largest share of images that may be left out.
+        force: Replace an existing dataset that differs or is damaged.
+
+    Raises:
+        BiasconError: The build would fail.
+    """
     from biascon.cli.inspect import format_description
+    from biascon.data.building.preview import preview_build
     from biascon.utils.files import pretty_json
 
-    names, counts = plan.description.source["names"], plan.summarize_splits()
+    folder = out if out is not None else Path("data") / plan.description.name
+    preview = preview_build(raw, plan, folder, max_rejected=max_rejected, force=force)
+    names, counts = plan.description.source["names"], preview.counts
     if as_json:
         counts_json = {name: part.to_json() for name, part in counts.items()}
-        preview = {**names, **plan.description.to_json(), "counts": counts_json}
-        click.echo(pretty_json(preview), nl=False)
-        return
-    reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
-    dropped = "".join(
-        f"; {n:,} dropped: {reason}" for reason, n in names.get("dropped", {}).items()
-    )
-    repaired = f", {names['repaired']:,} repaired" if "repaired" in names else ""
-    click.echo(
-        f"{names['read']:,} names read{repaired}, {names['left_out']:,} left out{reasons}{dropped}"
-    )
-    click.echo(format_description(plan.description, counts))
+        data = {**names, **preview.description.to_json(), "counts": counts_json}
+        click.echo(pretty_json(data), nl=False)
+    else:
+        reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
+        dropped = "".join(
+            f"; {n:,} dropped: {reason}" for reason, n in names.get("dropped", {}).items()
+        )
+        repaired = f", {names['repaired']:,} repaired" if "repaired" in names else ""
+        click.echo(
+            f"{names['read']:,} names read{repaired}, {names['left_out']:,} left out{reasons}{dropped}"
+        )
+        click.echo(format_description(preview.description, counts))
+    if preview.failure is not None:
+        raise preview.failure

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import build_dataset, image_options, print_preview
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 
@@ -78,7 +78,4 @@ def command(
     kept_attributes = tuple(source.attributes) if "all" in keep else keep
     spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, image_spec)
     plan = celeba.plan_celeba(source, spec)
-    if dry_run:
-        print_preview(plan, as_json=as_json)
-    else:
-        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
+    build_or_preview(raw, plan, image_spec, dry_run=dry_run, as_json=as_json, **build_options)

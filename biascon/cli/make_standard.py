@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import build_dataset, image_options, print_preview
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.output import print_note
 
 NAMES = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet", "folder")
@@ -81,10 +81,9 @@ def command(
             name, seed, val_protocol, per_class or 0, title or "", image_spec
         )
         folder, plan = image_folders.plan_image_folders(raw, spec)
-        if dry_run:
-            print_preview(plan, as_json=as_json)
-        else:
-            build_dataset(folder, plan, spec.image_spec, as_json=as_json, **build_options)
+        build_or_preview(
+            folder, plan, spec.image_spec, dry_run=dry_run, as_json=as_json, **build_options
+        )
         return
 
     if [key for key in passed if (key, size) != ("size", 32)]:

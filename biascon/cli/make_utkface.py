@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import build_dataset, image_options, print_preview
+from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
 
 
@@ -68,14 +68,13 @@ def command(
             raise click.UsageError(
                 "expected the folder RAW of the images (or --names FILE --dry-run)"
             )
-        folder, image_names = Path(), utkface.read_names(names)
+        folder, image_names = None, utkface.read_names(names)
     else:
         folder, image_names = utkface.list_images(raw)
         image_names = image_names if names is None else utkface.read_names(names)
     plan = utkface.plan_utkface(
         image_names, spec, origin=f"UTKFace, aligned and cropped ({len(image_names):,} names)"
     )
-    if dry_run:
-        print_preview(plan, as_json=as_json)
-    else:
-        build_dataset(folder, plan, spec.image_spec, as_json=as_json, **build_options)
+    build_or_preview(
+        folder, plan, spec.image_spec, dry_run=dry_run, as_json=as_json, **build_options
+    )

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biascon.data.builders.folder_layouts import IMAGE_SUFFIXES, NO_IMAGE_SUFFIX
+from biascon.data.builders.folder_layouts import NO_IMAGE_SUFFIX
 from biascon.data.builders.table_rows import ImageTable, SourceRow, TableSpec, select_rows
+from biascon.data.images.file_names import IMAGE_SUFFIXES
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import os_error
 from biascon.utils.text import quote_some

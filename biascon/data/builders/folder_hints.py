@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from biascon.data.builders import debias_folders, fairface, urbancars, waterbirds
-from biascon.data.builders.folder_layouts import IMAGE_SUFFIXES
+from biascon.data.images.file_names import IMAGE_SUFFIXES
 
 _LOOK_AT = 200  # names of a folder
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biascon.data.building.splitting import NO_VALIDATION
+from biascon.data.images.file_names import IMAGE_SUFFIXES
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import os_error
 
-# The suffixes of torchvision's ImageFolder. The format is decided by the content when a file is decoded.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 NO_IMAGE_SUFFIX = "not named like a picture"  # reason in rejected.csv; dataset digests depend on it
 # The classes of ImageNet's validation images, if these are in one folder.
 SOLUTION_FILE = "LOC_val_solution.csv"

@@ -134,7 +134,7 @@ def plan_image_folders(raw: Path, spec: ImageFoldersSpec) -> tuple[Path, BuildPl
     ranks = {path: rank for rank, path in enumerate(paths)}
     splits = {name: _make_split_plan(parts[name], ranks) for name in SPLITS if name in parts}
     description = _describe(listing, spec, protocol, splits)
-    return listing.folder, BuildPlan(description, splits, listing.left_out)
+    return listing.folder, BuildPlan(description, splits, not_images=listing.left_out)
 
 
 def _draw_train(listing: FolderListing, per_class: int, seed: int) -> dict[str, LabeledPaths]:

@@ -12,7 +12,7 @@ import hashlib
 import math
 import shutil
 import zlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data import dataset
-from biascon.data.building import resume
+from biascon.data.building import left_out, resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
 from biascon.data.building.chunk import Chunk, decode_chunk
 from biascon.data.building.plan import BuildPlan, SplitPlan
@@ -83,16 +83,11 @@ def build_image_dataset(
         BiasconError: Too many images cannot be used, ``out`` holds another dataset, another process builds
             it, or the disk is full or not writable.
     """
-    if not 0 <= max_rejected <= 1:
-        raise UsageError(f"expected max_rejected in [0, 1], but got {max_rejected}")
-    if not raw.is_dir():
-        raise DataError(f"{raw} is not a folder of images")
-    if out.exists() and not dataset.is_dataset_folder(out):
-        raise BiasconError(f"{out} exists and is not a dataset; choose another --out")
+    check_request(raw, out, max_rejected)
     folder = ImageFolder(raw)
     with resume.lock_target(out) as work:
         is_occupied = out.exists() and any(out.iterdir())
-        description = _add_source_digests(plan, folder)
+        description = add_source_digests(plan, folder)
         if is_occupied and not force:
             manifest = check_same_dataset(out, description)
             resume.delete_partial(work)
@@ -103,7 +98,22 @@ def build_image_dataset(
         return BuildResult(out, build.run(out, description, overwrite=out.exists()), reused=False)
 
 
-def _add_source_digests(plan: BuildPlan, folder: ImageFolder) -> DatasetDescription:
+def check_request(raw: Path, out: Path, max_rejected: float) -> None:
+    """Check the folders and the limit of a build.
+
+    Raises:
+        UsageError: ``max_rejected`` is not in [0, 1].
+        BiasconError: ``raw`` is not a folder, or ``out`` is something else than a dataset.
+    """
+    if not 0 <= max_rejected <= 1:
+        raise UsageError(f"expected max_rejected in [0, 1], but got {max_rejected}")
+    if not raw.is_dir():
+        raise DataError(f"{raw} is not a folder of images")
+    if out.exists() and not dataset.is_dataset_folder(out):
+        raise BiasconError(f"{out} exists and is not a dataset; choose another --out")
+
+
+def add_source_digests(plan: BuildPlan, folder: ImageFolder) -> DatasetDescription:
     """Return the plan's description with digests of its rows and of the sizes of its files."""
     state = hashlib.sha256()
     for rows in plan.splits.values():
@@ -201,8 +211,7 @@ class _ImageBuild:
     def _decode_remaining(self, writers: Mapping[str, SafetensorsWriter], chunks: Chunks) -> None:
         """Decode the remaining images in parallel; append them to ``writers`` and ``chunks`` in order."""
         n_done = sum(chunk.stop - chunk.start for part in chunks.values() for chunk in part)
-        n_rejected = len(self._list_rejected(chunks))
-        self._check_rejected(n_rejected, chunks)
+        self._check_rejected(chunks)
         if n_done:
             self.log(f"resuming after {n_done:,} of {len(self.plan):,} images")
         self.on_progress(n_done, len(self.plan))
@@ -216,9 +225,9 @@ class _ImageBuild:
                     log_file.flush()
                     chunks[chunk.split].append(chunk)
                     n_done += chunk.stop - chunk.start
-                    n_rejected += len(chunk.rejected)
                     self.on_progress(n_done, len(self.plan))
-                    self._check_rejected(n_rejected, chunks)
+                    if chunk.rejected:
+                        self._check_rejected(chunks)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -259,20 +268,6 @@ class _ImageBuild:
         ]
         return np.stack(index_rows) if index_rows else np.empty((0, width), dtype=np.uint8)
 
-    def _check_rejected(self, n_rejected: int, chunks: Chunks) -> None:
-        """Raise a DataError as soon as the number of rejected images is over the limit."""
-        total = len(self.plan) + len(self.plan.left_out)
-        if n_rejected <= self.max_rejected * total:
-            return
-        rejected = self._list_rejected(chunks)
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(rejected).items())
-        first = ", ".join(path for path, _ in rejected[:3])
-        raise DataError(
-            f"{len(rejected):,} or more of {total:,} images cannot be used ({reasons}), which is over "
-            f"--max-rejected {self.max_rejected:.4g}; the first are {first}; repair them, or pass a larger "
-            "--max-rejected"
-        )
-
     def _check_space(self, writers: Mapping[str, SafetensorsWriter]) -> None:
         """Raise a DataError if the disk has too little space for the remaining images."""
         needed = sum(
@@ -286,13 +281,17 @@ class _ImageBuild:
                 f"{free / 1e6:,.0f} MB are free; free some space, or choose another --out or a smaller --size"
             )
 
+    def _check_rejected(self, chunks: Chunks) -> None:
+        """Raise a DataError as soon as the number of rejected images is over the limit."""
+        left_out.check_limit(self.plan, self._list_rejected(chunks), self.max_rejected)
+
     def _list_rejected(self, chunks: Chunks) -> list[tuple[str, str]]:
-        """Return (path, reason) of every image that is left out, sorted."""
-        rejected = list(self.plan.left_out)
+        """Return (path, reason) of every planned image that cannot be used."""
+        rejected = []
         for name, part in chunks.items():
             paths = self.plan.splits[name].paths
             rejected += [(paths[row], reason) for chunk in part for row, reason in chunk.rejected]
-        return sorted(rejected)
+        return rejected
 
     def _publish(
         self, out: Path, description: DatasetDescription, chunks: Chunks, *, overwrite: bool
@@ -301,14 +300,12 @@ class _ImageBuild:
         masks = {
             name: mark_kept_rows(chunks[name], len(rows)) for name, rows in self.plan.splits.items()
         }
-        for name in ("train", "test"):
-            if not masks[name].any():
-                raise DataError(f"no image of the {name} split can be used")
-        rejected = self._list_rejected(chunks)
+        self.plan.check_labels(masks)
+        rejected = left_out.list_all(self.plan, self._list_rejected(chunks))
         resume.write_rejected(self.work, rejected)
         source = {**description.source, "decoder": decoding.get_decoder_versions()}
         source["sha256"] = {**source["sha256"], "files": digest_files(chunks)}
-        rejected_counts = RejectedCounts(count_reasons(rejected))
+        rejected_counts = RejectedCounts(left_out.count_reasons(rejected))
         description = replace(description, source=source, rejected=rejected_counts)
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
         files = {name: describe_file(self.work / name) for name in names}
@@ -337,8 +334,3 @@ def digest_files(chunks: Chunks) -> str:
         for chunk in part:
             state.update("".join(f"{digest}\n" for digest in chunk.digests).encode())
     return state.hexdigest()
-
-
-def count_reasons(rejected: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Return the number of images that were left out for each reason, sorted by reason."""
-    return dict(sorted(Counter(reason for _, reason in rejected).items()))

@@ -18,6 +18,7 @@ from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import DatasetDescription, SplitCounts
 from biascon.errors import DataError
 from biascon.utils.files import digest_of
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 
@@ -62,11 +63,14 @@ class BuildPlan:
         description: The manifest without counts, digests and rejected images.
         splits: The splits by name, in the order of ``SPLITS``.
         left_out: (name, reason) of the names that are left out before a file is opened.
+        not_images: (path, reason) of the files that are not named like images. They are listed with the
+            images that are left out, but do not count against the limit of these.
     """
 
     description: DatasetDescription
     splits: Mapping[str, SplitPlan]
     left_out: Sequence[tuple[str, str]] = ()
+    not_images: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         for name in ("train", "test"):
@@ -75,9 +79,33 @@ class BuildPlan:
         labels = self.description.labels
         if len(labels) < 2:
             raise DataError(f"expected images of two or more labels, but all are '{labels[0]}'")
+        self.check_labels()
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.splits.values())
+
+    def check_labels(self, kept: Mapping[str, Array] | None = None) -> None:
+        """Check that each split has an image of each label.
+
+        Args:
+            kept: bool ``(N,)`` for each split: which rows count; None for all rows.
+
+        Raises:
+            DataError: A split has no image of a label.
+        """
+        names = self.description.labels
+        usable = "" if kept is None else " that can be used"
+        for split, rows in self.splits.items():
+            labels = rows.labels if kept is None else rows.labels[kept[split]]
+            if not len(labels):
+                raise DataError(f"the {split} split has no images{usable}")
+            counts = np.bincount(labels, minlength=len(names))
+            missing = [names[label] for label in np.flatnonzero(counts == 0)]
+            if missing:
+                raise DataError(
+                    f"the {split} split has no image{usable} of {quote_some(missing, 3)}: a split must have "
+                    f"images of each of the {len(names):,} labels; add images, or change the splits"
+                )
 
     def summarize_splits(self, kept: Mapping[str, Array] | None = None) -> dict[str, SplitCounts]:
         """Return the counts of each split as the manifest holds them.

@@ -13,6 +13,7 @@ import pytest
 from biascon.data.builders import folder_layouts
 from biascon.data.builders.image_folders import ImageFoldersSpec, plan_image_folders
 from biascon.data.dataset import load
+from biascon.data.images import file_names
 from biascon.models.torchvision import import_torchvision
 from tests.data.builders.folder_sets import (
     WNIDS,
@@ -141,7 +142,7 @@ class TestAgainstTorchvision:
             )
             assert sorted(samples) == sorted((str(path), k) for path, k in reference.samples)
             assert reference.classes == plan.description.labels
-        assert folder_layouts.IMAGE_SUFFIXES == import_torchvision().datasets.folder.IMG_EXTENSIONS
+        assert file_names.IMAGE_SUFFIXES == import_torchvision().datasets.folder.IMG_EXTENSIONS
 
     def test_caltech_101_has_the_same_classes(self, tmp_path: Path) -> None:
         raw = make_caltech101(tmp_path)
