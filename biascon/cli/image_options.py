@@ -61,7 +61,7 @@ def image_options(command: F) -> F:
                      help="files: store an index of the files, and decode them when they are read."),
         click.option("--force", is_flag=True, help="Replace an existing dataset that differs or is damaged."),
         click.option("--dry-run", is_flag=True,
-                     help="Print the counts, and the error if the build will fail; open no image, write nothing."),
+                     help="Print the counts, and the error of a build that would fail; open no image."),
         click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables."),
     ]  # fmt: skip
     for option in reversed(options):

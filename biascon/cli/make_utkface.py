@@ -9,6 +9,7 @@ import click
 
 from biascon.cli.image_options import build_or_preview, image_options
 from biascon.cli.options import FOLDER
+from biascon.cli.output import print_note
 
 
 @click.command(name="make-utkface")
@@ -55,11 +56,11 @@ def command(
     as_json: bool,
     **build_options: Any,
 ) -> None:
-    """Build a UTKFace dataset from the folder RAW of its cropped images.
+    """Build a UTKFace dataset from the folder RAW of its aligned and cropped images.
 
     The target is the gender, the bias attribute is the race or the age.
     """
-    from biascon.data.builders import utkface
+    from biascon.data.builders import utkface, utkface_names
     from biascon.data.images.decoding import ImageSpec
 
     spec = utkface.UTKFaceSpec(bias, rate, seed, val_protocol, ImageSpec(size, resize, decode))
@@ -68,10 +69,13 @@ def command(
             raise click.UsageError(
                 "expected the folder RAW of the images (or --names FILE --dry-run)"
             )
-        folder, image_names = None, utkface.read_names(names)
+        folder, image_names = None, utkface_names.read_names(names)
     else:
-        folder, image_names = utkface.list_images(raw)
-        image_names = image_names if names is None else utkface.read_names(names)
+        images = utkface_names.find_images(raw)
+        for other, n in images.passed_over.items():
+            print_note(f"passed over: {other} ({n:,} images)")
+        folder = images.folder
+        image_names = images.names if names is None else utkface_names.read_names(names)
     plan = utkface.plan_utkface(
         image_names, spec, origin=f"UTKFace, aligned and cropped ({len(image_names):,} names)"
     )

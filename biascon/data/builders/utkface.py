@@ -11,32 +11,24 @@ validation and test splits keep their natural proportions. Protocol of Hong and 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from biascon.data.builders.utkface_names import ParsedNames, parse_names
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import NO_VALIDATION, seeded_split
 from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
-from biascon.errors import DataError, UsageError
-from biascon.utils.files import os_error
+from biascon.errors import UsageError
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
 BIASES = ("race", "age")
 LABELS = ["male", "female"]
 RACES = ["white", "black", "asian", "indian", "other"]
-NO_RACE, NOT_UTKFACE = "name lacks the race", "not a UTKFace name"
-
-_STRICT = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)\.jpg\.chip\.jpg", re.ASCII)
-# Names with a space before the first dot, or without that dot.
-_REPAIRABLE = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+) *\.?jpg\.chip\.jpg", re.ASCII)
-_WITHOUT_RACE = re.compile(r"(\d{1,3})_([01])_(\d{5,})\.jpg\.chip\.jpg", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -76,95 +68,6 @@ class UTKFaceSpec:
         parts += [self.val_protocol] if self.val_protocol != "held-out" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
-
-
-@dataclass(frozen=True)
-class ParsedNames:
-    """The ages, genders and races in the file names.
-
-    Attributes:
-        names: The names that are used, sorted.
-        age: int64 ``(N,)`` in years.
-        gender: int64 ``(N,)``: 0 male, 1 female.
-        race: int64 ``(N,)`` in 0..4.
-        repaired: The used names that are malformed but readable.
-        left_out: (name, reason) of the names that are not used.
-    """
-
-    names: Sequence[str]
-    age: Array
-    gender: Array
-    race: Array
-    repaired: Sequence[str]
-    left_out: Sequence[tuple[str, str]]
-
-    @property
-    def read(self) -> int:
-        """The number of names that were read."""
-        return len(self.names) + len(self.left_out)
-
-
-def parse_names(names: Sequence[str]) -> ParsedNames:
-    """Parse file names strictly. Two kinds of malformed names are repaired, all others are left out.
-
-    >>> names = ["24_0_1_20170116220224657 .jpg.chip.jpg", "39_1_20170116174525125.jpg.chip.jpg"]
-    >>> parsed = parse_names(names)
-    >>> parsed.age, parsed.repaired, parsed.left_out[0][1]
-    (array([24]), ['24_0_1_20170116220224657 .jpg.chip.jpg'], 'name lacks the race')
-    """
-    used, values, repaired, left_out = [], [], [], []
-    for name in sorted(set(names)):
-        match = _STRICT.fullmatch(name)
-        if match is None:
-            match = _REPAIRABLE.fullmatch(name)
-            if match is None:
-                left_out.append((name, NO_RACE if _WITHOUT_RACE.fullmatch(name) else NOT_UTKFACE))
-                continue
-            repaired.append(name)
-        used.append(name)
-        values.append([int(match[k]) for k in (1, 2, 3)])
-    table = np.array(values, dtype=np.int64).reshape(-1, 3)
-    return ParsedNames(used, table[:, 0], table[:, 1], table[:, 2], repaired, left_out)
-
-
-def list_images(raw: Path) -> tuple[Path, list[str]]:
-    """Return the folder of images, RAW or its subfolder ``UTKFace``, and the image names in it, sorted.
-
-    Raises:
-        DataError: The folder does not exist, or has no file that is named as in UTKFace.
-    """
-    for folder in (raw, raw / "UTKFace"):
-        try:
-            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        except OSError as error:
-            raise os_error(error, "read", folder) from error
-        names = [name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png"))]
-        if any(_REPAIRABLE.fullmatch(name) for name in names):
-            return folder, names
-    raise DataError(
-        f"{raw} is not a folder of UTKFace: expected files named like "
-        "25_0_2_20170116174525125.jpg.chip.jpg in it, or in its folder UTKFace"
-    )
-
-
-def read_names(path: Path) -> list[str]:
-    """Read file names from a text file with one name per line.
-
-    Raises:
-        DataError: The file is unreadable, or has no name that is formed as in UTKFace.
-    """
-    try:
-        names = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
-    names = [name for name in (line.strip("\r") for line in names) if name]
-    if not any(_REPAIRABLE.fullmatch(name) for name in names):
-        raise DataError(
-            f"{path} has no name of a UTKFace file: expected lines like 25_0_2_20170116174525125.jpg.chip.jpg"
-        )
-    return names
 
 
 def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> BuildPlan:

@@ -14,7 +14,7 @@ HIDDEN = "hidden file"  # reason in rejected.csv; dataset digests depend on it
 def is_image_name(name: str) -> bool:
     """Whether a file is named like an image and is not hidden.
 
-    macOS writes a hidden file ``._x.jpg`` beside each ``x.jpg`` on disks that are not its own. It is no image.
+    macOS writes a hidden file ``._x.jpg`` beside each ``x.jpg`` on disks of other formats. It is no image.
 
     >>> is_image_name("x.JPG"), is_image_name("._x.jpg"), is_image_name("Thumbs.db")
     (True, False, False)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from biascon.data import dataset
-from biascon.data.builders import utkface
-from biascon.data.builders.utkface import UTKFaceSpec, parse_names
+from biascon.data.builders import utkface, utkface_names
+from biascon.data.builders.utkface import UTKFaceSpec
+from biascon.data.builders.utkface_names import parse_names
 from biascon.errors import DataError, UsageError
 from tests.data import faces
 
@@ -93,7 +94,7 @@ def test_the_counts_of_the_real_list_of_names(names_file: Path, cli: Cli) -> Non
 
 
 def test_every_name_of_the_real_list_is_in_one_split_or_dropped(names_file: Path) -> None:
-    names = utkface.read_names(names_file)
+    names = utkface_names.read_names(names_file)
     for bias in utkface.BIASES:
         plan = utkface.plan_utkface(names, UTKFaceSpec(bias), origin="the list")
         paths = [path for rows in plan.splits.values() for path in rows.paths]
@@ -106,7 +107,7 @@ def test_every_name_of_the_real_list_is_in_one_split_or_dropped(names_file: Path
 
 
 def test_both_biases_split_the_same_people(names_file: Path) -> None:
-    names = utkface.read_names(names_file)
+    names = utkface_names.read_names(names_file)
     race, age = (
         utkface.plan_utkface(names, UTKFaceSpec(bias), origin="").splits for bias in ("race", "age")
     )
@@ -168,7 +169,7 @@ def test_all_attributes_are_kept_and_can_be_the_bias(tmp_path: Path, cli: Cli) -
     assert code == 0, err
     data = dataset.load(Path("data/utkface-race-0.9-32"))
     assert list(data.manifest.attributes) == ["race", "age", "race_group", "age_group"]
-    _, names = utkface.list_images(raw)
+    names = utkface_names.find_images(raw).names
     for split in data.splits.values():
         for k, index in enumerate(split.index):
             age, _, race, _ = names[index].split("_")
@@ -205,3 +206,48 @@ def test_wrong_usage_gives_one_line(tmp_path: Path, cli: Cli) -> None:
         utkface.plan_utkface(faces.make_names(50), UTKFaceSpec(val_protocol="best"), origin="")
     with pytest.raises(DataError, match="split has no images"):
         utkface.plan_utkface(faces.make_names(1), UTKFaceSpec(), origin="")
+
+
+ALIGNED, IN_THE_WILD = "25_0_2_20170116174525125.jpg.chip.jpg", "25_0_2_20170116174525125.jpg"
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected", "passed_over"),
+    [
+        ({"": ALIGNED}, "", []),
+        ({"UTKFace": ALIGNED, "crop_part1": ALIGNED}, "UTKFace", ["crop_part1"]),
+        ({"": ALIGNED, "a/b": ALIGNED}, "", ["a/b"]),
+        ({"utkface_aligned_cropped/UTKFace": ALIGNED}, "utkface_aligned_cropped/UTKFace", []),
+        ({"part1": IN_THE_WILD, "UTKFace": ALIGNED}, "UTKFace", []),
+        ({"__MACOSX/UTKFace": f"._{ALIGNED}", "UTKFace/UTKFace": ALIGNED}, "UTKFace/UTKFace", []),
+    ],
+)
+def test_the_folder_of_images_is_found(
+    folders: dict[str, str], expected: str, passed_over: list[str], tmp_path: Path, cli: Cli
+) -> None:
+    for folder, name in folders.items():
+        (tmp_path / "raw" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / folder / name).touch()
+    images = utkface_names.find_images(Path("raw"))
+    assert (images.folder, images.names) == (Path("raw") / expected, [ALIGNED])
+    assert [str(folder.relative_to("raw")) for folder in images.passed_over] == passed_over
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"part1": IN_THE_WILD}, "raw/part1: these are the images of UTKFace in the wild, whose faces are"),
+        ({"": IN_THE_WILD}, "raw: these are the images of UTKFace in the wild"),
+        ({"a": ALIGNED, "b": ALIGNED}, r"several folders .*: raw/a \(1 images\), raw/b \(1 images\); pass"),
+        ({"a/b/c": ALIGNED}, "is not a folder of UTKFace"),
+        ({"": f"._{ALIGNED}"}, "is not a folder of UTKFace"),
+    ],
+)  # fmt: skip
+def test_folders_of_other_images_are_refused(
+    folders: dict[str, str], message: str, tmp_path: Path, cli: Cli
+) -> None:
+    for folder, name in folders.items():
+        (tmp_path / "raw" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / folder / name).touch()
+    with pytest.raises(DataError, match=message):
+        utkface_names.find_images(Path("raw"))

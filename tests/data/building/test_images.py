@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from safetensors import safe_open
 
 from biascon.data import dataset, memory_map
-from biascon.data.builders import utkface
+from biascon.data.builders import utkface, utkface_names
 from biascon.data.building import images
 from biascon.data.building.images import build_image_dataset
 from biascon.data.images import decoding
@@ -30,7 +31,7 @@ from tests.data.building.utkface_builds import SPEC, build, list_hidden, make_pl
 def test_the_folder_holds_every_image_in_its_row(raw: Path, tmp_path: Path) -> None:
     result = build(raw, tmp_path / "out")
     data = dataset.load(result.folder)
-    folder, names = utkface.list_images(raw)
+    folder, names = raw, utkface_names.find_images(raw).names
     for name, split in data.splits.items():
         assert len(split) == result.manifest.counts[name].n
         for row in range(0, len(split), 9):
@@ -56,8 +57,19 @@ def test_bytes_do_not_depend_on_the_order_of_the_listing(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(raw, tmp_path / "one")
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
+    scandir = os.scandir
+
+    class ReversedScan:
+        def __init__(self, folder: Path) -> None:
+            with scandir(folder) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return iter(self.entries)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(utkface_names.os, "scandir", ReversedScan)
     build(raw, tmp_path / "other")
     monkeypatch.undo()
     assert read_contents(tmp_path / "one") == read_contents(tmp_path / "other")
@@ -134,7 +146,7 @@ def test_unusable_files_are_listed_with_their_reason_and_the_others_are_decoded(
         (copy / name).write_bytes(data)
         kinds[name] = kind
     reasons = image_files.write_unusable_files(copy)
-    _, names = utkface.list_images(copy)
+    names = utkface_names.find_images(copy).names
     # Rate 0 keeps almost all images.
     spec = utkface.UTKFaceSpec(rate=0.0, val_protocol="none", image_spec=SPEC)
     plan = utkface.plan_utkface(names, spec, origin="drawn for the tests")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from biascon.data.builders import utkface
+from biascon.data.builders import utkface, utkface_names
 from biascon.data.building.arrays import BuildResult
 from biascon.data.building.images import build_image_dataset
 from biascon.data.building.plan import BuildPlan
@@ -15,7 +15,7 @@ SPEC = ImageSpec(32)
 
 
 def make_plan(folder: Path, **parameters: Any) -> BuildPlan:
-    _, names = utkface.list_images(folder)
+    names = utkface_names.find_images(folder).names
     spec = utkface.UTKFaceSpec(**{"rate": 0.5, "image_spec": SPEC, **parameters})
     return utkface.plan_utkface(names, spec, origin="drawn for the tests")
 
