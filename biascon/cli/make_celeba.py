@@ -49,6 +49,16 @@ from biascon.cli.options import FOLDER
     help="The bias-aligned cells (label, bias). same: (0, 0) and (1, 1). crossed: (0, 1) and (1, 0). auto: "
     "the two opposite cells with more training images (the larger product of counts).",
 )
+@click.option(
+    "--subset",
+    is_flag=True,
+    help="Use only the images that the folder has, if the lists name more. They stay in their splits.",
+)
+@click.option(
+    "--images",
+    metavar="FOLDER",
+    help="Folder of the images, relative to RAW.  [default: img_align_celeba, or img_align_celeba_png]",
+)
 @image_options
 def command(
     raw: Path,
@@ -57,6 +67,8 @@ def command(
     protocol: str,
     keep: tuple[str, ...],
     aligned: str,
+    subset: bool,
+    images: str | None,
     size: int,
     resize: int,
     decode: str,
@@ -70,12 +82,18 @@ def command(
     RAW has img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt (or .csv).
     """
     from biascon.data.builders import celeba
-    from biascon.data.builders.celeba_tables import read_celeba_tables
+    from biascon.data.builders.celeba_tables import check_images, read_celeba_tables
     from biascon.data.images.decoding import ImageSpec
 
     image_spec = ImageSpec(size, resize, decode)
-    source = read_celeba_tables(raw)
+    source = read_celeba_tables(raw, images)
+    if not subset:
+        check_images(source, build_options["max_rejected"])
     kept_attributes = tuple(source.attributes) if "all" in keep else keep
-    spec = celeba.CelebASpec(target, bias, protocol, kept_attributes, aligned, seed, image_spec)
+    spec = celeba.CelebASpec(
+        target, bias, protocol, kept_attributes, aligned, seed, image_spec, subset
+    )
     plan = celeba.plan_celeba(source, spec)
-    build_or_preview(raw, plan, image_spec, dry_run=dry_run, as_json=as_json, **build_options)
+    build_or_preview(
+        source.raw, plan, image_spec, dry_run=dry_run, as_json=as_json, **build_options
+    )

@@ -13,7 +13,7 @@ training partition have the larger product. For Blond_Hair and Heavy_Makeup with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from biascon.data.builders.celeba_tables import CelebATables
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import Attribute, BiasAttribute, DatasetDescription
-from biascon.errors import UsageError, unknown_name
+from biascon.errors import DataError, UsageError, unknown_name
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -29,6 +29,7 @@ PROTOCOLS = ("official", "hong")
 ALIGNED_RULES = ("auto", "same", "crossed")
 SPLIT_NAMES = ("train", "val", "test")
 CROSSED_TARGETS = ("Blond_Hair", "Heavy_Makeup")  # aligned cells with Male as in the papers
+NOT_IN_FOLDER = "not in the folder of images"  # reason in the manifest of a subset
 N_NOT_BLOND_WOMEN = 2000  # in the training split of protocol hong
 
 Cells = list[list[int]]  # [label, bias] pairs
@@ -47,6 +48,7 @@ class CelebASpec:
             ((0, 0) and (1, 1)) or ``crossed`` ((0, 1) and (1, 0)).
         seed: Seed of the split of ``hong`` and of the images that it keeps.
         image_spec: How an image becomes an array.
+        subset: Use only the images that the folder has. They stay in the splits that they have in the lists.
     """
 
     target: str = "Blond_Hair"
@@ -56,6 +58,7 @@ class CelebASpec:
     aligned: str = "auto"
     seed: int = 0
     image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    subset: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -83,6 +86,7 @@ class CelebASpec:
         parts = ["celeba", self.target, self.bias, self.protocol, *self.image_spec.name_suffixes()]
         parts += [f"keep{len(self.keep)}"] if self.keep else []
         parts += [self.aligned] if self.aligned != "auto" else []
+        parts += ["subset"] if self.subset else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
 
@@ -110,18 +114,61 @@ def plan_celeba(source: CelebATables, spec: CelebASpec) -> BuildPlan:
         )
         for name, values in columns.items()
     }  # fmt: skip
-    splits = {}
+    splits, listed = {}, {}
     for part, rows in split_rows(source.partition, label, columns[spec.bias], spec).items():
+        listed[part] = len(rows)
+        rows = rows[source.is_present[rows]] if spec.subset else rows
+        if not len(rows) and listed[part]:
+            raise DataError(
+                f"{source.image_folder} has none of the {listed[part]:,} images of the {part} split: a "
+                "subset must have images of each split"
+            )
         bias = columns[spec.bias][rows]
         splits[part] = SplitPlan(
-            [f"{source.image_folder}/{source.names[row]}" for row in rows],
+            [f"{source.image_folder}/{source.files[row]}" for row in rows],
             label[rows],
             bias,
             _mark_aligned(label[rows], bias, cells[spec.bias]),
             rows,
             {name: values[rows] for name, values in columns.items()},
         )
-    return BuildPlan(describe_celeba(source, spec, cells), splits)
+    description = describe_celeba(source, spec, cells)
+    if spec.subset:
+        description = _describe_subset(description, source, splits, listed)
+    return BuildPlan(description, splits)
+
+
+def _describe_subset(
+    description: DatasetDescription,
+    source: CelebATables,
+    splits: Mapping[str, SplitPlan],
+    listed: Mapping[str, int],
+) -> DatasetDescription:
+    """Add to a description how many of the listed images the folder has.
+
+    Args:
+        description: The description of the dataset of all listed images.
+        source: The lists of CelebA.
+        splits: The splits of the images in the folder.
+        listed: The number of listed images of each split.
+    """
+    n_missing = int((~source.is_present).sum())
+    names = {
+        "read": len(source.names),
+        "left_out": n_missing,
+        "reasons": {NOT_IN_FOLDER: n_missing},
+    }
+    used = {name: len(rows) for name, rows in splits.items()}
+    texts = {
+        name: f"{description.protocol[name]}; subset: {used[name]:,} of {listed[name]:,} images"
+        for name in splits
+    }
+    subset = {"listed": dict(listed), "used": used, "not_in_lists": source.n_unlisted}
+    return replace(
+        description,
+        protocol={**description.protocol, **texts},
+        source={**description.source, "names": names, "subset": subset},
+    )
 
 
 def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) -> dict[str, Array]:
@@ -236,8 +283,13 @@ def describe_celeba(
         builder="celeba",
         protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
         parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "image_spec"},
+            **{
+                key: value
+                for key, value in asdict(spec).items()
+                if key not in ("image_spec", "subset")
+            },
             "keep": list(spec.keep),
+            **({"subset": True} if spec.subset else {}),
             **asdict(spec.image_spec),
         },
         source={
