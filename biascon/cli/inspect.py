@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also draw a contact sheet: bias-aligned and bias-conflicting images, one row per class.",
+    help="Also draw a contact sheet: a sample of the bias-aligned and bias-conflicting images, one row per "
+    "class, with the bias value of each image.",
 )
 @click.option(
     "--split",
@@ -32,10 +33,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="The split in the contact sheet.",
 )
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed of the images in the contact sheet.",
+)
 @bias_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the tables.")
 def command(
-    folder: Path | None, png: Path | None, split: str, bias: list[str] | None, as_json: bool
+    folder: Path | None,
+    png: Path | None,
+    split: str,
+    seed: int,
+    bias: list[str] | None,
+    as_json: bool,
 ) -> None:
     """Verify every byte of a dataset FOLDER and show its counts.
 
@@ -53,8 +66,8 @@ def command(
     if png is not None:
         from biascon.data.contact_sheet import draw_contact_sheet
 
-        draw_contact_sheet(data, split, png)
-        print_note(f"{png}: written")
+        draw_contact_sheet(data, split, png, seed)
+        print_note(f"{png}: written, a sample of the {split} split with seed {seed}")
     _print_manifest(folder, manifest, as_json=as_json)
 
 

@@ -42,9 +42,9 @@ def test_json_is_the_manifest_of_the_dataset(cli: Any, folder: Path) -> None:
 
 
 def test_a_contact_sheet_is_written(cli: Any, folder: Path, tmp_path: Path) -> None:
-    outcome = cli("inspect", folder, "--png", "sheet.png", "--split", "val")
+    outcome = cli("inspect", folder, "--png", "sheet.png", "--split", "val", "--seed", "4")
     assert outcome.code == 0
-    assert outcome.err == "sheet.png: written\n"
+    assert outcome.err == "sheet.png: written, a sample of the val split with seed 4\n"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.size[1] > 10 * 28
