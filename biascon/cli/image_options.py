@@ -111,6 +111,34 @@ def build_dataset(
     return result
 
 
+def build_or_preview(
+    raw: Path | None,
+    plan: BuildPlan,
+    image_spec: ImageSpec,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    **build_options: Any,
+) -> None:
+    """Build a dataset as ``build_dataset``, or print the preview of the build.
+
+    Args:
+        raw: The folder of images; with ``dry_run``, None if there is only a list of names.
+        plan: The plan of the dataset.
+        image_spec: How an image becomes an array.
+        dry_run: Print the preview.
+        as_json: Print JSON instead of tables.
+        build_options: The other arguments of ``build_dataset``.
+    """
+    if dry_run:
+        if build_options["store"] == "files":
+            plan = plan.as_file_index(image_spec)
+        keys = ("out", "max_rejected", "force")
+        print_preview(plan, raw, as_json=as_json, **{key: build_options[key] for key in keys})
+    elif raw is not None:
+        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
+
+
 class Progress:
     """Progress on standard error: a bar on a terminal, otherwise a line every ten seconds."""
 
@@ -138,34 +166,6 @@ class Progress:
         """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
-
-
-def build_or_preview(
-    raw: Path | None,
-    plan: BuildPlan,
-    image_spec: ImageSpec,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    **build_options: Any,
-) -> None:
-    """Build a dataset as ``build_dataset``, or print the preview of the build.
-
-    Args:
-        raw: The folder of images; with ``dry_run``, None if there is only a list of names.
-        plan: The plan of the dataset.
-        image_spec: How an image becomes an array.
-        dry_run: Print the preview.
-        as_json: Print JSON instead of tables.
-        build_options: The other arguments of ``build_dataset``.
-    """
-    if dry_run:
-        if build_options["store"] == "files":
-            plan = plan.as_file_index(image_spec)
-        keys = ("out", "max_rejected", "force")
-        print_preview(plan, raw, as_json=as_json, **{key: build_options[key] for key in keys})
-    elif raw is not None:
-        build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
 
 
 def print_preview(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from biascon.data.building.plan import BuildPlan
+from biascon.data.images.file_names import is_system_file
 from biascon.errors import DataError
 
 Rejected = Sequence[tuple[str, str]]  # (path, reason) of images that cannot be used
@@ -22,7 +23,9 @@ def list_all(plan: BuildPlan, rejected: Rejected) -> list[tuple[str, str]]:
 
 
 def check_limit(plan: BuildPlan, rejected: Rejected, max_rejected: float) -> None:
-    """Check the number of images that are left out. Files that are not named like images do not count.
+    """Check the number of images that are left out.
+
+    Files that are not named like images, and files of the system such as ``._x.jpg``, do not count.
 
     Args:
         plan: The plan of the dataset.
@@ -32,14 +35,15 @@ def check_limit(plan: BuildPlan, rejected: Rejected, max_rejected: float) -> Non
     Raises:
         DataError: The share is larger.
     """
-    total = len(plan) + len(plan.left_out)
-    if len(plan.left_out) + len(rejected) <= max_rejected * total:
+    images = [*plan.left_out, *rejected]
+    counted = sorted(image for image in images if not is_system_file(image[0]))
+    total = len(plan) + len(plan.left_out) - (len(images) - len(counted))
+    if len(counted) <= max_rejected * total:
         return
-    images = sorted([*plan.left_out, *rejected])
-    reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(images).items())
-    first = ", ".join(path for path, _ in images[:3])
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(counted).items())
+    first = ", ".join(path for path, _ in counted[:3])
     raise DataError(
-        f"{len(images):,} or more of {total:,} images cannot be used ({reasons}), which is over "
+        f"{len(counted):,} or more of {total:,} images cannot be used ({reasons}), which is over "
         f"--max-rejected {max_rejected:.4g}; the first are {first}; repair them, or pass a larger "
         "--max-rejected"
     )

@@ -30,6 +30,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from biascon.data.images.file_names import HIDDEN, is_system_file
 from biascon.errors import UsageError
 from biascon.utils.packages import missing_packages
 from biascon.utils.types import Array
@@ -162,7 +163,8 @@ class ImageFolder:
         """Find a file by its path relative to the folder.
 
         Raises:
-            UnusableImageError: The file is missing, not a regular file, or outside the folder.
+            UnusableImageError: The file is missing, not a regular file, outside the folder, or a file of the
+                system (``file_names.is_system_file``).
         """
         plain = relative.replace("\\", "/") if os.name == "nt" else relative
         if not plain or plain[0] == "/" or ".." in plain.split("/") or "\0" in plain:
@@ -182,6 +184,8 @@ class ImageFolder:
             raise UnusableImageError(UNREADABLE) from error
         if not stat.S_ISREG(status.st_mode):
             raise UnusableImageError(NO_FILE)
+        if is_system_file(relative):
+            raise UnusableImageError(HIDDEN)
         return ImageFile(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
 
     def read(self, file: ImageFile) -> bytes:

@@ -22,7 +22,7 @@ SIZE = ("--size", "16")
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.draw_utkface(tmp_path_factory.mktemp("faces") / "raw", faces.make_names(80))
+    return faces.draw_utkface(tmp_path_factory.mktemp("faces") / "raw", faces.make_names(60))
 
 
 def compare(cli: Any, *words: Any) -> tuple[int, str, dict[str, Any]]:
@@ -49,7 +49,7 @@ def test_hidden_twins_and_system_files_are_no_images(raw: Path, tmp_path: Path, 
     for name in ("Thumbs.db", ".DS_Store", "readme.txt", "._UTKFace"):
         (copy / "UTKFace" / name).write_bytes(b"x")
     code, _, data = compare(cli, "make-utkface", copy, *SIZE)
-    assert (code, data["read"], data["left_out"]) == (0, 80, 0)
+    assert (code, data["read"], data["left_out"]) == (0, 60, 0)
     assert data["rejected"] == {"n": 0, "by_reason": {}}
     names = sorted(path.name for path in (copy / "UTKFace").iterdir())
     (tmp_path / "names.txt").write_text("\n".join(names))
@@ -70,10 +70,10 @@ def test_empty_and_missing_images_are_predicted(
     code, _, data = compare(cli, *words, "--max-rejected", "10%", "--rate", "0")
     assert (code, data["rejected"]) == (0, {"n": 2, "by_reason": {"empty": 1, "missing": 1}})
     n_dropped = data["dropped"]["conflicting, beyond the rate"]
-    assert sum(part["n"] for part in data["counts"].values()) == 80 - n_dropped - 2
+    assert sum(part["n"] for part in data["counts"].values()) == 60 - n_dropped - 2
     code, err, data = compare(cli, *words, "--out", "strict", "--rate", "0")
     assert code == 1
-    total = 80 - n_dropped
+    total = 60 - n_dropped
     assert f"2 or more of {total} images cannot be used (1 empty, 1 missing), which is over" in err
     assert data["rejected"]["n"] == 2
 
@@ -102,6 +102,31 @@ def test_files_not_named_like_images_do_not_count(tmp_path: Path, cli: Any) -> N
     code, _, data = compare(cli, "make-standard", "folder", "raw", *SIZE, "--max-rejected", "0")
     assert (code, data["rejected"]) == (0, {"n": 8, "by_reason": {"not named like a picture": 8}})
     assert (tmp_path / "data" / "raw-16" / "rejected.csv").read_text().count("notes.txt") == 4
+
+
+def test_system_files_in_a_table_do_not_count(raw: Path, tmp_path: Path, cli: Any) -> None:
+    copy = shutil.copytree(raw, tmp_path / "copy")
+    rows = []
+    for path in sorted(copy.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7" + b"\0" * 60)
+        gender, race = path.name.split("_")[1:3]
+        rows += [f"{name},{gender},{race}" for name in (f"._{path.name}", path.name)]
+    (copy / "Thumbs.db").write_bytes(b"x")
+    (copy / "all.csv").write_text("\n".join(["f,y,b", *rows, "Thumbs.db,0,0"]))
+    words = (
+        "--image-col",
+        "f",
+        "--label-col",
+        "y",
+        "--bias-col",
+        "b",
+        *SIZE,
+        "--max-rejected",
+        "0",
+    )
+    result = cli("make-table", copy / "all.csv", *words, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["rejected"] == {"n": 61, "by_reason": {"hidden file": 61}}
 
 
 def make_plan(labels: dict[str, list[int]]) -> BuildPlan:
