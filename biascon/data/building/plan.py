@@ -104,7 +104,8 @@ class BuildPlan:
             if missing:
                 raise DataError(
                     f"the {split} split has no image{usable} of {quote_some(missing, 3)}: a split must have "
-                    f"images of each of the {len(names):,} labels; add images, or change the splits"
+                    f"images of each of the {len(names):,} labels; add images, or change the splits (a "
+                    "seeded split: another --seed, or --val-protocol none)"
                 )
 
     def summarize_splits(self, kept: Mapping[str, Array] | None = None) -> dict[str, SplitCounts]:
