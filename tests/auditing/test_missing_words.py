@@ -125,7 +125,7 @@ def test_make_table_has_the_same_rule(cli: Any, tmp_path: Path) -> None:
         lines.append(f"{k}.png,{k % 2},{['a', 'b', 'NA', 'None'][k // 2 % 4]}")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     words = ("make-table", "t.csv", "--image-col", "f", "--label-col", "y", "--bias-col", "g")
-    options = ("--dry-run", "--json", "--max-rejected", "1")
+    options = ("--dry-run", "--json", "--max-rejected", "1", "--val-protocol", "none")
     data = json.loads(cli(*words, *options).out)
     assert data["bias"]["values"] == ["a", "b"]
     assert data["reasons"] == {"no g ('NA')": 10, "no g ('None')": 10}

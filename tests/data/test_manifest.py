@@ -86,8 +86,10 @@ def plan_celeba() -> BuildPlan:
     signs = (np.arange(n)[:, None] * 13 + np.arange(40) * 5) % 11 < 5
     names = [f"{k + 1:06d}.jpg" for k in range(n)]
     source = CelebATables(
-        Path("raw"), "img_align_celeba", names, signs, CELEBA_ATTRIBUTES, np.arange(n) % 3
-    )
+        raw=Path("raw"), image_folder="img_align_celeba", names=names, files=names,
+        is_present=np.ones(n, dtype=bool), n_unlisted=0, table=signs, attributes=CELEBA_ATTRIBUTES,
+        partition=np.arange(n) % 3,
+    )  # fmt: skip
     spec = celeba.CelebASpec("Young", "Male", keep=("Male", "Bald"), image_spec=SPEC)
     return celeba.plan_celeba(source, spec)
 
