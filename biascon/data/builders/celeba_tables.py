@@ -172,9 +172,12 @@ def _find_root(raw: Path) -> Path:
 def _find_image_folder(raw: Path, images: str | None) -> str:
     """Return the folder of the images relative to RAW."""
     if images is not None:
-        if (raw / images).is_dir():
-            return Path(images).as_posix()
-        raise DataError(f"{raw} has no folder {images}")
+        folder = Path(images)
+        if folder.is_absolute() or ".." in folder.parts:
+            raise DataError(f"expected --images to be a folder in {raw}, but got {images}")
+        if not (raw / folder).is_dir():
+            raise DataError(f"{raw} has no folder {images}")
+        return folder.as_posix()
     for name in IMAGE_FOLDERS:
         if (raw / name).is_dir():
             return name

@@ -168,6 +168,9 @@ def test_folders_that_are_not_unpacked_or_not_cropped_are_named(
         read_celeba_tables(tmp_path)
     with pytest.raises(DataError, match="has no folder mine"):
         read_celeba_tables(tmp_path, "mine")
+    for outside in ("../x", str(tmp_path)):
+        with pytest.raises(DataError, match="expected --images to be a folder in"):
+            read_celeba_tables(tmp_path, outside)
     write_files(tmp_path, CelebAForm(), N, [b""])
     (tmp_path / "list_attr_celeba.txt").rename(tmp_path / "list_attr_celeba.csv.zip")
     with pytest.raises(DataError, match=r"\(or \.csv\); unpack list_attr_celeba\.csv\.zip"):
