@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +49,54 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     return arrays
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """Where a memory-mapped array is on the disk, so that another process can map it instead of copying it.
+
+    Attributes:
+        path: The file.
+        offset: The position of the first byte.
+        shape: The shape of the uint8 array.
+        stamp: The size, the modification time and the number of the file when it was described.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    stamp: tuple[int, int, int]
+
+    def open(self) -> Array:
+        """Map the array, copy-on-write.
+
+        Raises:
+            DataError: The file is missing, or has changed since it was described.
+        """
+        try:
+            if _read_stamp(self.path) != self.stamp:
+                raise DataError(f"{self.path} has changed since it was read")
+            return np.memmap(self.path, np.uint8, "c", self.offset, self.shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read {self.path}: {error}") from error
+
+
+def map_file(array: Any) -> MappedFile | None:
+    """Describe the file of a memory-mapped uint8 array; None for another array, or a part of a mapped one."""
+    if not (isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)):
+        return None
+    if array.filename is None or array.dtype != np.uint8:
+        return None
+    path = os.fspath(array.filename)
+    try:
+        return MappedFile(path, array.offset, array.shape, _read_stamp(path))
+    except OSError:  # the file is gone: only this process can read the array
+        return None
+
+
+def _read_stamp(path: str) -> tuple[int, int, int]:
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def release_pages(array: Array) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biascon.data.manifest import Attribute, Manifest, SplitCounts
+from biascon.errors import DataError
 from biascon.utils.types import Array
+
+if TYPE_CHECKING:
+    from biascon.data.bridges.torch_dataset import TorchDataset
 
 ATTRIBUTE = "attribute."  # prefix of the array names of attributes in a file
 
@@ -47,6 +51,35 @@ class Split:
         """Return the arrays by their names in the file of the split."""
         attributes = {f"{ATTRIBUTE}{name}": array for name, array in self.attributes.items()}
         return {**{name: getattr(self, name) for name in DTYPES}, **attributes}
+
+    def torch(
+        self,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        *,
+        attributes: Sequence[str] = (),
+        pil: bool = False,
+    ) -> TorchDataset:
+        """Return the split as a ``torch.utils.data.Dataset`` of ``(image, label, bias)``.
+
+        Args:
+            transform: Called with each image, a uint8 tensor ``(C, H, W)``, for example a transform of
+                ``torchvision.transforms.v2``.
+            target_transform: Called with each label, an int.
+            attributes: Attributes whose values are returned too, as a fourth entry: a dictionary of int by name.
+                Besides the attributes of the dataset, ``aligned`` and ``index`` are possible.
+            pil: Whether the images are Pillow images instead of tensors.
+
+        Raises:
+            UsageError: The split has no such attribute.
+        """
+        from biascon.data.bridges.torch_dataset import TorchDataset
+
+        available = {"aligned": self.aligned, "index": self.index, **self.attributes}
+        return TorchDataset(
+            self.images, self.labels, self.bias, available, transform=transform,
+            target_transform=target_transform, attributes=attributes, pil=pil,
+        )  # fmt: skip
 
 
 DTYPES: dict[str, Any] = {
@@ -95,6 +128,16 @@ class BiasedDataset:
     def knows_aligned(self) -> bool:
         """Whether it is defined which (label, bias) cells are bias-aligned."""
         return self.manifest.knows_aligned
+
+    def split(self, name: str) -> Split:
+        """Return a split by name: ``train``, ``val`` or ``test``.
+
+        Raises:
+            DataError: The dataset has no such split, or it was not read.
+        """
+        if name not in self.splits:
+            raise DataError(f"{self.name} has no {name} split (it has: {', '.join(self.splits)})")
+        return self.splits[name]
 
 
 def summarize(

@@ -24,6 +24,7 @@ from biascon.data.images.decoding import (
     decode,
 )
 from biascon.data.manifest import Manifest
+from biascon.data.memory_map import MappedFile, map_file
 from biascon.errors import BiasconError, DataError
 from biascon.utils.devices import count_cpus
 from biascon.utils.types import Array
@@ -62,6 +63,11 @@ class LazyImages:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process opens the file of the index again; threads and caches are not copied.
+        table = map_file(self.table) or np.array(self.table)
+        return _open_again, (self.folder.raw, table, self.image_spec)
+
     def __getitem__(self, rows: Any) -> Array:
         if isinstance(rows, int | np.integer):
             return self._decode_row(int(rows))
@@ -98,6 +104,12 @@ class LazyImages:
                 f"{Path(self.folder.raw) / path} cannot be used: {error}; "
                 "build the dataset again with --force"
             ) from error
+
+
+def _open_again(folder: str, table: Array | MappedFile, image_spec: ImageSpec) -> LazyImages:
+    """Return the images in another process."""
+    rows = table.open() if isinstance(table, MappedFile) else table
+    return LazyImages(Path(folder), rows, image_spec)
 
 
 def compute_index_width(paths: Sequence[str]) -> int:

@@ -1,0 +1,1 @@
+"""Bridges to other libraries: PyTorch, Hugging Face, the layout of WILDS, Croissant."""
