@@ -19,6 +19,7 @@ import numpy as np
 
 from biascon.data import memory_map
 from biascon.data.bias_views import view_by_attributes, view_identity
+from biascon.data.bridges.croissant import write_croissant
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
@@ -115,6 +116,7 @@ def save(
         }
         manifest = make_manifest(description, counts, files)
         (work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
+        write_croissant(work, manifest)
         sync_folder(work)
     return manifest
 

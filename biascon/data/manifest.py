@@ -32,6 +32,7 @@ from biascon.utils.files import digest_of, read_json, sha256_file
 from biascon.version import __version__
 
 __all__ = [
+    "CROISSANT",
     "FORMAT",
     "REJECTED",
     "SPLITS",
@@ -56,6 +57,7 @@ __all__ = [
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 REJECTED = "rejected.csv"
+CROISSANT = "croissant.json"  # computed from the manifest; never read, and no part of the digest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -308,7 +310,7 @@ def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_dataset_folder(folder: Path) -> bool:
     """Return whether a folder holds only files of a dataset, so that it may be replaced."""
-    names = {"manifest.json", REJECTED, *(f"{name}.safetensors" for name in SPLITS)}
+    names = {"manifest.json", REJECTED, CROISSANT, *(f"{name}.safetensors" for name in SPLITS)}
     return folder.is_dir() and all(path.name in names for path in folder.iterdir())
 
 

@@ -85,9 +85,10 @@ def map_file(array: Any) -> MappedFile | None:
     """Describe the file of a memory-mapped uint8 array; None for another array, or a part of a mapped one."""
     if not (isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)):
         return None
-    if array.filename is None or array.dtype != np.uint8:
+    path: Any = array.filename
+    if path is None or array.dtype != np.uint8:
         return None
-    path = os.fspath(array.filename)
+    path = os.fspath(path)
     try:
         return MappedFile(path, array.offset, array.shape, _read_stamp(path))
     except OSError:  # the file is gone: only this process can read the array

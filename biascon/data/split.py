@@ -66,8 +66,8 @@ class Split:
             transform: Called with each image, a uint8 tensor ``(C, H, W)``, for example a transform of
                 ``torchvision.transforms.v2``.
             target_transform: Called with each label, an int.
-            attributes: Attributes whose values are returned too, as a fourth entry: a dictionary of int by name.
-                Besides the attributes of the dataset, ``aligned`` and ``index`` are possible.
+            attributes: Attributes whose values are returned too, as a fourth entry: a dictionary of int by
+                name. Besides the attributes of the dataset, ``aligned`` and ``index`` are possible.
             pil: Whether the images are Pillow images instead of tensors.
 
         Raises:

@@ -32,6 +32,7 @@ def test_it_writes_a_dataset_under_its_name_and_prints_it(
     ]
     assert {p.name for p in (tmp_path / "data" / "bmnist5k-0.9").iterdir()} == {
         "train.safetensors", "val.safetensors", "test.safetensors", "manifest.json",
+            "croissant.json",
     }  # fmt: skip
 
 

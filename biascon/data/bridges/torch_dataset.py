@@ -19,12 +19,12 @@ Transform = Callable[[Any], Any]
 class TorchDataset(Dataset[tuple[Any, ...]]):
     """The images of a split with their labels and bias values.
 
-    An item is ``(image, label, bias)``: ``image`` a uint8 tensor ``(C, H, W)``, or what ``transform`` returns for
-    it; ``label`` and ``bias`` of type int. With ``attributes`` a fourth entry is a dictionary of int by name. A
-    ``DataLoader`` collates items to ``(B, C, H, W)`` and int64 ``(B,)``.
+    An item is ``(image, label, bias)``: ``image`` is a uint8 tensor ``(C, H, W)``, or what ``transform``
+    returns for it; ``label`` and ``bias`` are int. With ``attributes``, a fourth entry is a dictionary of int
+    by name. A ``DataLoader`` collates items to ``(B, C, H, W)`` and int64 ``(B,)``.
 
-    A memory-mapped file is not copied to the worker processes of a ``DataLoader``: a process that is started anew
-    (spawn) opens the file again. Every image is a copy, so a transform may change it in place.
+    A memory-mapped file is not copied to the worker processes of a ``DataLoader``: a worker that is started
+    by spawn opens the file again. Every image is a copy, so a transform may change it in place.
 
     Attributes:
         images: uint8 ``(N, C, H, W)``.
@@ -71,7 +71,8 @@ class TorchDataset(Dataset[tuple[Any, ...]]):
                 raise UsageError(
                     f"the split has no attribute '{name}'{hint} (it has: {', '.join(available)})"
                 )
-        self.images, self.labels, self.bias = images, labels, bias
+        self.images: Any = images  # an array, or LazyImages
+        self.labels, self.bias = labels, bias
         self.attributes = {name: available[name] for name in names}
         self.transform, self.target_transform, self.pil = transform, target_transform, pil
         self._file = map_file(images)

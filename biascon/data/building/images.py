@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data import dataset
+from biascon.data.bridges.croissant import write_croissant
 from biascon.data.building import left_out, resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
 from biascon.data.building.chunk import Chunk, decode_chunk
@@ -31,6 +32,7 @@ from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
 from biascon.data.images.decoding import ImageFolder, ImageSpec
 from biascon.data.manifest import (
+    CROISSANT,
     REJECTED,
     DatasetDescription,
     Manifest,
@@ -311,8 +313,9 @@ class _ImageBuild:
         files = {name: describe_file(self.work / name) for name in names}
         manifest = make_manifest(description, self.plan.summarize_splits(masks), files)
         (self.work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
+        write_croissant(self.work, manifest)
         with new_folder(out, replace=overwrite) as new:
-            for name in [*names, "manifest.json"]:
+            for name in [*names, "manifest.json", CROISSANT]:
                 (self.work / name).rename(new / name)
             sync_folder(new)
         resume.delete_partial(self.work)

@@ -52,6 +52,7 @@ class TestFolder:
         assert not other.reused
         assert set(hashes(one.folder)) == {
             "train.safetensors", "val.safetensors", "test.safetensors", "manifest.json",
+            "croissant.json",
         }  # fmt: skip
         assert hashes(one.folder) == hashes(other.folder)
         assert one.manifest == other.manifest
