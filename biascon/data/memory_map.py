@@ -83,10 +83,9 @@ class MappedFile:
 
 def map_file(array: Any) -> MappedFile | None:
     """Describe the file of a memory-mapped uint8 array; None for another array, or a part of a mapped one."""
-    if not (isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)):
-        return None
-    path: Any = array.filename
-    if path is None or array.dtype != np.uint8:
+    base: Any = getattr(array, "base", None)
+    path: Any = getattr(array, "filename", None)
+    if not isinstance(base, mmap.mmap) or path is None or array.dtype != np.uint8:
         return None
     path = os.fspath(path)
     try:

@@ -81,8 +81,7 @@ def describe_folder(folder: Path, manifest: Manifest) -> Json:
     """
     files = {**manifest.files, "manifest.json": describe_file(folder / "manifest.json")}
     keys = name_records(manifest)
-    records = [_describe_values("label", "label-values", manifest.labels)]
-    records += [_describe_values(n, keys[n], values) for n, values in list_values(manifest).items()]
+    records = list_value_records(manifest)
     for name in SPLITS:
         file = f"{name}.safetensors"
         if file in manifest.files:
@@ -133,6 +132,13 @@ def name_records(manifest: Manifest) -> dict[str, str]:
         word = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
         keys[name] = f"attribute-{k}-{word}-values"
     return keys
+
+
+def list_value_records(manifest: Manifest) -> list[Json]:
+    """Return the record sets of the values of the label and of each attribute."""
+    keys, values = name_records(manifest), list_values(manifest)
+    attributes = [_describe_values(name, keys[name], values[name]) for name in values]
+    return [_describe_values("label", "label-values", manifest.labels), *attributes]
 
 
 def describe_object(name: str, entry: FileEntry) -> Json:
