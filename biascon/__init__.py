@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from biascon.auditing.features.api import audit_features as audit_features
     from biascon.config.factory import make_config as make_config
     from biascon.config.run_config import RunConfig as RunConfig
+    from biascon.data.bridges.export import export_dataset as export_dataset
+    from biascon.data.bridges.torch_dataset import TorchDataset as TorchDataset
     from biascon.data.builders.biased_mnist import BiasedMNISTSpec as BiasedMNISTSpec
     from biascon.data.builders.biased_mnist import make_biased_mnist as make_biased_mnist
+    from biascon.data.builders.huggingface import from_huggingface as from_huggingface
     from biascon.data.dataset import BiasedDataset as BiasedDataset
     from biascon.data.dataset import load as load_dataset
     from biascon.evaluation.measurements import measure as measure
@@ -48,12 +51,15 @@ _PUBLIC = {
     "MetricSummary": "biascon.metrics.records:MetricSummary",
     "RunConfig": "biascon.config.run_config:RunConfig",
     "RunResult": "biascon.runs.finished:RunResult",
+    "TorchDataset": "biascon.data.bridges.torch_dataset:TorchDataset",
     "audit": "biascon.auditing:audit",
     "audit_features": "biascon.auditing.features.api:audit_features",
     "audit_file": "biascon.auditing:audit_file",
     "default_preset": "biascon.runs.preset_choice:default_preset",
     "evaluate": "biascon.evaluation.pipeline:evaluate",
+    "export_dataset": "biascon.data.bridges.export:export_dataset",
     "evaluate_run": "biascon.evaluation.pipeline:evaluate",  # the name in earlier versions
+    "from_huggingface": "biascon.data.builders.huggingface:from_huggingface",
     "get_loss": "biascon.losses:get_loss",
     "load_dataset": "biascon.data.dataset:load",
     "make_biased_mnist": "biascon.data.builders.biased_mnist:make_biased_mnist",
@@ -63,9 +69,9 @@ _PUBLIC = {
 }
 __all__ = [
     "Audit", "BiasedDataset", "BiasedMNISTSpec", "Evaluation", "FeatureAudit", "FinishedRun", "Loss",
-    "Metric", "MetricSummary", "RunConfig", "RunResult", "__version__", "audit", "audit_features",
-    "audit_file", "default_preset", "evaluate", "evaluate_run", "get_loss", "load_dataset",
-    "make_biased_mnist", "make_config", "measure", "validate",
+    "Metric", "MetricSummary", "RunConfig", "RunResult", "TorchDataset", "__version__", "audit",
+    "audit_features", "audit_file", "default_preset", "evaluate", "evaluate_run", "export_dataset",
+    "from_huggingface", "get_loss", "load_dataset", "make_biased_mnist", "make_config", "measure", "validate",
 ]  # fmt: skip
 
 

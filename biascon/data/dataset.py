@@ -19,7 +19,7 @@ import numpy as np
 
 from biascon.data import memory_map
 from biascon.data.bias_views import view_by_attributes, view_identity
-from biascon.data.bridges.croissant import write_croissant
+from biascon.data.bridges.croissant import write_metadata
 from biascon.data.manifest import (
     FORMAT,
     REJECTED,
@@ -37,7 +37,7 @@ from biascon.data.manifest import (
 )
 from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
-from biascon.utils.files import new_folder, os_error, pretty_json
+from biascon.utils.files import new_folder, os_error
 from biascon.utils.types import Array
 
 __all__ = [
@@ -115,8 +115,7 @@ def save(
             for name, split in splits.items()
         }
         manifest = make_manifest(description, counts, files)
-        (work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
-        write_croissant(work, manifest)
+        write_metadata(work, manifest)
         sync_folder(work)
     return manifest
 

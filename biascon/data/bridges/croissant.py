@@ -54,19 +54,20 @@ CONTEXT: Json = {
     "name": {"@container": "@language"},
 }
 _INT, _BOOL, _BYTE, _TEXT = "cr:Int64", "sc:Boolean", "cr:UInt8", "sc:Text"
+METADATA = ("manifest.json", CROISSANT)  # the files that write_metadata writes
 SAFETENSORS = "application/x-safetensors"
 
 
-def write_croissant(folder: Path, manifest: Manifest) -> Path:
-    """Write ``croissant.json`` beside the manifest of a complete folder; return its path.
+def write_metadata(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` and ``croissant.json`` into a folder that has all other files.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: A file cannot be written.
         DataError: A file of a split is no safetensors file.
     """
-    path = folder / CROISSANT
-    path.write_text(pretty_json(describe_folder(folder, manifest)), encoding="utf-8")
-    return path
+    (folder / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
+    text = pretty_json(describe_folder(folder, manifest))
+    (folder / CROISSANT).write_text(text, encoding="utf-8")
 
 
 def describe_folder(folder: Path, manifest: Manifest) -> Json:

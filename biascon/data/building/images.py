@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from biascon.data import dataset
-from biascon.data.bridges.croissant import write_croissant
+from biascon.data.bridges.croissant import METADATA, write_metadata
 from biascon.data.building import left_out, resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
 from biascon.data.building.chunk import Chunk, decode_chunk
@@ -32,7 +32,6 @@ from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
 from biascon.data.images.decoding import ImageFolder, ImageSpec
 from biascon.data.manifest import (
-    CROISSANT,
     REJECTED,
     DatasetDescription,
     Manifest,
@@ -44,7 +43,7 @@ from biascon.data.manifest import (
 from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.devices import count_cpus
-from biascon.utils.files import digest_of, new_folder, os_error, pretty_json, write_atomic
+from biascon.utils.files import digest_of, new_folder, os_error, write_atomic
 from biascon.utils.types import Array
 from biascon.version import __version__
 
@@ -57,7 +56,7 @@ ProgressCallback = Callable[[int, int], None]  # called with (finished images, a
 
 
 def build_image_dataset(
-    raw: Path,
+    raw: Path | ImageFolder,
     plan: BuildPlan,
     out: Path,
     *,
@@ -71,7 +70,7 @@ def build_image_dataset(
     """Build a dataset folder from image files, resume an interrupted build, or reuse the same dataset.
 
     Args:
-        raw: The folder of images. No file outside it is read.
+        raw: The folder of images. No file outside it is read. Or another source of images by name.
         plan: The files of each split, with their labels and attributes.
         out: The dataset folder.
         image_spec: How an image becomes an array.
@@ -85,8 +84,8 @@ def build_image_dataset(
         BiasconError: Too many images cannot be used, ``out`` holds another dataset, another process builds
             it, or the disk is full or not writable.
     """
-    check_request(raw, out, max_rejected)
-    folder = ImageFolder(raw)
+    check_request(raw if isinstance(raw, Path) else None, out, max_rejected)
+    folder = ImageFolder(raw) if isinstance(raw, Path) else raw
     with resume.lock_target(out) as work:
         is_occupied = out.exists() and any(out.iterdir())
         description = add_source_digests(plan, folder)
@@ -100,8 +99,8 @@ def build_image_dataset(
         return BuildResult(out, build.run(out, description, overwrite=out.exists()), reused=False)
 
 
-def check_request(raw: Path, out: Path, max_rejected: float) -> None:
-    """Check the folders and the limit of a build.
+def check_request(raw: Path | None, out: Path, max_rejected: float) -> None:
+    """Check the folders and the limit of a build; None for images that are not in a folder.
 
     Raises:
         UsageError: ``max_rejected`` is not in [0, 1].
@@ -109,7 +108,7 @@ def check_request(raw: Path, out: Path, max_rejected: float) -> None:
     """
     if not 0 <= max_rejected <= 1:
         raise UsageError(f"expected max_rejected in [0, 1], but got {max_rejected}")
-    if not raw.is_dir():
+    if raw is not None and not raw.is_dir():
         raise DataError(f"{raw} is not a folder of images")
     if out.exists() and not dataset.is_dataset_folder(out):
         raise BiasconError(f"{out} exists and is not a dataset; choose another --out")
@@ -312,10 +311,9 @@ class _ImageBuild:
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
         files = {name: describe_file(self.work / name) for name in names}
         manifest = make_manifest(description, self.plan.summarize_splits(masks), files)
-        (self.work / "manifest.json").write_text(pretty_json(manifest.to_json()), encoding="utf-8")
-        write_croissant(self.work, manifest)
+        write_metadata(self.work, manifest)
         with new_folder(out, replace=overwrite) as new:
-            for name in [*names, "manifest.json", CROISSANT]:
+            for name in [*names, *METADATA]:
                 (self.work / name).rename(new / name)
             sync_folder(new)
         resume.delete_partial(self.work)
