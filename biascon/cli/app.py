@@ -32,6 +32,7 @@ COMMANDS = {
     "make-urbancars": "biascon.cli.make_urbancars:command",
     "make-fairface": "biascon.cli.make_fairface:command",
     "make-debias": "biascon.cli.make_debias:command",
+    "make-huggingface": "biascon.cli.make_huggingface:command",
     "make-standard": "biascon.cli.make_standard:command",
     "make-cifar-c": "biascon.cli.make_cifar_c:command",
     "inspect": "biascon.cli.inspect:command",

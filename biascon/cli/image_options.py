@@ -15,7 +15,7 @@ from biascon.cli.output import make_bar, print_note
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
     from biascon.data.building.plan import BuildPlan
-    from biascon.data.images.decoding import ImageSpec
+    from biascon.data.images.decoding import ImageFolder, ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 PROGRESS_SECONDS = 10.0  # seconds between lines of progress
@@ -70,7 +70,7 @@ def image_options(command: F) -> F:
 
 
 def build_dataset(
-    raw: Path,
+    raw: Path | ImageFolder,
     plan: BuildPlan,
     image_spec: ImageSpec,
     *,
@@ -84,7 +84,7 @@ def build_dataset(
     """Build a dataset from its plan, with progress, and print its manifest.
 
     Args:
-        raw: The folder of images.
+        raw: The folder of images, or another source of images by name.
         plan: The plan of the dataset.
         image_spec: How an image becomes an array.
         out: The dataset folder; None for ``data/<name>``.

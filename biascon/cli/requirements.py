@@ -88,6 +88,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     "make-urbancars": Requirements(IMAGES, {}),
     "make-fairface": Requirements(IMAGES, {}),
     "make-debias": Requirements(IMAGES, {}),
+    "make-huggingface": Requirements((*IMAGES, "datasets"), {}),
     "make-standard": Requirements(IMAGES, {}),
     "make-cifar-c": Requirements(("numpy", "PIL", "scipy", "safetensors"), {}),
     "export": Requirements(("numpy", "safetensors"), {"PIL": "images"}, _for_export),

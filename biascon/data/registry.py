@@ -53,6 +53,7 @@ BUILDERS: dict[str, Builder] = {
     "fairface": Builder("2 (gender), 7, 9", "race, age, gender", "two tables and the images", "make-fairface RAW"),
     "debias": Builder("any", "in the file names", "a set of DisEnt: C-MNIST, Corrupted CIFAR-10, bFFHQ", "make-debias RAW"),
     "bar": Builder("6 (actions)", _NONE, "train and test of BAR", "make-debias RAW"),
+    "huggingface": Builder("any", "any columns", "a Hugging Face dataset on disk", "make-huggingface FOLDER"),
     "cifar10": Builder("10", _NONE, "the binary version of CIFAR-10", "make-standard cifar10 RAW"),
     "cifar100": Builder("100", _NONE, "the binary version of CIFAR-100", "make-standard cifar100 RAW"),
     "corrupted-cifar10": Builder("10", "corruption, at --conflicting", "the binary version of CIFAR-10, pictures of frost", "make-cifar-c RAW"),

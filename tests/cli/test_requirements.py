@@ -51,6 +51,8 @@ NOT_CALLED = {
     "make-debias": {"torch"},
     "make-standard": {"torch"},
     "make-cifar-c": {"torch", "filelock"},
+    "make-huggingface": {"torch"},
+    "export": {"torch"},
     "inspect": {"torch"},
     "train": {"pandas", "pyarrow"},
     "audit": {"matplotlib"},

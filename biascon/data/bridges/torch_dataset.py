@@ -93,7 +93,7 @@ class TorchDataset(Dataset[tuple[Any, ...]]):
         elif get_worker_info() is None:
             images = self.images[np.array(rows, dtype=np.int64)]  # decoded by threads
         else:  # each worker is one thread
-            images = (self.images[row] for row in rows)
+            images = (np.array(self.images[row]) for row in rows)
         return [self._make_item(image, row) for image, row in zip(images, rows, strict=True)]
 
     def _make_item(self, pixels: Array, row: int) -> tuple[Any, ...]:

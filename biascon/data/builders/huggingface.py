@@ -8,8 +8,9 @@ manifest holds digests of all rows and images. The text of its source has the fi
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from biascon.data.builders.table_rows import (
     ImageTable,
     TableSpec,
 )
-from biascon.data.building.arrays import BuildResult
 from biascon.data.building.images import build_image_dataset
 from biascon.data.building.plan import BuildPlan
 from biascon.data.building.splitting import NO_VALIDATION
@@ -95,53 +95,63 @@ def from_huggingface(
         image, label, columns, split, aligned, name, seed, val_protocol,
         ImageSpec(size, resize), tuple(keep_words),
     )  # fmt: skip
-    result = build_hugging_face(
-        dataset, folder, spec, splits=splits, root=root, max_rejected=max_rejected, force=force
+    images, plan = plan_hugging_face(dataset, spec, splits=splits, root=root)
+    out = Path("data") / plan.description.name if folder is None else Path(folder)
+    result = build_image_dataset(
+        images, plan, out, image_spec=spec.image_spec, max_rejected=max_rejected, force=force
     )
     return dataset_folder.load(result.folder)
 
 
-def build_hugging_face(
+def plan_hugging_face(
     dataset: Any,
-    folder: Path | str | None,
     spec: TableSpec,
     *,
     splits: Mapping[str, str] | None = None,
     root: Path | str | None = None,
-    max_rejected: float = 0.01,
-    force: bool = False,
-    threads: int = 0,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
-    log: Callable[[str], None] = lambda line: None,
-) -> BuildResult:
-    """Build a dataset folder from a Hugging Face dataset; see ``from_huggingface``.
+) -> tuple[HuggingFaceImages, BuildPlan]:
+    """Assign the rows of a Hugging Face dataset to splits; return its images and the plan.
 
     Args:
         dataset: As for ``from_huggingface``.
-        folder: As for ``from_huggingface``.
-        spec: The columns and settings; an empty name stands for the name that the dataset has.
+        spec: The columns and settings. An empty name stands for the name that the dataset has.
         splits: As for ``from_huggingface``.
         root: As for ``from_huggingface``.
-        max_rejected: As for ``from_huggingface``.
-        force: As for ``from_huggingface``.
-        threads: Number of decoding threads; 0 for one per core.
-        on_progress: Called with the number of finished images and of all images.
-        log: Called with lines of text for the user.
+
+    Raises:
+        UsageError: As for ``from_huggingface``.
+        DataError: As for ``from_huggingface``.
+        MissingPackageError: As for ``from_huggingface``.
     """
     source = _open_source(dataset, spec, splits)
-    spec = replace(
-        spec,
-        split=_SPLIT if source.mapping else spec.split,
-        name=re.sub("[^A-Za-z0-9._]+", "-", spec.name or source.title).strip("-._")
-        or "huggingface",
-    )
+    name = re.sub("[^A-Za-z0-9._]+", "-", spec.name or source.title).strip("-._")
+    spec = replace(spec, split=_SPLIT if source.mapping else spec.split, name=name or "huggingface")
     images = HuggingFaceImages(source.splits, spec.image, None if root is None else Path(root))
-    plan = _describe_plan(plan_table(_read_table(source, spec, images), spec, origin=""), source)
-    out = Path("data") / plan.description.name if folder is None else Path(folder)
-    return build_image_dataset(
-        images, plan, out, image_spec=spec.image_spec, max_rejected=max_rejected, force=force,
-        threads=threads, on_progress=on_progress, log=log,
-    )  # fmt: skip
+    plan = plan_table(_read_table(source, spec, images), spec, origin="")
+    return images, _describe_plan(plan, source)
+
+
+def load_folder(folder: Path) -> Any:
+    """Load the Hugging Face dataset in a folder, without a network.
+
+    The folder is one of ``save_to_disk``, or one that ``datasets.load_dataset`` reads, such as Parquet files.
+
+    Raises:
+        DataError: The folder does not exist, or is no such dataset.
+        MissingPackageError: The package ``datasets`` is not installed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; download a dataset with: hf download")
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ.setdefault(name, "1")
+    datasets = import_datasets()
+    datasets.disable_progress_bars()
+    is_saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    try:
+        return (datasets.load_from_disk if is_saved else datasets.load_dataset)(str(folder))
+    except Exception as error:  # the readers fail in many ways
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"cannot read {folder} as a Hugging Face dataset: {reason}") from error
 
 
 @dataclass(frozen=True)
