@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import pytest
 from PIL import Image
 
 import biascon
-from biascon.data.bridges import hugging_face_images
 from biascon.data.bridges.export import export_dataset
 from biascon.data.split import BiasedDataset
 from biascon.errors import BiasconError, DataError, MissingPackageError, UsageError
@@ -69,12 +69,8 @@ def build(data: Any, folder: Path, **options: Any) -> BiasedDataset:
 def test_rows_become_splits_with_names_and_missing_rows_are_counted(
     animals: Any, tmp_path: Path
 ) -> None:
-    data = build(
-        animals,
-        tmp_path / "out",
-        name="animals",
-        aligned={"zebra": "field", "ant": "road", "cow": []},
-    )
+    aligned = {"zebra": "field", "ant": "road", "cow": []}
+    data = build(animals, tmp_path / "out", name="animals", aligned=aligned)
     manifest = data.manifest
     assert list(data.splits) == ["train", "val", "test"]
     assert data.name == "animals-16"
@@ -213,7 +209,7 @@ def test_a_damaged_image_is_left_out(hugging_face: Any, tmp_path: Path) -> None:
         (lambda d: d.remove_columns("animal"), UsageError, "has no column 'animal' (it has: picture, place"),
         (lambda d: d.rename_column("animal", "animals"), UsageError, "did you mean 'animals'?"),
         (lambda d: d.remove_columns("picture").rename_column("note", "picture"), DataError,
-         "'picture' holds Value, not images; convert it with: dataset.cast_column('picture', datasets.Image())"),
+         "holds Value, not images; convert it with: dataset.cast_column('picture', datasets.Image())"),
         (lambda d: type(d)({**d, "extra": d["test"]}), UsageError, "cannot tell what split 'extra' is for"),
         (lambda d: type(d)({"train": d["train"]}), DataError, "the test split has no images"),
         (lambda d: type(d)({"train": d["train"], "test": d["test"].rename_column("place", "spot")}),
@@ -274,7 +270,6 @@ def test_the_command_reads_a_saved_dataset(animals: Any, tmp_path: Path, cli: Cl
 
 
 def test_a_folder_named_datasets_is_not_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = type(os)("datasets")  # what Python makes of such a folder
-    monkeypatch.setattr(hugging_face_images.importlib, "import_module", lambda name: module)
+    monkeypatch.setitem(sys.modules, "datasets", ModuleType("datasets"))  # what Python makes of it
     with pytest.raises(MissingPackageError, match="pip install datasets"):
         biascon.from_huggingface(None, image="i", label="l", bias="b")
