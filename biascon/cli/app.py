@@ -53,7 +53,7 @@ COMMANDS = {
 
 _RESUMABLE = {
     "make-utkface", "make-celeba", "make-table", "make-waterbirds", "make-urbancars", "make-fairface",
-    "make-debias",
+    "make-debias", "make-huggingface",
 }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ bool (N,), ``index`` int64 (N,), the row in the source, and an int64 (N,) array 
 each further attribute. Without a bias attribute ``bias`` is 0 for every image. ``aligned`` is False for every
 image if no alignment is defined. The manifest (``biascon.data.manifest``) holds the settings of the builder,
 the counts of every (label, bias) cell and the SHA-256 of every file. A folder in which one byte differs is
-refused. This module does not need PyTorch.
+refused. ``croissant.json`` describes the folder for other programs and is never read
+(``biascon.data.bridges.croissant``). This module does not need PyTorch; ``Split.torch`` does.
 """
 
 from __future__ import annotations
