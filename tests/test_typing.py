@@ -21,6 +21,9 @@ reveal_type(assert_within([0, 1], [0, 1], sensitive_features=["a", "b"], toleran
 reveal_type(biascon.audit_file("p.csv", label="y", prediction="p", bias=["b"]))
 data = biascon.load_dataset("data/bmnist-0.997")
 reveal_type(data)
+reveal_type(data.split("train").torch())
+reveal_type(biascon.from_huggingface(None, image="i", label="l", bias="b"))
+reveal_type(biascon.export_dataset(data, "out", "hf"))
 config = biascon.make_config("contex")
 reveal_type(config)
 reveal_type(biascon.evaluate(config, data, device=torch.device("cpu")))
@@ -39,6 +42,9 @@ EXPECTED = [
     "list[biascon.auditing.verdicts.Verdict]",
     "biascon.auditing.result.Audit",
     "biascon.data.split.BiasedDataset",
+    "biascon.data.bridges.torch_dataset.TorchDataset",
+    "biascon.data.split.BiasedDataset",
+    "pathlib.Path",
     "biascon.config.run_config.RunConfig",
     "biascon.runs.finished.RunResult",
     "biascon.runs.finished.RunResult",
