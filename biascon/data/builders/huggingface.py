@@ -268,7 +268,9 @@ def _map_splits(names: Sequence[str], splits: Mapping[str, str] | None) -> dict[
     return {chosen[own]: own for own in SPLITS if own in chosen}
 
 
-def _read_table(source: _HuggingFaceSource, spec: TableSpec, images: HuggingFaceImages) -> ImageTable:
+def _read_table(
+    source: _HuggingFaceSource, spec: TableSpec, images: HuggingFaceImages
+) -> ImageTable:
     """Return the complete rows of all splits as a table; the name of an image is ``<split>/<row>``."""
     columns = [spec.label, *spec.bias]
     reasons = [NO_LABEL, *(f"no {name}" for name in spec.bias)]
