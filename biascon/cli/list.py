@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ WHAT = ("losses", "spaces", "encoders", "presets", "datasets", "runs")
 @click.argument("what", type=click.Choice(list(WHAT)))
 @click.argument("loss", required=False)
 @click.option("--preset", default="cpu", show_default=True, help="Preset of the search spaces.")
-@click.option("--json", "as_json", is_flag=True, help="Print the search spaces as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the presets or the search spaces as JSON."
+)
 @runs_option
 @click.option("--dataset", metavar="NAME", help="List only the runs on this dataset.")
 @click.option(
@@ -41,8 +44,8 @@ def command(
 ) -> None:
     """List the losses, search spaces, encoders, presets, datasets or runs.
 
-    LOSS, --preset and --json belong to: biascon list spaces, the search spaces of tuning studies. The other
-    options belong to: biascon list runs.
+    LOSS, --preset and --json belong to: biascon list spaces, the search spaces of tuning studies; --json also
+    to: biascon list presets. The other options belong to: biascon list runs.
     """
     _check_unused_options(what)
     if what == "runs":
@@ -53,10 +56,12 @@ def command(
 
         click.echo(describe_spaces(loss, preset, as_json=as_json))
         return
+    if what == "presets":
+        click.echo(_list_presets(as_json=as_json))
+        return
     sections = {
         "losses": _list_losses,
         "encoders": _list_encoders,
-        "presets": _list_presets,
         "datasets": _list_datasets,
     }
     click.echo(sections[what]())
@@ -131,10 +136,25 @@ def _list_encoders() -> str:
     return format_table(["encoder", "description"], rows, left=2)
 
 
-def _list_presets() -> str:
+def _list_presets(*, as_json: bool) -> str:
+    from biascon.config.about import read_about
     from biascon.config.settings import list_presets
 
-    return "\n".join(list_presets())
+    presets = {name: read_about(name) for name in list_presets()}
+    if as_json:
+        return json.dumps({name: about.to_json() for name, about in presets.items()})
+    rows = [
+        [name, about.data, about.pixels, about.device.upper(), about.describe_cost(), about.source]
+        for name, about in presets.items()
+    ]
+    header = ["preset", "for", "pixels", "made for a", "one run on a CPU takes", "source"]
+    return "\n".join(
+        [
+            format_table(header, rows, left=len(header)),
+            "",
+            "default: cpu for digits, faces-cpu for other pictures, gpu on CUDA; a TOML file is a preset too",
+        ]
+    )
 
 
 def _list_datasets() -> str:
@@ -156,16 +176,16 @@ def _check_unused_options(what: str) -> None:
     from biascon.errors import UsageError
 
     context = click.get_current_context()
-    for owner, option, name in (
-        ("spaces", "LOSS", "loss"),
-        ("spaces", "--preset", "preset"),
-        ("spaces", "--json", "as_json"),
-        ("runs", "--runs", "root"),
-        ("runs", "--dataset", "dataset"),
-        ("runs", "--verify", "verify"),
+    for owners, option, name in (
+        (("spaces",), "LOSS", "loss"),
+        (("spaces",), "--preset", "preset"),
+        (("spaces", "presets"), "--json", "as_json"),
+        (("runs",), "--runs", "root"),
+        (("runs",), "--dataset", "dataset"),
+        (("runs",), "--verify", "verify"),
     ):
-        if what != owner and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise UsageError(f"{option} belongs to: biascon list {owner}")
+        if what not in owners and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} belongs to: biascon list {' and '.join(owners)}")
 
 
 def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:

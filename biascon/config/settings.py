@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from biascon.config.about import ABOUT
 from biascon.errors import BiasconError, BiasconWarning, UsageError, unknown_name
 
 OLD_SECTIONS = {"optimiser": "optimizer"}
@@ -28,6 +29,8 @@ def list_presets() -> list[str]:
 def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
     """Read a preset by name, or a TOML file by path; return its name and its sections.
 
+    The table ``[about]`` is left out: it describes the preset, and is no section of a configuration.
+
     Raises:
         UsageError: No preset has this name.
         BiasconError: The file cannot be read, or is not TOML.
@@ -43,7 +46,7 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         preset = new
     if preset in list_presets():
         text = (resources.files("biascon.config") / "presets" / f"{preset}.toml").read_text("utf-8")
-        return preset, tomllib.loads(text)
+        return preset, _without_about(tomllib.loads(text))
     path = Path(preset)
     if path.suffix != ".toml":
         raise UsageError(
@@ -55,7 +58,11 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise BiasconError(f"{path} is not valid TOML: {error}") from error
-    return path.name, accept_old_names(tree)
+    return path.name, accept_old_names(_without_about(tree))
+
+
+def _without_about(tree: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key != ABOUT}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -33,6 +33,22 @@ def count_of(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a time in the unit that fits it: seconds, minutes, hours or days.
+
+    >>> [format_duration(s) for s in (0.4, 95, 600, 6_000, 111_600, 900_000)]
+    ['0 s', '95 s', '10 min', '1.7 h', '31 h', '10 days']
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    if hours < 71.5:
+        return f"{hours:.1f} h" if hours < 9.95 else f"{hours:.0f} h"
+    return f"{hours / 24:,.0f} days"
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a table as text, with a line below the header.
 

@@ -7,15 +7,27 @@ from typing import Any
 
 import pytest
 
+from biascon.config.settings import list_presets
 from biascon.version import __version__
 
 
 def test_it_lists_the_presets(cli: Any) -> None:
-    assert cli("list", "presets") == (
-        0,
-        "celeba\ncifar\ncontex-paper\ncpu\nfaces-cpu\ngpu\npaper-barbano\npaper-hong\nsmoke\nutkface\n",
-        "",
-    )
+    outcome = cli("list", "presets")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = {line.split()[0]: line for line in outcome.out.splitlines()[2:-2]}
+    assert list(rows) == list_presets()
+    assert "digits" in rows["cpu"]
+    assert "some 70 s (MNIST, one core, measured)" in rows["cpu"]
+    assert all("GPU" in rows[name] for name in ("gpu", "utkface", "celeba", "cifar", "paper-hong"))
+    assert "Barbano et al. (ICLR 2023)" in rows["paper-barbano"]
+
+
+def test_it_lists_the_presets_as_json(cli: Any) -> None:
+    presets = json.loads(cli("list", "presets", "--json").out)
+    assert list(presets) == list_presets()
+    assert presets["faces-cpu"]["device"] == "cpu"
+    assert presets["celeba"]["pixels"] == "224"
+    assert presets["celeba"]["cost"] in ("measured", "estimated")
 
 
 def test_it_lists_the_losses_and_marks_those_with_bias_labels(cli: Any) -> None:
@@ -91,7 +103,7 @@ def test_the_search_space_as_json_is_that_of_a_study(cli: Any) -> None:
     ("words", "owner"),
     [
         (("losses", "jtt"), "LOSS belongs to: biascon list spaces"),
-        (("runs", "--json"), "--json belongs to: biascon list spaces"),
+        (("runs", "--json"), "--json belongs to: biascon list spaces and presets"),
         (("spaces", "--verify"), "--verify belongs to: biascon list runs"),
     ],
 )

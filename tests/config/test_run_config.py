@@ -85,6 +85,16 @@ class TestPresets:
             "smoke", "utkface",
         ]  # fmt: skip
 
+    def test_the_description_of_a_preset_is_no_part_of_a_configuration(
+        self, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "mine.toml"
+        file.write_text("[train]\nepochs = 3\n")
+        plain = make_config("ce", preset=str(file))
+        file.write_text('[about]\ndata = "ours"\n[train]\nepochs = 3\n')
+        assert make_config("ce", preset=str(file)) == plain
+        assert "about" not in make_config("ce", preset="gpu").as_dict()
+
     @pytest.mark.parametrize("preset", list_presets())
     @pytest.mark.parametrize("loss", LOSSES)
     def test_every_preset_serves_every_loss(self, preset: str, loss: str) -> None:
