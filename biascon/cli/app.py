@@ -14,11 +14,13 @@ from typing import TextIO
 
 import click
 
+from biascon.cli.output import DISPLAY, add_quiet_option, print_error
 from biascon.cli.requirements import with_check
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
 from biascon.utils.packages import missing_packages
 from biascon.utils.parent import end_with_parent
+from biascon.utils.progress import listen
 from biascon.version import __version__
 
 FAILURE = BiasconError.exit_code
@@ -67,7 +69,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a subcommand; if the name is unknown, fail and suggest the nearest name."""
         if cmd_name in COMMANDS:
-            return with_check(cmd_name, entry_points.load(COMMANDS[cmd_name]))
+            return add_quiet_option(with_check(cmd_name, entry_points.load(COMMANDS[cmd_name])))
         if cmd_name.startswith("make-"):
             from biascon.data.registry import find_plugin_command
 
@@ -118,8 +120,11 @@ def main(arguments: list[str] | None = None) -> None:
         # two cores.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words = sys.argv[1:] if arguments is None else arguments
+    DISPLAY.reset()
+    DISPLAY.is_silent = False
     try:
-        cli.main(args=words, prog_name="biascon", standalone_mode=False)
+        with listen(DISPLAY):
+            cli.main(args=words, prog_name="biascon", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -153,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(message: str, exit_code: int) -> None:
     """Print an error as one line on standard error, and exit."""
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    print_error(f"error: {' '.join(message.split())}")
     sys.exit(exit_code)
 
 
@@ -167,4 +172,4 @@ def _show_warning(
 ) -> None:
     """Print a warning of biascon as one line; hide the warnings of other packages."""
     if issubclass(category, BiasconWarning):
-        click.echo(f"warning: {message}", err=True)
+        print_error(f"warning: {message}")

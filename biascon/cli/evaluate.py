@@ -16,13 +16,13 @@ from biascon.cli.options import (
     FOLDER,
     check_losses,
     choose_dataset,
-    choose_run_preset,
     load_dataset,
     make_configs,
     no_features_option,
     training_options,
 )
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
+from biascon.cli.presets import choose_run_preset, watch_cost
 from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def _evaluate_job(
     """Evaluate a configuration with a progress line, and print what became of the run."""
     from biascon.evaluation.pipeline import evaluate
 
-    with closing(Progress(config)) as progress:
+    watch = watch_cost(config.preset, dataset.manifest, options["device"].type)
+    with closing(Progress(config, watch=watch)) as progress:
         result = evaluate(config, dataset, on_epoch=progress, source=source, **options)
     if result.evaluation is not None:
         print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import make_bar, print_note
+from biascon.cli.output import print_note
+from biascon.utils.progress import report_progress
 
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from biascon.data.images.decoding import ImageFolder, ImageSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-PROGRESS_SECONDS = 10.0  # seconds between lines of progress
 
 
 class ShareType(click.ParamType):  # type: ignore[type-arg]
@@ -99,14 +99,12 @@ def build_dataset(
 
     plan = plan.as_file_index(image_spec) if store == "files" else plan
     folder = out if out is not None else Path("data") / plan.description.name
-    progress = Progress()
-    try:
-        result = build_image_dataset(
-            raw, plan, folder, image_spec=image_spec, max_rejected=max_rejected, force=force, threads=threads,
-            on_progress=progress, log=print_note,
-        )  # fmt: skip
-    finally:
-        progress.close()
+    progress = ImageProgress()
+    result = build_image_dataset(
+        raw, plan, folder, image_spec=image_spec, max_rejected=max_rejected, force=force, threads=threads,
+        on_progress=progress, log=print_note,
+    )  # fmt: skip
+    progress.print_rate()
     print_result(result, as_json=as_json)
     return result
 
@@ -139,33 +137,27 @@ def build_or_preview(
         build_dataset(raw, plan, image_spec, as_json=as_json, **build_options)
 
 
-class Progress:
-    """Progress on standard error: a bar on a terminal, otherwise a line every ten seconds."""
+class ImageProgress:
+    """Reports the number of finished images, and prints the rate of the whole build at its end."""
 
     def __init__(self) -> None:
-        self.bar: Any = None
-        self.start_time = self.last_line_time = time.monotonic()
+        self.start_time, self.seconds = time.monotonic(), 0.0
         self.n_resumed: int | None = None  # images that were done before this build
+        self.finished = 0
 
     def __call__(self, finished: int, total: int) -> None:
-        """Show that ``finished`` of ``total`` images are finished."""
-        now = time.monotonic()
+        """Report that ``finished`` of ``total`` images are finished."""
         if self.n_resumed is None:
-            self.n_resumed, self.start_time, self.last_line_time = finished, now, now
-        if self.bar is None:
-            self.bar = make_bar(total=total, initial=finished, unit="image")
-        if self.bar is not None:
-            self.bar.update(finished - self.bar.n)
-        elif finished == total or now - self.last_line_time >= PROGRESS_SECONDS:
-            self.last_line_time = now
-            rate = (finished - self.n_resumed) / max(now - self.start_time, 1e-9)
-            left = f", {(total - finished) / rate:.0f} s left" if rate and finished < total else ""
-            print_note(f"{finished:,}/{total:,} images, {rate:,.0f} images/s{left}")
+            self.n_resumed, self.start_time = finished, time.monotonic()
+        self.finished, self.seconds = finished, time.monotonic() - self.start_time
+        report_progress("decoding", finished, total, "images")
 
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.close()
+    def print_rate(self) -> None:
+        """Print the number of images of this build and their rate, if there is one."""
+        n = self.finished - (self.n_resumed or 0)
+        if n:
+            rate = n / max(self.seconds, 1e-9)
+            print_note(f"{n:,} images, {self.seconds:.1f} s, {rate:,.0f} images/s")
 
 
 def print_preview(

@@ -206,29 +206,6 @@ def choose_dataset(folder: Path | None) -> Path:
     return newest
 
 
-def choose_run_preset(preset: str | None, folder: Path, device: str) -> str:
-    """Return the preset of the option, or the default preset of a dataset, which is printed with its reason.
-
-    Args:
-        preset: The value of the option ``--preset``.
-        folder: The dataset folder.
-        device: The type of the device.
-
-    Raises:
-        DataError: The folder is not a dataset folder.
-    """
-    from biascon.data.dataset import read_manifest
-    from biascon.runs.preset_choice import choose_preset
-    from biascon.utils.distributed import is_main_process
-
-    if preset is not None:
-        return preset
-    choice = choose_preset(read_manifest(folder), device)
-    if is_main_process():
-        print_note(choice.describe())
-    return choice.name
-
-
 def load_dataset(
     folder: Path | None, bias: list[str] | None, *, only: Sequence[str] = ("train", "val", "test")
 ) -> BiasedDataset:

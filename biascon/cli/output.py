@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from biascon.utils.progress import Listener, ProgressDisplay, Terminal
 from biascon.utils.text import format_table as format_table
 
 if TYPE_CHECKING:
@@ -16,58 +17,75 @@ if TYPE_CHECKING:
     from biascon.runs.records import EpochRecord
 
 
+TERMINAL = Terminal()  # standard error
+DISPLAY = ProgressDisplay(TERMINAL)  # shows the progress of the command that runs
+
+
 def print_note(line: str) -> None:
-    """Print a line of progress to standard error."""
+    """Print a line of progress to standard error, unless the command is quiet."""
+    if not DISPLAY.is_silent:
+        TERMINAL.write(line)
+
+
+def print_error(line: str) -> None:
+    """Print a warning or an error to standard error, also if the command is quiet."""
+    TERMINAL.clear()
     click.echo(line, err=True)
 
 
-def make_bar(**options: Any) -> Any:
-    """Return a bar of tqdm on standard error, None where that is no terminal or tqdm is not installed.
+def _be_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:
+    DISPLAY.is_silent = DISPLAY.is_silent or value
 
-    Args:
-        options: The options of the bar.
-    """
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(leave=False, **options)
+
+def add_quiet_option(command: click.Command) -> click.Command:
+    """Return a command that has the option ``--quiet`` too."""
+    result = copy.copy(command)
+    option = click.Option(
+        ["--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_be_quiet,
+        help="Print no progress to standard error.",
+    )
+    result.params = [*command.params, option]
+    return result
 
 
 class Progress:
-    """Progress of a run on standard error: a bar on a terminal, one line for each epoch elsewhere.
+    """Progress of a run on standard error: one line on a terminal, elsewhere also a line for each epoch.
 
     Args:
         config: The configuration of the run.
         show: Whether anything is printed.
+        watch: Called with every report of progress.
     """
 
-    def __init__(self, config: RunConfig, *, show: bool = True) -> None:
+    def __init__(
+        self, config: RunConfig, *, show: bool = True, watch: Listener | None = None
+    ) -> None:
         self.name, self.show = f"{config.loss} seed {config.seed}", show
-        self.bar = make_bar(desc=self.name, unit="epoch") if show else None
+        self._was_silent = DISPLAY.is_silent
+        DISPLAY.reset(self.name)
+        DISPLAY.watch = watch
+        DISPLAY.is_silent = DISPLAY.is_silent or not show
 
     def __call__(self, record: EpochRecord) -> None:
         """Show the record of an epoch."""
         if not self.show:
             return
+        if TERMINAL.is_live:
+            DISPLAY.note = f"loss {record.loss:.4f}"
+            return
         name = f"{self.name}, {record.stage}" if record.stage else self.name
-        if self.bar is None:
-            print_note(
-                f"{name}: epoch {record.epoch}/{record.epochs}, loss {record.loss:.4f}, "
-                f"{record.seconds:.1f} s, {record.views_per_second:,.0f} views/s"
-            )
-        else:
-            self.bar.set_description(name)
-            self.bar.total = record.epochs
-            self.bar.update(record.epoch - self.bar.n)
-            self.bar.set_postfix(loss=f"{record.loss:.4f}")
+        print_note(
+            f"{name}: epoch {record.epoch}/{record.epochs}, loss {record.loss:.4f}, "
+            f"{record.seconds:.1f} s, {record.views_per_second:,.0f} views/s"
+        )
 
     def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.close()
+        """Remove the line of the run."""
+        DISPLAY.reset()
+        DISPLAY.is_silent = self._was_silent
 
 
 def format_percent(metric: Metric | None) -> str:

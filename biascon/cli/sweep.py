@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from biascon.cli.options import FOLDER, no_features_option, runs_option
 from biascon.cli.output import format_table, print_note
 from biascon.cli.pool_options import find_devices, make_pool, pool_options
+from biascon.cli.presets import warn_of_gpu_presets
 
 
 @click.command(name="sweep")
@@ -69,6 +71,7 @@ def command(
         result_rows,
     )
     from biascon.sweep.runner import Result, run_sweep
+    from biascon.utils.progress import describe_left
 
     device_type, _ = find_devices(options["device"], options["ray_address"])
     pool = make_pool(root, options)
@@ -81,14 +84,19 @@ def command(
             grid, folders, root, device=device_type, threads=run_threads, log=print_note
         )
         planned |= {job.folder: job for job in jobs}
+    warn_of_gpu_presets({job.config.preset: job.data for job in planned.values()}, device_type)
     jobs = [replace(job, keep_features=not no_features) for job in planned.values()]
     if dry_run:
         click.echo(format_table(PLAN_HEADER, plan_rows(jobs), left=3))
         return
-    numbers = itertools.count(1)
+    numbers, started, trained = itertools.count(1), time.monotonic(), 0
 
     def print_result(result: Result) -> None:
-        print_note(f"[{next(numbers)}/{len(jobs)}] {describe_result(result)}")
+        nonlocal trained
+        number = next(numbers)
+        trained += result.state != "skipped"
+        left = describe_left(time.monotonic() - started, trained, len(jobs) - number)
+        print_note(f"[{number}/{len(jobs)}] {describe_result(result)}{left}")
 
     results = run_sweep(jobs, pool, print_result)
     click.echo(format_table(RESULT_HEADER, result_rows(results), left=2))

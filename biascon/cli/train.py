@@ -10,12 +10,12 @@ import click
 from biascon.cli.options import (
     check_losses,
     choose_dataset,
-    choose_run_preset,
     load_dataset,
     make_configs,
     training_options,
 )
 from biascon.cli.output import Progress, format_table
+from biascon.cli.presets import choose_run_preset, watch_cost
 from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def command(
                 return
             resume = True  # what was just trained is not trained again
         for config in configs:
-            progress = Progress(config)
+            watch = watch_cost(config.preset, dataset.manifest, session_device.type)
+            progress = Progress(config, watch=watch)
             try:
                 folder, accuracies = validate(
                     config,

@@ -11,6 +11,7 @@ import click
 from biascon.cli.options import FOLDER
 from biascon.cli.output import print_note
 from biascon.cli.pool_options import find_devices, make_pool, pool_options
+from biascon.cli.presets import is_for_gpu, warn_of_gpu_preset
 from biascon.cli.study_report import report_study
 
 
@@ -99,6 +100,7 @@ def command(
     if dry_run:
         _print_plan(parts[0], folder / TABLE)
         return
+    _warn_of_gpu_preset(parts[0])
     session = StudySession(*parts, path=folder / TABLE, log=print_note)
     session.run()
     report_study(session.path, folder, oracle=oracle)
@@ -118,6 +120,13 @@ def _describe_command(study_path: Path, options: dict[str, Any]) -> str:
                 f"{value:g}" if name == "budget_seconds" else str(value),
             ]
     return shlex.join(words)
+
+
+def _warn_of_gpu_preset(planner: Any) -> None:
+    """Warn if the preset of a study is made for a GPU, and the runs use the CPU."""
+    preset = planner.spec.preset
+    if is_for_gpu(preset, planner.device):
+        warn_of_gpu_preset(preset, planner.trial_dataset().manifest)
 
 
 def _print_plan(planner: Any, path: Path) -> None:
@@ -179,7 +188,9 @@ def _search_adaptively(
                 f"an adaptive search has no {option}: it plans each trial after the earlier ones, and "
                 "compares nothing; biascon list spaces prints the search spaces"
             )
-    session = AdaptiveSession(*_make_parts(spec, options), path=path, log=print_note)
+    parts = _make_parts(spec, options)
+    _warn_of_gpu_preset(parts[0])
+    session = AdaptiveSession(*parts, path=path, log=print_note)
     session.run()
     best = session.best_trials()
     for trial in best:

@@ -33,6 +33,7 @@ from biascon.training.batches import BatchLoader
 from biascon.training.network import load_weights, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from biascon.utils.files import write_atomic
+from biascon.utils.progress import report_progress
 from biascon.utils.seeds import permutation, torch_generator
 from biascon.utils.types import Array
 
@@ -128,6 +129,10 @@ def _finetune_epoch(
             set_learning_rate(optimizer, lr)
             optimizer.step()
             total += loss.detach()
+            report_progress(
+                STAGE, epoch * steps + step + 1, config.epochs * steps, "steps",
+                detail=f"epoch {epoch + 1}/{config.epochs}", images=batch, is_training=True,
+            )  # fmt: skip
     if not bool(total.isfinite()):
         raise DivergedError(
             f"{run_config.loss}: the loss of fine-tuning is not finite in epoch {epoch + 1}; "

@@ -18,6 +18,7 @@ from torch import Tensor
 from biascon.data.memory_map import release_pages
 from biascon.errors import RunError
 from biascon.utils.devices import free_memory
+from biascon.utils.progress import report_progress
 from biascon.utils.types import Array
 
 # The size of a block of similarities: 32 MiB, and as much again to find the largest.
@@ -71,6 +72,8 @@ class KNNClassifier:
                 votes = nearest.new_zeros(len(query), self.n_labels)
                 votes = votes.scatter_add_(1, labels[neighbors], weights)
                 shares[rows] = (votes / votes.sum(dim=1, keepdim=True)).cpu().numpy()
+                done = min(rows.stop, len(features))
+                report_progress("nearest neighbors", done, len(features), "images")
         return shares
 
     def _training_blocks(self) -> Callable[[], Iterable[tuple[int, Tensor]]]:

@@ -18,6 +18,7 @@ from biascon.errors import DivergedError
 from biascon.models.encoders import Encoder
 from biascon.models.preprocess import normalize
 from biascon.utils.devices import free_memory
+from biascon.utils.progress import report_progress
 from biascon.utils.types import Array
 
 PIXELS = 784_000  # pixels of a block on the CPU: 1,000 images of 28 x 28
@@ -83,6 +84,7 @@ def iter_outputs(
                 output = network(prepare(torch.from_numpy(block).to(device))).float().cpu()
             yield rows, output
             release_pages(images)
+            report_progress("features", min(rows.stop, len(images)), len(images), "images")
     finally:
         network.train(training)
 

@@ -35,6 +35,7 @@ from torch import Tensor
 from biascon.probing.feature_rows import FeatureRows
 from biascon.probing.hessian import Hessian, Preconditioner, multiply_rows
 from biascon.utils.devices import free_memory
+from biascon.utils.progress import report_progress
 
 TARGET = 1e-3  # the solver stops at this part of the tolerance
 LOWEST_TARGET = 1e-12  # a mean gradient below it is rounding error
@@ -214,6 +215,7 @@ def solve(
             break
         point = following
         iterations += 1
+        report_progress("linear probe", iterations, None, "iterations")
     intercept = point.unknowns[:, -1] - point.unknowns[:, -1].mean()
     return Solution(point.unknowns[:, :-1], intercept, iterations, objective.mean_gradient(point))
 

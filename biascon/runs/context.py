@@ -41,6 +41,7 @@ class RunContext:
             encoder on validation while it trains; None for a run that is not monitored.
         keep_features: Whether the finished run keeps its features. They are in its folder while it is
             computed.
+        stage: What is trained, if it is not the network of the run itself.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class RunContext:
         default=lambda context: None, repr=False
     )
     keep_features: bool = True
+    stage: str = ""
 
     @cached_property
     def entry(self) -> LossEntry:
@@ -94,6 +96,7 @@ class RunContext:
             config=config,
             data=self.data if data is None else data,
             on_epoch=on_epoch_of_stage if stage else on_epoch,
+            stage=stage or self.stage,
         )
 
 

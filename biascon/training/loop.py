@@ -42,6 +42,7 @@ from biascon.utils.distributed import (
 )
 from biascon.utils.files import write_atomic
 from biascon.utils.memory import peak_memory_mib, retain_freed_memory
+from biascon.utils.progress import report_progress
 from biascon.utils.seeds import torch_generator
 
 
@@ -221,6 +222,10 @@ def _train_epoch(
             failed = torch.where(value.isfinite(), failed, failed.clamp(max=k))
             if can_read_without_sync(device) and int(failed) < len(steps):
                 break
+            report_progress(
+                context.stage or "training", epoch * len(steps) + k + 1, epochs * len(steps), "steps",
+                detail=f"epoch {epoch + 1}/{epochs}", images=config.train.batch_size, is_training=True,
+            )  # fmt: skip
     if int(failed) < len(steps):
         raise _diverged(context, epoch, int(failed), steps[int(failed)].rows.tolist())
     seconds = time.perf_counter() - started

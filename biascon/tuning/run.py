@@ -6,6 +6,7 @@ the table has is not made again, even if its folder is gone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from biascon.sweep.grid import Job
 from biascon.sweep.runner import Pool, Result, run_sweep
 from biascon.tuning.collect import collect_run
 from biascon.tuning.plan import PlannedRun, Planner
+from biascon.utils.progress import describe_left
 
 TABLE = "study.parquet"
 
@@ -185,12 +187,16 @@ class StudySession:
         if done:
             self.log(f"{what}: {done} of {total} runs are in the table")
 
+        started, trained, remaining = time.monotonic(), 0, len(missing)
+
         def on_result(result: Result) -> None:
-            nonlocal done
+            nonlocal done, trained, remaining
+            trained, remaining = trained + (result.state != "skipped"), remaining - 1
+            left = describe_left(time.monotonic() - started, trained, remaining)
             for run in missing[result.job.folder]:
                 done += 1
                 added = self._add(run, result)
-                self.log(f"{what} [{done}/{total}] {_describe(run.record, added)}")
+                self.log(f"{what} [{done}/{total}] {_describe(run.record, added)}{left}")
             write_table(self.path, self.table())
 
         jobs: list[Job] = [runs[0].job for runs in missing.values()]

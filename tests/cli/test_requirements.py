@@ -168,7 +168,7 @@ def test_the_help_needs_no_package(tmp_path: Path) -> None:
 def test_an_audit_needs_neither_pytorch_nor_pandas(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("y,p,b\n0,0,a\n1,1,b\n1,0,a\n")
     words = ("audit", "p.csv", "--label", "y", "--prediction", "p", "--bias", "b")
-    missing = "torch,pandas,sklearn,filelock,tqdm,PIL,simplejpeg,matplotlib,jinja2"
+    missing = "torch,pandas,sklearn,filelock,PIL,simplejpeg,matplotlib,jinja2"
     process = run_without(missing, *words, "--json", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["bias"] == "b"
