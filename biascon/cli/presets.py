@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from biascon.data.manifest import Manifest
 
 MEASURED_STEPS = 20  # steps of training whose time gives the estimate of the whole run
+ENOUGH_SECONDS = 20.0  # after this time, two measured steps suffice
 
 
 def choose_run_preset(preset: str | None, folder: Path, device: str) -> str:
@@ -108,9 +109,10 @@ def watch_cost(preset: str, manifest: Manifest, device: str) -> Listener | None:
 
 
 class CostEstimate:
-    """Prints, after twenty steps of training, the time that the training takes; once for each network.
+    """Prints the time that the training takes, once for each network.
 
-    The first step is not counted: it also allocates memory, or compiles.
+    It is estimated from twenty steps, or from as many as 20 seconds have, but two or more. The first step is
+    not counted: it also allocates memory, or compiles.
 
     Args:
         device: The type of the device.
@@ -129,11 +131,12 @@ class CostEstimate:
         if progress.what != self._task:
             self._task, self._first, self._started = progress.what, progress.done, now
             self._is_told = False
-        steps = progress.done - self._first
-        if steps < MEASURED_STEPS or self._is_told:
+        steps, passed = progress.done - self._first, now - self._started
+        is_enough = steps >= MEASURED_STEPS or (steps >= 2 and passed >= ENOUGH_SECONDS)
+        if self._is_told or not is_enough:
             return
         self._is_told = True
-        seconds = (now - self._started) / steps * progress.total
+        seconds = passed / steps * progress.total
         print_note(
             f"estimated {format_duration(seconds)} for the {progress.what} of this run on {self.device} "
             f"(from {steps} of {progress.total:,} steps); preset {self.other}"

@@ -216,18 +216,18 @@ class ProgressDisplay:
         self.terminal.clear()
 
     def _format(self, progress: TaskProgress, rate: float) -> str:
-        """Return a report as one line: task, units, rate, time left."""
+        """Return a report as one line: task, units, time left, rates. A narrow terminal cuts the rates."""
         unit = f" {progress.unit}" if progress.unit else ""
         of_total = "" if progress.total is None else f" of {progress.total:,}"
         words = [", ".join(part for part in (progress.what, progress.detail) if part)]
         numbers = [f"{progress.done:,}{of_total}{unit}"]
         if rate > 0:
-            numbers.append(f"{format_rate(rate)}{unit}/s")
-            if progress.images:
-                numbers.append(f"{format_rate(rate * progress.images)} images/s")
             if progress.total is not None:
                 left = max(0, progress.total - progress.done) / rate
                 numbers.append(f"{format_duration(left)} left")
+            numbers.append(f"{format_rate(rate)}{unit}/s")
+            if progress.images:
+                numbers.append(f"{format_rate(rate * progress.images)} images/s")
         if progress.is_training and self.note:
             numbers.append(self.note)
         name = [self.name] if self.name else []

@@ -55,7 +55,7 @@ def test_elsewhere_than_on_a_terminal_a_line_is_written_every_30_seconds() -> No
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[0] == (
-        "contex seed 0: training, epoch 1/1: 241 of 1,000 steps, 8 steps/s, 1,024 images/s, 95 s left"
+        "contex seed 0: training, epoch 1/1: 241 of 1,000 steps, 95 s left, 8 steps/s, 1,024 images/s"
     )
     assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
 
@@ -106,9 +106,9 @@ def test_the_rate_counts_from_the_first_report_of_a_task() -> None:
         clock.now += 40
         report_progress("probe", 2, None, "iterations")
     assert stream.getvalue().splitlines() == [
-        "decoding: 6,000 of 10,000 images, 25 images/s, 3 min left",
-        "decoding: 9,000 of 10,000 images, 50 images/s, 20 s left",
-        "decoding: 500 of 10,000 images, 10 images/s, 16 min left",
+        "decoding: 6,000 of 10,000 images, 3 min left, 25 images/s",
+        "decoding: 9,000 of 10,000 images, 20 s left, 50 images/s",
+        "decoding: 500 of 10,000 images, 16 min left, 10 images/s",
         "probe: 2 iterations, 0.025 iterations/s",
     ]
 
