@@ -14,15 +14,13 @@ import click
 from biascon.cli.joint_output import format_image_averages, format_joint_bias
 from biascon.cli.options import (
     FOLDER,
-    check_losses,
     choose_dataset,
     load_dataset,
-    make_configs,
     no_features_option,
     training_options,
 )
 from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
-from biascon.cli.presets import choose_run_preset, watch_cost
+from biascon.cli.presets import make_run_configs, watch_cost
 from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
@@ -73,16 +71,15 @@ def command(
     evaluations: list[Evaluation] = []
     with distributed_session(pick_device(device)) as session_device:
         jobs: list[Job] = []
-        check_losses(losses)
         encoder_sources = [read_source(path) for path in dict.fromkeys(sources)]
-        folder = choose_dataset(data)
         if losses:
-            run_preset = choose_run_preset(preset, folder, session_device.type)
-            configs = make_configs(
-                losses, seeds, run_preset, settings,
+            configs, folder = make_run_configs(
+                losses, seeds, preset, settings, data, session_device.type,
                 compiled=compiled, weights=weights, protocol=protocol,
             )  # fmt: skip
             jobs = [(config, None) for config in configs]
+        else:
+            folder = choose_dataset(data)
         dataset = load_dataset(folder, bias)
         for source in encoder_sources:
             config = transfer_config(

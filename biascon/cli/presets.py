@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from biascon.cli.options import check_losses, choose_dataset, make_configs
 from biascon.cli.output import DISPLAY, print_note
-from biascon.errors import BiasconWarning
+from biascon.errors import BiasconWarning, DataError
 from biascon.utils.progress import Listener, TaskProgress
 from biascon.utils.text import format_duration
 
 if TYPE_CHECKING:
+    from biascon.config.run_config import RunConfig
     from biascon.data.manifest import Manifest
 
 MEASURED_STEPS = 20  # steps of training whose time gives the estimate of the whole run
 ENOUGH_SECONDS = 20.0  # after this time, two measured steps suffice
+
+
+def make_run_configs(
+    losses: Sequence[str],
+    seeds: Sequence[int],
+    preset: str | None,
+    settings: Sequence[str],
+    data: Path | None,
+    device: str,
+    **options: Any,
+) -> tuple[list[RunConfig], Path]:
+    """Return the configuration of every run, as ``make_configs``, and the dataset folder.
+
+    Without a preset, that of the dataset is taken. Wrong options are reported before a missing dataset.
+
+    Args:
+        losses: The names of the losses.
+        seeds: The seeds.
+        preset: The value of the option ``--preset``.
+        settings: Settings that override the preset.
+        data: The value of the option ``--data``.
+        device: The type of the device.
+        options: Further arguments of ``make_configs``.
+
+    Raises:
+        UsageError: A name or a setting is unknown, or a value is not allowed.
+        DataError: There is no dataset.
+    """
+    check_losses(losses)
+    try:
+        folder = choose_dataset(data)
+        name = choose_run_preset(preset, folder, device)
+    except DataError:
+        make_configs(losses, seeds, preset or "cpu", settings, **options)
+        raise
+    return make_configs(losses, seeds, name, settings, **options), folder
 
 
 def choose_run_preset(preset: str | None, folder: Path, device: str) -> str:

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biascon.cli.options import (
-    check_losses,
-    choose_dataset,
-    load_dataset,
-    make_configs,
-    training_options,
-)
+from biascon.cli.options import load_dataset, training_options
 from biascon.cli.output import Progress, format_table
-from biascon.cli.presets import choose_run_preset, watch_cost
+from biascon.cli.presets import make_run_configs, watch_cost
 from biascon.cli.processes import train_in_processes
 
 if TYPE_CHECKING:
@@ -51,12 +45,10 @@ def command(
     rows: list[list[str]] = []
     notes: list[str] = []
     with distributed_session(pick_device(device)) as session_device:
-        check_losses(losses)
-        folder = choose_dataset(data)
-        preset = choose_run_preset(preset, folder, session_device.type)
-        configs = make_configs(
-            losses, seeds, preset, settings, compiled=compiled, weights=weights, protocol=protocol
-        )
+        configs, folder = make_run_configs(
+            losses, seeds, preset, settings, data, session_device.type,
+            compiled=compiled, weights=weights, protocol=protocol,
+        )  # fmt: skip
         dataset = load_dataset(folder, bias, only=("train", "val"))
         if world_size() > 1:
             configs = train_in_processes(

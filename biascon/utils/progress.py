@@ -24,6 +24,7 @@ INTERVAL = 5.0  # seconds before the first line of ``with_progress`` without a d
 LINE_SECONDS = 30.0  # seconds between two lines of a display that is no terminal
 LIVE_SECONDS = 0.1  # seconds between two updates of the line on a terminal
 FIRST_SECONDS = 0.5  # seconds before the line of a task appears on a terminal
+_START_OF_LINE = "\r\x1b[K"  # goes to the start of the line, and deletes it
 
 
 @dataclass(frozen=True)
@@ -115,44 +116,52 @@ class Terminal:
     """Lines on a stream, and on a terminal one line below them that is overwritten.
 
     Args:
-        stream: The stream; None for standard error at the time of each line.
+        stream: The stream; None for standard error at the time of each line. A closed standard error gets
+            no line.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream, self._has_line = stream, False
+        self._fixed_stream, self._has_line = stream, False
+
+    @property
+    def _stream(self) -> TextIO | None:
+        return self._fixed_stream or sys.stderr
 
     @property
     def is_live(self) -> bool:
-        """Whether the stream is a terminal, so that a line can be overwritten."""
-        return (self._stream or sys.stderr).isatty()
+        """Whether the stream is a terminal on which a line can be overwritten."""
+        stream = self._stream
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def write(self, line: str) -> None:
         """Write a whole line, in place of the line that is overwritten."""
         self.clear()
-        print(line, file=self._stream or sys.stderr, flush=True)
+        self._put(f"{line}\n")
 
     def overwrite(self, line: str) -> None:
         """Show a line in place of the one before, cut to the width of the terminal."""
-        stream = self._stream or sys.stderr
-        width = max(20, _count_columns(stream) - 1)
+        width = max(20, _count_columns(self._stream) - 1)
         cut = line if len(line) <= width else f"{line[: width - 1]}…"
-        stream.write(f"\r\x1b[K{cut}")
-        stream.flush()
-        self._has_line = True
+        self._has_line = True  # first, so that an interruption finds it
+        self._put(f"{_START_OF_LINE}{cut}")
 
     def clear(self) -> None:
         """Remove the line that is overwritten, if there is one."""
         if self._has_line:
-            stream = self._stream or sys.stderr
-            stream.write("\r\x1b[K")
-            stream.flush()
+            self._put(_START_OF_LINE)
             self._has_line = False
 
+    def _put(self, text: str) -> None:
+        stream = self._stream
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
 
-def _count_columns(stream: TextIO) -> int:
+
+def _count_columns(stream: TextIO | None) -> int:
     """Return the width of a terminal in characters; 80 where it is not known."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        return 80 if stream is None else os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):  # no terminal, or a stream without a file
         return 80
 

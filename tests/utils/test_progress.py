@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
@@ -66,7 +67,10 @@ def test_a_task_of_less_than_30_seconds_has_no_line() -> None:
     assert not stream.getvalue()
 
 
-def test_on_a_terminal_one_line_is_overwritten_ten_times_a_second_and_removed() -> None:
+def test_on_a_terminal_one_line_is_overwritten_ten_times_a_second_and_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
     stream = FakeTerminal()
     display = run_task(stream, steps=1001, seconds=0.01)  # 10 s
     text = stream.getvalue()
@@ -87,6 +91,19 @@ def test_a_whole_line_takes_the_place_of_the_line_that_is_overwritten() -> None:
     assert stream.getvalue() == "\r\x1b[K40 of 100 steps\r\x1b[Kwarning: x\n"
     terminal.overwrite("x" * 200)
     assert stream.getvalue().endswith(f"\r\x1b[K{'x' * 78}…")
+
+
+def test_a_dumb_terminal_and_a_closed_stream_get_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = FakeTerminal()
+    run_task(stream, steps=1000, seconds=0.125)
+    assert len(stream.getvalue().splitlines()) == 4
+    assert "\x1b" not in stream.getvalue()
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not Terminal().is_live
+    Terminal().write("lost")
 
 
 def test_the_rate_counts_from_the_first_report_of_a_task() -> None:
