@@ -65,7 +65,7 @@ def digits() -> Digits:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_dataset(digits: Digits) -> Callable[..., Path]:
     """Return a function that writes a small BiasedMNIST: ``make_dataset(folder, rho=0.9)`` -> folder."""
 

@@ -17,7 +17,7 @@ import torch
 from biascon.config.factory import make_config
 from biascon.config.method_settings import resolve_parameters
 from biascon.config.run_config import OptimizerConfig, RunConfig
-from biascon.data.dataset import BiasedDataset, load
+from biascon.data.dataset import BiasedDataset, Split, load
 from biascon.data.manifest import BiasAttribute
 from biascon.errors import BiasconWarning, RunError, UsageError
 from biascon.losses import LOSSES, Requirement
@@ -49,9 +49,19 @@ def natural_order(data: BiasedDataset) -> torch.Tensor:
     return epoch_order(dataset_groups(data), 0, 0)
 
 
-@pytest.fixture
-def data(make_dataset: Callable[..., Path], tmp_path: Path) -> BiasedDataset:
-    return load(make_dataset(tmp_path / "data"), only=("train",))
+@pytest.fixture(scope="module")
+def data(
+    make_dataset: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> BiasedDataset:
+    return load(make_dataset(tmp_path_factory.mktemp("data") / "small"), only=("train",))
+
+
+@pytest.fixture(scope="module")
+def few(data: BiasedDataset) -> BiasedDataset:
+    """Return 192 training images, three steps: enough to compare the bytes of weights."""
+    split = data.splits["train"]
+    arrays = {name: values[:192] for name, values in split.arrays().items()}
+    return dataclasses.replace(data, splits={"train": Split(**arrays)})
 
 
 def first_stage_inputs(config: RunConfig, data: BiasedDataset, epochs: int) -> LossInputs:
@@ -89,50 +99,50 @@ def test_every_loss_trains_and_its_loss_falls(
     loss: str, data: BiasedDataset, tmp_path: Path
 ) -> None:
     records: list[EpochRecord] = []
-    config = smoke_config(loss, "train.epochs=4")
+    config = smoke_config(loss, "train.epochs=2")
     train_in_folder(
         config,
         data,
         tmp_path,
         device=CPU,
-        loss_inputs=first_stage_inputs(config, data, 4),
+        loss_inputs=first_stage_inputs(config, data, 2),
         on_epoch=records.append,
     )
-    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert [record.epoch for record in records] == [1, 2]
     assert records[-1].loss < records[0].loss
     logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [EpochRecord.from_json(json.loads(line)) for line in logged] == records
 
 
 def test_equal_configurations_give_equal_weights_and_other_seeds_do_not(
-    data: BiasedDataset, tmp_path: Path
+    few: BiasedDataset, tmp_path: Path
 ) -> None:
-    first = train_weights(smoke_config(), data, tmp_path / "a")
-    assert first == train_weights(smoke_config(), data, tmp_path / "b")
-    assert first != train_weights(smoke_config(seed=1), data, tmp_path / "c")
-    assert first != train_weights(smoke_config("supcon"), data, tmp_path / "d")
+    first = train_weights(smoke_config(), few, tmp_path / "a")
+    assert first == train_weights(smoke_config(), few, tmp_path / "b")
+    assert first != train_weights(smoke_config(seed=1), few, tmp_path / "c")
+    assert first != train_weights(smoke_config("supcon"), few, tmp_path / "d")
 
 
 def test_training_neither_reads_nor_sets_the_global_random_state(
-    data: BiasedDataset, tmp_path: Path
+    few: BiasedDataset, tmp_path: Path
 ) -> None:
     before = torch.random.get_rng_state()
-    first = train_weights(smoke_config(), data, tmp_path / "a")
+    first = train_weights(smoke_config(), few, tmp_path / "a")
     assert torch.equal(before, torch.random.get_rng_state())
     torch.rand(7)
-    assert first == train_weights(smoke_config(), data, tmp_path / "b")
+    assert first == train_weights(smoke_config(), few, tmp_path / "b")
 
 
 # Two have a state of their own, two have a second set of images or groups of a first stage.
 @pytest.mark.parametrize("loss", ["contex", "groupdro", "gce", "lisa", "cnc"])
 def test_resuming_after_every_epoch_gives_the_same_weights(
-    loss: str, data: BiasedDataset, tmp_path: Path
+    loss: str, few: BiasedDataset, tmp_path: Path
 ) -> None:
     config = smoke_config(loss, "train.epochs=3")
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, record_losses=loss == "gce")
     )
-    whole = train_weights(config, data, tmp_path / "whole")
+    whole = train_weights(config, few, tmp_path / "whole")
 
     class StoppedError(Exception):
         pass
@@ -148,15 +158,15 @@ def test_resuming_after_every_epoch_gives_the_same_weights(
         with pytest.raises(StoppedError):
             train_in_folder(
                 config,
-                data,
+                few,
                 folder,
-                loss_inputs=first_stage_inputs(config, data, 9),
+                loss_inputs=first_stage_inputs(config, few, 9),
                 on_epoch=stop_after,
             )
         # The next start removes a line that an unfinished epoch has logged.
         with (folder / "metrics.jsonl").open("a") as log:
             log.write('{"epoch": 99')
-        assert train_weights(config, data, folder) == whole
+        assert train_weights(config, few, folder) == whole
         epochs = [
             json.loads(x)["epoch"] for x in (folder / "metrics.jsonl").read_text().splitlines()
         ]
@@ -167,17 +177,17 @@ def test_resuming_after_every_epoch_gives_the_same_weights(
 
 
 def test_labels_and_bias_labels_change_only_the_losses_that_use_them(
-    data: BiasedDataset, tmp_path: Path
+    few: BiasedDataset, tmp_path: Path
 ) -> None:
-    split = data.splits["train"]
+    split = few.splits["train"]
     shuffled = dataclasses.replace(split, labels=np.roll(split.labels, 1))
     no_bias = dataclasses.replace(split, bias=np.zeros_like(split.bias), aligned=~split.aligned)
     other_labels, without_bias = (
-        dataclasses.replace(data, splits={"train": changed}) for changed in (shuffled, no_bias)
+        dataclasses.replace(few, splits={"train": changed}) for changed in (shuffled, no_bias)
     )
     for loss, entry in TRAINED.items():
-        config = smoke_config(loss, "train.epochs=1")
-        weights = train_weights(config, data, tmp_path / loss)
+        config = smoke_config(loss, "train.epochs=1", "train.batch_size=24")
+        weights = train_weights(config, few, tmp_path / loss)
         of_other_labels = train_weights(config, other_labels, tmp_path / f"{loss}-l")
         assert (weights == of_other_labels) == ("labels" not in entry.batch_inputs), loss
         # The bias changes the first-stage network of some, but not what is trained here.
@@ -186,10 +196,10 @@ def test_labels_and_bias_labels_change_only_the_losses_that_use_them(
 
 
 def test_a_batch_not_larger_than_the_number_of_classes_gives_a_warning(
-    data: BiasedDataset, tmp_path: Path
+    few: BiasedDataset, tmp_path: Path
 ) -> None:
     with pytest.warns(BiasconWarning, match="Lemma 1"):
-        train_in_folder(smoke_config("contex", "train.batch_size=10"), data, tmp_path, device=CPU)
+        train_in_folder(smoke_config("contex", "train.batch_size=10"), few, tmp_path, device=CPU)
 
 
 @pytest.mark.parametrize("loss", ["simclr", "contex", "contex-clip"])
@@ -319,7 +329,7 @@ def test_training_in_bfloat16_gives_a_finite_loss(data: BiasedDataset, tmp_path:
 
 @pytest.mark.parametrize("micro_batch", [0, 8])
 def test_a_compiled_network_gives_the_same_weights(
-    micro_batch: int, data: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    micro_batch: int, few: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backend only traces, so the arithmetic of the compiler is not compared."""
     calls, compiler = [], torch.compile
@@ -330,10 +340,10 @@ def test_a_compiled_network_gives_the_same_weights(
 
     monkeypatch.setattr(torch, "compile", compile_eagerly)
     settings = ("train.epochs=1", f"train.micro_batch={micro_batch}")
-    expected = train_weights(smoke_config("contex", *settings), data, tmp_path / "plain")
+    expected = train_weights(smoke_config("contex", *settings), few, tmp_path / "plain")
     assert not calls
     assert (
-        train_weights(smoke_config("contex", *settings, "train.compile=true"), data, tmp_path / "b")
+        train_weights(smoke_config("contex", *settings, "train.compile=true"), few, tmp_path / "b")
         == expected
     )
     assert len(calls) == 1
