@@ -50,15 +50,13 @@ def command(folder: Path | None, to: str, out: Path | None, force: bool) -> None
 
 def _export(data: BiasedDataset, out: Path, to: str, *, replace: bool) -> None:
     """Write the export with progress, and print what it is and the terms of its images."""
-    from biascon.cli.image_options import Progress
+    from biascon.cli.image_options import ImageProgress
     from biascon.data.bridges.export import export_dataset
     from biascon.data.bridges.terms import find_terms
 
-    progress = Progress()
-    try:
-        export_dataset(data, out, to, replace=replace, on_progress=progress)
-    finally:
-        progress.close()
+    progress = ImageProgress("writing")
+    export_dataset(data, out, to, replace=replace, on_progress=progress)
+    progress.print_rate()
     print_note(f"{out}: written")
     print_note(f"license of the images: {find_terms(data.manifest).license}")
 

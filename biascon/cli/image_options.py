@@ -138,9 +138,14 @@ def build_or_preview(
 
 
 class ImageProgress:
-    """Reports the number of finished images, and prints the rate of the whole build at its end."""
+    """Reports the number of finished images, and prints the rate of the whole task at its end.
 
-    def __init__(self) -> None:
+    Args:
+        what: The task.
+    """
+
+    def __init__(self, what: str = "decoding") -> None:
+        self.what = what
         self.start_time, self.seconds = time.monotonic(), 0.0
         self.n_resumed: int | None = None  # images that were done before this build
         self.finished = 0
@@ -150,7 +155,7 @@ class ImageProgress:
         if self.n_resumed is None:
             self.n_resumed, self.start_time = finished, time.monotonic()
         self.finished, self.seconds = finished, time.monotonic() - self.start_time
-        report_progress("decoding", finished, total, "images")
+        report_progress(self.what, finished, total, "images")
 
     def print_rate(self) -> None:
         """Print the number of images of this build and their rate, if there is one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from biascon.cli.image_options import Progress, ShareType
+from biascon.cli.image_options import ImageProgress, ShareType
 from biascon.cli.options import FOLDER
 from biascon.cli.output import print_note
 
@@ -126,17 +126,15 @@ def command(
         else:
             click.echo(format_description(description, counts))
         return
-    progress = Progress()
-    try:
-        result = cifar_c.make_corrupted_cifar(
-            raw,
-            spec,
-            frost_dir=frost_dir,
-            out=out,
-            force=force,
-            say=print_note,
-            on_progress=progress,
-        )
-    finally:
-        progress.close()
+    progress = ImageProgress("corrupting")
+    result = cifar_c.make_corrupted_cifar(
+        raw,
+        spec,
+        frost_dir=frost_dir,
+        out=out,
+        force=force,
+        say=print_note,
+        on_progress=progress,
+    )
+    progress.print_rate()
     print_result(result, as_json=as_json)
