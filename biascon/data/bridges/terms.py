@@ -43,6 +43,11 @@ _KRIZHEVSKY = (
     "Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of "
     "Toronto, 2009."
 )
+_CORRUPTIONS = (
+    "Hendrycks, Dietterich: Benchmarking Neural Network Robustness to Common Corruptions and Perturbations. "
+    "ICLR 2019. Nam, Cha, Ahn, Lee, Shin: Learning from Failure. NeurIPS 2020."
+)
+_PARTS = "{} Do not publish a dataset folder, which holds the pixels of the images."
 _MNIST = Terms("The authors' page of MNIST states no license.", _LECUN)
 
 # By the kind of the source in the manifest.
@@ -65,6 +70,31 @@ TERMS: dict[str, Terms] = {
     ),
     "celeba": Terms(
         _RESEARCH, "Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild. ICCV 2015."
+    ),
+    "waterbirds": Terms(
+        _PARTS.format("The terms of Caltech-UCSD Birds-200-2011 and of Places apply."),
+        "Sagawa, Koh, Hashimoto, Liang: Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
+    ),
+    "urbancars": Terms(
+        _PARTS.format("The terms of Stanford Cars, Places and LVIS (COCO) apply."),
+        "Li et al.: A Whac-A-Mole Dilemma: Shortcuts Come in Multiples Where Mitigating One Amplifies "
+        "Others. CVPR 2023.",
+    ),
+    "fairface": Terms(
+        "CC BY 4.0. The images show persons: do not publish a dataset folder.",
+        "Kärkkäinen, Joo: FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age for Bias "
+        "Measurement and Mitigation. WACV 2021.",
+    ),
+    "debias": Terms(
+        _PARTS.format(
+            "The terms of the source of the set apply: MNIST, CIFAR-10, or FFHQ (non-commercial)."
+        ),
+        "Lee, Kim, Lee, Lee, Choo: Learning Debiased Representation via Disentangled Feature "
+        "Augmentation. NeurIPS 2021.",
+    ),
+    "bar": Terms(
+        _PARTS.format("The terms of imSitu, of Stanford 40 Actions and of web pages apply."),
+        "Nam, Cha, Ahn, Lee, Shin: Learning from Failure. NeurIPS 2020.",
     ),
     "cifar10": Terms(_NOT_STATED, _KRIZHEVSKY),
     "cifar100": Terms(_NOT_STATED, _KRIZHEVSKY),
@@ -98,6 +128,8 @@ def find_terms(description: DatasetDescription) -> Terms:
     citation = terms.citation
     if description.builder == "bmnist":
         citation = f"{citation} {_BAHNG}".strip()
+    if description.builder == "corrupted-cifar10":
+        citation = f"{citation} {_CORRUPTIONS}"
     own = {key: description.extra.get(key) for key in ("license", "citation")}
     return Terms(
         own["license"] if isinstance(own["license"], str) else terms.license,
