@@ -31,12 +31,7 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from biascon.data.images.file_names import HIDDEN, is_system_file
-from biascon.data.images.resampling import (
-    CropResizer,
-    CropShape,
-    load_kernel,
-    resize_with_pillow,
-)
+from biascon.data.images.resampling import CropResizer, CropShape, load_kernel
 from biascon.errors import UsageError
 from biascon.utils.packages import missing_packages
 from biascon.utils.types import Array
@@ -346,7 +341,7 @@ def _check_pixels(width: int, height: int, image_spec: ImageSpec) -> bool:
 
 def _resize_and_crop(image: Image.Image, image_spec: ImageSpec) -> Array:
     """Resize the shorter side of an RGB image to R and cut out the center."""
-    return resize_with_pillow(image, _compute_crop_shape(*image.size, image_spec))
+    return _get_resizer().resize_image(image, _compute_crop_shape(*image.size, image_spec))
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Resize RGB pixels and cut out the center, with the pixels of Pillow's bilinear ``resize``, in compiled code.
+"""Resize RGB pixels and cut out the center, with the pixels of Pillow's bilinear ``resize``, in C.
 
 Pillow resizes the rows, then the columns, and rounds to 8 bits after each pass. A pixel of a pass is
 ``(sum_t c[t] p[t] + 2^21) >> 22``. The coefficients c are the triangle filter, as wide as the scale if the
@@ -18,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -34,10 +33,12 @@ from biascon.utils.types import Array
 PRECISION_BITS = 22
 MAX_TAPS = 64  # a pixel that depends on more pixels in a row or column is computed by Pillow
 MAX_SIZE = 1024  # a larger result is computed by Pillow, for the coefficients take memory
-# A shape gets coefficients when it occurs for this time; a folder may have as many shapes as images.
-USE_FROM_OCCURRENCE = 3
+MAX_PIXELS = 1 << 22  # of an image that the kernel resizes; the comparison with Pillow takes memory
+# A shape gets coefficients when it occurs for this time. A folder may have as many shapes as images.
+USE_FROM_OCCURRENCE = 8
 COMPARED_VALUES = 20_000  # of the result, before the kernel is used for a shape
-MAX_SHAPES, MAX_PLANS = 4096, 64  # shapes that are counted, and shapes whose coefficients are kept
+MAX_SHAPES = 4096  # shapes that are counted; Pillow resizes images of other shapes
+MAX_PLAN_BYTES = 1 << 25  # coefficients that are kept; Pillow resizes images of later shapes
 
 Kernel = Callable[[Any, Any, Any, int], int]
 
@@ -135,32 +136,40 @@ class CropPlan:
     """The coefficients of a shape in the layout of the kernel.
 
     Attributes:
-        size: S.
+        shape: The shape.
         struct: The plan for the kernel; it points into the arrays.
         arrays: The arrays of the coefficients.
     """
 
-    size: int
+    shape: CropShape
     struct: _PlanStruct
     arrays: tuple[Array, ...] = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the coefficients in bytes."""
+        return sum(array.nbytes for array in self.arrays)
 
     def run(self, kernel: Kernel, pixels: Array, *, use_simd: bool = True) -> Array:
         """Resize pixels uint8 ``(height, width, 3)`` to uint8 ``(3, S, S)``.
 
         Raises:
+            ValueError: The pixels have another shape or dtype.
             MemoryError: There is no memory for the rows between the passes.
         """
-        out = np.empty((3, self.size, self.size), dtype=np.uint8)
+        shape = self.shape
+        if pixels.shape != (shape.height, shape.width, 3) or pixels.dtype != np.uint8:
+            raise ValueError(f"expected pixels of {shape}, but got {pixels.dtype} {pixels.shape}")
         pixels = np.ascontiguousarray(pixels)
-        address, target = pixels.ctypes.data, out.ctypes.data
-        if kernel(ctypes.byref(self.struct), address, target, use_simd):
+        out = np.empty((3, shape.size, shape.size), dtype=np.uint8)
+        if kernel(ctypes.byref(self.struct), pixels.ctypes.data, out.ctypes.data, use_simd):
             raise MemoryError
         return out
 
 
 def make_plan(shape: CropShape) -> CropPlan | None:
     """Compute the coefficients of a shape; return None if Pillow has to resize it."""
-    if shape.size > MAX_SIZE or shape.size % 4:
+    if shape.size > MAX_SIZE or shape.size % 4 or shape.width * shape.height > MAX_PIXELS:
         return None
     taps = max(
         2 * math.ceil(n_in / n_out) + 2
@@ -185,7 +194,7 @@ def make_plan(shape: CropShape) -> CropPlan | None:
         for array in (x_starts, np.repeat(x_coefs, 4, axis=1), y_starts - row_start, y_coefs)
     )
     sizes = (shape.width, row_start, row_stop, shape.size, x_coefs.shape[1] // 2, y_coefs.shape[1])
-    return CropPlan(shape.size, _PlanStruct(*sizes, *(a.ctypes.data for a in arrays)), arrays)
+    return CropPlan(shape, _PlanStruct(*sizes, *(a.ctypes.data for a in arrays)), arrays)
 
 
 def resize_with_pillow(image: Image.Image, shape: CropShape) -> Array:
@@ -223,41 +232,48 @@ class CropResizer:
     def __init__(self, kernel: Kernel | None) -> None:
         self.kernel = kernel
         self._lock = threading.Lock()
-        self._occurrences: OrderedDict[CropShape, int] = OrderedDict()
-        self._plans: OrderedDict[CropShape, CropPlan | None] = OrderedDict()
+        self._occurrences: dict[CropShape, int] = {}
+        self._plans: dict[CropShape, CropPlan | None] = {}
+        self._plan_bytes = 0
 
     def resize(self, pixels: Array, shape: CropShape) -> Array:
         """Resize pixels uint8 ``(height, width, 3)`` and cut out the center, uint8 ``(3, S, S)``, a copy."""
         if (shape.resized_height, shape.resized_width) == pixels.shape[:2]:
             return _crop(pixels, shape).copy()
-        if self.kernel is not None:
-            plan = self._find_plan(self.kernel, shape)
-            if plan is not None:
-                return plan.run(self.kernel, pixels)
+        plan = self._find_plan(shape)
+        if plan is not None and self.kernel is not None:
+            return plan.run(self.kernel, pixels)
         image = Image.frombuffer("RGB", pixels.shape[1::-1], pixels, "raw", "RGB", 0, 1)
         return resize_with_pillow(image, shape)
 
-    def _find_plan(self, kernel: Kernel, shape: CropShape) -> CropPlan | None:
+    def resize_image(self, image: Image.Image, shape: CropShape) -> Array:
+        """Resize an RGB image and cut out the center, uint8 ``(3, S, S)``."""
+        plan = self._find_plan(shape) if image.size != shape[2:4] else None
+        if plan is not None and self.kernel is not None:
+            return plan.run(self.kernel, np.asarray(image))
+        return resize_with_pillow(image, shape)
+
+    def _find_plan(self, shape: CropShape) -> CropPlan | None:
         """Return the plan of a shape, or None if Pillow has to resize this image."""
+        if self.kernel is None:
+            return None
         try:
             return self._plans[shape]
         except KeyError:
             if not self._is_frequent(shape):
                 return None
         plan = make_plan(shape)
-        if plan is not None and not equals_pillow(plan, kernel, shape):
+        if plan is not None and not equals_pillow(plan, self.kernel, shape):
             plan = None
         with self._lock:
-            self._plans[shape] = plan
-            if len(self._plans) > MAX_PLANS:
-                self._plans.popitem(last=False)
+            self._plan_bytes += 0 if plan is None else plan.nbytes
+            self._plans[shape] = plan if self._plan_bytes <= MAX_PLAN_BYTES else None
         return plan
 
     def _is_frequent(self, shape: CropShape) -> bool:
         """Count a shape; return whether it occurred often enough for a plan."""
         with self._lock:
-            count = self._occurrences.pop(shape, 0) + 1
-            self._occurrences[shape] = count
-            if len(self._occurrences) > MAX_SHAPES:
-                self._occurrences.popitem(last=False)
+            if shape not in self._occurrences and len(self._occurrences) >= MAX_SHAPES:
+                return False
+            self._occurrences[shape] = count = self._occurrences.get(shape, 0) + 1
         return count >= USE_FROM_OCCURRENCE
