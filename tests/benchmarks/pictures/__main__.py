@@ -6,6 +6,9 @@ draws a UTKFace of the names and a CelebA of 20,000 pictures in the folder WORK 
 for the next time), builds both through the command line, and prints a line for each: pictures a second of
 wall time and of processor time (the machine may be shared), the largest memory of all the processes, and the
 decoder's own limit. ``--big N`` also builds N CelebA pictures that are links to those drawn, for the memory.
+``--utkface FOLDER`` also builds a UTKFace of real pictures. ``--compare FOLDER`` runs every command also with
+the biascon in another folder (an older checkout), in turn, ``--repeats`` times, and prints medians and their
+ratio: the ratio holds on a machine that other work shares. It also compares the files of the datasets.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import argparse
 import io
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -26,7 +31,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from biascon.data.images import decoding
 from biascon.data.images.decoding import ImageSpec, decode
+from biascon.data.images.resampling import CropResizer, load_kernel
 from tests.data import faces
 
 
@@ -54,11 +61,17 @@ def rss(root: int) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def build(words: Sequence[str]) -> dict[str, float]:
-    """Run a command of biascon; return wall and processor seconds and the peak of memory."""
+HERE = Path(__file__).parents[3]
+
+
+def build(words: Sequence[str], code: Path = HERE) -> dict[str, Any]:
+    """Run a command of the biascon in a folder; return seconds, the peak of memory and the files' digests."""
     began, before = time.perf_counter(), os.times()
     process = subprocess.Popen(
-        [sys.executable, "-m", "biascon", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "biascon", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(code)},
     )
     peak = (0, 0)
     while process.poll() is None:
@@ -73,7 +86,34 @@ def build(words: Sequence[str]) -> dict[str, float]:
     assert process.stdout is not None
     manifest = json.load(process.stdout)
     n = sum(part["n"] for part in manifest["counts"].values()) + manifest["rejected"]["n"]
-    return {"n": n, "wall": wall, "cpu": cpu, "rss": peak[0], "anonymous": peak[1]}
+    usage = {"n": n, "wall": wall, "cpu": cpu, "rss": peak[0], "anonymous": peak[1]}
+    return {**usage, "files": manifest["files"]}
+
+
+def compare(words: Sequence[str], old: Path | None, repeats: int) -> str:
+    """Run a command ``repeats`` times, in turn with an older biascon; return the medians as text."""
+    folders = [HERE] if old is None else [old, HERE]
+    runs: dict[Path, list[dict[str, Any]]] = {folder: [] for folder in folders}
+    for _ in range(repeats):
+        for folder in folders:
+            runs[folder].append(build(words, folder))
+    if any(run["files"] != runs[HERE][0]["files"] for part in runs.values() for run in part):
+        raise SystemExit(f"the files of the dataset differ: {' '.join(words)}")
+    lines, medians = [], {}
+    for folder in folders:
+        wall, cpu, memory = (
+            statistics.median(run[key] for run in runs[folder]) for key in ("wall", "cpu", "rss")
+        )
+        n, medians[folder] = runs[folder][0]["n"], (wall, cpu)
+        lines.append(
+            f"{n:,.0f} pictures, {n / wall:,.0f} a second of wall time, {n / cpu:,.0f} of processor time "
+            f"({cpu / wall:.2f} cores), memory {memory / 1e6:.0f} MB"
+        )
+    if old is not None:
+        ratios = [medians[old][k] / medians[HERE][k] for k in range(2)]
+        lines = [f"old: {lines[0]}", f"new: {lines[1]}"]
+        lines.append(f"old / new: wall {ratios[0]:.2f}, processor {ratios[1]:.2f}; equal files")
+    return "\n    ".join(lines)
 
 
 def limits(files: Sequence[bytes], shape: ImageSpec) -> dict[str, float]:
@@ -97,17 +137,20 @@ def limits(files: Sequence[bytes], shape: ImageSpec) -> dict[str, float]:
         "Pillow, decode and resize": pillow,
         "Pillow with draft, decode and resize": draft,
         "here, full": lambda data: decode(data, shape),
+        "here, full, resized by Pillow": lambda data: decode(data, shape),
         "here, scaled": lambda data: decode(data, scaled),
     }
-    found = {}
+    found, resizer, by_pillow = {}, decoding._get_resizer, CropResizer(None)
     for name, way in ways.items():
         best = 9e9
+        decoding._get_resizer = (lambda: by_pillow) if "by Pillow" in name else resizer
         for _ in range(5):
             began = time.process_time()
             for data in files:
                 way(data)
             best = min(best, time.process_time() - began)
         found[name] = len(files) / best
+    decoding._get_resizer = resizer
     return found
 
 
@@ -127,6 +170,9 @@ def main() -> None:
     parser.add_argument("--names", type=Path)
     parser.add_argument("--celeba", type=int, default=20_000)
     parser.add_argument("--big", type=int, default=0)
+    parser.add_argument("--utkface", type=Path)
+    parser.add_argument("--compare", type=Path)
+    parser.add_argument("--repeats", type=int, default=1)
     given = parser.parse_args()
     utk, celeba = given.work / "utkface", given.work / f"celeba{given.celeba}"
     names = given.names.read_text().split("\n") if given.names else faces.make_names(23_707)
@@ -140,6 +186,7 @@ def main() -> None:
             (folder / ".drawn").touch()
     files = [path.read_bytes() for path in sorted(utk.glob("*.jpg"))[:400]]
     print(f"{len(files)} JPEGs of 200 x 200, {sum(map(len, files)) / len(files):,.0f} bytes each")
+    print(f"resizing: {'Pillow (no kernel)' if load_kernel() is None else 'kernel'}")
     for name, rate in limits(files, ImageSpec(64)).items():
         print(f"{name}: {rate:,.0f} pictures a second of one core")
     print(
@@ -153,20 +200,18 @@ def main() -> None:
         ("utkface, all kept", ["make-utkface", str(utk), "--bias", "race", "--rate", "0"]),
         ("utkface, scaled", ["make-utkface", str(utk), "--rate", "0", "--decode", "scaled"]),
         ("celeba", ["make-celeba", str(celeba), "--keep", "all"]),
+        ("celeba, 224", ["make-celeba", str(celeba), "--keep", "all", "--size", "224"]),
     ]
+    if given.utkface:
+        jobs.append(("real utkface", ["make-utkface", str(given.utkface.resolve()), "--rate", "0"]))
     if given.big:
         big = given.work / f"celeba{given.big}"
         if not (big / ".drawn").exists():
             link(celeba, big, given.big)
         jobs.append((f"celeba, {given.big:,} links", ["make-celeba", str(big), "--keep", "all"]))
     for name, words in jobs:
-        got = build([*words, "--out", str(out), "--force", "--json"])
-        print(
-            f"{name}: {got['n']:,.0f} pictures, {got['n'] / got['wall']:,.0f} a second of wall time, "
-            f"{got['n'] / got['cpu']:,.0f} of processor time ({got['cpu'] / got['wall']:.2f} cores), "
-            f"memory {got['rss'] / 1e6:.0f} MB",
-            flush=True,
-        )
+        words = [*words, "--out", str(out), "--force", "--json"]
+        print(f"{name}: {compare(words, given.compare, given.repeats)}", flush=True)
 
 
 def link(source: Path, target: Path, n: int) -> None:
