@@ -2,8 +2,8 @@
 
 The pixels equal those of ``Image.open(path).convert("RGB")``, torchvision's ``Resize(R)`` (antialiased
 bilinear, the shorter side to R) and ``CenterCrop(S)``, bit for bit. JPEGs are decoded by libjpeg-turbo
-directly (simplejpeg), which gives the same bits in less time; without simplejpeg, Pillow decodes them. The
-content of a file decides its format, not its name.
+directly (simplejpeg), which gives the same bits in less time; without simplejpeg, Pillow decodes them.
+``resampling`` resizes. The content of a file decides its format, not its name.
 
 The conversion follows ``convert("RGB")``: transparency is dropped, palettes are looked up, grayscale is
 repeated, CMYK is converted without a color profile, and the first frame of an animation is taken. There are
