@@ -31,6 +31,7 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from biascon.data.images.file_names import HIDDEN, is_system_file
+from biascon.data.images.orientation import read_orientation
 from biascon.data.images.resampling import CropResizer, CropShape, load_kernel
 from biascon.errors import UsageError
 from biascon.utils.packages import missing_packages
@@ -250,7 +251,7 @@ def _decode_jpeg(data: bytes, image_spec: ImageSpec) -> Array:
         raise ValueError(f"JPEG with {space}")
     needs_lock = _check_pixels(width, height, image_spec)
     min_side = image_spec.resize if image_spec.decode == "scaled" else 0
-    transpose = _read_orientation(data)
+    transpose = read_orientation(data)
     with _LARGE_IMAGE_LOCK if needs_lock else _NO_LOCK:
         pixels = simplejpeg.decode_jpeg(
             data, "RGB", min_height=min_side, min_width=min_side, buffer=_get_buffer(width * height)
@@ -281,25 +282,6 @@ def _get_buffer(n_pixels: int) -> Array | None:
 def _get_resizer() -> CropResizer:
     """Return the resizer of this process."""
     return CropResizer(load_kernel())
-
-
-def _read_orientation(data: bytes) -> Image.Transpose | None:
-    """Return the transposition that the EXIF orientation of a JPEG asks for, or None."""
-    if data.find(b"Exif\0\0", 0, 1 << 16) < 0:
-        return None
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        return _TRANSPOSES.get(image.getexif().get(0x0112, 1))
-
-
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def _decode_with_pillow(data: bytes, image_spec: ImageSpec) -> Array:

@@ -6,7 +6,8 @@ draws a UTKFace of the names and a CelebA of 20,000 pictures in the folder WORK 
 for the next time), builds both through the command line, and prints a line for each: pictures a second of
 wall time and of processor time (the machine may be shared), the largest memory of all the processes, and the
 decoder's own limit. ``--big N`` also builds N CelebA pictures that are links to those drawn, for the memory.
-``--large`` also builds CelebA at 224 pixels, 150 kB a picture. ``--utkface FOLDER`` also builds a UTKFace of real pictures. ``--compare FOLDER`` runs every command also with
+``--large`` also builds CelebA at 224 pixels, 150 kB a picture.
+``--utkface FOLDER`` also builds a UTKFace of real pictures. ``--compare FOLDER`` runs every command also with
 the biascon in another folder (an older checkout), in turn, ``--repeats`` times, and prints medians and their
 ratio: the ratio holds on a machine that other work shares. It also compares the files of the datasets.
 """
