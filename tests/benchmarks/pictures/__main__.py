@@ -7,9 +7,10 @@ for the next time), builds both through the command line, and prints a line for 
 wall time and of processor time (the machine may be shared), the largest memory of all the processes, and the
 decoder's own limit. ``--big N`` also builds N CelebA pictures that are links to those drawn, for the memory.
 ``--large`` also builds CelebA at 224 pixels, 150 kB a picture.
-``--utkface FOLDER`` also builds a UTKFace of real pictures. ``--compare FOLDER`` runs every command also with
-the biascon in another folder (an older checkout), in turn, ``--repeats`` times, and prints medians and their
-ratio: the ratio holds on a machine that other work shares. It also compares the files of the datasets.
+``--utkface FOLDER`` also builds a UTKFace of
+real pictures. ``--compare FOLDER`` runs every command also with the biascon in another folder (an older
+checkout), in turn, ``--repeats`` times, and prints medians and their ratio: the ratio holds on a machine that
+other work shares. It also compares the files of the datasets.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def build(words: Sequence[str], code: Path = HERE) -> dict[str, Any]:
     """Run a command of the biascon in a folder; return seconds, the peak of memory and the files' digests."""
     began, before = time.perf_counter(), os.times()
     process = subprocess.Popen(
-        [sys.executable, "-m", "biascon", *words],
+        [sys.executable, "-P", "-m", "biascon", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(code)},
+        env={**os.environ, "PYTHONPATH": str(code.resolve())},
     )
     peak = (0, 0)
     while process.poll() is None:
