@@ -37,6 +37,7 @@ MAX_PIXELS = 1 << 22  # of an image that the kernel resizes; the comparison with
 # A shape gets coefficients when it occurs for this time. A folder may have as many shapes as images.
 USE_FROM_OCCURRENCE = 8
 COMPARED_VALUES = 20_000  # of the result, before the kernel is used for a shape
+MAX_COMPARED_PIXELS = 1 << 23  # of noise; a comparison that takes more is not made
 MAX_SHAPES = 4096  # shapes that are counted; Pillow resizes images of other shapes
 MAX_PLAN_BYTES = 1 << 25  # coefficients that are kept; Pillow resizes images of later shapes
 
@@ -212,9 +213,16 @@ def _crop(pixels: Array, shape: CropShape) -> Array:
 
 
 def equals_pillow(plan: CropPlan, kernel: Kernel, shape: CropShape) -> bool:
-    """Compare the kernel with the installed Pillow on noise of a shape, on 20,000 or more values."""
+    """Compare the kernel with the installed Pillow on noise of a shape, on 20,000 or more values.
+
+    Returns:
+        Whether all values are equal; False if the comparison would take too much noise.
+    """
+    n_images = -(-COMPARED_VALUES // (3 * shape.size**2))
+    if n_images * shape.width * shape.height > MAX_COMPARED_PIXELS:
+        return False
     rng = np.random.default_rng(0)
-    for _ in range(-(-COMPARED_VALUES // (3 * shape.size**2))):
+    for _ in range(n_images):
         noise = rng.integers(0, 256, (shape.height, shape.width, 3), dtype=np.uint8)
         expected = resize_with_pillow(Image.fromarray(noise), shape)
         if not np.array_equal(plan.run(kernel, noise), expected):
