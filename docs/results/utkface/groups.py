@@ -1,8 +1,10 @@
 """Accuracy by gender, race and age of the confirmation runs of a study of UTKFace.
 
-    python docs/results/utkface/groups.py studies/race runs data docs/results/utkface/race-groups.csv
+    python docs/results/utkface/groups.py studies/race runs data race-groups.csv
 
-Each row is a group of one gender, race and age: its test images in all runs of a method, how many are
+It prints a Markdown table of each method: accuracies, equalized odds difference, and the worst cell of label
+and bias attribute by name, each as the mean over the confirmation runs with its 95 % t interval. In the file,
+each row is a group of one gender, race and age: its test images in all runs of a method, how many are
 classified correctly, and the mean accuracy over the runs with its 95 % t interval. The runs have different
 splits of the images.
 """
@@ -19,7 +21,7 @@ from scipy import stats
 
 from biascon.data.dataset import load
 from biascon.studies.records import Stage
-from biascon.studies.table import read_table
+from biascon.studies.table import StudyTable, read_table
 
 FIELDS = ("method", "gender", "race", "age", "runs", "images", "correct", "accuracy", "low", "high")
 
@@ -51,6 +53,26 @@ def interval(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
+def print_metrics(table: StudyTable, labels: list[str], values: list[str]) -> None:
+    """Print the metrics of the confirmation of each method as a Markdown table, in percent."""
+    metrics = ("unbiased", "bias_conflicting", "gap", "equalized_odds_difference")
+    print(f"| method | runs | {' | '.join(metrics)} | worst cell |")
+    print("|---" * (len(metrics) + 3) + "|")
+    for method in table.methods:
+        runs = table.select(Stage.CONFIRMATION, method)
+        columns = [format_mean([run.test[name] for run in runs]) for name in metrics]
+        cells = np.array([np.divide(run.test_cells.correct, run.test_cells.total) for run in runs])
+        y, b = np.unravel_index(cells.mean(axis=0).argmin(), cells.shape[1:])
+        worst = f"{labels[y]}, {values[b]}: {format_mean(list(cells[:, y, b]))}"
+        print(f"| `{method}` | {len(runs)} | {' | '.join(columns)} | {worst} |")
+
+
+def format_mean(values: list[float]) -> str:
+    """Return a mean with its 95 % t interval, in percent."""
+    low, high = interval(values)
+    return f"{100 * np.mean(values):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def main() -> None:
     """Write the groups of every method."""
     study, runs, data, out = map(Path, sys.argv[1:])
@@ -69,6 +91,9 @@ def main() -> None:
             mean = float(np.mean(accuracies)) if accuracies else float("nan")
             numbers = [f"{value:.4f}" for value in (mean, *interval(accuracies))]
             rows.append((method, *group, len(accuracies), images, correct, *numbers))
+    some = next(iter(table.select(Stage.CONFIRMATION)))
+    manifest = load(data / some.dataset, only=()).manifest
+    print_metrics(table, list(manifest.labels), list(manifest.bias.values))
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FIELDS)
