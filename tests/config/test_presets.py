@@ -20,7 +20,7 @@ from biascon.models.torchvision import import_torchvision
 from tests.small_datasets import describe_dataset
 
 PAPERS = ("utkface", "celeba", "cifar")
-TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0"]
+TINY = ["train.epochs=1", "train.batch_size=8", "train.min_steps=0", "train.threads=1"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write_dataset(folder: Path, side: int) -> Path:
     """Write a few images of two classes, with a tint as the bias attribute."""
     splits = {}
-    for seed, (name, n) in enumerate({"train": 24, "val": 12, "test": 12}.items()):
+    for seed, (name, n) in enumerate({"train": 16, "val": 8, "test": 8}.items()):
         rng = np.random.default_rng(seed)
         labels = np.arange(n) % 2
         bias = np.where(rng.random(n) < 0.7, labels, 1 - labels)
