@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
+import os
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import Future
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import torch
@@ -25,6 +28,7 @@ from biascon.sweep import local_pool, runner
 from biascon.training import loop
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model
+from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 CPU = torch.device("cpu")
 
@@ -78,6 +82,59 @@ def run_here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         except SystemExit as stop:
             code = stop.code or 0
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+_PRELOADED = (
+    "biascon.cli.evaluate", "biascon.evaluation.pipeline", "sklearn.linear_model", "scipy.stats",
+)  # fmt: skip
+_SERVER = multiprocessing.get_context("forkserver") if os.name != "nt" else None
+
+
+def _run_main(words: list[str], environment: dict[str, str], stdout: Any, stderr: Any) -> None:
+    """Run a command in this process, with its output to two connections."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for connection, descriptor in ((stdout, 1), (stderr, 2)):
+        os.dup2(connection.fileno(), descriptor)
+        connection.close()
+    sys.stdout, sys.stderr = open(1, "w", 1, closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
+    main(words)
+
+
+def start_process(words: list[str], environment: Mapping[str, str]) -> tuple[Any, TextIO, TextIO]:
+    """Start ``python -m biascon ...`` as a process of its own, and return it with its two outputs.
+
+    The process is forked from a server that has imported PyTorch: the imports take most of the time of a
+    short command. The server has imported only, so that the process is as a new one.
+    """
+    assert words[1:3] == ["-m", "biascon"], words
+    assert _SERVER is not None
+    _SERVER.set_forkserver_preload([*_PRELOADED])
+    pipes = [_SERVER.Pipe(duplex=False) for _ in range(2)]
+    process = _SERVER.Process(
+        target=_run_main, args=(words[3:], dict(environment), *(send for _, send in pipes))
+    )
+    process.start()
+    out, err = (os.fdopen(os.dup(receive.fileno())) for receive, _ in pipes)
+    for pipe in pipes:
+        for end in pipe:
+            end.close()
+    return process, out, err
+
+
+def run_process(
+    words: list[str], *, env: Mapping[str, str], **_: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as ``start_process`` does, to its end. Its parent is the server, not this process."""
+    if _SERVER is None:  # Windows cannot fork
+        return subprocess.run(words, env=env, check=False, capture_output=True, text=True)
+    environment = {name: value for name, value in env.items() if name != PARENT_VARIABLE}
+    process, out, err = start_process(words, environment)
+    with out, err, ThreadPoolExecutor(1) as reader:
+        printed = reader.submit(out.read)
+        errors = err.read()
+        process.join()
+        return subprocess.CompletedProcess(words, process.exitcode, printed.result(), errors)
 
 
 class SameThread:

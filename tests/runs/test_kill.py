@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_helpers import run_here
+from tests.run_helpers import run_here, start_process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 SEALED = ("encoder.safetensors", "predictions.parquet", "evaluation.json", "config.toml")
@@ -24,16 +24,16 @@ def build_command(data: Path, runs: Path) -> list[str]:
 
 def kill_at(line: str, words: list[str]) -> None:
     """Start the command and kill it as soon as it prints a line with these words."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
+    process, out, err = start_process(words, os.environ)
+    with out, err:
         seen = []
-        for printed in process.stderr:
+        for printed in err:
             seen.append(printed)
             if line in printed:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
-        assert process.wait() == -signal.SIGKILL, "".join(seen)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "".join(seen)
 
 
 def find_only_run(runs: Path) -> Path:
