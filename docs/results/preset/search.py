@@ -60,6 +60,8 @@ N = "4p/2-16 4p/2-32 3p/2-64 3p/2-128"
 FACES: dict[str, tuple[str, str]] = {
     "32, A, 10 epochs, 8e-3": (DIGITS["A"][0], f"{VIEWS} train.epochs=10 optimizer.lr=8e-3"),
     "32, A, 20 epochs, 8e-3": (DIGITS["A"][0], f"{VIEWS} train.epochs=20 optimizer.lr=8e-3"),
+    "32, B, 10 epochs, 8e-3": (B, f"{VIEWS} train.epochs=10 optimizer.lr=8e-3"),
+    "32, B, 20 epochs, 8e-3": (B, f"{VIEWS} train.epochs=20 optimizer.lr=8e-3"),
     "32, 32-64-128-128, 8 epochs, 4e-3": (
         "3p/1-32 3p/2-64 3p/2-128 3p/2-128",
         f"{VIEWS} train.epochs=8 optimizer.lr=4e-3",
