@@ -16,6 +16,7 @@ from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCoun
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
     from biascon.data.joint_counts import JointCounts
+    from biascon.data.split import BiasedDataset
 
 
 @click.command(name="inspect")
@@ -52,14 +53,17 @@ def command(
 ) -> None:
     """Verify every byte of a dataset FOLDER and show its counts.
 
+    With --store files, the image files are verified too.
+
     The default FOLDER is the dataset that was made or used last.
     """
     from biascon.data import dataset
 
     folder = choose_dataset(folder)
     manifest = dataset.read_manifest(folder)
-    if png is not None or bias is not None:
+    if png is not None or bias is not None or manifest.store is not None:
         data = load_dataset(folder, bias)
+        _verify_files(data)
         manifest = data.manifest
     else:
         dataset.verify(folder, manifest)
@@ -69,6 +73,13 @@ def command(
         draw_contact_sheet(data, split, png, seed)
         print_note(f"{png}: written, a sample of the {split} split with seed {seed}")
     _print_manifest(folder, manifest, as_json=as_json)
+
+
+def _verify_files(data: BiasedDataset) -> None:
+    """Compare the image files of a dataset that holds an index of them with their SHA-256."""
+    for split in data.splits.values():
+        if hasattr(split.images, "verify"):
+            split.images.verify()
 
 
 def print_result(result: BuildResult, *, as_json: bool) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from biascon.data.manifest import Manifest
 from biascon.data.memory_map import MappedFile, map_file
 from biascon.errors import BiasconError, DataError
 from biascon.utils.devices import count_cpus
+from biascon.utils.progress import report_progress
 from biascon.utils.types import Array
 
 DIGEST_BYTES = 32  # length of a SHA-256
+VERIFIED_AT_ONCE = 1024  # rows that wait for a thread
 
 
 class LazyImages:
@@ -92,16 +95,40 @@ class LazyImages:
             bytes(self.table[row, DIGEST_BYTES:]).rstrip(b"\0").decode("utf-8", "surrogateescape")
         )
 
+    def verify(self) -> None:
+        """Compare every file with its SHA-256, and report the progress.
+
+        Raises:
+            DataError: A file is missing, unreadable or has changed.
+        """
+        n = len(self)
+        for start in range(0, n, VERIFIED_AT_ONCE):
+            stop = min(start + VERIFIED_AT_ONCE, n)
+            list(self._get_pool().map(self._verify_row, range(start, stop)))
+            report_progress("verifying", stop, n, "images")
+
+    def _verify_row(self, row: int) -> None:
+        with self._naming(row):
+            self._read_row(row)
+
     def _decode_row(self, row: int) -> Array:
-        path = self.get_path(row)
+        with self._naming(row):
+            return decode(self._read_row(row), self.image_spec)
+
+    def _read_row(self, row: int) -> bytes:
+        data = self.folder.read(self.folder.find(self.get_path(row)))
+        if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST_BYTES]):
+            raise UnusableImageError("changed since the dataset was built")
+        return data
+
+    @contextmanager
+    def _naming(self, row: int) -> Iterator[None]:
+        """Name the file in the message of an error."""
         try:
-            data = self.folder.read(self.folder.find(path))
-            if hashlib.sha256(data).digest() != bytes(self.table[row, :DIGEST_BYTES]):
-                raise UnusableImageError("changed since the dataset was built")
-            return decode(data, self.image_spec)
+            yield
         except UnusableImageError as error:
             raise DataError(
-                f"{Path(self.folder.raw) / path} cannot be used: {error}; "
+                f"{Path(self.folder.raw) / self.get_path(row)} cannot be used: {error}; "
                 "build the dataset again with --force"
             ) from error
 

@@ -103,3 +103,16 @@ def test_the_same_command_again_reuses_the_folder(folders: tuple[Path, Path], cl
         assert code == 0, err
         assert ("exists already and is intact" in err) == (not force)
         assert {path.name: path.read_bytes() for path in folders[1].iterdir()} == before
+
+
+def test_inspect_verifies_the_image_files(folders: tuple[Path, Path], cli: Cli) -> None:
+    code, out, err = cli("inspect", folders[1])
+    assert code == 0, err
+    assert "train" in out
+    images = dataset.load(folders[1]).splits["test"].images
+    assert isinstance(images, LazyImages)
+    path = Path(images.folder.raw) / images.get_path(0)
+    path.write_bytes(path.read_bytes() + b"0")
+    code, _, err = cli("inspect", folders[1])
+    assert code == 1
+    assert f"{path} cannot be used: changed since the dataset was built" in err
