@@ -61,12 +61,16 @@ def command(
 
     folder = choose_dataset(folder)
     manifest = dataset.read_manifest(folder)
-    if png is not None or bias is not None or manifest.store is not None:
+    images = Path(str(manifest.source.get("folder"))) if manifest.store is not None else None
+    has_files = images is not None and images.is_dir()
+    if png is not None or bias is not None or has_files:
         data = load_dataset(folder, bias)
         _verify_files(data)
         manifest = data.manifest
     else:
         dataset.verify(folder, manifest)
+    if images is not None and not has_files:
+        print_note(f"{images} does not exist: only the index of its images was verified")
     if png is not None:
         from biascon.data.contact_sheet import draw_contact_sheet
 
