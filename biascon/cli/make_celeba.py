@@ -32,8 +32,8 @@ from biascon.cli.options import FOLDER
     type=click.Choice(["official", "hong"]),
     default="official",
     show_default=True,
-    help="hong: the official training images are split 80/20, and the official validation images are the "
-    "test split.",
+    help="hong: the official training images are split 80/20 by --seed, and the official validation images "
+    "are the test split. For Blond_Hair and Male, all but 2,000 women who are not blond are left out first.",
 )
 @click.option(
     "--keep",

@@ -2,8 +2,8 @@
 
 Protocol ``official``: the official training, validation and test partitions. Protocol ``hong`` (Hong and
 Yang, NeurIPS 2021): the official training partition is split 80/20 into training and validation, and the
-official *validation* partition is the test split. With Blond_Hair and Male, the training split keeps 2,000 of
-the women who are not blond. Results of the two protocols cannot be compared.
+official *validation* partition is the test split. With Blond_Hair and Male, all but 2,000 of the women who
+are not blond are left out before that split. Results of the two protocols cannot be compared.
 
 The bias-aligned cells are two opposite cells of the 2 x 2 table of label and bias: those whose counts in the
 training partition have the larger product. For Blond_Hair and Heavy_Makeup with Male these are (0, male) and
@@ -30,7 +30,7 @@ ALIGNED_RULES = ("auto", "same", "crossed")
 SPLIT_NAMES = ("train", "val", "test")
 CROSSED_TARGETS = ("Blond_Hair", "Heavy_Makeup")  # aligned cells with Male as in the papers
 NOT_IN_FOLDER = "not in the folder of images"  # reason in the manifest of a subset
-N_NOT_BLOND_WOMEN = 2000  # in the training split of protocol hong
+N_NOT_BLOND_WOMEN = 2000  # in the training and validation splits of protocol hong together
 
 Cells = list[list[int]]  # [label, bias] pairs
 
@@ -46,7 +46,7 @@ class CelebASpec:
         keep: Other attributes that the dataset holds.
         aligned: The bias-aligned cells: ``auto`` (the rule in the docstring of this module), ``same``
             ((0, 0) and (1, 1)) or ``crossed`` ((0, 1) and (1, 0)).
-        seed: Seed of the split of ``hong`` and of the images that it keeps.
+        seed: Seed of the split of ``hong`` and of the images that it keeps; 0 for ``official``.
         image_spec: How an image becomes an array.
         subset: Use only the images that the folder has. They stay in the splits that they have in the lists.
     """
@@ -72,6 +72,11 @@ class CelebASpec:
             raise UsageError(f"expected target and bias to differ, but got '{self.bias}' for both")
         if self.seed < 0:
             raise UsageError(f"expected seed to be 0 or more, but got {self.seed}")
+        if self.seed and self.protocol == "official":
+            raise UsageError(
+                "the splits of protocol official are those of CelebA: leave out seed (it draws the splits of "
+                "protocol hong)"
+            )
         keep = tuple(
             name for name in dict.fromkeys(self.keep) if name not in (self.target, self.bias)
         )
@@ -183,16 +188,18 @@ def split_rows(partition: Array, label: Array, bias: Array, spec: CelebASpec) ->
     official = [np.flatnonzero(partition == k) for k in range(3)]
     if spec.protocol == "official":
         return dict(zip(SPLIT_NAMES, official, strict=True))
-    order = official[0][permutation(len(official[0]), spec.seed, "celeba/split")]
-    n_train = len(order) * 4 // 5
-    train, val = np.sort(order[:n_train]), np.sort(order[n_train:])
+    pool = official[0]
     if (spec.target, spec.bias) == ("Blond_Hair", "Male"):
-        not_blond_women = np.flatnonzero((label[train] == 0) & (bias[train] == 0))
+        not_blond_women = np.flatnonzero((label[pool] == 0) & (bias[pool] == 0))
         order = permutation(len(not_blond_women), spec.seed, "celeba/not blond women")
-        is_kept = np.ones(len(train), dtype=bool)
-        is_kept[not_blond_women[order[N_NOT_BLOND_WOMEN:]]] = False
-        train = train[is_kept]
-    return {"train": train, "val": val, "test": official[1]}
+        pool = np.delete(pool, not_blond_women[order[N_NOT_BLOND_WOMEN:]])
+    order = pool[permutation(len(pool), spec.seed, "celeba/split")]
+    n_train = len(order) * 4 // 5
+    return {
+        "train": np.sort(order[:n_train]),
+        "val": np.sort(order[n_train:]),
+        "test": official[1],
+    }
 
 
 def find_aligned_cells(
@@ -239,7 +246,7 @@ def name_attribute_values(name: str) -> list[str]:
 def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
     """Return the manifest texts of the splits."""
     restriction = (
-        f"; {N_NOT_BLOND_WOMEN:,} women who are not blond"
+        f" with {N_NOT_BLOND_WOMEN:,} of its women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )
@@ -251,7 +258,7 @@ def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
         },
         "hong": {
             "train": f"hong: 80 % of the official training partition{restriction}",
-            "val": "hong: 20 % of the official training partition",
+            "val": f"hong: 20 % of the official training partition{restriction}",
             "test": "hong: the official validation partition",
         },
     }[spec.protocol]

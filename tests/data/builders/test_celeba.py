@@ -75,28 +75,45 @@ def test_the_official_protocol_uses_the_official_partition(raw: Path) -> None:
     assert list(rows.attributes) == ["Bald", "Male", "Bangs"]
 
 
-def test_protocol_hong_tests_on_the_validation_partition(
+def test_protocol_hong_tests_on_the_validation_partition(raw: Path) -> None:
+    _, parts = read_lists(raw)
+    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec("Heavy_Makeup", protocol="hong"))
+    names = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
+    train = {name for name, part in parts.items() if part == 0}
+    assert names["test"] == {name for name, part in parts.items() if part == 1}
+    assert len(names["train"]) == len(train) * 4 // 5
+    assert names["train"] | names["val"] == train
+    assert not names["train"] & names["val"]
+    assert "hong" in plan.description.protocol["test"]
+
+
+def test_protocol_hong_drops_women_who_are_not_blond_before_it_splits(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(celeba, "N_NOT_BLOND_WOMEN", 20)
-    _, parts = read_lists(raw)
-    plan = celeba.plan_celeba(read_celeba_tables(raw), CelebASpec(protocol="hong"))
-    names = {name: {Path(path).name for path in rows.paths} for name, rows in plan.splits.items()}
-    assert names["test"] == {name for name, part in parts.items() if part == 1}
-    train = {name for name, part in parts.items() if part == 0}
-    assert len(names["val"]) == len(train) - len(train) * 4 // 5
-    assert names["train"] | names["val"] < train
-    assert not names["train"] & names["val"]
-    blond_cells, makeup_cells = (
-        np.array(
-            celeba.plan_celeba(read_celeba_tables(raw), spec).summarize_splits()["train"].cells
+    source = read_celeba_tables(raw)
+    parts = {}
+    for seed in (0, 1):
+        plan = celeba.plan_celeba(source, CelebASpec(protocol="hong", seed=seed))
+        cells = {name: np.array(part.cells) for name, part in plan.summarize_splits().items()}
+        counts = np.array(
+            celeba.plan_celeba(source, CelebASpec()).summarize_splits()["train"].cells
         )
-        for spec in (CelebASpec(protocol="hong"), CelebASpec("Heavy_Makeup", protocol="hong"))
-    )
-    assert blond_cells[0, 0] == 20
-    assert makeup_cells.sum() == len(train) * 4 // 5  # only the target Blond_Hair drops images
-    assert "hong" in plan.description.protocol["test"]
-    assert plan.description.protocol["train"].endswith("20 women who are not blond")
+        counts[0, 0] = 20
+        assert np.array_equal(cells["train"] + cells["val"], counts)
+        assert cells["train"].sum() == counts.sum() * 4 // 5
+        assert 0 < cells["val"][0, 0] < 20
+        for name in ("train", "val"):
+            assert plan.description.protocol[name].endswith("20 of its women who are not blond")
+        parts[seed] = {*plan.splits["train"].paths, *plan.splits["val"].paths}
+    assert parts[0] != parts[1]  # the seed draws the women who are kept
+
+
+def test_a_seed_without_effect_is_refused(raw: Path, cli: Cli) -> None:
+    code, out, err = cli("make-celeba", raw, "--seed", "1", "--dry-run")
+    assert (code, out) == (2, "")
+    assert "the splits of protocol official are those of CelebA: leave out seed" in err
+    assert cli("make-celeba", raw, "--seed", "1", "--protocol", "hong", "--dry-run")[0] == 0
 
 
 def test_the_csv_form_in_another_order_gives_the_same_plan(raw: Path, tmp_path: Path) -> None:
