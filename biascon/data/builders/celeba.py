@@ -286,7 +286,7 @@ def describe_celeba(
     if bias_pairs is not None:
         aligned = ", ".join(f"{label} = {value}" for label, value in bias_pairs)
     return DatasetDescription(
-        name=spec.name(),
+        name="-".join([spec.name(), *([source.edition] if source.edition else [])]),
         builder="celeba",
         protocol={**_describe_protocol(spec), "pictures": spec.image_spec.describe()},
         parameters={
@@ -301,7 +301,7 @@ def describe_celeba(
         },
         source={
             "kind": "celeba",
-            "origin": "CelebA, aligned and cropped",
+            "origin": source.origin,
             "names": {"read": len(source.names), "left_out": 0, "reasons": {}},
         },
         labels=labels,

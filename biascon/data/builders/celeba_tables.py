@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ IMAGE_FOLDERS = (
     "img_align_celeba_png/img_align_celeba_png", "img_align_celeba_png", "Img/img_align_celeba_png",
 )  # fmt: skip
 MAX_UNLISTED = 0.1  # share of the images in the folder
-_IN_THE_WILD = ("img_celeba", "Img/img_celeba")
+_IN_THE_WILD = "img_celeba"
 _PACKED = (".zip", ".csv.zip", ".txt.zip", ".gz", ".csv.gz", ".txt.gz", ".7z")
 
 
@@ -52,6 +53,29 @@ class CelebATables:
     table: Array
     attributes: Sequence[str]
     partition: Array
+
+    @property
+    def edition(self) -> str:
+        """The part of a dataset's name for the folder of images; "" for ``img_align_celeba``.
+
+        ``img_align_celeba_png`` gives ``png``, and any other folder its own name.
+        """
+        name = self._folder_name.removeprefix("img_align_celeba")
+        return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-._")
+
+    @property
+    def origin(self) -> str:
+        """The manifest text of the source. It names the folder, unless that is ``img_align_celeba``."""
+        text = "CelebA"
+        if self._folder_name.startswith("img_align_celeba"):
+            text += ", aligned and cropped"
+        if self._folder_name != "img_align_celeba":
+            text += f", the images of {self.image_folder}"
+        return text
+
+    @property
+    def _folder_name(self) -> str:
+        return self.image_folder.rpartition("/")[2]
 
 
 def read_celeba_tables(raw: Path, images: str | None = None) -> CelebATables:
@@ -177,17 +201,24 @@ def _find_image_folder(raw: Path, images: str | None) -> str:
             raise DataError(f"expected --images to be a folder in {raw}, but got {images}")
         if not (raw / folder).is_dir():
             raise DataError(f"{raw} has no folder {images}")
+        if _IN_THE_WILD in folder.parts:
+            raise _in_the_wild(raw)
         return folder.as_posix()
     for name in IMAGE_FOLDERS:
         if (raw / name).is_dir():
             return name
-    if any((raw / name).is_dir() for name in _IN_THE_WILD):
-        raise DataError(
-            f"{raw} has the images of CelebA in the wild (img_celeba), whose faces are not cropped; get "
-            "img_align_celeba"
-        )
+    if any((raw / parent / _IN_THE_WILD).is_dir() for parent in (".", "Img")):
+        raise _in_the_wild(raw)
     raise DataError(
         f"{raw} is not a folder of CelebA: it has no img_align_celeba{_name_packed(raw, 'img_align_celeba')}"
+    )
+
+
+def _in_the_wild(raw: Path) -> DataError:
+    """Return the error for the images whose faces are not cropped."""
+    return DataError(
+        f"{raw} has the images of CelebA in the wild ({_IN_THE_WILD}), whose faces are not cropped; get "
+        "img_align_celeba"
     )
 
 

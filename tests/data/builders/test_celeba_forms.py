@@ -164,8 +164,9 @@ def test_folders_that_are_not_unpacked_or_not_cropped_are_named(
     with pytest.raises(DataError, match=r"no img_align_celeba; unpack img_align_celeba\.zip"):
         read_celeba_tables(tmp_path)
     (tmp_path / "img_celeba").mkdir()
-    with pytest.raises(DataError, match="images of CelebA in the wild"):
-        read_celeba_tables(tmp_path)
+    for images in (None, "img_celeba", "img_celeba/"):
+        with pytest.raises(DataError, match="images of CelebA in the wild"):
+            read_celeba_tables(tmp_path, images)
     with pytest.raises(DataError, match="has no folder mine"):
         read_celeba_tables(tmp_path, "mine")
     for outside in ("../x", str(tmp_path)):
@@ -246,4 +247,10 @@ def test_images_choose_the_edition(
     assert sources[0].raw == tmp_path / "celeba"
     result = cli("make-celeba", ".", "--images", "img_align_celeba_png", "--size", "16", "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["counts"]["train"]["cells"] == lists.cells(0)
+    manifest = json.loads(result.out)
+    assert manifest["counts"]["train"]["cells"] == lists.cells(0)
+    assert manifest["name"] == "celeba-Blond_Hair-Male-official-16-png"
+    assert manifest["source"]["origin"] == (
+        "CelebA, aligned and cropped, the images of img_align_celeba_png"
+    )
+    assert (sources[0].edition, sources[0].origin) == ("", "CelebA, aligned and cropped")
