@@ -52,13 +52,15 @@ def make_fairface(raw: Path) -> Path:
     return raw
 
 
-def make_disent(raw: Path, *, valid_in_percent: bool, nested: bool) -> Path:
-    """Write a set of DisEnt: 8 aligned and 2 conflicting images of each of two labels, at 0.5 and 1 %."""
-    for percent, y, k in product(("0.5pct", "1pct"), (0, 1), range(10)):
-        part, bias = ("align", y) if k < 8 else ("conflict", 1 - y)
+def make_disent(
+    raw: Path, *, valid_in_percent: bool, nested: bool, labels: tuple[int, ...] = (0, 1)
+) -> Path:
+    """Write a set of DisEnt: 8 aligned and 2 conflicting images of each label, at 0.5 and 1 %."""
+    for percent, y, k in product(("0.5pct", "1pct"), labels, range(10)):
+        part, bias = ("align", y) if k < 8 else ("conflict", (y + 1) % len(labels))
         write_image(raw / percent / part / str(y) / f"{k}_a_{y}_{bias}.png", k)
     valid = "0.5pct/valid" if valid_in_percent else "valid"
-    for part, y, bias, k in product((valid, "test"), (0, 1), (0, 1), range(3)):
+    for part, y, bias, k in product((valid, "test"), labels, labels, range(3)):
         folder = raw / part / str(y) if nested else raw / part
         write_image(folder / f"{k}_{y}_{bias}.png", k)
     return raw

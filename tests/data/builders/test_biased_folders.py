@@ -143,9 +143,20 @@ def test_the_sets_of_disent_are_read(
     assert plan["counts"]["train"]["cells"] == [[8, 2], [2, 8]]
     assert plan["counts"]["train"]["conflicting"] == 4
     assert plan["counts"]["val"]["cells"] == plan["counts"]["test"]["cells"] == [[3, 3], [3, 3]]
-    assert "top1" in plan["protocol"]["test"]
-    assert "bias_conflicting_samples" in plan["protocol"]["test"]
     assert preview(cli, "make-debias", raw / "0.5pct") == plan
+
+
+@pytest.mark.parametrize(("labels", "has_note"), [((0, 1), True), ((0, 1, 2), False)])
+def test_two_test_definitions_are_told_for_bffhq_alone(
+    labels: tuple[int, ...], has_note: bool, tmp_path: Path, cli: Cli
+) -> None:
+    raw = biased_sets.make_disent(
+        tmp_path / "set", valid_in_percent=False, nested=False, labels=labels
+    )
+    text = preview(cli, "make-debias", raw / "1pct")["protocol"]["test"]
+    assert text.startswith("the pictures of test")
+    assert ("bFFHQ: all of them (top1)" in text) == has_note
+    assert ("bias_conflicting_samples" in text) == has_note
 
 
 def test_a_percentage_of_disent_has_to_be_chosen(tmp_path: Path, cli: Cli) -> None:
