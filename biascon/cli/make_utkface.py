@@ -34,12 +34,21 @@ from biascon.cli.output import print_note
     default="held-out",
     show_default=True,
     help="held-out: 10 % of the training images, in natural proportions. hong: these images also stay in "
-    "training (a leak). none: no validation split.",
+    "training (a leak; not the UTKFace split of Hong and Yang). none: no validation split.",
 )
 @click.option(
     "--names",
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file with the names to use, one per line, instead of all files in the folder.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(["keep", "group", "drop"]),
+    default="keep",
+    show_default=True,
+    help="Identical files. keep: they may be in different splits. group: all are in the split of the first "
+    "by name. drop: the first by name is used, or none if their names differ in age, gender or race. group "
+    "and drop read all files, also with --dry-run.",
 )
 @image_options
 def command(
@@ -48,6 +57,7 @@ def command(
     rate: float,
     val_protocol: str,
     names: Path | None,
+    duplicates: str,
     size: int,
     resize: int,
     decode: str,
@@ -60,15 +70,19 @@ def command(
 
     The target is the gender, the bias attribute is the race or the age.
     """
-    from biascon.data.builders import utkface, utkface_names
+    from biascon.data.builders import utkface, utkface_duplicates, utkface_names
     from biascon.data.images.decoding import ImageSpec
 
-    spec = utkface.UTKFaceSpec(bias, rate, seed, val_protocol, ImageSpec(size, resize, decode))
+    image_spec = ImageSpec(size, resize, decode)
+    spec = utkface.UTKFaceSpec(bias, rate, seed, val_protocol, image_spec, duplicates)
+    digests = None
     if raw is None:
         if names is None or not dry_run:
             raise click.UsageError(
                 "expected the folder RAW of the images (or --names FILE --dry-run)"
             )
+        if duplicates != "keep":
+            raise click.UsageError(f"--duplicates {duplicates} needs the folder RAW of the images")
         folder, image_names = None, utkface_names.read_names(names)
     else:
         images = utkface_names.find_images(raw)
@@ -76,9 +90,14 @@ def command(
             print_note(f"passed over: {other} ({n:,} images)")
         folder = images.folder
         image_names = images.names if names is None else utkface_names.read_names(names)
-    plan = utkface.plan_utkface(
-        image_names, spec, origin=f"UTKFace, aligned and cropped ({len(image_names):,} names)"
-    )
-    build_or_preview(
-        folder, plan, spec.image_spec, dry_run=dry_run, as_json=as_json, **build_options
-    )
+        if duplicates != "keep":
+            digests = utkface_duplicates.digest_images(images.folder, image_names)
+    origin = f"UTKFace, aligned and cropped ({len(image_names):,} names)"
+    plan = utkface.plan_utkface(image_names, spec, origin=origin, digests=digests)
+    identical = plan.description.source["names"].get("identical")
+    if identical is not None:
+        print_note(
+            f"identical files: {identical['files']:,} in {identical['sets']:,} sets, of which "
+            f"{identical['sets_with_other_labels']:,} differ in age, gender or race"
+        )
+    build_or_preview(folder, plan, image_spec, dry_run=dry_run, as_json=as_json, **build_options)

@@ -6,17 +6,22 @@ is 10 years or less; faces of 11 to 19 years are dropped.
 
 The training split depends on the rate. For each value b of the bias, it keeps all n images whose target is b
 (bias-aligned), and min(int(n * (1 - rate)), m) of the m images with the other target (bias-conflicting). The
-validation and test splits keep their natural proportions. Protocol of Hong and Yang, NeurIPS 2021.
+validation and test splits keep their natural proportions.
+
+The rule of the training split is that of Hong and Yang (NeurIPS 2021). In their code all of the 80 % are for
+training, and the other 20 % are halved into validation and test. Here the validation split is a tenth of the
+80 %, and all of the 20 % are the test split.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from biascon.data.builders.utkface_duplicates import DUPLICATES, IdenticalFiles, find_identical
 from biascon.data.builders.utkface_names import ParsedNames, parse_names
 from biascon.data.building.plan import BuildPlan, SplitPlan
 from biascon.data.building.splitting import NO_VALIDATION, seeded_split
@@ -29,6 +34,10 @@ from biascon.utils.types import Array
 BIASES = ("race", "age")
 LABELS = ["male", "female"]
 RACES = ["white", "black", "asian", "indian", "other"]
+_DUPLICATES_TEXTS = {
+    "group": "; identical files in one split",
+    "drop": "; one of identical files, none if their names differ in age, gender or race",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,10 @@ class UTKFaceSpec:
         rate: In training, each bias value has ``1 - rate`` bias-conflicting images per bias-aligned image.
         seed: Seed of the split and of the draw of bias-conflicting images, each with its own purpose.
         val_protocol: ``held-out`` (10 % of the training images, before any is dropped), ``hong`` (these
-            images also stay in training, a leak) or ``none``.
+            images also stay in training, a leak; not what Hong and Yang do with UTKFace) or ``none``.
         image_spec: How an image becomes an array.
+        duplicates: What becomes of identical files: ``keep``, ``group`` or ``drop``, as
+            ``utkface_duplicates`` states.
     """
 
     bias: str = "race"
@@ -49,10 +60,15 @@ class UTKFaceSpec:
     seed: int = 0
     val_protocol: str = "held-out"
     image_spec: ImageSpec = field(default_factory=lambda: ImageSpec(64))
+    duplicates: str = "keep"
 
     def __post_init__(self) -> None:
         if self.bias not in BIASES:
             raise UsageError(f"expected bias to be race or age, but got '{self.bias}'")
+        if self.duplicates not in DUPLICATES:
+            raise UsageError(
+                f"expected duplicates to be one of {', '.join(DUPLICATES)}, but got '{self.duplicates}'"
+            )
         object.__setattr__(self, "rate", float(self.rate) + 0.0)
         if not 0 <= self.rate <= 1:
             raise UsageError(f"expected rate in [0, 1], but got {self.rate}")
@@ -66,22 +82,36 @@ class UTKFaceSpec:
         """
         parts = ["utkface", self.bias, repr(self.rate), *self.image_spec.name_suffixes()]
         parts += [self.val_protocol] if self.val_protocol != "held-out" else []
+        parts += [f"{self.duplicates}-duplicates"] if self.duplicates != "keep" else []
         parts += [f"seed{self.seed}"] if self.seed else []
         return "-".join(parts)
 
 
-def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> BuildPlan:
-    """Assign the images to splits, from their names alone.
+def plan_utkface(
+    names: Sequence[str],
+    spec: UTKFaceSpec,
+    *,
+    origin: str,
+    digests: Mapping[str, str] | None = None,
+) -> BuildPlan:
+    """Assign the images to splits, from their names and, to treat identical files, from their digests.
 
     Args:
         names: The file names, in any order.
         spec: The settings.
         origin: The manifest text of the source.
+        digests: The SHA-256 of the files by name; needed unless ``spec.duplicates`` is ``keep``.
 
     Raises:
         DataError: A split would be empty.
+        UsageError: The digests are needed, but absent.
     """
     parsed = parse_names(names)
+    identical = None
+    if spec.duplicates != "keep":
+        if digests is None:
+            raise UsageError(f"duplicates='{spec.duplicates}' needs the digests of the files")
+        identical = find_identical(parsed, digests)
     age, gender, race = parsed.age, parsed.gender, parsed.race
     if spec.bias == "race":
         bias, is_usable = (race != 0).astype(np.int64), np.ones(len(age), dtype=bool)
@@ -95,6 +125,13 @@ def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> Bui
     }
     parts = seeded_split(len(age), spec.seed, spec.val_protocol, "utkface/split")
     dropped = Counter({"11 to 19 years": int((~is_usable).sum())} if spec.bias == "age" else {})
+    if identical is not None and spec.duplicates == "group":
+        parts = {
+            name: np.flatnonzero(np.isin(identical.first, rows)) for name, rows in parts.items()
+        }
+    elif identical is not None:
+        dropped["identical files"] = int((is_usable & ~identical.is_used_by_drop).sum())
+        is_usable = is_usable & identical.is_used_by_drop
     splits = {}
     for part, rows in parts.items():
         rows = rows[is_usable[rows]]
@@ -110,7 +147,8 @@ def plan_utkface(names: Sequence[str], spec: UTKFaceSpec, *, origin: str) -> Bui
             rows.astype(np.int64),
             {name: values[rows] for name, values in attributes.items()},
         )
-    return BuildPlan(describe_utkface(parsed, spec, dropped, origin), splits, parsed.left_out)
+    description = describe_utkface(parsed, spec, dropped, origin, identical)
+    return BuildPlan(description, splits, parsed.left_out)
 
 
 def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
@@ -136,7 +174,11 @@ def draw_biased(target: Array, bias: Array, spec: UTKFaceSpec) -> Array:
 
 
 def describe_utkface(
-    parsed: ParsedNames, spec: UTKFaceSpec, dropped: Counter[str], origin: str
+    parsed: ParsedNames,
+    spec: UTKFaceSpec,
+    dropped: Counter[str],
+    origin: str,
+    identical: IdenticalFiles | None = None,
 ) -> DatasetDescription:
     """Describe the dataset.
 
@@ -145,6 +187,7 @@ def describe_utkface(
         spec: The settings.
         dropped: The number of images that are dropped for each reason.
         origin: The manifest text of the source.
+        identical: The identical files, unless they are kept.
     """
     validation = {
         "held-out": "10 % of the training pictures, held out before any is dropped, natural proportions",
@@ -162,18 +205,22 @@ def describe_utkface(
         values["age"].append("11 to 19")
         pairings["age"] = None
     image_spec = spec.image_spec
+    train_text = f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split"
+    parameters = {key: value for key, value in asdict(spec).items() if key != "image_spec"}
+    if spec.duplicates == "keep":
+        del parameters["duplicates"]
+    else:
+        train_text += _DUPLICATES_TEXTS[spec.duplicates]
     return DatasetDescription(
         name=spec.name(),
         builder="utkface",
         protocol={
-            "train": f"target gender, bias {spec.bias} at rate {spec.rate!r}; seeded 80/20 split",
+            "train": train_text,
             "val": validation,
             "test": "20 % of the names, natural proportions",
             "pictures": image_spec.describe(),
         },
-        parameters={
-            **{key: value for key, value in asdict(spec).items() if key != "image_spec"}, **asdict(image_spec)
-        },
+        parameters={**parameters, **asdict(image_spec)},
         source={
             "kind": "utkface",
             "origin": origin,
@@ -183,6 +230,7 @@ def describe_utkface(
                 "left_out": len(parsed.left_out),
                 "reasons": dict(sorted(Counter(reason for _, reason in parsed.left_out).items())),
                 "dropped": dict(dropped),
+                **({} if identical is None else {"identical": identical.count()}),
             },
         },
         labels=LABELS,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biascon.data import dataset
-from biascon.data.builders import utkface, utkface_names
+from biascon.data.builders import utkface, utkface_duplicates, utkface_names
 from biascon.data.builders.utkface import UTKFaceSpec
 from biascon.data.builders.utkface_names import parse_names
 from biascon.errors import DataError, UsageError
@@ -161,6 +161,79 @@ def test_validation_images_stay_in_training_with_protocol_hong() -> None:
     assert set(hong["val"].paths) < set(hong["train"].paths)
     assert not set(held_out["val"].paths) & set(held_out["train"].paths)
     assert hong["test"].paths == held_out["test"].paths
+
+
+def make_copies() -> dict[str, str]:
+    """Return the contents of 200 files by name: 100 pairs of copies, 25 of which have two genders."""
+    contents = {}
+    for k in range(100):
+        for copy in (1, 2):
+            gender = 1 - k % 2 if copy == 2 and k % 4 == 0 else k % 2
+            name = f"{20 + k % 70}_{gender}_{k // 2 % 5}_{copy * 10**16 + k}.jpg.chip.jpg"
+            contents[name] = f"face {k}"
+    return contents
+
+
+@pytest.mark.parametrize("val_protocol", ["held-out", "hong"])
+def test_identical_files_are_kept_grouped_or_dropped(val_protocol: str) -> None:
+    contents = make_copies()
+    firsts: dict[str, str] = {}
+    for name in sorted(contents):
+        firsts.setdefault(contents[name], name)
+    parts, sources = {}, {}
+    for rule in utkface_duplicates.DUPLICATES:
+        spec = UTKFaceSpec("race", 0.0, val_protocol=val_protocol, duplicates=rule)
+        plan = utkface.plan_utkface([*contents], spec, origin="", digests=contents)
+        parts[rule] = {part: set(rows.paths) for part, rows in plan.splits.items()}
+        sources[rule] = plan.description.source["names"]
+        faces_of = {part: {contents[name] for name in found} for part, found in parts[rule].items()}
+        is_shared = bool((faces_of["train"] | faces_of["val"]) & faces_of["test"])
+        assert is_shared == (rule == "keep")
+        if val_protocol == "held-out" and rule != "keep":
+            assert not faces_of["train"] & faces_of["val"]
+    for part in ("val", "test"):  # their rows do not depend on the rate
+        drawn = parts["keep"][part]
+        assert parts["group"][part] == {
+            name for name in contents if firsts[contents[name]] in drawn
+        }
+        assert parts["drop"][part] == {
+            name for name in drawn
+            if firsts[contents[name]] == name and int(contents[name].split()[1]) % 4
+        }  # fmt: skip
+    counts = {"sets": 100, "files": 200, "sets_with_other_labels": 25}
+    assert sources["group"]["identical"] == sources["drop"]["identical"] == counts
+    assert "identical" not in sources["keep"]
+    assert sources["drop"]["dropped"]["identical files"] == 100 + 25
+
+
+def test_the_preview_tells_what_the_build_does_with_identical_files(
+    tmp_path: Path, cli: Cli
+) -> None:
+    names = faces.make_names(60)
+    raw = faces.draw_utkface(tmp_path / "raw", names)
+    for k in range(20):
+        copy = f"99_{k % 2}_{k // 2 % 5}_{9 * 10**16 + k}.jpg.chip.jpg"
+        (raw / copy).write_bytes((raw / names[k]).read_bytes())
+    for k in (0, 1):  # empty files are no copies of each other
+        (raw / f"30_0_0_{k}.jpg.chip.jpg").touch()
+    words = ("make-utkface", raw, "--size", "16", "--rate", "0", "--max-rejected", "10%", "--json")
+    for rule in ("group", "drop"):
+        code, out, err = cli(*words, "--duplicates", rule, "--dry-run")
+        assert code == 0, err
+        assert "identical files: 40 in 20 sets, of which 20 differ in age, gender or race" in err
+        preview = json.loads(out)
+        code, out, err = cli(*words, "--duplicates", rule)
+        assert code == 0, err
+        manifest = json.loads(out)
+        assert manifest["name"] == f"utkface-race-0.0-16-{rule}-duplicates"
+        assert manifest["counts"] == preview["counts"]
+        assert manifest["parameters"]["duplicates"] == rule
+    (tmp_path / "names.txt").write_text(f"{ALIGNED}\n")
+    code, _, err = cli("make-utkface", "--names", "names.txt", "--dry-run", "--duplicates", "group")
+    assert code == 2
+    assert "--duplicates group needs the folder RAW of the images" in err
+    with pytest.raises(UsageError, match="needs the digests of the files"):
+        utkface.plan_utkface([], UTKFaceSpec(duplicates="drop"), origin="")
 
 
 def test_all_attributes_are_kept_and_can_be_the_bias(tmp_path: Path, cli: Cli) -> None:
