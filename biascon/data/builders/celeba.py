@@ -246,7 +246,7 @@ def name_attribute_values(name: str) -> list[str]:
 def _describe_protocol(spec: CelebASpec) -> dict[str, str]:
     """Return the manifest texts of the splits."""
     restriction = (
-        f" with {N_NOT_BLOND_WOMEN:,} of its women who are not blond"
+        f" with at most {N_NOT_BLOND_WOMEN:,} of its women who are not blond"
         if (spec.target, spec.bias) == ("Blond_Hair", "Male")
         else ""
     )

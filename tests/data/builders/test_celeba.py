@@ -104,7 +104,9 @@ def test_protocol_hong_drops_women_who_are_not_blond_before_it_splits(
         assert cells["train"].sum() == counts.sum() * 4 // 5
         assert 0 < cells["val"][0, 0] < 20
         for name in ("train", "val"):
-            assert plan.description.protocol[name].endswith("20 of its women who are not blond")
+            assert plan.description.protocol[name].endswith(
+                "at most 20 of its women who are not blond"
+            )
         parts[seed] = {*plan.splits["train"].paths, *plan.splits["val"].paths}
     assert parts[0] != parts[1]  # the seed draws the women who are kept
 
