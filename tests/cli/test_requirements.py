@@ -51,6 +51,7 @@ NOT_CALLED = {
     "make-debias": {"torch"},
     "make-standard": {"torch"},
     "make-cifar-c": {"torch", "filelock"},
+    "make-huggingface": {"torch"},
     "export": {"torch", "filelock"},
     "inspect": {"torch"},
     "train": {"pandas", "pyarrow"},
