@@ -10,6 +10,7 @@ import click
 
 from biascon.cli.image_options import build_dataset, image_options, print_preview
 from biascon.cli.options import FOLDER
+from biascon.cli.output import print_note
 
 
 @click.command(name="make-huggingface")
@@ -49,7 +50,8 @@ from biascon.cli.options import FOLDER
     default="held-out",
     show_default=True,
     help="For a seeded split, if FOLDER has one split. held-out: 10 % of the training images. hong: these "
-    "images also stay in training (a leak). none: no validation split.",
+    "images also stay in training (a leak). none: no validation split. If FOLDER has its own splits and no "
+    "validation split, held-out has an effect only if it is given.",
 )
 @click.option("--name", default="", help="Name of the dataset.  [default: the name of FOLDER]")
 @click.option(
@@ -60,7 +62,10 @@ from biascon.cli.options import FOLDER
     help="A word such as None or NA that is a value in this dataset, not a missing value; repeat it.",
 )
 @image_options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     raw: Path,
     image_col: str,
     label_col: str,
@@ -90,16 +95,25 @@ def command(
     from biascon.data.images.decoding import ImageSpec
     from biascon.errors import UsageError
 
+    source = context.get_parameter_source("val_protocol")
+    is_given = source is not click.core.ParameterSource.DEFAULT
     if build_options["store"] == "files":
         raise UsageError("a Hugging Face dataset has no files to index: leave out --store files")
     spec = TableSpec(
         image_col, label_col, bias_col, split_col, parse_aligned_options(aligned),
         name or raw.resolve().name, seed, val_protocol, ImageSpec(size, resize, decode), keep_words,
+        hold_out_val=is_given and val_protocol == "held-out",
     )  # fmt: skip
     splits = _parse_splits(split_words)
     images, plan = plan_hugging_face(load_folder(raw), spec, splits=splits, root=root)
+    if "val" not in plan.splits and not is_given:
+        print_note(
+            "no validation split: no selection is possible; --val-protocol held-out holds out 10 % of the "
+            "training images of each label"
+        )
     if dry_run:
-        print_preview(plan, as_json=as_json)
+        keys = ("out", "max_rejected", "force")
+        print_preview(plan, as_json=as_json, **{key: build_options[key] for key in keys})
     else:
         build_dataset(images, plan, spec.image_spec, as_json=as_json, **build_options)
 

@@ -1,7 +1,7 @@
 """A dataset folder from a ``datasets.Dataset`` or ``DatasetDict`` of Hugging Face.
 
 The images are decoded and resized as those of the other builders. Labels and attributes keep the names and
-the order of a ``ClassLabel``; the values of other columns are sorted. A row that lacks its image, its label
+the order of a ``ClassLabel``, without the labels that no row has; the values of other columns are sorted. A row that lacks its image, its label
 or an attribute (None, NaN, -1 in a ``ClassLabel``, a word for a missing value) is left out and counted. The
 manifest holds digests of all rows and images. The text of its source has the fingerprints of the splits.
 """
@@ -30,7 +30,11 @@ from biascon.data.builders.table_rows import (
 )
 from biascon.data.building.images import build_image_dataset
 from biascon.data.building.plan import BuildPlan
-from biascon.data.building.splitting import NO_VALIDATION
+from biascon.data.building.splitting import (
+    NO_VALIDATION,
+    VAL_PROTOCOLS_WITHOUT_LEAK,
+    describe_splits,
+)
 from biascon.data.images.decoding import ImageSpec
 from biascon.data.manifest import SPLITS
 from biascon.data.split import BiasedDataset
@@ -55,7 +59,7 @@ def from_huggingface(
     size: int = 64,
     resize: int = 0,
     seed: int = 0,
-    val_protocol: str = "held-out",
+    val_protocol: str | None = None,
     keep_words: Sequence[str] = (),
     root: Path | str | None = None,
     max_rejected: float = 0.01,
@@ -78,8 +82,10 @@ def from_huggingface(
         size: S, the side of the images in pixels, a multiple of 4.
         resize: The length of the shorter side before the center is cut out; 0 for 9/8 of the size. Images of
             S x S pixels stay as they are with ``resize`` = S.
-        seed: Seed of the seeded split.
-        val_protocol: ``held-out``, ``hong`` or ``none``, for the seeded split.
+        seed: Seed of the seeded split, and of validation images that are held out.
+        val_protocol: For a seeded split ``held-out`` (None too), ``hong`` or ``none``. For a dataset with its
+            own splits and no validation split, ``held-out`` holds out 10 % of the training images of each
+            label, and None holds out none: no selection is then possible.
         keep_words: Words for missing values, such as "None", that are values in this dataset.
         root: The folder of the image files, if the dataset holds their paths. No file outside it is read.
         max_rejected: The largest share of images that may be left out, in [0, 1].
@@ -91,9 +97,11 @@ def from_huggingface(
         MissingPackageError: The package ``datasets`` is not installed.
     """
     columns = (bias,) if isinstance(bias, str) else tuple(bias)
+    if not columns:
+        raise UsageError("expected one or more bias columns, but got none")
     spec = TableSpec(
-        image, label, columns, split, aligned, name, seed, val_protocol,
-        ImageSpec(size, resize), tuple(keep_words),
+        image, label, columns, split, aligned, name, seed, val_protocol or "held-out",
+        ImageSpec(size, resize), tuple(keep_words), hold_out_val=val_protocol == "held-out",
     )  # fmt: skip
     images, plan = plan_hugging_face(dataset, spec, splits=splits, root=root)
     out = Path("data") / plan.description.name if folder is None else Path(folder)
@@ -114,7 +122,9 @@ def plan_hugging_face(
 
     Args:
         dataset: As for ``from_huggingface``.
-        spec: The columns and settings. An empty name stands for the name that the dataset has.
+        spec: The columns and settings. An empty name stands for the name that the dataset has. With
+            ``hold_out_val``, validation images are held out if the dataset has its own splits and no
+            validation split.
         splits: As for ``from_huggingface``.
         root: As for ``from_huggingface``.
 
@@ -124,11 +134,19 @@ def plan_hugging_face(
         MissingPackageError: As for ``from_huggingface``.
     """
     source = _open_source(dataset, spec, splits)
+    has_splits = bool(source.mapping) or spec.split is not None
+    if has_splits and spec.val_protocol not in VAL_PROTOCOLS_WITHOUT_LEAK:
+        raise UsageError(
+            f"val_protocol {spec.val_protocol} is for a seeded split, but the dataset has its own splits: "
+            "expected held-out or none"
+        )
+    holds_out = spec.hold_out_val and has_splits and "val" not in source.mapping.values()
+    spec = replace(spec, hold_out_val=holds_out)
     name = re.sub("[^A-Za-z0-9._]+", "-", spec.name or source.title).strip("-._")
     spec = replace(spec, split=_SPLIT if source.mapping else spec.split, name=name or "huggingface")
     images = HuggingFaceImages(source.splits, spec.image, None if root is None else Path(root))
     plan = plan_table(_read_table(source, spec, images), spec, origin="")
-    return images, _describe_plan(plan, source)
+    return images, _describe_plan(plan, source, spec)
 
 
 def load_folder(folder: Path) -> Any:
@@ -300,6 +318,9 @@ def _read_table(
         raise DataError("no row of the dataset has an image, a label and a bias value")
     known = {name: _class_names(source.first, name) for name in (spec.label, *spec.bias)}
     known = {name: names for name, names in known.items() if names}
+    if spec.label in known:  # a label without images can be in no split
+        occurring = set(texts[spec.label])
+        known[spec.label] = [name for name in known[spec.label] if name in occurring]
     return ImageTable(files, texts, np.array(index, dtype=np.int64), left_out, {}, known)
 
 
@@ -321,7 +342,7 @@ def _read_column(rows: Any, column: str, keep_words: Sequence[str]) -> list[str 
     return [texts[cell] for cell in cells]
 
 
-def _describe_plan(plan: BuildPlan, source: _HuggingFaceSource) -> BuildPlan:
+def _describe_plan(plan: BuildPlan, source: _HuggingFaceSource, spec: TableSpec) -> BuildPlan:
     """Return the plan with the description of its source."""
     description, info = plan.description, source.first.info
     protocol, parameters = dict(description.protocol), dict(description.parameters)
@@ -329,6 +350,8 @@ def _describe_plan(plan: BuildPlan, source: _HuggingFaceSource) -> BuildPlan:
     if source.mapping:
         texts = {own: f"split {name}" for name, own in source.mapping.items()}
         protocol |= {"val": NO_VALIDATION, **texts}
+        if spec.hold_out_val:
+            protocol |= describe_splits(texts["train"], spec.val_protocol)
         parameters["splits"] = {own: name for name, own in source.mapping.items()}
     elif source.split_column is None:
         protocol |= {"train": "seeded 80/20 split of the rows", "test": "20 % of the rows"}

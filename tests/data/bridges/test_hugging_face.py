@@ -69,12 +69,12 @@ def build(data: Any, folder: Path, **options: Any) -> BiasedDataset:
 def test_rows_become_splits_with_names_and_missing_rows_are_counted(
     animals: Any, tmp_path: Path
 ) -> None:
-    aligned = {"zebra": "field", "ant": "road", "cow": []}
+    aligned = {"zebra": "field", "ant": "road"}
     data = build(animals, tmp_path / "out", name="animals", aligned=aligned)
     manifest = data.manifest
     assert list(data.splits) == ["train", "val", "test"]
     assert data.name == "animals-16"
-    assert manifest.labels == NAMES
+    assert manifest.labels == ["zebra", "ant"]
     assert manifest.bias is not None
     assert (manifest.bias.name, manifest.bias.values) == ("place", ["field", "road"])
     assert (manifest.attributes or {})["camera"].values == ["0", "1", "2", "3"]
@@ -166,6 +166,39 @@ def test_splits_are_chosen_by_name(hugging_face: Any, animals: Any, tmp_path: Pa
     assert built.manifest.protocol["val"] == "none: no selection is possible"
 
 
+def test_validation_images_are_held_out_of_own_splits_only_if_asked(
+    hugging_face: Any, animals: Any, tmp_path: Path, cli: Cli
+) -> None:
+    data = hugging_face.DatasetDict({"train": animals["train"], "test": animals["test"]})
+    plain = build(data, tmp_path / "plain")
+    held = build(data, tmp_path / "held", val_protocol="held-out")
+    rows = [sorted(held.split(name).index.tolist()) for name in ("train", "val")]
+    assert [len(part) for part in rows] == [len(plain.split("train")) - 2, 2]  # one of each label
+    assert sorted(rows[0] + rows[1]) == sorted(plain.split("train").index.tolist())
+    assert sorted(held.split("val").labels.tolist()) == [0, 1]
+    assert held.split("test").index.tolist() == plain.split("test").index.tolist()
+    assert held.manifest.protocol["train"] == "split train, without the validation images"
+    assert held.manifest.protocol["val"].startswith("10 % of the training images of each class")
+    assert held.manifest.parameters["val_protocol"] == "held-out"
+    assert "val_protocol" not in plain.manifest.parameters
+    assert (
+        build(animals, tmp_path / "a", val_protocol="held-out").digest
+        == build(animals, tmp_path / "b").digest
+    )  # it has a validation split
+    with pytest.raises(UsageError, match="hong is for a seeded split"):
+        build(data, tmp_path / "hong", val_protocol="hong")
+    data.save_to_disk(tmp_path / "disk")
+    words = ["make-huggingface", tmp_path / "disk", "--image-col", "picture", "--label-col", "animal",
+             "--bias-col", "place", "--size", "16", "--dry-run", "--max-rejected", "1"]  # fmt: skip
+    code, out, err = cli(*words)
+    assert code == 0, err
+    assert "no validation split: no selection is possible; --val-protocol held-out" in err
+    code, out, err = cli(*words, "--val-protocol", "held-out")
+    assert code == 0, err
+    assert "no validation split" not in err
+    assert "10 % of the training images of each class" in out
+
+
 def test_paths_of_files_are_read_below_a_root_only(hugging_face: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     paths = [tmp_path / ("out.png" if k == 7 else f"in/{k}.png") for k in range(20)]
@@ -179,7 +212,8 @@ def test_paths_of_files_are_read_below_a_root_only(hugging_face: Any, tmp_path: 
     rows = hugging_face.Dataset.from_dict(data).cast_column("picture", hugging_face.Image())
     with pytest.raises(DataError, match=r"holds paths of image files.*pass root=FOLDER"):
         build(rows, tmp_path / "built", bias="place")
-    built = build(rows, tmp_path / "built", bias="place", root=tmp_path / "in")
+    options = {"bias": "place", "val_protocol": "none"}
+    built = build(rows, tmp_path / "built", root=tmp_path / "in", **options)
     assert sum(len(split) for split in built.splits.values()) == 19
     assert "rows/7,outside the folder" in (tmp_path / "built" / "rejected.csv").read_text()
 
@@ -194,9 +228,9 @@ def test_a_damaged_image_is_left_out(hugging_face: Any, tmp_path: Path) -> None:
     data = {"picture": cells, "animal": [0, 1] * 10, "place": [1, 0] * 10}
     rows = hugging_face.Dataset.from_dict(data, features)
     with pytest.raises(DataError, match="1 or more of 20 images cannot be used"):
-        build(rows, tmp_path / "out", bias="place", max_rejected=0.01)
+        build(rows, tmp_path / "out", bias="place", val_protocol="none", max_rejected=0.01)
     assert not (tmp_path / "out").exists()
-    built = build(rows, tmp_path / "out", bias="place")
+    built = build(rows, tmp_path / "out", bias="place", val_protocol="none")
     assert built.manifest.rejected is not None
     assert built.manifest.rejected.by_reason == {"truncated": 1}
 
@@ -256,7 +290,11 @@ def test_the_command_reads_a_saved_dataset(animals: Any, tmp_path: Path, cli: Cl
         "--label-col",
         "animal",
     ]
-    code, out, err = cli(*words, "--bias-col", "place", "--size", "16", "--dry-run", "--json")
+    preview_words = [*words, "--bias-col", "place", "--size", "16", "--dry-run", "--json"]
+    code, out, err = cli(*preview_words)
+    assert code == 1
+    assert "over --max-rejected 0.01" in err
+    code, out, err = cli(*preview_words, "--max-rejected", "20%")
     assert code == 0, err
     preview = json.loads(out)
     assert (preview["read"], preview["left_out"]) == (62, 9)
