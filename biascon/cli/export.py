@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "dataset's croissant.json again.",
 )
 @click.option("--out", type=FOLDER, help="The new folder; needed except for croissant.")
-@click.option("--force", is_flag=True, help="Replace an existing export.")
+@click.option("--force", is_flag=True, help="Replace an existing export whose files are unchanged.")
 def command(folder: Path | None, to: str, out: Path | None, force: bool) -> None:
     """Write the dataset in FOLDER in the layout of another library. Every byte of it is verified first.
 

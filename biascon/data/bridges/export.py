@@ -1,13 +1,15 @@
 """Write a dataset in the layout of another library: Hugging Face, WILDS, or folders of classes.
 
 The folder appears only when it is complete. The same dataset gives the same bytes with the same versions of
-Pillow and pyarrow. ``biascon-export.json`` in it holds the manifest, the dataset digest and the names of all
-values; it marks a folder that a later export may replace.
+Pillow and pyarrow. ``biascon-export.json`` in it holds the manifest, the dataset digest, the names of all
+values and a digest of all files. It marks a folder that a later export may replace if no file has changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,8 @@ from biascon.data.manifest import Manifest
 from biascon.data.split import BiasedDataset, Split
 from biascon.errors import BiasconError, DataError, unknown_name
 from biascon.utils.entry_points import load
-from biascon.utils.files import new_folder, os_error, pretty_json
+from biascon.utils.files import new_folder, os_error, pretty_json, read_json, sha256_file
+from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
 MARKER = "biascon-export.json"
@@ -88,12 +91,12 @@ def export_dataset(
             files and ``metadata.csv`` with ``split`` (0, 1, 2), ``y`` and a column of codes for each
             attribute, as group_DRO and WILDS read Waterbirds. ``folder``: ``<split>/<class>/*.png`` as
             torchvision's ``ImageFolder`` reads them, and ``table.csv`` for ``biascon make-table``.
-        replace: Whether to replace an existing export.
+        replace: Whether to replace an existing export, if no file was added, changed or removed.
         on_progress: Called with the number of finished images and of all images.
 
     Raises:
         UsageError: ``to`` is unknown.
-        BiasconError: The folder exists and is no export, it is not writable, or the disk is full.
+        BiasconError: The folder exists and is no export or an export with other files, it is not writable, or the disk is full.
         DataError: The images are neither gray nor RGB, or an image file of a dataset of files has changed.
     """
     if to not in WRITERS:
@@ -116,7 +119,7 @@ def export_dataset(
     with new_folder(out, replace=replace) as work:
         try:
             details = load(WRITERS[to])(work, Source(data, on_image))
-            text = pretty_json(_describe_export(data, to, details))
+            text = pretty_json(_describe_export(data, to, details, _digest_files(work)))
             (work / MARKER).write_text(text, encoding="utf-8")
         except OSError as error:
             raise os_error(error, "write", out) from error
@@ -132,9 +135,53 @@ def _check_target(out: Path, *, replace: bool) -> None:
     names = {path.name for path in out.iterdir()} if out.is_dir() else {""}
     if names and (MARKER not in names or names - _NAMES):
         raise BiasconError(f"{out} exists and is not an export of biascon; choose another --out")
+    if names and _read_files_digest(out / MARKER) != _digest_files(out):
+        raise BiasconError(
+            f"{out} is an export of biascon, but files were added, changed or removed since"
+            f"{_name_newer(out)}; --force would delete them: move them away, or choose another --out"
+        )
 
 
-def _describe_export(data: BiasedDataset, to: str, details: Mapping[str, Any]) -> dict[str, Any]:
+def _read_files_digest(marker: Path) -> str | None:
+    """Return the digest of the files that the marker of an export holds, None without one."""
+    content = read_json(marker)
+    return content.get("files_sha256") if isinstance(content, dict) else None
+
+
+def _digest_files(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files of an export, without its marker."""
+    state = hashlib.sha256()
+    try:
+        for name in _list_files(folder):
+            path = folder / name
+            digest = "link" if path.is_symlink() else sha256_file(path)
+            state.update(f"{digest} {name}\n".encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise os_error(error, "read", folder) from error
+    return state.hexdigest()
+
+
+def _list_files(folder: Path) -> list[str]:
+    """Return the relative paths of all files and links, sorted, without the marker. No link is followed."""
+    names = []
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        names += [Path(parent, name).relative_to(folder).as_posix() for name in [*files, *links]]
+    return sorted(name for name in names if name != MARKER)
+
+
+def _name_newer(folder: Path) -> str:
+    """Return the first files that are newer than the marker, as a part of a message."""
+    written = (folder / MARKER).stat().st_mtime_ns
+    newer = [
+        name for name in _list_files(folder) if (folder / name).lstat().st_mtime_ns > written
+    ]
+    return f" ({quote_some(newer, 3)})" if newer else ""
+
+
+def _describe_export(
+    data: BiasedDataset, to: str, details: Mapping[str, Any], files_sha256: str
+) -> dict[str, Any]:
     """Return the content of ``biascon-export.json``."""
     manifest = data.manifest.to_json()
     source = {key: value for key, value in manifest["source"].items() if key != "folder"}
@@ -143,6 +190,7 @@ def _describe_export(data: BiasedDataset, to: str, details: Mapping[str, Any]) -
         "to": to,
         "dataset": data.name,
         "digest": data.digest,
+        "files_sha256": files_sha256,
         **details,
         "values": {"label": data.manifest.labels, **list_values(data.manifest)},
         "manifest": {**manifest, "source": source},

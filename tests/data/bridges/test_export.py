@@ -193,9 +193,29 @@ class TestTarget:
             "error: out exists already; choose another --out, or pass --force\n",
         )
         assert digest_folder(Path("out")) == before
-        (Path("out") / "images" / "notes.txt").write_text("mine")
         assert cli(*words, "--force")[0] == 0
         assert digest_folder(Path("out")) == before
+
+    @pytest.mark.parametrize("change", ["added", "edited", "removed", "linked"])
+    def test_an_export_with_files_of_the_user_is_never_replaced(
+        self, faces: BiasedDataset, tmp_path: Path, change: str
+    ) -> None:
+        out = export_dataset(faces, tmp_path / "out", "wilds")
+        notes = out / "images" / "train" / "notes.txt"
+        if change == "added":
+            notes.write_text("mine")
+        elif change == "edited":
+            (out / "metadata.csv").write_text("mine")
+        elif change == "removed":
+            next((out / "images").rglob("*.png")).unlink()
+        else:
+            notes.symlink_to(tmp_path)
+        before = digest_folder(out)
+        with pytest.raises(BiasconError, match="files were added, changed or removed") as caught:
+            export_dataset(faces, out, "wilds", replace=True)
+        assert digest_folder(out) == before
+        if change == "added":
+            assert "('images/train/notes.txt')" in str(caught.value)
 
     @pytest.mark.parametrize("names", [["notes.txt"], ["notes.txt", MARKER], ["data"]])
     def test_a_folder_with_other_files_is_never_replaced(
