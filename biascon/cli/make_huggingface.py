@@ -89,7 +89,8 @@ def command(
 
     No network is used. In Python, biascon.from_huggingface takes any datasets.Dataset or DatasetDict.
     """
-    from biascon.data.builders.huggingface import load_folder, plan_hugging_face
+    from biascon.data.bridges.hugging_face_images import load_folder
+    from biascon.data.builders.huggingface import plan_hugging_face
     from biascon.data.builders.table_options import parse_aligned_options
     from biascon.data.builders.table_rows import TableSpec
     from biascon.data.images.decoding import ImageSpec

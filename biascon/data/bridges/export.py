@@ -96,7 +96,8 @@ def export_dataset(
 
     Raises:
         UsageError: ``to`` is unknown.
-        BiasconError: The folder exists and is no export or an export with other files, it is not writable, or the disk is full.
+        BiasconError: The folder exists and is no export, or its files have changed since; it is not writable,
+            or the disk is full.
         DataError: The images are neither gray nor RGB, or an image file of a dataset of files has changed.
     """
     if to not in WRITERS:
@@ -173,9 +174,7 @@ def _list_files(folder: Path) -> list[str]:
 def _name_newer(folder: Path) -> str:
     """Return the first files that are newer than the marker, as a part of a message."""
     written = (folder / MARKER).stat().st_mtime_ns
-    newer = [
-        name for name in _list_files(folder) if (folder / name).lstat().st_mtime_ns > written
-    ]
+    newer = [name for name in _list_files(folder) if (folder / name).lstat().st_mtime_ns > written]
     return f" ({quote_some(newer, 3)})" if newer else ""
 
 

@@ -1,4 +1,4 @@
-"""The images of a Hugging Face dataset, by split and row, for ``biascon.data.building.images``."""
+"""Hugging Face datasets on disk, and their images by split and row, for ``biascon.data.building.images``."""
 
 from __future__ import annotations
 
@@ -129,3 +129,26 @@ class HuggingFaceImages(ImageFolder):
             raise UnusableImageError(decoding.TOO_LARGE)
         name, _, row = file.path.rpartition("/")
         return self._read_cell(self.splits[name][int(row)][self.column])
+
+
+def load_folder(folder: Path) -> Any:
+    """Load the Hugging Face dataset in a folder, without a network.
+
+    The folder is one of ``save_to_disk``, or one that ``datasets.load_dataset`` reads, such as Parquet files.
+
+    Raises:
+        DataError: The folder does not exist, or is no such dataset.
+        MissingPackageError: The package ``datasets`` is not installed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; download a dataset with: hf download")
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ.setdefault(name, "1")
+    datasets = import_datasets()
+    datasets.disable_progress_bars()
+    is_saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    try:
+        return (datasets.load_from_disk if is_saved else datasets.load_dataset)(str(folder))
+    except Exception as error:  # the readers fail in many ways
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"cannot read {folder} as a Hugging Face dataset: {reason}") from error

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from biascon.data.builders.file_patterns import FILE, read_pattern_table
-from biascon.data.builders.published import PublishedCounts, with_published_counts
 from biascon.data.builders.table import plan_table
 from biascon.data.builders.table_rows import ImageTable, TableSpec
-from biascon.data.building.plan import BuildPlan
+from biascon.data.building.plan import BuildPlan, PublishedCounts
+from biascon.data.building.published import with_published_counts
 from biascon.data.building.splitting import check_split_options
 from biascon.data.images.decoding import ImageSpec
 from biascon.errors import BiasconWarning, DataError, UsageError

@@ -5,20 +5,32 @@ Layout: Karkkainen and Joo, WACV 2021. The official validation images are the te
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from biascon.data.builders.csv_table import read_csv_rows
 from biascon.data.builders.find_root import find_root
-from biascon.data.builders.published import PublishedCounts, with_published_counts
 from biascon.data.builders.table import plan_table
-from biascon.data.builders.table_rows import TableSpec, select_rows
-from biascon.data.building.plan import BuildPlan
+from biascon.data.builders.table_rows import ImageTable, TableSpec, select_rows
+from biascon.data.building.plan import BuildPlan, PublishedCounts
+from biascon.data.building.published import with_published_counts
 from biascon.data.building.splitting import check_split_options
 from biascon.data.images.decoding import ImageSpec
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import sha256_file
+from biascon.utils.text import quote_some
 
-COLUMNS = ("gender", "race", "age")
+# The official values, in the order of their codes.
+VALUES = {
+    "gender": ("Female", "Male"),
+    "race": (
+        "Black", "East Asian", "Indian", "Latino_Hispanic", "Middle Eastern", "Southeast Asian", "White",
+    ),
+    "age": (
+        "0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70",
+    ),
+}  # fmt: skip
+COLUMNS = tuple(VALUES)
 TABLES = {"train": "fairface_label_train.csv", "test": "fairface_label_val.csv"}
 _IMAGES = ("fairface-img-margin025-trainval", "fairface-img-margin125-trainval")
 PUBLISHED: PublishedCounts = {"train": {(): 86_744}, "test": {(): 10_954}}
@@ -52,7 +64,8 @@ def plan_fairface(
         The folder of the images, and the plan.
 
     Raises:
-        DataError: RAW does not have the layout, or has the images of both margins.
+        DataError: RAW does not have the layout, has the images of both margins, or a table has a value that
+            is not official.
         UsageError: An option is not valid.
     """
     check_split_options(val_protocol, seed)
@@ -85,9 +98,23 @@ def plan_fairface(
         for row in read_csv_rows(raw / name, "file", [label, *spec.bias])
     ]
     digests = {f"{split} table": sha256_file(raw / name) for split, name in TABLES.items()}
-    table = select_rows(rows, spec, where=str(raw), sha256=digests)
+    table = _order_values(select_rows(rows, spec, where=str(raw), sha256=digests), raw)
     plan = plan_table(table, spec, origin=f"FairFace, its tables and {root.resolve().name}")
     return root, with_published_counts(plan, PUBLISHED)
+
+
+def _order_values(table: ImageTable, raw: Path) -> ImageTable:
+    """Return the table with the order of the official values that occur in each column."""
+    values = {}
+    for name, official in VALUES.items():
+        occurring = set(table.columns[name])
+        unknown = sorted(occurring - set(official))
+        if unknown:
+            raise DataError(
+                f"{raw}: expected {', '.join(official)} in column '{name}', but got {quote_some(unknown, 3)}"
+            )
+        values[name] = [value for value in official if value in occurring]
+    return replace(table, values=values)
 
 
 def _find_images(raw: Path) -> Path:

@@ -1,14 +1,14 @@
 """A dataset folder from a ``datasets.Dataset`` or ``DatasetDict`` of Hugging Face.
 
 The images are decoded and resized as those of the other builders. Labels and attributes keep the names and
-the order of a ``ClassLabel``, without the labels that no row has; the values of other columns are sorted. A row that lacks its image, its label
-or an attribute (None, NaN, -1 in a ``ClassLabel``, a word for a missing value) is left out and counted. The
-manifest holds digests of all rows and images. The text of its source has the fingerprints of the splits.
+the order of a ``ClassLabel``, without the labels that no row has; the values of other columns are sorted. A
+row that lacks its image, its label or an attribute (None, NaN, -1 in a ``ClassLabel``, a word for a missing
+value) is left out and counted. The manifest holds digests of all rows and images. The text of its source has
+the fingerprints of the splits.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,35 +141,12 @@ def plan_hugging_face(
             "expected held-out or none"
         )
     holds_out = spec.hold_out_val and has_splits and "val" not in source.mapping.values()
-    spec = replace(spec, hold_out_val=holds_out)
+    spec = replace(spec, hold_out_val=holds_out, builder="huggingface")
     name = re.sub("[^A-Za-z0-9._]+", "-", spec.name or source.title).strip("-._")
     spec = replace(spec, split=_SPLIT if source.mapping else spec.split, name=name or "huggingface")
     images = HuggingFaceImages(source.splits, spec.image, None if root is None else Path(root))
     plan = plan_table(_read_table(source, spec, images), spec, origin="")
     return images, _describe_plan(plan, source, spec)
-
-
-def load_folder(folder: Path) -> Any:
-    """Load the Hugging Face dataset in a folder, without a network.
-
-    The folder is one of ``save_to_disk``, or one that ``datasets.load_dataset`` reads, such as Parquet files.
-
-    Raises:
-        DataError: The folder does not exist, or is no such dataset.
-        MissingPackageError: The package ``datasets`` is not installed.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; download a dataset with: hf download")
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        os.environ.setdefault(name, "1")
-    datasets = import_datasets()
-    datasets.disable_progress_bars()
-    is_saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
-    try:
-        return (datasets.load_from_disk if is_saved else datasets.load_dataset)(str(folder))
-    except Exception as error:  # the readers fail in many ways
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(f"cannot read {folder} as a Hugging Face dataset: {reason}") from error
 
 
 @dataclass(frozen=True)

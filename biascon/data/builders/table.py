@@ -209,15 +209,20 @@ def _map_splits(table: ImageTable, spec: TableSpec) -> dict[str, str]:
     """
     values = set(table.columns[str(spec.split)])
     open_values = values - set(spec.split_map)
-    are_codes = bool(open_values) and open_values <= set(SPLIT_CODES)
+    n_codes = len(open_values & set(SPLIT_CODES))
+    are_codes = n_codes > sum(text.lower() in SPLIT_NAMES for text in open_values)
     known = SPLIT_CODES if are_codes else SPLIT_NAMES
     split_of = {text: known.get(text.lower(), "") for text in open_values}
-    unknown = sorted(text for text, split in split_of.items() if not split)
+    unknown = sort_values(text for text, split in split_of.items() if not split)
     if unknown:
-        raise DataError(
-            f"expected train, val or test in column '{spec.split}', or 0, 1 and 2 for them, but got "
-            f"{quote_some(unknown, 3)}; --split-map '{unknown[0]}=val' assigns a value to a split, "
+        hint = (
+            f"; --split-map '{unknown[0]}=val' assigns a value to a split, "
             f"--split-map '{unknown[0]}=' leaves its rows out"
+        )
+        expected = "0, 1 or 2" if are_codes else "train, val or test, or 0, 1 and 2 for them,"
+        raise DataError(
+            f"expected {expected} in column '{spec.split}', but got {quote_some(unknown, 3)}"
+            f"{hint if spec.builder == 'table' else ''}"
         )
     return split_of | {text: spec.split_map[text] for text in values & set(spec.split_map)}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from biascon.data.builders.file_patterns import FILE, read_pattern_table
 from biascon.data.builders.find_root import find_root
-from biascon.data.builders.published import PublishedCounts, with_published_counts
 from biascon.data.builders.table import plan_table
 from biascon.data.builders.table_rows import TableSpec
-from biascon.data.building.plan import BuildPlan
+from biascon.data.building.plan import BuildPlan, PublishedCounts
+from biascon.data.building.published import with_published_counts
 from biascon.data.images.decoding import ImageSpec
 
 _TRAIN, _BALANCED = "bg-0.95_co_occur_obj-0.95", "bg-0.5_co_occur_obj-0.5"

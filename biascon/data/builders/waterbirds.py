@@ -9,10 +9,10 @@ from pathlib import Path
 
 from biascon.data.builders.csv_table import read_csv_table
 from biascon.data.builders.find_root import find_root
-from biascon.data.builders.published import PublishedCounts, with_published_counts
 from biascon.data.builders.table import plan_table
 from biascon.data.builders.table_rows import TableSpec
-from biascon.data.building.plan import BuildPlan
+from biascon.data.building.plan import BuildPlan, PublishedCounts
+from biascon.data.building.published import with_published_counts
 from biascon.data.images.decoding import ImageSpec
 from biascon.errors import DataError
 from biascon.utils.text import quote_some

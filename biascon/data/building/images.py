@@ -28,6 +28,7 @@ from biascon.data.building import left_out, resume
 from biascon.data.building.arrays import BuildResult, check_same_dataset
 from biascon.data.building.chunk import Chunk, decode_chunk
 from biascon.data.building.plan import BuildPlan, SplitPlan
+from biascon.data.building.published import compare_kept_images
 from biascon.data.dataset import ATTRIBUTE
 from biascon.data.images import decoding, lazy
 from biascon.data.images.decoding import ImageFolder, ImageSpec
@@ -308,6 +309,7 @@ class _ImageBuild:
         source["sha256"] = {**source["sha256"], "files": digest_files(chunks)}
         rejected_counts = RejectedCounts(left_out.count_reasons(rejected))
         description = replace(description, source=source, rejected=rejected_counts)
+        description = compare_kept_images(self.plan, description, masks)
         names = [*(f"{name}.safetensors" for name in self.plan.splits), REJECTED]
         files = {name: describe_file(self.work / name) for name in names}
         manifest = make_manifest(description, self.plan.summarize_splits(masks), files)

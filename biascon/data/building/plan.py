@@ -21,6 +21,9 @@ from biascon.utils.files import digest_of
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
+# The number of images by split, and by label and values of the first attributes; the key () counts all.
+PublishedCounts = Mapping[str, Mapping[tuple[str, ...], int]]
+
 
 @dataclass(frozen=True)
 class SplitPlan:
@@ -65,12 +68,14 @@ class BuildPlan:
         left_out: (name, reason) of the names that are left out before a file is opened.
         not_images: (path, reason) of the files that are not named like images. They are listed with the
             images that are left out, but do not count against the limit of these.
+        published: The published numbers of images; empty for a set without them.
     """
 
     description: DatasetDescription
     splits: Mapping[str, SplitPlan]
     left_out: Sequence[tuple[str, str]] = ()
     not_images: Sequence[tuple[str, str]] = ()
+    published: PublishedCounts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("train", "test"):

@@ -16,6 +16,7 @@ from biascon.data.building import left_out
 from biascon.data.building.arrays import check_same_dataset
 from biascon.data.building.images import add_source_digests, check_request
 from biascon.data.building.plan import BuildPlan
+from biascon.data.building.published import compare_kept_images
 from biascon.data.images import decoding
 from biascon.data.images.decoding import ImageFolder, UnusableImageError
 from biascon.data.manifest import DatasetDescription, RejectedCounts, SplitCounts
@@ -72,7 +73,7 @@ def preview_build(
     except BiasconError as error:
         failure = error
     counts = RejectedCounts(left_out.count_reasons(left_out.list_all(plan, rejected)))
-    description = replace(plan.description, rejected=counts)
+    description = compare_kept_images(plan, replace(plan.description, rejected=counts), masks)
     return BuildPreview(description, plan.summarize_splits(masks), failure)
 
 

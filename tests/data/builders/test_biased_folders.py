@@ -59,6 +59,15 @@ def test_a_set_with_the_published_counts_says_so(
     counts = {split: dict.fromkeys(cells, 6) for split, cells in waterbirds.PUBLISHED.items()}
     monkeypatch.setattr(waterbirds, "PUBLISHED", counts)
     assert preview(cli, "make-waterbirds", raw)["source"]["published_counts"] == "equal"
+    damaged = next((raw / waterbirds.FOLDERS[0]).rglob("Bird_0000.jpg"))
+    damaged.write_bytes(damaged.read_bytes()[:100])  # found only when it is decoded
+    words = ("make-waterbirds", raw, "--size", "8", "--json", "--max-rejected", "10%")
+    code, out, err = cli(*words)
+    assert code == 0, err
+    differences = json.loads(out)["source"]["published_counts"]
+    assert [text.split(",")[0] for text in differences] == ["5 of 6 (train"]
+    assert differences[0] in err
+    assert json.loads(cli(*words)[1])["source"]["published_counts"] == differences  # reused
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,7 @@ def test_a_set_with_the_published_counts_says_so(
             "expected 0 or 1 in column 'y', but got '2'",
         ),
         (("split", "part"), "has no column 'split'"),
-        ((",0,2,", ",0,3,"), "expected train, val or test in column 'split', or 0, 1 and 2"),
+        ((",0,2,", ",0,3,"), "expected 0, 1 or 2 in column 'split', but got '3'\n"),
     ],
 )
 def test_another_table_of_waterbirds_is_refused(
@@ -122,6 +131,16 @@ def test_fairface_holds_validation_images_out_of_the_training_table(
     code, _, err = cli("make-fairface", raw, "--label", "race", "--dry-run")
     assert code == 2
     assert "two of gender, race, age, but got 'race' and 'race'" in err
+    table = raw / "fairface_label_train.csv"
+    text = table.read_text()
+    table.write_text(text.replace(",3-9,", ",20-29,").replace("20-29", "3-9", 3))
+    ages = ["3-9", "20-29", "more than 70"]
+    assert preview(cli, "make-fairface", raw)["attributes"]["age"]["values"] == ages
+    table.write_text(text.replace(",Male,", ",male,", 1))
+    code, _, err = cli("make-fairface", raw, "--label", "race", "--bias", "gender", "--dry-run")
+    assert code == 1
+    assert "expected Female, Male in column 'gender', but got 'male'" in err
+    table.write_text(text)
     (raw / "train").mkdir()
     (raw / "val").mkdir()
     code, _, err = cli("make-fairface", raw, "--dry-run")

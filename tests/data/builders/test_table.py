@@ -143,7 +143,7 @@ def test_rows_without_a_value_and_missing_files_are_listed(table: Path, cli: Cli
         (("", ""), ["--bias-col", "plaec"], 2, "no column 'plaec'; did you mean 'place'? (it has: file,"),
         (("", ""), ["--bias-col", "animal"], 2, "each column in one role, but got 'animal'"),
         (("", ""), ["--split-col", "note"], 1, "no row has a file"),
-        (("Valid", "fold3"), ["--split-col", "part"], 1, "expected train, val or test in column 'part'"),
+        (("Valid", "fold3"), ["--split-col", "part"], 1, "or 0, 1 and 2 for them, in column 'part'"),
         (("", ""), ["--aligned", "cat=indoor"], 2, "no entry for label 'dog'"),
         (("", ""), ["--aligned", "cat=indoor", "--aligned", "dog"], 2, "expected --aligned label=bias"),
         (("", ""), ["--aligned", "gone.csv"], 1, "cannot read gone.csv"),
