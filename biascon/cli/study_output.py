@@ -83,10 +83,13 @@ def format_comparison(study: Study) -> str:
 
 
 def _title(study: Study) -> str:
+    from biascon.report.study_scope import describe_confirmation
+
     description = study.table.description
     return (
         f"study {study.table.name}: {description['dataset']['name']}, preset {description['preset']}, "
         f"{description['trials']} trials"
+        + "".join(f"\n{note}" for note in describe_confirmation(study))
     )
 
 

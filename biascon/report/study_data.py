@@ -11,9 +11,10 @@ from typing import Any
 
 from biascon.errors import DataError, RunError, UsageError, did_you_mean
 from biascon.metrics.names import METRIC_NAMES
-from biascon.report.study_limits import compared_trials, stated_runs
+from biascon.report.study_limits import compared_trials, other_confirmation_runs, stated_runs
 from biascon.studies.confirmation import Comparison, compare_methods, why_not_compared
 from biascon.studies.records import Stage, StudyRun
+from biascon.studies.resplits import ConfirmDataset, confirm_datasets, reused_images
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable, read_table
 
@@ -69,12 +70,15 @@ class Study:
         full: All runs of the stated study: see ``stated_runs``.
         with_oracle: Whether the choice on the test split is shown too.
         left_out: The number of runs beyond the stated trials and confirmation pairs; no number uses them.
+        other_data: The number of confirmation runs that are not on the stated dataset of their pair, or of
+            which a pair has two; no number uses them either.
     """
 
     table: StudyTable
     full: StudyTable
     with_oracle: bool = False
     left_out: int = 0
+    other_data: int = 0
 
     @property
     def reference(self) -> str:
@@ -157,6 +161,11 @@ class Study:
         """The number of classes, from the counts of the test split."""
         counts = [run.test_cells for run in self.full.runs if run.test_cells is not None]
         return len(counts[0].total) if counts else 10
+
+    @cached_property
+    def resplits(self) -> list[ConfirmDataset]:
+        """The datasets of ``confirm.data``, one for each pair; empty for a study without them."""
+        return confirm_datasets(self.table.description)
 
     @property
     def no_verdict(self) -> str:
@@ -291,6 +300,13 @@ def load_study(path: Path) -> StudyTable:
     missing = [prefix + key for part, keys, prefix in parts for key in keys if key not in part]
     if missing:
         raise DataError(f"{path} is damaged: its description has no {', '.join(missing)}")
+    try:
+        confirm_datasets(description)
+        reused_images(description)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged: the description of confirm.data is not valid ({error})"
+        ) from error
     return table
 
 
@@ -315,6 +331,6 @@ def make_study(
             )
         confirm = {**table.description["confirm"], "reference": reference}
         table = replace(table, description={**table.description, "confirm": confirm})
-    stated = stated_runs(table)
-    left_out = len(table.runs) - len(stated.runs)
-    return Study(compared_trials(stated), stated, with_oracle, left_out)
+    stated, other_data = stated_runs(table), len(other_confirmation_runs(table))
+    left_out = len(table.runs) - len(stated.runs) - other_data
+    return Study(compared_trials(stated), stated, with_oracle, left_out, other_data)

@@ -8,6 +8,7 @@ from typing import Any
 
 from biascon.errors import BiasconError
 from biascon.losses.loss import default_parameters, get_entry
+from biascon.studies.resplits import confirm_datasets
 
 # The parameters that every method searches unless its space says otherwise.
 _TEMPERATURE = "temperature"
@@ -37,8 +38,10 @@ def format_study_file(description: Mapping[str, Any]) -> str:
             lines.append(f"{key} = {_toml(description[key])}")
     lines.append("\n[confirm]")
     for key in ("seeds", "rules", "reference", "margin", "rho", "data", "variance", "variance_of"):
-        if confirm.get(key) or (key != "data" and key in confirm):
+        if key != "data" and key in confirm:
             lines.append(f"{key} = {_toml(confirm[key])}")
+        elif key == "data" and (names := [d.name for d in confirm_datasets(description)]):
+            lines.append(f"data = {_toml([f'data/{name}' for name in names])}")
     for method, entry in description["methods"].items():
         table, loss = f"methods.{_toml(method)}", str(entry.get("loss", method))
         lines += [f"\n[{table}]", f"loss = {_toml(loss)}"]

@@ -10,7 +10,12 @@ from biascon.errors import BiasconError
 from biascon.report.document import Block, Code, Table, Text
 from biascon.report.study_data import Study
 from biascon.report.study_file import format_study_file
-from biascon.report.study_scope import describe_trials, describe_unshared
+from biascon.report.study_scope import (
+    dataset_names,
+    describe_reuse,
+    describe_trials,
+    describe_unshared,
+)
 from biascon.studies.records import Stage, StudyRun
 from biascon.studies.selection import RULES
 
@@ -75,13 +80,14 @@ def protocol_section(study: Study) -> list[Block]:
             if run.dataset_seed is not None
         }
     )
+    reuse, splits = describe_reuse(study), " and splits" * bool(study.resplits)
     rows: list[tuple[str, str]] = [
         ("dataset", f"{data['name']}, digest {data['digest'][:8]}, from {data['source']}"),
         ("bias", str(data.get("bias") or "the bias attribute of the dataset")),
         ("training images", str(data["train"])),
         ("validation images", str(data["val_protocol"])),
         ("test images", str(data["test"])),
-        ("selection", "on validation images only"),
+        ("selection", "on validation images only" + f"; {reuse}" * bool(reuse)),
         ("preset", str(description["preset"])),
         ("settings of every run", " ".join(description["settings"]) or "-"),
         ("trials", describe_trials([description["trials"]] * study.searches)),
@@ -91,10 +97,11 @@ def protocol_section(study: Study) -> list[Block]:
         ("training seeds of the trials", _ranges(seeds)),
         (
             "confirmation",
-            f"{confirm['seeds']} fresh training seeds for rule {', '.join(confirm['rules']) or '-'}; "
+            f"{confirm['seeds']} fresh training seeds{splits} for rule {', '.join(confirm['rules']) or '-'}; "
             f"reference {study.reference}; margin {100 * study.margin:.1f} points",
         ),
         ("training seeds of the confirmation", _ranges(fresh)),
+        *([("datasets of the confirmation", dataset_names(study))] if study.resplits else []),
         ("dataset seeds of the confirmation", _ranges(colorings)),
         ("rho of the confirmation", ", ".join("-" if r is None else f"{r:g}" for r in study.rhos)),
         ("devices", ", ".join(sorted({run.device for run in runs if run.device})) or "-"),

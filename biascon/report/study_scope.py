@@ -8,6 +8,7 @@ from biascon.report.study_data import Study
 from biascon.report.verdicts import CONTEX_FORMS
 from biascon.studies.confirmation import ALPHA
 from biascon.studies.records import Stage, StudyRun
+from biascon.studies.resplits import reused_images, split_ratio
 from biascon.studies.selection import RULES
 from biascon.utils.files import digest_of
 
@@ -16,10 +17,70 @@ def describe_scope(study: Study) -> str:
     """Return what every statement of the study is about."""
     description = study.table.description
     rho = "" if study.trial_rho is None else f" (trials at rho {study.trial_rho:g})"
+    splits = f" (trials) and its splits {dataset_names(study)} (confirmation)" * bool(
+        study.resplits
+    )
     return (
-        f"Each statement is about the dataset {description['dataset']['name']}{rho}, the preset "
+        f"Each statement is about the dataset {description['dataset']['name']}{rho}{splits}, the preset "
         f"{description['preset']}, a budget of {_budget(study)}, the search spaces below and the named "
         "selection rule. It does not extend to other datasets, presets, budgets, search spaces or rules."
+    )
+
+
+def dataset_names(study: Study) -> str:
+    """Return the names of the datasets of ``confirm.data``; empty without them."""
+    return ", ".join(dataset.name for dataset in study.resplits)
+
+
+def describe_confirmation(study: Study) -> list[str]:
+    """State on which splits the confirmation is, which runs do not count, and what the intervals hold for.
+
+    Nothing is said of a study without ``confirm.data`` whose runs all count.
+    """
+    notes = []
+    if study.resplits:
+        notes.append(
+            f"The confirmation has fresh training seeds and splits: pairs 0-{len(study.resplits) - 1} are on "
+            f"{dataset_names(study)}. {describe_split_variance(study)}"
+        )
+    return [*notes, *describe_other_data(study)]
+
+
+def describe_other_data(study: Study) -> list[str]:
+    """State how many confirmation runs do not count because of their dataset; empty if all count."""
+    if not study.other_data:
+        return []
+    return [
+        f"{study.other_data} confirmation runs are left out: they are on other datasets than the study "
+        "states for their pair, or two runs have the same pair. No number uses them."
+    ]
+
+
+def describe_split_variance(study: Study) -> str:
+    """State what the intervals of a study with ``confirm.data`` are about."""
+    ratio = split_ratio(study.table.description)
+    shared = "The pairs are random splits of the same images, so that they are not independent."
+    if ratio is None:
+        return (
+            f"{shared} The table does not state the numbers of training images, so that the variance is "
+            "not corrected: intervals, p-values and verdicts hold for other splits of these images, not for "
+            "other images. The command biascon tune with the same study adds the numbers without training."
+        )
+    return (
+        f"{shared} The variance of the mean difference is s^2 (1/n + n_test/n_train) with n_test/n_train = "
+        f"{ratio:.2f} (Nadeau and Bengio 2003), in both intervals, in the p-values and in the verdicts."
+    )
+
+
+def describe_reuse(study: Study) -> str:
+    """Return which test images of the confirmation the trials had, in words; empty if unknown."""
+    shares = reused_images(study.table.description)
+    if shares is None:
+        return ""
+    train, val, test = (f"{100 * shares[name]:.0f} %" for name in ("train", "val", "test"))
+    return (
+        f"of the test images of the confirmation, {train} were training images of the trials, {val} "
+        f"validation images and {test} test images"
     )
 
 
@@ -77,13 +138,18 @@ def describe_unshared(study: Study) -> str:
 
 def describe_intervals(study: Study) -> str:
     """Return what the two intervals of a comparison cover, and why one is narrower."""
+    splits = (
+        ", and its interval holds for other splits of these images, not for other images"
+        * bool(study.resplits)
+    )
     return (
         "The interval of a difference covers two kinds of randomness: that of training, from the pairs of "
         "the confirmation, and that of the choice, because another search with the same budget would choose "
         "other settings. The variance of the choice is measured by choosing again among random halves of the "
         "trials. The interval of the two chosen settings alone leaves the choice out. It is usually "
         "narrower, and it does not hold for another search. P(better) is the share of pairs in which the "
-        "method is better, with a Wilson interval; it is about the chosen settings too. The p-values are "
+        f"method is better, with a Wilson interval; it is about the chosen settings too{splits}. "
+        "The p-values are "
         "adjusted by Holm over the methods of one table, not over rules, metrics or rhos. "
         f"Better, worse and level are stated at {100 * ALPHA:.0f} % of that family; level means that the "
         f"difference is shown to be smaller than {100 * study.margin:.1f} points."
@@ -137,6 +203,7 @@ def describe_incomplete_search(study: Study) -> list[str]:
             f"{study.left_out} runs are beyond the trials and confirmation pairs that the study states; no "
             "number uses them."
         )
+    notes += describe_other_data(study)
     if not study.methods or study.has_seconds_budget:
         return notes
     counts = trial_counts(study)

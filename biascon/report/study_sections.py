@@ -20,6 +20,7 @@ from biascon.report.study_scope import (
     describe_intervals,
     describe_missing_forms,
     describe_scope,
+    describe_split_variance,
     describe_unshared,
 )
 from biascon.report.study_trials import front_section, importance_section, variance_section
@@ -68,6 +69,7 @@ def _verdict(study: Study) -> list[Block]:
         blocks += _group_blocks(study, group)
     if any(group.comparisons for group in study.groups):
         blocks.append(Text(describe_intervals(study)))
+        blocks += [Text(describe_split_variance(study))] if study.resplits else []
     blocks += [Text(text) for text in (describe_missing_forms(study), _mark_note(study)) if text]
     return [*blocks, *(Picture(figure) for figure in study_figures.confirmation_figures(study))]
 

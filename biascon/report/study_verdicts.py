@@ -78,8 +78,9 @@ def describe_group(group: ComparisonGroup) -> str:
     return f"Rule {group.rule.name}{trials}, confirmation at rho {group.rho:g}"
 
 
-def _pairs(c: Comparison) -> str:
-    fresh = "training seeds" if c.rho is None else "training seeds and colorings"
+def _pairs(study: Study, c: Comparison) -> str:
+    fresh = "training seeds" + " and splits" * bool(study.resplits)
+    fresh += " and colorings" * (c.rho is not None)
     return f"n = {c.n} pairs of fresh {fresh}"
 
 
@@ -99,8 +100,8 @@ def _describe_other_rho(
         f"No verdict about tuned methods: the settings were chosen at {rho}, and the variance of the choice "
         f"is known only there. The difference of the two chosen settings of {c.method} and {c.reference} in "
         f"{study.accuracy} is {format_difference(c.difference)} points (95 % interval "
-        f"{format_range(c.settings_low, c.settings_high)}; {_pairs(c)}; {format_p_value(c.p_holm)} by Holm; "
-        f"{_p_better(c)})."
+        f"{format_range(c.settings_low, c.settings_high)}; {_pairs(study, c)}; "
+        f"{format_p_value(c.p_holm)} by Holm; {_p_better(c)})."
     )
     if gap is None:
         return text
@@ -128,7 +129,7 @@ def _describe_diverged(c: Comparison, gap: Comparison | None) -> str:
 def _describe_accuracy(study: Study, group: ComparisonGroup, c: Comparison) -> str:
     points = f"{100 * abs(c.difference):.1f} points"
     evidence = (
-        f"95 % interval {format_range(c.low, c.high)}; {_pairs(c)}; "
+        f"95 % interval {format_range(c.low, c.high)}; {_pairs(study, c)}; "
         f"{format_p_value(c.p_holm)} by Holm; {_p_better(c)}"
     )
     equivalence = f"{format_p_value(c.p_equivalence_holm)} by Holm"

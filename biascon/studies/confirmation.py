@@ -4,7 +4,8 @@ The choice of a trial is random: another search would choose another setting. An
 confirmation runs alone states the difference between two chosen *settings*. A statement about two tuned
 *methods* must also hold for another search with the same budget. Its variance is the sum of two parts:
 
-- v1 = s^2 / n, from the n paired differences of the confirmation;
+- v1 = s^2 / n, from the n paired differences of the confirmation; s^2 (1 / n + n_test / n_train) where the
+  pairs are random splits of the same images (``resplits``);
 - v2, the variance of the choice: both methods choose again among random halves of the same trials (paired,
   without replacement), and v2 is the variance of the difference of the chosen trials' test metrics. Half
   samples are the delete-d jackknife with d = K / 2, whose variance needs no further factor (Shao and Wu,
@@ -27,7 +28,8 @@ from biascon.metrics.intervals import wilson
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
 from biascon.studies.choice import choice_variance
-from biascon.studies.records import Stage, StudyRun
+from biascon.studies.records import StudyRun
+from biascon.studies.resplits import confirmation_of_study, split_ratio
 from biascon.studies.selection import ORACLE, RULES, Rule, choose
 from biascon.studies.table import StudyTable
 from biascon.utils.types import Array
@@ -146,12 +148,12 @@ def confirmation_values(
 
 
 def confirmation_runs(table: StudyTable, choice: StudyRun, rho: float | None) -> list[StudyRun]:
-    """Return the confirmation runs of a chosen trial, up to the number of seeds that the study states."""
-    limit = table.description["confirm"]["seeds"]
+    """Return the confirmation runs of a chosen trial that count: see ``confirmation_of_study``."""
+    wanted = choice.method, choice.study, choice.trial, rho
     return [
         run
-        for run in table.select(Stage.CONFIRMATION, choice.method)
-        if (run.study, run.trial, run.rho) == (choice.study, choice.trial, rho) and run.pair < limit
+        for run in confirmation_of_study(table)
+        if (run.method, run.study, run.trial, run.rho) == wanted
     ]
 
 
@@ -268,7 +270,9 @@ def _compare(
 ) -> Comparison | None:
     """Return the comparison before Holm's adjustment; None if no search can be compared.
 
-    With several searches the difference is the mean over searches, and each search adds its variance.
+    With several searches the difference is the mean over searches, and each search adds its variance. Random
+    splits of the same images are shared by the searches, so that what they add is not divided by the number
+    of searches.
     """
     holds = rho == table.description.get("dataset", {}).get("rho", rho)
     searches = [
@@ -281,7 +285,12 @@ def _compare(
     k = len(searches)
     pairs = [search.values[:, 0] - search.values[:, 1] for search in searches]
     mean = float(np.mean([d.mean() for d in pairs]))
-    parts = [(float(d.var(ddof=1)) / len(d) / k**2, float(len(d) - 1)) for d in pairs]
+    shared = (split_ratio(table.description) or 0.0) / k  # None: unknown, and the report says so
+    variances = [float(d.var(ddof=1)) for d in pairs]
+    parts = [
+        (v / len(d) / k**2 + v * shared, float(len(d) - 1))
+        for v, d in zip(variances, pairs, strict=True)
+    ]
     settings = MeanDifference.combine(mean, *parts)
     choice = [(s.choice_variance / k**2, s.choice_df) for s in searches] if holds else []
     total = MeanDifference.combine(mean, *parts, *choice)

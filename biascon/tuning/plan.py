@@ -21,7 +21,14 @@ from biascon.runs.environment import package_versions
 from biascon.studies.records import Stage, StudyRun
 from biascon.sweep.grid import Job, plan_job
 from biascon.tuning.checks import check_method, check_rules, check_runs, naming
-from biascon.tuning.datasets import StudyDataset, check_confirm_datasets, read_dataset
+from biascon.tuning.datasets import (
+    StudyDataset,
+    check_confirm_datasets,
+    check_test_splits,
+    describe_confirm_dataset,
+    measure_reuse,
+    read_dataset,
+)
 from biascon.tuning.draws import MAX_TRIALS, assign_dimensions, draw_trials
 from biascon.tuning.space import Method, make_method, to_settings
 from biascon.tuning.study import MAX_SEEDS, MethodSpec, StudySpec
@@ -86,7 +93,10 @@ class Planner:
                 "build the dataset with a validation split"
             )
         check_rules(spec.confirm.rules, dataset.manifest, dataset.folder, spec.bias)
-        check_confirm_datasets([d.manifest for d in self.confirm_datasets()], dataset.manifest)
+        resplit = self.confirm_datasets()
+        check_confirm_datasets([d.manifest for d in resplit], dataset.manifest)
+        if resplit:
+            check_test_splits([dataset, *resplit])
         return dataset
 
     def confirm_datasets(self) -> list[StudyDataset]:
@@ -256,7 +266,8 @@ class Planner:
 
     def describe(self, dataset: StudyDataset) -> dict[str, Any]:
         """Return the study as plain data, for its table."""
-        spec, confirm = self.spec, self.spec.confirm
+        spec, confirm, resplit = self.spec, self.spec.confirm, self.confirm_datasets()
+        reused = measure_reuse(dataset, resplit)
         return {
             "name": spec.name,
             "search": spec.search,
@@ -287,7 +298,8 @@ class Planner:
                 "reference": confirm.reference or self.methods[0].name,
                 "margin": confirm.margin,
                 "rho": list(confirm.rho) or ([] if spec.rho is None else [spec.rho]),
-                "data": [f"data/{dataset.manifest.name}" for dataset in self.confirm_datasets()],
+                "data": [describe_confirm_dataset(d.manifest).to_json() for d in resplit],
+                **({} if reused is None else {"reused": reused}),
                 "variance": confirm.variance,
                 "variance_of": list(confirm.variance_of),
             },

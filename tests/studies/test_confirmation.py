@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from biascon.metrics.intervals import t_interval
 from biascon.studies.confirmation import (
@@ -145,3 +146,49 @@ def test_two_searches_average_their_differences(table: StudyTable) -> None:
     assert both.n == 2 * PAIRS
     assert both.difference == pytest.approx((first.difference + alone.difference) / 2)
     assert both.high - both.low < max(first.high - first.low, alone.high - alone.low)
+
+
+def on_splits(table: StudyTable, **counts: int | None) -> StudyTable:
+    """Return the study with a confirmation on a dataset of its own for each pair."""
+    data = [{"name": f"split{k}", "digest": f"digest{k}", **counts} for k in range(PAIRS)]
+    confirm = {**table.description["confirm"], "data": data}
+    runs = [
+        replace(run, dataset=f"split{run.pair}", dataset_digest=f"digest{run.pair}")
+        if run.stage is Stage.CONFIRMATION
+        else run
+        for run in table.runs
+    ]
+    return StudyTable({**table.description, "confirm": confirm}, runs)
+
+
+def test_splits_of_the_same_images_have_the_variance_of_nadeau_and_bengio(
+    table: StudyTable,
+) -> None:
+    (plain,) = compare_methods(table, "unbiased")
+    (unknown,) = compare_methods(on_splits(table, train=None, test=None), "unbiased")
+    assert unknown == plain
+    (split,) = compare_methods(on_splits(table, train=80, test=20), "unbiased")
+    widths = [c.settings_high - c.settings_low for c in (plain, split)]
+    assert widths[1] == pytest.approx(widths[0] * math.sqrt(1 + PAIRS * 20 / 80))
+    assert (split.difference, split.choice_sd) == (plain.difference, plain.choice_sd)
+    assert split.low < plain.low and split.high > plain.high and split.p > plain.p
+    # Two searches share the splits: what the splits add does not shrink with their number.
+    splits = on_splits(table, train=80, test=20)
+    second = [replace(run, study=1) for run in splits.runs]
+    twice = StudyTable({**splits.description, "studies": 2}, [*splits.runs, *second])
+    (both,) = compare_methods(twice, "unbiased")
+    expected = widths[0] * math.sqrt(1 / 2 + PAIRS * 20 / 80)
+    t = [float(stats.t.ppf(0.975, df)) for df in (PAIRS - 1, 2 * (PAIRS - 1))]
+    assert both.settings_high - both.settings_low == pytest.approx(expected * t[1] / t[0])
+
+
+def test_of_two_runs_of_a_pair_none_counts_whatever_their_order(table: StudyTable) -> None:
+    twin = next(r for r in table.runs if r.stage is Stage.CONFIRMATION and r.pair == 3)
+    twin = replace(twin, run="twin", test={"unbiased": 0.0})
+    alone = [
+        r for r in table.runs if (r.stage, r.method, r.pair) != (twin.stage, twin.method, twin.pair)
+    ]
+    (expected,) = compare_methods(StudyTable(table.description, alone), "unbiased")
+    for runs in ([*table.runs, twin], [twin, *table.runs]):
+        (comparison,) = compare_methods(StudyTable(table.description, runs), "unbiased")
+        assert comparison == expected and comparison.n == PAIRS - 1

@@ -196,9 +196,13 @@ def test_the_confirmation_takes_one_dataset_for_each_fresh_seed(
     assert [[run.record.dataset_seed for run in group] for group in groups] == [[1, 1], [2, 2]]
     digests = [{run.record.dataset_digest for run in group} for group in groups]
     assert [len(group) for group in digests] == [1, 1] and digests[0] != digests[1]
-    assert planner.describe(trial_dataset)["confirm"]["data"] == [
-        "data/bmnist5k-0.9-seed1", "data/bmnist5k-0.9-seed2"
-    ]  # fmt: skip
+    described = planner.describe(trial_dataset)["confirm"]
+    assert described["data"] == [
+        {"name": f"bmnist5k-0.9-seed{k + 1}", "digest": min(digests[k]), "train": 900, "test": 200}
+        for k in range(2)
+    ]
+    # Another seed colors the same test digits.
+    assert described["reused"] == {"train": 0, "val": 0, "test": 1}
 
 
 @pytest.mark.parametrize(
