@@ -9,6 +9,13 @@ from biascon.data.manifest import Manifest
 from biascon.utils.devices import pick_device
 
 DIGITS = ("bmnist",)  # builders whose pictures are digits, or other shapes of MNIST's format
+_SHAPES = ("fashion-mnist", "kmnist")  # kinds of sources of these builders that are not digits
+# Builders whose pictures are natural ones. The pictures of other builders are the user's, and may be digits.
+NATURAL = (
+    "utkface", "celeba", "waterbirds", "urbancars", "fairface", "bar", "standard", "corrupted-cifar10",
+)  # fmt: skip
+_FACES, _FACES_IMAGES = "faces-cpu", 9_639  # training images that faces-cpu was chosen with
+_LONG = 4  # times as many training images get a line
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,28 @@ def choose_preset(manifest: Manifest, device_type: str) -> PresetChoice:
             reason = "CUDA; a recipe for digits"
         return PresetChoice("gpu", reason)
     if has_digits(manifest):
-        return PresetChoice("cpu", "digits, no CUDA")
-    return PresetChoice("faces-cpu", "pictures that are not digits, no CUDA")
+        is_shape = manifest.source.get("kind") in _SHAPES
+        return PresetChoice("cpu", f"{'shapes like digits' if is_shape else 'digits'}, no CUDA")
+    if manifest.builder in NATURAL and manifest.source.get("kind") != "folder":
+        return PresetChoice(_FACES, "pictures that are not digits, no CUDA")
+    return PresetChoice(
+        _FACES, "your own pictures, no CUDA; it mirrors them, so take cpu for digits"
+    )
+
+
+def describe_length(choice: PresetChoice, manifest: Manifest) -> str:
+    """Return a line about a long run with a default preset; "" if the dataset is not large.
+
+    The cost of ``faces-cpu`` is that of UTKFace with its 9,639 training images.
+    """
+    n = manifest.counts["train"].n
+    ratio = n / _FACES_IMAGES
+    if choice.name != _FACES or ratio <= _LONG:
+        return ""
+    return (
+        f"{n:,} training images: at equal size and epochs, a run takes {ratio:.0f} times as long as on "
+        "UTKFace; --set train.epochs=N shortens it"
+    )
 
 
 def default_preset(dataset: BiasedDataset, device: str = "auto") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import biascon
 from biascon.data import dataset
 from biascon.data.registry import BUILDERS
-from biascon.runs.preset_choice import DIGITS, choose_preset
+from biascon.runs.preset_choice import DIGITS, NATURAL, choose_preset, describe_length
 from biascon.sweep.grid import Grid, plan_jobs
 from biascon.tuning.study import read_study
 from tests.small_datasets import write_faces
@@ -61,8 +62,31 @@ def test_the_builder_and_the_device_decide(
     assert line.count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    ("builder", "kind", "reason"),
+    [
+        ("bmnist", "mnist5k", "digits, no CUDA"),
+        ("bmnist", "kmnist", "shapes like digits, no CUDA"),
+        ("celeba", "celeba", "pictures that are not digits, no CUDA"),
+        ("debias", "debias", "your own pictures, no CUDA; it mirrors them, so take cpu for digits"),
+    ],
+)
+def test_the_reason_states_what_is_known(builder: str, kind: str, reason: str) -> None:
+    assert choose_preset(manifest_of(builder, kind), "cpu").reason == reason
+
+
 def test_a_dataset_of_digits_has_a_builder_of_the_registry() -> None:
     assert set(DIGITS) <= set(BUILDERS)
+    assert set(NATURAL) - {"standard"} <= set(BUILDERS)
+
+
+def test_a_large_dataset_is_told(faces: Path) -> None:
+    manifest = dataset.read_manifest(faces)
+    choice = choose_preset(manifest, "cpu")
+    assert describe_length(choice, manifest) == ""
+    train = replace(manifest.counts["train"], n=162_770)
+    large = replace(manifest, counts={**manifest.counts, "train": train})
+    assert "17 times as long as on UTKFace" in describe_length(choice, large)
 
 
 def test_evaluate_and_train_tell_the_choice_and_take_it(
@@ -70,7 +94,8 @@ def test_evaluate_and_train_tell_the_choice_and_take_it(
 ) -> None:
     settings = [word for setting in TINY for word in ("--set", setting)]
     told = (
-        "preset: faces-cpu (pictures that are not digits, no CUDA; --preset chooses another, "
+        "preset: faces-cpu (your own pictures, no CUDA; it mirrors them, so take cpu for digits; "
+        "--preset chooses another, "
         "biascon list presets has all)"
     )
     for command in ("evaluate", "train"):

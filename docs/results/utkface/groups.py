@@ -6,7 +6,8 @@ It prints a Markdown table of each method: accuracies, equalized odds difference
 and bias attribute by name, each as the mean over the confirmation runs with its 95 % t interval. In the file,
 each row is a group of one gender, race and age: its test images in all runs of a method, how many are
 classified correctly, and the mean accuracy over the runs with its 95 % t interval. The runs have random
-splits of the same images, so that the variance of a mean is s^2 (1 / n + n_test / n_train) (Nadeau and Bengio 2003).
+splits of the same images, so that the variance of a mean is s^2 (1 / n + n_test / n_train) (Nadeau and
+Bengio 2003).
 """
 
 from __future__ import annotations

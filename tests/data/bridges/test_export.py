@@ -136,7 +136,18 @@ def test_gray_images_without_a_bias_attribute(gray_folder: Path, tmp_path: Path)
 
 def test_an_index_of_files_is_exported_as_its_images(tmp_path: Path, cli: Cli) -> None:
     raw = drawn_faces.draw_utkface(tmp_path / "raw", drawn_faces.make_names(40))
-    words = ("make-utkface", raw, "--size", "16", "--rate", "0", "--store", "files")
+    words = (
+        "make-utkface",
+        raw,
+        "--size",
+        "16",
+        "--rate",
+        "0",
+        "--store",
+        "files",
+        "--val-protocol",
+        "none",
+    )
     assert cli(*words, "--out", "lazy")[0] == 0
     data = load(Path("lazy"))
     export_dataset(data, tmp_path / "out", "wilds")

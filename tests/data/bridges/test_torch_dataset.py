@@ -39,7 +39,18 @@ def lazy(tmp_path: Path, cli: Cli) -> tuple[BiasedDataset, BiasedDataset]:
     """Return a dataset of pixels, and the same dataset as an index of image files."""
     raw = drawn_faces.draw_utkface(tmp_path / "raw", drawn_faces.make_names(40))
     for store in ("pixels", "files"):
-        words = ("make-utkface", raw, "--size", "32", "--rate", "0", "--store", store)
+        words = (
+            "make-utkface",
+            raw,
+            "--size",
+            "32",
+            "--rate",
+            "0",
+            "--store",
+            store,
+            "--val-protocol",
+            "none",
+        )
         assert cli(*words, "--out", tmp_path / store)[0] == 0
     return load(tmp_path / "pixels"), load(tmp_path / "files")
 
