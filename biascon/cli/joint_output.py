@@ -37,7 +37,10 @@ def format_image_averages(evaluations: Sequence[Evaluation]) -> list[str]:
     ]
     lines = ["", "over test images instead of cells [95 %]", format_table(header, rows)]
     if first.adjusted_differs:
-        lines.append("adjusted average: cells weighted by their shares of the training images")
+        lines.append(
+            "adjusted average: cells weighted by their shares of the training images; where most of these "
+            "are bias-aligned, reliance on the bias raises it"
+        )
     return lines
 
 
@@ -60,6 +63,10 @@ def format_joint_bias(evaluations: Sequence[Evaluation]) -> list[str]:
     rows = [row for each, joint in measured for row in _attribute_rows(each, joint)]
     lines += [format_table(header, rows, left=3), ""]
     if measured[0][1].patterns:
+        if any(joint.in_distribution.value is None for _, joint in measured):
+            lines.append(
+                "in-distribution and gaps are undefined: a group with training images has no test image"
+            )
         lines += [
             "in-distribution: groups of one label and one set of conflicting attributes, weighted by their "
             "shares of the training images",

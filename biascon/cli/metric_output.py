@@ -29,6 +29,7 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 
 # Why a loss is named as better or not, by ``MetricTest.basis``.
+TRAINING_WEIGHTED = ("adjusted_average", "in_distribution")
 NOTES: dict[str, str] = {
     "difference": "better is named where p (Holm) is at most 0.05",
     "difference and excess": "better is named where p (Holm) is at most 0.05 for the difference and for that "
@@ -200,6 +201,12 @@ def _explain_better(tests: Sequence[MetricTest]) -> list[str]:
         names = dict.fromkeys(_name(test.metric) for test in tests if test.basis == basis)
         if names:
             lines.append(f"{', '.join(names)}: {note}")
+    weighted = dict.fromkeys(test.metric for test in tests if test.metric in TRAINING_WEIGHTED)
+    if weighted:
+        lines.append(
+            f"{', '.join(map(_name, weighted))}: weighted as the training images; where most of these are "
+            "bias-aligned, reliance on the bias raises it"
+        )
     excesses = dict.fromkeys(test.metric for test in tests if test.excess is not None)
     if excesses:
         lines.append("excess: the value minus the mean over permutations of the bias values")

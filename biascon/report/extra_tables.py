@@ -78,7 +78,8 @@ def _image_averages(experiment: Experiment) -> ExtraTable | None:
     if ADJUSTED_AVERAGE in metrics:
         note += (
             " Adjusted average accuracy (Sagawa et al., 2020): accuracies of the cells weighted by their "
-            "shares of the training images."
+            "shares of the training images. Where most of these are bias-aligned, reliance on the bias "
+            "raises it."
         )
     rows = _rows(experiment, list(metrics))
     return ExtraTable("Accuracies over images", note, [header], rows)
