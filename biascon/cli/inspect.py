@@ -15,7 +15,7 @@ from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCoun
 
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
-    from biascon.data.joint_counts import JointCounts
+    from biascon.data.joint_counts import AttributeCounts
     from biascon.data.split import BiasedDataset
 
 
@@ -106,7 +106,7 @@ def _print_manifest(folder: Path, manifest: Manifest, *, as_json: bool) -> None:
         click.echo(f"\n{format_joint_counts(manifest, counts)}")
 
 
-def format_joint_counts(manifest: Manifest, counts: Mapping[str, JointCounts]) -> str:
+def format_joint_counts(manifest: Manifest, counts: Mapping[str, AttributeCounts]) -> str:
     """Format the joint counts of several bias attributes as text.
 
     Args:

@@ -17,7 +17,7 @@ MAX_ATTRIBUTES = 3  # with more of them, no table of all combinations is made
 
 
 @dataclass(frozen=True)
-class JointCounts:
+class AttributeCounts:
     """The number of images of a split by label and by each bias attribute.
 
     Attributes:
@@ -30,12 +30,16 @@ class JointCounts:
 
 
 def list_aligned_attributes(manifest: Manifest) -> list[str]:
-    """Return the attributes for which bias-aligned pairs are defined."""
+    """Return the attributes that have bias-aligned pairs.
+
+    An attribute without pairs has no conflicting images, so that it is in no joint count. One example is the
+    age of UTKFace built by race, where ages of 11 to 19 are in neither group.
+    """
     attributes = manifest.attributes or {}
-    return [name for name, entry in attributes.items() if entry.aligned_pairs is not None]
+    return [name for name, entry in attributes.items() if entry.aligned_pairs]
 
 
-def read_joint_counts(folder: Path, manifest: Manifest) -> dict[str, JointCounts]:
+def read_joint_counts(folder: Path, manifest: Manifest) -> dict[str, AttributeCounts]:
     """Count the images of each split of a verified dataset folder by its attributes with aligned pairs.
 
     Args:
@@ -56,7 +60,9 @@ def read_joint_counts(folder: Path, manifest: Manifest) -> dict[str, JointCounts
     }
 
 
-def count_jointly(arrays: Mapping[str, Array], manifest: Manifest, names: list[str]) -> JointCounts:
+def count_jointly(
+    arrays: Mapping[str, Array], manifest: Manifest, names: list[str]
+) -> AttributeCounts:
     """Count the images of a split by some attributes that have aligned pairs.
 
     Args:
@@ -77,4 +83,4 @@ def count_jointly(arrays: Mapping[str, Array], manifest: Manifest, names: list[s
         cells = np.zeros((manifest.n_labels, len(attributes[name].values)), dtype=np.int64)
         np.add.at(cells, (labels, values[name]), 1)
         by_attribute[name] = cells
-    return JointCounts(by_alignment, by_attribute)
+    return AttributeCounts(by_alignment, by_attribute)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from biascon.data.manifest import Attribute, Manifest
+from biascon.data.joint_counts import list_aligned_attributes
+from biascon.data.manifest import Attribute
 from biascon.data.split import BiasedDataset, Split, find_aligned_rows
 from biascon.metrics.alignment_patterns import pattern_of_rows
 from biascon.metrics.counts import count
@@ -14,16 +15,6 @@ from biascon.metrics.joint_bias import AttributeTable, JointBias, measure_joint_
 from biascon.utils.types import Array
 
 MAX_JOINT = 4  # attributes whose combinations are measured: 16 patterns
-
-
-def paired_attributes(manifest: Manifest) -> dict[str, Attribute]:
-    """Return the attributes that have alignment pairs, by name.
-
-    An attribute without pairs has no conflicting images, so that it is in no alignment pattern. One example
-    is the age of UTKFace built by race, where ages of 11 to 19 are in neither group.
-    """
-    attributes = manifest.attributes or {}
-    return {name: attribute for name, attribute in attributes.items() if attribute.aligned_pairs}
 
 
 def measure_joint(data: BiasedDataset, part: str, predictions: Array) -> JointBias | None:
@@ -36,7 +27,8 @@ def measure_joint(data: BiasedDataset, part: str, predictions: Array) -> JointBi
         part: The name of the split.
         predictions: int ``(N,)`` in 0..K-1, in the order of the split.
     """
-    attributes, split = paired_attributes(data.manifest), data.splits[part]
+    stored, split = data.manifest.attributes or {}, data.splits[part]
+    attributes = {name: stored[name] for name in list_aligned_attributes(data.manifest)}
     if len(attributes) < 2:
         return None
     names, n_labels = data.manifest.labels, data.n_labels

@@ -78,7 +78,7 @@ def assign_both(labels: np.ndarray, part: str, seed: int = 0) -> tuple[np.ndarra
     return assign_colors(labels, spec, split), assign_foreground(labels, spec, split)
 
 
-class TestJointCounts:
+class TestAttributeCounts:
     @pytest.mark.parametrize("part", PARTS)
     def test_counts_of_label_background_and_foreground_are_pinned(self, part: str) -> None:
         labels = np.repeat(np.arange(10), PARTS[part])
