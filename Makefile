@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-gpu clean
+.PHONY: demo test lint bench bench-gpu reliability clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -21,6 +21,10 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -o addopts= --benchmark-only
 	$(BIN)/python tests/benchmarks/performance
+
+# Faults by the hundred, injected into whole commands; writes the table of docs/reliability.md.
+reliability: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability
 
 bench-gpu: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/performance --device cuda
