@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
               help="Evaluate the encoder of this finished run on --data. Repeatable.")  # fmt: skip
 @no_features_option
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="Compute files of an interrupted run again that were found damaged.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -56,6 +61,7 @@ def command(
     root: Path,
     sources: tuple[Path, ...],
     no_features: bool,
+    recompute: bool,
     as_json: bool,
 ) -> None:
     """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.
@@ -87,13 +93,13 @@ def command(
             )
             jobs.append((config, source))
         if world_size() > 1:
-            jobs, resume = _train_jobs(jobs, dataset, root, session_device, resume)
+            jobs, resume = _train_jobs(jobs, dataset, root, session_device, resume, recompute)
         if not is_main_process():
             return
         for config, encoder_source in jobs:
             evaluation = _evaluate_job(
                 config, encoder_source, dataset, root=root, device=session_device,
-                resume=resume, keep_features=not no_features,
+                resume=resume, keep_features=not no_features, recompute=recompute,
             )  # fmt: skip
             if evaluation is not None:
                 evaluations.append(evaluation)
@@ -118,11 +124,18 @@ def _evaluate_job(
 
 
 def _train_jobs(
-    jobs: Sequence[Job], dataset: BiasedDataset, root: Path, device: torch.device, resume: bool
+    jobs: Sequence[Job],
+    dataset: BiasedDataset,
+    root: Path,
+    device: torch.device,
+    resume: bool,
+    recompute: bool,
 ) -> tuple[list[Job], bool]:
     """Train in all processes; return the jobs that the main process evaluates, and how it resumes them."""
     configs = [config for config, source in jobs if source is None]
-    trained = train_in_processes(configs, dataset, root=root, device=device, resume=resume)
+    trained = train_in_processes(
+        configs, dataset, root=root, device=device, resume=resume, recompute=recompute
+    )
     # What was just trained is not trained again.
     return [*((config, None) for config in trained), *jobs[len(trained) :]], resume or bool(trained)
 

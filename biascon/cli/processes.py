@@ -24,6 +24,7 @@ def train_in_processes(
     root: Path,
     device: torch.device,
     resume: bool,
+    recompute: bool = False,
 ) -> list[RunConfig]:
     """Train the networks of all runs, then release the other processes: they have nothing more to do.
 
@@ -33,6 +34,7 @@ def train_in_processes(
         root: The folder of all runs.
         device: The device of this process.
         resume: Whether an interrupted run resumes from its last epoch. Otherwise it starts again.
+        recompute: Whether a file of an interrupted run that was found damaged is computed again.
 
     Returns:
         The configurations with the number of processes. With them, one process can evaluate the runs.
@@ -49,7 +51,13 @@ def train_in_processes(
         with closing(Progress(config, show=is_main_process(), watch=watch)) as progress:
             trained.append(
                 train_network(
-                    config, dataset, root=root, device=device, resume=resume, on_epoch=progress
+                    config,
+                    dataset,
+                    root=root,
+                    device=device,
+                    resume=resume,
+                    recompute=recompute,
+                    on_epoch=progress,
                 )
             )
     release_others()

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from biascon.config.augmentation import Augmentation
-from biascon.errors import BiasconError
+from biascon.errors import BiasconError, RunError
 from biascon.models.encoders import Encoder
 from biascon.models.features import (
     check_finite,
@@ -39,9 +39,10 @@ from biascon.models.features import (
 )
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext
-from biascon.runs.folder import DONE, ENCODER, FEATURES
+from biascon.runs.folder import DONE, ENCODER, FEATURES, record_artifacts, write_artifacts
+from biascon.runs.journal import verify
 from biascon.training.augment import augment
-from biascon.utils.files import os_error, read_json, sha256_file, write_atomic
+from biascon.utils.files import os_error, read_json, sha256_file, sync_folder
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 
@@ -104,7 +105,7 @@ def cached_features(context: RunContext, part: str, encoder: Encoder) -> Array:
     origin = "" if is_finished and path.is_file() else _describe_origin(context)
     if not path.is_file() and not _take_from_other_run(path, shape, origin):
         return write_features(path, encoder, split.images, dtype, origin, context.device)
-    features = _read(path)
+    features = _read(path, is_finished=is_finished)
     if origin and _read_origin(path) != (origin, _hash(features)):
         raise damaged_file_error(path)
     if features.shape != shape or features.dtype not in (dtype, np.float32):
@@ -144,11 +145,11 @@ def write_features(
     if dtype == np.float32:
         features = extract_features(encoder, images, device=device)
         metadata = {_ORIGIN: f"{origin}/{_hash(features)}"}
-        write_atomic(path, save({"features": features}, metadata=metadata))
+        write_artifacts(path.parent, {path.name: save({"features": features}, metadata=metadata)})
         return features
     if not _write_blocks(path, encoder, images, "F16", origin, device):
         _write_blocks(path, encoder, images, "F32", origin, device)
-    return _read(path)
+    return _read(path, is_finished=(path.parent / DONE).is_file())
 
 
 def _write_blocks(
@@ -173,13 +174,37 @@ def _write_blocks(
             file.write(_header(shape, dtype, f"{origin}/{digest.hexdigest()}"))
             file.flush()
             os.fsync(file.fileno())
+        sha256 = _sha256_of_blocks(temporary, digest.hexdigest())
+        record_artifacts(path.parent, {path.name: sha256})
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise os_error(error, "write", path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return True
+
+
+def _sha256_of_blocks(path: Path, sha256: str) -> str:
+    """Return the SHA-256 of a file of features that was just written, whose features have a SHA-256.
+
+    Raises:
+        RunError: The disk does not give back the features that were written.
+    """
+    whole, features = hashlib.sha256(), hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.read(8)
+        header = file.read(int.from_bytes(size, "little"))
+        whole.update(size + header)
+        while block := file.read(1 << 20):
+            whole.update(block)
+            features.update(block)
+    if features.hexdigest() != sha256:
+        raise RunError(
+            f"{path.parent} does not hold the features that were written; check the disk"
+        )
+    return whole.hexdigest()
 
 
 _ORIGIN = "origin"  # one entry of metadata: safetensors does not keep the order of several
@@ -228,7 +253,8 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
             if _read_origin(candidate)[0] != origin or stated_shape != shape:
                 continue
             seals = read_json(candidate.with_name(DONE))["files"]
-            if seals.get(path.name) != sha256_file(candidate):
+            sha256 = sha256_file(candidate)
+            if seals.get(path.name) != sha256:
                 continue
         except (SafetensorError, OSError, BiasconError, KeyError, TypeError, AttributeError):
             continue  # not finished, or damaged: a command on that run reports it
@@ -238,6 +264,7 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
                 os.link(candidate, temporary)
             except OSError:
                 shutil.copyfile(candidate, temporary)
+            record_artifacts(path.parent, {path.name: sha256})
             temporary.replace(path)
         except OSError:
             continue  # the other run may have been deleted in between
@@ -248,12 +275,19 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
     return False
 
 
-def _read(path: Path) -> Array:
+def _read(path: Path, *, is_finished: bool) -> Array:
     """Return the features of a file; float16, and float32 of more than 1 GiB, is memory-mapped.
+
+    Args:
+        path: The file.
+        is_finished: Whether its run is finished: its seal has then been checked. Otherwise the file is
+            compared with the journal.
 
     Raises:
         RunError: The file is damaged.
     """
+    if not is_finished:
+        verify(path.parent, path.name, sha256_file(path))
     try:
         with safe_open(path, framework="np") as file:  # checks the header and every offset
             entry = file.get_slice("features")

@@ -25,14 +25,13 @@ from biascon.evaluation.monitor import validation_accuracies
 from biascon.models.encoders import Encoder, build_encoder, build_head
 from biascon.models.features import iter_outputs
 from biascon.runs.context import RunContext
-from biascon.runs.folder import ENCODER, FINETUNE_LOG, FINETUNED
+from biascon.runs.folder import ENCODER, FINETUNE_LOG, FINETUNED, write_artifacts
 from biascon.runs.history import History
 from biascon.runs.records import EpochRecord
 from biascon.training.augment import augment
 from biascon.training.batches import BatchLoader
 from biascon.training.network import load_weights, to_channels_last
 from biascon.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from biascon.utils.files import write_atomic
 from biascon.utils.progress import report_progress
 from biascon.utils.seeds import permutation, torch_generator
 from biascon.utils.types import Array
@@ -90,7 +89,7 @@ def finetune(context: RunContext) -> FineTunedModel:
         history.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
         context.on_epoch(dataclasses.replace(record, stage=STAGE))
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    write_atomic(folder / FINETUNED, to_bytes(weights))
+    write_artifacts(folder, {FINETUNED: to_bytes(weights)})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return model
 

@@ -47,10 +47,11 @@ from biascon.runs.folder import (
     FEATURES,
     PREDICTIONS,
     UNFINISHED,
-    delete_partial,
     lock_folder,
     mark_finished,
     read_selected_images,
+    start_again,
+    write_artifacts,
 )
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
@@ -62,7 +63,7 @@ from biascon.utils.distributed import (
     is_main_process,
     world_size,
 )
-from biascon.utils.files import pretty_json, write_atomic
+from biascon.utils.files import pretty_json
 from biascon.utils.packages import import_modules
 from biascon.utils.types import Array
 
@@ -85,6 +86,7 @@ def evaluate(
     on_epoch: EpochCallback = ignore_epoch,
     source: EncoderSource | None = None,
     keep_features: bool = True,
+    recompute: bool = False,
 ) -> RunResult:
     """Return the folder and the evaluation of a run; compute what is missing.
 
@@ -102,13 +104,14 @@ def evaluate(
         source: The run whose encoder is used instead of training one (``biascon.evaluation.transfer``).
         keep_features: Whether the finished run keeps its features. The run and its digest are the same
             without.
+        recompute: Whether a file of an interrupted run that was found damaged is computed again.
 
     Raises:
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
         MissingPackageError: A package is not installed that the evaluation needs.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, source)
-    context = dataclasses.replace(context, keep_features=keep_features)
+    context = dataclasses.replace(context, keep_features=keep_features, recompute=recompute)
     finished = _read_finished(context)
     if finished is not None:
         return finished
@@ -138,6 +141,7 @@ def train_network(
     device: torch.device,
     resume: bool = True,
     on_epoch: EpochCallback = ignore_epoch,
+    recompute: bool = False,
 ) -> RunConfig:
     """Train the network of a run where it is missing, in all processes, and evaluate nothing.
 
@@ -151,6 +155,7 @@ def train_network(
         device: The device of this process.
         resume: Whether an interrupted run resumes from its last epoch. Otherwise it starts again.
         on_epoch: Called with the record of each epoch.
+        recompute: Whether a file of an interrupted run that was found damaged is computed again.
 
     Returns:
         The configuration of the run, with the number of processes.
@@ -159,6 +164,7 @@ def train_network(
         BiasconError: The folder is not writable, in use, or damaged; or training diverged.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, None)
+    context = dataclasses.replace(context, recompute=recompute)
     if not decide((context.folder / DONE).is_file()):
         with _lock(context):
             get_or_train(context)
@@ -226,8 +232,8 @@ def _lock(context: RunContext) -> Iterator[None]:
     """Lock the run folder, and set how the run is computed; the first process locks for all of them."""
     lock = lock_folder(context.folder) if is_main_process() else nullcontext()
     with lock, compute(context):
-        if is_main_process() and not context.resume:
-            delete_partial(context.folder)
+        if is_main_process():
+            start_again(context.folder, resume=context.resume, recompute=context.recompute)
         barrier()
         yield
 
@@ -314,8 +320,7 @@ def _write_results(context: RunContext, evaluation: Evaluation, scores: Array) -
     joint = evaluation.joint_bias
     attributes = [] if joint is None else joint.names
     table = predictions_to_parquet(context.data.splits["test"], scores, attributes)
-    write_atomic(folder / PREDICTIONS, table)
-    write_atomic(folder / EVALUATION, pretty_json(evaluation.to_json()))
+    write_artifacts(folder, {PREDICTIONS: table, EVALUATION: pretty_json(evaluation.to_json())})
     if not context.keep_features:
         for name in FEATURES:
             (folder / name).unlink(missing_ok=True)

@@ -16,15 +16,23 @@ from pathlib import Path
 from biascon.config.factory import with_protocol
 from biascon.config.run_config import EncoderOrigin, RunConfig, read_config
 from biascon.data.dataset import BiasedDataset
-from biascon.errors import BiasconError, RunError
+from biascon.errors import RunError
 from biascon.models.encoders import build_encoder
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import CLASSIFIER, ENCODER, METRICS_LOG, SELECTED, write_config
+from biascon.runs.folder import (
+    CLASSIFIER,
+    ENCODER,
+    METRICS_LOG,
+    SELECTED,
+    read_artifact,
+    write_artifacts,
+    write_config,
+)
 from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
 from biascon.training.stages import load_network
-from biascon.utils.files import sha256_file, write_together
+from biascon.utils.files import sha256_file
 from biascon.utils.seeds import torch_generator
 
 
@@ -125,14 +133,7 @@ def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
             names.insert(0, CLASSIFIER)
         if config.origin is None and (source.run.folder / SELECTED).is_file():
             names.insert(0, SELECTED)
-        try:
-            copies: dict[Path, bytes | str] = {
-                folder / name: (source.run.folder / name).read_bytes() for name in names
-            }
-        except OSError as error:
-            message = error.strerror or error
-            raise BiasconError(f"cannot read {source.run.folder}: {message}") from error
-        write_together(copies)
+        write_artifacts(folder, {name: read_artifact(source.run.folder, name) for name in names})
     if sha256_file(folder / ENCODER) != source.sha256:
         raise damaged_file_error(folder / ENCODER)
     if config.origin is None:

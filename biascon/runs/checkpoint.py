@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from biascon.errors import RunError
-from biascon.utils.files import write_atomic
+from biascon.runs.folder import read_artifact, write_artifacts
 
 NAME = "checkpoint.pt"
 
@@ -23,22 +23,23 @@ def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
     """Write the state (tensors and plain data) to a file of a folder, atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomic(folder / name, buffer.getvalue())
+    write_artifacts(folder, {name: buffer.getvalue()})
 
 
 def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
     """Read the state with ``weights_only=True``, or return None if there is none.
 
     Raises:
-        RunError: The file is not a checkpoint of biascon.
+        RunError: The file does not have the bytes that were written, or is not a checkpoint of biascon.
     """
     path = folder / name
     if not path.is_file():
         return None
+    content = io.BytesIO(read_artifact(folder, name))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below names a file that is no checkpoint
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise nearly anything
         raise damaged_file_error(path) from error
     if not isinstance(state, dict) or "epoch" not in state:

@@ -41,6 +41,7 @@ class RunContext:
             encoder on validation while it trains; None for a run that is not monitored.
         keep_features: Whether the finished run keeps its features. They are in its folder while it is
             computed.
+        recompute: Whether a damaged file of an interrupted run is computed again. Otherwise it is an error.
         stage: What is trained, if it is not the network of the run itself.
     """
 
@@ -54,6 +55,7 @@ class RunContext:
         default=lambda context: None, repr=False
     )
     keep_features: bool = True
+    recompute: bool = False
     stage: str = ""
 
     @cached_property

@@ -24,10 +24,19 @@ from filelock import FileLock, Timeout
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
+from biascon.runs import journal
 from biascon.runs.environment import describe_environment
+from biascon.runs.journal import JOURNAL
 from biascon.runs.records import SelectedImages
 from biascon.runs.seals import Check, changed_error, check_files, check_presence
-from biascon.utils.files import os_error, pretty_json, read_json, sha256_file, write_atomic
+from biascon.utils.files import (
+    os_error,
+    pretty_json,
+    read_json,
+    sha256_file,
+    write_atomic,
+    write_together,
+)
 
 DONE = "done"
 EVALUATION = "evaluation.json"
@@ -40,7 +49,7 @@ SELECTED = "first_stage.json"  # the images that the first-stage network singles
 STEP_LOSSES = "losses.safetensors"  # the recorded losses of a first-stage network
 FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tuning
 FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
-UNFINISHED = ("checkpoint.pt", "finetune.pt")
+UNFINISHED = ("checkpoint.pt", "finetune.pt", JOURNAL)
 _OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 # The files that a report reads, besides the evaluation, and the test features where it draws them.
@@ -83,8 +92,61 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 def write_config(folder: Path, config: RunConfig, device: str) -> None:
     """Write the configuration and the environment of a run, before its first step."""
-    write_atomic(folder / "config.toml", to_toml(config.as_dict()))
-    write_atomic(folder / "environment.json", pretty_json(describe_environment(device)))
+    environment = pretty_json(describe_environment(device))
+    write_artifacts(
+        folder, {"config.toml": to_toml(config.as_dict()), "environment.json": environment}
+    )
+
+
+def write_artifacts(folder: Path, files: Mapping[str, bytes | str]) -> None:
+    """Write files of a run atomically, with their lines in the journal while the run is not finished.
+
+    Raises:
+        BiasconError: The folder is not writable, or the disk is full.
+    """
+    if (folder / DONE).exists():
+        write_together({folder / name: data for name, data in files.items()})
+    else:
+        journal.write_files(folder, files)
+
+
+def record_artifacts(folder: Path, sha256: Mapping[str, str]) -> None:
+    """Append the SHA-256 of files of a run to its journal, while the run is not finished.
+
+    Call this before a file gets its name. ``write_artifacts`` does so by itself.
+    """
+    if not (folder / DONE).exists():
+        journal.record(folder, sha256)
+
+
+def read_artifact(folder: Path, name: str) -> bytes:
+    """Return the bytes of a file of a run, after comparing them with ``done``, or else with the journal.
+
+    Raises:
+        RunError: The bytes are not those that were written. A damaged file of an unfinished run is set aside.
+        BiasconError: The file cannot be read.
+    """
+    seal = read_seal(folder)
+    if seal is None:
+        return journal.read_verified(folder, name)
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{os_error(error, 'read', path)}; delete the folder {folder}") from error
+    if journal.sha256_bytes(data) != seal.files.get(name):
+        raise changed_error(path)
+    return data
+
+
+def stated_sha256(folder: Path, name: str) -> str | None:
+    """Return the SHA-256 that ``done``, or else the journal, states for a file; None if neither has it.
+
+    Raises:
+        RunError: ``done`` or the journal is damaged.
+    """
+    seal = read_seal(folder)
+    return journal.read_journal(folder).newest(name) if seal is None else seal.files.get(name)
 
 
 def read_selected_images(folder: Path) -> SelectedImages | None:
@@ -97,8 +159,8 @@ def read_selected_images(folder: Path) -> SelectedImages | None:
     if not path.is_file():
         return None
     try:
-        return SelectedImages.from_json(read_json(path))
-    except (KeyError, TypeError, BiasconError) as error:
+        return SelectedImages.from_json(json.loads(read_artifact(folder, SELECTED)))
+    except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged; delete the folder {folder}") from error
 
 
@@ -109,10 +171,46 @@ def delete_partial(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+def start_again(folder: Path, *, resume: bool, recompute: bool) -> None:
+    """Prepare a locked run folder for the rest of its computation.
+
+    Args:
+        folder: The run folder.
+        resume: Whether an interrupted run resumes. Otherwise what it has is deleted.
+        recompute: Whether files that were found damaged are computed again. Otherwise they are an error.
+
+    Raises:
+        RunError: A file of an unfinished run is damaged, and the user asked for none of the two.
+    """
+    if (folder / DONE).exists():
+        return
+    if not resume:
+        delete_partial(folder)
+    elif not recompute:
+        journal.check_not_damaged(folder)
+    elif damaged := set(journal.read_journal(folder).damaged):
+        # The training goes on from its checkpoint, and writes all files of the training again.
+        if damaged & {*_SEALED[:4], CLASSIFIER, SELECTED, STEP_LOSSES}:
+            for name in (ENCODER, CLASSIFIER):
+                (folder / name).unlink(missing_ok=True)
+        if damaged & {FINETUNED, FINETUNE_LOG}:
+            (folder / FINETUNED).unlink(missing_ok=True)
+        journal.record_computed_again(folder)
+
+
 def mark_finished(folder: Path, digest: str) -> None:
-    """Write ``done``, with the SHA-256 of every other file: the run is finished."""
+    """Write ``done``, with the SHA-256 of every other file: the run is finished.
+
+    Every file is first read and compared with the journal, so that no damage is sealed.
+
+    Raises:
+        RunError: A file does not have the bytes that were written. It is set aside.
+        BiasconError: A file cannot be read, or ``done`` cannot be written.
+    """
     optional = [name for name in _OPTIONAL if (folder / name).is_file()]
     files = {name: sha256_file(folder / name) for name in (*_SEALED, *optional)}
+    for name, sha256 in files.items():
+        journal.verify(folder, name, sha256, newest=True)
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from biascon.runs import checkpoint
+from biascon.runs.folder import record_artifacts, write_artifacts
+from biascon.runs.journal import sha256_bytes
 from biascon.runs.records import EpochRecord
-from biascon.utils.files import append, write_atomic
+from biascon.utils.files import append_durably
 
 
 @dataclass
@@ -49,12 +51,14 @@ class History:
 
     def rewrite_log(self) -> None:
         """Rewrite the log: it loses the epochs after the last checkpoint, which are computed again."""
-        lines = [json.dumps(record.to_json()) + "\n" for record in self.epochs]
-        write_atomic(self.folder / self.log, "".join(lines))
+        write_artifacts(self.folder, {self.log: "".join(self._lines())})
 
-    def add(self, record: EpochRecord) -> None:
+    def _lines(self) -> list[str]:
+        return [json.dumps(epoch.to_json()) + "\n" for epoch in self.epochs]
+
+    def add(self, epoch: EpochRecord) -> None:
         """Add a finished epoch, without writing it."""
-        self.epochs.append(record)
+        self.epochs.append(epoch)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Append the last epoch to the log, and write the checkpoint.
@@ -62,9 +66,12 @@ class History:
         Args:
             state: The state of the training, tensors and plain data.
         """
-        record = self.epochs[-1]
-        append(self.folder / self.log, json.dumps(record.to_json()) + "\n")
+        lines = self._lines()
+        record_artifacts(self.folder, {self.log: sha256_bytes("".join(lines))})
+        append_durably(self.folder / self.log, lines[-1])
         history = [epoch.to_json() for epoch in self.epochs]
         checkpoint.save(
-            self.folder, {"epoch": record.epoch, **state, "history": history}, self.checkpoint
+            self.folder,
+            {"epoch": self.epochs[-1].epoch, **state, "history": history},
+            self.checkpoint,
         )

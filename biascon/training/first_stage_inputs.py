@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from biascon.errors import BiasconWarning, UsageError
@@ -18,14 +18,14 @@ from biascon.losses.registry import FirstStage, Requirement
 from biascon.models.features import extract_features
 from biascon.runs import checkpoint
 from biascon.runs.context import RunContext
-from biascon.runs.folder import SELECTED, STEP_LOSSES
+from biascon.runs.folder import SELECTED, STEP_LOSSES, read_artifact, write_artifacts
 from biascon.runs.records import SelectedImages
 from biascon.training.batches import TrainingGroups
 from biascon.training.inferred_groups import infer_environments
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import TrainedNetwork, count_groups
 from biascon.utils.distributed import is_main_process
-from biascon.utils.files import pretty_json, write_atomic
+from biascon.utils.files import pretty_json
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 
@@ -143,11 +143,11 @@ def _record(context: RunContext, kind: str, selected: Array) -> None:
         int((selected & conflicting).sum()) if knows_aligned else None,
     )
     if is_main_process():
-        write_atomic(context.folder / SELECTED, pretty_json(record.to_json()))
+        write_artifacts(context.folder, {SELECTED: pretty_json(record.to_json())})
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Tensor]:
     try:
-        return {k: v.to(device) for k, v in load_file(path).items()}
+        return {k: v.to(device) for k, v in load(read_artifact(path.parent, path.name)).items()}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise checkpoint.damaged_file_error(path) from error

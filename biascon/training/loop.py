@@ -19,7 +19,7 @@ from biascon.losses.pairwise import can_read_without_sync
 from biascon.losses.per_image import per_image_cross_entropy
 from biascon.runs import checkpoint
 from biascon.runs.context import RunContext
-from biascon.runs.folder import METRICS_LOG, STEP_LOSSES
+from biascon.runs.folder import METRICS_LOG, STEP_LOSSES, write_artifacts
 from biascon.runs.history import History
 from biascon.runs.records import EpochRecord
 from biascon.training.batches import BatchLoader
@@ -40,7 +40,6 @@ from biascon.utils.distributed import (
     world_size,
     wrap_ddp,
 )
-from biascon.utils.files import write_atomic
 from biascon.utils.memory import peak_memory_mib, retain_freed_memory
 from biascon.utils.progress import report_progress
 from biascon.utils.seeds import torch_generator
@@ -94,7 +93,7 @@ def train(context: RunContext, *, loss_inputs: LossInputs | None = None) -> Mode
             context.on_epoch(record)
     if state.recorded_losses is not None and is_main_process():
         losses = to_bytes({"losses": state.recorded_losses.cpu()})
-        write_atomic(context.folder / STEP_LOSSES, losses)
+        write_artifacts(context.folder, {STEP_LOSSES: losses})
     share_buffers(state.model)
     barrier()
     return state.model

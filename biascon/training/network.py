@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +21,7 @@ from biascon.losses.registry import LossEntry
 from biascon.models.encoders import Encoder, build_encoder, build_head
 from biascon.models.weights import match_state_dict, read_blob, read_weights
 from biascon.runs.checkpoint import damaged_file_error
+from biascon.runs.folder import read_artifact
 from biascon.utils.seeds import torch_generator
 
 N_ENVIRONMENTS = 2  # EIIL divides the images into two groups
@@ -116,10 +117,10 @@ def load_weights(module: ModuleT, path: Path) -> ModuleT:
     """Give a network the weights of a file of a run folder, and return it.
 
     Raises:
-        RunError: The file is damaged, or of another network.
+        RunError: The file does not have the bytes that were written, or is of another network.
     """
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(load(read_artifact(path.parent, path.name)))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise damaged_file_error(path) from error
     return module

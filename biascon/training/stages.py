@@ -24,9 +24,13 @@ from biascon.runs.folder import (
     FEATURES,
     METRICS_LOG,
     SELECTED,
-    delete_partial,
     lock_folder,
+    read_artifact,
     read_selected_images,
+    record_artifacts,
+    start_again,
+    stated_sha256,
+    write_artifacts,
     write_config,
 )
 from biascon.training.checks import check_run
@@ -41,7 +45,7 @@ from biascon.training.network import (
     trains_classifier,
 )
 from biascon.utils.distributed import decide, is_main_process
-from biascon.utils.files import pretty_json, write_together
+from biascon.utils.files import pretty_json
 from biascon.utils.seeds import torch_generator
 
 
@@ -111,8 +115,8 @@ def split_attributes(data: BiasedDataset) -> list[BiasedDataset]:
 def _get_or_train_other(context: RunContext) -> TrainedNetwork:
     """Return the network of another run, read from its folder or trained there."""
     with lock_folder(context.folder, wait=True) if is_main_process() else nullcontext():
-        if is_main_process() and not context.resume:
-            delete_partial(context.folder)
+        if is_main_process():
+            start_again(context.folder, resume=context.resume, recompute=context.recompute)
         return get_or_train(context)
 
 
@@ -127,13 +131,22 @@ def _copy_network(
     if is_main_process():
         folder = context.folder
         write_config(folder, context.config, str(context.device))
-        write_together({folder / METRICS_LOG: (source.folder / METRICS_LOG).read_bytes()})
+        write_artifacts(folder, {METRICS_LOG: read_artifact(source.folder, METRICS_LOG)})
         _copy_selected(source, context)
         for name in FEATURES:
-            with suppress(OSError):
-                (folder / name).hardlink_to(source.folder / name)
+            _link_features(source.folder, folder, name)
         _save(folder, network)
     return network
+
+
+def _link_features(source: Path, folder: Path, name: str) -> None:
+    """Link the features of another run, with the SHA-256 that this run states; they are read later."""
+    sha256 = stated_sha256(source, name)
+    if sha256 is None or not (source / name).is_file():
+        return
+    record_artifacts(folder, {name: sha256})
+    with suppress(OSError):
+        (folder / name).hardlink_to(source / name)
 
 
 def _copy_selected(source: RunContext, context: RunContext) -> None:
@@ -144,7 +157,7 @@ def _copy_selected(source: RunContext, context: RunContext) -> None:
     if source.data is not context.data:
         # Other images are bias-conflicting by another bias attribute.
         selected = dataclasses.replace(selected, conflicting=None, selected_conflicting=None)
-    write_together({context.folder / SELECTED: pretty_json(selected.to_json())})
+    write_artifacts(context.folder, {SELECTED: pretty_json(selected.to_json())})
 
 
 def _has_encoder(context: RunContext) -> bool:
@@ -182,10 +195,10 @@ def load_network(context: RunContext) -> TrainedNetwork:
 
 
 def _save(folder: Path, network: TrainedNetwork) -> None:
-    files: dict[Path, bytes | str] = {folder / ENCODER: _to_bytes(network.encoder)}
+    files: dict[str, bytes | str] = {ENCODER: _to_bytes(network.encoder)}
     if network.classifier is not None:
-        files = {folder / CLASSIFIER: _to_bytes(network.classifier), **files}
-    write_together(files)
+        files = {CLASSIFIER: _to_bytes(network.classifier), **files}
+    write_artifacts(folder, files)
 
 
 def _to_bytes(module: nn.Module) -> bytes:

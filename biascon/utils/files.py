@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,14 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     write_together({path: data})
 
 
-def write_together(files: Mapping[Path, bytes | str]) -> None:
+def write_together(
+    files: Mapping[Path, bytes | str], *, before_rename: Callable[[], None] = lambda: None
+) -> None:
     """Write several files atomically. No file is replaced before all new files are complete.
+
+    Args:
+        files: The content of each file.
+        before_rename: Called when all new files are complete on the disk, before one is renamed.
 
     Raises:
         BiasconError: A folder is missing or not writable, or the disk is full. No temporary file remains.
@@ -55,8 +62,11 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
                 handle.write(data.encode() if isinstance(data, str) else data)
                 handle.flush()
                 os.fsync(handle.fileno())
+        before_rename()
         for temporary, path in staged.items():
             temporary.replace(path)
+        for parent in {path.parent for path in files}:
+            sync_folder(parent)
     except OSError as error:
         raise os_error(error, "write", path) from error
     finally:
@@ -76,6 +86,46 @@ def append(path: Path, line: str) -> None:
             log.write(line)
     except OSError as error:
         raise os_error(error, "write", path) from error
+
+
+def append_durably(path: Path, lines: str) -> None:
+    """Append whole lines to a file, and flush them to the disk. A last line without its end is dropped first.
+
+    Raises:
+        BiasconError: The file is not writable, or the disk is full.
+    """
+    try:
+        is_new = not path.exists()
+        with path.open("ab+") as handle:
+            handle.seek(0)
+            content = b"" if is_new else handle.read()
+            if not content.endswith(b"\n"):
+                handle.truncate(content.rfind(b"\n") + 1)
+            handle.write(lines.encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+        if is_new:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise os_error(error, "write", path) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk, so that its new names survive a loss of power.
+
+    Nothing happens on a system that cannot open a folder (Windows), or cannot flush one (some file systems
+    of a network).
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:
