@@ -23,11 +23,14 @@ from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.evaluation import pipeline
 from biascon.runs.context import RunContext, ignore_epoch
+from biascon.runs.folder import _OPTIONAL, _SEALED, DONE, read_seal
+from biascon.runs.journal import record
 from biascon.runs.records import EpochRecord
 from biascon.sweep import local_pool, runner
 from biascon.training import loop
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model
+from biascon.utils.files import pretty_json, sha256_file, write_atomic
 from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 CPU = torch.device("cpu")
@@ -40,6 +43,20 @@ def evaluate_to_json(
     result = pipeline.evaluate(config, data, **{"device": CPU, **options})
     assert result.evaluation is not None
     return result.folder, result.evaluation.to_json(), result.reused
+
+
+def reseal(folder: Path) -> None:
+    """Write ``done`` again with the hashes of the files as they are, as a user with bad intent would."""
+    stated = read_seal(folder)
+    assert stated is not None
+    optional = [name for name in _OPTIONAL if (folder / name).is_file()]
+    files = {name: sha256_file(folder / name) for name in (*_SEALED, *optional)}
+    write_atomic(folder / DONE, pretty_json({"digest": stated.digest, "files": files}))
+
+
+def note_in_journal(path: Path) -> None:
+    """Note the bytes of a file of an unfinished run in its journal, as if biascon had written them."""
+    record(path.parent, {path.name: sha256_file(path)})
 
 
 @dataclass(frozen=True)

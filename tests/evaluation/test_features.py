@@ -26,7 +26,7 @@ from biascon.runs.context import RunContext
 from biascon.runs.folder import ENCODER, read_finished
 from biascon.training.network import to_channels_last
 from biascon.utils.seeds import torch_generator
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import evaluate_to_json, note_in_journal
 
 CPU = torch.device("cpu")
 CONFIG = make_config("ce", preset="smoke", settings=["train.epochs=1"])
@@ -124,6 +124,7 @@ def test_a_damaged_feature_file_is_refused(
         save_file({"features": kept}, path, metadata={"origin": "another encoder"})
     else:
         save_file({"features": kept[1:]} if harm == "shape" else {"other": kept}, path)
+    note_in_journal(path)
     with pytest.raises(RunError, match=r"features-train\.safetensors is damaged; delete it"):
         evaluate_to_json(CONFIG, data, root=tmp_path / "runs", device=CPU)
     path.unlink()
@@ -155,7 +156,7 @@ def test_features_of_a_large_split_are_memory_mapped_float16(
         kept = load_file(folder / name)["features"]  # a safetensors file like any other
         assert kept.dtype == np.float16
         assert (folder / name).read_bytes() == (again / name).read_bytes()
-        mapped = features_module._read(folder / name)
+        mapped = features_module._read(folder / name, is_finished=True)
         assert isinstance(mapped, np.memmap)
         np.testing.assert_array_equal(mapped, kept)
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))

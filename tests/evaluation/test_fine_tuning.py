@@ -37,7 +37,7 @@ from biascon.training.augment import augment
 from biascon.training.network import load_weights
 from biascon.training.optimizer import build_optimizer, learning_rate
 from biascon.utils.seeds import permutation, torch_generator
-from tests.run_helpers import ContextInFolder, evaluate_to_json
+from tests.run_helpers import ContextInFolder, evaluate_to_json, note_in_journal
 from tests.small_datasets import write_plain
 
 CPU = torch.device("cpu")
@@ -187,6 +187,7 @@ def test_a_damaged_fine_tuning_file_is_refused(
     folder, _ = validate(smoke(), data, root=tmp_path, device=CPU)
     (folder / FINETUNED).unlink()
     (folder / name).write_bytes(b"nonsense")
+    note_in_journal(folder / name)
     with pytest.raises(RunError, match=f"{name} is damaged; delete it or pass --no-resume"):
         validate(smoke(), data, root=tmp_path, device=CPU)
     assert validate(smoke(), data, root=tmp_path, device=CPU, resume=False)[1] is not None
@@ -200,6 +201,7 @@ def test_a_step_is_cross_entropy_on_images_that_keep_their_colors(
         "finetune.epochs=1", "finetune.batch_size=140", "augment.flip_p=0.5", "finetune.name=sgd"
     )
     (tmp_path / ENCODER).write_bytes((done[0] / ENCODER).read_bytes())
+    note_in_journal(tmp_path / ENCODER)
     finetuned = finetune(ContextInFolder(config, data, tmp_path, CPU))
     encoder = build_encoder("fastconvnet", torch.Generator())
     load_weights(encoder, tmp_path / ENCODER)

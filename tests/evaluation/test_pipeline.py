@@ -24,7 +24,7 @@ from biascon.evaluation.pipeline import validate
 from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import evaluate_to_json, note_in_journal
 from tests.small_datasets import describe_dataset
 
 CPU = torch.device("cpu")
@@ -320,6 +320,7 @@ def test_a_damaged_file_of_an_unfinished_run_is_refused_and_no_resume_replaces_i
     if name == "checkpoint.pt":
         (where / "encoder.safetensors").unlink()
     (where / name).write_bytes(content)
+    note_in_journal(where / name)
     with pytest.raises(
         RunError, match=f"{name} is damaged; delete it or pass --no-resume"
     ) as caught:

@@ -26,9 +26,9 @@ from biascon.report.html import render_html
 from biascon.report.repeat_commands import format_repeat_commands
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, mark_finished, read_finished
+from biascon.runs.folder import DONE, ENCODER, EVALUATION, PREDICTIONS, read_finished
 from biascon.training.network import load_weights
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import evaluate_to_json, reseal
 from tests.small_datasets import describe_dataset, draw_images, write_faces, write_plain
 
 CPU = torch.device("cpu")
@@ -290,21 +290,16 @@ def copy_run(workspace: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def mark_finished_again(folder: Path) -> None:
-    """Write ``done`` again, so that the changed files look like those of another version."""
-    mark_finished(folder, json.loads((folder / DONE).read_text())["digest"])
-
-
 def rename_section(folder: Path) -> None:
     text = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(text.replace("[probe]", "[prober]"))
-    mark_finished_again(folder)
+    reseal(folder)
 
 
 def change_seed(folder: Path) -> None:
     text = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(text.replace("seed = 0", "seed = 1"))
-    mark_finished_again(folder)
+    reseal(folder)
 
 
 def truncate_encoder(folder: Path) -> None:
@@ -314,7 +309,7 @@ def truncate_encoder(folder: Path) -> None:
 
 def break_toml(folder: Path) -> None:
     (folder / "config.toml").write_text("[[[")
-    mark_finished_again(folder)
+    reseal(folder)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,10 +21,10 @@ from biascon.runs.folder import (
     EVALUATION,
     FEATURES,
     PREDICTIONS,
-    mark_finished,
 )
 from biascon.runs.listing import find_run_folders
 from biascon.runs.prune import PruneState, prune_runs
+from tests.run_helpers import reseal
 
 SETTINGS = ["train.epochs=1", "probe.max_iterations=200", "probe.tolerance=1e-2"]
 
@@ -46,7 +45,7 @@ def root(tmp_path: Path) -> Path:
     for folder in find_run_folders(tmp_path / "runs"):
         for size, name in enumerate(FEATURES, 1):
             (folder / name).write_bytes(bytes(1000 * size))
-        mark_finished(folder, json.loads((folder / "done").read_text())["digest"])
+        reseal(folder)
     return tmp_path / "runs"
 
 

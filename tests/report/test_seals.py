@@ -21,6 +21,7 @@ from biascon.runs.folder import ENCODER, EVALUATION, FEATURES, PREDICTIONS
 from biascon.runs.listing import RunState, find_run_folders, list_runs
 from biascon.runs.seals import Check
 from biascon.utils.files import sha256_file
+from tests.run_helpers import reseal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report" / "runs"
 
@@ -188,7 +189,6 @@ def test_a_listing_is_the_same_as_reading_the_runs(root: Path) -> None:
 
 def test_a_listing_reads_the_present_format_in_part(root: Path) -> None:
     """The committed runs are of format 1, which is read whole; one is written again in format 2."""
-    from biascon.runs.folder import mark_finished
     from biascon.utils.files import pretty_json
 
     folder = first_folder(root)
@@ -200,11 +200,11 @@ def test_a_listing_reads_the_present_format_in_part(root: Path) -> None:
         identity.evaluated_by, identity.preset_with_overrides,
     )  # fmt: skip
     (folder / EVALUATION).write_text(pretty_json(run.evaluation.to_json()), "utf-8")
-    mark_finished(folder, run.digest)
+    reseal(folder)
     (after,) = list_runs([folder])
     assert after == before
     (folder / EVALUATION).write_text(json.dumps(run.evaluation.to_json()), "utf-8")
-    mark_finished(folder, run.digest)
+    reseal(folder)
     (after,) = list_runs([folder])
     assert after == before
 

@@ -15,8 +15,8 @@ from biascon.report.experiments import find_runs
 from biascon.report.predictions import read_predictions
 from biascon.runs.cache import cache_path
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import mark_finished
 from biascon.utils.types import Array
+from tests.run_helpers import reseal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report" / "runs"
 
@@ -31,7 +31,7 @@ def run(tmp_path: Path, embedded: list[Array]) -> FinishedRun:
     n = len(predictions.predicted)
     features = np.random.default_rng(0).random((n, 4), dtype=np.float32)
     save_file({"features": features}, run.folder / tsne.FEATURES_TEST)
-    mark_finished(run.folder, run.digest)
+    reseal(run.folder)
     return run
 
 
@@ -84,7 +84,7 @@ def test_other_features_have_another_map(run: FinishedRun, embedded: list[Array]
     assert predictions is not None
     n = len(predictions.predicted)
     save_file({"features": np.ones((n, 4), np.float32)}, path)
-    mark_finished(run.folder, run.digest)
+    reseal(run.folder)
     forget()
     second = tsne.tsne_map(run)
     assert len(embedded) == 2

@@ -18,7 +18,7 @@ from biascon.runs.evaluation import Evaluation
 from biascon.runs.folder import SELECTED, read_selected_images
 from biascon.runs.identity import FirstStageRecord
 from biascon.runs.records import SelectedImages
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import evaluate_to_json, note_in_journal
 from tests.small_datasets import write_faces
 
 QUICK = ["train.epochs=1", "train.batch_size=32"]
@@ -68,6 +68,7 @@ class TestSelectedImages:
     @pytest.mark.parametrize("content", ["", "{}", "[]", '{"kind": "errors"}'])
     def test_a_damaged_record_is_refused_in_one_line(self, content: str, tmp_path: Path) -> None:
         (tmp_path / SELECTED).write_text(content)
+        note_in_journal(tmp_path / SELECTED)
         with pytest.raises(RunError, match=r"first_stage\.json is damaged; delete the folder"):
             read_selected_images(tmp_path)
 

@@ -27,7 +27,7 @@ from biascon.training.batches import TrainingGroups, epoch_order
 from biascon.training.loss_inputs import LossInputs, dataset_groups
 from biascon.training.network import build_model
 from biascon.training.optimizer import learning_rate
-from tests.run_helpers import train_in_folder
+from tests.run_helpers import note_in_journal, train_in_folder
 
 CPU = torch.device("cpu")
 
@@ -259,6 +259,7 @@ def test_an_invalid_checkpoint_is_refused_in_one_line(
     content: bytes, data: BiasedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / checkpoint.NAME).write_bytes(content)
+    note_in_journal(tmp_path / checkpoint.NAME)
     with pytest.raises(RunError, match="is damaged; delete it or pass --no-resume") as caught:
         train_in_folder(smoke_config(), data, tmp_path, device=CPU)
     assert "\n" not in str(caught.value)
@@ -269,7 +270,8 @@ def test_a_checkpoint_that_contains_code_is_refused_and_not_run(
 ) -> None:
     marker = tmp_path / "ran"
     torch.save({"epoch": 1, "model": _Trap(str(marker))}, tmp_path / checkpoint.NAME)
-    with pytest.raises(RunError):
+    note_in_journal(tmp_path / checkpoint.NAME)
+    with pytest.raises(RunError, match="is damaged"):
         train_in_folder(smoke_config(), data, tmp_path, device=CPU)
     assert not marker.exists()
 

@@ -31,7 +31,7 @@ from biascon.training.augment import augment
 from biascon.training.loss_inputs import LossInputs
 from biascon.training.network import Model, build_model
 from biascon.training.stages import TrainedNetwork, get_or_train
-from tests.run_helpers import evaluate_to_json
+from tests.run_helpers import evaluate_to_json, note_in_journal
 
 CPU = torch.device("cpu")
 TWO_STAGE = [name for name, entry in LOSSES.items() if entry.first_stage]
@@ -254,6 +254,7 @@ def test_a_damaged_first_stage_network_is_refused(data: BiasedDataset, tmp_path:
     train_in(first_config, data, tmp_path)
     path = RunContext(first_config, data, tmp_path, CPU).folder / STEP_LOSSES
     path.write_bytes(path.read_bytes()[:100])
+    note_in_journal(path)
     with pytest.raises(RunError, match=r"losses\.safetensors is damaged; delete it or pass"):
         train_in(smoke_config("lff"), data, tmp_path)
 
