@@ -172,10 +172,22 @@ class SameThread:
         return future
 
 
+def start_runs_by(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Let a sweep start its runs by another function than one that starts a process of its own."""
+    children = SimpleNamespace(
+        run=lambda words, environment: run(words, env=environment),
+        is_stopping=lambda seconds=0.0: False,
+    )
+    monkeypatch.setattr(runner, "CHILDREN", children)
+
+
 def sweep_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sweep run here, one run after the other: the start of Python and PyTorch takes seconds.
 
     All runs end before the first result is reported.
     """
-    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(run=run_here))
+    start_runs_by(monkeypatch, run_here)
     monkeypatch.setattr(local_pool, "ThreadPoolExecutor", SameThread)

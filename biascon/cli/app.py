@@ -1,13 +1,14 @@
 """Command-line entry point. A subcommand is imported when it is used.
 
 Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 70 the training diverged; 71
-the memory does not suffice; 75 another process works on the run; 130 interrupted. The classes in
-``biascon.errors`` define the codes 1, 2, 70, 71 and 75.
+the memory does not suffice; 75 another process works on the run; 129, 130 and 143 ended by SIGHUP, by SIGINT
+(Ctrl-C) and by SIGTERM. The classes in ``biascon.errors`` define the codes 1, 2, 70, 71 and 75.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from typing import TextIO
@@ -18,6 +19,7 @@ from biascon.cli.output import DISPLAY, add_quiet_option, print_error
 from biascon.cli.requirements import with_check
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
+from biascon.utils.interruption import Interrupted, signals_as_exceptions
 from biascon.utils.packages import missing_packages
 from biascon.utils.parent import end_with_parent
 from biascon.utils.progress import listen
@@ -123,11 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
     DISPLAY.reset()
     DISPLAY.is_silent = False
     try:
-        with listen(DISPLAY):
+        with signals_as_exceptions(), listen(DISPLAY):
             cli.main(args=words, prog_name="biascon", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, Interrupted) as error:
         hint = ""
         if {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words:
             hint = "; the same command resumes from the last finished epoch"
@@ -135,6 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
             hint = "; the same command resumes: it skips the runs that are finished"
         if _RESUMABLE & set(words):
             hint = "; the same command resumes after the last finished image"
+        if isinstance(error, Interrupted):
+            _fail(f"ended by {signal.Signals(error.signal_number).name}{hint}", error.exit_code)
         _fail(f"interrupted{hint}", INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

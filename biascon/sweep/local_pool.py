@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import Result, run_with_retries
+from biascon.utils.interruption import CHILDREN
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,19 @@ class LocalPool:
                 free.put(device)
 
         # Jobs that share a first-stage network wait for its lock, so that it is trained once.
-        with ThreadPoolExecutor(len(self.slots)) as executor:
-            pending: set[Future[Result]] = {executor.submit(run_in_free_slot, job) for job in jobs}
-            try:
-                while pending:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        try:
+            with ThreadPoolExecutor(len(self.slots)) as executor:
+                pending: set[Future[Result]] = set()
+                try:
+                    pending |= {executor.submit(run_in_free_slot, job) for job in jobs}
+                    while pending:
+                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            yield future.result()
+                except BaseException:  # also a signal, and a caller that takes no further results
+                    for future in pending:
+                        future.cancel()
+                    CHILDREN.stop()
+                    raise
+        finally:
+            CHILDREN.allow()

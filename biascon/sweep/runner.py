@@ -9,7 +9,7 @@ processes run: on this machine (``biascon.sweep.local_pool``) or on a Ray cluste
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,20 @@ from biascon.errors import (
 from biascon.runs.folder import read_finished
 from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
+from biascon.utils.interruption import CHILDREN
 from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 TRIES = 3
-NOT_RETRIED = (UsageError.exit_code, OutOfMemoryError.exit_code, DivergedError.exit_code)
+SHELL_SIGNAL = 128  # a process that a signal ended has this exit code plus the number of the signal
+CTRL_C = SHELL_SIGNAL + signal.SIGINT
+NOT_RETRIED = (
+    UsageError.exit_code,
+    OutOfMemoryError.exit_code,
+    DivergedError.exit_code,
+    CTRL_C,
+)
+INTERRUPTED = "interrupted"
+SIGNAL_DELAY = 0.5  # seconds in which a signal to a group of processes reaches all of them
 BUSY_INTERVAL = 2.0  # seconds between two attempts on a run that another process works on
 BUSY_TIMEOUT = 86_400.0  # seconds after which such an attempt counts as a failure
 
@@ -105,8 +115,9 @@ def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int
     """Run a job in a process of its own. If the process fails, start it again, up to ``tries`` times.
 
     Wrong usage, a lack of memory and a training that diverged are not retried, because they would occur
-    again. If another process works on the run folder, the function waits and starts the process again; such
-    attempts do not count. This happens if two jobs train the same network for two views of a dataset.
+    again. A run that was interrupted is not retried either: somebody wanted it to end. If another process
+    works on the run folder, the function waits and starts the process again; such attempts do not count. This
+    happens if two jobs train the same network for two views of a dataset.
 
     Args:
         job: The job.
@@ -124,18 +135,22 @@ def run_with_retries(job: Job, root: Path, threads: int, device: str, tries: int
     started, message, count = time.monotonic(), "", 0
     while count < tries:
         count += 1
-        process = subprocess.run(
-            job.command(root, device), check=False, env=environment, capture_output=True, text=True
-        )
-        exit_code, seconds = process.returncode, time.monotonic() - started
+        process = CHILDREN.run(job.command(root, device), environment)
+        seconds = time.monotonic() - started
+        if process is None:
+            return Result(job, "failed", count - 1, seconds, INTERRUPTED)
+        exit_code = process.returncode
         if exit_code == 0:
             return Result(job, "done", count, seconds, exit_code=exit_code)
         message = _error_message(exit_code, process.stderr)
-        if exit_code in NOT_RETRIED:
+        # A signal to a group of processes may reach the run before this process.
+        was_signal = exit_code < 0 or exit_code > SHELL_SIGNAL
+        if exit_code in NOT_RETRIED or CHILDREN.is_stopping(SIGNAL_DELAY if was_signal else 0.0):
             break
         if exit_code == RunBusyError.exit_code and seconds < BUSY_TIMEOUT:
-            time.sleep(BUSY_INTERVAL)
             count -= 1
+            if CHILDREN.is_stopping(BUSY_INTERVAL):
+                break
     return Result(job, "failed", count, seconds, message, exit_code)
 
 

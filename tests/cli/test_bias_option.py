@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from biascon.runs.folder import FEATURES
-from biascon.sweep import runner
-from tests.run_helpers import run_process, sweep_in_process
+from tests.run_helpers import run_process, start_runs_by, sweep_in_process
 from tests.small_datasets import write_faces
 
 
@@ -142,7 +140,7 @@ def test_a_sweep_runs_every_attribute(
         outcome = cli("sweep", grid, "--runs", tmp_path / "runs", "--workers", "1")
     assert outcome.code == 0, outcome.err
     assert "faces by age ce seed 0" in outcome.out
-    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(run=run_process))
+    start_runs_by(monkeypatch, run_process)
     workers = cli("sweep", grid, "--runs", tmp_path / "two", "--workers", "2")  # one waits
     assert workers.code == 0, workers.out
     assert workers.out.count(" done") == 2
