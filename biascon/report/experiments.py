@@ -27,7 +27,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.runs.identity import BiasRecord, RunIdentity
-from biascon.runs.listing import find_run_folders
+from biascon.runs.listing import find_run_folders, find_run_folders_below
 from biascon.runs.seals import Check
 from biascon.utils.progress import Say, say_nothing, with_progress
 
@@ -143,6 +143,19 @@ def list_digests(runs: Iterable[FinishedRun]) -> str:
     return " ".join(run.digest[:8] for run in runs)
 
 
+@dataclass(frozen=True)
+class FoundRuns:
+    """The runs of a folder.
+
+    Attributes:
+        runs: The finished runs, in the order of their paths.
+        left_out: Which other runs there are, and why they are left out, a text each.
+    """
+
+    runs: Sequence[FinishedRun]
+    left_out: Sequence[str]
+
+
 def find_runs(
     root: Path,
     dataset: str | None = None,
@@ -150,9 +163,21 @@ def find_runs(
     check: Check = Check.REPORT,
     say: Say = say_nothing,
 ) -> list[FinishedRun]:
-    """Return the finished runs under a folder, in the order of their paths.
+    """Return the finished runs under a folder; see ``find_all_runs``."""
+    return list(find_all_runs(root, dataset, check=check, say=say).runs)
 
-    A warning states which runs are left out because they are unfinished, damaged or of another version.
+
+def find_all_runs(
+    root: Path,
+    dataset: str | None = None,
+    *,
+    check: Check = Check.REPORT,
+    say: Say = say_nothing,
+) -> FoundRuns:
+    """Return the finished runs under a folder, and which runs are left out.
+
+    A warning states each run that is left out because it is damaged or of another version, and the number of
+    unfinished runs.
 
     Args:
         root: The folder of runs.
@@ -163,13 +188,13 @@ def find_runs(
     Raises:
         RunError: There is no finished run. The message has the command that makes one.
     """
-    runs = _read_finished_runs(find_run_folders(root, dataset), check, say)
-    if not runs:
+    found = _read_finished_runs(find_run_folders(root, dataset), check, say)
+    if not found.runs:
         where = f"{root}/{dataset}" if dataset else str(root)
         raise RunError(
             f"there is no finished run in {where}; make one with: biascon evaluate --loss contex"
         )
-    return runs
+    return found
 
 
 def read_runs(
@@ -187,25 +212,21 @@ def read_runs(
     """
     runs: dict[Path, FinishedRun] = {}
     for folder in folders:
-        if (folder / "config.toml").is_file():
-            run_folders = [folder]
-        else:
-            run_folders = [config.parent for config in sorted(folder.rglob("config.toml"))]
-        runs_of_folder = _read_finished_runs(run_folders, check, say)
+        runs_of_folder = _read_finished_runs(find_run_folders_below(folder), check, say).runs
         if not runs_of_folder:
             raise RunError(f"there is no finished run in {folder}")
         runs |= {run.folder.resolve(): run for run in runs_of_folder}
     return list(runs.values())
 
 
-def _read_finished_runs(folders: Sequence[Path], check: Check, say: Say) -> list[FinishedRun]:
+def _read_finished_runs(folders: Sequence[Path], check: Check, say: Say) -> FoundRuns:
     """Return the finished runs of these run folders, and warn of the other ones."""
-    runs, unfinished = [], set()
+    runs, damaged, unfinished = [], [], set()
     for folder in with_progress(folders, "reading runs", len(folders), say):
         try:
             run = FinishedRun.read(folder, check=check)
         except RunError as error:
-            warnings.warn(f"left out: {error}", BiasconWarning, stacklevel=3)
+            damaged.append(f"{folder}, because {error}")
             continue
         if run is None:
             unfinished.add(folder.name[-8:])
@@ -214,8 +235,10 @@ def _read_finished_runs(folders: Sequence[Path], check: Check, say: Say) -> list
     # A run that another run builds on is trained, but never evaluated.
     left_out = len(unfinished - {digest[:8] for run in runs for digest in _required_runs(run)})
     if left_out:
-        warnings.warn(f"left out: {left_out} unfinished run(s)", BiasconWarning, stacklevel=3)
-    return runs
+        damaged.append(f"{left_out} unfinished run(s)")
+    for reason in damaged:
+        warnings.warn(f"left out: {reason}", BiasconWarning, stacklevel=4)
+    return FoundRuns(runs, damaged)
 
 
 def _required_runs(run: FinishedRun) -> list[str]:

@@ -49,16 +49,20 @@ from biascon.version import __version__
 
 
 def render_html(
-    experiments: Sequence[Experiment], test_splits: Mapping[str, Split] | None = None
+    experiments: Sequence[Experiment],
+    test_splits: Mapping[str, Split] | None = None,
+    left_out: Sequence[str] = (),
 ) -> str:
     """Return the report as an HTML page; names and texts of datasets are escaped.
 
     Args:
         experiments: The experiments, a section each.
         test_splits: The available test splits by dataset digest, for the galleries of images.
+        left_out: Which runs are left out, and why, a text each.
     """
     return render_template(
         "report.html.j2",
+        left_out=left_out,
         sections=[_section(experiment, test_splits) for experiment in experiments],
         cross_figures=[_figure(figure) for figure in cross_experiment_figures(experiments)],
         feature_columns=list(FEATURE_COLUMNS.values()),

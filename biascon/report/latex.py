@@ -38,13 +38,16 @@ DOWN = r" $\downarrow$"
 
 
 def render_latex(
-    experiments: Sequence[Experiment], test_splits: Mapping[str, Split] | None = None
+    experiments: Sequence[Experiment],
+    test_splits: Mapping[str, Split] | None = None,
+    left_out: Sequence[str] = (),
 ) -> str:
     """Return tables and figures, to ``\\input`` after ``\\usepackage{booktabs,graphicx}``.
 
     Args:
         experiments: The experiments.
         test_splits: The available test splits by dataset digest, for the galleries of images.
+        left_out: Which runs are left out, and why, a text each; a comment line each.
     """
     floats = [_figure(figure) for figure in cross_experiment_figures(experiments)]
     for experiment in experiments:
@@ -56,6 +59,7 @@ def render_latex(
             *(_figure(figure) for figure in experiment_figures(experiment, test_splits)),
         ]
     parts = [f"% Made by biascon {__version__}. Needs \\usepackage{{booktabs,graphicx}}."]
+    parts += [f"% left out: {' '.join(reason.split())}" for reason in left_out]
     for start in range(0, len(floats), FLOATS_PER_PAGE):
         if start:
             parts.append(r"\clearpage")

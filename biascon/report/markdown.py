@@ -41,12 +41,18 @@ from biascon.utils.markup import escape_markdown
 from biascon.version import __version__
 
 
-def render_markdown(experiments: Sequence[Experiment]) -> str:
-    """Return the report as Markdown."""
+def render_markdown(experiments: Sequence[Experiment], left_out: Sequence[str] = ()) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        experiments: The experiments, a section each.
+        left_out: Which runs are left out, and why, a text each.
+    """
     return render_template(
         "report.md.j2",
         escape=escape_markdown,
         sections=[_section(experiment) for experiment in experiments],
+        left_out=[escape_markdown(reason) for reason in left_out],
         version=__version__,
         paired_columns=disparities.PAIRED_COLUMNS,
         disparity_columns=disparities.COLUMNS,

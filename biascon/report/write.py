@@ -10,7 +10,7 @@ from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
 from biascon.report.experiments import (
     Experiment,
-    find_runs,
+    find_all_runs,
     find_test_splits,
     group_runs,
     read_runs,
@@ -43,11 +43,13 @@ class ReportData:
         runs: The finished runs.
         experiments: The same runs, in experiments.
         test_splits: The available test splits by dataset digest, for the galleries of images.
+        left_out: Which other runs there are, and why they are left out, a text each.
     """
 
     runs: Sequence[FinishedRun]
     experiments: Sequence[Experiment]
     test_splits: Mapping[str, Split]
+    left_out: Sequence[str] = ()
 
 
 def write_report(
@@ -84,10 +86,12 @@ def write_report(
             raise UsageError(
                 f"unknown format '{name}'{did_you_mean(name, FORMATS)} (known: {', '.join(FORMATS)})"
             )
-    runs = find_runs(root, dataset, check=check, say=say)
-    experiments = group_runs(runs)
+    found = find_all_runs(root, dataset, check=check, say=say)
+    experiments = group_runs(found.runs)
     _make_folder(out)
-    report = ReportData(runs, experiments, find_test_splits(data, experiments))
+    report = ReportData(
+        found.runs, experiments, find_test_splits(data, experiments), found.left_out
+    )
     if {"html", "latex"} & set(formats or FORMATS):
         prepare_maps(runs_with_maps(experiments), say)
     files: dict[str, bytes | str] = {}
@@ -106,13 +110,13 @@ def _make_folder(folder: Path) -> None:
 
 def _markdown_files(report: ReportData) -> Files:
     return {
-        "report.md": render_markdown(report.experiments),
+        "report.md": render_markdown(report.experiments, report.left_out),
         "figure.png": main_figure(report.experiments),
     }
 
 
 def _html_files(report: ReportData) -> Files:
-    return {"report.html": render_html(report.experiments, report.test_splits)}
+    return {"report.html": render_html(report.experiments, report.test_splits, report.left_out)}
 
 
 def _latex_files(report: ReportData) -> Files:
@@ -125,7 +129,7 @@ def _latex_files(report: ReportData) -> Files:
         ),
     ]
     return {
-        "appendix.tex": render_latex(report.experiments, report.test_splits),
+        "appendix.tex": render_latex(report.experiments, report.test_splits, report.left_out),
         "main.tex": render_main_file(),
         **{f"{figure.file_stem}.pdf": figure.to_pdf() for figure in figures},
     }

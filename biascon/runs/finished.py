@@ -8,6 +8,7 @@ from pathlib import Path
 from biascon.errors import RunError
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.folder import read_finished
+from biascon.runs.recompute import check_evaluation, check_evaluation_once
 from biascon.runs.records import Classifier
 from biascon.runs.seals import Check
 
@@ -43,20 +44,27 @@ class FinishedRun:
         Args:
             folder: The run folder.
             digest: The digest that the run must have; None accepts every run.
-            check: Which files are compared with ``done``.
+            check: Which files are compared with ``done``. Unless it is ``EVALUATION``, the metrics are also
+                computed again from the predictions.
 
         Raises:
-            RunError: A file is missing, has changed, or is of another version.
+            RunError: A file is missing, has changed, or is of another version, or a metric does not follow
+                from the predictions.
         """
         data = read_finished(folder, digest, check)
         if data is None:
             return None
         try:
-            return cls(folder, Evaluation.from_json(data))
+            evaluation = Evaluation.from_json(data)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{folder} is a run of another version of biascon; evaluate it again"
             ) from error
+        if check is Check.FULL:
+            check_evaluation(folder, evaluation)
+        elif check is Check.REPORT:
+            check_evaluation_once(folder, evaluation)
+        return cls(folder, evaluation)
 
     @property
     def label(self) -> str:

@@ -12,7 +12,15 @@ from typing import Any
 from biascon.errors import RunError
 from biascon.runs.evaluation import FORMAT
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import DONE, FEATURES, check_seal, read_evaluation, read_seal
+from biascon.runs.folder import (
+    DONE,
+    ENCODER,
+    EVALUATION,
+    FEATURES,
+    check_seal,
+    read_evaluation,
+    read_seal,
+)
 from biascon.runs.identity import describe_preset
 from biascon.runs.records import Classifier
 from biascon.runs.seals import Check
@@ -72,8 +80,20 @@ def find_run_folders(root: Path, dataset: str | None = None) -> list[Path]:
         root: The folder of runs.
         dataset: The name of the dataset whose runs are returned; None returns all.
     """
-    folders = [config.parent for config in sorted(root.glob("*/*/*/config.toml"))]
+    folders = find_run_folders_below(root, "*/*/*/")
     return [f for f in folders if dataset is None or f.parent.parent.name == dataset]
+
+
+def find_run_folders_below(root: Path, pattern: str = "**/") -> list[Path]:
+    """Return the folders below a folder that have a file of a run, also a damaged one, by their paths.
+
+    Args:
+        root: The folder; ``"**/"`` includes it.
+        pattern: The pattern of the folders, with a slash at its end.
+    """
+    names = ("config.toml", DONE, EVALUATION, ENCODER)
+    found = {path.parent for name in names for path in root.glob(pattern + name)}
+    return sorted(found)
 
 
 def list_runs(folders: Sequence[Path], check: Check = Check.EVALUATION) -> Iterator[ListedRun]:

@@ -1,0 +1,149 @@
+"""Numbers of a finished run, computed again from its predictions and its log.
+
+A report does not believe ``evaluation.json``: hashes can be renewed by hand. The confusion counts, the
+accuracies, the worst group, the group comparisons and their numbers of rows are computed again from
+``predictions.parquet``, by the functions that made them, and must be equal. The intervals, the permutation
+tests and what needs the features or the scores are not computed again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from biascon.errors import RunError
+from biascon.metrics.counts import count
+from biascon.metrics.records import Metric
+from biascon.metrics.summary import ACCURACIES, COMPARISONS, measure_counts, measure_rate
+from biascon.runs.cache import read_cached_json, write_cached_json
+from biascon.runs.evaluation import Evaluation
+from biascon.runs.folder import (
+    EVALUATION,
+    FINETUNE_LOG,
+    METRICS_LOG,
+    PREDICTIONS,
+    read_seal,
+)
+from biascon.runs.records import EpochRecord
+from biascon.utils.types import Array
+
+# The same sums in another order, by another version of NumPy, differ by less.
+TOLERANCE = 1e-9
+CACHE = "recomputed.json"
+CHECKS = 1  # of the checks of this file; another number makes a passed run be checked again
+COLUMNS = ("label", "bias", "aligned", "prediction")
+
+
+def check_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Compare the metrics of a run with its predictions, and read its logs.
+
+    Args:
+        folder: The run folder.
+        evaluation: What ``evaluation.json`` states.
+
+    Raises:
+        RunError: A number does not follow from the predictions, or a file has another content.
+    """
+    try:
+        predictions = _read_predictions(folder / PREDICTIONS)
+        expected = _measure(evaluation, predictions)
+    except Exception as error:  # damaged columns make the readers raise nearly anything
+        raise RunError(
+            f"{folder / PREDICTIONS} does not fit its evaluation ({type(error).__name__}); delete the folder"
+        ) from error
+    for name, value in expected.items():
+        stated = evaluation.metric(name)
+        if stated is not None and not _is_equal(stated, value):
+            raise RunError(
+                f"{folder} states {name} {_show(stated)}, but its predictions give {_show(value)}; "
+                "delete the folder"
+            )
+    for name in (METRICS_LOG, FINETUNE_LOG):
+        _check_log(folder / name)
+
+
+def check_evaluation_once(folder: Path, evaluation: Evaluation) -> None:
+    """Do the same unless the cache of the run says that these files passed.
+
+    Raises:
+        RunError: A number does not follow from the predictions, or a file has another content.
+    """
+    seal = read_seal(folder)
+    names = (EVALUATION, PREDICTIONS, METRICS_LOG, FINETUNE_LOG)
+    passed = {"checks": CHECKS, **({} if seal is None else {n: seal.files.get(n) for n in names})}
+    if seal is None or read_cached_json(folder, CACHE) != passed:
+        check_evaluation(folder, evaluation)
+        write_cached_json(folder, CACHE, passed)
+
+
+def _read_predictions(path: Path) -> Mapping[str, Array]:
+    import pyarrow.parquet as pq
+
+    # One thread: the tables are small, and the caller may use several.
+    table = pq.read_table(io.BytesIO(path.read_bytes()), columns=[*COLUMNS], use_threads=False)
+    return {name: table[name].to_numpy() for name in COLUMNS}
+
+
+def _measure(evaluation: Evaluation, predictions: Mapping[str, Array]) -> dict[str, Metric]:
+    """Return the metrics that follow from the predictions, by name."""
+    identity, labels = evaluation.identity, predictions["label"]
+    top1 = measure_rate(predictions["prediction"] == labels)
+    if identity.bias is None:
+        return {"top1": top1}
+    shape = (len(identity.labels), len(identity.bias.values))
+    table = count(
+        labels,
+        predictions["bias"],
+        predictions["prediction"],
+        n_labels=shape[0],
+        n_bias=shape[1],
+    )
+    stated = evaluation.summary.counts
+    if stated is not None and not np.array_equal(np.asarray(stated), table):
+        raise ValueError("other counts")
+    aligned = None
+    if identity.bias.knows_aligned:
+        aligned = np.zeros(shape, dtype=bool)
+        rows = predictions["aligned"].astype(bool)
+        aligned[labels[rows], predictions["bias"][rows]] = True
+    positive = evaluation.summary.positive
+    summary = measure_counts(
+        table, identity.labels, aligned, seed=identity.seed, positive=positive, intervals=False
+    )
+    metrics = {name: summary.metrics[name] for name in ACCURACIES}
+    # Evaluations of early versions state the mean over classes for two labels too.
+    comparisons = summary.metrics if positive is not None else summary.macro
+    return metrics | {name: comparisons[name] for name in COMPARISONS} | {"top1": top1}
+
+
+def _is_equal(stated: Metric, value: Metric) -> bool:
+    if stated.value is None or value.value is None:
+        return stated.value is None and value.value is None
+    is_near = abs(float(stated.value) - value.value) <= TOLERANCE
+    return is_near and stated.n == value.n
+
+
+def _show(metric: Metric) -> str:
+    value = "undefined" if metric.value is None else f"{metric.value:.6g}"
+    return f"{value} (n = {metric.n})"
+
+
+def _check_log(path: Path) -> None:
+    """Read every line of a log of epochs, if there is one.
+
+    Raises:
+        RunError: A line is not the record of an epoch.
+    """
+    if not path.is_file():
+        return
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            EpochRecord.from_json(json.loads(line))
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} has a line that is no record of an epoch; delete the folder"
+        ) from error
