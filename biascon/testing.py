@@ -9,7 +9,7 @@ from biascon.auditing import audit
 from biascon.auditing.tolerance import Outcome
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.errors import BiasconWarning, UsageError
-from biascon.utils.markup import visible
+from biascon.utils.text import visible
 
 __all__ = ["assert_within"]
 

@@ -10,6 +10,7 @@ import click
 
 from biascon.utils.progress import Listener, ProgressDisplay, Terminal
 from biascon.utils.text import format_table as format_table
+from biascon.utils.text import message_line, visible_lines
 
 if TYPE_CHECKING:
     from biascon.config.run_config import RunConfig
@@ -21,6 +22,16 @@ TERMINAL = Terminal()  # standard error
 DISPLAY = ProgressDisplay(TERMINAL)  # shows the progress of the command that runs
 
 
+def print_text(text: str) -> None:
+    """Print text for people to standard output. No control character of a name in it reaches a terminal."""
+    click.echo(visible_lines(text.removesuffix("\n")))
+
+
+def print_json(text: str) -> None:
+    """Print JSON to standard output. Its texts have escapes in place of control characters."""
+    click.echo(text.removesuffix("\n").replace("\x7f", "\\u007f"))
+
+
 def print_note(line: str) -> None:
     """Print a line of progress to standard error, unless the command is quiet."""
     if not DISPLAY.is_silent:
@@ -30,7 +41,7 @@ def print_note(line: str) -> None:
 def print_error(line: str) -> None:
     """Print a warning or an error to standard error, also if the command is quiet."""
     TERMINAL.clear()
-    click.echo(line, err=True)
+    click.echo(message_line(line), err=True)
 
 
 def _be_quiet(context: click.Context, option: click.Parameter, value: bool) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from biascon.config.about import ABOUT
-from biascon.errors import BiasconError, BiasconWarning, UsageError, unknown_name
+from biascon.errors import BiasconWarning, DataError, UsageError, unknown_name
+from biascon.utils.reading import TOML, parse_toml, read_bytes
+from biascon.utils.text import shorten
 
 OLD_SECTIONS = {"optimiser": "optimizer"}
 OLD_PRESETS = {"paper": "gpu"}
@@ -33,7 +35,7 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         UsageError: No preset has this name.
-        BiasconError: The file cannot be read, or is not TOML.
+        DataError: The file cannot be read, is no regular file, is too large, or is not TOML.
     """
     if preset in OLD_PRESETS:
         new = OLD_PRESETS[preset]
@@ -52,12 +54,7 @@ def load_preset(preset: str) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"{unknown_name('preset', preset, list_presets())}; a file must end in .toml"
         )
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BiasconError(f"cannot read preset {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BiasconError(f"{path} is not valid TOML: {error}") from error
+    tree = parse_toml(read_bytes(path, TOML, what="preset"), str(path))
     return path.name, accept_old_names(_without_about(tree))
 
 
@@ -70,14 +67,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: The file is not valid TOML.
-        BiasconError: The file cannot be read.
+        DataError: The file cannot be read, is no regular file, or is too large.
     """
+    text = read_bytes(path, TOML)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        return parse_toml(text, str(path))
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -86,20 +82,38 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     A value is parsed as TOML. A value that is not valid TOML is taken as a string.
 
     Raises:
-        UsageError: A setting does not have the form section.key=value.
+        UsageError: A setting does not have the form section.key=value, or holds more than one setting.
     """
     tree: dict[str, dict[str, Any]] = {}
     for setting in settings:
         path, equals, value = setting.partition("=")
         section, dot, key = path.strip().partition(".")
         if not (equals and dot and section and key):
-            raise UsageError(f"expected --set section.key=value, but got '{setting}'")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except ValueError:
-            parsed = value.strip()
-        tree.setdefault(section, {})[key] = parsed
+            raise UsageError(f"expected --set section.key=value, but got '{shorten(setting)}'")
+        tree.setdefault(section, {})[key] = _parse_value(f"{section}.{key}", value)
     return accept_old_names(tree)
+
+
+def _parse_value(name: str, value: str) -> Any:
+    """Return the value of a setting as TOML, or as a string where it is not valid TOML.
+
+    Raises:
+        UsageError: The value is nested too deeply, or a line break begins something else.
+    """
+    try:
+        tree = tomllib.loads(f"value = {value}")
+    except RecursionError as error:
+        raise UsageError(f"the value of --set {shorten(name)} is nested too deeply") from error
+    except ValueError:
+        tree = {"value": value.strip()}
+        if len(value.strip().splitlines()) > 1:
+            tree = {}
+    if list(tree) != ["value"]:
+        raise UsageError(
+            f"expected one setting in --set {shorten(name)}=..., but got more lines: '{shorten(value)}'; "
+            "repeat --set for each setting"
+        )
+    return tree["value"]
 
 
 def accept_old_names(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from biascon.data.values import MISSING_WORDS, normalize_value
 from biascon.errors import AlignmentError, DataError, did_you_mean
 from biascon.utils.files import read_json
+from biascon.utils.reading import ALIGNED_VALUES, decode, parse_toml, read_bytes
 from biascon.utils.text import quote_some
 
 _MIN_SHARED_NUMBERS = 10
@@ -221,18 +221,10 @@ def read_aligned_values(path: Path) -> AlignedValues:
         return data
     if suffix not in (".toml", ".csv"):
         raise DataError(f"{path}: expected a .toml, .json or .csv file")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
+    content = read_bytes(path, ALIGNED_VALUES).removeprefix(b"\xef\xbb\xbf")
     if suffix == ".toml":
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise DataError(f"{path} is not valid TOML ({error})") from error
-    return _parse_csv(path, text)
+        return parse_toml(content, str(path))
+    return _parse_csv(path, decode(content, path))
 
 
 def _parse_csv(path: Path, text: str) -> AlignedValues:

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.models.encoders import TORCHVISION_NETWORKS, build_on_meta, remove_1x1_suffix
-from biascon.utils.text import join_first
+from biascon.utils.reading import WEIGHTS, check_file, read_bytes
+from biascon.utils.text import join_first, shorten
 
 SHOWN = 3  # keys in a message, for each kind of mismatch
 
@@ -33,14 +34,9 @@ def read_stamp(path: Path) -> tuple[int, int]:
     """Return the size in bytes and the modification time in nanoseconds of a file of weights.
 
     Raises:
-        DataError: The file cannot be read, or is a folder.
+        DataError: The file cannot be read, or is no regular file.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
-    if path.is_dir():
-        raise DataError(f"cannot read weights {path}: it is a folder; pass a file")
+    status = check_file(path, what="weights")
     return status.st_size, status.st_mtime_ns
 
 
@@ -62,12 +58,9 @@ def read_blob(path: Path) -> bytes:
     """Return the bytes of a file of weights.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, is no regular file, or is too large.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read weights {path}: {error.strerror or error}") from error
+    return read_bytes(path, WEIGHTS, what="weights")
 
 
 def find_pretrained(encoder: str) -> Path:
@@ -221,7 +214,7 @@ def _find_mismatches(
 
 
 def _join_some(keys: Sequence[str]) -> str:
-    return join_first(keys, SHOWN)
+    return join_first([shorten(key) for key in keys[:SHOWN]] + list(keys[SHOWN:]), SHOWN)
 
 
 def _format_shape(tensor: Tensor) -> str:

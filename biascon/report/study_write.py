@@ -24,8 +24,9 @@ from biascon.report.study_sections import make_document
 from biascon.report.study_verdicts import describe_group
 from biascon.report.templating import render_template
 from biascon.utils.files import os_error, write_together
-from biascon.utils.markup import escape_latex, escape_markdown, visible
+from biascon.utils.markup import escape_latex, escape_markdown
 from biascon.utils.progress import Say, say_nothing, with_progress
+from biascon.utils.text import visible
 from biascon.version import __version__
 
 FIGURES = "figures"  # the folder of the pictures

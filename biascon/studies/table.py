@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import BiasconError, DataError
+from biascon.errors import DataError
 from biascon.studies.records import TEST_METRICS, VAL_METRICS, CellCounts, Stage, StudyRun
 from biascon.utils.files import digest_of, os_error, write_atomic
+from biascon.utils.reading import STUDY_TABLE, read_bytes
 
 FORMAT = 1
 _METADATA = b"biascon-study"
@@ -154,10 +155,7 @@ def read_table(path: Path) -> StudyTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BiasconError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read_bytes(path, STUDY_TABLE)
     try:
         data = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:

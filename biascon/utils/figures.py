@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from biascon.utils.markup import visible
+from biascon.utils.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

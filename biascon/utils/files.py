@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import BiasconError, DataError
+from biascon.errors import BiasconError
+from biascon.utils.reading import JSON, parse_json, read_bytes
 
 
 def os_error(error: OSError, action: str, path: Path | str) -> BiasconError:
@@ -160,14 +161,9 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: The file is missing, not readable, or not JSON.
+        DataError: The file is missing, not readable, no regular file, too large, or not JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error})") from error
+    return parse_json(read_bytes(path, JSON), str(path))
 
 
 @contextlib.contextmanager

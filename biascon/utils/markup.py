@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from biascon.utils.text import visible
+
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -13,15 +15,6 @@ _LATEX = {
 }  # fmt: skip
 # At the start of a table row these would be an argument of the line break before it.
 _ARGUMENTS = {"[": "{[}", "]": "{]}", "*": "{*}"}
-
-
-def visible(text: str) -> str:
-    """Return text with line breaks and control characters written as escapes.
-
-    >>> visible("a" + chr(10) + "b")
-    'a\\\\nb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def escape_latex(text: str) -> str:

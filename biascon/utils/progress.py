@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TextIO, TypeVar
 
-from biascon.utils.text import format_duration
+from biascon.utils.text import format_duration, message_line, visible
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -134,13 +134,13 @@ class Terminal:
         return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def write(self, line: str) -> None:
-        """Write a whole line, in place of the line that is overwritten."""
+        """Write a whole line, in place of the line that is overwritten. Names in it are made visible."""
         self.clear()
-        self._put(f"{line}\n")
+        self._put(f"{message_line(line)}\n")
 
     def overwrite(self, line: str) -> None:
         """Show a line in place of the one before, cut to the width of the terminal."""
-        width = max(20, _count_columns(self._stream) - 1)
+        line, width = visible(line), max(20, _count_columns(self._stream) - 1)
         cut = line if len(line) <= width else f"{line[: width - 1]}…"
         self._has_line = True  # first, so that an interruption finds it
         self._put(f"{_START_OF_LINE}{cut}")

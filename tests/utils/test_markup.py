@@ -6,7 +6,8 @@ import html
 
 import pytest
 
-from biascon.utils.markup import escape_html, escape_latex, escape_markdown, visible
+from biascon.utils.markup import escape_html, escape_latex, escape_markdown
+from biascon.utils.text import visible
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from pathlib import PurePath
 from biascon.auditing.display.findings import audit_findings
 from biascon.auditing.display.legend import audit_legend
 from biascon.auditing.display.tables import audit_tables, describe_source
-from biascon.auditing.display.text_table import TextTable, shorten_words
+from biascon.auditing.display.text_table import TextTable
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.verdicts import Verdict, describe_verdicts
 from biascon.errors import UsageError
 from biascon.utils.markup import escape_html, escape_latex
+from biascon.utils.text import shorten_words
 
 _WORD = 12  # letters of a sentence in LaTeX that stay on one line
 _LONG = 24  # letters that stay on one line if they have no sign to break after

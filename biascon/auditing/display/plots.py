@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from biascon.auditing.display.text_table import shorten
 from biascon.auditing.record import AuditRecord
 from biascon.errors import UsageError, unknown_name
 from biascon.metrics.multiclass import MULTICLASS_METRICS
@@ -16,6 +15,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import COMPARISONS
 from biascon.utils.figures import COLORS, MARKERS, PAGE, plain_label
+from biascon.utils.text import shorten
 from biascon.utils.types import Array
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from biascon.auditing.display.findings import audit_findings
 from biascon.auditing.display.legend import audit_legend
 from biascon.auditing.display.tables import audit_tables, describe_source
-from biascon.auditing.display.text_table import shorten_words
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.verdicts import Verdict, describe_verdicts
-from biascon.utils.markup import visible
-from biascon.utils.text import format_table
+from biascon.utils.text import format_table, shorten_words, visible
 
 _WIDTH = 110  # letters in a line of a paragraph
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from biascon.utils.markup import visible
-
-MAX_LETTERS = 72  # of a cell of a table, and of a word of its title
+from biascon.utils.text import shorten, shorten_words
 
 
 @dataclass(frozen=True)
@@ -34,23 +31,3 @@ class TextTable:
             [[shorten(cell) for cell in row] for row in self.rows],
             self.left,
         )
-
-
-def shorten(text: str, max_letters: int = MAX_LETTERS) -> str:
-    """Return text without control characters; a long one is cut in the middle.
-
-    The end is kept, as names often differ at the end.
-
-    >>> shorten("a long name of a group, number 7", 16)
-    'a long…number 7'
-    """
-    text = visible(text)
-    if len(text) <= max_letters:
-        return text
-    half = max_letters // 2
-    return f"{text[: max_letters - half - 1].rstrip()}…{text[-half:].lstrip()}"
-
-
-def shorten_words(text: str) -> str:
-    """Return text without control characters, with every long word cut in the middle."""
-    return re.sub(r"\S+", lambda match: shorten(match[0]), visible(text))

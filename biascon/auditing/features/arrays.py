@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biascon.errors import DataError
+from biascon.utils.reading import open_file
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
@@ -40,11 +41,8 @@ def read_features(path: Path) -> Features:
     readers = {".npy": _read_npy, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
     if path.suffix.lower() not in readers:
         raise DataError(f"cannot read {path}: expected features in {', '.join(SUFFIXES)}")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    with open_file(path) as file:
+        start = file.read(8)
     if not start:
         raise DataError(f"cannot read {path}: it is empty")
     return convert_features(readers[path.suffix.lower()](path, start), f"{path}: ")

@@ -9,8 +9,7 @@ from typing import Any
 from biascon.auditing.features.record import FeatureRecord, Readout
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
-from biascon.utils.markup import visible
-from biascon.utils.text import format_table
+from biascon.utils.text import format_table, visible
 
 _WIDTH = 110  # letters in a line of a paragraph
 READOUT_COLUMNS = ("readout", "value", "95 % interval", "n", "one value", "other column alone")

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from biascon.data.images.file_names import IMAGE_SUFFIXES
 from biascon.errors import DataError
+from biascon.utils.reading import TABLE, open_file, open_lines
 from biascon.utils.text import quote_some
 
 SEPARATORS = ",;\t"
@@ -173,11 +174,8 @@ def _find_separator(path: Path) -> str:
     Raises:
         DataError: The file cannot be read, or it begins like another kind of file.
     """
-    try:
-        with path.open("rb") as file:
-            sample = file.read(1 << 14)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    with open_file(path, TABLE) as file:
+        sample = file.read(1 << 14)
     start = sample.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DataError(
@@ -205,23 +203,16 @@ def _iter_rows(path: Path, separator: str) -> Iterator[Row]:
     Raises:
         DataError: The file cannot be read, or it is no list.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            if not separator:
-                for number, line in enumerate(file, 1):
-                    if cells := line.split():
-                        yield number, cells
-                return
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                while cells and not cells[-1]:
-                    cells.pop()
-                if cells:
-                    yield reader.line_num, cells
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: it is not UTF-8 text; save it as UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"cannot read {path}: it is not valid CSV ({error})") from error
+    with open_lines(path, TABLE) as lines:
+        if not separator:
+            for number, line in enumerate(lines, 1):
+                if cells := line.split():
+                    yield number, cells
+            return
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                yield reader.line_num, cells

@@ -24,6 +24,7 @@ from biascon.data.building.splitting import (
 from biascon.data.dataset import Split
 from biascon.data.manifest import DatasetDescription
 from biascon.errors import DataError, UsageError
+from biascon.utils.reading import IMAGE_DATA, read_bytes
 from biascon.utils.types import Array
 
 PIXELS = 3 * 32 * 32
@@ -192,14 +193,9 @@ def read_cifar(layout: CifarLayout, raw: Path) -> CifarImages:
     sha256: dict[str, str] = {}
 
     def read(name: str) -> bytes:
-        try:
-            blob = (folder / name).read_bytes()
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{folder} has no {name}; unpack {layout.title}'s binary version again"
-            ) from error
-        except OSError as error:
-            raise DataError(f"cannot read {folder / name}: {error.strerror or error}") from error
+        if not (folder / name).exists():
+            raise DataError(f"{folder} has no {name}; unpack {layout.title}'s binary version again")
+        blob = read_bytes(folder / name, IMAGE_DATA)
         sha256[name] = hashlib.sha256(blob).hexdigest()
         return blob
 

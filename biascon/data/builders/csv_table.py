@@ -9,7 +9,8 @@ from pathlib import Path
 from biascon.data.builders.table_rows import ImageTable, SourceRow, TableSpec, select_rows
 from biascon.errors import DataError, UsageError, did_you_mean
 from biascon.utils.files import sha256_file
-from biascon.utils.text import join_first
+from biascon.utils.reading import TABLE, open_lines
+from biascon.utils.text import join_first, shorten
 
 
 def read_csv_table(path: Path, spec: TableSpec) -> ImageTable:
@@ -37,26 +38,19 @@ def read_csv_rows(path: Path, image: str, columns: Sequence[str]) -> list[Source
         UsageError: A column does not exist.
     """
     rows: list[SourceRow] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            positions = _locate_columns(path, header, [image, *columns])
-            for number, row in enumerate(reader):
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: expected {len(header)} values, but got {len(row)}"
-                    )
-                name, *texts = (row[position] for position in positions)
-                rows.append(SourceRow(name.strip(), number, texts))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is not valid CSV ({error})") from error
+    with open_lines(path, TABLE) as lines:
+        reader = csv.reader(lines, strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        positions = _locate_columns(path, header, [image, *columns])
+        for number, row in enumerate(reader):
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: expected {len(header)} values, but got {len(row)}"
+                )
+            name, *texts = (row[position] for position in positions)
+            rows.append(SourceRow(name.strip(), number, texts))
     return rows
 
 
@@ -64,10 +58,11 @@ def _locate_columns(path: Path, header: Sequence[str], names: Sequence[str]) -> 
     """Return the position of each column in the header."""
     for name in names:
         if header.count(name) > 1:
-            raise UsageError(f"{path} has more than one column '{name}'")
+            raise UsageError(f"{path} has more than one column '{shorten(name)}'")
         if name not in header:
-            hint = did_you_mean(name, header)
+            shown = [shorten(column) for column in header]
+            hint = did_you_mean(name, shown)
             raise UsageError(
-                f"{path} has no column '{name}'{hint} (it has: {join_first(header, 20)})"
+                f"{path} has no column '{shorten(name)}'{hint} (it has: {join_first(shown, 20)})"
             )
     return [header.index(name) for name in names]

@@ -17,6 +17,7 @@ from biascon.data.building.splitting import NO_VALIDATION
 from biascon.data.images.file_names import IMAGE_SUFFIXES
 from biascon.errors import DataError, UsageError
 from biascon.utils.files import os_error
+from biascon.utils.reading import TABLE, open_lines
 
 NO_IMAGE_SUFFIX = "not named like a picture"  # reason in rejected.csv; dataset digests depend on it
 # The classes of ImageNet's validation images, if these are in one folder.
@@ -204,13 +205,10 @@ def _list_with_solution(
     root: Path, solution: Path, classes: Sequence[str], left_out: list[tuple[str, str]]
 ) -> LabeledPaths:
     """Return the validation images of a single folder, with their labels from the CSV file ``solution``."""
-    try:
-        with solution.open(encoding="utf-8", newline="") as lines:
-            class_names = {
-                row[0]: (row[1].split() or [""])[0] for row in csv.reader(lines) if len(row) == 2
-            }
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {solution}: {error}") from error
+    with open_lines(solution, TABLE) as lines:
+        class_names = {
+            row[0]: (row[1].split() or [""])[0] for row in csv.reader(lines) if len(row) == 2
+        }
     labels = {name: k for k, name in enumerate(classes)}
     rows: LabeledPaths = []
     for file in _list_names(root / "val", folders=False):

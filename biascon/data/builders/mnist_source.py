@@ -23,6 +23,7 @@ import numpy as np
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.files import write_atomic
 from biascon.utils.packages import missing_packages
+from biascon.utils.reading import IMAGE_DATA, read_gzip
 from biascon.utils.seeds import permutation
 from biascon.utils.types import Array
 
@@ -178,15 +179,9 @@ def read_idx_file(path: Path) -> bytes:
     """Return the bytes of a file, uncompressed if it is gzipped.
 
     Raises:
-        DataError: The file is unreadable, or is a truncated or corrupt gzip file.
+        DataError: The file is unreadable or too large, or is a truncated or corrupt gzip file.
     """
-    try:
-        blob = path.read_bytes()
-        return gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a truncated or corrupt gzip file ({error})") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_gzip(path, IMAGE_DATA)[1]
 
 
 def parse_idx(blob: bytes, name: str) -> Array:

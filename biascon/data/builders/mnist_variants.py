@@ -17,6 +17,7 @@ import numpy as np
 from biascon.data.builders import mnist_source
 from biascon.data.builders.mnist_source import Digits
 from biascon.errors import DataError, UsageError
+from biascon.utils.reading import IMAGE_DATA, read_bytes
 from biascon.utils.types import Array
 
 FILES = tuple(mnist_source.SHA256)  # the same file names as MNIST
@@ -170,10 +171,7 @@ def _read_folder(shape_set: ShapeSet, folder: Path, origin: str) -> Digits:
 
 def _compute_md5(path: Path) -> str | None:
     """Return the MD5 of a gzipped file, or None if the file is not gzipped."""
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    blob = read_bytes(path, IMAGE_DATA)
     if blob[:2] != b"\x1f\x8b":
         return None
     return hashlib.md5(blob, usedforsecurity=False).hexdigest()

@@ -17,6 +17,7 @@ import numpy as np
 from biascon.data.images.file_names import is_image_name
 from biascon.errors import DataError
 from biascon.utils.files import os_error
+from biascon.utils.reading import NAMES, read_text
 from biascon.utils.text import join_first
 from biascon.utils.types import Array
 
@@ -166,12 +167,7 @@ def read_names(path: Path) -> Sequence[str]:
     Raises:
         DataError: The file is unreadable, or has no name that is formed as in UTKFace.
     """
-    try:
-        names = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: it is not UTF-8 text") from error
+    names = read_text(path, NAMES, encoding="utf-8-sig").split("\n")
     names = [name for name in (line.strip("\r") for line in names) if is_image_name(name)]
     if not any(_REPAIRABLE.fullmatch(name) for name in names):
         raise DataError(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from biascon.errors import DataError
+from biascon.utils.reading import PICTURE, read_bytes
 from biascon.utils.types import Array
 
 # The published code chooses among the first five of its six files.
@@ -24,7 +25,6 @@ FILES = {
 }
 STEP, FIRST = 5, 2  # of every five rows and columns, the third is kept
 MIN_SIDE = 33  # of the reduced picture
-_MAX_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_frost(folder: Path) -> FrostPictures:
         raise DataError(f"{folder} has no {', '.join(missing)}: frost needs {', '.join(FILES)}")
     pictures, sha256 = [], {}
     for name in FILES:
-        blob = _read_file(folder / name)
+        blob = read_bytes(folder / name, PICTURE)
         sha256[name] = hashlib.sha256(blob).hexdigest()
         reduced = _decode(folder / name, blob)[:, FIRST::STEP, FIRST::STEP]
         if min(reduced.shape[1:]) < MIN_SIDE:
@@ -70,15 +70,6 @@ def read_frost(folder: Path) -> FrostPictures:
             )
         pictures.append(reduced)
     return FrostPictures(pictures, sha256)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path} is too large for a picture of frost")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _decode(path: Path, blob: bytes) -> Array:

@@ -56,6 +56,7 @@ UNREADABLE, OTHER_SIZE = "unreadable", "another size"
 
 # Formats that Pillow decodes by itself. Formats that start a program (EPS) or follow a link are excluded.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _LARGE_IMAGE_LOCK = threading.Lock()
 _NO_LOCK = nullcontext()
 _THREAD = threading.local()
@@ -202,8 +203,17 @@ class ImageFolder:
         if file.size > MAX_BYTES:
             raise UnusableImageError(TOO_LARGE)
         try:
-            with open(file.path, "rb", buffering=0) as handle:  # noqa: PTH123
-                return handle.read()
+            handle = os.open(file.path, _OPEN_FLAGS)  # does not wait, should a pipe be there by now
+            try:
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode):
+                    raise UnusableImageError(NO_FILE)
+                if status.st_size > MAX_BYTES:
+                    raise UnusableImageError(TOO_LARGE)
+                with open(handle, "rb", buffering=0, closefd=False) as opened:
+                    return opened.read()
+            finally:
+                os.close(handle)
         except OSError as error:
             raise UnusableImageError(UNREADABLE) from error
 
