@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biascon.cli.audit_features import with_features
-from biascon.cli.output import print_note
+from biascon.cli.output import print_json, print_note, print_text
 
 if TYPE_CHECKING:
     from biascon.auditing.record import AuditRecord
@@ -196,8 +196,10 @@ def command(
 
         write_atomic(out, render_audit(audit, out.suffix.lower(), verdicts))
         print_note(f"{out}: written")
-    render = format_json if as_json else render_text
-    click.echo(render(audit.records, verdicts), nl=False)
+    if as_json:
+        print_json(format_json(audit.records, verdicts))
+    else:
+        print_text(render_text(audit.records, verdicts))
     if verdicts:
         sys.exit(EXIT_CODES[worst_outcome(verdicts)])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from biascon.cli.output import print_note
+from biascon.cli.output import print_json, print_note, print_text
 
 if TYPE_CHECKING:
     from biascon.auditing.features.api import FeatureAudit
@@ -117,7 +117,10 @@ def _audit(
 
         write_atomic(out, _render(audit, out.suffix.lower()))
         print_note(f"{out}: written")
-    click.echo(_render(audit, ".json" if as_json else ".txt"), nl=False)
+    if as_json:
+        print_json(_render(audit, ".json"))
+    else:
+        print_text(_render(audit, ".txt"))
 
 
 def _render(audit: FeatureAudit, suffix: str) -> str:

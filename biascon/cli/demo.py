@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from biascon.cli.options import FOLDER, device_option, no_features_option
-from biascon.cli.output import Progress, print_note
+from biascon.cli.output import Progress, print_note, print_text
 
 if TYPE_CHECKING:
     from biascon.runs.finished import RunResult
@@ -67,13 +67,13 @@ def command(out: Path, device: str, no_features: bool) -> None:
     print_note(plan.reason)
     result = run_demo(plan, out, device=device, keep_features=not no_features)
     evaluations = [run.evaluation for run in result.runs if run.evaluation is not None]
-    click.echo(format_evaluations(evaluations))
-    click.echo("")
+    print_text(format_evaluations(evaluations))
+    print_text("")
     for verdict in result.verdicts:
-        click.echo(verdict)
-    click.echo("")
+        print_text(verdict)
+    print_text("")
     for path in result.files:
-        click.echo(f"written: {path}")
+        print_text(f"written: {path}")
 
 
 def plan_demo() -> DemoPlan:

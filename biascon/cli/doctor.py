@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from biascon.cli.output import format_table
+from biascon.cli.output import format_table, print_text
 
 
 @click.command(name="doctor")
@@ -28,4 +28,4 @@ def command() -> None:
     missing = find_missing(dict.fromkeys((*EVALUATION, *REPORT, *OPTIONAL)))
     if missing:
         rows.append(["not installed", " ".join(map(install_name, missing))])
-    click.echo(format_table(["name", "value"], rows, left=2))
+    print_text(format_table(["name", "value"], rows, left=2))

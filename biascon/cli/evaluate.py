@@ -19,9 +19,18 @@ from biascon.cli.options import (
     no_features_option,
     training_options,
 )
-from biascon.cli.output import Progress, format_interval, format_percent, format_table, print_note
+from biascon.cli.output import (
+    Progress,
+    format_interval,
+    format_percent,
+    format_table,
+    print_json,
+    print_note,
+    print_text,
+)
 from biascon.cli.presets import make_run_configs, watch_cost
 from biascon.cli.processes import train_in_processes
+from biascon.utils.text import message_line, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -104,9 +113,9 @@ def command(
             if evaluation is not None:
                 evaluations.append(evaluation)
                 if as_json:
-                    click.echo(json.dumps(evaluation.to_json()))
+                    print_json(json.dumps(evaluation.to_json()))
     if evaluations and not as_json:
-        click.echo(format_evaluations(evaluations))
+        print_text(format_evaluations(evaluations))
 
 
 def _evaluate_job(
@@ -183,9 +192,13 @@ def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
     ]  # fmt: skip
     rows = [_table_row(evaluation, has_transfer=has_transfer) for evaluation in evaluations]
     lines = [
-        f"{identity.dataset} ({identity.source}), preset {' or '.join(presets)}, percent",
-        f"test: {protocol.test}, n = {first.summary['top1'].n:,}; {' or '.join(descriptions)}; "
-        f"selection: {protocol.selection}",
+        message_line(
+            f"{identity.dataset} ({identity.source}), preset {' or '.join(presets)}, percent"
+        ),
+        message_line(
+            f"test: {protocol.test}, n = {first.summary['top1'].n:,}; {' or '.join(descriptions)}; "
+            f"selection: {protocol.selection}"
+        ),
         "",
         format_table(header, rows),
         "",
@@ -196,7 +209,7 @@ def format_evaluations(evaluations: Sequence[Evaluation]) -> str:
     for evaluation in evaluations:
         if evaluation.selected_images is not None:
             run = f"{evaluation.identity.label} seed {evaluation.identity.seed}"
-            lines.append(f"{run}: {evaluation.selected_images.describe()}")
+            lines.append(message_line(f"{run}: {evaluation.selected_images.describe()}"))
     if any(i.uses_bias_labels for i in identities):
         lines.append(
             "† the method uses bias labels: compare it only with methods that use them too"
@@ -242,8 +255,14 @@ def _legend(bias: BiasRecord | None, positive: str | None) -> list[str]:
         "unbiased, aligned, conflicting: mean over label x bias cells; interval: 95 %, "
         "over test images",
         "DPD, EOD, EOpp: demographic parity, equalized odds, equal opportunity difference, "
-        + ("mean over classes" if positive is None else f"for the positive class {positive}"),
+        + (
+            "mean over classes"
+            if positive is None
+            else f"for the positive class {shorten(positive)}"
+        ),
     ]
     if not bias.knows_aligned:
-        lines.append(f"no alignment is defined for {bias.name}: aligned, conflicting do not apply")
+        lines.append(
+            f"no alignment is defined for {shorten(bias.name)}: aligned, conflicting do not apply"
+        )
     return lines

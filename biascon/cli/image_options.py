@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import print_note
+from biascon.cli.output import print_json, print_note, print_text
 from biascon.utils.progress import report_progress
 
 if TYPE_CHECKING:
@@ -197,16 +197,16 @@ def print_preview(
     if as_json:
         counts_json = {name: part.to_json() for name, part in counts.items()}
         data = {**names, **preview.description.to_json(), "counts": counts_json}
-        click.echo(pretty_json(data), nl=False)
+        print_json(pretty_json(data))
     else:
         reasons = "".join(f", {n:,} {reason}" for reason, n in names["reasons"].items())
         dropped = "".join(
             f"; {n:,} dropped: {reason}" for reason, n in names.get("dropped", {}).items()
         )
         repaired = f", {names['repaired']:,} repaired" if "repaired" in names else ""
-        click.echo(
+        print_text(
             f"{names['read']:,} names read{repaired}, {names['left_out']:,} left out{reasons}{dropped}"
         )
-        click.echo(format_description(preview.description, counts))
+        print_text(format_description(preview.description, counts))
     if preview.failure is not None:
         raise preview.failure

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from biascon.cli.options import FOLDER, bias_option, choose_dataset, load_dataset
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import format_table, print_json, print_note, print_text
 from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCounts
+from biascon.utils.text import message_line, shorten
 
 if TYPE_CHECKING:
     from biascon.data.building.arrays import BuildResult
@@ -98,12 +99,12 @@ def _print_manifest(folder: Path, manifest: Manifest, *, as_json: bool) -> None:
     from biascon.utils.files import pretty_json
 
     if as_json:
-        click.echo(pretty_json(manifest.to_json()), nl=False)
+        print_json(pretty_json(manifest.to_json()))
         return
-    click.echo(format_description(manifest, manifest.counts))
+    print_text(format_description(manifest, manifest.counts))
     counts = read_joint_counts(folder, manifest)
     if counts:
-        click.echo(f"\n{format_joint_counts(manifest, counts)}")
+        print_text(f"\n{format_joint_counts(manifest, counts)}")
 
 
 def format_joint_counts(manifest: Manifest, counts: Mapping[str, AttributeCounts]) -> str:
@@ -115,8 +116,11 @@ def format_joint_counts(manifest: Manifest, counts: Mapping[str, AttributeCounts
     """
     names = list(counts["train"].by_attribute)
     combinations = list(product((1, 0), repeat=len(names)))
+    shown_names = [shorten(name) for name in names]
     header = [
-        " + ".join(name for name, is_aligned in zip(names, combination, strict=True) if is_aligned)
+        " + ".join(
+            name for name, is_aligned in zip(shown_names, combination, strict=True) if is_aligned
+        )
         or "none of them"
         for combination in combinations
     ]
@@ -142,14 +146,14 @@ def _format_cells(
     labels: Sequence[str], name: str | None, values: Sequence[str], cells: Sequence[Sequence[int]]
 ) -> list[str]:
     """Format the training cells of the labels and an attribute; ``name`` is None without one."""
-    axes = "" if name is None else f" (row) and {name} (column)"
+    axes = "" if name is None else f" (row) and {shorten(name)} (column)"
     rows = [
-        [label, *(f"{n:,}" if n else "." for n in row)]
+        [shorten(label), *(f"{n:,}" if n else "." for n in row)]
         for label, row in zip(labels, cells, strict=True)
     ]
     return [
         f"train, images per label{axes}; . is an empty cell",
-        format_table(["label", *values], rows),
+        format_table(["label", *map(shorten, values)], rows),
     ]
 
 
@@ -159,9 +163,9 @@ def format_description(description: DatasetDescription, counts: Mapping[str, Spl
     values = ["images"] if bias is None else bias.values
     name = None if bias is None else bias.name
     lines = [
-        f"{description.name}: {description.origin}",
-        *(f"  {part}: {text}" for part, text in description.protocol.items()),
-        *format_attributes(description),
+        message_line(f"{description.name}: {description.origin}"),
+        *(message_line(f"  {part}: {text}") for part, text in description.protocol.items()),
+        *map(message_line, format_attributes(description)),
         "",
         format_table(
             ["split", "images", "aligned", "conflicting", "empty cells"],
@@ -186,7 +190,7 @@ def format_attributes(description: DatasetDescription) -> list[str]:
     elif bias.aligned is not UNSET:
         lines.append(f"  bias: {bias.name}; aligned: {bias.aligned or 'not defined'}")
     for name, attribute in (description.attributes or {}).items():
-        lines.append(f"  attribute {name}: {', '.join(attribute.values)}")
+        lines.append(f"  attribute {shorten(name)}: {', '.join(map(shorten, attribute.values))}")
     if rejected is not None:
         dropped = description.source.get("names", {}).get("dropped", {})
         if dropped:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from biascon.cli.output import format_interval, format_percent, format_table
+from biascon.utils.text import shorten
 
 if TYPE_CHECKING:
     from biascon.metrics.joint_bias import JointBias
@@ -50,10 +51,15 @@ def format_joint_bias(evaluations: Sequence[Evaluation]) -> list[str]:
     if not measured:
         return []
     names = measured[0][1].names
-    lines = ["", f"bias attributes with alignment pairs: {', '.join(names)} [95 %]"]
+    lines = ["", f"bias attributes with alignment pairs: {', '.join(map(shorten, names))} [95 %]"]
     if measured[0][1].patterns:
         gap_names = _gap_names(measured[0][1])
-        header = [*RUN, "in-distribution", *(f"gap {name}" for name in gap_names), "worst group"]
+        header = [
+            *RUN,
+            "in-distribution",
+            *(f"gap {shorten(name)}" for name in gap_names),
+            "worst group",
+        ]
         rows = [[*_run(each), *_gap_cells(joint, gap_names)] for each, joint in measured]
         lines += [format_table(header, rows), ""]
         header = [*RUN, "conflicting", "test images", "training images", "accuracy"]
@@ -106,7 +112,7 @@ def _attribute_rows(evaluation: Evaluation, joint: JointBias) -> list[list[str]]
     return [
         [
             *_run(evaluation),
-            attribute.name,
+            shorten(attribute.name),
             format_interval(attribute.metrics["unbiased"]),
             format_percent(attribute.metrics["bias_aligned"]),
             format_percent(attribute.metrics["bias_conflicting"]),

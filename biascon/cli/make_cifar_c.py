@@ -9,7 +9,7 @@ import click
 
 from biascon.cli.image_options import ImageProgress, ShareType
 from biascon.cli.options import FOLDER
-from biascon.cli.output import print_note
+from biascon.cli.output import print_json, print_note, print_text
 
 
 class ReplacementType(click.ParamType):  # type: ignore[type-arg]
@@ -122,9 +122,9 @@ def command(
         description, counts = cifar_c.preview_corrupted_cifar(raw, spec, frost_dir)
         if as_json:
             parts = {name: part.to_json() for name, part in counts.items()}
-            click.echo(pretty_json({**description.to_json(), "counts": parts}), nl=False)
+            print_json(pretty_json({**description.to_json(), "counts": parts}))
         else:
-            click.echo(format_description(description, counts))
+            print_text(format_description(description, counts))
         return
     progress = ImageProgress("corrupting")
     result = cifar_c.make_corrupted_cifar(

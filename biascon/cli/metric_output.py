@@ -7,9 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from biascon.cli.output import format_p, format_table, print_note
+from biascon.cli.output import format_p, format_table, print_json, print_note, print_text
+from biascon.utils.text import message_line, shorten
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
@@ -67,7 +66,7 @@ def compare_in_metrics(
     for experiment in experiments:
         tests = run_metric_tests(experiment, metrics, against, say=print_note)
         if not as_json:
-            click.echo(format_metric_tests(experiment, tests))
+            print_text(format_metric_tests(experiment, tests))
             continue
         for test in tests:
             data = {
@@ -77,7 +76,7 @@ def compare_in_metrics(
                 **test.to_json(),
                 "note": NOTES[test.basis],
             }
-            click.echo(json.dumps(data))
+            print_json(json.dumps(data))
 
 
 def _check_measured(experiments: Sequence[Experiment], metric: str) -> None:
@@ -117,9 +116,9 @@ def format_metric_tests(experiment: Experiment, tests: Sequence[MetricTest]) -> 
     """Return the comparisons of an experiment as two tables: over seeds, and over test images."""
     if not tests:
         labels = ", ".join(experiment.losses)
-        return f"{experiment.title}\nonly {labels}: nothing to compare with"
+        return f"{message_line(experiment.title)}\nonly {labels}: nothing to compare with"
     lines = [
-        experiment.title,
+        message_line(experiment.title),
         "",
         "over seeds: loss minus against, paired; rates in points, ratios in 0..1",
         format_table(SEED_COLUMNS, [_seed_row(test) for test in tests], left=3),
@@ -148,7 +147,11 @@ def _explain_classes(experiment: Experiment, tests: Sequence[MetricTest]) -> lis
     if not {test.metric for test in tests} & set(COMPARISONS):
         return []
     positive = experiment.metadata.summary.positive
-    of = "the mean over classes" if positive is None else f"those of the positive class {positive}"
+    of = (
+        "the mean over classes"
+        if positive is None
+        else f"those of the positive class {shorten(positive)}"
+    )
     return [f"comparisons of groups: {of}"]
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import format_table, print_json, print_note, print_text
+from biascon.utils.text import message_line
 
 if TYPE_CHECKING:
     from biascon.report.study_data import ComparisonGroup, Study
@@ -47,12 +46,12 @@ def compare_study(
     if out is not None:
         write_comparison(study, out, comparisons)
     if not as_json:
-        click.echo(format_metrics(study, groups) if metrics else format_comparison(study))
+        print_text(format_metrics(study, groups) if metrics else format_comparison(study))
         return
     if study.no_verdict:
         print_note(study.no_verdict)
     for record in comparison_records(study, comparisons):
-        click.echo(json.dumps(record))
+        print_json(json.dumps(record))
 
 
 def format_comparison(study: Study) -> str:
@@ -67,15 +66,17 @@ def format_comparison(study: Study) -> str:
     for group in study.groups:
         lines += [
             "",
-            f"{describe_group(group)}: {study.accuracy} against {study.reference}, tuned with the same "
-            "budget; differences in points",
+            message_line(
+                f"{describe_group(group)}: {study.accuracy} against {study.reference}, tuned with the same "
+                "budget; differences in points"
+            ),
         ]
         if group.comparisons:
             rows = [[cell_text(cell) for cell in row] for row in comparison_rows(study, group)]
             lines.append(format_table(COMPARISON_COLUMNS, rows))
         if group.missing:
             reasons = "; ".join(f"{method} ({why})" for method, why in group.missing.items())
-            lines.append(f"not compared: {reasons}")
+            lines.append(message_line(f"not compared: {reasons}"))
     lines.append(
         f"\nHolm: adjusted over the methods of a table; level: smaller than {100 * study.margin:.1f} points"
     )
@@ -86,11 +87,11 @@ def _title(study: Study) -> str:
     from biascon.report.study_scope import describe_confirmation
 
     description = study.table.description
-    return (
+    title = (
         f"study {study.table.name}: {description['dataset']['name']}, preset {description['preset']}, "
         f"{description['trials']} trials"
-        + "".join(f"\n{note}" for note in describe_confirmation(study))
     )
+    return "\n".join(map(message_line, [title, *describe_confirmation(study)]))
 
 
 def format_metrics(
@@ -110,8 +111,10 @@ def format_metrics(
     for group, comparisons in groups:
         lines += [
             "",
-            f"{describe_group(group)}: against {study.reference}, tuned with the same budget; in percent, "
-            "differences in points",
+            message_line(
+                f"{describe_group(group)}: against {study.reference}, tuned with the same budget; in percent, "
+                "differences in points"
+            ),
         ]
         names = [
             METRIC_NAMES[c.metric].name if c.metric in METRIC_NAMES else c.metric

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
-from biascon.cli.output import print_note
+from biascon.cli.output import print_note, print_text
 from biascon.cli.study_output import format_comparison
 
 
@@ -30,8 +28,8 @@ def report_study(
     files = write_study_report(
         study, out, formats=formats, trial_settings=trial_settings, say=print_note
     )
-    click.echo(format_comparison(study))
+    print_text(format_comparison(study))
     pages = [str(file) for file in files if file.parent == out]
     pictures = len(files) - len(pages)
     more = [f"{pictures} pictures in {out / 'figures'}"] if pictures else []
-    click.echo(f"written: {', '.join([*pages, *more])}")
+    print_text(f"written: {', '.join([*pages, *more])}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from biascon.cli.options import load_dataset, training_options
-from biascon.cli.output import Progress, format_table
+from biascon.cli.output import Progress, format_table, print_text
 from biascon.cli.presets import make_run_configs, watch_cost
 from biascon.cli.processes import train_in_processes
 
@@ -77,9 +77,9 @@ def command(
             rows.append([config.loss, str(config.seed), *cells, str(folder)])
             notes += describe_run(config, folder, accuracies is None)
     n = len(dataset.splits["val"]) if "val" in dataset.splits else 0
-    click.echo(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
+    print_text(f"{dataset.name}, validation (n = {n:,}), preset {configs[0].preset}, percent")
     header = ["loss", "seed", "top-1", "unbiased", "aligned", "conflicting", "worst", "run"]
-    click.echo("\n".join([format_table(header, rows), *notes]))
+    print_text("\n".join([format_table(header, rows), *notes]))
 
 
 def describe_run(config: RunConfig, folder: Path, lacks_accuracies: bool) -> list[str]:

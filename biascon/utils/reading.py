@@ -190,7 +190,7 @@ def open_lines(
                 f"cannot read {path}: it is not UTF-8 text; save it as UTF-8"
             ) from error
         except csv.Error as error:
-            raise DataError(f"{path} is not valid CSV ({error})") from error
+            raise DataError(f"cannot read {path}: it is not valid CSV ({error})") from error
 
 
 def _iter_lines(path: Path, text: io.TextIOWrapper) -> Iterator[str]:
