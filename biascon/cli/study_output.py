@@ -112,8 +112,8 @@ def format_metrics(
         lines += [
             "",
             message_line(
-                f"{describe_group(group)}: against {study.reference}, tuned with the same budget; in percent, "
-                "differences in points"
+                f"{describe_group(group)}: against {study.reference}, tuned with the same budget; in "
+                "percent, differences in points"
             ),
         ]
         names = [

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import stat
+import time
 import tomllib
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from biascon.errors import DataError
 from biascon.utils.text import count_of
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+PIPE_SECONDS = 1.0  # in which a process begins to write to a pipe
 LINE_LETTERS = MIB  # of a line of a text file
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -99,6 +101,68 @@ def check_file(path: Path | str, *, what: str = "") -> os.stat_result:
     """
     with open_file(path, what=what) as file:
         return os.fstat(file.fileno())
+
+
+def is_pipe(path: Path) -> bool:
+    """Return whether a path is that of a pipe, such as ``<(command)`` of a shell; False if it is missing."""
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def open_pipe(path: Path) -> BinaryIO:
+    """Open a pipe that another process writes to.
+
+    Raises:
+        DataError: The pipe is unreadable, or no process writes to it within ``PIPE_SECONDS``.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        first = b""
+        try:
+            deadline = time.monotonic() + PIPE_SECONDS
+            while not first:
+                try:
+                    first = os.read(handle, 1 << 16)
+                except BlockingIOError:
+                    break  # a process has the pipe open, and has not written yet
+                if not first and time.monotonic() > deadline:
+                    raise DataError(
+                        f"cannot read {path}: it is empty: no process writes to the pipe"
+                    )
+                time.sleep(0.0 if first else PIPE_SECONDS / 20)
+            os.set_blocking(handle, True)
+            return io.BufferedReader(_Pipe(handle, first), MIB)
+        except BaseException:
+            os.close(handle)
+            raise
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+class _Pipe(io.RawIOBase):
+    """A pipe whose first bytes have been read already."""
+
+    def __init__(self, handle: int, first: bytes) -> None:
+        self._file, self._first = io.FileIO(handle), first
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, first the bytes that were read before."""
+        if not self._first:
+            return self._file.readinto(buffer) or 0
+        part, self._first = self._first[: len(buffer)], self._first[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._file.close()
+        super().close()
 
 
 def read_bytes(path: Path, kind: FileKind, *, what: str = "") -> bytes:

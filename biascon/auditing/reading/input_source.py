@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 import tempfile
 import weakref
@@ -15,6 +14,7 @@ from typing import IO, Any, BinaryIO
 from biascon.auditing.reading.reading_errors import convert_errors
 from biascon.errors import DataError
 from biascon.utils.files import sha256_file
+from biascon.utils.reading import describe_kind, is_pipe, open_file, open_pipe
 
 STANDARD_INPUT = Path("-")
 MAX_STREAM_BYTES = 64 << 30  # of a pipe, which is copied to a temporary file
@@ -83,10 +83,8 @@ class InputSource:
         try:
             if path == STANDARD_INPUT:
                 self._copy_stream(_standard_input())
-            elif path.is_dir():
-                raise DataError(f"cannot read {path}: it is a folder; expected a file")
-            elif not stat.S_ISREG(path.stat().st_mode):
-                with path.open("rb") as stream:
+            elif is_pipe(path):
+                with open_pipe(path) as stream:
                     self._copy_stream(stream)
             with self.open() as file:
                 start = file.read(16)
@@ -98,7 +96,7 @@ class InputSource:
     def open(self) -> BinaryIO:
         """Return the bytes of the file from its start, as they are stored."""
         if self._copy is None:
-            return self._path.open("rb")
+            return open_file(self._path)
         os.lseek(self._copy.fileno(), 0, os.SEEK_SET)
         return os.fdopen(os.dup(self._copy.fileno()), "rb")
 
@@ -210,4 +208,15 @@ def _standard_input() -> BinaryIO:
         raise DataError(
             "cannot read standard input: expected a pipe or a file, but it is a terminal"
         )
+    kind = _describe_stream(stream)
+    if kind in ("a device", "a folder") and (kind == "a folder" or stream.read(1)):
+        raise DataError(f"cannot read standard input: expected a pipe or a file, but it is {kind}")
     return stream
+
+
+def _describe_stream(stream: BinaryIO) -> str:
+    """Return what a stream reads, ``""`` for a file, or for a stream that the system does not know."""
+    try:
+        return describe_kind(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return ""
