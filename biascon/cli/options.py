@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 MAX_SEEDS = 1000  # of one range such as 0-4
+MAX_DIGITS = 18  # of a seed
 
 
 class NamesType(click.ParamType):  # type: ignore[type-arg]
@@ -48,6 +49,10 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
             low, dash, high = part.strip().partition("-")
             if not low.isdecimal() or (dash and not high.isdecimal()):
                 self.fail(f"expected seeds like 0,1,2 or 0-4, but got '{value}'", param, ctx)
+            if max(len(low), len(high)) > MAX_DIGITS:
+                self.fail(
+                    f"expected seeds of at most {MAX_DIGITS} digits, but got '{value}'", param, ctx
+                )
             first, last = int(low), int(high if dash else low)
             if last - first >= MAX_SEEDS:
                 self.fail(f"expected at most {MAX_SEEDS:,} seeds, but got '{value}'", param, ctx)

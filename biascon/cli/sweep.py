@@ -61,7 +61,7 @@ def command(
     [settings]
     "loss.temperature" = [0.05, 0.1]
     """
-    from biascon.sweep.grid import Job, plan_jobs, prepare_datasets, read_grid
+    from biascon.sweep.grid import Job, plan_jobs, prepare_datasets, read_grids
     from biascon.sweep.results import (
         PLAN_HEADER,
         RESULT_HEADER,
@@ -75,7 +75,7 @@ def command(
 
     device_type, _ = find_devices(options["device"], options["ray_address"])
     pool = make_pool(root, options)
-    grids = [read_grid(path) for path in grid_paths]
+    grids = read_grids(grid_paths)
     run_threads = options["threads"] if device_type == "cpu" else None
     planned: dict[Path, Job] = {}
     for grid in grids:

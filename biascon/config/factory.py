@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from biascon.config.run_config import MACHINE_SETTINGS, OMITTED_DEFAULTS, RunConfig
-from biascon.config.sections import PRETRAINED, SECTIONS, build_section
+from biascon.config.sections import PRETRAINED, SECTIONS
 from biascon.config.settings import list_presets, load_preset, parse_settings
+from biascon.config.typed_values import build_section
 from biascon.errors import UsageError, did_you_mean
 from biascon.losses.registry import LossEntry
 

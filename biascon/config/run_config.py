@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from biascon.config.limits import MAX_SEED
 from biascon.config.sections import (
     FILE,
     PRETRAINED,
@@ -25,11 +26,12 @@ from biascon.config.sections import (
     OptimizerConfig,
     ProbeConfig,
     TrainConfig,
-    build_section,
     validation_errors,
 )
+from biascon.config.typed_values import build_section, check_types
 from biascon.errors import UsageError
 from biascon.utils.files import digest_of
+from biascon.utils.text import show_value
 
 __all__ = [
     "FILE",
@@ -86,6 +88,8 @@ class RunConfig:
     preset_values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in SECTIONS:
+            check_types(name, getattr(self, name))
         errors = validation_errors(
             self.model,
             self.augment,
@@ -95,8 +99,9 @@ class RunConfig:
             self.probe,
             self.finetune,
         )
-        if self.seed < 0:
-            errors = [f"seed to be 0 or more, but got {self.seed}", *errors]
+        if not 0 <= self.seed <= MAX_SEED:
+            expected = "0 or more" if self.seed < 0 else f"at most {MAX_SEED}"
+            errors = [f"seed to be {expected}, but got {show_value(self.seed)}", *errors]
         if errors:
             raise UsageError(f"expected {'; '.join(errors)}")
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from biascon.config.augmentation import Augmentation
-from biascon.errors import UsageError
+from biascon.config.limits import (
+    MAX_FLOAT,
+    MAX_HEAD_LAYERS,
+    MAX_HEAD_WIDTH,
+    Check,
+    check_counts,
+    describe_failures,
+)
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant", "thirds")
@@ -228,14 +232,22 @@ def validation_errors(
 ) -> list[str]:
     """Return a message for each value of the sections that is not allowed."""
     weights, head = model.weights, list(model.head)
+    sections = (model, augment, optimizer, train, first_stage, probe, finetune)
     checks = [
         (min(head, default=1) >= 1, "model.head", head, "widths of 1 or more, or empty"),
-        (augment.views >= 1, "augment.views", augment.views, "1 or more"),
+        (
+            len(head) <= MAX_HEAD_LAYERS and max(head, default=1) <= MAX_HEAD_WIDTH,
+            "model.head",
+            head,
+            f"at most {MAX_HEAD_LAYERS} widths of at most {MAX_HEAD_WIDTH:,}",
+        ),
+        *(
+            check
+            for name, section in zip(SECTIONS, sections, strict=True)
+            for check in check_counts(name, section)
+        ),
         (_is_weights(weights), "model.weights", weights, "none or pretrained (a file: --weights)"),
         *_check_optimizer("optimizer", optimizer),
-        (train.epochs >= 1, "train.epochs", train.epochs, "1 or more"),
-        (train.min_steps >= 0, "train.min_steps", train.min_steps, "0 or more"),
-        (train.batch_size >= 2, "train.batch_size", train.batch_size, "2 or more"),
         (
             train.precision in PRECISIONS,
             "train.precision",
@@ -243,39 +255,26 @@ def validation_errors(
             f"one of {', '.join(PRECISIONS)}",
         ),
         (train.tf32 in TF32, "train.tf32", train.tf32, f"one of {', '.join(TF32)}"),
-        (train.threads >= 1, "train.threads", train.threads, "1 or more"),
-        (train.processes >= 1, "train.processes", train.processes, "1 or more"),
-        (train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 or more"),
-        (train.probe_every >= 0, "train.probe_every", train.probe_every, "0 or more"),
         (
             first_stage.augment in FIRST_STAGE_AUGMENT,
             "first_stage.augment",
             first_stage.augment,
             f"one of {', '.join(FIRST_STAGE_AUGMENT)}",
         ),
-        (first_stage.epochs >= 0, "first_stage.epochs", first_stage.epochs, "0 or more"),
-        (0 < probe.c < math.inf, "probe.c", probe.c, "above 0"),
-        (0 < probe.tolerance < math.inf, "probe.tolerance", probe.tolerance, "above 0"),
-        (probe.max_iterations >= 1, "probe.max_iterations", probe.max_iterations, "1 or more"),
+        (0 < probe.c <= MAX_FLOAT, "probe.c", probe.c, "above 0"),
+        (0 < probe.tolerance <= MAX_FLOAT, "probe.tolerance", probe.tolerance, "above 0"),
         (probe.kind in PROTOCOLS, "probe.kind", probe.kind, f"one of {', '.join(PROTOCOLS)}"),
-        (probe.k >= 1, "probe.k", probe.k, "1 or more"),
-        (0 < probe.temperature < math.inf, "probe.temperature", probe.temperature, "above 0"),
+        (0 < probe.temperature <= MAX_FLOAT, "probe.temperature", probe.temperature, "above 0"),
         *_check_optimizer("finetune", finetune),
-        (finetune.epochs >= 1, "finetune.epochs", finetune.epochs, "1 or more"),
-        (finetune.batch_size >= 2, "finetune.batch_size", finetune.batch_size, "2 or more"),
     ]
-    return [
-        f"{key} to be {expected}, but got {value}"
-        for is_allowed, key, value, expected in checks
-        if not is_allowed
-    ]
+    return describe_failures(checks)
 
 
 def _is_weights(value: str) -> bool:
     return _WEIGHTS.fullmatch(value) is not None
 
 
-def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[tuple[bool, str, Any, str]]:
+def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[Check]:
     return [
         (
             optimizer.name in OPTIMIZERS,
@@ -283,9 +282,9 @@ def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[tuple[boo
             optimizer.name,
             f"one of {', '.join(OPTIMIZERS)}",
         ),
-        (0 < optimizer.lr < math.inf, f"{section}.lr", optimizer.lr, "above 0"),
+        (0 < optimizer.lr <= MAX_FLOAT, f"{section}.lr", optimizer.lr, "above 0"),
         (
-            0 <= optimizer.weight_decay < math.inf,
+            0 <= optimizer.weight_decay <= MAX_FLOAT,
             f"{section}.weight_decay",
             optimizer.weight_decay,
             "0 or more",
@@ -298,33 +297,3 @@ def _check_optimizer(section: str, optimizer: OptimizerConfig) -> list[tuple[boo
         ),
         (0 <= optimizer.warmup <= 1, f"{section}.warmup", optimizer.warmup, "in 0..1"),
     ]
-
-
-def build_section(section_type: type, section: str, values: Mapping[str, Any]) -> Any:
-    """Return a section of the given type with the values of a TOML table."""
-    hints = typing.get_type_hints(section_type)
-    return section_type(
-        **{key: _coerce(hints[key], value, f"{section}.{key}") for key, value in values.items()}
-    )
-
-
-def _coerce(hint: Any, value: Any, setting: str) -> Any:
-    """Convert a TOML value to the type of a field.
-
-    Raises:
-        UsageError: The value has another type.
-    """
-    if typing.get_origin(hint) is tuple:
-        item_types = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)):
-            raise UsageError(f"expected {setting} to be a list, but got {value!r}")
-        if item_types[-1] is not Ellipsis and len(value) != len(item_types):
-            raise UsageError(
-                f"expected {setting} to have {len(item_types)} values, but got {value!r}"
-            )
-        return tuple(_coerce(item_types[0], item, setting) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UsageError(f"expected {setting} to be of type {hint.__name__}, but got {value!r}")
-    return value

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import numbers
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from biascon.errors import BiasconError, UsageError, did_you_mean, unknown_name
 from biascon.losses import plugins
 from biascon.losses.inferred_groups import SEPARATOR, with_inferred_groups
+from biascon.losses.parameters import check_parameters, is_number
 from biascon.losses.registry import LOSSES, LossEntry, TensorInput
 
 if TYPE_CHECKING:
@@ -250,59 +249,15 @@ def get_loss(name: str, **parameters: Any) -> Loss:
     resolved = {**free, **parameters, **entry.fixed}
     for key, default in free.items():
         # 1 and 1.0 are the same value: runs with either must have the same digest.
-        if isinstance(default, float) and _is_number(resolved[key]):
-            resolved[key] = float(resolved[key])
-    _check_parameters(name, resolved, function)
+        if isinstance(default, float) and is_number(resolved[key]):
+            resolved[key] = _to_float(resolved[key])
+    check_parameters(name, resolved, entry.ranges, function)
     return Loss(name, entry, resolved, function)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-_POSITIVE = ("temperature", "delta")
-_AT_LEAST_0 = (
-    "wa", "wb", "epsilon", "weight", "ce_weight", "alpha", "beta", "eta", "k", "gamma", "m", "decoupling",
-)  # fmt: skip
-_SHARES = ("p_label", "contrast_weight")
-
-
-def _check_parameters(
-    name: str, parameters: Mapping[str, Any], function: Callable[..., Any]
-) -> None:
-    """Refuse values that no loss can take. A parameter name has the same range in every loss."""
-    hints = typing.get_type_hints(function)
-    problems = []
-    for key, value in parameters.items():
-        expected = _expected_value(key, value, hints.get(key))
-        if expected is not None:
-            problems.append(f"{key} to be {expected}, but got {value!r}")
-    if problems:
-        raise UsageError(f"loss '{name}': expected {'; '.join(problems)}")
-    if parameters.get("wa") == 0 and parameters.get("wb") == 0:
-        raise UsageError(f"loss '{name}': wa and wb cannot both be 0")
-
-
-def _expected_value(key: str, value: Any, hint: Any) -> str | None:
-    """Return which values a parameter takes, None if the value is one of them."""
-    is_finite = _is_number(value) and abs(value) < float("inf")
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        return None if value in choices else " or ".join(map(repr, choices))
-    if key in _POSITIVE:
-        return None if is_finite and value > 0 else "larger than 0"
-    if key in _AT_LEAST_0:
-        return None if is_finite and value >= 0 else "at least 0"
-    if key == "q":
-        return None if is_finite and 0 < value <= 1 else "in (0, 1]"
-    if key in ("up", "oversample"):
-        return None if is_finite and value >= 1 else "at least 1"
-    if key in _SHARES:
-        return None if is_finite and 0 <= value <= 1 else "in 0..1"
-    if key == "contrast_batch":
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        return None if is_count else "an integer of at least 0"
-    if hint is int:
-        is_count = isinstance(value, int) and is_finite and value >= 1
-        return None if is_count else "an integer of at least 1"
-    return None
+def _to_float(value: Any) -> Any:
+    """Return a number as a float; an integer that no float holds stays, and is refused later."""
+    try:
+        return float(value)
+    except OverflowError:
+        return value

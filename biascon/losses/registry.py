@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from biascon.losses.parameters import POSITIVE, Range
 from biascon.utils.distributions import Choice, Complement, Distribution, LogUniform, Uniform
 
 Search = Mapping[str, Distribution]
@@ -153,6 +154,7 @@ class LossEntry:
         cpu_scale: Factors for the preset ``cpu``.
         search: The distributions of its own parameters in a tuning study, by name. The parameters that it
             shares with other methods, such as the temperature, are not among them.
+        ranges: The ranges of parameters that differ from those of their names (``losses.parameters.RANGES``).
     """
 
     target: str
@@ -172,6 +174,7 @@ class LossEntry:
     predicts: Literal["labels", "bias"] = "labels"
     cpu_scale: Scale = Scale()
     search: Search = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -291,8 +294,8 @@ LOSSES: dict[str, LossEntry] = {
     "fscl": LossEntry(f"{_PACKAGE}.fscl:fscl", _FSCL, PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": False}),
     "fscl+": LossEntry(f"{_PACKAGE}.fscl:fscl", f"{_FSCL}, every (y, b) cell with the same weight", PARK, batch_inputs=_LABELS_BIAS, fixed={"group_norm": True}),
     "cnc": LossEntry(f"{_PACKAGE}.cnc:cnc", _CNC, ZHANG_CNC, head="none", batch_inputs=_LABELS_BIAS, tensor_inputs=("logits",), requires=(Requirement.GROUP_SAMPLING,), first_stage=FirstStage("ce", "predictions", epochs=1), evaluated_by="classifier", search={"contrast_weight": Uniform(0.5, 0.95)}),
-    "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions"), search={"alpha": LogUniform(0.05, 0.5)}, **_OWN_CLASSIFIER),
-    "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), search={"alpha": LogUniform(0.5, 4.0), "p_label": Uniform(0.0, 1.0)}, **_OWN_CLASSIFIER),
+    "lc": LossEntry(f"{_PACKAGE}.lc:lc", "-log softmax(logits + log p(y|b))_y of mixed images, b predicted by a gce run", LIU_LC, batch_inputs=_LABELS_BIAS, tensor_inputs=("counts", "partner_bias", "mix"), first_stage=FirstStage("gce", "predictions"), search={"alpha": LogUniform(0.05, 0.5)}, ranges={"alpha": Range(0, 0.5, excludes_low=True)}, **_OWN_CLASSIFIER),
+    "lisa": LossEntry(f"{_PACKAGE}.lisa:lisa", "mix ce(y) + (1 - mix) ce(y of the partner) of mixed images", YAO, batch_inputs=_LABELS_BIAS, tensor_inputs=("partner_labels", "mix"), requires=(Requirement.GROUP_SAMPLING,), search={"alpha": LogUniform(0.5, 4.0), "p_label": Uniform(0.0, 1.0)}, ranges={"alpha": POSITIVE}, **_OWN_CLASSIFIER),
     "badd": LossEntry(f"{_PACKAGE}.badd:badd", "-log softmax(W (h + m sum_a f_a))_y, f_a bias features", SARRIDIS_BADD, requires=(Requirement.ADDED_BIAS_FEATURES,), first_stage=FirstStage("bias-ce", "features", kernel_1x1=True, per_attribute=True), search={"m": LogUniform(0.3, 3.0)}, **_OWN_CLASSIFIER),
     "afr": LossEntry(f"{_PACKAGE}.afr:afr", "ce, then a new last layer with weights exp(-gamma p_y) / n_y", QIU, requires=(Requirement.HELD_OUT_TRAINING,), first_stage=FirstStage("ce", "encoder", plain_views=False, held_out=0.2), search={"gamma": LogUniform(0.5, 20.0)}, **_OWN_CLASSIFIER),
     "subg": LossEntry(f"{_CROSS_ENTROPY}:cross_entropy", f"{_CE}, every (y, b) cell cut to the size of the smallest", IDRISSI, requires=(Requirement.GROUP_SUBSAMPLING,), fixed=_NO_DECOUPLING, cpu_scale=Scale(epochs=0.4), **_OWN_CLASSIFIER),

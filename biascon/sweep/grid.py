@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from biascon.errors import UsageError, did_you_mean
 from biascon.runs.folder import run_folder
 from biascon.runs.preset_choice import choose_preset
 from biascon.utils.progress import say_nothing
+from biascon.utils.text import join_first, show_value
 
+MAX_RUNS = 100_000  # of a sweep; a plan of 1,000 runs takes some seconds
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
 _LIST_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "losses": str,
@@ -54,6 +57,14 @@ class Grid:
     bias: tuple[str, ...] = ()
     preset: str | None = None
     settings: Mapping[str, tuple[Any, ...]] | None = None
+
+    def count_runs(self) -> int:
+        """Return the number of runs: the product of the lengths of all lists."""
+        lengths = [len(values) for values in (self.settings or {}).values()]
+        datasets = len(self.rho) + len(self.data)
+        return math.prod(
+            [len(self.losses), len(self.seeds), datasets, max(1, len(self.bias)), *lengths]
+        )
 
 
 @dataclass(frozen=True)
@@ -105,12 +116,29 @@ class Job:
         ]  # fmt: skip
 
 
+def read_grids(paths: Sequence[Path]) -> list[Grid]:
+    """Read the grid files of a sweep, and count their runs before anything is planned.
+
+    Raises:
+        UsageError: As ``read_grid``, or the grids have more than ``MAX_RUNS`` runs.
+        DataError: A file cannot be read.
+    """
+    grids = [read_grid(path) for path in paths]
+    n = sum(grid.count_runs() for grid in grids)
+    if n > MAX_RUNS:
+        raise UsageError(
+            f"{join_first(list(map(str, paths)))}: expected at most {MAX_RUNS:,} runs, but got {n:,} (the "
+            "product of all lists of a grid); divide the grid"
+        )
+    return grids
+
+
 def read_grid(path: Path) -> Grid:
     """Read a grid file.
 
     Raises:
         UsageError: The file is not valid TOML, has an unknown key, or has a value of the wrong type.
-        BiasconError: The file cannot be read.
+        DataError: The file cannot be read, is no regular file, or is too large.
     """
     tree = read_toml(path)
     unknown = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
@@ -123,7 +151,7 @@ def read_grid(path: Path) -> Grid:
             isinstance(value, kind) and not isinstance(value, bool) for value in values
         )
         if not is_valid:
-            raise UsageError(f"{path}: expected {key} to be a list, but got {values!r}")
+            raise UsageError(f"{path}: expected {key} to be a list, but got {show_value(values)}")
         lists[key] = tuple(dict.fromkeys(values))
     if not lists["losses"] or not lists["seeds"] or not (lists["rho"] or lists["data"]):
         raise UsageError(f"{path}: expected losses, seeds, and rho or data, each with an item")
@@ -134,7 +162,7 @@ def read_grid(path: Path) -> Grid:
         raise UsageError(f'{path}: expected [settings] as "section.key" = [values]')
     preset = tree.get("preset")
     if not (preset is None or isinstance(preset, str)):
-        raise UsageError(f"{path}: expected preset to be a name, but got {preset!r}")
+        raise UsageError(f"{path}: expected preset to be a name, but got {show_value(preset)}")
     return Grid(**lists, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
 
 

@@ -332,21 +332,35 @@ RANGES = {
     "contrast_weight": ("in 0..1", (*BELOW_0, 1.001, 2)),
     "p_label": ("in 0..1", (*BELOW_0, 1.001, 2)),
     "oversample": ("at least 1", (*POSITIVE, 0.999)),
-    "contrast_batch": ("an integer of at least 0", (-1, 1.5, 1.0)),
+    "contrast_batch": ("an integer of at least 0 and at most 1,048,576", (-1, 1.5, 1.0)),
     "q": ("in (0, 1]", (*POSITIVE, 1.001, 2)),
     "up": ("at least 1", (*POSITIVE, 0.999)),
-    "first_epochs": ("an integer of at least 1", (0, -1, 1.5, 1.0)),
+    "first_epochs": ("an integer of at least 1 and at most 1,048,576", (0, -1, 1.5, 1.0)),
+}
+# Ranges that a loss states itself
+OWN_RANGES = {
+    ("lc", "alpha"): ("in (0, 0.5]", (*POSITIVE, 0.501, 3)),
+    ("lisa", "alpha"): ("larger than 0", POSITIVE),
 }
 EVERY = [(name, key) for name in NAMES for key in default_parameters(name)]
 
 
 @pytest.mark.parametrize(("name", "key"), [case for case in EVERY if not list_choices(*case)])
 def test_number_out_of_range_is_refused(name, key):
-    allowed, invalid = RANGES[key]
+    allowed, invalid = OWN_RANGES.get((name, key), RANGES[key])
     for value in (*invalid, *NO_NUMBER):
         message = f"loss '{name}': expected {key} to be {allowed}, but got {value!r}"
         with pytest.raises(UsageError, match=re.escape(message)):
             get_loss(name, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("supcon", "temperature"), ("lc", "alpha"), ("jtt", "up")]
+)
+def test_an_integer_that_no_float_holds_is_refused_in_one_short_line(name, key):
+    with pytest.raises(UsageError, match=rf"expected {key} to be .*, but got 1000000") as caught:
+        get_loss(name, **{key: 10**400})
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(("name", "key"), [case for case in EVERY if list_choices(*case)])
