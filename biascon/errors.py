@@ -7,10 +7,12 @@ The classes and their exit codes::
     │   └── AlignmentError
     ├── DataError
     ├── MissingPackageError
+    ├── NoFileLocksError
+    ├── BusyError             exit code 75
     └── RunError
         ├── DivergedError     exit code 70
         ├── OutOfMemoryError  exit code 71
-        └── RunBusyError  exit code 75
+        └── RunBusyError      exit code 75, also a BusyError
     BiasconWarning
 
 ``biascon audit --tolerance`` ends with 0, 3, 4 or 5 if there is no error: within, exceeds, inconclusive,
@@ -53,6 +55,16 @@ class MissingPackageError(BiasconError):
     """Packages that a command needs are not installed."""
 
 
+class NoFileLocksError(BiasconError):
+    """The file system has no file locks, which are needed to work in the folder."""
+
+
+class BusyError(BiasconError):
+    """Another process works on the folder. The same command can succeed later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 class RunError(BiasconError):
     """A run cannot be started, resumed or read."""
 
@@ -69,10 +81,8 @@ class OutOfMemoryError(RunError):
     exit_code = 71  # EX_OSERR of sysexits.h
 
 
-class RunBusyError(RunError):
+class RunBusyError(RunError, BusyError):
     """Another process works on the run. The same command can succeed later."""
-
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class BiasconWarning(UserWarning):

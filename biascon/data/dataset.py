@@ -32,13 +32,13 @@ from biascon.data.manifest import (
     is_dataset_folder,
     make_manifest,
     read_manifest,
-    sync_folder,
     verify,
     with_checksum,
 )
 from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_aligned_rows, summarize
 from biascon.errors import BiasconError, DataError
-from biascon.utils.files import new_folder, os_error
+from biascon.utils.files import os_error
+from biascon.utils.folders import new_folder, recover_folders
 from biascon.utils.types import Array
 
 __all__ = [
@@ -60,7 +60,6 @@ __all__ = [
     "read_manifest",
     "save",
     "summarize",
-    "sync_folder",
     "verify",
     "view_by_attributes",
     "view_identity",
@@ -117,7 +116,6 @@ def save(
         }
         manifest = make_manifest(description, counts, files)
         write_metadata(work, manifest)
-        sync_folder(work)
     return manifest
 
 
@@ -187,6 +185,7 @@ def find_latest(root: Path) -> Path:
     Raises:
         DataError: There is no dataset folder. The message shows the command that makes one.
     """
+    recover_folders(root)
     folders = [
         path.parent for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != "."
     ]

@@ -6,7 +6,6 @@ A ``DatasetDescription`` is the part of the manifest that a builder knows before
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -29,6 +28,7 @@ from biascon.data.manifest_entries import (
 )
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
+from biascon.utils.folders import recover_folder
 from biascon.version import __version__
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "is_dataset_folder",
     "make_manifest",
     "read_manifest",
-    "sync_folder",
     "verify",
     "with_checksum",
 ]
@@ -250,16 +249,6 @@ def describe_file(path: Path) -> FileEntry:
     return FileEntry(sha256_file(path), path.stat().st_size)
 
 
-def sync_folder(folder: Path) -> None:
-    """Write every file of a folder through to the disk, before the folder is renamed."""
-    for path in sorted(folder.iterdir()):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
 
@@ -267,6 +256,8 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: The file does not exist, or is not a valid manifest of this format.
     """
     path = folder / "manifest.json"
+    if not folder.exists():
+        recover_folder(folder)
     if not path.is_file():
         raise DataError(
             f"{folder} is not a dataset folder: it has no manifest.json; "

@@ -42,7 +42,8 @@ from biascon.runs.context import RunContext
 from biascon.runs.folder import DONE, ENCODER, FEATURES, record_artifacts, write_artifacts
 from biascon.runs.journal import verify
 from biascon.training.augment import augment
-from biascon.utils.files import os_error, read_json, sha256_file, sync_folder
+from biascon.utils.files import os_error, read_json, sha256_file
+from biascon.utils.renaming import sync_folder
 from biascon.utils.seeds import torch_generator
 from biascon.utils.types import Array
 

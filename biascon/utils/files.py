@@ -1,21 +1,19 @@
-"""Atomic writes of files and folders, JSON, and SHA-256 digests."""
+"""Atomic writes of files, JSON, and SHA-256 digests."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from biascon.errors import BiasconError
 from biascon.utils.reading import JSON, parse_json, read_bytes
+from biascon.utils.renaming import follow_link, sync_folder
+from biascon.utils.temporary_files import TemporaryFile, remove_temporary_files
 
 
 def os_error(error: OSError, action: str, path: Path | str) -> BiasconError:
@@ -33,7 +31,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file atomically: a reader sees the old bytes or all the new bytes.
 
     The bytes are written to a temporary file in the same folder and flushed to the disk (fsync). Then the
-    temporary file is renamed to ``path``.
+    temporary file is renamed to ``path``, and the folder is flushed.
 
     Raises:
         BiasconError: The folder is missing or not writable, or the disk is full. No temporary file remains.
@@ -41,10 +39,23 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     write_together({path: data})
 
 
+def write_output(files: Mapping[Path, bytes | str]) -> None:
+    """Write files that the user named, like ``write_together``. A link stays, and its target is replaced.
+
+    Raises:
+        BiasconError: A folder is missing or not writable, or the disk is full. No temporary file remains.
+    """
+    write_together({follow_link(path): data for path, data in files.items()})
+
+
 def write_together(
     files: Mapping[Path, bytes | str], *, before_rename: Callable[[], None] = lambda: None
 ) -> None:
     """Write several files atomically. No file is replaced before all new files are complete.
+
+    A symbolic link is replaced by a file. If a file cannot be replaced, those before it get their old bytes
+    back, where the file system can exchange two names. The temporary files that killed processes left in the
+    same folders are removed first.
 
     Args:
         files: The content of each file.
@@ -53,80 +64,60 @@ def write_together(
     Raises:
         BiasconError: A folder is missing or not writable, or the disk is full. No temporary file remains.
     """
-    staged: dict[Path, Path] = {}
+    staged: list[TemporaryFile] = []
     path = Path()
     try:
+        for folder in sorted({path.parent for path in files}):
+            remove_temporary_files(folder)
         for path, data in files.items():
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            staged[temporary] = path
-            with temporary.open("wb") as handle:
-                handle.write(data.encode() if isinstance(data, str) else data)
-                handle.flush()
-                os.fsync(handle.fileno())
+            staged.append(TemporaryFile.create(path))
+            staged[-1].write(data.encode() if isinstance(data, str) else data)
         before_rename()
-        for temporary, path in staged.items():
-            temporary.replace(path)
-        for parent in {path.parent for path in files}:
-            sync_folder(parent)
-    except OSError as error:
-        raise os_error(error, "write", path) from error
+        for temporary in staged:
+            path = temporary.target
+            temporary.publish(keep_old=len(staged) > 1)
+        for folder in sorted({path.parent for path in files}):
+            sync_folder(folder)
+    except BaseException as error:
+        for temporary in reversed(staged):
+            temporary.take_back()
+        if isinstance(error, OSError):
+            raise os_error(error, "write", path) from error
+        raise
     finally:
         for temporary in staged:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-
-def append(path: Path, line: str) -> None:
-    """Append a line to a file.
-
-    Raises:
-        BiasconError: The file is not writable, or the disk is full.
-    """
-    try:
-        with path.open("a", encoding="utf-8") as log:
-            log.write(line)
-    except OSError as error:
-        raise os_error(error, "write", path) from error
+            temporary.discard()
 
 
 def append_durably(path: Path, lines: str) -> None:
     """Append whole lines to a file, and flush them to the disk. A last line without its end is dropped first.
+
+    Lines that cannot be written leave no part of them.
 
     Raises:
         BiasconError: The file is not writable, or the disk is full.
     """
     try:
         is_new = not path.exists()
-        with path.open("ab+") as handle:
+        with path.open("ab+", buffering=0) as handle:
             handle.seek(0)
             content = b"" if is_new else handle.read()
-            if not content.endswith(b"\n"):
-                handle.truncate(content.rfind(b"\n") + 1)
-            handle.write(lines.encode())
-            handle.flush()
-            os.fsync(handle.fileno())
+            size = content.rfind(b"\n") + 1
+            if size < len(content):
+                handle.truncate(size)
+            try:
+                rest = memoryview(lines.encode())
+                while rest:
+                    rest = rest[handle.write(rest) :]
+                os.fsync(handle.fileno())
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    handle.truncate(size)
+                raise
         if is_new:
             sync_folder(path.parent)
     except OSError as error:
         raise os_error(error, "write", path) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk, so that its new names survive a loss of power.
-
-    Nothing happens on a system that cannot open a folder (Windows), or cannot flush one (some file systems
-    of a network).
-    """
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:
@@ -164,72 +155,3 @@ def read_json(path: Path) -> Any:
         DataError: The file is missing, not readable, no regular file, too large, or not JSON.
     """
     return parse_json(read_bytes(path, JSON), str(path))
-
-
-@contextlib.contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target``, and rename it to ``target`` if the block succeeds.
-
-    If the block fails or the process is killed, ``target`` does not appear. The temporary folder of a killed
-    process is removed by the next call for the same target.
-
-    Args:
-        target: The folder to create. Missing parents are created.
-        replace: Whether an existing ``target`` is replaced, after the new folder is complete.
-
-    Raises:
-        BiasconError: The parent is not writable, the disk is full, or ``target`` exists.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
-    except OSError as error:
-        raise os_error(error, "create a folder in", target.parent) from error
-    try:
-        yield work
-        work.chmod(0o777 & ~_umask())
-        if target.exists():
-            if not replace:
-                raise BiasconError(f"{target} exists already; pass --force to replace it")
-            old = work.with_name(work.name + ".old")
-            target.rename(old)
-            try:
-                work.rename(target)
-            except OSError:
-                old.rename(target)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            work.rename(target)
-    except OSError as error:
-        raise os_error(error, "write", target) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _remove_stale(target: Path) -> None:
-    """Remove temporary folders for this target whose processes have ended."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[^.]+(?:\.old)?")
-    for path in sorted(target.parent.iterdir()):
-        match = pattern.fullmatch(path.name)
-        if match is not None and not _is_alive(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

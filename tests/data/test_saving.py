@@ -64,9 +64,14 @@ class TestWriting:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
             child.kill()
-        left = [p for p in root.iterdir() if p.name != "small"]
-        assert len(left) == 1
-        assert {p.name for p in left[0].iterdir()} == {"train.safetensors", "test.safetensors"}
+        assert {p.name for p in root.iterdir() if p.name != "small"} == {
+            ".small.lock",
+            ".small.biascon-work",
+        }
+        assert {p.name for p in (root / ".small.biascon-work").iterdir()} == {
+            "train.safetensors",
+            "test.safetensors",
+        }
         assert (root / "small").exists() == exists
         if exists:
             assert load(root / "small").name == "bmnist5k-0.9"  # the old one, intact
@@ -124,6 +129,7 @@ class TestWriting:
         def refuse(handle: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
+        (tmp_path / "data").mkdir()
         monkeypatch.setattr(os, "fsync", refuse)
         with pytest.raises(BiasconError, match=r"cannot write .*small: No space left on device"):
             save(tmp_path / "data" / "small", splits, description, replace=False)
@@ -136,15 +142,16 @@ class TestWriting:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        flushed = set()
+        before: set[int] = set()
+        after: set[int] = set()
 
         def note(handle: int) -> None:
-            assert not (tmp_path / "small").exists()
-            flushed.add(os.fstat(handle).st_ino)
+            (after if (tmp_path / "small").exists() else before).add(os.fstat(handle).st_ino)
 
         monkeypatch.setattr(os, "fsync", note)
         save(tmp_path / "small", splits, description, replace=False)
-        assert {p.stat().st_ino for p in (tmp_path / "small").iterdir()} <= flushed
+        assert {p.stat().st_ino for p in (tmp_path / "small").iterdir()} <= before
+        assert after == {tmp_path.stat().st_ino}  # the new name
 
     @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is POSIX")
     @pytest.mark.timeout(120)

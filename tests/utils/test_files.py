@@ -7,7 +7,6 @@ import hashlib
 import os
 import random
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from biascon.errors import BiasconError, DataError
 from biascon.utils.files import (
     canonical_json,
     digest_of,
-    new_folder,
     os_error,
     pretty_json,
     read_json,
@@ -27,7 +25,6 @@ from biascon.utils.files import (
     write_atomic,
 )
 
-NOBODY = 99_999_999  # above every process number
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
@@ -57,11 +54,13 @@ class TestWriteAtomic:
         seen = []
 
         def flush(handle: int) -> None:
-            seen.append((path.read_text(), os.fstat(handle).st_size))
+            status = os.fstat(handle)
+            size = status.st_size if stat.S_ISREG(status.st_mode) else "folder"
+            seen.append((path.read_text(), size))
 
         monkeypatch.setattr(os, "fsync", flush)
         write_atomic(path, "the new")
-        assert seen == [("old", 7)]
+        assert seen == [("old", 7), ("the new", "folder")]
         assert path.read_text() == "the new"
 
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
@@ -91,117 +90,6 @@ class TestWriteAtomic:
         with pytest.raises(BiasconError, match=r"cannot write .*a: "):
             write_atomic(tmp_path / "a", "new")
         assert names(tmp_path) == ["a"]
-
-
-class TestNewFolder:
-    def test_folder_appears_when_the_block_ends(self, tmp_path: Path) -> None:
-        target = tmp_path / "made" / "for" / "it"
-        with new_folder(target) as work:
-            (work / "a").write_text("1")
-            assert not target.exists()
-            assert work.parent == target.parent
-        assert (target / "a").read_text() == "1"
-        assert names(target.parent) == ["it"]
-
-    @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
-    def test_a_block_that_fails_leaves_nothing(self, tmp_path: Path, error: BaseException) -> None:
-        with pytest.raises(type(error)), new_folder(tmp_path / "x") as work:
-            (work / "a").write_text("1")
-            raise error
-        assert names(tmp_path) == []
-
-    def test_failed_write_gives_an_error_of_one_line(self, tmp_path: Path) -> None:
-        with pytest.raises(BiasconError) as caught, new_folder(tmp_path / "x"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        assert str(caught.value) == f"cannot write {tmp_path / 'x'}: No space left on device"
-        assert names(tmp_path) == []
-
-    def test_file_in_place_of_the_parent_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("in the way")
-        with (
-            pytest.raises(BiasconError, match=r"cannot create a folder in .*file"),
-            new_folder(tmp_path / "file" / "x"),
-        ):
-            pytest.fail("the block ran")
-
-    def test_an_existing_folder_is_kept(self, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        (tmp_path / "x" / "old").touch()
-        with pytest.raises(BiasconError, match="x exists already; pass --force"):  # noqa: SIM117
-            with new_folder(tmp_path / "x") as work:
-                (work / "new").touch()
-        assert names(tmp_path) == ["x"]
-        assert names(tmp_path / "x") == ["old"]
-
-    def test_existing_folder_is_replaced_when_the_new_folder_is_complete(
-        self, tmp_path: Path
-    ) -> None:
-        (tmp_path / "x").mkdir()
-        (tmp_path / "x" / "old").touch()
-        with new_folder(tmp_path / "x", replace=True) as work:
-            (work / "new").touch()
-            assert names(tmp_path / "x") == ["old"]
-        assert names(tmp_path) == ["x"]
-        assert names(tmp_path / "x") == ["new"]
-
-    def test_a_failed_replacement_keeps_the_old_folder(self, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        (tmp_path / "x" / "old").touch()
-        with pytest.raises(RuntimeError), new_folder(tmp_path / "x", replace=True):
-            raise RuntimeError
-        assert names(tmp_path) == ["x"]
-        assert names(tmp_path / "x") == ["old"]
-
-    def test_a_failed_last_rename_puts_the_old_folder_back(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "x").mkdir()
-        (tmp_path / "x" / "old").touch()
-        rename = Path.rename
-        failed = []
-
-        def fail_once(path: Path, target: Path) -> Path:
-            if Path(target) == tmp_path / "x" and not failed:
-                failed.append(path)
-                raise OSError(errno.EIO, "Input/output error")
-            return rename(path, target)
-
-        monkeypatch.setattr(Path, "rename", fail_once)
-        with pytest.raises(BiasconError), new_folder(tmp_path / "x", replace=True):
-            pass
-        assert failed
-        assert names(tmp_path / "x") == ["old"]
-
-    def test_folders_of_dead_processes_are_removed(self, tmp_path: Path) -> None:
-        for name in (f".x.{NOBODY}.abc", f".x.{NOBODY}.abc.old"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "half").touch()
-        kept = [f".x.{os.getpid()}.abc", f".y.{NOBODY}.abc", ".x.backup", "x.old"]
-        for name in kept:
-            (tmp_path / name).mkdir()
-        with new_folder(tmp_path / "x"):
-            pass
-        assert names(tmp_path) == sorted([*kept, "x"])
-
-    def test_folder_of_a_longer_name_is_not_removed(self, tmp_path: Path) -> None:
-        # `bmnist-0` is a prefix of `bmnist-0.99999999`, whose digits look like a dead process
-        with (
-            new_folder(tmp_path / f"bmnist-0.{NOBODY}") as work,
-            new_folder(tmp_path / "bmnist-0"),
-        ):
-            assert work.exists()
-
-    @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
-    @pytest.mark.parametrize("mask", [0o022, 0o077])
-    def test_mode_of_the_folder_follows_the_umask(self, tmp_path: Path, mask: int) -> None:
-        before = os.umask(mask)
-        try:
-            with new_folder(tmp_path / "x"):
-                pass
-            assert os.umask(mask) == mask  # new_folder does not change it
-        finally:
-            os.umask(before)
-        assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o777 & ~mask
 
 
 class TestDigests:

@@ -22,7 +22,8 @@ from biascon.data.manifest import Manifest
 from biascon.data.split import BiasedDataset, Split
 from biascon.errors import BiasconError, DataError, unknown_name
 from biascon.utils.entry_points import load
-from biascon.utils.files import new_folder, os_error, pretty_json, read_json, sha256_file
+from biascon.utils.files import os_error, pretty_json, read_json, sha256_file
+from biascon.utils.folders import new_folder
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 

@@ -39,12 +39,12 @@ from biascon.data.manifest import (
     RejectedCounts,
     describe_file,
     make_manifest,
-    sync_folder,
 )
 from biascon.data.memory_map import SafetensorsWriter
 from biascon.errors import BiasconError, DataError, UsageError
 from biascon.utils.devices import count_cpus
-from biascon.utils.files import digest_of, new_folder, os_error, write_atomic
+from biascon.utils.files import digest_of, os_error, write_atomic
+from biascon.utils.folders import new_folder
 from biascon.utils.types import Array
 from biascon.version import __version__
 
@@ -317,7 +317,6 @@ class _ImageBuild:
         with new_folder(out, replace=overwrite) as new:
             for name in [*names, *METADATA]:
                 (self.work / name).rename(new / name)
-            sync_folder(new)
         resume.delete_partial(self.work)
         return manifest
 

@@ -15,16 +15,14 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from biascon.data.building.chunk import Chunk, digest_stamps
 from biascon.data.images.decoding import ImageFolder
 from biascon.data.manifest import REJECTED
 from biascon.data.memory_map import SafetensorsWriter
-from biascon.errors import BiasconError
+from biascon.utils import folders
 from biascon.utils.files import os_error, write_atomic
 
 PLAN, LOG = "plan", "log"
@@ -35,28 +33,11 @@ def lock_target(target: Path) -> Iterator[Path]:
     """Lock a target against other processes; yield its partial folder.
 
     Raises:
-        BiasconError: Another process builds this dataset, or the folder is not writable.
+        BusyError: Another process builds this dataset.
+        BiasconError: The folder is not writable.
     """
-    work, path = partial_folder(target), target.parent / f".{target.name}.lock"
-    try:
-        while True:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()  # fails if the folder is not writable; the lock would only time out
-            lock = FileLock(path, timeout=0)
-            lock.acquire()
-            if path.exists():  # otherwise the previous process removed it after it was opened here
-                break
-            lock.release()
-    except Timeout as error:
-        raise BiasconError(f"another process builds {target}; wait for it, or stop it") from error
-    except OSError as error:
-        raise os_error(error, "create a folder in", target.parent) from error
-    try:
-        yield work
-    finally:
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
+    with folders.lock_target(target) as real:
+        yield partial_folder(real)
 
 
 def partial_folder(target: Path) -> Path:
