@@ -192,9 +192,9 @@ def command(
         raise DataError(f"{aligned}: {error}") from error
     verdicts = judge_records(audit.records, limits)
     if out is not None:
-        from biascon.utils.files import write_atomic
+        from biascon.utils.files import write_output
 
-        write_atomic(out, render_audit(audit, out.suffix.lower(), verdicts))
+        write_output({out: render_audit(audit, out.suffix.lower(), verdicts)})
         print_note(f"{out}: written")
     if as_json:
         print_json(format_json(audit.records, verdicts))

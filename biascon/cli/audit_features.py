@@ -113,9 +113,9 @@ def _audit(
         say=print_note,
     )
     if out is not None:
-        from biascon.utils.files import write_atomic
+        from biascon.utils.files import write_output
 
-        write_atomic(out, _render(audit, out.suffix.lower()))
+        write_output({out: _render(audit, out.suffix.lower())})
         print_note(f"{out}: written")
     if as_json:
         print_json(_render(audit, ".json"))

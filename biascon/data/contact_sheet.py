@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import DataError, UsageError
-from biascon.utils.files import write_atomic
+from biascon.utils.files import write_output
 from biascon.utils.seeds import permutation
 from biascon.utils.text import count_of
 from biascon.utils.types import Array
@@ -50,7 +50,7 @@ def draw_contact_sheet(data: BiasedDataset, split: str, path: Path, seed: int = 
     sheet = _draw(data, split, sample_images(data, split, seed), seed)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
+    write_output({path: buffer.getvalue()})
 
 
 def sample_images(data: BiasedDataset, split: str, seed: int) -> dict[int, list[Array]]:

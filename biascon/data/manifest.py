@@ -29,6 +29,7 @@ from biascon.data.manifest_entries import (
 from biascon.errors import DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
 from biascon.utils.folders import recover_folder
+from biascon.utils.temporary_files import is_temporary_name
 from biascon.version import __version__
 
 __all__ = [
@@ -302,7 +303,9 @@ def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
 def is_dataset_folder(folder: Path) -> bool:
     """Return whether a folder holds only files of a dataset, so that it may be replaced."""
     names = {"manifest.json", REJECTED, CROISSANT, *(f"{name}.safetensors" for name in SPLITS)}
-    return folder.is_dir() and all(path.name in names for path in folder.iterdir())
+    return folder.is_dir() and all(
+        path.name in names or is_temporary_name(path.name) for path in folder.iterdir()
+    )
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

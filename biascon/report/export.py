@@ -13,7 +13,7 @@ from biascon.metrics.summary import ACCURACIES, AMPLIFICATIONS, COMPARISONS
 from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE
 from biascon.report.experiments import METRICS
 from biascon.runs.finished import FinishedRun
-from biascon.utils.files import write_atomic
+from biascon.utils.files import write_output
 
 LONG_METRICS = tuple(
     dict.fromkeys((*METRICS, *ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, "top5", ADJUSTED_AVERAGE))
@@ -103,4 +103,4 @@ def write_long(runs: Sequence[FinishedRun], path: Path) -> None:
         raise UsageError(
             f"expected a file that ends in .csv, .parquet or .json, but got {path.name}"
         )
-    write_atomic(path, _WRITERS[path.suffix](runs))
+    write_output({path: _WRITERS[path.suffix](runs)})

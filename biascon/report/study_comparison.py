@@ -23,7 +23,7 @@ from biascon.report.study_verdicts import (
 from biascon.report.tables import UNDEFINED_CELL, TableCell
 from biascon.studies.confirmation import Comparison, compare_in_metrics
 from biascon.studies.records import TEST_METRICS
-from biascon.utils.files import write_atomic
+from biascon.utils.files import write_output
 
 COMPARISON_COLUMNS = (
     "method", "verdict", "mean", "reference", "difference", "difference, 95 %", "settings alone, 95 %", "n",
@@ -192,4 +192,4 @@ def write_comparison(
     writers = {".csv": comparison_csv, ".json": comparison_json}
     if path.suffix not in writers:
         raise UsageError(f"expected a file that ends in .csv or .json, but got {path.name}")
-    write_atomic(path, writers[path.suffix](study, comparisons))
+    write_output({path: writers[path.suffix](study, comparisons)})

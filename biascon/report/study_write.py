@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
 
-from biascon.errors import BiasconError, UsageError, did_you_mean
+from biascon.errors import UsageError, did_you_mean
 from biascon.report.document import Cell, Document, cell_text, cell_value
 from biascon.report.figures import Figure
 from biascon.report.study_comparison import (
@@ -23,7 +22,8 @@ from biascon.report.study_protocol import TrialSettings
 from biascon.report.study_sections import make_document
 from biascon.report.study_verdicts import describe_group
 from biascon.report.templating import render_template
-from biascon.utils.files import os_error, write_together
+from biascon.utils.files import write_together
+from biascon.utils.folders import output_folders
 from biascon.utils.markup import escape_latex, escape_markdown
 from biascon.utils.progress import Say, say_nothing, with_progress
 from biascon.utils.text import visible
@@ -64,19 +64,8 @@ def write_study_report(
     for name in with_progress(names, "writing formats", len(names), say):
         files |= STUDY_FORMATS[name](study, document)
     folders = [out, *([out / FIGURES] if any("/" in name for name in files) else [])]
-    new = [folder for folder in folders if not folder.exists()]
-    try:
-        for folder in folders:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise os_error(error, "create", folder) from error
+    with output_folders(*folders):
         write_together({out / name: content for name, content in files.items()})
-    except BiasconError:
-        for folder in reversed(new):
-            with contextlib.suppress(OSError):  # missing, or not empty
-                folder.rmdir()
-        raise
     return [out / name for name in files]
 
 

@@ -29,7 +29,8 @@ from biascon.report.model_card import render_card
 from biascon.report.tsne import prepare_maps
 from biascon.runs.finished import FinishedRun
 from biascon.runs.seals import Check
-from biascon.utils.files import os_error, write_together
+from biascon.utils.files import write_together
+from biascon.utils.folders import output_folders
 from biascon.utils.progress import Say, say_nothing, with_progress
 
 Files = Mapping[str, bytes | str]
@@ -88,24 +89,18 @@ def write_report(
             )
     found = find_all_runs(root, dataset, check=check, say=say)
     experiments = group_runs(found.runs)
-    _make_folder(out)
-    report = ReportData(
-        found.runs, experiments, find_test_splits(data, experiments), found.left_out
-    )
-    if {"html", "latex"} & set(formats or FORMATS):
-        prepare_maps(runs_with_maps(experiments), say)
     files: dict[str, bytes | str] = {}
-    for name in with_progress(formats or FORMATS, "writing formats", len(formats or FORMATS), say):
-        files |= FORMATS[name](report)
-    write_together({out / name: content for name, content in files.items()})
+    with output_folders(out):
+        report = ReportData(
+            found.runs, experiments, find_test_splits(data, experiments), found.left_out
+        )
+        if {"html", "latex"} & set(formats or FORMATS):
+            prepare_maps(runs_with_maps(experiments), say)
+        names = formats or list(FORMATS)
+        for name in with_progress(names, "writing formats", len(names), say):
+            files |= FORMATS[name](report)
+        write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], experiments
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise os_error(error, "create", folder) from error
 
 
 def _markdown_files(report: ReportData) -> Files:
@@ -173,9 +168,9 @@ def write_cards(folder: Path, out: Path, *, check: Check = Check.REPORT) -> list
         BiasconError: The folder is not writable.
     """
     runs = read_runs([folder], check=check)
-    _make_folder(out)
     files: dict[Path, bytes | str] = {
         out / f"card-{run.loss}-{run.folder.name}.md": render_card(run) for run in runs
     }
-    write_together(files)
+    with output_folders(out):
+        write_together(files)
     return list(files)

@@ -11,7 +11,8 @@ from typing import Any
 
 from biascon.errors import DataError
 from biascon.studies.records import TEST_METRICS, VAL_METRICS, CellCounts, Stage, StudyRun
-from biascon.utils.files import digest_of, os_error, write_atomic
+from biascon.utils.files import digest_of, write_output
+from biascon.utils.folders import output_folders
 from biascon.utils.reading import STUDY_TABLE, read_bytes
 
 FORMAT = 1
@@ -138,11 +139,8 @@ def write_table(path: Path, table: StudyTable) -> None:
     Raises:
         BiasconError: The file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise os_error(error, "create", path.parent) from error
-    write_atomic(path, to_parquet(table))
+    with output_folders(path.parent):
+        write_output({path: to_parquet(table)})
 
 
 def read_table(path: Path) -> StudyTable:

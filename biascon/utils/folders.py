@@ -130,6 +130,32 @@ def recover_folders(parent: Path) -> None:
         recover_folder(old.with_name(old.name[1:].removesuffix(suffix)))
 
 
+@contextlib.contextmanager
+def output_folders(*folders: Path) -> Iterator[None]:
+    """Create the folders of an output, and remove those again that are empty if the block fails.
+
+    Args:
+        folders: The folders, each before those in it. A symbolic link to nothing leads to the new folder.
+
+    Raises:
+        BiasconError: A folder cannot be created.
+    """
+    made: list[Path] = []
+    try:
+        for folder in map(follow_link, folders):
+            made += [part for part in (folder, *folder.parents) if not part.exists()][::-1]
+            try:
+                make_folder(folder)
+            except OSError as error:
+                raise os_error(error, "create", folder) from error
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # missing, or not empty
+                folder.rmdir()
+        raise
+
+
 def _publish(work: Path, target: Path) -> None:
     """Give the finished folder its name. Afterwards ``work`` is the old folder, or missing."""
     if not os.path.lexists(target):

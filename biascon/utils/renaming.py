@@ -94,14 +94,16 @@ def sync_tree(folder: Path) -> None:
     Raises:
         OSError: The disk fails, or is full.
     """
-    walked = [(Path(parent), names) for parent, _, names in os.walk(folder)]
-    files = [parent / name for parent, names in walked for name in sorted(names)]
+    folders, files = [folder], list[Path]()
+    for parent in folders:  # grows while it is read
+        for path in sorted(parent.iterdir()):
+            if not path.is_symlink():
+                (folders if path.is_dir() else files).append(path)
     if len(files) > _MANY_FILES and _sync_file_system(folder):
         return
     for path in files:
-        if not path.is_symlink():
-            sync_file(path)
-    for parent, _ in reversed(walked):
+        sync_file(path)
+    for parent in reversed(folders):
         sync_folder(parent)
 
 

@@ -117,13 +117,18 @@ class TemporaryFile:
             self.handle = -1
 
 
+def is_temporary_name(name: str) -> bool:
+    """Return whether a name is one of a temporary file."""
+    return _NAME.fullmatch(name) is not None
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files in a folder that killed processes left behind."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir()):
-            if _NAME.fullmatch(path.name):
+            if is_temporary_name(path.name):
                 _remove_unlocked(path)
 
 

@@ -23,7 +23,7 @@ from biascon.data.split import BiasedDataset, Split
 from biascon.errors import BiasconError, DataError, unknown_name
 from biascon.utils.entry_points import load
 from biascon.utils.files import os_error, pretty_json, read_json, sha256_file
-from biascon.utils.folders import new_folder
+from biascon.utils.folders import lock_target, new_folder
 from biascon.utils.text import quote_some
 from biascon.utils.types import Array
 
@@ -97,6 +97,7 @@ def export_dataset(
 
     Raises:
         UsageError: ``to`` is unknown.
+        BusyError: Another process writes the folder.
         BiasconError: The folder exists and is no export, or its files have changed since; it is not writable,
             or the disk is full.
         DataError: The images are neither gray nor RGB, or an image file of a dataset of files has changed.
@@ -104,7 +105,6 @@ def export_dataset(
     if to not in WRITERS:
         raise unknown_name("layout", to, WRITERS)
     out = Path(out)
-    _check_target(out, replace=replace)
     data = data.base or data
     for split in data.splits.values():
         if split.images.shape[1] not in (1, 3):
@@ -118,19 +118,21 @@ def export_dataset(
         finished += 1
         on_progress(finished, total)
 
-    with new_folder(out, replace=replace) as work:
-        try:
-            details = load(WRITERS[to])(work, Source(data, on_image))
-            text = pretty_json(_describe_export(data, to, details, _digest_files(work)))
-            (work / MARKER).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise os_error(error, "write", out) from error
+    with lock_target(out):
+        _check_target(out, replace=replace)
+        with new_folder(out, replace=replace) as work:
+            try:
+                details = load(WRITERS[to])(work, Source(data, on_image))
+                text = pretty_json(_describe_export(data, to, details, _digest_files(work)))
+                (work / MARKER).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise os_error(error, "write", out) from error
     return out
 
 
 def _check_target(out: Path, *, replace: bool) -> None:
     """Raise a BiasconError if a folder exists and may not be replaced."""
-    if not (out.exists() or out.is_symlink()):
+    if not out.exists():  # a symbolic link to nothing leads to the new folder
         return
     if not replace:
         raise BiasconError(f"{out} exists already; choose another --out, or pass --force")

@@ -10,6 +10,7 @@ from biascon.data import dataset
 from biascon.data.dataset import Split
 from biascon.data.manifest import DatasetDescription, Manifest
 from biascon.errors import BiasconError
+from biascon.utils.folders import lock_target
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,36 @@ def build_or_reuse(
         force: Replace an existing folder that holds another dataset, or is damaged.
 
     Raises:
+        BusyError: Another process builds the folder.
         BiasconError: The folder is not writable, or it holds another dataset or other files.
+    """
+    if _is_occupied(folder) and not force:
+        return _reuse(folder, description)
+    with lock_target(folder):
+        # Another process may have finished it meanwhile, or the old folder has got its name back.
+        is_occupied = _is_occupied(folder)
+        if is_occupied and not force:
+            return _reuse(folder, description)
+        manifest = dataset.save(folder, build(), description, replace=force or not is_occupied)
+    return BuildResult(folder, manifest, reused=False)
+
+
+def _is_occupied(folder: Path) -> bool:
+    """Return whether a folder is a dataset; it is not if it is missing or empty.
+
+    Raises:
+        BiasconError: The folder is something else.
     """
     if folder.exists() and not dataset.is_dataset_folder(folder):
         raise BiasconError(f"{folder} exists and is not a dataset; choose another --out")
-    is_occupied = folder.exists() and any(folder.iterdir())
-    if is_occupied and not force:
-        manifest = check_same_dataset(folder, description)
-        dataset.mark_used(folder)
-        return BuildResult(folder, manifest, reused=True)
-    manifest = dataset.save(folder, build(), description, replace=force or not is_occupied)
-    return BuildResult(folder, manifest, reused=False)
+    return folder.exists() and any(folder.iterdir())
+
+
+def _reuse(folder: Path, description: DatasetDescription) -> BuildResult:
+    """Return a dataset that exists, after a check of every byte."""
+    manifest = check_same_dataset(folder, description)
+    dataset.mark_used(folder)
+    return BuildResult(folder, manifest, reused=True)
 
 
 def check_same_dataset(folder: Path, description: DatasetDescription) -> Manifest:

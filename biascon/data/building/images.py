@@ -82,8 +82,9 @@ def build_image_dataset(
         log: Called with lines of text for the user.
 
     Raises:
-        BiasconError: Too many images cannot be used, ``out`` holds another dataset, another process builds
-            it, or the disk is full or not writable.
+        BusyError: Another process builds ``out``.
+        BiasconError: Too many images cannot be used, ``out`` holds another dataset, or the disk is full or
+            not writable.
     """
     check_request(raw if isinstance(raw, Path) else None, out, max_rejected)
     folder = ImageFolder(raw) if isinstance(raw, Path) else raw
@@ -183,6 +184,7 @@ class _ImageBuild:
         """Open the file of a split, cut after its valid chunks; return its writer and these chunks."""
         dtypes = {**_DTYPES, **{f"{ATTRIBUTE}{key}": np.int64 for key in rows.attributes}}
         path = self.work / f"{name}.safetensors"
+        resume.unlink_if_published(path)
         if self._stores_index:
             array_name, row_shape = "files", self._index_shape(rows)
         else:
@@ -316,7 +318,7 @@ class _ImageBuild:
         write_metadata(self.work, manifest)
         with new_folder(out, replace=overwrite) as new:
             for name in [*names, *METADATA]:
-                (self.work / name).rename(new / name)
+                resume.link_or_move(self.work / name, new / name)
         resume.delete_partial(self.work)
         return manifest
 

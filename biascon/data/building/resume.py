@@ -66,6 +66,33 @@ def start_or_resume(work: Path, digest: str) -> list[Chunk]:
     return []
 
 
+def link_or_move(finished: Path, new: Path) -> None:
+    """Give a finished file a second name in the new folder, so that a kill before its rename loses nothing.
+
+    Where the file system has no hard links, the file is moved.
+
+    Raises:
+        OSError: The file cannot be moved.
+    """
+    try:
+        new.hardlink_to(finished)
+    except OSError:
+        finished.rename(new)
+
+
+def unlink_if_published(path: Path) -> None:
+    """Remove a file of the partial folder that is also a file of the dataset folder.
+
+    A build that was killed just after its dataset folder had appeared leaves such a file. It must not be
+    written again: the dataset would change.
+
+    Raises:
+        OSError: The file cannot be removed.
+    """
+    if path.exists() and path.stat().st_nlink > 1:
+        path.unlink()
+
+
 def delete_partial(work: Path) -> None:
     """Remove a partial folder."""
     if work.exists():
