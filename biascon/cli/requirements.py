@@ -16,14 +16,14 @@ import click
 from biascon.utils.packages import check_installed
 
 TRAINING = (
-    "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn",
+    "numpy", "torch", "safetensors", "threadpoolctl", "scipy", "sklearn",
 )  # fmt: skip
 EVALUATION = (*TRAINING, "pandas", "pyarrow")
 REPORT = (
-    "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn", "pandas",
+    "numpy", "torch", "safetensors", "threadpoolctl", "scipy", "sklearn", "pandas",
     "pyarrow", "jinja2", "markupsafe", "matplotlib",
 )  # fmt: skip
-IMAGES = ("numpy", "PIL", "safetensors", "filelock")
+IMAGES = ("numpy", "PIL", "safetensors")
 # These only give speed: without them, another way is taken.
 OPTIONAL = ("simplejpeg",)
 _RESNET = {"torchvision": "ResNet encoders"}
@@ -76,7 +76,7 @@ def _for_list(options: Mapping[str, Any]) -> tuple[str, ...]:
     return _FOR_LIST.get(str(options.get("what")), ())
 
 
-_FOR_LIST = {"spaces": ("torch",), "encoders": ("torch",), "runs": ("numpy", "filelock")}
+_FOR_LIST = {"spaces": ("torch",), "encoders": ("torch",), "runs": ("numpy",)}
 
 
 REQUIREMENTS: dict[str, Requirements] = {
@@ -100,9 +100,7 @@ REQUIREMENTS: dict[str, Requirements] = {
         {"pandas": "CSV and LaTeX", "torch": "--features", "safetensors": "--features"},
         _for_audit,
     ),
-    "compare": Requirements(
-        ("numpy", "scipy", "filelock", "pyarrow"), {"pandas": "--out"}, _for_compare
-    ),
+    "compare": Requirements(("numpy", "scipy", "pyarrow"), {"pandas": "--out"}, _for_compare),
     "sweep": Requirements(EVALUATION, {**_RESNET, **_LAZY_IMAGES, **_DIGITS}),
     "tune": Requirements(
         tuple(dict.fromkeys((*EVALUATION, *REPORT, "opda"))),
@@ -110,7 +108,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     ),
     "report": Requirements(REPORT, _LAZY_IMAGES, _for_report),
     "list": Requirements((), {"torch": "encoders and search spaces"}, _for_list),
-    "prune": Requirements(("numpy", "filelock"), {}),
+    "prune": Requirements(("numpy",), {}),
     "doctor": Requirements(("numpy", "torch"), _DIGITS),
     "demo": Requirements(tuple(dict.fromkeys((*EVALUATION, *REPORT))), _DIGITS),
 }

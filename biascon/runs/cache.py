@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import threading
 from pathlib import Path
 from typing import Any
+
+from biascon.utils.temporary_files import TemporaryFile, remove_temporary_files
 
 FOLDER = ".cache"
 
@@ -36,14 +36,15 @@ def write_cached(folder: Path, name: str, data: bytes) -> None:
     Unlike a result, the file is not flushed to the disk. Nothing happens if it cannot be written.
     """
     path = cache_path(folder, name)
-    temporary = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
+        remove_temporary_files(path.parent)
+        temporary = TemporaryFile.create(path)
         try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
+            temporary.write(data, flush=False)
+            temporary.publish(keep_old=False)
         finally:
-            temporary.unlink(missing_ok=True)
+            temporary.discard()
 
 
 def write_cached_json(folder: Path, name: str, data: dict[str, Any]) -> None:

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
@@ -37,6 +35,8 @@ from biascon.utils.files import (
     write_atomic,
     write_together,
 )
+from biascon.utils.locks import acquire
+from biascon.utils.renaming import make_folder
 
 DONE = "done"
 EVALUATION = "evaluation.json"
@@ -71,16 +71,16 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
         RunBusyError: Another process works on this run.
+        NoFileLocksError: The file system has no file locks.
         BiasconError: The folder cannot be created.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout as error:
-        raise RunBusyError(f"another process works on {folder}; wait for it, or stop it") from error
+        make_folder(folder)
+        lock = acquire(folder / ".lock", wait=wait)
     except OSError as error:
         raise os_error(error, "create", folder) from error
+    if lock is None:
+        raise RunBusyError(f"another process works on {folder}; wait for it, or stop it")
     try:
         # A process that was killed while it wrote a file leaves a temporary file behind.
         for temporary in folder.glob(".*.tmp"):

@@ -1,7 +1,7 @@
 """Locks on files. The system frees a lock when its process ends, so a lock tells whether its owner lives.
 
 A process number does not tell it: another container and another machine have process numbers of their own.
-The locks are those of ``flock``, as ``filelock`` takes them; Linux passes them on to an NFS server.
+The locks are those of ``flock``; Linux passes them on to an NFS server.
 """
 
 from __future__ import annotations

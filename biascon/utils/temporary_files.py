@@ -66,8 +66,12 @@ class TemporaryFile:
                 temporary.discard()
                 raise
 
-    def write(self, data: bytes) -> None:
-        """Write all bytes and flush them to the disk.
+    def write(self, data: bytes, *, flush: bool = True) -> None:
+        """Write all bytes.
+
+        Args:
+            data: The bytes.
+            flush: Whether they are flushed to the disk.
 
         Raises:
             OSError: The disk is full, or fails.
@@ -75,7 +79,8 @@ class TemporaryFile:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self.handle, rest) :]
-        os.fsync(self.handle)
+        if flush:
+            os.fsync(self.handle)
 
     def publish(self, *, keep_old: bool) -> None:
         """Rename the file to its target.

@@ -50,9 +50,9 @@ NOT_CALLED = {
     "make-fairface": {"torch"},
     "make-debias": {"torch"},
     "make-standard": {"torch"},
-    "make-cifar-c": {"torch", "filelock"},
+    "make-cifar-c": {"torch"},
     "make-huggingface": {"torch"},
-    "export": {"torch", "filelock"},
+    "export": {"torch"},
     "inspect": {"torch"},
     "train": {"pandas", "pyarrow"},
     "audit": {"matplotlib"},
@@ -148,14 +148,14 @@ def test_all_missing_packages_are_named_in_one_line_and_nothing_is_written(
 ) -> None:
     make_dataset(tmp_path / "data" / "small")
     process = run_without(
-        "pandas,filelock,sklearn,torchvision",
+        "pandas,safetensors,sklearn,torchvision",
         "evaluate", "--loss", "ce", "--preset", "smoke", folder=tmp_path,
     )  # fmt: skip
     assert process.returncode == 1
     assert process.stderr == (
-        "error: biascon evaluate needs packages that are not installed: filelock, scikit-learn, "
+        "error: biascon evaluate needs packages that are not installed: safetensors, scikit-learn, "
         "pandas; also missing, for some uses: torchvision (ResNet encoders); install them with: "
-        "pip install filelock scikit-learn pandas\n"
+        "pip install safetensors scikit-learn pandas\n"
     )
     assert process.stdout == ""
     assert not (tmp_path / "runs").exists()
@@ -169,7 +169,7 @@ def test_the_help_needs_no_package(tmp_path: Path) -> None:
 def test_an_audit_needs_neither_pytorch_nor_pandas(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("y,p,b\n0,0,a\n1,1,b\n1,0,a\n")
     words = ("audit", "p.csv", "--label", "y", "--prediction", "p", "--bias", "b")
-    missing = "torch,pandas,sklearn,filelock,PIL,simplejpeg,matplotlib,jinja2"
+    missing = "torch,pandas,sklearn,PIL,simplejpeg,matplotlib,jinja2"
     process = run_without(missing, *words, "--json", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["bias"] == "b"

@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from filelock import FileLock
 
 from biascon.config.factory import find_overrides, make_config
 from biascon.data.dataset import BiasedDataset, Split, load, save
@@ -24,6 +23,7 @@ from biascon.evaluation.pipeline import validate
 from biascon.metrics.records import UNDEFINED
 from biascon.runs.folder import read_finished, run_folder
 from biascon.utils.devices import pick_device
+from tests.lock_helpers import held_lock
 from tests.run_helpers import evaluate_to_json, note_in_journal
 from tests.small_datasets import describe_dataset
 
@@ -161,7 +161,7 @@ def test_two_processes_never_work_on_one_run(data: BiasedDataset, tmp_path: Path
     config = make_config("ce", preset="smoke")
     where = run_folder(tmp_path, data.name, config, config.digest(data.digest))
     where.mkdir(parents=True)
-    with FileLock(where / ".lock"), pytest.raises(RunError, match="another process"):
+    with held_lock(where / ".lock"), pytest.raises(RunError, match="another process"):
         evaluate_to_json(config, data, root=tmp_path, device=CPU)
 
 

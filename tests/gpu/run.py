@@ -25,7 +25,7 @@ from typing import NoReturn
 
 # Listed here, because the lists of biascon's subcommands are in a module that itself needs click.
 PACKAGES = (
-    "click", "numpy", "torch", "safetensors", "filelock", "threadpoolctl", "scipy", "sklearn",
+    "click", "numpy", "torch", "safetensors", "threadpoolctl", "scipy", "sklearn",
     "pandas", "pyarrow",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]

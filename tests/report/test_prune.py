@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 
 from biascon.config.factory import make_config
 from biascon.data.dataset import load
@@ -24,6 +23,7 @@ from biascon.runs.folder import (
 )
 from biascon.runs.listing import find_run_folders
 from biascon.runs.prune import PruneState, prune_runs
+from tests.lock_helpers import held_lock
 from tests.run_helpers import reseal
 
 SETTINGS = ["train.epochs=1", "probe.max_iterations=200", "probe.tolerance=1e-2"]
@@ -75,7 +75,7 @@ def test_prune_leaves_unfinished_busy_and_damaged_runs(root: Path) -> None:
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
         path.write_bytes(content)
-    with FileLock(busy / ".lock"):
+    with held_lock(busy / ".lock"):
         states = [run.state for run in prune_runs(folders, features=True, checkpoints=True)]
     assert states == [
         PruneState.UNFINISHED, PruneState.BUSY, PruneState.DAMAGED, PruneState.DAMAGED,

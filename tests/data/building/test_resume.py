@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from biascon.data.building import resume
-from biascon.errors import BiasconError
+from biascon.errors import BusyError
 from tests.data import image_files
 from tests.data.building.utkface_builds import build, list_hidden, make_plan, read_contents
+from tests.lock_helpers import held_lock
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -84,10 +84,11 @@ def test_chunks_that_do_not_match_are_built_again(damage: str, raw: Path, tmp_pa
 
 def test_two_builds_of_the_same_folder_are_refused(raw: Path, tmp_path: Path) -> None:
     with (
-        FileLock(tmp_path / ".out.lock"),
-        pytest.raises(BiasconError, match="another process builds"),
+        held_lock(tmp_path / ".out.lock"),
+        pytest.raises(BusyError, match="another process builds") as caught,
     ):
         build(raw, tmp_path / "out")
+    assert caught.value.exit_code == 75
     build(raw, tmp_path / "out")
 
 
@@ -119,3 +120,48 @@ def test_a_build_that_is_killed_repeatedly_gives_the_same_bytes(raw: Path, tmp_p
     subprocess.run([*words, "--out", str(tmp_path / "out")], check=True, capture_output=True)
     assert read_contents(tmp_path / "out") == read_contents(tmp_path / "whole")
     assert not resume.partial_folder(tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_kill_while_a_build_is_published_loses_no_image(
+    is_published: bool, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(raw, tmp_path / "whole")
+    name = "delete_partial" if is_published else "link_or_move"
+    whole = getattr(resume, name)
+
+    def stop(*paths: Path) -> None:
+        if (tmp_path / "out").exists() or paths[0].name == "rejected.csv":
+            raise KeyboardInterrupt
+        whole(*paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(resume, name, stop)
+        build(raw, tmp_path / "out", force=True)
+    assert (tmp_path / "out").exists() == is_published
+    resumed: list[int] = []
+    build(raw, tmp_path / "out", on_progress=lambda finished, total: resumed.append(finished))
+    assert resumed[:1] == ([] if is_published else [len(make_plan(raw))])
+    assert read_contents(tmp_path / "out") == read_contents(tmp_path / "whole")
+    assert list_hidden(tmp_path) == []
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_published_file_is_not_written_again(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = resume.delete_partial
+
+    def stop(*arguments: object) -> None:
+        if (tmp_path / "out").exists():
+            raise KeyboardInterrupt
+        delete(tmp_path / ".out.partial")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(resume, "delete_partial", stop)
+        build(raw, tmp_path / "out", force=True)
+    before = read_contents(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        build(raw, tmp_path / "out", force=True, on_progress=stop)
+    assert read_contents(tmp_path / "out") == before
