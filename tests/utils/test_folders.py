@@ -172,7 +172,7 @@ class TestReplacing:
     def test_a_kill_in_any_line_leaves_old_or_new(self, tmp_path: Path, how: str) -> None:
         campaign = [sys.executable, "-m", "tests.reliability.folders_campaign"]
         done = subprocess.run(
-            [*campaign, how, str(tmp_path), "11"], capture_output=True, text=True, check=True
+            [*campaign, how, str(tmp_path), "19"], capture_output=True, text=True, check=True
         )
         kills, lost, wrong, gaps = map(int, done.stdout.split())
         assert kills > 10
