@@ -49,6 +49,7 @@ COMMANDS = {
     "tune": "biascon.cli.tune:command",
     "report": "biascon.cli.report:command",
     "list": "biascon.cli.list:command",
+    "check": "biascon.cli.check:command",
     "prune": "biascon.cli.prune:command",
     "doctor": "biascon.cli.doctor:command",
     "demo": "biascon.cli.demo:command",

@@ -108,6 +108,7 @@ REQUIREMENTS: dict[str, Requirements] = {
     ),
     "report": Requirements(REPORT, _LAZY_IMAGES, _for_report),
     "list": Requirements((), {"torch": "encoders and search spaces"}, _for_list),
+    "check": Requirements((*EVALUATION, "jinja2"), _LAZY_IMAGES),
     "prune": Requirements(("numpy",), {}),
     "doctor": Requirements(("numpy", "torch"), _DIGITS),
     "demo": Requirements(tuple(dict.fromkeys((*EVALUATION, *REPORT))), _DIGITS),

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from biascon.errors import UsageError, did_you_mean
+from biascon.report.checksums import add_checksums
 from biascon.report.document import Cell, Document, cell_text, cell_value
 from biascon.report.figures import Figure
 from biascon.report.study_comparison import (
@@ -65,6 +66,7 @@ def write_study_report(
         files |= STUDY_FORMATS[name](study, document)
     folders = [out, *([out / FIGURES] if any("/" in name for name in files) else [])]
     with output_folders(*folders):
+        files = add_checksums(out, files)
         write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from biascon.data.dataset import Split
 from biascon.errors import UsageError, did_you_mean
+from biascon.report.checksums import add_checksums
 from biascon.report.experiments import (
     Experiment,
     find_all_runs,
@@ -99,6 +100,7 @@ def write_report(
         names = formats or list(FORMATS)
         for name in with_progress(names, "writing formats", len(names), say):
             files |= FORMATS[name](report)
+        files = add_checksums(out, files)
         write_together({out / name: content for name, content in files.items()})
     return [out / name for name in files], experiments
 

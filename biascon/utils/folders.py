@@ -23,6 +23,7 @@ from biascon.utils.files import os_error
 from biascon.utils.locks import acquire
 from biascon.utils.renaming import exchange, follow_link, make_folder, sync_folder, sync_tree
 
+_WORK, _OLD = ".biascon-work", ".biascon-old"
 _held: set[tuple[int, int, str]] = set()  # (process, thread, folder) of the locks of lock_target
 
 
@@ -203,8 +204,13 @@ def _lock_path(target: Path) -> Path:
 
 
 def _work_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.biascon-work")
+    return target.with_name(f".{target.name}{_WORK}")
 
 
 def _old_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.biascon-old")
+    return target.with_name(f".{target.name}{_OLD}")
+
+
+def is_leftover_folder(path: Path) -> bool:
+    """Return whether a path has the name of the temporary or the old folder of a replacement."""
+    return path.name[:1] == "." and path.name.endswith((_WORK, _OLD))
