@@ -56,6 +56,7 @@ from biascon.runs.folder import (
 from biascon.runs.records import Accuracies
 from biascon.training.checks import check_images, check_run
 from biascon.training.network import TrainedNetwork
+from biascon.training.run_size import check_run_size
 from biascon.training.stages import first_stage_contexts, get_or_train
 from biascon.utils.distributed import (
     barrier,
@@ -230,6 +231,7 @@ def _read_finished(context: RunContext) -> RunResult | None:
 @contextmanager
 def _lock(context: RunContext) -> Iterator[None]:
     """Lock the run folder, and set how the run is computed; the first process locks for all of them."""
+    check_run_size(context)
     lock = lock_folder(context.folder) if is_main_process() else nullcontext()
     with lock, compute(context):
         if is_main_process():

@@ -108,6 +108,18 @@ def count_of(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
+def format_bytes(n: int) -> str:
+    """Return a size in the unit that fits it.
+
+    >>> [format_bytes(n) for n in (900, 2 << 20, 3 << 30, 5 << 40)]
+    ['1 KiB', '2.0 MiB', '3.0 GiB', '5.0 TiB']
+    """
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
+        if n >= 1 << shift:
+            return f"{n / (1 << shift):,.1f} {unit}"
+    return f"{-(-n >> 10):,} KiB"
+
+
 def format_duration(seconds: float) -> str:
     """Return a time in the unit that fits it: seconds, minutes, hours or days.
 
