@@ -1,8 +1,8 @@
 """Command-line entry point. A subcommand is imported when it is used.
 
 Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 70 the training diverged; 71
-the memory does not suffice; 75 another process works on the run; 129, 130 and 143 ended by SIGHUP, by SIGINT
-(Ctrl-C) and by SIGTERM. The classes in ``biascon.errors`` define the codes 1, 2, 70, 71 and 75.
+the memory does not suffice; 75 another process works on the folder; 129, 130 and 143 ended by SIGHUP, by
+SIGINT (Ctrl-C) and by SIGTERM. The classes in ``biascon.errors`` define the codes 1, 2, 70, 71 and 75.
 """
 
 from __future__ import annotations

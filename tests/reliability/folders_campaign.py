@@ -2,7 +2,8 @@
 
 A child process counts the lines of Python that it executes in the modules that write (a trace function). It
 sends itself SIGKILL before the n-th, for n = 1, 2, ... until it has fewer lines. After each kill, the old or
-the new content must be there; after the next command, nothing else may be.
+the new content must be there; after the next command, nothing else may be. Then whole commands are killed at
+random moments (``folder_commands``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from biascon.utils import files, folders, locks, renaming, temporary_files
 from tests.reliability.campaign import Row
 
 N_FILES = 3
+N_KILLS = 12  # of each command
 _MODULES = (files, folders, locks, renaming, temporary_files, shutil)
 _TRACED = {module.__file__ for module in _MODULES}
 
@@ -54,7 +57,7 @@ def run(scratch: Path) -> list[Row]:
                 counts.kills,
                 counts.lost,
                 counts.wrong + (counts.gaps if can_exchange else 0),
-                "tests/utils/test_folders.py::test_a_kill_in_any_line_leaves_old_or_new",
+                "tests/utils/test_folders.py::TestReplacing::test_a_kill_in_any_line_leaves_old_or_new",
                 f"the name was missing until the next command after {counts.gaps} kills",
             )
         )
@@ -66,10 +69,33 @@ def run(scratch: Path) -> list[Row]:
             counts.kills,
             counts.lost,
             counts.wrong,
-            "tests/utils/test_folders.py::test_a_kill_in_any_line_leaves_old_or_new",
+            "tests/utils/test_folders.py::TestReplacing::test_a_kill_in_any_line_leaves_old_or_new",
             "each file is the old or the new one; a set of files can be a mixture until the next command",
         )
     )
+    command = [
+        sys.executable,
+        "-m",
+        "tests.reliability.folder_commands",
+        str(scratch),
+        str(N_KILLS),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        name, *numbers = line.split()
+        kills, lost, wrong = map(int, numbers)
+        option = "--out" if name == "audit" else "--force"
+        rows.append(
+            Row(
+                f"SIGKILL of `{name} {option}`",
+                "at random moments; then the next command, then the same one again",
+                kills,
+                lost,
+                wrong,
+                "tests/data/test_saving.py::"
+                "TestWriting::test_a_build_killed_half_way_leaves_no_folder_and_is_swept",
+            )
+        )
     return rows
 
 
