@@ -143,6 +143,7 @@ class TestNewFolder:
 class TestReplacing:
     """Old and new are never both gone."""
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="no exchange of names in one step")
     def test_the_folder_is_there_at_every_moment(self, tmp_path: Path) -> None:
         """Every audited system call is a moment."""
         target = tmp_path / "x"
@@ -155,7 +156,8 @@ class TestReplacing:
             target, seen = Path(sys.argv[1]), []
             def look(event, arguments):
                 if event in ("os.rename", "os.rmdir", "os.remove", "open", "os.scandir"):
-                    seen.append("+".join(n for n in ("old", "new") if os.path.lexists(target / n)))
+                    there = [n for n in ("old", "new") if os.path.lexists(target / n)]
+                    seen.append("+".join(there) or "neither")
             with new_folder(target, replace=True) as work:
                 (work / "new").touch()
                 sys.addaudithook(look)
