@@ -57,18 +57,18 @@ def acquire(path: Path, *, wait: bool = False) -> HeldLock | None:
         OSError: The file cannot be opened.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        is_held = False
+        lock = HeldLock(path, os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
         try:
-            if not lock_handle(handle, path, wait=wait):
+            if not lock_handle(lock.handle, path, wait=wait):
+                lock.release()
                 return None
             # The last owner may have deleted the file after it was opened here.
-            is_held = is_same_file(handle, path)
-            if is_held:
-                return HeldLock(path, handle)
-        finally:
-            if not is_held:
-                os.close(handle)
+            if is_same_file(lock.handle, path):
+                return lock
+            lock.release()
+        except BaseException as error:
+            lock.release(delete=isinstance(error, NoFileLocksError))
+            raise
 
 
 def lock_handle(handle: int, path: Path, *, wait: bool = False) -> bool:

@@ -275,6 +275,7 @@ class TestLocks:
         ):
             pytest.fail("the block ran")
         assert str(tmp_path) in str(caught.value)
+        assert names(tmp_path) == []
 
 
 class TestLinks:
