@@ -177,4 +177,4 @@ def _show_warning(
 ) -> None:
     """Print a warning of biascon as one line; hide the warnings of other packages."""
     if issubclass(category, BiasconWarning):
-        print_error(f"warning: {message}")
+        print_error(f"warning: {' '.join(str(message).split())}")

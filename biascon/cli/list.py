@@ -68,9 +68,9 @@ def command(
 
 
 def _list_losses() -> str:
-    from biascon.losses import NEEDS, get_entry, list_losses, uses_bias_labels
+    from biascon.losses import NEEDS, usable_losses, uses_bias_labels
 
-    entries = {name: get_entry(name) for name in list_losses()}
+    entries = usable_losses()
     rows = [
         [
             name + " †" * uses_bias_labels(name),

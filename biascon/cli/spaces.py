@@ -22,10 +22,10 @@ def describe_spaces(loss: str | None, preset: str, *, as_json: bool = False) -> 
     Raises:
         UsageError: A name is unknown.
     """
-    from biascon.losses import list_losses
+    from biascon.losses import usable_losses
     from biascon.tuning.space import make_method
 
-    names = list_losses() if loss is None else [loss]
+    names = list(usable_losses()) if loss is None else [loss]
     methods = [make_method(name, name, preset) for name in names]
     if as_json:
         spaces = {method.loss: method.to_json() for method in methods}

@@ -107,5 +107,12 @@ def find_plugin_command(
 
 
 def list_builders() -> dict[str, Builder]:
-    """Return all builders by name, those of other packages last."""
-    return {**BUILDERS, **{name: load_plugin(name, p) for name, p in list_plugins().items()}}
+    """Return all builders by name, those of other packages last.
+
+    A plug-in that cannot be used is left out, with a warning.
+    """
+    points = list_plugins()
+    usable = entry_points.load_usable(
+        "dataset", points, lambda name: load_plugin(name, points[name])
+    )
+    return {**BUILDERS, **usable}

@@ -19,6 +19,7 @@ from biascon.losses.loss import (
     get_entry,
     get_loss,
     list_losses,
+    usable_losses,
     uses_bias_labels,
 )
 from biascon.losses.registry import LOSSES, NEEDS, FirstStage, LossEntry, Requirement
@@ -36,5 +37,6 @@ __all__ = [
     "get_entry",
     "get_loss",
     "list_losses",
+    "usable_losses",
     "uses_bias_labels",
 ]  # fmt: skip

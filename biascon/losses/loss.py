@@ -13,6 +13,7 @@ from biascon.losses import plugins
 from biascon.losses.inferred_groups import SEPARATOR, with_inferred_groups
 from biascon.losses.parameters import check_parameters, is_number
 from biascon.losses.registry import LOSSES, LossEntry, TensorInput
+from biascon.utils import entry_points
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,6 +188,11 @@ def uses_bias_labels(name: str) -> bool:
 def list_losses() -> list[str]:
     """Return the names of all losses, plug-ins last. A plug-in cannot replace a loss of ``LOSSES``."""
     return list(dict.fromkeys([*LOSSES, *plugins.plugin_losses()]))
+
+
+def usable_losses() -> dict[str, LossEntry]:
+    """Return the entries of all losses by name. A plug-in that cannot be used is left out, with a warning."""
+    return {**LOSSES, **entry_points.load_usable("loss", list_losses()[len(LOSSES) :], get_entry)}
 
 
 def default_parameters(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
-from biascon.errors import BiasconError
+from biascon.errors import BiasconError, BiasconWarning
+
+T = TypeVar("T")
 
 
 def load(target: str) -> Any:
@@ -22,6 +25,24 @@ def load(target: str) -> Any:
 def plugins(group: str) -> dict[str, metadata.EntryPoint]:
     """Return the entry points of installed packages in an entry-point group, by name."""
     return {point.name: point for point in sorted(metadata.entry_points(group=group))}
+
+
+def load_usable(kind: str, names: Iterable[str], load_one: Callable[[str], T]) -> dict[str, T]:
+    """Load plug-ins by name; leave out, with a warning, those that cannot be used.
+
+    Args:
+        kind: The noun for the warning, for example "loss".
+        names: The names of the plug-ins.
+        load_one: Returns the object of a plug-in, or raises.
+    """
+    usable = {}
+    for name in names:
+        try:
+            usable[name] = load_one(name)
+        except Exception as error:  # the code of another package raises anything
+            reason = str(error) if isinstance(error, BiasconError) else f"{kind} '{name}': {error}"
+            warnings.warn(f"left out: {reason}", BiasconWarning, stacklevel=3)
+    return usable
 
 
 def resolve(kind: str, name: str, points: Mapping[str, metadata.EntryPoint]) -> Any:

@@ -115,6 +115,18 @@ def test_a_broken_plugin_is_named_in_one_line(
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("point", ["missing", "bare"])
+def test_the_list_leaves_a_broken_plugin_out_and_names_it(
+    cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    register(monkeypatch, {"odd": point, "good": "builder"})
+    outcome = cli("list", "datasets")
+    assert outcome.code == 0
+    assert "warning: left out: plug-in dataset 'odd'" in outcome.err
+    assert "good" in outcome.out
+    assert "bmnist" in outcome.out
+
+
 def test_a_plugin_cannot_replace_a_builder(
     cli: Any, blobs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
