@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-gpu reliability clean
+.PHONY: demo test lint bench bench-gpu reliability mutation clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -25,6 +25,11 @@ bench: $(VENV)/.dev
 # Faults by the hundred, injected into whole commands; writes the table of docs/reliability.md.
 reliability: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability
+
+# A random sample of changes of the losses and metrics: which of them does no test find?
+mutation: $(VENV)/.dev
+	$(PIP) 'mutmut>=3.8'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.mutation --sample 300
 
 bench-gpu: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/performance --device cuda
@@ -48,4 +53,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.core
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo mutants .pytest_cache .mypy_cache .ruff_cache
