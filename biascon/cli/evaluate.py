@@ -129,6 +129,11 @@ def _evaluate_job(
         result = evaluate(config, dataset, on_epoch=progress, source=source, **options)
     if result.evaluation is not None:
         print_note(f"{result.folder}: {'finished before, reused' if result.reused else 'done'}")
+        if result.other_processor is not None:
+            print_note(
+                f"{result.folder} was computed on another processor ({result.other_processor}); the same "
+                "command gives other last bits here, and an accuracy that differs as with another seed"
+            )
     return result.evaluation
 
 

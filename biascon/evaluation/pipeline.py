@@ -225,7 +225,9 @@ def _prepare(
 
 def _read_finished(context: RunContext) -> RunResult | None:
     run = FinishedRun.read(context.folder, context.digest)
-    return None if run is None else RunResult(run.folder, run.evaluation, reused=True)
+    if run is None:
+        return None
+    return RunResult(run.folder, run.evaluation, reused=True, other_processor=run.other_processor)
 
 
 @contextmanager

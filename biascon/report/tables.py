@@ -12,6 +12,7 @@ from biascon.metrics.records import Metric
 from biascon.report.dataset_parameters import biased_mnist_parameters
 from biascon.report.experiments import LOWER_IS_BETTER, METRICS, Experiment, report_names
 from biascon.report.verdicts import significant_bests, summarize_seeds
+from biascon.runs.environment import read_processor
 from biascon.runs.evaluation import FEATURE_METRICS, Evaluation
 from biascon.runs.finished import FinishedRun
 from biascon.utils.files import read_json
@@ -222,8 +223,14 @@ def describe_machines(experiment: Experiment) -> str:
         environment = read_json(run.folder / "environment.json")
         device = environment.get("accelerator", environment["device"])
         torch, version = environment["packages"]["torch"], environment["biascon"]
-        machines.add(f"{device}, {environment['system']}, torch {torch}, biascon {version}")
-    return "; ".join(sorted(machines))
+        if device == "cpu":
+            device = read_processor(environment).describe()
+        earlier = "".join(f", begun on {other}" for other in environment.get("begun_on", []))
+        machines.add(
+            f"{device}{earlier}, {environment['system']}, torch {torch}, biascon {version}"
+        )
+    several = "several machines, whose runs differ in rounding as runs of other seeds do: "
+    return (several if len(machines) > 1 else "") + "; ".join(sorted(machines))
 
 
 def describe_classifiers(experiment: Experiment) -> list[tuple[str, str]]:

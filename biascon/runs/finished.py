@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biascon.errors import RunError
+from biascon.runs.environment import describe_other_processor
 from biascon.runs.evaluation import Evaluation
-from biascon.runs.folder import read_finished
+from biascon.runs.folder import ENVIRONMENT, read_finished
 from biascon.runs.recompute import check_evaluation, check_evaluation_once
 from biascon.runs.records import Classifier
 from biascon.runs.seals import Check
+from biascon.utils.files import read_json
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,14 @@ class RunResult:
         folder: The run folder.
         evaluation: The evaluation; None in the other processes of a distributed run.
         reused: Whether the run had been finished before.
+        other_processor: The processor and the code path of a reused run, if they are not those of this
+            process.
     """
 
     folder: Path
     evaluation: Evaluation | None
     reused: bool
+    other_processor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class FinishedRun:
         elif check is Check.REPORT:
             check_evaluation_once(folder, evaluation)
         return cls(folder, evaluation)
+
+    @property
+    def other_processor(self) -> str | None:
+        """The processor and the code path of the run, if they are not those of this process."""
+        return describe_other_processor(read_json(self.folder / ENVIRONMENT))
 
     @property
     def label(self) -> str:

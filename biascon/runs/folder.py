@@ -23,7 +23,7 @@ from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
 from biascon.errors import BiasconError, RunBusyError, RunError
 from biascon.runs import journal
-from biascon.runs.environment import describe_environment
+from biascon.runs.environment import describe_environment, describe_other_processor
 from biascon.runs.journal import JOURNAL
 from biascon.runs.records import SelectedImages
 from biascon.runs.seals import Check, changed_error, check_files, check_presence
@@ -40,6 +40,7 @@ from biascon.utils.renaming import make_folder
 
 DONE = "done"
 EVALUATION = "evaluation.json"
+ENVIRONMENT = "environment.json"
 METRICS_LOG = "metrics.jsonl"  # the epochs of training
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"
@@ -51,7 +52,7 @@ FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tunin
 FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt", JOURNAL)
 _OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
-_SEALED = ("config.toml", "environment.json", METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
+_SEALED = ("config.toml", ENVIRONMENT, METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 # The files that a report reads, besides the evaluation, and the test features where it draws them.
 _REPORTED = ("config.toml", "environment.json", METRICS_LOG, PREDICTIONS, SELECTED, FINETUNE_LOG)
 
@@ -92,10 +93,23 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 def write_config(folder: Path, config: RunConfig, device: str) -> None:
     """Write the configuration and the environment of a run, before its first step."""
-    environment = pretty_json(describe_environment(device))
+    environment = describe_environment(device)
+    begun_on = _find_earlier_processors(folder)
+    if begun_on:
+        environment["begun_on"] = begun_on
     write_artifacts(
-        folder, {"config.toml": to_toml(config.as_dict()), "environment.json": environment}
+        folder,
+        {"config.toml": to_toml(config.as_dict()), ENVIRONMENT: pretty_json(environment)},
     )
+
+
+def _find_earlier_processors(folder: Path) -> list[str]:
+    """Return the other processors that computed earlier epochs of a run which is resumed here."""
+    if not ((folder / UNFINISHED[0]).is_file() and (folder / ENVIRONMENT).is_file()):
+        return []
+    earlier = json.loads(read_artifact(folder, ENVIRONMENT))
+    other = describe_other_processor(earlier)
+    return [*earlier.get("begun_on", []), *([] if other is None else [other])]
 
 
 def write_artifacts(folder: Path, files: Mapping[str, bytes | str]) -> None:

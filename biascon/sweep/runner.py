@@ -23,9 +23,11 @@ from biascon.errors import (
     RunBusyError,
     UsageError,
 )
-from biascon.runs.folder import read_finished
+from biascon.runs.environment import describe_other_processor
+from biascon.runs.folder import ENVIRONMENT, read_finished
 from biascon.runs.seals import Check
 from biascon.sweep.grid import Job
+from biascon.utils.files import read_json
 from biascon.utils.interruption import CHILDREN
 from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
@@ -55,7 +57,7 @@ class Result:
         state: ``"skipped"`` if the run was already finished, else ``"done"`` or ``"failed"``.
         tries: The number of processes that the run took.
         seconds: The time from the start of the first process to the end of the last one.
-        message: The error message of a failed run.
+        message: The error message of a failed run; the processor of a skipped run, if it is another one.
         exit_code: The exit code of the last process; None if no process ran.
     """
 
@@ -102,7 +104,9 @@ def run_sweep(
             if not is_finished:
                 unfinished.append(job)
                 continue
-            result = Result(job, "skipped")
+            other = describe_other_processor(read_json(job.folder / ENVIRONMENT))
+            message = "" if other is None else f"computed on another processor ({other})"
+            result = Result(job, "skipped", message=message)
         results[job.folder] = result
         on_result(result)
     for result in pool.run(unfinished):
