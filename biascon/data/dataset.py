@@ -11,6 +11,7 @@ refused. ``croissant.json`` describes the folder for other programs and is never
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -197,5 +198,6 @@ def find_latest(root: Path) -> Path:
 
 
 def mark_used(folder: Path) -> None:
-    """Mark a dataset as used last, for ``find_latest``."""
-    os.utime(folder / "manifest.json")
+    """Mark a dataset as used last, for ``find_latest``; nothing happens if it is not writable."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / "manifest.json")

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from biascon.errors import BiasconError, BusyError
+from biascon.errors import BiasconError, BusyError, UsageError
 from biascon.utils.files import os_error
 from biascon.utils.locks import acquire
 from biascon.utils.renaming import exchange, follow_link, make_folder, sync_folder, sync_tree
@@ -40,10 +40,13 @@ def lock_target(target: Path) -> Iterator[Path]:
         The folder, or what it leads to if it is a symbolic link.
 
     Raises:
+        UsageError: The folder has no name of its own, such as the current folder.
         BusyError: Another process, or another thread, works on the folder.
         NoFileLocksError: The file system has no file locks.
         BiasconError: The parent is not writable.
     """
+    if not _has_name(target):
+        raise UsageError(f"expected a folder with a name of its own, but got {target}")
     real = follow_link(target)
     key = (os.getpid(), threading.get_ident(), str(real.absolute()))
     if key in _held:
@@ -113,7 +116,7 @@ def recover_folder(target: Path) -> bool:
         BiasconError: The folder cannot be renamed.
     """
     real = follow_link(target)
-    if os.path.lexists(real) or not os.path.lexists(_old_path(real)):
+    if not _has_name(real) or os.path.lexists(real) or not os.path.lexists(_old_path(real)):
         return False
     with contextlib.suppress(BusyError), lock_target(real):
         pass
@@ -197,6 +200,11 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def _has_name(path: Path) -> bool:
+    """Return whether the last part of a path is a name; it is none in ``.``, ``x/..`` and ``/``."""
+    return path.name not in ("", "..")
 
 
 def _lock_path(target: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from biascon.errors import BiasconError, BusyError, NoFileLocksError
+from biascon.errors import BiasconError, BusyError, NoFileLocksError, UsageError
 from biascon.utils import folders, locks
 from biascon.utils.folders import new_folder, recover_folder, recover_folders
 
@@ -304,6 +304,20 @@ class TestLinks:
             new_folder(tmp_path / "x"),
         ):
             pytest.fail("the block ran")
+
+
+@pytest.mark.parametrize("name", [".", "..", "x/..", "/"])
+def test_a_folder_without_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(UsageError, match="expected a folder with a name of its own"),
+        new_folder(Path(name), replace=True),
+    ):
+        pytest.fail("the block ran")
+    assert not recover_folder(Path(name))
+    assert names(tmp_path) == []
 
 
 def test_a_tree_of_many_files_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
