@@ -172,9 +172,11 @@ def _publish(work: Path, target: Path) -> None:
         except BaseException:
             old.rename(target)
             raise
-        sync_folder(target.parent)
-        # Under this name a folder that is half removed is never taken for the old one.
-        old.rename(work)
+        try:
+            sync_folder(target.parent)
+        finally:
+            # Under this name a folder that is half removed is never taken for the old one.
+            old.rename(work)
     sync_folder(target.parent)
 
 
