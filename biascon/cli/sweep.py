@@ -61,7 +61,10 @@ def command(
     [settings]
     "loss.temperature" = [0.05, 0.1]
     """
-    from biascon.sweep.grid import Job, plan_jobs, prepare_datasets, read_grids
+    from biascon.sweep.grid_file import read_grids
+
+    grids = read_grids(grid_paths)  # first: it needs no PyTorch
+    from biascon.sweep.grid import Job, plan_jobs, prepare_datasets
     from biascon.sweep.results import (
         PLAN_HEADER,
         RESULT_HEADER,
@@ -75,7 +78,6 @@ def command(
 
     device_type, _ = find_devices(options["device"], options["ray_address"])
     pool = make_pool(root, options)
-    grids = read_grids(grid_paths)
     run_threads = options["threads"] if device_type == "cpu" else None
     planned: dict[Path, Job] = {}
     for grid in grids:

@@ -1,10 +1,9 @@
-"""A grid of runs, read from a TOML file, and the jobs that it stands for."""
+"""The jobs that a grid of runs stands for."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,56 +14,15 @@ from biascon.config.factory import make_config
 from biascon.config.method_settings import resolve_parameters
 from biascon.config.resolve import resolve_weights
 from biascon.config.run_config import RunConfig
-from biascon.config.settings import read_toml
 from biascon.data import dataset
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec, make_biased_mnist
 from biascon.data.manifest import Manifest
-from biascon.errors import UsageError, did_you_mean
+from biascon.errors import UsageError
 from biascon.runs.folder import run_folder
 from biascon.runs.preset_choice import choose_preset
+from biascon.sweep.grid_file import Grid
 from biascon.utils.progress import say_nothing
-from biascon.utils.text import join_first, show_value
-
-MAX_RUNS = 100_000  # of a sweep; a plan of 1,000 runs takes some seconds
-KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
-_LIST_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "losses": str,
-    "seeds": int,
-    "rho": (int, float),
-    "data": str,
-    "bias": str,
-}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The contents of a grid file. The runs are the product of all lists.
-
-    Attributes:
-        losses: The names of the losses.
-        seeds: The seeds.
-        rho: The color correlation of each BiasedMNIST. A missing dataset is built.
-        data: Dataset folders, in addition to the BiasedMNISTs of ``rho``.
-        bias: Values of the option ``--bias``. Empty: the bias attribute of each dataset itself.
-        preset: The preset of all runs; None for the default of each dataset, as in ``evaluate``.
-        settings: The values of each setting, by ``section.key``.
-    """
-
-    losses: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
-    rho: tuple[float, ...] = ()
-    data: tuple[str, ...] = ()
-    bias: tuple[str, ...] = ()
-    preset: str | None = None
-    settings: Mapping[str, tuple[Any, ...]] | None = None
-
-    def count_runs(self) -> int:
-        """Return the number of runs: the product of the lengths of all lists."""
-        lengths = [len(values) for values in (self.settings or {}).values()]
-        datasets = len(self.rho) + len(self.data)
-        return math.prod(
-            [len(self.losses), len(self.seeds), datasets, max(1, len(self.bias)), *lengths]
-        )
+from biascon.utils.text import show_value
 
 
 @dataclass(frozen=True)
@@ -114,56 +72,6 @@ class Job:
             "--seeds", str(self.config.seed), "--data", str(self.data), "--preset",
             self.preset or self.config.preset, "--device", device, "--runs", str(root), *options,
         ]  # fmt: skip
-
-
-def read_grids(paths: Sequence[Path]) -> list[Grid]:
-    """Read the grid files of a sweep, and count their runs before anything is planned.
-
-    Raises:
-        UsageError: As ``read_grid``, or the grids have more than ``MAX_RUNS`` runs.
-        DataError: A file cannot be read.
-    """
-    grids = [read_grid(path) for path in paths]
-    n = sum(grid.count_runs() for grid in grids)
-    if n > MAX_RUNS:
-        raise UsageError(
-            f"{join_first(list(map(str, paths)))}: expected at most {MAX_RUNS:,} runs, but got {n:,} (the "
-            "product of all lists of a grid); divide the grid"
-        )
-    return grids
-
-
-def read_grid(path: Path) -> Grid:
-    """Read a grid file.
-
-    Raises:
-        UsageError: The file is not valid TOML, has an unknown key, or has a value of the wrong type.
-        DataError: The file cannot be read, is no regular file, or is too large.
-    """
-    tree = read_toml(path)
-    unknown = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
-    if unknown:
-        raise UsageError(f"{path}: unknown key: {', '.join(unknown)} (known: {', '.join(KEYS)})")
-    lists: dict[str, Any] = {}
-    for key, kind in _LIST_TYPES.items():
-        values = tree.get(key, [0] if key == "seeds" else [])
-        is_valid = isinstance(values, list) and all(
-            isinstance(value, kind) and not isinstance(value, bool) for value in values
-        )
-        if not is_valid:
-            raise UsageError(f"{path}: expected {key} to be a list, but got {show_value(values)}")
-        lists[key] = tuple(dict.fromkeys(values))
-    if not lists["losses"] or not lists["seeds"] or not (lists["rho"] or lists["data"]):
-        raise UsageError(f"{path}: expected losses, seeds, and rho or data, each with an item")
-    settings = tree.get("settings", {})
-    if not isinstance(settings, dict) or not all(
-        isinstance(values, list) and values for values in settings.values()
-    ):
-        raise UsageError(f'{path}: expected [settings] as "section.key" = [values]')
-    preset = tree.get("preset")
-    if not (preset is None or isinstance(preset, str)):
-        raise UsageError(f"{path}: expected preset to be a name, but got {show_value(preset)}")
-    return Grid(**lists, preset=preset, settings={k: tuple(v) for k, v in settings.items()})
 
 
 def prepare_datasets(grid: Grid, root: Path, *, log: Callable[[str], None]) -> list[Path]:
@@ -282,5 +190,14 @@ def plan_job(
 
 
 def _to_toml(value: Any) -> str:
-    """Return a value as TOML, which reads the scalars and lists of JSON."""
-    return json.dumps(value)
+    """Return a value as TOML, which reads the scalars and lists of JSON.
+
+    Raises:
+        UsageError: The value is a date or a time, which no setting is.
+    """
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise UsageError(
+            f"expected a number, a text, true, false or a list, but got {show_value(value)}"
+        ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 NAME_LETTERS = 72  # of a name in a table, such as a label
 CELL_LETTERS = 200  # of any cell of a table, such as the path of a run
-WORD_LETTERS = 300  # of a word of a message
+WORD_LETTERS = 200  # of a word of a message
 MESSAGE_LETTERS = 2000  # of a message
 
 

@@ -13,7 +13,8 @@ import biascon
 from biascon.data import dataset
 from biascon.data.registry import BUILDERS
 from biascon.runs.preset_choice import DIGITS, NATURAL, choose_preset, describe_length
-from biascon.sweep.grid import Grid, plan_jobs
+from biascon.sweep.grid import plan_jobs
+from biascon.sweep.grid_file import Grid
 from biascon.tuning.study import read_study
 from tests.small_datasets import write_faces
 

@@ -14,7 +14,8 @@ import torch
 from biascon.config.factory import make_config
 from biascon.errors import UsageError
 from biascon.sweep import local_pool, runner
-from biascon.sweep.grid import Grid, Job, plan_jobs
+from biascon.sweep.grid import Job, plan_jobs
+from biascon.sweep.grid_file import Grid
 from biascon.sweep.local_pool import LocalPool
 from biascon.sweep.pools import choose_pool, list_slots
 from biascon.sweep.ray_pool import RayPool

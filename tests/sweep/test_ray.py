@@ -21,7 +21,8 @@ from biascon.data.builders import biased_mnist
 from biascon.data.builders.biased_mnist import BiasedMNISTSpec
 from biascon.data.builders.mnist_source import Digits
 from biascon.runs.folder import lock_folder, read_finished
-from biascon.sweep.grid import Grid, Job, plan_jobs
+from biascon.sweep.grid import Job, plan_jobs
+from biascon.sweep.grid_file import Grid
 from biascon.sweep.runner import Result, run_sweep
 from biascon.utils.parent import VARIABLE
 

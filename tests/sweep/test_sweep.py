@@ -19,7 +19,8 @@ from biascon.config.factory import make_config
 from biascon.errors import BiasconError, RunBusyError, UsageError
 from biascon.runs.folder import DONE, EVALUATION, lock_folder, read_finished
 from biascon.sweep import runner
-from biascon.sweep.grid import Grid, Job, plan_jobs, read_grid
+from biascon.sweep.grid import Job, plan_jobs
+from biascon.sweep.grid_file import Grid, read_grid
 from biascon.sweep.local_pool import LocalPool
 from biascon.sweep.runner import Result, State, run_sweep
 from tests.run_helpers import sweep_in_process
