@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import warnings
+from types import TracebackType
 from typing import TextIO
 
 import click
@@ -23,6 +25,7 @@ from biascon.utils.interruption import Interrupted, signals_as_exceptions
 from biascon.utils.packages import missing_packages
 from biascon.utils.parent import end_with_parent
 from biascon.utils.progress import listen
+from biascon.utils.text import visible_lines
 from biascon.version import __version__
 
 FAILURE = BiasconError.exit_code
@@ -116,6 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: The words after ``biascon``; None for those of the process.
     """
     warnings.showwarning = _show_warning
+    sys.excepthook = _show_traceback
     end_with_parent()
     if "OMP_WAIT_POLICY" not in os.environ:
         # This must be set before PyTorch is imported. Threads of GNU's OpenMP that wait for each other then
@@ -142,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(f"ended by {signal.Signals(error.signal_number).name}{hint}", error.exit_code)
         _fail(f"interrupted{hint}", INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        click.echo(visible_lines(error.format_message()), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
@@ -165,6 +169,14 @@ def _fail(message: str, exit_code: int) -> None:
     """Print an error as one line on standard error, and exit."""
     print_error(f"error: {' '.join(message.split())}")
     sys.exit(exit_code)
+
+
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print the traceback that ``--debug`` asks for, without control characters."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    click.echo(visible_lines(text.rstrip("\n")), err=True)
 
 
 def _show_warning(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import print_note
+from biascon.cli.output import print_json, print_note, print_text
 
 NOTE_INTERVAL = 5.0  # seconds between two lines of progress
 
@@ -34,7 +34,7 @@ def command(path: Path, as_json: bool) -> None:
         things.append(thing)
         if not as_json:
             for problem in thing.problems:
-                click.echo(visible(f"{thing.kind.noun}: {problem}"))
+                print_text(visible(f"{thing.kind.noun}: {problem}"))
         if time.monotonic() - noted > NOTE_INTERVAL:
             print_note(f"checked: {len(things):,}")
             noted = time.monotonic()
@@ -49,15 +49,15 @@ def command(path: Path, as_json: bool) -> None:
                 if t.problems
             ],
         }
-        click.echo(json.dumps(result, indent=2))
+        print_json(json.dumps(result, indent=2))
     else:
         for kind in wrong:
-            click.echo(f"what to do with a damaged {kind.noun}: {kind.remedy}")
+            print_text(f"what to do with a damaged {kind.noun}: {kind.remedy}")
         parts = [
             f"{counts[kind]:,} {kind.noun if counts[kind] == 1 else kind.plural}"
             for kind in Kind
             if counts[kind]
         ]
-        click.echo(f"checked: {', '.join(parts) or 'nothing that biascon wrote'}")
+        print_text(f"checked: {', '.join(parts) or 'nothing that biascon wrote'}")
     if wrong:
         raise BiasconError(f"{sum(wrong.values()):,} of {len(things):,} have a fault")

@@ -12,8 +12,9 @@ import click
 
 from biascon.cli.metric_output import compare_in_metrics
 from biascon.cli.options import verify_option
-from biascon.cli.output import format_p, format_table, print_note
+from biascon.cli.output import format_p, format_table, print_json, print_note, print_text
 from biascon.cli.study_output import compare_study
+from biascon.utils.text import message_line
 
 if TYPE_CHECKING:
     from biascon.report.experiments import Experiment
@@ -106,7 +107,7 @@ def command(
     for experiment in experiments:
         tests = run_paired_tests(experiment, against, say=print_note)
         if not as_json:
-            click.echo(format_tests(experiment, tests))
+            print_text(format_tests(experiment, tests))
             continue
         for test in tests:
             data = {
@@ -115,7 +116,7 @@ def command(
                 "metric": experiment.headline,
                 **test.to_json(),
             }
-            click.echo(json.dumps(data))
+            print_json(json.dumps(data))
 
 
 def _check_label(experiment: Experiment, label: str) -> None:
@@ -133,9 +134,9 @@ def format_tests(experiment: Experiment, tests: Sequence[PairedTest]) -> str:
     """Return the comparisons of an experiment as two tables: over seeds, and over test images."""
     if not tests:
         labels = ", ".join(experiment.losses)
-        return f"{experiment.title}\nonly {labels}: nothing to compare with"
+        return f"{message_line(experiment.title)}\nonly {labels}: nothing to compare with"
     lines = [
-        experiment.title,
+        message_line(experiment.title),
         "",
         f"over seeds: {experiment.accuracy} in points, paired",
         format_table(SEED_COLUMNS, [_seed_row(test) for test in tests], left=2),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from biascon.cli.options import runs_option
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import format_table, print_json, print_note, print_text
+from biascon.utils.text import message_line
 
 if TYPE_CHECKING:
     from biascon.losses import LossEntry
@@ -54,17 +55,17 @@ def command(
     if what == "spaces":
         from biascon.cli.spaces import describe_spaces
 
-        click.echo(describe_spaces(loss, preset, as_json=as_json))
+        (print_json if as_json else print_text)(describe_spaces(loss, preset, as_json=as_json))
         return
     if what == "presets":
-        click.echo(_list_presets(as_json=as_json))
+        (print_json if as_json else print_text)(_list_presets(as_json=as_json))
         return
     sections = {
         "losses": _list_losses,
         "encoders": _list_encoders,
         "datasets": _list_datasets,
     }
-    click.echo(sections[what]())
+    print_text(sections[what]())
 
 
 def _list_losses() -> str:
@@ -215,9 +216,9 @@ def _list_runs(root: Path, dataset: str | None, *, verify: bool) -> None:
         ", ".join(f"{n:,} {state.value}" for state, n in counts.items() if n)
         + f"; features: {sum(run.feature_bytes for run in runs) / 2**20:,.0f} MiB",
         "accuracy: unbiased accuracy in percent; top-1 where the dataset has no bias attribute",
-        *(f"damaged: {run.note}" for run in runs if run.state is RunState.DAMAGED),
+        *(message_line(f"damaged: {run.note}") for run in runs if run.state is RunState.DAMAGED),
     ]
-    click.echo("\n".join(lines))
+    print_text("\n".join(lines))
     if verify and counts[RunState.DAMAGED]:
         raise RunError(f"{counts[RunState.DAMAGED]} of {len(runs):,} runs are damaged, see above")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import runs_option
-from biascon.cli.output import print_note
+from biascon.cli.output import print_note, print_text
 
 KEPT = {
     "unfinished": "unfinished",
@@ -52,12 +52,12 @@ def command(
             note = f" ({run.note})" if run.note else ""
             print_note(f"{run.folder}: left as it is: {KEPT[run.state.value]}{note}")
         elif run.state is PruneState.PRUNED:
-            click.echo(f"{run.folder}: {run.files} files, {run.freed / 2**20:,.1f} MiB")
+            print_text(f"{run.folder}: {run.files} files, {run.freed / 2**20:,.1f} MiB")
     texts = {"pruned": "would be pruned" if dry_run else "pruned", "nothing": "nothing to delete"}
     texts |= {state: f"{text}, left as they are" for state, text in KEPT.items()}
     counts = {state: sum(run.state is state for run in runs) for state in PruneState}
     parts = [f"{texts[state.value]}: {n:,}" for state, n in counts.items() if n]
-    click.echo(
+    print_text(
         f"{'would free' if dry_run else 'freed'} {sum(run.freed for run in runs) / 2**20:,.1f} MiB; "
         f"runs: {'; '.join(parts)}"
     )

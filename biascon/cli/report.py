@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from biascon.cli.options import FOLDER, verify_option
-from biascon.cli.output import print_note
+from biascon.cli.output import print_note, print_text
 from biascon.cli.study_report import report_study
 
 
@@ -79,19 +79,20 @@ def command(
     from biascon.report.verdicts import describe_difference, split_for_prose
     from biascon.report.write import write_cards, write_report
     from biascon.runs.seals import Check
+    from biascon.utils.text import message_line
 
     check = Check.FULL if verify else Check.REPORT
     if card is not None:
-        click.echo(f"written: {', '.join(map(str, write_cards(card, out, check=check)))}")
+        print_text(f"written: {', '.join(map(str, write_cards(card, out, check=check)))}")
         return
     files, experiments = write_report(
         root, out, dataset=dataset, formats=formats, data=data, check=check, say=print_note
     )
     for experiment in experiments:
-        click.echo(experiment.title)
+        print_text(message_line(experiment.title))
         in_words, other_differences = split_for_prose(experiment)
         for difference in in_words:
-            click.echo(f"  {describe_difference(difference)}")
+            print_text(message_line(f"  {describe_difference(difference)}"))
         if other_differences:
-            click.echo(f"  and {len(other_differences)} more comparisons, in the report")
-    click.echo(f"written: {', '.join(map(str, files))}")
+            print_text(f"  and {len(other_differences)} more comparisons, in the report")
+    print_text(f"written: {', '.join(map(str, files))}")

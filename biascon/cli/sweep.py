@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from biascon.cli.options import FOLDER, no_features_option, runs_option
-from biascon.cli.output import format_table, print_note
+from biascon.cli.output import format_table, print_note, print_text
 from biascon.cli.pool_options import find_devices, make_pool, pool_options
 from biascon.cli.presets import warn_of_gpu_presets
 
@@ -89,7 +89,7 @@ def command(
     warn_of_gpu_presets({job.config.preset: job.data for job in planned.values()}, device_type)
     jobs = [replace(job, keep_features=not no_features) for job in planned.values()]
     if dry_run:
-        click.echo(format_table(PLAN_HEADER, plan_rows(jobs), left=3))
+        print_text(format_table(PLAN_HEADER, plan_rows(jobs), left=3))
         return
     numbers, started, trained = itertools.count(1), time.monotonic(), 0
 
@@ -101,5 +101,5 @@ def command(
         print_note(f"[{number}/{len(jobs)}] {describe_result(result)}{left}")
 
     results = run_sweep(jobs, pool, print_result)
-    click.echo(format_table(RESULT_HEADER, result_rows(results), left=2))
+    print_text(format_table(RESULT_HEADER, result_rows(results), left=2))
     check_results(results)

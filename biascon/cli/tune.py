@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from biascon.cli.options import FOLDER
-from biascon.cli.output import print_note
+from biascon.cli.output import print_note, print_text
 from biascon.cli.pool_options import find_devices, make_pool, pool_options
 from biascon.cli.presets import is_for_gpu, warn_of_gpu_preset
 from biascon.cli.study_report import report_study
@@ -104,7 +104,7 @@ def command(
     session = StudySession(*parts, path=folder / TABLE, log=print_note)
     session.run()
     report_study(session.path, folder, oracle=oracle)
-    click.echo(f"written: {session.path}")
+    print_text(f"written: {session.path}")
 
 
 def _describe_command(study_path: Path, options: dict[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _print_plan(planner: Any, path: Path) -> None:
         for method in planner.methods
         for key, distribution in method.space.items()
     ]
-    click.echo(format_table(["method", "parameter", "distribution"], rows, left=3))
+    print_text(format_table(["method", "parameter", "distribution"], rows, left=3))
     known = {run.key for run in read_table(path).runs} if path.exists() else set()
     planned = planner.plan_trials(planner.trial_dataset())
     rows = []
@@ -160,11 +160,11 @@ def _print_plan(planner: Any, path: Path) -> None:
                 settings,
             ]
         )
-    click.echo("")
-    click.echo(format_table(["method", "trial", "seed", "state", "settings"], rows, left=5))
+    print_text("")
+    print_text(format_table(["method", "trial", "seed", "state", "settings"], rows, left=5))
     confirm, n = planner.spec.confirm, len(planner.methods) * planner.spec.studies
     most = n * confirm.seeds * len(planner.rhos()) * len(confirm.rules)
-    click.echo(
+    print_text(
         f"\n{len(rows)} runs of the search, {sum(row[3] == 'done' for row in rows)} of them done; "
         f"then at most {most} runs of the confirmation"
     )
@@ -194,8 +194,8 @@ def _search_adaptively(
     session.run()
     best = session.best_trials()
     for trial in best:
-        click.echo(f"{trial.describe()}\n")
-    click.echo(f"written: {session.path}")
+        print_text(f"{trial.describe()}\n")
+    print_text(f"written: {session.path}")
     failed = [trial.method for trial in best if trial.record is None]
     if failed:
         raise RunError(f"every trial diverged: {', '.join(failed)}")

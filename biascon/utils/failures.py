@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from biascon.errors import BiasconError, RunError
+from biascon.utils.text import message_line
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -138,6 +139,6 @@ def _end(failure: Failure) -> None:
     time.sleep(INTERVAL)  # the failed process sees that this one knows, before the store may go
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-        sys.stderr.write(f"error: {failure.describe()}\n")
+        sys.stderr.write(message_line(f"error: {failure.describe()}") + "\n")
         sys.stderr.flush()
     os._exit(failure.exit_code)

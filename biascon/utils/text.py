@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 NAME_LETTERS = 72  # of a name in a table, such as a label
-CELL_LETTERS = 200  # of any cell of a table, such as the path of a run
+CELL_LETTERS = 400  # of any cell of a table, such as the path of a run
 WORD_LETTERS = 200  # of a word of a message
 MESSAGE_LETTERS = 2000  # of a message
 
