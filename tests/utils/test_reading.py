@@ -1,4 +1,4 @@
-"""Files of a user: a pipe, a device, a socket or a folder in their place, too large ones, and pipes of audit."""
+"""Files of a user: a pipe, a device, a socket or a folder in their place, too large ones; pipes of audit."""
 
 from __future__ import annotations
 
