@@ -9,7 +9,7 @@ import numpy as np
 from biascon.auditing.display.formats import format_percent, says_nothing
 from biascon.auditing.record import AuditRecord
 from biascon.metrics.records import Metric
-from biascon.utils.text import count_of
+from biascon.utils.text import count_of, shorten
 
 FOUR_FIFTHS = 0.8
 ALPHA = 0.05
@@ -26,7 +26,7 @@ def audit_findings(record: AuditRecord) -> list[str]:
     if k is not None:
         rate = record.rates.by_class["selection_rate"]
         metrics = [rate.metric(k, m) for m in range(len(record.groups))]
-        what = f"Predicted '{record.labels[k]}'"
+        what = f"Predicted '{shorten(record.labels[k])}'"
         sentences.append(_describe_extremes(record, what, metrics, compared))
         sentences.append(_describe_four_fifths(record["demographic_parity_ratio"]))
     return [sentence for sentence in [*sentences, *_describe_baseline(record)] if sentence]

@@ -19,6 +19,7 @@ from biascon.auditing.reference import COMPARED_RATES, ReferenceComparison
 from biascon.auditing.score_metrics import IF_CALIBRATED
 from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.records import Metric
+from biascon.utils.text import shorten
 
 MAX_ROWS = 20  # shown in the tables of groups and of classes
 
@@ -52,7 +53,7 @@ def groups_table(record: AuditRecord) -> TextTable:
         if not compared.all():
             row.append("yes" if compared[m] else "no")
         rows.append(row)
-    title = "Groups" if k is None else f"Groups; selection: predicted '{record.labels[k]}'"
+    title = "Groups" if k is None else f"Groups; selection: predicted '{shorten(record.labels[k])}'"
     return TextTable(
         title + format_limit(len(record.groups), "the lowest accuracy"),
         header,
@@ -81,8 +82,9 @@ def error_table(record: AuditRecord) -> TextTable:
     ]  # fmt: skip
     if positive is not None:
         cells = [(positive, m) for m in _shown_groups(record)]
-        title = f"Errors by group; positive: label '{record.labels[positive]}'" + format_limit(
-            len(record.groups), "the lowest accuracy"
+        title = (
+            f"Errors by group; positive: label '{shorten(record.labels[positive])}'"
+            + format_limit(len(record.groups), "the lowest accuracy")
         )
     else:
         order = np.argsort(

@@ -26,7 +26,7 @@ from biascon.metrics.names import METRIC_NAMES
 from biascon.metrics.paired_tests import holm
 from biascon.metrics.records import Metric
 from biascon.metrics.summary import NEED_ALIGNED
-from biascon.utils.text import count_of
+from biascon.utils.text import count_of, shorten
 
 CLASS_METRICS = (
     "demographic_parity_difference",
@@ -44,11 +44,12 @@ def describe_source(record: AuditRecord) -> str:
     source = record.source
     path = "" if source.path is None else f"{source.path}: "
     positive = record.summary.positive
-    weights = "" if record.weights is None else f", weighted by '{record.weights.column}'"
+    weights = "" if record.weights is None else f", weighted by '{shorten(record.weights.column)}'"
     return (
-        f"{path}{count_of(record.rows, 'row')}, label '{source.label}', prediction '{source.prediction}', "
+        f"{path}{count_of(record.rows, 'row')}, label '{shorten(source.label)}', "
+        f"prediction '{shorten(source.prediction)}', "
         f"{count_of(len(record.labels), 'class', 'classes')}"
-        + ("" if positive is None else f", positive class '{positive}'")
+        + ("" if positive is None else f", positive class '{shorten(positive)}'")
         + weights
     )
 
@@ -89,7 +90,7 @@ def _metrics_table(record: AuditRecord) -> TextTable:
     raw = np.array([tests[name].p for name in tested], dtype=np.float64)  # NaN where undefined
     adjusted = dict(zip(tested, holm(raw).tolist(), strict=True))
     what = (
-        f"comparisons for the positive class '{record.summary.positive}'"
+        f"comparisons for the positive class '{shorten(record.summary.positive or '')}'"
         if record.positive is not None
         else "comparisons are means over classes"
     )

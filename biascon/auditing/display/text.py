@@ -10,7 +10,7 @@ from biascon.auditing.display.legend import audit_legend
 from biascon.auditing.display.tables import audit_tables, describe_source
 from biascon.auditing.record import AuditRecord
 from biascon.auditing.verdicts import Verdict, describe_verdicts
-from biascon.utils.text import format_table, shorten_words, visible
+from biascon.utils.text import format_table, message_line, shorten_words
 
 _WIDTH = 110  # letters in a line of a paragraph
 
@@ -22,7 +22,7 @@ def render_text(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
         records: The records of one audit, by each bias column alone and by their combinations.
         verdicts: The verdicts against tolerances.
     """
-    parts = [visible(describe_source(records[-1]))]
+    parts = [message_line(describe_source(records[-1]))]
     for record in records:
         findings = _fill(f"- {sentence}" for sentence in audit_findings(record))
         for k, table in enumerate(table.shorten() for table in audit_tables(record)):
@@ -32,7 +32,7 @@ def render_text(records: Sequence[AuditRecord], verdicts: Sequence[Verdict] = ()
             if k == 0 and findings:
                 parts.append(findings)
         if record.notes:
-            parts.append("\n".join(f"note: {visible(note)}" for note in record.notes))
+            parts.append("\n".join(message_line(f"note: {note}") for note in record.notes))
     parts.append(textwrap.fill(audit_legend(records), _WIDTH))
     if verdicts:
         parts.append(f"Verdicts\n{_fill(describe_verdicts(verdicts))}")
