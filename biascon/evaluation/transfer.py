@@ -8,7 +8,6 @@ checkpoints are not read.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from biascon.config.factory import with_protocol
 from biascon.config.run_config import EncoderOrigin, RunConfig, read_config
 from biascon.data.dataset import BiasedDataset
-from biascon.errors import RunError
+from biascon.errors import DataError, RunError
 from biascon.models.encoders import build_encoder
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext, training_dataset
@@ -33,6 +32,7 @@ from biascon.runs.folder import (
 from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
 from biascon.training.stages import load_network
 from biascon.utils.files import sha256_file
+from biascon.utils.reading import TOML, parse_toml, read_bytes
 from biascon.utils.seeds import torch_generator
 
 
@@ -72,8 +72,8 @@ def read_source(folder: Path) -> EncoderSource:
     other_version = RunError(f"{folder} is a run of another version of biascon; evaluate it again")
     identity = run.evaluation.identity
     try:
-        config = read_config(tomllib.loads(settings.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        config = read_config(parse_toml(read_bytes(settings, TOML), str(settings)))
+    except (KeyError, TypeError, ValueError, DataError) as error:
         raise other_version from error
     if config.digest(identity.dataset_digest) != identity.digest:
         raise other_version
