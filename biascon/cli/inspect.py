@@ -12,6 +12,7 @@ import click
 from biascon.cli.options import FOLDER, bias_option, choose_dataset, load_dataset
 from biascon.cli.output import format_table, print_json, print_note, print_text
 from biascon.data.manifest import UNSET, DatasetDescription, Manifest, SplitCounts
+from biascon.data.manifest_entries import is_count
 from biascon.utils.text import message_line, shorten
 
 if TYPE_CHECKING:
@@ -192,8 +193,9 @@ def format_attributes(description: DatasetDescription) -> list[str]:
     for name, attribute in (description.attributes or {}).items():
         lines.append(f"  attribute {shorten(name)}: {', '.join(map(shorten, attribute.values))}")
     if rejected is not None:
-        dropped = description.source.get("names", {}).get("dropped", {})
-        if dropped:
+        names = description.source.get("names")
+        dropped = names.get("dropped") if isinstance(names, dict) else None
+        if isinstance(dropped, dict) and dropped and all(map(is_count, dropped.values())):
             counts = ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
             lines.append(f"  left out on purpose: {counts}")
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.by_reason.items())

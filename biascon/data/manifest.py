@@ -171,6 +171,19 @@ class Manifest(DatasetDescription):
     biascon: str | None = None
     sha256: str | None = None
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Check and convert all keys of a manifest.
+
+        Raises:
+            DataError: A key is missing, its value is not valid, or two values contradict each other.
+        """
+        manifest = super().from_json(data)
+        require("train" in manifest.counts and set(manifest.counts) <= set(SPLITS), "counts")
+        for counts in manifest.counts.values():
+            counts.check(manifest.n_labels, manifest.n_bias, knows_aligned=manifest.knows_aligned)
+        return manifest
+
     def to_json(self) -> dict[str, Any]:
         """Return the keys of the manifest in the order of the file."""
         counts, files = _convert_to_json(self.counts), _convert_to_json(self.files)

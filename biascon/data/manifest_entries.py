@@ -22,6 +22,11 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
+def is_count(value: Any) -> bool:
+    """Return whether a value of JSON is a whole number that is not negative; true and false are none."""
+    return type(value) is int and value >= 0
+
+
 @dataclass(frozen=True)
 class BiasAttribute:
     """The bias attribute of a dataset.
@@ -143,14 +148,28 @@ class SplitCounts:
         """
         data = parse_object("counts", data)
         require(set(data) == set(list_json_keys(cls)), "counts")
-        require(all(isinstance(data[key], int) for key in ("n", "empty_cells")), "counts")
-        require(
-            all(isinstance(data[key], int | None) for key in ("aligned", "conflicting")), "counts"
-        )
+        require(all(is_count(data[key]) for key in ("n", "empty_cells")), "counts")
+        optional = [data[key] for key in ("aligned", "conflicting")]
+        require(all(value is None or is_count(value) for value in optional), "counts")
         rows = data["cells"]
         require(isinstance(rows, list) and all(isinstance(row, list) for row in rows), "counts")
-        require(all(isinstance(count, int) for row in rows for count in row), "counts")
+        require(all(is_count(count) for row in rows for count in row), "counts")
         return cls(**data)
+
+    def check(self, n_labels: int, n_bias: int, *, knows_aligned: bool) -> None:
+        """Check that the numbers agree with each other, and with the labels and bias values.
+
+        Raises:
+            DataError: They do not.
+        """
+        flat = [count for row in self.cells for count in row]
+        require(len(self.cells) == n_labels, "counts")
+        require(all(len(row) == n_bias for row in self.cells), "counts")
+        require(sum(flat) == self.n and flat.count(0) == self.empty_cells, "counts")
+        if self.aligned is None or self.conflicting is None:
+            require(self.aligned is self.conflicting and not knows_aligned, "counts")
+        else:
+            require(self.aligned + self.conflicting == self.n, "counts")
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the key ``counts``."""
@@ -181,7 +200,7 @@ class RejectedCounts:
         """
         data = parse_object("rejected", data)
         by_reason = parse_object("rejected", data.get("by_reason"))
-        require(all(isinstance(n, int) for n in by_reason.values()), "rejected")
+        require(all(is_count(n) for n in by_reason.values()), "rejected")
         counts = cls(by_reason)
         require(data == counts.to_json(), "rejected")
         return counts

@@ -134,8 +134,18 @@ class TestChoice:
         assert view.name == "faces-by-age"
 
     def test_a_view_by_an_attribute_with_alignment(self, faces: Path) -> None:
-        put(faces, lambda m: m["bias"].update(name="age", values=AGE["values"], aligned=None),
-            bias=split(60).attributes["age"], aligned=np.zeros(60, bool))  # fmt: skip
+        def group_by_age(manifest: dict[str, Any]) -> None:
+            manifest["bias"].update(name="age", values=AGE["values"], aligned=None)
+            for part, n, shift in (("train", 60, 0), ("val", 24, 1), ("test", 30, 2)):
+                rows = split(n, shift)
+                cells = np.zeros((2, 3), int)
+                np.add.at(cells, (rows.labels, rows.attributes["age"]), 1)
+                manifest["counts"][part].update(
+                    aligned=None, conflicting=None, cells=cells.tolist(),
+                    empty_cells=int((cells == 0).sum()),
+                )  # fmt: skip
+
+        put(faces, group_by_age, bias=split(60).attributes["age"], aligned=np.zeros(60, bool))
         data = load(faces, only=("train",))
         view = view_by_attributes(data, ["race"])
         assert view.knows_aligned

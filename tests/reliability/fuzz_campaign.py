@@ -25,7 +25,7 @@ def run(scratch: Path) -> list[Row]:
 
 
 def _run_reader(reader: Reader, scratch: Path, inputs: int) -> Row:
-    folder = scratch / reader.name.replace(" ", "-")
+    folder = scratch / ("read " + reader.name).replace(" ", "-")
     folder.mkdir()
     outcome = fuzz(reader, folder, inputs // (10 if reader.name in COMMANDS else 1), seed=1)
     for fault, count in outcome.faults.most_common():
