@@ -26,9 +26,9 @@ from biascon.data.manifest_entries import (
     require,
     select_extra_keys,
 )
-from biascon.errors import DataError
+from biascon.errors import BusyError, DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
-from biascon.utils.folders import recover_folder
+from biascon.utils.folders import is_being_written, recover_folder
 from biascon.utils.temporary_files import is_temporary_name
 from biascon.version import __version__
 
@@ -267,11 +267,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json``.
 
     Raises:
+        BusyError: The folder does not exist yet: another process builds it.
         DataError: The file does not exist, or is not a valid manifest of this format.
     """
     path = folder / "manifest.json"
-    if not folder.exists():
-        recover_folder(folder)
+    if not folder.exists() and not recover_folder(folder) and is_being_written(folder):
+        raise BusyError(f"another process builds {folder}; wait for it, or stop it")
     if not path.is_file():
         raise DataError(
             f"{folder} is not a dataset folder: it has no manifest.json; "

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from biascon.errors import BiasconError, BusyError, UsageError
+from biascon.errors import BiasconError, BusyError, NoFileLocksError, UsageError
 from biascon.utils.files import os_error
 from biascon.utils.locks import acquire
 from biascon.utils.renaming import exchange, follow_link, make_folder, sync_folder, sync_tree
@@ -121,6 +121,20 @@ def recover_folder(target: Path) -> bool:
     with contextlib.suppress(BusyError), lock_target(real):
         pass
     return os.path.lexists(real)
+
+
+def is_being_written(target: Path) -> bool:
+    """Return whether another process holds the lock of a folder."""
+    real = follow_link(target)
+    if not _has_name(real) or not _lock_path(real).exists():
+        return False
+    try:
+        lock = acquire(_lock_path(real))
+    except (OSError, NoFileLocksError):
+        return False
+    if lock is not None:
+        lock.release(delete=True)
+    return lock is None
 
 
 def recover_folders(parent: Path) -> None:

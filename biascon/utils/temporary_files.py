@@ -19,6 +19,7 @@ from biascon.errors import NoFileLocksError
 from biascon.utils.locks import is_same_file, lock_handle
 from biascon.utils.renaming import exchange
 
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NAME = re.compile(r"\.[0-9a-f]{8}\.biascon\.tmp")
 
 
@@ -52,7 +53,7 @@ class TemporaryFile:
         while True:
             path = target.with_name(f".{secrets.token_hex(4)}.biascon.tmp")
             try:
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                handle = os.open(path, _FLAGS, 0o666)
             except FileExistsError:
                 continue
             temporary = cls(path, target, handle)

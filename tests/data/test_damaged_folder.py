@@ -13,12 +13,14 @@ import pytest
 import safetensors.numpy
 
 from biascon.data.dataset import (
+    find_latest,
     load,
     read_manifest,
     verify,
     with_checksum,
 )
-from biascon.errors import DataError
+from biascon.errors import BusyError, DataError
+from tests.lock_helpers import held_lock
 
 FILES = ("train.safetensors", "val.safetensors", "test.safetensors")
 
@@ -218,3 +220,21 @@ class TestForeignArrays:
         put_arrays(folder, {**arrays, name: changed})
         with pytest.raises(DataError, match=f"'{name}' has values outside 0..9"):
             load(folder)
+
+
+def test_a_folder_that_is_being_built_is_busy(tmp_path: Path) -> None:
+    with held_lock(tmp_path / ".x.lock"), pytest.raises(BusyError, match="another process builds"):
+        load(tmp_path / "x")
+    with pytest.raises(DataError, match="x is not a dataset folder"):
+        load(tmp_path / "x")
+
+
+def test_a_replaced_folder_without_its_name_is_found(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path / "x")
+    digest = load(folder).digest
+    old = folder.rename(tmp_path / ".x.biascon-old")
+    assert find_latest(tmp_path) == folder
+    folder.rename(old)
+    assert load(folder).digest == digest
