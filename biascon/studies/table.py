@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import DataError
+from biascon.errors import BiasconError, DataError
 from biascon.studies.records import TEST_METRICS, VAL_METRICS, CellCounts, Stage, StudyRun
 from biascon.utils.files import digest_of, write_output
 from biascon.utils.folders import output_folders
@@ -153,7 +153,10 @@ def read_table(path: Path) -> StudyTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = read_bytes(path, STUDY_TABLE)
+    try:
+        content = read_bytes(path, STUDY_TABLE)
+    except DataError as error:  # no table of a study, damaged or not
+        raise BiasconError(str(error)) from error
     try:
         data = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
