@@ -29,6 +29,7 @@ from biascon.runs.folder import (
     read_seal,
 )
 from biascon.runs.records import EpochRecord
+from biascon.utils.kinds import check_kinds
 from biascon.utils.types import Array
 
 # The same sums in another order, by another version of NumPy, differ by less.
@@ -142,7 +143,7 @@ def _check_log(path: Path) -> None:
         return
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            EpochRecord.from_json(json.loads(line))
+            check_kinds(EpochRecord.from_json(json.loads(line)))
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(
             f"{path} has a line that is no record of an epoch; delete the folder"
