@@ -274,7 +274,8 @@ def test_a_failed_run_fails_the_command_after_the_other_runs(
 
 
 def test_collect_without_a_ray_cluster_is_refused(tmp_path: Path, cli: Callable[..., Any]) -> None:
-    outcome = cli("sweep", tmp_path / "grid.toml", "--collect", "memory://x")
+    grid = write_grid(tmp_path, 'losses = ["ce"]\nrho = [0.9]')
+    outcome = cli("sweep", grid, "--collect", "memory://x")
     assert outcome.code == 2
     assert "--collect" in outcome.err
     assert "--ray" in outcome.err
