@@ -173,11 +173,7 @@ class Manifest(DatasetDescription):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Check and convert all keys of a manifest.
-
-        Raises:
-            DataError: A key is missing, its value is not valid, or two values contradict each other.
-        """
+        """Check and convert all keys of a manifest, and check that its counts agree with the others."""
         manifest = super().from_json(data)
         require("train" in manifest.counts and set(manifest.counts) <= set(SPLITS), "counts")
         for counts in manifest.counts.values():

@@ -1,9 +1,11 @@
 """Numbers of a finished run, computed again from its predictions and its log.
 
 A report does not believe ``evaluation.json``: hashes can be renewed by hand. The confusion counts, the
-accuracies, the worst group, the group comparisons and their numbers of rows are computed again from
-``predictions.parquet``, by the functions that made them, and must be equal. The intervals, the permutation
-tests and what needs the features or the scores are not computed again.
+accuracies, the worst group, the comparisons of groups, the amplifications, the adjusted average accuracy, and
+their numbers of rows are computed again from ``predictions.parquet``, by the functions that made them, and
+must be equal. Not computed again: the intervals and p-values, the metrics of single classes, joint bias,
+calibration, top-5 accuracy, the feature metrics, and the accuracies of validation images and of other
+classifiers, whose predictions are not kept.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ import numpy as np
 from biascon.errors import RunError
 from biascon.metrics.counts import count
 from biascon.metrics.records import Metric
-from biascon.metrics.summary import ACCURACIES, COMPARISONS, measure_counts, measure_rate
+from biascon.metrics.summary import (
+    ACCURACIES,
+    AMPLIFICATIONS,
+    COMPARISONS,
+    measure_counts,
+    measure_rate,
+)
+from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE, measure_adjusted_average
 from biascon.runs.cache import read_cached_json, write_cached_json
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.folder import (
@@ -112,10 +121,18 @@ def _measure(evaluation: Evaluation, predictions: Mapping[str, Array]) -> dict[s
         rows = predictions["aligned"].astype(bool)
         aligned[labels[rows], predictions["bias"][rows]] = True
     positive = evaluation.summary.positive
+    training = np.asarray(identity.training_cells)
     summary = measure_counts(
-        table, identity.labels, aligned, seed=identity.seed, positive=positive, intervals=False
+        table,
+        identity.labels,
+        aligned,
+        seed=identity.seed,
+        positive=positive,
+        training=training,
+        intervals=False,
     )
-    metrics = {name: summary.metrics[name] for name in ACCURACIES}
+    metrics = {name: summary.metrics[name] for name in (*ACCURACIES, *AMPLIFICATIONS)}
+    metrics[ADJUSTED_AVERAGE] = measure_adjusted_average(table, training)
     # Evaluations of early versions state the mean over classes for two labels too.
     comparisons = summary.metrics if positive is not None else summary.macro
     return metrics | {name: comparisons[name] for name in COMPARISONS} | {"top1": top1}
@@ -125,7 +142,8 @@ def _is_equal(stated: Metric, value: Metric) -> bool:
     if stated.value is None or value.value is None:
         return stated.value is None and value.value is None
     is_near = abs(float(stated.value) - value.value) <= TOLERANCE
-    return is_near and stated.n == value.n
+    cells = {(None if m.cell is None else (m.cell.label, m.cell.bias)) for m in (stated, value)}
+    return is_near and stated.n == value.n and len(cells - {None}) <= 1
 
 
 def _show(metric: Metric) -> str:
