@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import click
 
@@ -21,7 +21,7 @@ from biascon.cli.output import DISPLAY, add_quiet_option, print_error
 from biascon.cli.requirements import with_check
 from biascon.errors import BiasconError, BiasconWarning, did_you_mean
 from biascon.utils import entry_points
-from biascon.utils.interruption import Interrupted, signals_as_exceptions
+from biascon.utils.interruption import CHILDREN, Interrupted, Request, signals_as_exceptions
 from biascon.utils.packages import missing_packages
 from biascon.utils.parent import end_with_parent
 from biascon.utils.progress import listen
@@ -129,22 +129,19 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     DISPLAY.reset()
     DISPLAY.is_silent = False
+    with signals_as_exceptions() as request:
+        _run(words, request)
+
+
+def _run(words: list[str], request: Request) -> None:
+    """Run a command, and exit with one line if it fails."""
     try:
-        with signals_as_exceptions(), listen(DISPLAY):
+        with listen(DISPLAY):
             cli.main(args=words, prog_name="biascon", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt, Interrupted) as error:
-        hint = ""
-        if {"train", "evaluate", "demo"} & set(words) and "--no-resume" not in words:
-            hint = "; the same command resumes from the last finished epoch"
-        if {"sweep", "tune"} & set(words):
-            hint = "; the same command resumes: it skips the runs that are finished"
-        if _RESUMABLE & set(words):
-            hint = "; the same command resumes after the last finished image"
-        if isinstance(error, Interrupted):
-            _fail(f"ended by {signal.Signals(error.signal_number).name}{hint}", error.exit_code)
-        _fail(f"interrupted{hint}", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt, Interrupted):
+        _end_interrupted(words, request)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(visible_lines(error.format_message()), err=True)
         sys.exit(error.exit_code)
@@ -154,6 +151,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(FAILURE)
     except Exception as error:
+        if (
+            request.signal_number is not None
+        ):  # a library turned the interruption into another error
+            _end_interrupted(words, request)
         if "--debug" in words:
             raise
         if isinstance(error, BiasconError):
@@ -165,7 +166,24 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"unexpected {type(error).__name__}: {error} (biascon --debug shows where)", FAILURE)
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _end_interrupted(words: list[str], request: Request) -> NoReturn:
+    """Stop the processes that this one started, print how to go on, and exit."""
+    CHILDREN.stop()
+    command = next((word for word in words if not word.startswith("-")), "")
+    hint = "; the same command starts again" if command else ""
+    if command in ("sweep", "tune"):
+        hint = "; the same command resumes: it skips the runs that are finished"
+    elif command in _RESUMABLE:
+        hint = "; the same command resumes after the last finished image"
+    elif command in ("train", "evaluate", "demo") and "--no-resume" not in words:
+        hint = "; the same command resumes from the last finished epoch"
+    if request.signal_number is None or request.signal_number == signal.SIGINT:
+        _fail(f"interrupted{hint}", INTERRUPTED)
+    name = signal.Signals(request.signal_number).name
+    _fail(f"ended by {name}{hint}", 128 + request.signal_number)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
     """Print an error as one line on standard error, and exit."""
     print_error(f"error: {' '.join(message.split())}")
     sys.exit(exit_code)

@@ -19,6 +19,7 @@ from biascon.errors import BiasconError, RunError
 from biascon.runs.folder import DONE, read_finished
 from biascon.sweep.grid import Job
 from biascon.sweep.runner import TRIES, Result, run_with_retries
+from biascon.utils.interruption import signal_handlers_kept
 from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 
@@ -53,7 +54,10 @@ class RayPool:
         starts_ray = not ray.is_initialized()
         try:
             if starts_ray:
-                ray.init(address=self.address or None, log_to_driver=False, logging_level="ERROR")
+                with signal_handlers_kept():  # Ray has a handler of SIGTERM of its own
+                    ray.init(
+                        address=self.address or None, log_to_driver=False, logging_level="ERROR"
+                    )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BiasconError(
