@@ -19,8 +19,8 @@ MESSAGE_LETTERS = 2000  # of a message
 def visible(text: str) -> str:
     """Return text with line breaks, control characters and invisible characters written as escapes.
 
-    >>> visible("a" + chr(10) + "b" + chr(27) + "[2J")
-    'a\\nb\\x1b[2J'
+    >>> print(visible("a" + chr(10) + "b" + chr(27) + "[2J"))
+    a\\nb\\x1b[2J
     """
     if text.isprintable():
         return text

@@ -264,6 +264,8 @@ def choose_other_value(name: str, key: str) -> Any:
         return words[0]
     if key in ("alpha", "beta") and default == 1:
         return 0.4
+    if (name, key) == ("lc", "alpha"):  # at most 0.5
+        return 0.2
     other = {"q": 0.4, "delta": 1.2, "decoupling": 0.3, "contrast_weight": 0.3, "contrast_batch": 8}
     return other.get(key, min(4 * default, 1.0) if key == "p_label" else 4 * default)
 

@@ -12,6 +12,7 @@ from biascon.metrics.names import METRIC_NAMES, metric_name
 from biascon.metrics.pair_limits import GroupLimits, critical_value
 from biascon.metrics.paired_metrics import exchange_test
 from biascon.metrics.rate_intervals import mean_variance, shrink
+from biascon.metrics.summary import measure_counts
 
 K = np.array([[3.0, 9.0, 0.0], [1.0, 4.0, 7.0]])
 ROWS = np.array([[10.0, 9.0, 4.0], [1.0, 8.0, 30.0]])
@@ -82,3 +83,15 @@ def test_display_names_of_ratios_and_of_joint_metrics() -> None:
     assert (ratio.name, ratio.is_ratio) == ("equalized odds ratio", True)
     assert ratio.short.endswith(" ratio") and ratio.short != ratio.name
     assert metric_name("joint:background").name == "accuracy where only background conflicts"
+
+
+def test_a_permutation_test_states_its_number_of_permutations() -> None:
+    table = np.random.default_rng(1).integers(5, 30, (2, 2, 2))
+    tests = measure_counts(table, ["no", "yes"], None, seed=0).disparity
+    assert tests
+    for result in tests.values():
+        assert result.replicates > 0
+        assert result.p is not None
+        assert result.p * (result.replicates + 1) == pytest.approx(
+            round(result.p * (result.replicates + 1))
+        )

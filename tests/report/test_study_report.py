@@ -224,6 +224,7 @@ def test_files_of_each_format(
     assert all(path.is_file() for path in written)
     names = {path.relative_to(tmp_path / "out").as_posix() for path in written}
     pages = {"report.md", "report.html", "comparison.tex", "comparison.csv", "comparison.json"}
+    pages |= {"SHA256SUMS"}
     assert {name for name in names if "/" not in name} == pages
     assert {Path(name).suffix for name in names if "/" in name} == {".png", ".svg", ".pdf"}
     markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ def test_report_has_its_files_and_the_same_bytes_every_time(runs: Path, tmp_path
     names = {file.name for file in files if file.suffix != ".pdf"}
     assert names == {
         "report.html", "report.md", "figure.png", "appendix.tex", "main.tex", "runs.csv",
-        "runs.parquet", "runs.json",
+        "runs.parquet", "runs.json", "SHA256SUMS",
     }  # fmt: skip
     write_report(runs, tmp_path / "b")
     for file in files:

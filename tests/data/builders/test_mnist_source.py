@@ -119,10 +119,10 @@ class TestFolder:
     ) -> None:
         folder = put(tmp_path / "here")
 
-        def refuse(path: Path) -> bytes:
+        def refuse(path: Path, *_: Any) -> int:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr("biascon.utils.reading.os.open", refuse)
         with pytest.raises(DataError, match=f"cannot read .*{TRAIN_IMAGES}: Permission denied"):
             find_digits(mnist_dir=folder)
 
