@@ -1,7 +1,7 @@
 """Every command of the command line on small drawn data, for the injector.
 
-``python -m tests.reliability.injection_cases SCRATCH PLAN`` runs below the library of ``failing_calls.c``. PLAN is
-JSON: a list of ``[case, fault, limit]``. It prints one JSON object for each.
+``python -m tests.reliability.injection_cases SCRATCH PLAN`` runs below the library of ``failing_calls.c``.
+PLAN is JSON: a list of ``[case, fault, limit]``. It prints one JSON object for each.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from tests.data import faces
 from tests.data.builders import biased_sets, cifar_files
 from tests.data.builders.folder_sets import make_own_folder, write_image
 from tests.data.corruptions.drawn import write_frost
-from tests.reliability.injection import FAULTS, Case, Injector, become_subreaper
+from tests.reliability.injection import FAULTS, Case, Injector, become_subreaper, fork_trainings
 
 SIZE = ("--size", "28", "--threads", "1", "--out", "data/set", "--quiet")
 TABLE = (
@@ -110,7 +107,7 @@ def draw_cifar(folder: Path) -> None:
 
 
 def draw_celeba(folder: Path) -> None:
-    """Write 40 drawn faces in the layout of CelebA, with every combination of two attributes in each split."""
+    """Write 40 drawn faces in the layout of CelebA, with every pair of two attributes in each split."""
     faces.draw_celeba(folder / "raw", 40)
 
 
@@ -153,71 +150,203 @@ def shorten_demo() -> None:
     vars(demo)["plan_demo"] = lambda: demo.DemoPlan("embedded", 0.9, (0,), "small", settings)
 
 
-def forget_places() -> None:
-    """Forget what the process remembers of files."""
-
-
+AUDITING = (
+    "biascon.auditing.display.text", "biascon.auditing.reading.prediction_file",
+    "biascon.auditing.reading.csv_rows", "biascon.auditing.reading.csv_dialect", "pandas", "pyarrow.csv", "pyarrow.compute", "scipy.stats",
+)  # fmt: skip
 RUNS = (TABLE, EVALUATE, CONTEX)
 BUILT = (TABLE,)
 OUT = ("data/set",)
-REPORT = ("report", "--quiet", "--format", "json", "--format", "csv", "--format", "html", "--format", "markdown")
+REPORT = (
+    "report",
+    "--quiet",
+    "--format",
+    "json",
+    "--format",
+    "csv",
+    "--format",
+    "html",
+    "--format",
+    "markdown",
+)
 WATERBIRDS = in_raw(biased_sets.make_waterbirds)
 CASES = {
     case.name: case
     for case in (
         Case("make-bmnist", (*BMNIST, "0.9"), draw_nothing, outputs=OUT, limit=25),
-        Case("make-bmnist --force", (*BMNIST, "0.9", "--force"), draw_nothing, ((*BMNIST, "0.5"),), OUT, limit=25),
+        Case(
+            "make-bmnist --force",
+            (*BMNIST, "0.9", "--force"),
+            draw_nothing,
+            ((*BMNIST, "0.5"),),
+            OUT,
+            limit=25,
+        ),
         Case("make-utkface", ("make-utkface", "raw", *SIZE), draw_utkface, outputs=OUT),
         Case("make-celeba", ("make-celeba", "raw", *SIZE), draw_celeba, outputs=OUT),
         Case("make-table", TABLE, draw_table, outputs=OUT),
-        Case("make-table --force", (*TABLE, "--seed", "1", "--size", "32", "--force"), draw_table, (TABLE,), OUT),
+        Case(
+            "make-table --force",
+            (*TABLE, "--seed", "1", "--size", "32", "--force"),
+            draw_table,
+            (TABLE,),
+            OUT,
+        ),
         Case("make-table --store files", (*TABLE, "--store", "files"), draw_table, outputs=OUT),
         Case("make-waterbirds", ("make-waterbirds", "raw", *SIZE), WATERBIRDS, outputs=OUT),
-        Case("make-urbancars", ("make-urbancars", "raw", *SIZE),
-             in_raw(lambda raw: biased_sets.make_urbancars(raw, {0: 2, 1: 2, 2: 4}, 2)), outputs=OUT),
-        Case("make-fairface", ("make-fairface", "raw", *SIZE), in_raw(biased_sets.make_fairface), outputs=OUT),
+        Case(
+            "make-urbancars",
+            ("make-urbancars", "raw", *SIZE),
+            in_raw(lambda raw: biased_sets.make_urbancars(raw, {0: 2, 1: 2, 2: 4}, 2)),
+            outputs=OUT,
+        ),
+        Case(
+            "make-fairface",
+            ("make-fairface", "raw", *SIZE),
+            in_raw(biased_sets.make_fairface),
+            outputs=OUT,
+        ),
         Case("make-debias", ("make-debias", "raw", *SIZE), draw_disent, outputs=OUT),
-        Case("make-huggingface", ("make-huggingface", "hf", "--image-col", "image", "--label-col", "y",
-             "--bias-col", "b", "--aligned", "cat=in", "--aligned", "dog=out", *SIZE), draw_parquet, outputs=OUT),
-        Case("make-standard", ("make-standard", "folder", "raw", *SIZE),
-             in_raw(lambda raw: make_own_folder(raw, val=True)), outputs=OUT),
-        Case("make-cifar-c", ("make-cifar-c", "raw", "--frost", "frost", "--conflicting", "20%", "--out",
-             "data/set", "--quiet"), draw_cifar, outputs=OUT, limit=25),
-        Case("inspect", ("inspect", "data/set", "--png", "sheet.png"), draw_table, BUILT, ("sheet.png",)),
-        Case("export", ("export", "data/set", "--to", "hf", "--out", "export"), draw_table, BUILT, ("export",)),
-        Case("export --force", ("export", "data/set", "--to", "folder", "--out", "export", "--force"), draw_table,
-             (*BUILT, ("export", "data/set", "--to", "hf", "--out", "export")), ("export",)),
-        Case("export --to wilds", ("export", "data/set", "--to", "wilds", "--out", "export"), draw_table, BUILT,
-             ("export",)),
-        Case("export --to croissant", ("export", "data/set", "--to", "croissant"), draw_table, BUILT,
-             ("data/set/croissant.json",)),
+        Case(
+            "make-huggingface",
+            (
+                "make-huggingface",
+                "hf",
+                "--image-col",
+                "image",
+                "--label-col",
+                "y",
+                "--bias-col",
+                "b",
+                "--aligned",
+                "cat=in",
+                "--aligned",
+                "dog=out",
+                *SIZE,
+            ),
+            draw_parquet,
+            outputs=OUT,
+        ),
+        Case(
+            "make-standard",
+            ("make-standard", "folder", "raw", *SIZE),
+            in_raw(lambda raw: make_own_folder(raw, val=True)),
+            outputs=OUT,
+        ),
+        Case(
+            "make-cifar-c",
+            (
+                "make-cifar-c",
+                "raw",
+                "--frost",
+                "frost",
+                "--conflicting",
+                "20%",
+                "--out",
+                "data/set",
+                "--quiet",
+            ),
+            draw_cifar,
+            outputs=OUT,
+            limit=25,
+        ),
+        Case(
+            "inspect",
+            ("inspect", "data/set", "--png", "sheet.png"),
+            draw_table,
+            BUILT,
+            ("sheet.png",),
+        ),
+        Case(
+            "export",
+            ("export", "data/set", "--to", "hf", "--out", "export"),
+            draw_table,
+            BUILT,
+            ("export",),
+        ),
+        Case(
+            "export --force",
+            ("export", "data/set", "--to", "folder", "--out", "export", "--force"),
+            draw_table,
+            (*BUILT, ("export", "data/set", "--to", "hf", "--out", "export")),
+            ("export",),
+        ),
+        Case(
+            "export --to wilds",
+            ("export", "data/set", "--to", "wilds", "--out", "export"),
+            draw_table,
+            BUILT,
+            ("export",),
+        ),
+        Case(
+            "export --to croissant",
+            ("export", "data/set", "--to", "croissant"),
+            draw_table,
+            BUILT,
+            ("data/set/croissant.json",),
+        ),
         Case("train", ("train", *EVALUATE[1:]), draw_table, BUILT, grows=("runs",)),
         Case("evaluate", EVALUATE, draw_table, BUILT, grows=("runs",), limit=120),
-        Case("evaluate --no-resume", (*EVALUATE, "--no-resume"), draw_table, BUILT, grows=("runs",)),
+        Case(
+            "evaluate --no-resume", (*EVALUATE, "--no-resume"), draw_table, BUILT, grows=("runs",)
+        ),
         Case("audit", (*AUDIT, "--seed", "1"), draw_predictions, (AUDIT,), ("a.json",)),
-        Case("compare", ("compare", "runs", "--out", "c.csv"), draw_table, RUNS, ("c.csv",), ("runs",)),
-        Case("sweep", ("sweep", "grid.toml", "--workers", "1", "--device", "cpu", "--quiet"), draw_plans, BUILT,
-             grows=("runs",), limit=20),
-        Case("tune", ("tune", "study.toml", "--workers", "1", "--device", "cpu", "--quiet"), draw_plans, BUILT,
-             grows=("runs", "studies"), limit=20),
+        Case(
+            "compare",
+            ("compare", "runs", "--out", "c.csv"),
+            draw_table,
+            RUNS,
+            ("c.csv",),
+            ("runs",),
+        ),
+        Case(
+            "sweep",
+            ("sweep", "grid.toml", "--workers", "1", "--device", "cpu", "--quiet"),
+            draw_plans,
+            BUILT,
+            grows=("runs",),
+            limit=20,
+            patch=fork_trainings,
+        ),
+        Case(
+            "tune",
+            ("tune", "study.toml", "--workers", "1", "--device", "cpu", "--quiet"),
+            draw_plans,
+            BUILT,
+            grows=("runs", "studies"),
+            limit=20,
+            patch=fork_trainings,
+        ),
         Case("report", REPORT, draw_table, RUNS, grows=("runs", "report"), limit=40),
         Case("list", ("list", "runs", "--verify"), draw_table, RUNS, grows=("runs",)),
         Case("check", ("check", "."), draw_table, RUNS, grows=("runs",)),
         Case("prune", ("prune", "--features"), draw_table, RUNS, grows=("runs",)),
         Case("doctor", ("doctor",), draw_nothing),
-        Case("demo", ("demo", "--out", "demo", "--device", "cpu"), draw_nothing, grows=("demo",), limit=20,
-             patch=shorten_demo),
+        Case(
+            "demo",
+            ("demo", "--out", "demo", "--device", "cpu"),
+            draw_nothing,
+            grows=("demo",),
+            limit=20,
+            patch=shorten_demo,
+        ),
     )
-}  # fmt: skip
+}
 
 
-def import_everything() -> None:
-    """Import what the commands use, so that a forked child starts at once."""
+def import_modules(names: set[str]) -> None:
+    """Import what the commands of some cases use, so that a forked child starts at once."""
     import importlib
 
-    import torch
-
     from biascon.cli import app
+
+    if names <= {"audit"}:
+        importlib.import_module("biascon.cli.audit")
+        importlib.import_module("biascon.auditing.api")
+        for name in AUDITING:
+            importlib.import_module(name)
+        return
+    import torch
 
     torch.set_num_threads(1)
     for target in app.COMMANDS.values():
@@ -235,18 +364,31 @@ def import_everything() -> None:
             print(f"not imported: {name}: {error}", file=sys.stderr)
 
 
+def list_cases() -> list[Case]:
+    """Return the cases whose packages are installed."""
+    import importlib.util
+
+    has_datasets = importlib.util.find_spec("datasets") is not None
+    return [case for case in CASES.values() if has_datasets or case.name != "make-huggingface"]
+
+
 def main(scratch: Path, plan: list[tuple[str, str, int]]) -> None:
     """Run a plan, and print the counts of each part as one line of JSON."""
     become_subreaper()
-    import_everything()
+    import_modules({name for name, _, _ in plan})
     faults = {fault.name: fault for fault in FAULTS}
     injectors: dict[str, Injector] = {}
     for number, (name, fault, limit) in enumerate(plan):
         case = CASES[name]
-        if name not in injectors:
-            for old in injectors.values():
-                shutil.rmtree(old.work.parent)
-            injectors = {name: Injector(case, scratch / f"case{number}")}
+        try:
+            if name not in injectors:
+                for old in injectors.values():
+                    shutil.rmtree(old.work.parent)
+                injectors = {}
+                injectors = {name: Injector(case, scratch / f"case{number}")}
+        except RuntimeError as error:
+            print(json.dumps({"case": name, "fault": fault, "failed": str(error)}), flush=True)
+            continue
         injector = injectors[name]
         counts = injector.inject(faults[fault], limit or case.limit)
         line = {**dataclasses.asdict(counts), "ignored": sorted(counts.ignored)}
