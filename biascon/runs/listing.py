@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
+import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biascon.errors import RunError
+from biascon.errors import BiasconWarning, RunError
 from biascon.runs.evaluation import FORMAT
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import (
@@ -80,20 +82,45 @@ def find_run_folders(root: Path, dataset: str | None = None) -> list[Path]:
         root: The folder of runs.
         dataset: The name of the dataset whose runs are returned; None returns all.
     """
-    folders = find_run_folders_below(root, "*/*/*/")
+    folders = find_run_folders_below(root, depth=3)
     return [f for f in folders if dataset is None or f.parent.parent.name == dataset]
 
 
-def find_run_folders_below(root: Path, pattern: str = "**/") -> list[Path]:
+def find_run_folders_below(root: Path, *, depth: int | None = None) -> list[Path]:
     """Return the folders below a folder that have a file of a run, also a damaged one, by their paths.
 
+    A warning names each folder that cannot be read: runs in it would be missing without a word.
+
     Args:
-        root: The folder; ``"**/"`` includes it.
-        pattern: The pattern of the folders, with a slash at its end.
+        root: The folder.
+        depth: How many levels below ``root`` a run folder is; None returns those of every level, ``root``
+            included, and follows no link to a folder.
     """
-    names = ("config.toml", DONE, EVALUATION, ENCODER)
-    found = {path.parent for name in names for path in root.glob(pattern + name)}
+    names = {"config.toml", DONE, EVALUATION, ENCODER}
+    found, waiting = [], [(root, 0)]
+    while waiting:
+        folder, level = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = {entry.name: _is_folder(entry, follow=bool(depth)) for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            reason = f"left out: {folder} cannot be read: {error.strerror or error}"
+            warnings.warn(reason, BiasconWarning, stacklevel=2)
+            continue
+        if depth in (None, level) and names & inside.keys():
+            found.append(folder)
+        if depth is None or level < depth:
+            waiting += [(folder / name, level + 1) for name, is_dir in inside.items() if is_dir]
     return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def list_runs(folders: Sequence[Path], check: Check = Check.EVALUATION) -> Iterator[ListedRun]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.reliability.campaign import Row
 from tests.reliability.injection import FAULTS, compile_library, start_server
+from tests.reliability.injection_cases import list_cases
 
 TEST = "tests/reliability/test_injection.py::test_"
 TEST_OF = {"SIGKILL": "a_kill_at_a_call_leaves_the_same_bytes_after_the_next_command"}

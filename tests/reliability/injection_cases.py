@@ -151,9 +151,15 @@ def shorten_demo() -> None:
 
 
 AUDITING = (
-    "biascon.auditing.display.text", "biascon.auditing.reading.prediction_file",
-    "biascon.auditing.reading.csv_rows", "biascon.auditing.reading.csv_dialect", "pandas", "pyarrow.csv", "pyarrow.compute", "scipy.stats",
-)  # fmt: skip
+    "biascon.auditing.display.text",
+    "biascon.auditing.reading.prediction_file",
+    "biascon.auditing.reading.csv_rows",
+    "biascon.auditing.reading.csv_dialect",
+    "pandas",
+    "pyarrow.csv",
+    "pyarrow.compute",
+    "scipy.stats",
+)
 RUNS = (TABLE, EVALUATE, CONTEX)
 BUILT = (TABLE,)
 OUT = ("data/set",)
