@@ -22,7 +22,7 @@ from biascon.runs.cache import FOLDER as CACHE
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import DONE, ENCODER, EVALUATION, UNFINISHED
 from biascon.studies.table import read_table
-from biascon.utils.files import sha256_file
+from biascon.utils.files import os_error, sha256_file
 from biascon.utils.folders import is_leftover_folder
 from biascon.utils.temporary_files import is_temporary_name
 
@@ -44,6 +44,11 @@ class Kind(enum.Enum):
     REPORT = "report", "reports", "write it again"
     STUDY = "study", "studies", "take the table from a backup, or run the study again"
     CACHE = "cache", "caches", "delete the file; it is written again"
+    UNREADABLE = (
+        "unreadable folder",
+        "unreadable folders",
+        "make it readable and check again; nothing in it was checked",
+    )
     LEFTOVER = "leftover", "leftovers", "none; the next command that writes there removes it"
 
     def __init__(self, noun: str, plural: str, remedy: str) -> None:
@@ -78,7 +83,8 @@ def check_workspace(root: Path) -> Iterator[CheckedThing]:
     """
     if not root.is_dir():
         raise BiasconError(f"there is no folder {root}")
-    for name, folders, files in os.walk(root):
+    unreadable: list[OSError] = []
+    for name, folders, files in os.walk(root, onerror=unreadable.append):
         folder = Path(name)
         folders.sort()
         yield from _leftovers(folder, [*folders, *files])
@@ -96,6 +102,9 @@ def check_workspace(root: Path) -> Iterator[CheckedThing]:
         if STUDY in found:
             path = folder / STUDY
             yield CheckedThing(path, Kind.STUDY, _check(partial(_check_study, path)))
+    for error in unreadable:
+        text = str(os_error(error, "read", error.filename))
+        yield CheckedThing(Path(error.filename), Kind.UNREADABLE, [text])
 
 
 def _check(function: Callable[[], Sequence[str]]) -> list[str]:

@@ -362,7 +362,8 @@ class Injector:
             counts.harmless += 1
             counts.ignored.add(call)
         again = run_command(self.case.words, self.work, case=self.case)
-        if again.code != 0:
+        is_complete = first.code < 0 and " exists already; " in again.err and again.code == 1
+        if again.code != 0 and not is_complete:  # the kill came after the last step
             wrong.append(f"the next command ends with {again.code}: {again.err.strip()[-300:]}")
         else:
             wrong += self._check_result()

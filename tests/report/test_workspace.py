@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,18 @@ def test_checksums_of_a_report_are_those_of_sha256sum(space: Path) -> None:
     for line in lines:
         digest, name = line.split("  ")
         assert hashlib.sha256((space / "report" / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_folder_that_cannot_be_read_is_found(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refuse(folder: Any) -> Any:
+        if Path(folder).name == "runs":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    problem = (Kind.UNREADABLE, f"cannot read {space / 'runs'}: Permission denied")
+    assert problems_of(space) == [problem]

@@ -168,10 +168,15 @@ def _digest_files(folder: Path) -> str:
 def _list_files(folder: Path) -> list[str]:
     """Return the relative paths of all files and links, sorted, without the marker. No link is followed."""
     names = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_fail):
         links = [name for name in folders if Path(parent, name).is_symlink()]
         names += [Path(parent, name).relative_to(folder).as_posix() for name in [*files, *links]]
     return sorted(name for name in names if name != MARKER)
+
+
+def _fail(error: OSError) -> None:
+    """Raise the error of a folder that cannot be read: ``os.walk`` would pass over its files."""
+    raise error
 
 
 def _name_newer(folder: Path) -> str:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,22 @@ def test_attributes_with_names_of_other_columns_keep_a_column(
 
 
 class TestTarget:
+    def test_a_folder_of_the_new_export_that_cannot_be_read_ends_it(
+        self, faces: BiasedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scan = os.scandir
+
+        def refuse(folder: Any = ".") -> Any:
+            if isinstance(folder, str | Path) and Path(folder).name == "train":
+                raise PermissionError(13, "Permission denied", str(folder))
+            return scan(folder)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(BiasconError, match="Permission denied"):
+            export_dataset(faces, tmp_path / "out", "wilds")
+        monkeypatch.undo()
+        assert not (tmp_path / "out").exists()
+
     def test_an_existing_folder_is_kept(self, faces_folder: Path, cli: Cli) -> None:
         words = ("export", faces_folder, "--to", "wilds", "--out", "out")
         code, _, err = cli(*words)
