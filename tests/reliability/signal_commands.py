@@ -52,8 +52,8 @@ COMMANDS = (
          "b", "--size", "224", "--out", "x/data"),
         24,
     ),
-    Command(("evaluate", "--loss", "ce", "--loss", "supcon", "--data", "faces", *BASE,
-             "--set", "train.epochs=6", "--set", "train.threads=1"), 40),
+    Command(("evaluate", "--loss", "ce", "--data", "faces", *BASE,
+             "--set", "train.epochs=6", "--set", "train.threads=1"), 24),
     Command(("sweep", "grid.toml", "--workers", "2", "--runs", "x/runs"), 24, True),
     Command(("tune", "study.toml", "--workers", "2", "--runs", "x/runs", "--out", "x/out"), 16, True),
 )  # fmt: skip

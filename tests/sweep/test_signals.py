@@ -14,8 +14,15 @@ from typing import Any
 
 import pytest
 
+from biascon.cli.app import LazyGroup
 from biascon.sweep import runner
-from biascon.utils.interruption import Children, Interrupted, signals_as_exceptions
+from biascon.utils.interruption import (
+    Children,
+    Interrupted,
+    signal_handlers_kept,
+    signals_as_exceptions,
+)
+from biascon.utils.parent import VARIABLE as PARENT_VARIABLE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MARK = "BIASCON_TEST_MARK"
@@ -48,7 +55,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     [
         (signal.SIGINT, True, 130),
         pytest.param(signal.SIGINT, False, 130, marks=pytest.mark.slow),
-        (signal.SIGTERM, False, 143),
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, True, 129, marks=pytest.mark.slow),
         (signal.SIGKILL, False, -9),
     ],
@@ -115,6 +122,110 @@ def test_a_signal_runs_the_cleanup_of_a_command(number: int) -> None:
     assert cleaned
     assert caught.value.exit_code == 128 + number
     assert signal.getsignal(number) == before
+
+
+def run_program(program: str) -> tuple[int, str]:
+    """Run a program that sends itself signals; return its exit code and standard error."""
+    head = (
+        "import os, signal, sys, time; from biascon.utils import interruption as i\n"
+        "def send(name): os.kill(os.getpid(), getattr(signal, name))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", head + program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_second_ctrl_c_ends_at_once_with_the_children(tmp_path: Path) -> None:
+    code, out = run_program(
+        "import threading\n"
+        "i.SAME_REQUEST = 0.1\n"
+        f"words = [sys.executable, '-c', {STUBBORN!r}]\n"
+        "with i.signals_as_exceptions():\n"
+        "    threading.Thread(target=i.CHILDREN.run, args=(words, os.environ)).start()\n"
+        "    while not i.CHILDREN._running: time.sleep(0.01)\n"
+        "    print(*(child.pid for child in i.CHILDREN._running), flush=True)\n"
+        "    try:\n"
+        "        send('SIGINT')\n"
+        "    except KeyboardInterrupt:\n"
+        "        time.sleep(0.2)\n"
+        "        send('SIGINT')\n"
+        "        time.sleep(60)\n"
+    )
+    assert code == 130
+    wait_until(lambda: not Path(f"/proc/{int(out)}").exists(), 5)
+
+
+def test_signals_that_belong_together_do_not_cut_the_cleanup_short() -> None:
+    code, out = run_program(
+        "with i.signals_as_exceptions():\n"
+        "    try:\n"
+        "        send('SIGHUP')\n"  # a closed terminal: from the shell, from the system, from a sweep
+        "    except i.Interrupted:\n"
+        "        send('SIGHUP'); send('SIGTERM')\n"
+        "        time.sleep(0.01)\n"
+        "        print('cleaned'); sys.exit(129)\n"
+    )
+    assert (code, out) == (129, "cleaned\n")
+
+
+def test_a_command_that_swallows_the_signal_ends_after_the_limit() -> None:
+    code, _ = run_program(
+        "i.LIMIT = 0.1\n"
+        "with i.signals_as_exceptions():\n"
+        "    try:\n"
+        "        send('SIGTERM')\n"
+        "    except BaseException:\n"
+        "        time.sleep(60)\n"
+    )
+    assert code == 143
+
+
+def test_a_run_ends_with_its_parent_without_the_signal_of_linux(tmp_path: Path) -> None:
+    child = (
+        "from biascon.utils import parent; import time; parent.INTERVAL = 0.02\n"
+        "parent._ask_for_signal = lambda: False; parent.end_with_parent(); time.sleep(60)"
+    )
+    program = (
+        "import os, subprocess, sys\n"
+        f"environment = {{**os.environ, {PARENT_VARIABLE!r}: str(os.getpid())}}\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], env=environment,\n"
+        "    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "import time; time.sleep(0.5); os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    wait_until(lambda: not Path(f"/proc/{int(done.stdout)}").exists(), 10)
+
+
+def test_a_library_that_turns_the_signal_into_an_error_does_not_hide_it(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swallow(*_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except Interrupted as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr(LazyGroup, "get_command", swallow)
+    outcome = cli("audit", "p.csv")
+    assert (outcome.code, outcome.err) == (
+        143, "error: ended by SIGTERM; the same command starts again\n",
+    )  # fmt: skip
+
+
+def test_a_library_does_not_keep_a_handler() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with signal_handlers_kept():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as Ray does
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
