@@ -139,6 +139,10 @@ def load(folder: Path | str, *, only: Sequence[str] = SPLITS) -> BiasedDataset:
         if path.name not in manifest.files or name not in only:
             continue
         splits[name] = _check_split(path, memory_map.read_arrays(path), manifest)
+        shape = (manifest.n_labels, manifest.n_bias)
+        counts = summarize(splits[name], *shape, knows_aligned=manifest.knows_aligned)
+        if counts != manifest.counts[name]:
+            raise DataError(f"{path}: its images have other counts than the manifest states")
     return BiasedDataset(manifest.name, manifest, splits, dataset_digest(manifest))
 
 

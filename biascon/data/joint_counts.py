@@ -11,6 +11,8 @@ import numpy as np
 from biascon.data import memory_map
 from biascon.data.manifest import SPLITS, Manifest
 from biascon.data.split import ATTRIBUTE, find_aligned_rows
+from biascon.errors import DataError
+from biascon.utils.text import shorten
 from biascon.utils.types import Array
 
 MAX_ATTRIBUTES = 3  # with more of them, no table of all combinations is made
@@ -60,6 +62,18 @@ def read_joint_counts(folder: Path, manifest: Manifest) -> dict[str, AttributeCo
     }
 
 
+def check_positions(name: str, array: Array, n: int) -> None:
+    """Check that an array holds the positions of ``n`` names.
+
+    Raises:
+        DataError: A position is below 0 or above n - 1.
+    """
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) < n:
+        raise DataError(
+            f"an image has a value of '{shorten(name)}' that the manifest does not name"
+        )
+
+
 def count_jointly(
     arrays: Mapping[str, Array], manifest: Manifest, names: list[str]
 ) -> AttributeCounts:
@@ -69,9 +83,19 @@ def count_jointly(
         arrays: The arrays of the split by their names in its file.
         manifest: The manifest of the dataset.
         names: The attributes.
+
+    Raises:
+        DataError: An attribute has no array, or a value that the manifest does not name.
     """
     attributes, labels = manifest.attributes or {}, np.asarray(arrays["labels"])
-    values = {name: np.asarray(arrays[f"{ATTRIBUTE}{name}"]) for name in names}
+    check_positions("labels", labels, manifest.n_labels)
+    values = {}
+    for name in names:
+        array = arrays.get(f"{ATTRIBUTE}{name}")
+        if array is None:
+            raise DataError(f"dataset '{manifest.name}' has no array of the attribute '{name}'")
+        values[name] = np.asarray(array)
+        check_positions(name, values[name], len(attributes[name].values))
     by_alignment = np.zeros((2,) * len(names), dtype=np.int64)
     aligned = [
         find_aligned_rows(labels, values[name], manifest.labels, attributes[name]).astype(np.int64)

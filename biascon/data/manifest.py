@@ -23,6 +23,7 @@ from biascon.data.manifest_entries import (
     list_json_keys,
     parse_names,
     parse_object,
+    parse_source,
     require,
     select_extra_keys,
 )
@@ -171,15 +172,6 @@ class Manifest(DatasetDescription):
     biascon: str | None = None
     sha256: str | None = None
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Check and convert all keys of a manifest, and check that its counts agree with the others."""
-        manifest = super().from_json(data)
-        require("train" in manifest.counts and set(manifest.counts) <= set(SPLITS), "counts")
-        for counts in manifest.counts.values():
-            counts.check(manifest.n_labels, manifest.n_bias, knows_aligned=manifest.knows_aligned)
-        return manifest
-
     def to_json(self) -> dict[str, Any]:
         """Return the keys of the manifest in the order of the file."""
         counts, files = _convert_to_json(self.counts), _convert_to_json(self.files)
@@ -197,12 +189,6 @@ def _text(key: str, value: Any) -> str:
     return str(value)
 
 
-def _source(key: str, value: Any) -> dict[str, Any]:
-    source = parse_object(key, value)
-    _text(key, source.get("origin"))
-    return source
-
-
 def _format(key: str, value: Any) -> int:
     require(value == FORMAT, key)
     return FORMAT
@@ -218,7 +204,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "builder": _text,
     "protocol": parse_object,
     "parameters": parse_object,
-    "source": _source,
+    "source": parse_source,
     "labels": parse_names,
     "bias": lambda _, value: None if value is None else BiasAttribute.from_json(value),
     "attributes": _each(Attribute.from_json),
@@ -279,6 +265,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{path} is not a manifest of format {FORMAT}; build the dataset again")
     try:
         manifest = Manifest.from_json(data)
+        _check_counts(manifest)
         require(manifest.bias is None or manifest.bias.chosen is None, "bias")  # as in a view
     except DataError as error:
         raise DataError(f"{path} is damaged: {error}; build the dataset again") from error
@@ -290,6 +277,22 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} has the name {manifest.name!r}, which no dataset may have; build the dataset again"
         )
     return manifest
+
+
+def _check_counts(manifest: Manifest) -> None:
+    """Check that every split has a table of counts of the right shape, and that a digest can be computed.
+
+    Raises:
+        DataError: A table is missing or has another shape, or a number is not finite.
+    """
+    splits = {name for name in SPLITS if f"{name}.safetensors" in manifest.files}
+    require(set(manifest.counts) == splits, "counts")
+    shape = (manifest.n_labels, manifest.n_bias)
+    require(all(counts.has_shape(*shape) for counts in manifest.counts.values()), "counts")
+    try:
+        dataset_digest(manifest)
+    except ValueError as error:  # JSON has no NaN
+        raise DataError(f"a number is not finite ({error})") from error
 
 
 def dataset_digest(manifest: Manifest) -> str:

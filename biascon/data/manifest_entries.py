@@ -22,11 +22,6 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
-def is_count(value: Any) -> bool:
-    """Return whether a value of JSON is a whole number that is not negative; true and false are none."""
-    return type(value) is int and value >= 0
-
-
 @dataclass(frozen=True)
 class BiasAttribute:
     """The bias attribute of a dataset.
@@ -69,6 +64,10 @@ class BiasAttribute:
         require(all(isinstance(arguments.get(key, []), list) for key in ("rgb", "chosen")), "bias")
         require(isinstance(arguments.get("of", ""), str), "bias")
         arguments["values"] = parse_names("bias", arguments.get("values"))
+        for color in arguments.get("rgb", []):
+            require(isinstance(color, list) and len(color) == 3, "bias")
+            require(all(is_count(part) and part <= 255 for part in color), "bias")
+        require(all(isinstance(name, str) for name in arguments.get("chosen", [])), "bias")
         return cls(**arguments, extra=select_extra_keys(cls, data))
 
     def to_json(self) -> dict[str, Any]:
@@ -149,27 +148,19 @@ class SplitCounts:
         data = parse_object("counts", data)
         require(set(data) == set(list_json_keys(cls)), "counts")
         require(all(is_count(data[key]) for key in ("n", "empty_cells")), "counts")
-        optional = [data[key] for key in ("aligned", "conflicting")]
-        require(all(value is None or is_count(value) for value in optional), "counts")
+        parts = [data[key] for key in ("aligned", "conflicting")]
         rows = data["cells"]
         require(isinstance(rows, list) and all(isinstance(row, list) for row in rows), "counts")
-        require(all(is_count(count) for row in rows for count in row), "counts")
+        cells = [count for row in rows for count in row]
+        require(all(map(is_count, cells)), "counts")
+        require(sum(cells) == data["n"] and cells.count(0) == data["empty_cells"], "counts")
+        if parts != [None, None]:
+            require(all(map(is_count, parts)) and sum(parts) == data["n"], "counts")
         return cls(**data)
 
-    def check(self, n_labels: int, n_bias: int, *, knows_aligned: bool) -> None:
-        """Check that the numbers agree with each other, and with the labels and bias values.
-
-        Raises:
-            DataError: They do not.
-        """
-        flat = [count for row in self.cells for count in row]
-        require(len(self.cells) == n_labels, "counts")
-        require(all(len(row) == n_bias for row in self.cells), "counts")
-        require(sum(flat) == self.n and flat.count(0) == self.empty_cells, "counts")
-        if self.aligned is None or self.conflicting is None:
-            require(self.aligned is self.conflicting and not knows_aligned, "counts")
-        else:
-            require(self.aligned + self.conflicting == self.n, "counts")
+    def has_shape(self, n_labels: int, n_bias: int) -> bool:
+        """Return whether there is a cell for each label and each bias value."""
+        return len(self.cells) == n_labels and all(len(row) == n_bias for row in self.cells)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the key ``counts``."""
@@ -200,7 +191,7 @@ class RejectedCounts:
         """
         data = parse_object("rejected", data)
         by_reason = parse_object("rejected", data.get("by_reason"))
-        require(all(is_count(n) for n in by_reason.values()), "rejected")
+        require(all(map(is_count, by_reason.values())), "rejected")
         counts = cls(by_reason)
         require(data == counts.to_json(), "rejected")
         return counts
@@ -231,9 +222,7 @@ class FileEntry:
         """
         data = parse_object("files", data)
         require(isinstance(data.get("sha256"), str), "files")
-        require(
-            isinstance(data.get("bytes", 0), int) and set(data) <= set(list_json_keys(cls)), "files"
-        )
+        require(is_count(data.get("bytes", 0)) and set(data) <= set(list_json_keys(cls)), "files")
         return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
@@ -247,6 +236,11 @@ def require(is_valid: bool, key: str) -> None:
         raise DataError(f"the manifest has no valid entry '{key}'")
 
 
+def is_count(value: Any) -> bool:
+    """Return whether a value is an integer of 0 to 2^63 - 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 def parse_object(key: str, value: Any) -> dict[str, Any]:
     """Return a JSON object as a dictionary; the entry ``key`` of the manifest holds it.
 
@@ -255,6 +249,19 @@ def parse_object(key: str, value: Any) -> dict[str, Any]:
     """
     require(isinstance(value, Mapping) and all(isinstance(name, str) for name in value), key)
     return dict(value)
+
+
+def parse_source(key: str, value: Any) -> dict[str, Any]:
+    """Return the value of the key ``source``: the origin as text, and counts of file names if there are any.
+
+    Raises:
+        DataError: It is not valid.
+    """
+    source = parse_object(key, value)
+    require(isinstance(source.get("origin"), str), key)
+    dropped = parse_object(key, parse_object(key, source.get("names", {})).get("dropped", {}))
+    require(all(map(is_count, dropped.values())), key)
+    return source
 
 
 def parse_names(key: str, value: Any) -> list[str]:

@@ -37,19 +37,23 @@ def format_repeat_commands(experiment: Experiment) -> str:
     """Return the commands, one a line, for a dataset folder of the same name."""
     identity = experiment.identity
     chosen, dataset = experiment.bias.chosen, experiment.bias.base or identity.dataset
-    data = f" --data data/{dataset}" + (f" --bias {','.join(chosen)}" if chosen else "")
+    data = f" --data {shlex.quote(f'data/{dataset}')}"
+    if chosen:
+        data += f" --bias {shlex.quote(','.join(chosen))}"
     lines = []
     bmnist = biased_mnist_parameters(identity)
     if bmnist is not None and bmnist.source_kind in _SOURCE_OPTIONS:
         source = _SOURCE_OPTIONS[bmnist.source_kind]
         options = _bmnist_options(identity.dataset_parameters)
-        lines.append(f"biascon make-bmnist --rho {bmnist.rho}{options}{source}")
+        lines.append(f"biascon make-bmnist --rho {shlex.quote(bmnist.rho)}{options}{source}")
     for runs in experiment.losses.values():
         loss_identity = runs[0].evaluation.identity
         if "origin" in loss_identity.config:
             # The encoder was trained on another dataset.
             encoders = [run.evaluation.encoder_from for run in runs]
-            options = "".join(f" --run runs/{e.run}" for e in encoders if e is not None)
+            options = "".join(
+                f" --run {shlex.quote(f'runs/{e.run}')}" for e in encoders if e is not None
+            )
             protocol = {
                 key: value
                 for key, value in identity.overrides.items()
@@ -59,8 +63,8 @@ def format_repeat_commands(experiment: Experiment) -> str:
         else:
             seeds = ",".join(str(run.seed) for run in runs)
             lines.append(
-                f"biascon evaluate --loss {loss_identity.loss} --seeds {seeds} --preset {identity.preset}"
-                f"{data}{_training_options(loss_identity)}"
+                f"biascon evaluate --loss {shlex.quote(loss_identity.loss)} --seeds {seeds}"
+                f" --preset {shlex.quote(identity.preset)}{data}{_training_options(loss_identity)}"
             )
     return "\n".join([*lines, "biascon report"])
 

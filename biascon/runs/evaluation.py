@@ -20,7 +20,6 @@ from biascon.runs.identity import (
     identity_to_json,
 )
 from biascon.runs.records import Accuracies, Classifier, SelectedImages
-from biascon.utils.kinds import check_kinds
 
 FORMAT = 3
 SUMMARIZED = (*ACCURACIES, *COMPARISONS, *AMPLIFICATIONS, ADJUSTED_AVERAGE)
@@ -297,7 +296,7 @@ class Evaluation:
         missing = [name for name in REQUIRED if name not in data]
         if missing:
             raise KeyError(missing[0])
-        evaluation = cls(
+        return cls(
             identity_from_json(data),
             ProtocolRecord.from_json(data["protocol"]),
             data.get("probe"),
@@ -313,5 +312,3 @@ class Evaluation:
             else None,
             JointBias.from_json(data["joint_bias"]) if "joint_bias" in data else None,
         )
-        check_kinds(evaluation)
-        return evaluation

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from biascon.errors import RunError
 from biascon.runs.environment import describe_other_processor
 from biascon.runs.evaluation import Evaluation
-from biascon.runs.folder import ENVIRONMENT, read_finished
+from biascon.runs.evaluation_values import check_values
+from biascon.runs.folder import ENVIRONMENT, EVALUATION, read_finished
 from biascon.runs.recompute import check_evaluation, check_evaluation_once
 from biascon.runs.records import Classifier
 from biascon.runs.seals import Check
 from biascon.utils.files import read_json
+from biascon.utils.text import message_line
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,7 @@ class FinishedRun:
         data = read_finished(folder, digest, check)
         if data is None:
             return None
-        try:
-            evaluation = Evaluation.from_json(data)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{folder} is a run of another version of biascon; evaluate it again"
-            ) from error
+        evaluation = _parse_evaluation(folder, data)
         if check is Check.FULL:
             check_evaluation(folder, evaluation)
         elif check is Check.REPORT:
@@ -128,3 +127,31 @@ class FinishedRun:
         """Return the value of a metric, None where it is undefined or the run is older than the metric."""
         measured = self.evaluation.metric(metric)
         return None if measured is None else measured.value
+
+
+def _parse_evaluation(folder: Path, data: Mapping[str, Any]) -> Evaluation:
+    """Return the evaluation of a run folder whose values are possible.
+
+    Raises:
+        RunError: A key is missing, or a value is of another kind or not possible.
+    """
+    try:
+        evaluation = Evaluation.from_json(data)
+        check_values(evaluation)
+    except KeyError as error:
+        reason = f"it has no {error}"
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = message_line(str(error))
+    else:
+        return evaluation
+    raise RunError(
+        f"{folder / EVALUATION} is damaged or of another version of biascon ({reason}); "
+        "evaluate the run again"
+    )

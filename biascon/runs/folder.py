@@ -21,7 +21,7 @@ from typing import Any
 
 from biascon.config.run_config import RunConfig
 from biascon.config.settings import to_toml
-from biascon.errors import BiasconError, RunBusyError, RunError
+from biascon.errors import BiasconError, DataError, RunBusyError, RunError
 from biascon.runs import journal
 from biascon.runs.environment import describe_environment, describe_other_processor
 from biascon.runs.journal import JOURNAL
@@ -36,6 +36,7 @@ from biascon.utils.files import (
     write_together,
 )
 from biascon.utils.locks import acquire
+from biascon.utils.reading import parse_json
 from biascon.utils.renaming import make_folder
 
 DONE = "done"
@@ -321,11 +322,9 @@ def read_finished(
     check_seal(folder, seal, check)
     content = read_evaluation(folder, seal)
     try:
-        evaluation = json.loads(content)
-    except ValueError as error:
-        raise RunError(
-            f"{folder / EVALUATION} is not valid JSON ({error}); delete the folder {folder}"
-        ) from error
+        evaluation = parse_json(content, str(folder / EVALUATION))
+    except DataError as error:
+        raise RunError(f"{error}; delete the folder {folder}") from error
     if digest is not None and seal.digest != digest:
         raise RunError(f"{folder} holds another run ({seal.digest[:8]}); delete the folder")
     if not isinstance(evaluation, dict) or evaluation.get("digest") != seal.digest:

@@ -25,8 +25,8 @@ def run(scratch: Path) -> list[Row]:
 
 
 def _run_reader(reader: Reader, scratch: Path, inputs: int) -> Row:
-    folder = scratch / ("read " + reader.name).replace(" ", "-")
-    folder.mkdir()
+    folder = scratch / "inputs" / reader.name.replace(" ", "-")
+    folder.mkdir(parents=True)
     outcome = fuzz(reader, folder, inputs // (10 if reader.name in COMMANDS else 1), seed=1)
     for fault, count in outcome.faults.most_common():
         print(

@@ -85,7 +85,7 @@ HARMS = {
     "worst group": (set_value("worst_group", 0.9), "states worst_group 0.9"),
     "odds": (set_value("equalized_odds_difference", 0.0), "states equalized_odds_difference 0"),
     "n": (set_n, r"\(n = 1\)"),
-    "counts": (move_count, "does not fit its evaluation"),
+    "counts": (move_count, "the counts: not possible"),
     "a number": (replace_evaluation(5), "another version"),
     "a word": (
         replace_evaluation({"value": "x", "n": 10, "ci": None}),
