@@ -265,13 +265,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{path} is not a manifest of format {FORMAT}; build the dataset again")
     try:
         manifest = Manifest.from_json(data)
-        _check_counts(manifest)
         require(manifest.bias is None or manifest.bias.chosen is None, "bias")  # as in a view
     except DataError as error:
         raise DataError(f"{path} is damaged: {error}; build the dataset again") from error
     for name in ("train", "test"):
         if f"{name}.safetensors" not in manifest.files:
             raise DataError(f"{folder} has no {name} split; build the dataset again")
+    try:
+        _check_counts(manifest)
+    except DataError as error:
+        raise DataError(f"{path} is damaged: {error}; build the dataset again") from error
     if not _NAME.fullmatch(manifest.name):  # it becomes part of a path
         raise DataError(
             f"{path} has the name {manifest.name!r}, which no dataset may have; build the dataset again"
@@ -280,15 +283,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_counts(manifest: Manifest) -> None:
-    """Check that every split has a table of counts of the right shape, and that a digest can be computed.
-
-    Raises:
-        DataError: A table is missing or has another shape, or a number is not finite.
-    """
-    splits = {name for name in SPLITS if f"{name}.safetensors" in manifest.files}
-    require(set(manifest.counts) == splits, "counts")
-    shape = (manifest.n_labels, manifest.n_bias)
-    require(all(counts.has_shape(*shape) for counts in manifest.counts.values()), "counts")
+    """Raise a DataError unless each split has counts of the right shape, and all numbers are finite."""
+    splits, shape = manifest.counts, (manifest.n_labels, manifest.n_bias)
+    require(set(splits) == {s for s in SPLITS if f"{s}.safetensors" in manifest.files}, "counts")
+    require(all(counts.has_shape(*shape) for counts in splits.values()), "counts")
     try:
         dataset_digest(manifest)
     except ValueError as error:  # JSON has no NaN

@@ -28,6 +28,7 @@ from biascon.report.tables import (
 )
 from biascon.report.verdicts import reference_loss
 from biascon.utils.markup import escape_latex
+from biascon.utils.text import visible
 from biascon.version import __version__
 
 # LaTeX stops if too many floats wait for a page: older versions hold 18, newer ones about 50. So the page is
@@ -76,11 +77,14 @@ def _results_table(experiment: Experiment) -> str:
         for row in table_rows(experiment)
     }
     header = [name + DOWN * (key in LOWER_IS_BETTER) for key, name in experiment.metrics.items()]
-    digests = [f"%   {run.label}, seed {run.seed}: {run.digest}" for run in experiment.runs]
+    # A line break in a name would end the comment.
+    digests = [
+        visible(f"%   {run.label}, seed {run.seed}: {run.digest}") for run in experiment.runs
+    ]
     # Two tabulars below each other: eight columns are wider than the page of an article.
     halves = [header[:N_ACCURACIES], header[N_ACCURACIES:]]
     table = _format_table(_results_caption(experiment), data, halves)
-    dataset = f"% dataset {experiment.identity.dataset_digest}; runs:"
+    dataset = visible(f"% dataset {experiment.identity.dataset_digest}; runs:")
     return "\n".join([dataset, *digests, table])
 
 

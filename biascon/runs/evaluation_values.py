@@ -23,7 +23,7 @@ def check_values(evaluation: Evaluation) -> None:
 
     An accuracy, a comparison of groups, a calibration error and a p-value are in [0, 1], an amplification in
     [-1, 1]. Numbers of rows are 0 or more. The lower limit of an interval is not above the upper one. (An
-    interval need not contain its value: bootstrap intervals of a minimum are one example.) The tables have a
+    interval need not contain its value: the bootstrap interval of a minimum is an example.) The tables have a
     row for each label and a column for each bias value, and add up to the stated numbers of rows.
 
     Raises:

@@ -44,4 +44,4 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("a|b*c")
     'a\\\\|b\\\\*c'
     """
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", visible(text))

@@ -134,18 +134,18 @@ class TestChoice:
         assert view.name == "faces-by-age"
 
     def test_a_view_by_an_attribute_with_alignment(self, faces: Path) -> None:
-        def group_by_age(manifest: dict[str, Any]) -> None:
+        def choose_age(manifest: dict[str, Any]) -> None:
             manifest["bias"].update(name="age", values=AGE["values"], aligned=None)
-            for part, n, shift in (("train", 60, 0), ("val", 24, 1), ("test", 30, 2)):
-                rows = split(n, shift)
-                cells = np.zeros((2, 3), int)
-                np.add.at(cells, (rows.labels, rows.attributes["age"]), 1)
-                manifest["counts"][part].update(
-                    aligned=None, conflicting=None, cells=cells.tolist(),
-                    empty_cells=int((cells == 0).sum()),
-                )  # fmt: skip
+            for name, shift, n in (("train", 0, 60), ("val", 1, 24), ("test", 2, 30)):
+                arrays = split(n, shift)
+                cells = np.zeros((2, 3), dtype=np.int64)
+                np.add.at(cells, (arrays.labels, arrays.attributes["age"]), 1)
+                manifest["counts"][name] = {
+                    "n": n, "aligned": None, "conflicting": None,
+                    "empty_cells": int((cells == 0).sum()), "cells": cells.tolist(),
+                }  # fmt: skip
 
-        put(faces, group_by_age, bias=split(60).attributes["age"], aligned=np.zeros(60, bool))
+        put(faces, choose_age, bias=split(60).attributes["age"], aligned=np.zeros(60, bool))
         data = load(faces, only=("train",))
         view = view_by_attributes(data, ["race"])
         assert view.knows_aligned

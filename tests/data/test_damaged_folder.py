@@ -42,6 +42,16 @@ def put_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "train")
     edit_manifest(folder, lambda manifest: manifest["files"][path.name].update(sha256=digest))
 
 
+def put_counts(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """State the counts of the training arrays in the manifest."""
+    cells = np.zeros((10, 10), dtype=np.int64)
+    np.add.at(cells, (arrays["labels"], arrays["bias"]), 1)
+    n, aligned = len(arrays["labels"]), int(arrays["aligned"].sum())
+    counts = {"n": n, "aligned": aligned, "conflicting": n - aligned}
+    counts |= {"empty_cells": int((cells == 0).sum()), "cells": cells.tolist()}
+    edit_manifest(folder, lambda manifest: manifest["counts"].update(train=counts))
+
+
 class TestDamage:
     @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize("where", ["first", "middle", "last"])
@@ -162,11 +172,20 @@ class TestForeignArrays:
 
     def test_arrays_that_fit_are_read(self, folder: Path, arrays: dict[str, np.ndarray]) -> None:
         put_arrays(folder, {name: array[:7] for name, array in arrays.items()})
+        put_counts(folder, {name: array[:7] for name, array in arrays.items()})
         assert len(load(folder).splits["train"]) == 7
 
     def test_an_empty_split_is_read(self, folder: Path, arrays: dict[str, np.ndarray]) -> None:
         put_arrays(folder, {name: array[:0] for name, array in arrays.items()})
+        put_counts(folder, {name: array[:0] for name, array in arrays.items()})
         assert len(load(folder).splits["train"]) == 0
+
+    def test_arrays_with_other_counts_than_the_manifest_are_refused(
+        self, folder: Path, arrays: dict[str, np.ndarray]
+    ) -> None:
+        put_arrays(folder, {**arrays, "labels": arrays["labels"][::-1].copy()})
+        with pytest.raises(DataError, match=r"train\.safetensors: its images have other counts"):
+            load(folder)
 
     @pytest.mark.parametrize("name", ["images", "labels", "bias", "aligned", "index"])
     def test_a_missing_array_is_refused(
