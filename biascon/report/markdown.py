@@ -137,4 +137,9 @@ def _result_row(row: ResultRow) -> list[str]:
 
 def _run_row(run: FinishedRun) -> list[str]:
     metric = run.evaluation.summary[run.headline]
-    return [escape_markdown(run.label), str(run.seed), format_metric(metric), escape_markdown(run.digest[:8])]
+    return [
+        escape_markdown(run.label),
+        str(run.seed),
+        format_metric(metric),
+        escape_markdown(run.digest[:8]),
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from biascon.config.settings import read_toml
 from biascon.errors import UsageError, did_you_mean
-from biascon.utils.text import join_first, show_value
+from biascon.utils.text import join_first, shorten, show_value
 
 MAX_RUNS = 100_000  # of a sweep; a plan of 1,000 runs takes some seconds
 KEYS = ("losses", "seeds", "rho", "data", "bias", "preset", "settings")
@@ -79,7 +79,7 @@ def read_grid(path: Path) -> Grid:
         DataError: The file cannot be read, is no regular file, or is too large.
     """
     tree = read_toml(path)
-    unknown = [f"'{key}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
+    unknown = [f"'{shorten(key)}'{did_you_mean(key, KEYS)}" for key in tree if key not in KEYS]
     if unknown:
         raise UsageError(f"{path}: unknown key: {', '.join(unknown)} (known: {', '.join(KEYS)})")
     lists: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from biascon.errors import UsageError, did_you_mean
+from biascon.utils.text import shorten
 
 
 def check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -15,7 +16,9 @@ def check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> No
         UsageError: A key is unknown; the message names it with its table.
     """
     prefix = f"{where}." if where else ""
-    unknown = [f"'{prefix}{key}'{did_you_mean(key, known)}" for key in table if key not in known]
+    unknown = [
+        f"'{shorten(prefix + key)}'{did_you_mean(key, known)}" for key in table if key not in known
+    ]
     if unknown:
         raise UsageError(f"unknown key: {', '.join(unknown)} (known: {', '.join(known)})")
 

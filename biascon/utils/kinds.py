@@ -11,7 +11,7 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Union
 
@@ -38,10 +38,15 @@ def check_kinds(record: Any, where: str = "") -> None:
         _check(getattr(record, name), hint, f"{where}.{name}" if where else name)
 
 
-@functools.cache
-def _hints(cls: Hashable) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}
+_KNOWN: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass by name; the result is kept."""
+    if cls not in _KNOWN:
+        hints = typing.get_type_hints(cls)
+        _KNOWN[cls] = {field.name: hints[field.name] for field in fields(cls)}
+    return _KNOWN[cls]
 
 
 def _check(value: Any, hint: Any, where: str) -> None:

@@ -116,7 +116,7 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda m: m["counts"]["train"]["cells"].reverse(),
+            lambda m: m["parameters"].update(extra=1),
             lambda m: m["protocol"].update(train="rho 0.5"),
             lambda m: m["source"].update(origin="elsewhere"),
             lambda m: m.pop("sha256") and None,
