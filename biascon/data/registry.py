@@ -111,6 +111,7 @@ def list_builders() -> dict[str, Builder]:
 
     A plug-in that cannot be used is left out, with a warning.
     """
+    entry_points.warn_of_shadows("dataset", entry_points.plugins(GROUP), BUILDERS)
     points = list_plugins()
     usable = entry_points.load_usable(
         "dataset", points, lambda name: load_plugin(name, points[name])

@@ -192,6 +192,7 @@ def list_losses() -> list[str]:
 
 def usable_losses() -> dict[str, LossEntry]:
     """Return the entries of all losses by name. A plug-in that cannot be used is left out, with a warning."""
+    entry_points.warn_of_shadows("loss", plugins.plugin_losses(), LOSSES)
     return {**LOSSES, **entry_points.load_usable("loss", list_losses()[len(LOSSES) :], get_entry)}
 
 

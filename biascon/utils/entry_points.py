@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -39,10 +39,24 @@ def load_usable(kind: str, names: Iterable[str], load_one: Callable[[str], T]) -
     for name in names:
         try:
             usable[name] = load_one(name)
-        except Exception as error:  # the code of another package raises anything
+        except (Exception, SystemExit) as error:  # the code of another package raises anything
             reason = str(error) if isinstance(error, BiasconError) else f"{kind} '{name}': {error}"
             warnings.warn(f"left out: {reason}", BiasconWarning, stacklevel=3)
     return usable
+
+
+def warn_of_shadows(kind: str, names: Iterable[str], own: Container[str]) -> None:
+    """Warn of each plug-in that has the name of an object of biascon; it is never used.
+
+    Args:
+        kind: The noun for the warning, for example "loss".
+        names: The names of the plug-ins.
+        own: The names that biascon has.
+    """
+    for name in names:
+        if name in own:
+            text = f"left out: plug-in {kind} '{name}' has the name of a {kind} of biascon"
+            warnings.warn(text, BiasconWarning, stacklevel=3)
 
 
 def resolve(kind: str, name: str, points: Mapping[str, metadata.EntryPoint]) -> Any:
@@ -58,5 +72,5 @@ def resolve(kind: str, name: str, points: Mapping[str, metadata.EntryPoint]) -> 
     """
     try:
         return points[name].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module may call sys.exit()
         raise BiasconError(f"plug-in {kind} '{name}' fails to import: {error}") from error

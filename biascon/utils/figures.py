@@ -37,8 +37,8 @@ def make_axes(ax: Axes | None, width: float = PAGE, height: float = 3.0) -> Axes
 
 
 def escape_math(text: str) -> str:
-    """Return a text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")
+    """Return a text in which matplotlib finds no formula and no control character."""
+    return visible(text).replace("$", r"\$")
 
 
 def plain_label(name: object, max_length: int = 24) -> str:

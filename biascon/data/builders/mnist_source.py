@@ -195,7 +195,8 @@ def parse_idx(blob: bytes, name: str) -> Array:
         A uint8 array of the shape in the header.
 
     Raises:
-        DataError: It is no IDX file, has another element type, or does not have the length in its header.
+        DataError: It is no IDX file, has another element type, does not have the length in its header, or
+            states an impossible shape.
     """
     if len(blob) < 4 or blob[:2] != b"\0\0":
         raise DataError(f"{name} is not an IDX file (it starts with {blob[:4].hex() or 'nothing'})")
@@ -210,7 +211,12 @@ def parse_idx(blob: bytes, name: str) -> Array:
     if len(blob) != expected:
         state = "truncated" if len(blob) < expected else "too long"
         raise DataError(f"{name} is {state}: {len(blob)} bytes, its header states {expected}")
-    return np.frombuffer(blob, dtype=np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(blob, dtype=np.uint8, offset=start).reshape(shape)
+    except (
+        ValueError
+    ) as error:  # more axes, or a longer axis beside one of 0, than an array can have
+        raise DataError(f"{name} is an IDX file of an impossible shape ({error})") from error
 
 
 def download(folder: Path) -> str | None:

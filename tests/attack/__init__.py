@@ -1,0 +1,1 @@
+"""Files and names that a person with bad intent made."""
