@@ -40,6 +40,7 @@ from biascon.data.split import ATTRIBUTE, DTYPES, BiasedDataset, Split, find_ali
 from biascon.errors import BiasconError, DataError
 from biascon.utils.files import os_error
 from biascon.utils.folders import new_folder, recover_folders
+from biascon.utils.text import visible
 from biascon.utils.types import Array
 
 __all__ = [
@@ -159,17 +160,21 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) ->
     for name, dtype in dtypes.items():
         if name not in arrays or arrays[name].dtype != dtype:
             got = arrays[name].dtype if name in arrays else "nothing"
-            raise DataError(f"{path}: expected '{name}' as {np.dtype(dtype)}, but got {got}")
+            raise DataError(
+                f"{path}: expected '{visible(name)}' as {np.dtype(dtype)}, but got {got}"
+            )
     n = len(arrays["labels"])
     for name in dtypes:
         ndim = 4 if name == "images" else 1
         if arrays[name].ndim != ndim or len(arrays[name]) != n:
-            raise DataError(f"{path}: '{name}' has shape {arrays[name].shape} for {n} labels")
+            raise DataError(
+                f"{path}: '{visible(name)}' has shape {arrays[name].shape} for {n} labels"
+            )
     sizes = {"labels": manifest.n_labels, "bias": manifest.n_bias}
     sizes |= {f"{ATTRIBUTE}{name}": len(entry.values) for name, entry in attributes.items()}
     for name, size in sizes.items():
         if n and not (arrays[name].min() >= 0 and arrays[name].max() < size):
-            raise DataError(f"{path}: '{name}' has values outside 0..{size - 1}")
+            raise DataError(f"{path}: '{visible(name)}' has values outside 0..{size - 1}")
     if arrays["aligned"].any() and not manifest.knows_aligned:
         raise DataError(f"{path}: 'aligned' has rows where the manifest defines no alignment")
     attribute_arrays = {name: arrays[f"{ATTRIBUTE}{name}"] for name in attributes}
@@ -180,7 +185,9 @@ def _check_split(path: Path, arrays: Mapping[str, Array], manifest: Manifest) ->
         if not (
             np.array_equal(values, arrays["bias"]) and np.array_equal(aligned, arrays["aligned"])
         ):
-            raise DataError(f"{path}: 'bias' or 'aligned' differs from the attribute '{own}'")
+            raise DataError(
+                f"{path}: 'bias' or 'aligned' differs from the attribute '{visible(own)}'"
+            )
     return Split(**{name: arrays[name] for name in DTYPES}, attributes=attribute_arrays)
 
 

@@ -93,7 +93,9 @@ def count_jointly(
     for name in names:
         array = arrays.get(f"{ATTRIBUTE}{name}")
         if array is None:
-            raise DataError(f"dataset '{manifest.name}' has no array of the attribute '{name}'")
+            raise DataError(
+                f"dataset '{manifest.name}' has no array of the attribute '{shorten(name)}'"
+            )
         values[name] = np.asarray(array)
         check_positions(name, values[name], len(attributes[name].values))
     by_alignment = np.zeros((2,) * len(names), dtype=np.int64)

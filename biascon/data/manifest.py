@@ -31,6 +31,7 @@ from biascon.errors import BusyError, DataError
 from biascon.utils.files import digest_of, read_json, sha256_file
 from biascon.utils.folders import is_being_written, recover_folder
 from biascon.utils.temporary_files import is_temporary_name
+from biascon.utils.text import visible
 from biascon.version import __version__
 
 __all__ = [
@@ -343,6 +344,6 @@ def verify(folder: Path, manifest: Manifest) -> None:
         if digest != entry.sha256:
             raise DataError(
                 f"{path} is not the file that its manifest describes "
-                f"(sha256 {digest[:12]}..., expected {entry.sha256[:12]}...); "
+                f"(sha256 {digest[:12]}..., expected {visible(entry.sha256[:12])}...); "
                 "build the dataset again with --force"
             )

@@ -80,6 +80,8 @@ class _Tags(HTMLParser):
             self.bad += [f"{tag} {name}"] * is_code
 
 
+# A name of several hundred letters leaves no room for the axes of a picture.
+@pytest.mark.filterwarnings("ignore:constrained_layout")
 def test_nothing_in_a_report_executes(attacks: dict[str, list[Experiment]]) -> None:
     tags = _Tags()
     tags.feed(render_html(attacks["all"]))
