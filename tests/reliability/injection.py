@@ -32,8 +32,8 @@ SECONDS = 300  # the longest time of a command
 # The ``.lock`` of a run folder stays: a lock is held on a file, which must not be removed.
 _CACHED = re.compile(r"/\.cache/(seals|recomputed)\.json$")
 _LEFTOVER = re.compile(r"\.(tmp|partial|biascon-work|biascon-old|old)$|[^/]\.lock$")
-# What describes the machine and the moment of a run; everything else must be equal.
-_TIMING = re.compile(r"second|^(time|started|finished|created)$")
+# What a run measures of the machine; everything else must be equal.
+_TIMING = re.compile(r"second|^peak_memory|^(time|started|finished|created)$")
 
 
 @dataclass(frozen=True)
