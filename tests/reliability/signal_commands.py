@@ -54,8 +54,8 @@ COMMANDS = (
     ),
     Command(("evaluate", "--loss", "ce", "--data", "faces", *BASE,
              "--set", "train.epochs=6", "--set", "train.threads=1"), 24),
-    Command(("sweep", "grid.toml", "--workers", "2", "--runs", "x/runs"), 24, True),
-    Command(("tune", "study.toml", "--workers", "2", "--runs", "x/runs", "--out", "x/out"), 16, True),
+    Command(("sweep", "grid.toml", "--workers", "2", "--runs", "x/runs"), 16, True),
+    Command(("tune", "study.toml", "--workers", "2", "--runs", "x/runs", "--out", "x/out"), 8, True),
 )  # fmt: skip
 
 
