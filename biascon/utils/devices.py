@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 from biascon.errors import UsageError
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 def pick_device(name: str = "auto") -> torch.device:
     """Return a device by name. ``auto`` is CUDA if available, else MPS if available, else the CPU.
 
+    ``auto`` leaves MPS out if PyTorch cannot draw views there.
+
     Raises:
-        UsageError: The name is unknown, or this machine has no such device.
+        UsageError: The name is unknown, this machine has no such device, or PyTorch cannot draw views on it.
     """
     import torch  # imported here, so that count_cpus does not import torch
 
@@ -25,6 +28,7 @@ def pick_device(name: str = "auto") -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if name == "auto":
+        available["mps"] = available["mps"] and can_draw_views("mps")
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
     try:
         device = torch.device(name)
@@ -33,7 +37,31 @@ def pick_device(name: str = "auto") -> torch.device:
     no_such_index = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if no_such_index or not available.get(device.type, False):
         raise UsageError(f"there is no {device} device here; pass --device auto")
+    if device.type == "mps" and not can_draw_views("mps"):
+        raise UsageError(
+            f"PyTorch {torch.__version__} cannot draw views on MPS (its grid_sample has no border padding "
+            "there); install a newer PyTorch (2.11 has it), or pass --device cpu"
+        )
     return device
+
+
+@cache
+def can_draw_views(kind: str) -> bool:
+    """Return whether PyTorch computes ``grid_sample`` with border padding on a kind of device, by trying it.
+
+    Views of images are drawn with it. PyTorch 2.11 has it on MPS, PyTorch 2.8 has not.
+    """
+    import torch
+
+    try:
+        image = torch.ones(1, 1, 2, 2, device=kind)
+        grid = torch.full((1, 1, 1, 2), 2.0, device=kind)
+        view = torch.nn.functional.grid_sample(
+            image, grid, padding_mode="border", align_corners=False
+        )
+        return float(view.item()) == 1.0
+    except (RuntimeError, NotImplementedError):
+        return False
 
 
 def list_accelerators(device: torch.device) -> list[str]:
