@@ -305,12 +305,17 @@ class AuditRecord:
         """Return the record that ``to_json`` wrote.
 
         Raises:
-            DataError: The data are of another format.
+            DataError: The data are of another format, or lack metrics of this version.
         """
         found = data.get("format", 1)
         if found != FORMAT:
             raise DataError(
                 f"expected an audit of format {FORMAT}, but got {found}: audit the predictions again"
+            )
+        missing = [name for name in (*METRICS, *EXTRA_METRICS) if name not in data]
+        if missing:
+            raise DataError(
+                f"the audit is of an earlier version, without {missing[0]}: audit the predictions again"
             )
         reference, weights, baseline = (data[name] for name in ("reference", "weights", "baseline"))
         return cls(
