@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-gpu reliability mutation clean
+.PHONY: demo test test-lowest test-newest lint bench bench-gpu reliability mutation clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -12,6 +12,24 @@ demo: $(VENV)/.core
 # A process a core, of one thread each; a file's tests stay together, for they share what they train.
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# The lowest versions that pyproject.toml allows, on the lowest Python. TESTS chooses the tests.
+TESTS := tests/losses tests/metrics tests/models tests/training tests/runs tests/studies tests/utils
+test-lowest:
+	@command -v python3.11 > /dev/null || { echo "error: python3.11 is not on the PATH"; exit 1; }
+	python3.11 -m venv .venv-lowest
+	python3.11 tests/lowest_versions.py tune > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt pytest pytest-timeout pytest-xdist hypothesis
+	.venv-lowest/bin/python -m pip install --quiet --no-deps -e .
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -W default $(TESTS)
+
+# The newest versions, on each newer Python that is there.
+test-newest:
+	@for python in python3.12 python3.13; do \
+	  if ! $$python --version > /dev/null 2>&1; then echo "$$python is not here: not tested"; continue; fi; \
+	  $$python -m venv .venv-$$python && .venv-$$python/bin/python -m pip install --quiet -e '.[dev]' \
+	    && OMP_NUM_THREADS=1 .venv-$$python/bin/python -m pytest -W default $(TESTS) || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check biascon tests
@@ -53,4 +71,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.core
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo mutants .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* build dist demo mutants .pytest_cache .mypy_cache .ruff_cache
