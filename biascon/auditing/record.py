@@ -312,11 +312,8 @@ class AuditRecord:
             raise DataError(
                 f"expected an audit of format {FORMAT}, but got {found}: audit the predictions again"
             )
-        missing = [name for name in (*METRICS, *EXTRA_METRICS) if name not in data]
-        if missing:
-            raise DataError(
-                f"the audit is of an earlier version, without {missing[0]}: audit the predictions again"
-            )
+        if missing := {*METRICS, *EXTRA_METRICS} - {*data}:
+            raise DataError(f"the audit has no {min(missing)}: audit the predictions again")
         reference, weights, baseline = (data[name] for name in ("reference", "weights", "baseline"))
         return cls(
             source=AuditSource.from_json(data),

@@ -87,7 +87,7 @@ runs = [
     StudyRun(
         stage=Stage.TRIAL, method=method, study=0, trial=trial, pair=trial, seed=trial, dataset="drawn",
         dataset_seed=None, rho=None, dataset_digest="d" * 64, run=f"{method}{trial}" * 8,
-        settings={"optimizer.lr": 0.01 * (trial + 1)}, seconds=1.5, first_stage_seconds=0.0, device="cpu AVX2",
+        settings={"optimizer.lr": 0.01 * (trial + 1)}, seconds=1.5, first_stage_seconds=0.0, device="cpu",
         val={name: 0.5 + trial / 8 for name in VAL_METRICS}, test={name: 0.25 for name in TEST_METRICS},
         val_cells=cells, test_cells=cells, evaluated_by="linear probe", uses_bias_labels=False,
     )
