@@ -99,6 +99,8 @@ class RunConfig:
             self.probe,
             self.finetune,
         )
+        if type(self.seed) is not int:
+            raise UsageError(f"expected seed to be an integer, but got {show_value(self.seed)}")
         if not 0 <= self.seed <= MAX_SEED:
             expected = "0 or more" if self.seed < 0 else f"at most {MAX_SEED}"
             errors = [f"seed to be {expected}, but got {show_value(self.seed)}", *errors]

@@ -29,6 +29,7 @@ from biascon.runs.folder import (
     write_artifacts,
     write_config,
 )
+from biascon.runs.journal import sha256_bytes
 from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
 from biascon.training.stages import load_network
 from biascon.utils.files import sha256_file
@@ -134,7 +135,7 @@ def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
         if config.origin is None and (source.run.folder / SELECTED).is_file():
             names.insert(0, SELECTED)
         write_artifacts(folder, {name: read_artifact(source.run.folder, name) for name in names})
-    if sha256_file(folder / ENCODER) != source.sha256:
+    if sha256_bytes(read_artifact(folder, ENCODER)) != source.sha256:
         raise damaged_file_error(folder / ENCODER)
     if config.origin is None:
         return load_network(context)

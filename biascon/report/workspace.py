@@ -20,7 +20,15 @@ from biascon.report.checksums import CHECKSUMS, changed_files
 from biascon.runs import journal
 from biascon.runs.cache import FOLDER as CACHE
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import DONE, ENCODER, EVALUATION, UNFINISHED
+from biascon.runs.folder import (
+    DONE,
+    ENCODER,
+    EVALUATION,
+    FINETUNE_LOG,
+    FINETUNED,
+    METRICS_LOG,
+    UNFINISHED,
+)
 from biascon.studies.table import read_table
 from biascon.utils.files import os_error, sha256_file
 from biascon.utils.folders import is_leftover_folder
@@ -29,6 +37,7 @@ from biascon.utils.temporary_files import is_temporary_name
 MANIFEST = "manifest.json"
 RUN_FILES = {"config.toml", DONE, EVALUATION, ENCODER, journal.JOURNAL, *UNFINISHED}
 STUDY = "study.parquet"
+SPLIT_FILES = {"train.safetensors", "test.safetensors"}
 
 
 class Kind(enum.Enum):
@@ -92,6 +101,9 @@ def check_workspace(root: Path) -> Iterator[CheckedThing]:
             child for child in folders if child[0] != "." and not (folder / child).is_symlink()
         ]
         found = set(files)
+        if MANIFEST not in found and found >= SPLIT_FILES:
+            text = f"{folder} has the splits of a dataset, but no {MANIFEST}"
+            yield CheckedThing(folder, Kind.DATASET, [text])
         if MANIFEST in found:
             yield CheckedThing(folder, Kind.DATASET, _check(partial(_check_dataset, folder)))
         elif found & RUN_FILES:
@@ -144,9 +156,14 @@ def _check_unfinished(folder: Path) -> list[str]:
     ]
     for name, known in stated.written.items():
         path = folder / name
-        # A log is written again from the checkpoint when the run goes on.
-        is_log = path.suffix == ".jsonl"
-        if path.is_file() and not is_log and sha256_file(path) not in known:
+        # A training that goes on writes its log again, from its checkpoint.
+        result = {METRICS_LOG: ENCODER, FINETUNE_LOG: FINETUNED}.get(name)
+        is_rewritten = result is not None and not (folder / result).is_file()
+        if is_rewritten or not path.is_file() or sha256_file(path) in known:
+            continue
+        # A run that trains may have written the file since the journal was read.
+        newer = journal.read_journal(folder).written.get(name, [])
+        if path.is_file() and sha256_file(path) not in newer:
             problems.append(f"{path} does not have the bytes that were written; {journal.REMEDY}")
     unknown = [
         path.name

@@ -65,11 +65,13 @@ def read_processor(environment: Mapping[str, Any]) -> Processor:
     return Processor(str(model), str(path))
 
 
-def describe_other_processor(environment: Mapping[str, Any]) -> str | None:
+def describe_other_processor(environment: Any) -> str | None:
     """Return the processor of a run if it is another one than that of this process, else None.
 
     Runs on another kind of device, and runs of earlier versions with the same vector instructions, give None.
     """
+    if not isinstance(environment, Mapping):  # a damaged file
+        return None
     stated, own = read_processor(environment), find_processor()
     if not stated.model:
         stated = Processor(own.model, stated.code_path)

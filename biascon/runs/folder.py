@@ -42,6 +42,7 @@ from biascon.utils.renaming import make_folder
 DONE = "done"
 EVALUATION = "evaluation.json"
 ENVIRONMENT = "environment.json"
+CONFIG = "config.toml"
 METRICS_LOG = "metrics.jsonl"  # the epochs of training
 PREDICTIONS = "predictions.parquet"
 ENCODER = "encoder.safetensors"

@@ -31,7 +31,7 @@ from biascon.utils.files import append_durably, os_error, write_together
 
 JOURNAL = "journal.jsonl"
 DAMAGED_SUFFIX = ".damaged"
-REMEDY = "pass --recompute to compute it again, or --no-resume to start the run again"
+REMEDY = "pass --recompute to biascon evaluate to compute it again, or --no-resume to start the run again"
 
 
 @dataclass

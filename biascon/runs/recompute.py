@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from biascon.metrics.weighted_averages import ADJUSTED_AVERAGE, measure_adjusted
 from biascon.runs.cache import read_cached_json, write_cached_json
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.folder import (
+    CONFIG,
+    ENVIRONMENT,
     EVALUATION,
     FINETUNE_LOG,
     METRICS_LOG,
@@ -72,6 +75,8 @@ def check_evaluation(folder: Path, evaluation: Evaluation) -> None:
                 f"{folder} states {name} {_show(stated)}, but its predictions give {_show(value)}; "
                 "delete the folder"
             )
+    _check_settings(folder, evaluation)
+    _check_environment(folder / ENVIRONMENT)
     for name in (METRICS_LOG, FINETUNE_LOG):
         _check_log(folder / name)
 
@@ -103,6 +108,8 @@ def _measure(evaluation: Evaluation, predictions: Mapping[str, Array]) -> dict[s
     identity, labels = evaluation.identity, predictions["label"]
     top1 = measure_rate(predictions["prediction"] == labels)
     if identity.bias is None:
+        if predictions["bias"].any():
+            raise ValueError("bias values without a bias attribute")
         return {"top1": top1}
     shape = (len(identity.labels), len(identity.bias.values))
     table = count(
@@ -113,7 +120,7 @@ def _measure(evaluation: Evaluation, predictions: Mapping[str, Array]) -> dict[s
         n_bias=shape[1],
     )
     stated = evaluation.summary.counts
-    if stated is not None and not np.array_equal(np.asarray(stated), table):
+    if not np.array_equal(np.asarray(stated), table):
         raise ValueError("other counts")
     aligned = None
     if identity.bias.knows_aligned:
@@ -143,7 +150,7 @@ def _is_equal(stated: Metric, value: Metric) -> bool:
         return stated.value is None and value.value is None
     is_near = abs(float(stated.value) - value.value) <= TOLERANCE
     cells = {(None if m.cell is None else (m.cell.label, m.cell.bias)) for m in (stated, value)}
-    return is_near and stated.n == value.n and len(cells - {None}) <= 1
+    return is_near and stated.n == value.n and len(cells) == 1
 
 
 def _show(metric: Metric) -> str:
@@ -151,18 +158,59 @@ def _show(metric: Metric) -> str:
     return f"{value} (n = {metric.n})"
 
 
+def _check_settings(folder: Path, evaluation: Evaluation) -> None:
+    """Compare the loss and the seed of an evaluation with the settings of its run.
+
+    Raises:
+        RunError: They differ, or the settings are not those of a run.
+    """
+    path, identity = folder / CONFIG, evaluation.identity
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        stated = settings["loss"], settings["seed"]
+    except (OSError, KeyError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} has no settings of a run; delete the folder") from error
+    loss = stated[0]["name"] if isinstance(stated[0], dict) and "name" in stated[0] else stated[0]
+    if (loss, stated[1]) != (identity.loss, identity.seed):
+        raise RunError(
+            f"{folder} states {identity.loss} with seed {identity.seed}, but its settings are of another run; "
+            "delete the folder"
+        )
+
+
+def _check_environment(path: Path) -> None:
+    """Check that a report can state where a run was computed.
+
+    Raises:
+        RunError: A key is missing, or has a value of another kind.
+    """
+    try:
+        environment = json.loads(path.read_bytes())
+        texts = [environment[key] for key in ("device", "system", "biascon")]
+        if not all(isinstance(text, str) for text in [*texts, environment["packages"]["torch"]]):
+            raise TypeError("no text")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is no record of an environment; delete the folder") from error
+
+
 def _check_log(path: Path) -> None:
     """Read every line of a log of epochs, if there is one.
 
     Raises:
-        RunError: A line is not the record of an epoch.
+        RunError: A line is not the record of an epoch, or an epoch is missing.
     """
     if not path.is_file():
         return
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            check_kinds(EpochRecord.from_json(json.loads(line)))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        epochs = [EpochRecord.from_json(json.loads(line)) for line in lines]
+        if not epochs:
+            raise ValueError("no epoch")
+        for number, epoch in enumerate(epochs, 1):
+            check_kinds(epoch)
+            if epoch.epoch != number or epoch.epochs != len(epochs):
+                raise ValueError("another epoch")
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(
-            f"{path} has a line that is no record of an epoch; delete the folder"
+            f"{path} does not have a record of every epoch; delete the folder"
         ) from error

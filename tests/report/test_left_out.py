@@ -79,7 +79,28 @@ def delete_config(folder: Path) -> None:
     (folder / "config.toml").unlink()
 
 
+def change_identity(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(
+        folder / "evaluation.json", lambda evaluation: evaluation.update(values)
+    )
+
+
+def replace_file(name: str, content: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(content)
+        reseal(folder)
+
+    return change
+
+
 HARMS = {
+    "loss": (change_identity(loss="supcon"), "its settings are of another run"),
+    "seed": (change_identity(seed=7), "its settings are of another run"),
+    "bias": (change_identity(bias=None), "delete the folder|version"),
+    "no counts": (change_identity(counts=None), "does not fit its evaluation|version"),
+    "settings": (replace_file("config.toml", "x = 1"), "has no settings of a run"),
+    "short log": (replace_file("metrics.jsonl", ""), "does not have a record of every epoch"),
+    "environment": (replace_file("environment.json", "[]"), "is no record of an environment"),
     "unbiased": (set_value("unbiased", 0.99), "states unbiased 0.99"),
     "a little": (set_value("unbiased", None), "states unbiased undefined"),
     "worst group": (set_value("worst_group", 0.9), "states worst_group 0.9"),
@@ -91,7 +112,7 @@ HARMS = {
         replace_evaluation({"value": "x", "n": 10, "ci": None}),
         "delete the folder|version",
     ),
-    "log": (break_log, r"metrics\.jsonl has a line"),
+    "log": (break_log, r"metrics\.jsonl does not have a record"),
     "predictions": (swap_predictions, "does not fit its evaluation|but its predictions give"),
     "config": (delete_config, r"config\.toml"),
 }

@@ -74,6 +74,7 @@ def flip(path: Path) -> None:
         ("runs/*/ce/*/checkpoint.pt", Kind.UNFINISHED_RUN),
         ("runs/*/ce/*/features-train.safetensors", Kind.UNFINISHED_RUN),
         ("runs/*/ce/*/journal.jsonl", Kind.UNFINISHED_RUN),
+        ("runs/*/ce/*/metrics.jsonl", Kind.UNFINISHED_RUN),
         ("report/report.md", Kind.REPORT),
         ("studies/contex/study.parquet", Kind.STUDY),
     ],
@@ -91,6 +92,11 @@ def test_a_missing_file_of_a_finished_run_is_found(name: str, space: Path) -> No
     run = find_run_folders(space / "runs")[0]
     (run / name).unlink()
     assert problems_of(space)
+
+
+def test_a_dataset_without_its_manifest_is_named(space: Path) -> None:
+    (space / "data" / "small" / "manifest.json").unlink()
+    assert [kind for kind, _ in problems_of(space)] == [Kind.DATASET]
 
 
 def test_leftovers_and_missing_files_of_a_report_are_found(space: Path) -> None:

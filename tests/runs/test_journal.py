@@ -97,7 +97,8 @@ def test_a_damaged_file_is_never_sealed(
     assert FinishedRun.read(run) is None
     # The same command refuses the run again, and computes nothing silently.
     with pytest.raises(
-        RunError, match=rf"has a damaged file \({name}\.damaged\); pass --recompute"
+        RunError,
+        match=rf"has a damaged file \({name}\.damaged\); pass --recompute to biascon evaluate",
     ):
         evaluate(CONFIG, data, root=root, device=CPU)
     evaluate(CONFIG, data, root=root, device=CPU, recompute=True)
