@@ -23,7 +23,7 @@ from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset
 from biascon.evaluation import pipeline
 from biascon.runs.context import RunContext, ignore_epoch
-from biascon.runs.folder import _OPTIONAL, _SEALED, DONE, read_seal
+from biascon.runs.folder import _SEALED, DONE, OPTIONAL, read_seal
 from biascon.runs.journal import record
 from biascon.runs.records import EpochRecord
 from biascon.sweep import local_pool, runner
@@ -49,7 +49,7 @@ def reseal(folder: Path) -> None:
     """Write ``done`` again with the hashes of the files as they are, as a user with bad intent would."""
     stated = read_seal(folder)
     assert stated is not None
-    optional = [name for name in _OPTIONAL if (folder / name).is_file()]
+    optional = [name for name in OPTIONAL if (folder / name).is_file()]
     files = {name: sha256_file(folder / name) for name in (*_SEALED, *optional)}
     write_atomic(folder / DONE, pretty_json({"digest": stated.digest, "files": files}))
 

@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 @click.option("--run", "sources", type=FOLDER, multiple=True, metavar="RUN",
               help="Evaluate the encoder of this finished run on --data. Repeatable.")  # fmt: skip
 @no_features_option
-@click.option(
-    "--recompute",
-    is_flag=True,
-    help="Compute files of an interrupted run again that were found damaged.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def command(
     losses: tuple[str, ...],
@@ -67,10 +62,10 @@ def command(
     device: str,
     compiled: bool,
     resume: bool,
+    recompute: bool,
     root: Path,
     sources: tuple[Path, ...],
     no_features: bool,
-    recompute: bool,
     as_json: bool,
 ) -> None:
     """Train what is missing, evaluate the encoders, and measure them on the unbiased test split.

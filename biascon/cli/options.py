@@ -128,6 +128,8 @@ def training_options(command: F, *, requires_loss: bool = True) -> F:
                      help="Compile the network (sets train.compile): faster on a GPU, slower to start."),
         click.option("--resume/--no-resume", default=True, show_default=True,
                      help="Resume an interrupted run from its last epoch, or start it again."),
+        click.option("--recompute", is_flag=True,
+                     help="Compute files of an interrupted run again that were found damaged."),
         runs_option,
     ]  # fmt: skip
     for option in reversed(options):

@@ -30,6 +30,7 @@ def command(
     device: str,
     compiled: bool,
     resume: bool,
+    recompute: bool,
     root: Path,
 ) -> None:
     """Train encoders and measure them on the validation split; the test split is not read.
@@ -52,8 +53,9 @@ def command(
         dataset = load_dataset(folder, bias, only=("train", "val"))
         if world_size() > 1:
             configs = train_in_processes(
-                configs, dataset, root=root, device=session_device, resume=resume
-            )
+                configs, dataset, root=root, device=session_device, resume=resume,
+                recompute=recompute,
+            )  # fmt: skip
             if not is_main_process():
                 return
             resume = True  # what was just trained is not trained again
@@ -68,6 +70,7 @@ def command(
                     device=session_device,
                     resume=resume,
                     on_epoch=progress,
+                    recompute=recompute,
                 )
             finally:
                 progress.close()

@@ -39,8 +39,17 @@ from biascon.models.features import (
 )
 from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext
-from biascon.runs.folder import DONE, ENCODER, FEATURES, record_artifacts, write_artifacts
+from biascon.runs.folder import (
+    DONE,
+    ENCODER,
+    FEATURES,
+    read_seal,
+    record_artifacts,
+    stated_sha256,
+    write_artifacts,
+)
 from biascon.runs.journal import verify
+from biascon.runs.seals import changed_error
 from biascon.training.augment import augment
 from biascon.utils.files import os_error, read_json, sha256_file
 from biascon.utils.renaming import sync_folder
@@ -102,12 +111,12 @@ def cached_features(context: RunContext, part: str, encoder: Encoder) -> Array:
     path, split = context.folder / FEATURE_FILES[part], context.data.splits[part]
     shape = (len(split), encoder.dim)
     dtype = feature_dtype(shape)
-    is_finished = (context.folder / DONE).is_file()  # its seal has been checked
-    origin = "" if is_finished and path.is_file() else _describe_origin(context)
+    origin = _describe_origin(context)
     if not path.is_file() and not _take_from_other_run(path, shape, origin):
         return write_features(path, encoder, split.images, dtype, origin, context.device)
-    features = _read(path, is_finished=is_finished)
-    if origin and _read_origin(path) != (origin, _hash(features)):
+    features = _read(path)
+    # A finished run may be of another device, or of a version that stated no origin.
+    if _sealed_sha256(path) is None and _read_origin(path) != (origin, _hash(features)):
         raise damaged_file_error(path)
     if features.shape != shape or features.dtype not in (dtype, np.float32):
         raise damaged_file_error(path)
@@ -150,7 +159,7 @@ def write_features(
         return features
     if not _write_blocks(path, encoder, images, "F16", origin, device):
         _write_blocks(path, encoder, images, "F32", origin, device)
-    return _read(path, is_finished=(path.parent / DONE).is_file())
+    return _read(path)
 
 
 def _write_blocks(
@@ -176,6 +185,11 @@ def _write_blocks(
             file.flush()
             os.fsync(file.fileno())
         sha256 = _sha256_of_blocks(temporary, digest.hexdigest())
+        if _sealed_sha256(path) not in (None, sha256):
+            raise RunError(
+                f"{path.parent} is finished, and its features come out differently on this machine; pass "
+                "another --runs to compute the run here"
+            )
         record_artifacts(path.parent, {path.name: sha256})
         temporary.replace(path)
         sync_folder(path.parent)
@@ -238,7 +252,7 @@ def _read_origin(path: Path) -> tuple[str, str]:
 
 def _describe_origin(context: RunContext) -> str:
     """Return what features depend on."""
-    device, encoder = context.device.type, sha256_file(context.folder / ENCODER)
+    device, encoder = context.device.type, stated_sha256(context.folder, ENCODER)
     threads = f"/{context.config.train.threads}" if device == "cpu" else ""
     images = context.data.base or context.data  # a view by another attribute has the same images
     return f"{encoder}/{images.digest}/{device}{threads}"
@@ -255,7 +269,7 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
                 continue
             seals = read_json(candidate.with_name(DONE))["files"]
             sha256 = sha256_file(candidate)
-            if seals.get(path.name) != sha256:
+            if seals.get(path.name) != sha256 or _sealed_sha256(path) not in (None, sha256):
                 continue
         except (SafetensorError, OSError, BiasconError, KeyError, TypeError, AttributeError):
             continue  # not finished, or damaged: a command on that run reports it
@@ -276,19 +290,25 @@ def _take_from_other_run(path: Path, shape: tuple[int, int], origin: str) -> boo
     return False
 
 
-def _read(path: Path, *, is_finished: bool) -> Array:
+def _sealed_sha256(path: Path) -> str | None:
+    """Return the SHA-256 that ``done`` states for a file, None if the run is not finished or lacks it."""
+    seal = read_seal(path.parent)
+    return None if seal is None else seal.files.get(path.name)
+
+
+def _read(path: Path) -> Array:
     """Return the features of a file; float16, and float32 of more than 1 GiB, is memory-mapped.
 
-    Args:
-        path: The file.
-        is_finished: Whether its run is finished: its seal has then been checked. Otherwise the file is
-            compared with the journal.
+    The file is compared with ``done``, or with the journal while the run is not finished.
 
     Raises:
         RunError: The file is damaged.
     """
-    if not is_finished:
-        verify(path.parent, path.name, sha256_file(path))
+    found = sha256_file(path)
+    if not (path.parent / DONE).is_file():
+        verify(path.parent, path.name, found)
+    elif _sealed_sha256(path) not in (None, found):
+        raise changed_error(path)
     try:
         with safe_open(path, framework="np") as file:  # checks the header and every offset
             entry = file.get_slice("features")

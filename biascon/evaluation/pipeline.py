@@ -47,13 +47,16 @@ from biascon.runs.folder import (
     FEATURES,
     PREDICTIONS,
     UNFINISHED,
+    check_seal,
     lock_folder,
     mark_finished,
+    read_seal,
     read_selected_images,
-    start_again,
     write_artifacts,
 )
 from biascon.runs.records import Accuracies
+from biascon.runs.restart import start_again
+from biascon.runs.seals import Check
 from biascon.training.checks import check_images, check_run
 from biascon.training.network import TrainedNetwork
 from biascon.training.run_size import check_run_size
@@ -180,15 +183,21 @@ def validate(
     device: torch.device,
     resume: bool = True,
     on_epoch: EpochCallback = ignore_epoch,
+    recompute: bool = False,
 ) -> tuple[Path, Accuracies | None]:
     """Train what is missing; return the run folder and the accuracies on the validation split, if any.
 
     ``data`` may lack its test split: it is not read. With several processes
-    (``biascon.utils.distributed``) all of them train and the first one measures.
+    (``biascon.utils.distributed``) all of them train and the first one measures. ``recompute`` is that of
+    ``evaluate``.
     """
     context = _prepare(config, data, root, device, resume, on_epoch, None)
+    context = dataclasses.replace(context, recompute=recompute)
     import_modules(IMPORTED_LATE[:1], "a linear probe")
     with _lock(context):
+        seal = read_seal(context.folder) if is_main_process() else None
+        if seal is not None:
+            check_seal(context.folder, seal, Check.FULL)
         network = get_or_train(context)
         if not is_main_process():
             return context.folder, None

@@ -17,7 +17,6 @@ from biascon.config.run_config import EncoderOrigin, RunConfig, read_config
 from biascon.data.dataset import BiasedDataset
 from biascon.errors import DataError, RunError
 from biascon.models.encoders import build_encoder
-from biascon.runs.checkpoint import damaged_file_error
 from biascon.runs.context import RunContext, training_dataset
 from biascon.runs.finished import FinishedRun
 from biascon.runs.folder import (
@@ -26,6 +25,7 @@ from biascon.runs.folder import (
     METRICS_LOG,
     SELECTED,
     read_artifact,
+    stated_sha256,
     write_artifacts,
     write_config,
 )
@@ -135,8 +135,11 @@ def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
         if config.origin is None and (source.run.folder / SELECTED).is_file():
             names.insert(0, SELECTED)
         write_artifacts(folder, {name: read_artifact(source.run.folder, name) for name in names})
-    if sha256_bytes(read_artifact(folder, ENCODER)) != source.sha256:
-        raise damaged_file_error(folder / ENCODER)
+    if stated_sha256(folder, ENCODER) != source.sha256:
+        raise RunError(
+            f"{folder / ENCODER} is not the encoder of {source.run.folder}; pass --no-resume to start the "
+            "run again"
+        )
     if config.origin is None:
         return load_network(context)
     encoder = build_encoder(config.model.encoder, torch_generator(config.seed, "weights/encoder"))

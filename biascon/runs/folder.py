@@ -53,7 +53,7 @@ STEP_LOSSES = "losses.safetensors"  # the recorded losses of a first-stage netwo
 FINETUNED = "finetuned.safetensors"  # encoder and linear layer after fine-tuning
 FINETUNE_LOG = "finetune.jsonl"  # the epochs of fine-tuning
 UNFINISHED = ("checkpoint.pt", "finetune.pt", JOURNAL)
-_OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
+OPTIONAL = (CLASSIFIER, SELECTED, STEP_LOSSES, FINETUNED, FINETUNE_LOG, *FEATURES)
 _SEALED = ("config.toml", ENVIRONMENT, METRICS_LOG, ENCODER, PREDICTIONS, EVALUATION)
 # The files that a report reads, besides the evaluation, and the test features where it draws them.
 _REPORTED = ("config.toml", "environment.json", METRICS_LOG, PREDICTIONS, SELECTED, FINETUNE_LOG)
@@ -117,13 +117,24 @@ def _find_earlier_processors(folder: Path) -> list[str]:
 def write_artifacts(folder: Path, files: Mapping[str, bytes | str]) -> None:
     """Write files of a run atomically, with their lines in the journal while the run is not finished.
 
+    A file of a finished run is written only if it has the SHA-256 that ``done`` states, or if ``done`` does
+    not have it. It stays as it is otherwise.
+
     Raises:
+        RunError: ``done`` is damaged.
         BiasconError: The folder is not writable, or the disk is full.
     """
-    if (folder / DONE).exists():
-        write_together({folder / name: data for name, data in files.items()})
-    else:
+    seal = read_seal(folder)
+    if seal is None:
         journal.write_files(folder, files)
+        return
+    # A file of a finished run, such as pruned features, is written only with the bytes that it had.
+    same = {
+        folder / name: data
+        for name, data in files.items()
+        if seal.files.get(name) in (None, journal.sha256_bytes(data))
+    }
+    write_together(same)
 
 
 def record_artifacts(folder: Path, sha256: Mapping[str, str]) -> None:
@@ -143,6 +154,10 @@ def read_artifact(folder: Path, name: str) -> bytes:
         BiasconError: The file cannot be read.
     """
     seal = read_seal(folder)
+    if seal is None:
+        stated = journal.read_journal(folder).newest(name)
+        # Another process may have finished the run in between, and deleted its journal.
+        seal = None if stated is not None else read_seal(folder)
     if seal is None:
         return journal.read_verified(folder, name)
     path = folder / name
@@ -169,10 +184,10 @@ def read_selected_images(folder: Path) -> SelectedImages | None:
     """Return which training images the first-stage network singles out, None if the run has no such record.
 
     Raises:
-        RunError: The file is damaged.
+        RunError: The file is damaged, or it was written and is missing.
     """
     path = folder / SELECTED
-    if not path.is_file():
+    if not path.is_file() and stated_sha256(folder, SELECTED) is None:
         return None
     try:
         return SelectedImages.from_json(json.loads(read_artifact(folder, SELECTED)))
@@ -180,53 +195,24 @@ def read_selected_images(folder: Path) -> SelectedImages | None:
         raise RunError(f"{path} is damaged; delete the folder {folder}") from error
 
 
-def delete_partial(folder: Path) -> None:
-    """Delete the results of an unfinished run; the files of a finished run stay."""
-    if not (folder / DONE).exists():
-        for name in (*UNFINISHED, ENCODER, *_OPTIONAL, METRICS_LOG):
-            (folder / name).unlink(missing_ok=True)
-
-
-def start_again(folder: Path, *, resume: bool, recompute: bool) -> None:
-    """Prepare a locked run folder for the rest of its computation.
-
-    Args:
-        folder: The run folder.
-        resume: Whether an interrupted run resumes. Otherwise what it has is deleted.
-        recompute: Whether files that were found damaged are computed again. Otherwise they are an error.
-
-    Raises:
-        RunError: A file of an unfinished run is damaged, and the user asked for none of the two.
-    """
-    if (folder / DONE).exists():
-        return
-    if not resume:
-        delete_partial(folder)
-    elif not recompute:
-        journal.check_not_damaged(folder)
-    elif damaged := set(journal.read_journal(folder).damaged):
-        # The training goes on from its checkpoint, and writes all files of the training again.
-        if damaged & {*_SEALED[:4], CLASSIFIER, SELECTED, STEP_LOSSES}:
-            for name in (ENCODER, CLASSIFIER):
-                (folder / name).unlink(missing_ok=True)
-        if damaged & {FINETUNED, FINETUNE_LOG}:
-            (folder / FINETUNED).unlink(missing_ok=True)
-        journal.record_computed_again(folder)
-
-
 def mark_finished(folder: Path, digest: str) -> None:
     """Write ``done``, with the SHA-256 of every other file: the run is finished.
 
-    Every file is first read and compared with the journal, so that no damage is sealed.
+    Every file is first read and compared with the journal, so that no damage is sealed, and no file is left
+    out that was written. Features may be missing.
 
     Raises:
-        RunError: A file does not have the bytes that were written. It is set aside.
+        RunError: A file does not have the bytes that were written, and is set aside; or it is missing.
         BiasconError: A file cannot be read, or ``done`` cannot be written.
     """
-    optional = [name for name in _OPTIONAL if (folder / name).is_file()]
-    files = {name: sha256_file(folder / name) for name in (*_SEALED, *optional)}
-    for name, sha256 in files.items():
-        journal.verify(folder, name, sha256, newest=True)
+    written = set(journal.read_journal(folder).written) - {*FEATURES}
+    optional = [name for name in OPTIONAL if name in written or (folder / name).is_file()]
+    files = {}
+    for name in (*_SEALED, *optional):
+        if not (folder / name).is_file():
+            raise journal.note_missing(folder, name)
+        files[name] = sha256_file(folder / name)
+        journal.verify(folder, name, files[name], newest=True)
     write_atomic(folder / DONE, pretty_json({"digest": digest, "files": files}))
 
 
@@ -258,7 +244,7 @@ def read_seal(folder: Path) -> Seal | None:
 
 
 def _stated_optional(files: Mapping[str, str]) -> list[str]:
-    return [name for name in _OPTIONAL if name in files]
+    return [name for name in OPTIONAL if name in files]
 
 
 def check_seal(folder: Path, seal: Seal, check: Check) -> None:

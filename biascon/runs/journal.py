@@ -6,13 +6,16 @@ bytes are complete in a temporary file and before this file is renamed. A proces
 two leaves the earlier bytes, of which the journal has a line too. When the run ends, ``done`` takes over the
 SHA-256 of each file and the journal is deleted.
 
-A file that does not have a SHA-256 of the journal is damaged. It is renamed to ``<name>.damaged``, and the
-journal notes it. The run is then refused until the user asks to compute it again: a damaged file shows that
-the disk, the memory or another program cannot be trusted, which a silent repair would hide.
+A file that does not have a SHA-256 of the journal is damaged. The journal notes it, and it is renamed to
+``<name>.damaged``. The run is then refused until the user asks to compute it again: a damaged file shows that
+the disk, the memory or another program cannot be trusted, which a silent repair would hide. Only the main
+process of a distributed run writes. A file that is needed, that the journal has and that is not there is
+refused in the same way. A missing encoder, checkpoint or file of features is computed again.
 
-A line is JSON: ``{"file", "sha256", "check"}`` for a file that was written, ``{"damaged", "check"}`` for one
-that was set aside, and ``{"computed_again", "check"}`` once the user asked for it. ``check`` is the CRC-32 of
-the line without it. A last line without its end, from a process that was killed while it wrote, is dropped.
+A line is JSON: ``{"run", "check"}`` first, with the name of the folder; ``{"file", "sha256", "check"}`` for a
+file that was written; ``{"damaged", "check"}`` for one that was set aside; and ``{"computed_again", "check"}``
+once the user asked for it. ``check`` is the CRC-32 of the line without it. A last line without its end, from
+a process that was killed while it wrote, is dropped.
 """
 
 from __future__ import annotations
@@ -27,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from biascon.errors import BiasconError, RunError
-from biascon.utils.files import append_durably, os_error, write_together
+from biascon.utils.files import append_durably, os_error, sha256_file, write_together
 
 JOURNAL = "journal.jsonl"
 DAMAGED_SUFFIX = ".damaged"
-REMEDY = "pass --recompute to biascon evaluate to compute it again, or --no-resume to start the run again"
+REMEDY = "pass --recompute to train or evaluate to compute it again, or --no-resume to start the run again"
 
 
 @dataclass
@@ -60,7 +63,8 @@ def read_journal(folder: Path) -> Journal:
     """Read the journal of a run folder; it is empty if there is none.
 
     Raises:
-        RunError: The journal is damaged or not readable.
+        RunError: The journal is damaged, or that of another run.
+        BiasconError: The journal is not readable.
     """
     path = folder / JOURNAL
     journal = Journal()
@@ -70,6 +74,9 @@ def read_journal(folder: Path) -> Journal:
                 journal.written.setdefault(entry["file"], []).append(entry["sha256"])
             elif "damaged" in entry:
                 journal.damaged.append(entry["damaged"])
+            elif "run" in entry:
+                if entry["run"] != folder.name:
+                    raise RunError(f"{path} is that of another run; pass --no-resume to start again")
             elif entry["computed_again"]:
                 journal.damaged.clear()
         except (KeyError, TypeError) as error:
@@ -119,10 +126,14 @@ def check_not_damaged(folder: Path) -> None:
     Raises:
         RunError: A file was set aside, or the journal is damaged.
     """
-    damaged = read_journal(folder).damaged
+    damaged = list(dict.fromkeys(read_journal(folder).damaged))
     if damaged:
-        aside = ", ".join(name + DAMAGED_SUFFIX for name in damaged)
-        raise RunError(f"{folder} has a damaged file ({aside}); {REMEDY}")
+        asides = (name + DAMAGED_SUFFIX for name in damaged)
+        names = [
+            aside if (folder / aside).is_file() else f"{name}, missing"
+            for name, aside in zip(damaged, asides, strict=True)
+        ]
+        raise RunError(f"{folder} has a damaged file ({'; '.join(names)}); {REMEDY}")
 
 
 def read_verified(folder: Path, name: str) -> bytes:
@@ -133,11 +144,14 @@ def read_verified(folder: Path, name: str) -> bytes:
         BiasconError: The file cannot be read.
     """
     path = folder / name
+    known = _known(folder, name)
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise note_missing(folder, name) from None
     except OSError as error:
         raise os_error(error, "read", path) from error
-    if sha256_bytes(data) not in _known(folder, name):
+    if sha256_bytes(data) not in known and sha256_bytes(data) not in _known(folder, name):
         raise set_aside(folder, name)
     return data
 
@@ -161,16 +175,64 @@ def verify(folder: Path, name: str, found: str, *, newest: bool = False) -> None
 
 
 def set_aside(folder: Path, name: str) -> RunError:
-    """Rename a damaged file to ``<name>.damaged``, note it in the journal, and return the error for it."""
+    """Note a damaged file in the journal, rename it to ``<name>.damaged``, and return the error for it.
+
+    If the folder is not writable, or this is not the main process, the file stays and is found again.
+    """
     path = folder / name
     aside = path.with_name(name + DAMAGED_SUFFIX)
-    with contextlib.suppress(OSError):  # another process of a distributed run may have renamed it
-        path.replace(aside)
-    with contextlib.suppress(BiasconError):
-        record_damage(folder, name)
-    return RunError(
-        f"{path} does not have the bytes that were written; it is kept as {aside.name}; {REMEDY}"
-    )
+    kept = ""
+    if _is_main_process():
+        with contextlib.suppress(BiasconError, OSError):
+            # First the line: a file that is renamed without one would be computed again silently.
+            record_damage(folder, name)
+            path.replace(aside)
+            kept = f"; it is kept as {aside.name}"
+    return RunError(f"{path} does not have the bytes that were written{kept}; {REMEDY}")
+
+
+def note_missing(folder: Path, name: str) -> RunError:
+    """Note in the journal that a file is missing that was written, and return the error for it."""
+    if _is_main_process():
+        with contextlib.suppress(BiasconError):
+            record_damage(folder, name)
+    return RunError(f"{folder / name} was written and is missing; {REMEDY}")
+
+
+def finish_setting_aside(folder: Path, name: str) -> None:
+    """Rename a damaged file that the journal notes, if the process was killed or failed before it did so.
+
+    Raises:
+        BiasconError: The folder is not writable.
+    """
+    path = folder / name
+    if path.is_file() and sha256_file(path) not in _known(folder, name):
+        try:
+            path.replace(path.with_name(name + DAMAGED_SUFFIX))
+        except OSError as error:
+            raise os_error(error, "rename", path) from error
+
+
+def keep_damaged_journal(folder: Path) -> None:
+    """Rename a journal that cannot be read to ``journal.jsonl.damaged``.
+
+    Raises:
+        BiasconError: The folder is not writable.
+    """
+    try:
+        read_journal(folder)
+    except RunError:
+        path = folder / JOURNAL
+        try:
+            path.replace(path.with_name(JOURNAL + DAMAGED_SUFFIX))
+        except OSError as error:
+            raise os_error(error, "rename", path) from error
+
+
+def _is_main_process() -> bool:
+    from biascon.utils.distributed import is_main_process  # imports PyTorch
+
+    return is_main_process()
 
 
 def _known(folder: Path, name: str) -> list[str]:
@@ -189,8 +251,9 @@ def _known(folder: Path, name: str) -> list[str]:
 
 
 def _append(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    lines = [_to_line(entry) for entry in entries]
-    append_durably(folder / JOURNAL, "".join(lines))
+    path = folder / JOURNAL
+    first = [] if path.is_file() and path.stat().st_size else [{"run": folder.name}]
+    append_durably(path, "".join(_to_line(entry) for entry in (*first, *entries)))
 
 
 def _to_line(entry: Mapping[str, Any]) -> str:

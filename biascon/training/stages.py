@@ -20,6 +20,7 @@ from biascon.models.encoders import build_encoder
 from biascon.runs.context import RunContext
 from biascon.runs.folder import (
     CLASSIFIER,
+    DONE,
     ENCODER,
     FEATURES,
     METRICS_LOG,
@@ -28,11 +29,11 @@ from biascon.runs.folder import (
     read_artifact,
     read_selected_images,
     record_artifacts,
-    start_again,
     stated_sha256,
     write_artifacts,
     write_config,
 )
+from biascon.runs.restart import start_again
 from biascon.training.checks import check_run
 from biascon.training.first_stage_inputs import FirstStageNetwork, first_stage_inputs
 from biascon.training.loop import train
@@ -61,7 +62,7 @@ def get_or_train(context: RunContext) -> TrainedNetwork:
     config = context.config
     uses_linear_probe = config.probe.kind == "linear"
     has_encoder = _has_encoder(context)
-    if has_encoder and not uses_linear_probe:
+    if has_encoder and (not uses_linear_probe or _is_finished(context)):
         return _load_or_train(context, None)
     trained_elsewhere = not uses_linear_probe or context.training_data is not context.data
     if trained_elsewhere and not has_encoder:
@@ -163,6 +164,11 @@ def _copy_selected(source: RunContext, context: RunContext) -> None:
 def _has_encoder(context: RunContext) -> bool:
     """Whether the main process finds the encoder in the folder of a run."""
     return decide((context.folder / ENCODER).is_file())
+
+
+def _is_finished(context: RunContext) -> bool:
+    """Whether the main process finds the end marker of a run."""
+    return decide((context.folder / DONE).is_file())
 
 
 def _load_or_train(context: RunContext, loss_inputs: LossInputs | None) -> TrainedNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from biascon.errors import RunError
+from biascon.errors import BiasconError, RunError
 from biascon.metrics import accuracy
 from biascon.metrics.summary import ACCURACIES, COMPARISONS, finite_or_none
 from biascon.runs.evaluation import Evaluation
 from biascon.runs.finished import FinishedRun
-from biascon.runs.folder import METRICS_LOG
+from biascon.runs.folder import METRICS_LOG, stated_sha256
 from biascon.runs.seals import Check
 from biascon.studies.records import CellCounts, StudyRun
 from biascon.utils.files import read_json
@@ -115,12 +116,17 @@ def _cells(table: Array) -> CellCounts:
 
 
 def _seconds(folder: Path) -> float | None:
-    """Return the seconds of training that the log of a run states, None without a log."""
+    """Return the seconds of training that the log of a run states, None without a log or if it is damaged.
+
+    A first-stage network of an early version has no SHA-256 of its log.
+    """
     try:
-        lines = (folder / METRICS_LOG).read_text(encoding="utf-8").splitlines()
-        records: Sequence[Mapping[str, float]] = [json.loads(line) for line in lines]
+        content = (folder / METRICS_LOG).read_bytes()
+        if stated_sha256(folder, METRICS_LOG) not in (None, hashlib.sha256(content).hexdigest()):
+            return None
+        records: Sequence[Mapping[str, float]] = [json.loads(line) for line in content.splitlines()]
         return round(sum(record["seconds"] for record in records), 3)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (BiasconError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
