@@ -29,7 +29,6 @@ from biascon.runs.folder import (
     write_artifacts,
     write_config,
 )
-from biascon.runs.journal import sha256_bytes
 from biascon.training.network import TrainedNetwork, load_weights, to_channels_last
 from biascon.training.stages import load_network
 from biascon.utils.files import sha256_file

@@ -34,7 +34,7 @@ from biascon.utils.files import append_durably, os_error, sha256_file, write_tog
 
 JOURNAL = "journal.jsonl"
 DAMAGED_SUFFIX = ".damaged"
-REMEDY = "pass --recompute to train or evaluate to compute it again, or --no-resume to start the run again"
+REMEDY = "pass --recompute to biascon evaluate to compute it again, or --no-resume to start the run again"
 
 
 @dataclass
@@ -76,7 +76,9 @@ def read_journal(folder: Path) -> Journal:
                 journal.damaged.append(entry["damaged"])
             elif "run" in entry:
                 if entry["run"] != folder.name:
-                    raise RunError(f"{path} is that of another run; pass --no-resume to start again")
+                    raise RunError(
+                        f"{path} is that of another run; pass --no-resume to start again"
+                    )
             elif entry["computed_again"]:
                 journal.damaged.clear()
         except (KeyError, TypeError) as error:

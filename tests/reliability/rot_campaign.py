@@ -86,14 +86,18 @@ def _train_first_stage(state: State, data: BiasedDataset, root: Path, seed: int)
         if not record.stage:
             raise Stop
 
-    _until_stop(lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop))  # type: ignore[arg-type]
+    _until_stop(
+        lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
+    )  # type: ignore[arg-type]
 
 
 def _train_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
     def stop(record: EpochRecord) -> None:
         raise Stop
 
-    _until_stop(lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop))  # type: ignore[arg-type]
+    _until_stop(
+        lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
+    )  # type: ignore[arg-type]
 
 
 def _fine_tune_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
@@ -417,5 +421,3 @@ def _heal(rot: Rot, words: list[str], error: str) -> bool:
     else:
         return False
     return done.returncode == 0 and _results(rot.state, rot.root) == rot.expected
-
-

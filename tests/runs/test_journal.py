@@ -189,7 +189,9 @@ def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path: Path) -
     journal.write_files(tmp_path, {"b": b"2"})
     path = tmp_path / journal.JOURNAL
     content = path.read_bytes()
-    first = content.index(b"\n", content.index(b"\n") + 1) + 1  # after the lines of the run and of "a"
+    first = (
+        content.index(b"\n", content.index(b"\n") + 1) + 1
+    )  # after the lines of the run and of "a"
     for end in range(first, len(content)):
         path.write_bytes(content[:end])
         assert list(journal.read_journal(tmp_path).written) == ["a"]
