@@ -173,8 +173,8 @@ def _check_settings(folder: Path, evaluation: Evaluation) -> None:
     loss = stated[0]["name"] if isinstance(stated[0], dict) and "name" in stated[0] else stated[0]
     if (loss, stated[1]) != (identity.loss, identity.seed):
         raise RunError(
-            f"{folder} states {identity.loss} with seed {identity.seed}, but its settings are of another run; "
-            "delete the folder"
+            f"{folder} states {identity.loss} with seed {identity.seed}, but its settings are of another "
+            "run; delete the folder"
         )
 
 

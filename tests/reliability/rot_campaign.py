@@ -39,7 +39,7 @@ RESULTS = ("config.toml", "encoder.safetensors", "predictions.parquet", "evaluat
 TEST = "tests/runs/test_journal.py::test_a_damaged_file_is_never_sealed"
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Ends a run at a chosen moment."""
 
 
@@ -84,7 +84,7 @@ def _train_first_stage(state: State, data: BiasedDataset, root: Path, seed: int)
 
     def stop(record: EpochRecord) -> None:
         if not record.stage:
-            raise Stop
+            raise StopError
 
     _until_stop(
         lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
@@ -93,7 +93,7 @@ def _train_first_stage(state: State, data: BiasedDataset, root: Path, seed: int)
 
 def _train_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
     def stop(record: EpochRecord) -> None:
-        raise Stop
+        raise StopError
 
     _until_stop(
         lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
@@ -103,7 +103,7 @@ def _train_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -
 def _fine_tune_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
     def stop(record: EpochRecord) -> None:
         if record.stage == fine_tuning.STAGE:
-            raise Stop
+            raise StopError
 
     _until_stop(lambda: evaluate(state.config(seed), data, root=root, device=CPU, on_epoch=stop))  # type: ignore[arg-type]
 
@@ -115,7 +115,7 @@ def _finish(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
 def _until_stop(action: Callable[[], object]) -> None:
     try:
         action()
-    except Stop:
+    except StopError:
         return
     raise AssertionError("the run was not stopped")
 
@@ -278,7 +278,7 @@ def rot_all(
 
 
 def _build_other(state: State, data: BiasedDataset, root: Path) -> None:
-    """Build the run whose files are put in the place of others: in the same state, or right before its seal."""
+    """Build the run whose files replace those of others: in the same state, or right before its seal."""
     if state.at_seal:
         evaluate(state.config(1), data, root=root, device=CPU)  # type: ignore[arg-type]
     else:
