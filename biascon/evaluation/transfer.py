@@ -134,7 +134,7 @@ def copy_encoder(source: EncoderSource, context: RunContext) -> TrainedNetwork:
         if config.origin is None and (source.run.folder / SELECTED).is_file():
             names.insert(0, SELECTED)
         write_artifacts(folder, {name: read_artifact(source.run.folder, name) for name in names})
-    if stated_sha256(folder, ENCODER) != source.sha256:
+    if stated_sha256(folder, ENCODER) not in (None, source.sha256):
         raise RunError(
             f"{folder / ENCODER} is not the encoder of {source.run.folder}; pass --no-resume to start the "
             "run again"

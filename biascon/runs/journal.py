@@ -12,8 +12,8 @@ the disk, the memory or another program cannot be trusted, which a silent repair
 process of a distributed run writes. A file that is needed, that the journal has and that is not there is
 refused in the same way. A missing encoder, checkpoint or file of features is computed again.
 
-A line is JSON: ``{"run", "check"}`` first, with the name of the folder; ``{"file", "sha256", "check"}`` for a
-file that was written; ``{"damaged", "check"}`` for one that was set aside; and
+A line is JSON: first ``{"run", "check"}`` with the name of the folder, then ``{"file", "sha256", "check"}``
+for a file that was written, ``{"damaged", "check"}`` for one that was set aside, and
 ``{"computed_again", "check"}`` once the user asked for it. ``check`` is the CRC-32 of the line without it. A
 last line without its end, from a process that was killed while it wrote, is dropped.
 """

@@ -156,7 +156,7 @@ def test_features_of_a_large_split_are_memory_mapped_float16(
         kept = load_file(folder / name)["features"]  # a safetensors file like any other
         assert kept.dtype == np.float16
         assert (folder / name).read_bytes() == (again / name).read_bytes()
-        mapped = features_module._read(folder / name, is_finished=True)
+        mapped = features_module._read(folder / name)
         assert isinstance(mapped, np.memmap)
         np.testing.assert_array_equal(mapped, kept)
     encoder = build_encoder("fastconvnet", torch_generator(0, "test"))
@@ -211,6 +211,7 @@ def test_a_run_takes_the_features_of_a_finished_run_of_the_same_encoder(
     context = RunContext(knn, data, root, CPU)
     context.folder.mkdir(parents=True)
     shutil.copyfile(linear / ENCODER, context.folder / ENCODER)
+    note_in_journal(context.folder / ENCODER)
     name = FEATURE_FILES["train"]
     kept = (linear / name).read_bytes()
     if harm == "changed":

@@ -15,7 +15,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from biascon.config.factory import make_config
+from biascon.config.run_config import RunConfig
 from biascon.data.dataset import BiasedDataset, load
 from biascon.evaluation import fine_tuning, pipeline
 from biascon.evaluation.pipeline import evaluate, train_network, validate
@@ -36,7 +38,7 @@ from tests.small_datasets import write_faces
 
 CPU = torch.device("cpu")
 RESULTS = ("config.toml", "encoder.safetensors", "predictions.parquet", "evaluation.json")
-TEST = "tests/runs/test_journal.py::test_a_damaged_file_is_never_sealed"
+TESTS = "tests/runs/test_journal.py::"
 
 
 class StopError(Exception):
@@ -63,7 +65,8 @@ class State:
     settings: tuple[str, ...] = ()
     at_seal: bool = False
 
-    def config(self, seed: int) -> object:
+    def config(self, seed: int) -> RunConfig:
+        """Return the configuration of the run with a seed."""
         return make_config(self.loss, preset="smoke", seed=seed, settings=[*self.settings])
 
     def words(self, data: Path, root: Path) -> list[str]:
@@ -76,7 +79,7 @@ class State:
 
 
 def _train(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
-    validate(state.config(seed), data, root=root, device=CPU)  # type: ignore[arg-type]
+    validate(state.config(seed), data, root=root, device=CPU)
 
 
 def _train_first_stage(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
@@ -88,7 +91,7 @@ def _train_first_stage(state: State, data: BiasedDataset, root: Path, seed: int)
 
     _until_stop(
         lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
-    )  # type: ignore[arg-type]
+    )
 
 
 def _train_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
@@ -97,7 +100,7 @@ def _train_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -
 
     _until_stop(
         lambda: train_network(state.config(seed), data, root=root, device=CPU, on_epoch=stop)
-    )  # type: ignore[arg-type]
+    )
 
 
 def _fine_tune_one_epoch(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
@@ -105,11 +108,11 @@ def _fine_tune_one_epoch(state: State, data: BiasedDataset, root: Path, seed: in
         if record.stage == fine_tuning.STAGE:
             raise StopError
 
-    _until_stop(lambda: evaluate(state.config(seed), data, root=root, device=CPU, on_epoch=stop))  # type: ignore[arg-type]
+    _until_stop(lambda: evaluate(state.config(seed), data, root=root, device=CPU, on_epoch=stop))
 
 
 def _finish(state: State, data: BiasedDataset, root: Path, seed: int) -> None:
-    evaluate(state.config(seed), data, root=root, device=CPU)  # type: ignore[arg-type]
+    evaluate(state.config(seed), data, root=root, device=CPU)
 
 
 def _until_stop(action: Callable[[], object]) -> None:
@@ -203,11 +206,48 @@ def delete(path: Path, other: Path, rng: np.random.Generator) -> None:
     path.unlink()
 
 
-ROTS: Sequence[tuple[str, str, Callable[[Path, Path, np.random.Generator], None]]] = (
-    ("flipped bits", "a random bit; in weights an exponent bit of 16 floats in every 4 KiB", flip),
-    ("truncated file", "its end is cut off at a random place", truncate),
-    ("file of another run", "the file of the same name of the run with the next seed", swap),
-    ("deleted file", "the file is deleted", delete),
+@dataclass(frozen=True)
+class Damage:
+    """A kind of damage.
+
+    Attributes:
+        name: Its name, as a noun.
+        how: What is done.
+        inflict: Damages a file; it also gets the file of another run and a generator.
+        test: The quick test that would find it.
+    """
+
+    name: str
+    how: str
+    inflict: Callable[[Path, Path, np.random.Generator], None]
+    test: str
+
+
+DAMAGES = (
+    Damage(
+        "flipped bits in a file",
+        "one random bit; in an encoder one exponent bit of 16 floats in every 4 KiB",
+        flip,
+        "test_a_damaged_file_is_never_sealed",
+    ),
+    Damage(
+        "a truncated file",
+        "the end is cut off at a random place",
+        truncate,
+        "test_a_truncated_file_is_never_sealed",
+    ),
+    Damage(
+        "the file of another run",
+        "the file of the same name of the run with the next seed",
+        swap,
+        "test_a_file_of_another_run_is_refused",
+    ),
+    Damage(
+        "a deleted file",
+        "the file is deleted",
+        delete,
+        "test_a_deleted_file_is_named_and_computed_again_on_demand",
+    ),
 )
 
 
@@ -217,7 +257,7 @@ class Counts:
 
     Attributes:
         times: Files that were damaged.
-        found: Damages that one line named.
+        named: Damages that one line named.
         same: Damages after which the command gave the right result at once.
         lost: Damages after which the remedy did not give the right result.
         wrong: Damages that were accepted and changed a result, or were not named in one line.
@@ -225,7 +265,7 @@ class Counts:
     """
 
     times: int = 0
-    found: int = 0
+    named: int = 0
     same: int = 0
     lost: int = 0
     wrong: int = 0
@@ -234,29 +274,30 @@ class Counts:
 
 def run(scratch: Path) -> list[Row]:
     """Damage every file of every state in every way."""
-    counts: dict[str, Counts] = {name: Counts() for name, _, _ in ROTS}
-    for state, name, pattern in rot_all(scratch, counts):
-        del state, name, pattern
+    counts = {damage.name: Counts() for damage in DAMAGES}
+    rot_all(scratch, counts)
     rows = []
-    for name, how, _ in ROTS:
-        each = counts[name]
-        for fault in each.faults:
-            print(f"  {name}: {fault}")
-        note = (
-            f"{each.found} of {each.times} named in one line, {each.same} did not matter or were computed "
-            "again with the same result"
-        )
+    for damage in DAMAGES:
+        found = counts[damage.name]
+        for fault in found.faults:
+            print(f"  {damage.name}: {fault}")
         rows.append(
-            Row(f"{name}, in a run", f"{how}; {len(STATES)} states of a run", each.times, each.lost,
-                each.wrong, TEST, note)
-        )  # fmt: skip
+            Row(
+                f"unfinished or finished run with {damage.name}",
+                f"{damage.how}; then the same command, and the remedy that it states",
+                found.times,
+                found.lost,
+                found.wrong,
+                TESTS + damage.test,
+                f"{found.named} of {found.times} named in one line; {found.same} not needed, or computed "
+                "again with the same result",
+            )
+        )
     return rows
 
 
-def rot_all(
-    scratch: Path, counts: dict[str, Counts], *, states: Sequence[State] = STATES
-) -> Iterator[tuple[State, str, str]]:
-    """Damage every file of the states in every way, and count what happened; yield each damage."""
+def rot_all(scratch: Path, counts: dict[str, Counts], states: Sequence[State] = STATES) -> None:
+    """Damage every file of the states in every way, and count what happened by the kind of damage."""
     data_folder = write_faces(scratch / "data")
     data = load(data_folder)
     rng = np.random.default_rng(1)
@@ -264,87 +305,113 @@ def rot_all(
         base, other, whole = (scratch / f"{kind}{k}" for kind in ("base", "other", "whole"))
         state.build(state, data, base, 0)
         _build_other(state, data, other)
+        own, of_other = _find_run(state, base), _find_run(state, other)
         shutil.copytree(base, whole)
-        expected = _finish_without_fault(state, data_folder, whole)
+        expected = _finish_without_fault(state, data_folder, whole, own)
         for pattern in state.files:
-            for name, _, damage in ROTS:
+            paths = _locate(base, own, pattern), other / _locate(other, of_other, pattern)
+            for damage in DAMAGES:
                 with tempfile.TemporaryDirectory(dir=scratch) as work:
                     root = Path(shutil.copytree(base, Path(work) / "runs"))
-                    rot = Rot(state, pattern, damage, data_folder, root, other, expected, rng)
-                    if damage is swap and rot.is_same():
-                        continue
-                    _count(counts[name], rot)
-                yield state, name, pattern
+                    rot = Rot(state, own, *paths, damage, data_folder, root, expected, rng)
+                    if damage.inflict is not swap or not rot.is_same():
+                        _count(counts[damage.name], rot)
 
 
 def _build_other(state: State, data: BiasedDataset, root: Path) -> None:
-    """Build the run whose files replace those of others: in the same state, or right before its seal."""
+    """Build the run whose files are put in the place of others."""
     if state.at_seal:
-        evaluate(state.config(1), data, root=root, device=CPU)  # type: ignore[arg-type]
+        evaluate(state.config(1), data, root=root, device=CPU)
     else:
         state.build(state, data, root, 1)
 
 
-def _finish_without_fault(state: State, data: Path, root: Path) -> dict[str, str]:
+def _finish_without_fault(state: State, data: Path, root: Path, own: Path) -> dict[str, str]:
     done = run_here(state.words(data, root))
     assert done.returncode == 0, done.stderr
-    return _results(state, root)
+    return _results(root / own)
 
 
-def _results(state: State, root: Path) -> dict[str, str]:
+def _results(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the results of a run by name; empty if it is not finished."""
-    folder = _folder(state, root, 0)
-    if folder is None or not (folder / DONE).is_file():
+    if not (folder / DONE).is_file():
         return {}
     present = [name for name in RESULTS if (folder / name).is_file()]
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in present}
 
 
-def _folder(state: State, root: Path, seed: int, loss: str = "") -> Path | None:
-    found = sorted(root.glob(f"*/{loss or state.loss}/seed{seed}-*"))
-    assert len(found) <= 1, found
-    return found[0] if found else None
+def _find_run(state: State, root: Path) -> Path:
+    """Return the folder of the run of a state, below a folder of runs."""
+    protocol = "finetune" if state.settings else "linear"
+    (found,) = (
+        path
+        for path in root.glob(f"*/{state.loss}/seed*")
+        if tomllib.loads((path / "config.toml").read_text())["probe"].get("kind", "linear")
+        == protocol
+    )
+    return found.relative_to(root)
+
+
+def _locate(root: Path, own: Path, pattern: str) -> Path:
+    """Return a file of a run or of its first stage, below a folder of runs."""
+    loss, _, name = pattern.rpartition("/")
+    if not loss:
+        return own / name
+    (found,) = root.glob(f"*/{loss}/seed*")
+    return found.relative_to(root) / name
 
 
 @dataclass(frozen=True)
 class Rot:
-    """One damage of one file of a run."""
+    """One damage of one file of a run.
+
+    Attributes:
+        state: The state of the run.
+        own: The folder of the run, below ``root``.
+        file: The file, below ``root``.
+        other: The file of the same name of another run.
+        damage: The kind of damage.
+        data: The dataset folder.
+        root: The folder of runs.
+        expected: The SHA-256 of the results without a fault, by name.
+        rng: Draws the places.
+    """
 
     state: State
-    pattern: str
-    damage: Callable[[Path, Path, np.random.Generator], None]
+    own: Path
+    file: Path
+    other: Path
+    damage: Damage
     data: Path
     root: Path
-    other: Path
     expected: dict[str, str]
     rng: np.random.Generator
 
-    def path(self, root: Path, seed: int) -> Path:
-        """Return the file in a folder of runs."""
-        loss, _, name = self.pattern.rpartition("/")
-        folder = _folder(self.state, root, seed, loss)
-        assert folder is not None, (root, self.pattern)
-        return folder / name
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.root / self.file
 
     def is_same(self) -> bool:
         """Whether the other run has the same bytes, as in ``environment.json``."""
-        path, other = self.path(self.root, 0), self.path(self.other, 1)
-        return path.is_file() and path.read_bytes() == other.read_bytes()
+        return self.path.is_file() and self.path.read_bytes() == self.other.read_bytes()
+
+    def has_result(self) -> bool:
+        """Whether the run is finished, with the result of a run without a fault."""
+        return _results(self.root / self.own) == self.expected
 
     def inflict(self) -> bytes | None:
         """Damage the file; return the damaged bytes, None if it is gone."""
-        path = self.path(self.root, 0)
-        before = path.read_bytes()
-        self.damage(path, self.path(self.other, 1), self.rng)
-        after = path.read_bytes() if path.exists() else None
-        assert after != before, path
+        before = self.path.read_bytes()
+        self.damage.inflict(self.path, self.other, self.rng)
+        after = self.path.read_bytes() if self.path.exists() else None
+        assert after != before, self.path
         return after
 
 
 def _count(counts: Counts, rot: Rot) -> None:
     """Damage a file, run the command, then the remedy, and count what happened."""
     state, words = rot.state, rot.state.words(rot.data, rot.root)
-    path = _place(rot)
     counts.times += 1
     damaged: list[bytes | None] = []
     if state.at_seal:
@@ -359,32 +426,24 @@ def _count(counts: Counts, rot: Rot) -> None:
     else:
         damaged.append(rot.inflict())
         done = run_here(words)
-    where = f"{state.name}: {rot.damage.__name__} {rot.pattern}"
+    where = f"{state.name}: {rot.damage.name}: {rot.file}"
     if done.returncode == 0:
-        if _results(state, rot.root) == rot.expected:
+        if rot.has_result():
             counts.same += 1
         else:
             counts.wrong += 1
             counts.faults.append(f"{where}: accepted, with another result")
         return
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    is_named = len(errors) == 1 and _names(errors[0], path) and "Traceback" not in done.stderr
-    if not is_named or done.returncode != 1 or not _is_kept(rot, path, damaged[-1]):
+    is_named = len(errors) == 1 and _names(errors[0], rot.path) and "Traceback" not in done.stderr
+    if not is_named or done.returncode != 1 or not _is_kept(rot, damaged[-1]):
         counts.wrong += 1
         counts.faults.append(f"{where}: exit code {done.returncode}, {done.stderr[-300:]!r}")
     else:
-        counts.found += 1
+        counts.named += 1
     if not _heal(rot, words, errors[-1] if errors else ""):
         counts.lost += 1
         counts.faults.append(f"{where}: the remedy does not give the result ({errors})")
-
-
-def _place(rot: Rot) -> Path:
-    """Return the path of the file; it may not exist yet if it is damaged right before the seal."""
-    loss, _, name = rot.pattern.rpartition("/")
-    folder = _folder(rot.state, rot.root, 0, loss)
-    assert folder is not None
-    return folder / name
 
 
 def _names(error: str, path: Path) -> bool:
@@ -393,15 +452,17 @@ def _names(error: str, path: Path) -> bool:
     return str(path.parent) in error and (is_record or path.name in error)
 
 
-def _is_kept(rot: Rot, path: Path, damaged: bytes | None) -> bool:
+def _is_kept(rot: Rot, damaged: bytes | None) -> bool:
     """Whether the damaged bytes of a file of an unfinished run are kept, and no end marker was written."""
+    path = rot.path
     if rot.state.build is _finish:
         return damaged is None or path.read_bytes() == damaged
     if (path.parent / DONE).exists():
         return False
     if damaged is None or path.name == "journal.jsonl":
         return True
-    return path.with_name(path.name + DAMAGED_SUFFIX).read_bytes() == damaged
+    aside = path.with_name(path.name + DAMAGED_SUFFIX)
+    return aside.is_file() and aside.read_bytes() == damaged
 
 
 def _heal(rot: Rot, words: list[str], error: str) -> bool:
@@ -414,10 +475,8 @@ def _heal(rot: Rot, words: list[str], error: str) -> bool:
     elif "--no-resume" in error:
         done = run_here([*words, "--no-resume"])
     elif "delete the folder" in error:
-        folder = _folder(rot.state, rot.root, 0)
-        assert folder is not None
-        shutil.rmtree(folder)
+        shutil.rmtree(rot.root / rot.own)
         done = run_here(words)
     else:
         return False
-    return done.returncode == 0 and _results(rot.state, rot.root) == rot.expected
+    return done.returncode == 0 and rot.has_result()
