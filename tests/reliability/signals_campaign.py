@@ -36,7 +36,7 @@ def run(scratch: Path) -> list[Row]:
                 counts["lost"],
                 counts["wrong"],
                 SWEEP_TEST if starts_processes else CLEANUP_TEST,
-                "not while Python itself starts",
+                "not while Python itself starts or ends",
             )
         )
     return rows
