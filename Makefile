@@ -15,11 +15,12 @@ test: $(VENV)/.dev
 
 # The lowest versions that pyproject.toml allows, on the lowest Python. TESTS chooses the tests.
 TESTS := tests/losses tests/metrics tests/models tests/training tests/runs tests/studies tests/utils
+TOOLS := pytest pytest-timeout pytest-xdist hypothesis fairlearn kornia pytorch-metric-learning
 test-lowest:
 	@command -v python3.11 > /dev/null || { echo "error: python3.11 is not on the PATH"; exit 1; }
 	python3.11 -m venv .venv-lowest
 	python3.11 tests/lowest_versions.py tune > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt pytest pytest-timeout pytest-xdist hypothesis
+	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt $(TOOLS)
 	.venv-lowest/bin/python -m pip install --quiet --no-deps -e .
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -W default $(TESTS)
 

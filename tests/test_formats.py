@@ -75,7 +75,8 @@ def test_runs_are_read_with_their_numbers_and_reported(path: Path) -> None:
 def test_the_files_of_the_first_days_are_refused_in_one_line() -> None:
     (run,) = (SAMPLES / REFUSED).glob("runs/*/*/*")
     with pytest.raises(
-        DataError, match=r"first version: no sha256.*build the dataset again with --force"
+        DataError,
+        match=r"is missing, as in the first versions.*build the dataset again with --force",
     ) as error:
         load(SAMPLES / REFUSED / "data")
     assert "\n" not in str(error.value)

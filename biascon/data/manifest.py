@@ -328,13 +328,11 @@ def verify(folder: Path, manifest: Manifest) -> None:
     """
     data = manifest.to_json()
     if data != with_checksum(data):
-        why = (
-            "its sha256 does not match"
-            if "sha256" in data
-            else "or is of a first version: no sha256"
+        why = "does not match" if "sha256" in data else "is missing, as in the first versions"
+        raise DataError(
+            f"{folder / 'manifest.json'} has changed since it was written (its sha256 {why}); "
+            "build the dataset again with --force"
         )
-        what = f"has changed since it was written ({why})"
-        raise DataError(f"{folder / 'manifest.json'} {what}; build the dataset again with --force")
     for name, entry in manifest.files.items():
         if name not in {REJECTED, *(f"{split}.safetensors" for split in SPLITS)}:
             raise DataError(
