@@ -1,6 +1,6 @@
 """Files of earlier versions: frozen samples are read, or refused in one line that says what to do.
 
-``tests/golden/formats/make.py`` wrote the samples with the code of those versions.
+``tests/golden/formats/make_samples.py`` wrote the samples with the code of those versions.
 """
 
 from __future__ import annotations

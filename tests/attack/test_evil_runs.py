@@ -57,6 +57,8 @@ def attacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Experime
         tree = json.loads((folder / "evaluation.json").read_text())
         rename(tree, evil)
         (folder / "evaluation.json").write_text(json.dumps(tree))
+        settings = f"loss = {json.dumps(tree['loss'])}\nseed = {tree['seed']}\n"
+        (folder / "config.toml").write_text(settings)
         reseal(folder)
         run = FinishedRun.read(folder)
         assert run is not None

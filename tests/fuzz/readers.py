@@ -114,7 +114,7 @@ def make_readers(folder: Path, dataset: Path) -> list[Reader]:
         Reader("evaluation", [(run / "evaluation.json").read_bytes()], mutate_json, _evaluation(run)),
         Reader("predictions", [(run / "predictions.parquet").read_bytes()], mutate_bytes, _predictions(run)),
         Reader("end marker", [(run / "done").read_bytes()], mutate_json, _write_and(_seal, "done")),
-        Reader("journal", [lines], mutate_bytes, _write_and(_journal, journal.JOURNAL)),
+        Reader("journal", [lines], mutate_bytes, _read_journal),
         Reader("checkpoint", [state.getvalue()], mutate_bytes, _checkpoint),
         Reader("weights", [weights.getvalue(), safetensors], mutate_bytes,
                lambda data, _: read_weights(data, Path("x"))),
@@ -175,8 +175,11 @@ def _seal(path: Path) -> Any:
     return read_seal(path.parent)
 
 
-def _journal(path: Path) -> Any:
-    return journal.read_journal(path.parent)
+def _read_journal(data: bytes, folder: Path) -> Any:
+    run = folder / "journal"  # a journal names the folder of its run
+    run.mkdir(exist_ok=True)
+    (run / journal.JOURNAL).write_bytes(data)
+    return journal.read_journal(run)
 
 
 def _checkpoint(data: bytes, folder: Path) -> Any:

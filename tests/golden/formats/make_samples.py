@@ -1,6 +1,6 @@
 """Write a frozen sample of the files of one version of biascon.
 
-    python tests/golden/formats/make.py NAME [NAME ...]
+    python tests/golden/formats/make_samples.py NAME [NAME ...]
 
 A sample is a folder beside this file. It is never written again: it shows that this version reads what that
 version wrote, or refuses it in one line. The code of the version comes from the history of the repository
