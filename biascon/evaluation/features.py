@@ -115,8 +115,11 @@ def cached_features(context: RunContext, part: str, encoder: Encoder) -> Array:
     if not path.is_file() and not _take_from_other_run(path, shape, origin):
         return write_features(path, encoder, split.images, dtype, origin, context.device)
     features = _read(path)
-    # A finished run may be of another device, or of a version that stated no origin.
-    if _sealed_sha256(path) is None and _read_origin(path) != (origin, _hash(features)):
+    stated, digest = _read_origin(path)
+    if _sealed_sha256(path) is not None:
+        # A finished run may be of another device, or of a version that stated no origin.
+        stated, digest = origin, digest or _hash(features)
+    if (stated, digest) != (origin, _hash(features)):
         raise damaged_file_error(path)
     if features.shape != shape or features.dtype not in (dtype, np.float32):
         raise damaged_file_error(path)

@@ -223,7 +223,14 @@ def test_the_earlier_bytes_are_accepted_if_the_process_was_killed_before_the_ren
         journal.verify(tmp_path, "checkpoint.pt", journal.sha256_bytes(b"epoch 1"), newest=True)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.toml", "classifier.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics.jsonl",
+        pytest.param("config.toml", marks=pytest.mark.slow),
+        pytest.param("classifier.safetensors", marks=pytest.mark.slow),
+    ],
+)
 def test_a_deleted_file_is_named_and_computed_again_on_demand(
     name: str, data: BiasedDataset, root: Path, whole: Path
 ) -> None:
