@@ -30,6 +30,11 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
+def take_ctrl_c() -> None:
+    """Let the process take SIGINT: a shell starts its background jobs with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def find_marked(mark: str) -> set[int]:
     """Return the processes whose environment has a mark, without this process."""
     found = set()
@@ -78,6 +83,7 @@ def test_a_signal_to_a_sweep_leaves_no_run_behind(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=take_ctrl_c,  # noqa: PLW1509
     )
     wait_until(lambda: len(find_marked(mark)) == 3)  # the sweep and two runs
     (os.killpg if to_group else os.kill)(process.pid, number)
@@ -132,6 +138,7 @@ def run_program(program: str) -> tuple[int, str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", head + program],
+        preexec_fn=take_ctrl_c,  # noqa: PLW1509
         capture_output=True,
         text=True,
         timeout=60,
