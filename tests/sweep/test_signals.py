@@ -138,7 +138,7 @@ def run_program(program: str) -> tuple[int, str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", head + program],
-        preexec_fn=take_ctrl_c,  # noqa: PLW1509
+        preexec_fn=take_ctrl_c,
         capture_output=True,
         text=True,
         timeout=60,
