@@ -190,11 +190,11 @@ def find_session(session: int) -> list[int]:
 
 
 def digest_files(folder: Path) -> dict[str, str]:
-    """Return a digest of every file below a folder, without times and memory."""
+    """Return a digest of every file below a folder, without times, memory and caches."""
     return {
         str(file.relative_to(folder)): _digest(file)
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and "figures" not in file.parts
+        if file.is_file() and not {"figures", ".cache"} & set(file.parts)
     }
 
 
@@ -218,8 +218,6 @@ def _digest(file: Path) -> str:
             replace(run, seconds=None, first_stage_seconds=None) for run in read_table(file).runs
         ]
         data = repr(sorted(map(repr, runs))).encode()
-    elif ".cache" in file.parts:
-        data = b""  # it has the times of files, and may be deleted
     elif "out" in file.parts and (
         file.suffix in (".html", ".md", ".tex", ".svg", ".json") or file.name == "SHA256SUMS"
     ):
