@@ -82,13 +82,13 @@ def check_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def check_evaluation_once(folder: Path, evaluation: Evaluation) -> None:
-    """Do the same unless the cache of the run says that these files passed.
+    """Call ``check_evaluation``, unless the cache of the run says that files with these hashes passed.
 
     Raises:
         RunError: A number does not follow from the predictions, or a file has another content.
     """
     seal = read_seal(folder)
-    names = (EVALUATION, PREDICTIONS, METRICS_LOG, FINETUNE_LOG)
+    names = (EVALUATION, PREDICTIONS, CONFIG, ENVIRONMENT, METRICS_LOG, FINETUNE_LOG)
     passed = {"checks": CHECKS, **({} if seal is None else {n: seal.files.get(n) for n in names})}
     if seal is None or read_cached_json(folder, CACHE) != passed:
         check_evaluation(folder, evaluation)
@@ -167,11 +167,10 @@ def _check_settings(folder: Path, evaluation: Evaluation) -> None:
     path, identity = folder / CONFIG, evaluation.identity
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        stated = settings["loss"], settings["seed"]
+        is_same = (settings["loss"], settings["seed"]) == (identity.loss, identity.seed)
     except (OSError, KeyError, ValueError, RecursionError) as error:
         raise RunError(f"{path} has no settings of a run; delete the folder") from error
-    loss = stated[0]["name"] if isinstance(stated[0], dict) and "name" in stated[0] else stated[0]
-    if (loss, stated[1]) != (identity.loss, identity.seed):
+    if not is_same:
         raise RunError(
             f"{folder} states {identity.loss} with seed {identity.seed}, but its settings are of another "
             "run; delete the folder"

@@ -149,6 +149,13 @@ def test_a_report_without_a_bad_run_has_no_such_section(root: Path, tmp_path: Pa
     assert "left out" not in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_other_settings_are_found_after_the_run_has_passed(root: Path) -> None:
+    assert not find_all_runs(root).left_out
+    replace_file("config.toml", "x = 1")(find_run_folders(root)[0])
+    with pytest.warns(BiasconWarning, match="has no settings of a run"):
+        find_all_runs(root)
+
+
 def test_a_run_is_not_computed_again_while_its_files_stay(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
